@@ -1,0 +1,67 @@
+# Every target sets up what it needs: a Python 3.12 or newer and make are enough.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.PHONY: help
+help: ## Show what make can do here
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: up
+up: $(VENV)/.ready ## Run the whole service on this machine, until Ctrl-C
+	@$(BIN)/giro up
+
+.PHONY: demo
+demo: $(VENV)/.ready ## Send some hundred transfers through a service of its own, and verify the ledger
+	@$(BIN)/giro demo
+
+.PHONY: test
+test: $(VENV)/.test-ready ## Run the tests, with coverage
+	@$(BIN)/pytest
+
+.PHONY: lint
+lint: $(VENV)/.test-ready ## Check style, types and who imports whom
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.test-ready ## Put the code into the house style
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: $(VENV)/.test-ready ## Compile the lock files anew, for all platforms (needs uv)
+	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+	    --python-version 3.12 --group build pyproject.toml --output-file requirements.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+	    --python-version 3.12 --group test --constraints requirements.lock --output-file tests/requirements.lock
+
+.PHONY: clean
+clean: ## Remove the virtual environment and every cache; data/ stays
+	@rm -rf $(VENV) .coverage tests/coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@python=; for name in python3.12 python3 python python3.13 python3.14; do \
+	    if $$name -c 'import sys; raise SystemExit(sys.version_info < (3, 12))' 2>/dev/null; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo 'Giro needs Python 3.12 or newer, as python3.12 or python3 on the PATH (see https://www.python.org/downloads/).' >&2; exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$($$python --version) ..."; \
+	$$python -m venv --clear $(VENV) || { \
+	    echo "$$python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@$(PIP) -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test-ready: tests/requirements.lock $(VENV)/.ready
+	@$(PIP) -r tests/requirements.lock
+	@touch $@
