@@ -1,0 +1,105 @@
+"""What can go wrong, by stable code. Nothing here knows HTTP."""
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """Every code that an answer, a failed transfer or a log line can carry.
+
+    A code is a promise: it is never renamed and never used for a second meaning.
+    """
+
+    ACCOUNT_CLOSED = "account_closed"
+    ACCOUNT_FROZEN = "account_frozen"
+    ACCOUNT_NOT_FOUND = "account_not_found"
+    BALANCE_LIMIT_EXCEEDED = "balance_limit_exceeded"
+    BODY_TOO_LARGE = "body_too_large"
+    CURRENCY_MISMATCH = "currency_mismatch"
+    EMAIL_TAKEN = "email_taken"
+    FORBIDDEN = "forbidden"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    IDEMPOTENCY_KEY_INVALID = "idempotency_key_invalid"
+    IDEMPOTENCY_KEY_MISSING = "idempotency_key_missing"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    INTERNAL_ERROR = "internal_error"
+    MALFORMED_BODY = "malformed_body"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    NOT_ACCEPTABLE = "not_acceptable"
+    NOT_FOUND = "not_found"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    OWNER_INACTIVE = "owner_inactive"
+    REQUEST_TIMEOUT = "request_timeout"
+    SAME_ACCOUNT = "same_account"
+    TOO_MANY_ACCOUNTS = "too_many_accounts"
+    TRANSFER_NOT_CANCELLABLE = "transfer_not_cancellable"
+    TRANSFER_NOT_FOUND = "transfer_not_found"
+    UNAUTHENTICATED = "unauthenticated"
+    UNAVAILABLE = "unavailable"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    VALIDATION_FAILED = "validation_failed"
+
+
+MESSAGES: dict[ErrorCode, str] = {
+    ErrorCode.ACCOUNT_CLOSED: "The account is closed.",
+    ErrorCode.ACCOUNT_FROZEN: "The account is frozen.",
+    ErrorCode.ACCOUNT_NOT_FOUND: "There is no such account.",
+    ErrorCode.BALANCE_LIMIT_EXCEEDED: "The balance would leave the range that an account can hold.",
+    ErrorCode.BODY_TOO_LARGE: "The body is larger than this call takes.",
+    ErrorCode.CURRENCY_MISMATCH: "The currencies differ.",
+    ErrorCode.EMAIL_TAKEN: "Somebody has signed up with this e-mail address already.",
+    ErrorCode.FORBIDDEN: "This call needs the operator role.",
+    ErrorCode.HEADERS_TOO_LARGE: "The headers are larger than the server takes.",
+    ErrorCode.IDEMPOTENCY_KEY_INVALID: "An idempotency key has 1 to 255 visible ASCII characters.",
+    ErrorCode.IDEMPOTENCY_KEY_MISSING: "This call needs an Idempotency-Key header.",
+    ErrorCode.IDEMPOTENCY_KEY_REUSED: "This idempotency key was used with another request.",
+    ErrorCode.INSUFFICIENT_FUNDS: "The available funds do not cover the amount.",
+    ErrorCode.INTERNAL_ERROR: "Something went wrong on our side; it was logged under this request id.",
+    ErrorCode.MALFORMED_BODY: "The body is not one well-formed JSON value.",
+    ErrorCode.METHOD_NOT_ALLOWED: "This path does not take that method.",
+    ErrorCode.NOT_ACCEPTABLE: "None of the accepted media types can be produced.",
+    ErrorCode.NOT_FOUND: "There is nothing here.",
+    ErrorCode.OUTCOME_UNKNOWN: "The commit failed; the request may have been recorded. Retry with the same key.",
+    ErrorCode.OWNER_INACTIVE: "The owner of the account is deactivated.",
+    ErrorCode.REQUEST_TIMEOUT: "The body did not arrive in time.",
+    ErrorCode.SAME_ACCOUNT: "A transfer needs two different accounts.",
+    ErrorCode.TOO_MANY_ACCOUNTS: "You hold as many accounts as one person can.",
+    ErrorCode.TRANSFER_NOT_CANCELLABLE: "The transfer has ended already.",
+    ErrorCode.TRANSFER_NOT_FOUND: "There is no such transfer.",
+    ErrorCode.UNAUTHENTICATED: "A valid access token is needed.",
+    ErrorCode.UNAVAILABLE: "The service cannot take this request now; nothing was recorded.",
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: "The body's media type is not one that this call takes.",
+    ErrorCode.VALIDATION_FAILED: "The request has fields that do not hold what they should.",
+}
+
+
+class GiroError(Exception):
+    """Anything that Giro answers with a code.
+
+    `field` names the part of the request that it is about, as a dotted location
+    (`body.to_account_id`), where one part can be named.
+    """
+
+    def __init__(self, code: ErrorCode, *, field: str | None = None, detail: str | None = None) -> None:
+        self.code = code
+        self.field = field
+        self.detail = detail or MESSAGES[code]
+        super().__init__(self.detail)
+
+
+class Refusal(GiroError):
+    """A request that was understood and is not carried out: nothing was recorded, asking again changes nothing."""
+
+
+class Unavailable(GiroError):
+    """The database is locked, full or read-only, or too much waits already: nothing was recorded, retry."""
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(ErrorCode.UNAVAILABLE, detail=detail)
+
+
+class OutcomeUnknown(GiroError):
+    """The commit itself failed, and so did the commit meant to rule it out: only a retry with the same key tells."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.OUTCOME_UNKNOWN)

@@ -1,0 +1,22 @@
+"""What a transaction is, as its account's owner sees it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionView:
+    """One leg of an executed transfer, with both accounts' public ids. Amounts are minor units."""
+
+    id: int
+    account_id: UUID
+    transfer_id: UUID
+    amount: int
+    """Negative for a debit."""
+    balance_after: int
+    related_account_id: UUID
+    description: str | None
+    currency: str
+    posted_at: datetime
+    previous_id: int | None

@@ -1,0 +1,24 @@
+"""Who somebody is, and what they may do."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+
+class Role(StrEnum):
+    """What a user may do."""
+
+    CUSTOMER = "customer"
+    OPERATOR = "operator"
+    SYSTEM = "system"
+    """The bank itself: who submits what no person does. It cannot log in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token speaks for, as of now."""
+
+    id: int
+    public_id: UUID
+    role: Role
+    token_version: int
