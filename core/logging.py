@@ -1,0 +1,85 @@
+"""Logs: one JSON object a line on standard error, the same shape from every process and library."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from core.settings import Settings, SettingsError
+
+Logger = structlog.stdlib.BoundLogger
+
+
+def get_logger(name: str) -> Logger:
+    """Get the logger of a module; `name` is its dotted path."""
+    logger: Logger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def configure_logging(settings: Settings, *, process: str) -> None:
+    """Send everything this process logs, libraries included, through one formatter.
+
+    `process` is kept in each line: api, settlement, jobs, scheduler, supervisor or cli.
+    """
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _named(process),
+    ]
+    last: list[Any]
+    if settings.log_format == "json":
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    for noisy in ("aiosqlite", "dramatiq", "uvicorn", "alembic", "httpx2", "httpcore2", "asyncio"):
+        # A line for every message fetched says nothing about money: libraries speak up from warning on.
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+    for bound in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(bound).handlers[:] = []
+        logging.getLogger(bound).propagate = True
+
+
+def report_to_sentry(settings: Settings) -> None:
+    """Report unhandled exceptions and logged errors to `SENTRY_DSN`, if it is set.
+
+    Raises SettingsError when it is set and the extra is not installed.
+    """
+    if settings.sentry_dsn is None:
+        return
+    try:
+        import sentry_sdk
+    except ImportError:
+        raise SettingsError("SENTRY_DSN is set, but sentry-sdk is not installed: pip install 'giro[sentry]'") from None
+    sentry_sdk.init(dsn=settings.sentry_dsn.get_secret_value(), send_default_pii=False, traces_sample_rate=0)
+
+
+def _named(process: str) -> Any:
+    def add(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        event["process"] = process
+        return event
+
+    return add

@@ -1,0 +1,230 @@
+"""Every setting, its default and what it means. Values come from the environment, then from `.env`, then from here."""
+
+import difflib
+import os
+import secrets
+import tempfile
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+PREFIX = "GIRO_"
+UNIX_SOCKET_PATH_MAX = 100
+"""Bytes; the kernel's own bound is 104 on macOS and 108 on Linux, the final NUL included."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting that Giro cannot start with; the message is one line for the person who set it."""
+
+
+def _at_least_32_bytes(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < 32:
+        raise ValueError("needs at least 32 bytes")
+    return secret
+
+
+class Settings(BaseSettings):
+    """The settings of one Giro. `DATABASE_URL`, `REDIS_URL`, `JWT_SECRET` and `SENTRY_DSN` keep their usual names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: Port = Field(8000, description="Port that the API listens on.")
+    data_dir: Path = Field(
+        Path("./data"), description="Folder of the database, of secrets made here, and of sockets and locks."
+    )
+    database_url: str = Field(
+        "",
+        validation_alias="DATABASE_URL",
+        description="The database. Default: `banking.db` in the data folder "
+        "(`sqlite+aiosqlite:///./data/banking.db`). SQLite only.",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="The queue server (`redis://`, `rediss://` or `unix://`). "
+        "Without it Giro starts a Valkey of its own on a socket in the data folder.",
+    )
+    jwt_secret: Annotated[SecretStr, AfterValidator(_at_least_32_bytes)] | None = Field(
+        None,
+        validation_alias="JWT_SECRET",
+        description="Key that signs access tokens and cursors, at least 32 bytes. "
+        "Without it one is made at random, once, and kept in the data folder (mode 0600).",
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None,
+        validation_alias="SENTRY_DSN",
+        description="Where unhandled exceptions are reported; needs the extra `sentry`.",
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["json", "console"] = Field(
+        "json", description="`json`: one object a line. `console`: for a person's eyes."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics ports. Keep it off the public network.")
+    metrics_port_api: Port = Field(9101, description="Metrics of the API. 0: none.")
+    metrics_port_settlement: Port = Field(9102, description="Metrics of the settlement worker. 0: none.")
+    metrics_port_jobs: Port = Field(9103, description="Metrics of the jobs worker. 0: none.")
+    metrics_port_scheduler: Port = Field(9104, description="Metrics of the scheduler. 0: none.")
+
+    access_token_seconds: int = Field(900, ge=1, le=86_400, description="Life of an access token.")
+    refresh_token_days: int = Field(30, ge=1, le=365, description="Life of a log-in: no refresh reaches beyond it.")
+    password_hash_rounds: int = Field(12, ge=4, le=16, description="bcrypt cost: log2 of its rounds.")
+    password_hash_threads: int = Field(2, ge=1, le=64, description="Passwords hashed at once, at most.")
+    idempotency_key_required: bool = Field(False, description="Refuse a transfer that has no Idempotency-Key header.")
+    accounts_per_user: int = Field(1000, ge=1, le=100_000, description="Accounts that one person can hold.")
+
+    body_bytes: int = Field(65_536, ge=1024, description="Largest body of a request.")
+    header_bytes: int = Field(16_384, ge=1024, description="Largest sum of a request's header lines.")
+    body_seconds: float = Field(10, gt=0, description="Time in which the body must arrive.")
+    wait_seconds: int = Field(30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is given.")
+    wait_poll_seconds: float = Field(
+        0.01, gt=0, le=1, description="How often waiting clients' transfers are looked at, all in one look."
+    )
+    intake_waiting: int = Field(
+        2048, ge=1, description="Requests that may wait to be written; one more is answered 503."
+    )
+    intake_group: int = Field(512, ge=1, le=5000, description="Requests written in one unit of work, at most.")
+    intake_seconds: float = Field(
+        5, gt=0, description="Time in which a waiting request must be taken up; then it is answered 503."
+    )
+    shutdown_seconds: float = Field(
+        5, gt=0, le=60, description="Time that requests in flight are given when the API stops."
+    )
+
+    settlement_batch: int = Field(5000, ge=1, le=50_000, description="Transfers settled in one unit of work, at most.")
+    settlement_lock_ms: float = Field(
+        2, gt=0, description="Time after which a settlement gives the database up when another writer waits for it."
+    )
+    worker_poll_ms: int = Field(
+        20, ge=1, le=1000, description="Longest sleep of a worker between two looks at its queue."
+    )
+    sweep_seconds: float = Field(1, gt=0, le=60, description="How often the scheduler looks for forgotten transfers.")
+    sweep_age_seconds: float = Field(
+        2, gt=0, le=600, description="A transfer pending for longer is forgotten: the worker is woken for it."
+    )
+    verify_hours: float = Field(24, gt=0, description="Time between two verifications of the whole ledger.")
+    checkpoint_minutes: float = Field(
+        10, gt=0, description="Time between two checkpoints that cut the write-ahead log back."
+    )
+    silent_seconds: float = Field(
+        20, ge=2, description="A process whose heartbeat is older counts as lost, and the supervisor restarts it."
+    )
+    disk_free_mb: int = Field(200, ge=0, description="Free disk space below which `/health/ready` says no.")
+    sqlite_busy_ms: int = Field(5000, ge=0, description="Time SQLite waits for a lock of its own.")
+    sqlite_cache_mb: int = Field(256, ge=1, description="Page cache of each connection, at most.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _queue_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return url
+
+    @model_validator(mode="after")
+    def _one_database(self) -> Self:
+        url = self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'banking.db'}"
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise ValueError("DATABASE_URL is not a URL like sqlite+aiosqlite:///./data/banking.db") from None
+        if parsed.drivername != "sqlite+aiosqlite" or not parsed.database or parsed.database == ":memory:":
+            raise ValueError("DATABASE_URL must name a file, as in sqlite+aiosqlite:///./data/banking.db")
+        self.__dict__["database_url"] = url
+        return self
+
+    @property
+    def database_path(self) -> Path:
+        """The database file, absolute."""
+        database = make_url(self.database_url).database
+        assert database is not None, "checked when the settings were read"
+        return Path(database).absolute()
+
+    @property
+    def run_dir(self) -> Path:
+        """Where heartbeats and the embedded queue's socket live."""
+        return self.data_dir.absolute() / "run"
+
+    @property
+    def embedded_queue_socket(self) -> Path:
+        """The socket of the Valkey that Giro starts itself; elsewhere only if the data folder's path is too long."""
+        socket = self.run_dir / "valkey.sock"
+        if len(os.fsencode(socket)) <= UNIX_SOCKET_PATH_MAX:
+            return socket
+        name = blake2b(os.fsencode(socket), digest_size=8).hexdigest()
+        return Path(tempfile.gettempdir()) / f"giro-{name}.sock"
+
+    @property
+    def queue_url(self) -> str:
+        """Where the queue is: `REDIS_URL`, or the socket of the embedded server."""
+        return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.embedded_queue_socket}"
+
+    @cached_property
+    def signing_key(self) -> str:
+        """`JWT_SECRET`, or the key kept in the data folder, made at the first use."""
+        if self.jwt_secret:
+            return self.jwt_secret.get_secret_value()
+        return _kept_secret(self.data_dir / "secrets" / "jwt_secret")
+
+    def sources(self) -> dict[str, str]:
+        """Say of every setting where its value came from: `environment`, `.env` or `default`."""
+        environment = EnvSettingsSource(type(self))()
+        dotenv = DotEnvSettingsSource(type(self))()
+        return {
+            name: "environment"
+            if _keys(name) & environment.keys()
+            else ".env"
+            if _keys(name) & dotenv.keys()
+            else "default"
+            for name in type(self).model_fields
+        }
+
+
+def variable(name: str) -> str:
+    """Name the environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else PREFIX + name.upper()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings, or raise SettingsError with one line that names the variable and what is wrong with it."""
+    known = {variable(name) for name in Settings.model_fields}
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise SettingsError(f"{name} is no setting of Giro" + (f"; did you mean {close[0]}?" if close else ""))
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise SettingsError(message) from None
+        location = str(first["loc"][0])
+        name = variable(location) if location in Settings.model_fields else location
+        raise SettingsError(f"{name}: {message}") from None
+
+
+def _keys(name: str) -> set[str]:
+    return {name, variable(name)}
+
+
+def _kept_secret(path: Path) -> str:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(48))
+    return path.read_text().strip()
