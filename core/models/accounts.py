@@ -1,0 +1,56 @@
+"""Accounts: balances in minor units, and where their chains of transactions and transfers end."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
+from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
+from core.models.base import Base, Moment, PublicId, Word, one_of
+
+
+class Account(Base):
+    """A customer's account, or a currency's external one (which has no owner).
+
+    `last_transaction_id` and `last_transfer_id` are the newest links of two chains (`previous_id` of transactions
+    and of transfers): a chain costs no index, which would cost a random page for each leg.
+    """
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        one_of("kind", AccountKind),
+        one_of("status", AccountStatus),
+        CheckConstraint("(kind = 'external') = (owner_id IS NULL)", name="owner"),
+        CheckConstraint("(status = 'frozen') = (freeze_scope IS NOT NULL)", name="frozen"),
+        CheckConstraint("freeze_scope IN ('debit', 'all')", name="freeze_scope"),
+        CheckConstraint("(status = 'closed') = (closed_at IS NOT NULL)", name="closed"),
+        CheckConstraint("length(currency) = 3", name="currency"),
+        CheckConstraint("reserved >= 0", name="reserved"),
+        CheckConstraint(f"overdraft_limit BETWEEN 0 AND {CUSTOMER_BALANCE_BOUND}", name="overdraft_limit"),
+        CheckConstraint(
+            f"CASE kind WHEN 'external' THEN abs(balance) <= {EXTERNAL_BALANCE_BOUND} "
+            f"ELSE balance BETWEEN -overdraft_limit AND {CUSTOMER_BALANCE_BOUND} END",
+            name="balance",
+        ),
+        Index("ix_accounts_owner_id_id", "owner_id", "id"),
+        Index("uq_accounts_external_currency", "currency", unique=True, sqlite_where=text("kind = 'external'")),
+        {"sqlite_strict": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    public_id: Mapped[UUID] = mapped_column(PublicId, unique=True)
+    owner_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    account_number: Mapped[str] = mapped_column(Text, unique=True)
+    kind: Mapped[AccountKind] = mapped_column(Word(AccountKind))
+    currency: Mapped[str] = mapped_column(Text)
+    status: Mapped[AccountStatus] = mapped_column(Word(AccountStatus))
+    freeze_scope: Mapped[FreezeScope | None] = mapped_column(Word(FreezeScope))
+    balance: Mapped[int] = mapped_column(Integer)
+    reserved: Mapped[int] = mapped_column(Integer)
+    overdraft_limit: Mapped[int] = mapped_column(Integer)
+    last_transaction_id: Mapped[int | None] = mapped_column(Integer)
+    last_transfer_id: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    closed_at: Mapped[datetime | None] = mapped_column(Moment)

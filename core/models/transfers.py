@@ -1,0 +1,78 @@
+"""Transfers: the order to move money, from its acceptance to its end."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.domain.errors import ErrorCode
+from core.domain.money import MAX_AMOUNT
+from core.domain.transfers import TransferKind, TransferStatus
+from core.models.base import Base, Moment, PublicId, Word, one_of, trigger
+
+
+class Transfer(Base):
+    """A transfer; its row id is its `sequence`, the order of acceptance and of settlement.
+
+    The idempotency key is a column, so that it lives exactly as long as the transfer it was accepted with.
+    `previous_id` is the transfer before it from the same account. `settled_at` is when it ended, whatever the end.
+    """
+
+    __tablename__ = "transfers"
+    __table_args__ = (
+        one_of("kind", TransferKind),
+        one_of("status", TransferStatus),
+        CheckConstraint(f"amount BETWEEN 1 AND {MAX_AMOUNT}", name="amount"),
+        CheckConstraint("from_account_id <> to_account_id", name="accounts"),
+        CheckConstraint("(status = 'pending') = (settled_at IS NULL)", name="settled"),
+        CheckConstraint("(status = 'failed') = (failure_code IS NOT NULL)", name="failure"),
+        CheckConstraint("(idempotency_key IS NULL) = (fingerprint IS NULL)", name="fingerprint"),
+        Index("ix_transfers_pending", "id", sqlite_where=text("status = 'pending'")),
+        Index(
+            "uq_transfers_idempotency_key",
+            "idempotency_key",
+            "submitted_by",
+            unique=True,
+            sqlite_where=text("idempotency_key IS NOT NULL"),
+        ),
+        {"sqlite_strict": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    public_id: Mapped[UUID] = mapped_column(PublicId, unique=True)
+    kind: Mapped[TransferKind] = mapped_column(Word(TransferKind))
+    status: Mapped[TransferStatus] = mapped_column(Word(TransferStatus))
+    from_account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    to_account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    amount: Mapped[int] = mapped_column(Integer)
+    currency: Mapped[str] = mapped_column(Text)
+    description: Mapped[str | None] = mapped_column(Text)
+    submitted_by: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    request_id: Mapped[str] = mapped_column(Text)
+    idempotency_key: Mapped[str | None] = mapped_column(Text)
+    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary)
+    answer_version: Mapped[int] = mapped_column(Integer)
+    previous_id: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    settled_at: Mapped[datetime | None] = mapped_column(Moment)
+    failure_code: Mapped[ErrorCode | None] = mapped_column(Word(ErrorCode))
+
+
+trigger(
+    Transfer.__table__,
+    """CREATE TRIGGER transfers_end_once BEFORE UPDATE ON transfers WHEN OLD.status <> 'pending'
+    BEGIN SELECT RAISE(ABORT, 'a transfer that has ended never changes'); END""",
+)
+trigger(
+    Transfer.__table__,
+    """CREATE TRIGGER transfers_keep_terms BEFORE UPDATE OF id, public_id, kind, from_account_id, to_account_id, amount,
+    currency, description, submitted_by, request_id, idempotency_key, fingerprint, answer_version, previous_id,
+    created_at ON transfers
+    BEGIN SELECT RAISE(ABORT, 'the terms of a transfer never change'); END""",
+)
+trigger(
+    Transfer.__table__,
+    """CREATE TRIGGER transfers_stay BEFORE DELETE ON transfers
+    BEGIN SELECT RAISE(ABORT, 'a transfer is never deleted'); END""",
+)

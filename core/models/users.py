@@ -1,0 +1,35 @@
+"""People who sign in, the operators among them, and the bank itself."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Integer, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.domain.users import Role
+from core.models.base import Base, Flag, Moment, PublicId, Word, one_of
+
+SYSTEM_USER_ID = 1
+"""Row id of the one system user, which the first migration makes."""
+
+
+class User(Base):
+    """A user; `token_version` counts up when all tokens given so far must end."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        one_of("role", Role),
+        CheckConstraint("is_active IN (0, 1)", name="is_active"),
+        CheckConstraint("email = lower(email)", name="email_lower"),
+        {"sqlite_strict": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    public_id: Mapped[UUID] = mapped_column(PublicId, unique=True)
+    email: Mapped[str] = mapped_column(Text, unique=True)
+    name: Mapped[str | None] = mapped_column(Text)
+    password_hash: Mapped[str] = mapped_column(Text)
+    role: Mapped[Role] = mapped_column(Word(Role))
+    is_active: Mapped[bool] = mapped_column(Flag)
+    token_version: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(Moment)

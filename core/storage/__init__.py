@@ -1,0 +1,1 @@
+"""The database: how it is opened, who may write when, and all SQL."""

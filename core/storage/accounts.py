@@ -1,0 +1,154 @@
+"""Accounts in the database."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
+from core.domain.ledger import LedgerAccount
+from core.models import Account
+
+_LEDGER_COLUMNS = (
+    "a.id, a.kind, a.currency, a.status, a.freeze_scope, a.balance, a.reserved, a.overdraft_limit, "
+    "a.last_transaction_id"
+)
+
+
+@dataclass(slots=True)
+class Party:
+    """An account as one side of a transfer that is being accepted."""
+
+    ledger: LedgerAccount
+    public_id: UUID
+    account_number: str
+    owner_id: int | None
+    last_transfer_id: int | None
+
+
+def find_parties(connection: Connection, public_ids: Iterable[UUID], numbers: Iterable[str]) -> dict[UUID | str, Party]:
+    """Read the accounts that a group of requests names; each is found under its id and under its number."""
+    parties: dict[UUID | str, Party] = {}
+    for column, values in (("public_id", [item.bytes for item in public_ids]), ("account_number", list(numbers))):
+        for party in _parties(connection, f"a.{column} IN ({_marks(values)})", values):
+            # An account named both ways is one party: what one request reserves, the next must see.
+            known = parties.get(party.public_id, party)
+            parties[known.public_id] = parties[known.account_number] = known
+    return parties
+
+
+def find_externals(connection: Connection, currencies: Sequence[str]) -> dict[str, Party]:
+    """Read the external accounts of some currencies, by currency."""
+    where = f"a.kind = 'external' AND a.currency IN ({_marks(currencies)})"
+    return {party.ledger.currency: party for party in _parties(connection, where, currencies)}
+
+
+def reserve(connection: Connection, changes: Sequence[tuple[int, int, int]]) -> None:
+    """Reserve funds for accepted transfers: (minor units, the payer's newest transfer, the payer's row id) each."""
+    if changes:
+        connection.exec_driver_sql(
+            "UPDATE accounts SET reserved = reserved + ?, last_transfer_id = ? WHERE id = ?", list(changes)
+        )
+
+
+def release(connection: Connection, account_id: int, amount: int) -> None:
+    """Give back what a transfer that will not be executed had reserved, in minor units."""
+    connection.exec_driver_sql("UPDATE accounts SET reserved = reserved - ? WHERE id = ?", (amount, account_id))
+
+
+def read_for_settlement(connection: Connection, account_ids: Sequence[int]) -> Iterator[LedgerAccount]:
+    """Read accounts by row id, with whether their owners are active."""
+    rows = connection.exec_driver_sql(
+        f"SELECT {_LEDGER_COLUMNS}, coalesce(u.is_active, 1) FROM accounts a LEFT JOIN users u ON u.id = a.owner_id "
+        f"WHERE a.id IN ({_marks(account_ids)})",
+        tuple(account_ids),
+    )
+    for row in rows:
+        yield _ledger_account(row, owner_active=bool(row[9]))
+
+
+def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> None:
+    """Write back what a settlement changed. Absolute values: they were read in the same unit of work."""
+    connection.exec_driver_sql(
+        "UPDATE accounts SET balance = ?, reserved = ?, last_transaction_id = ? WHERE id = ?",
+        [(account.balance, account.reserved, account.last_transaction_id, account.id) for account in accounts],
+    )
+
+
+def add(connection: Connection, **values: Any) -> int:
+    """Insert an account with nothing on it and return its row id."""
+    fresh = {"status": AccountStatus.ACTIVE, "balance": 0, "reserved": 0, "overdraft_limit": 0}
+    result = connection.execute(insert(Account).values(**fresh, **values))
+    row_id = result.inserted_primary_key
+    assert row_id is not None
+    return int(row_id[0])
+
+
+def count_owned(connection: Connection, owner_id: int) -> int:
+    """Count a user's accounts."""
+    return connection.execute(select(func.count()).where(Account.owner_id == owner_id)).scalar_one()
+
+
+def number_is_taken(connection: Connection, number: str) -> bool:
+    """Say whether an account has this number."""
+    return connection.execute(select(Account.id).where(Account.account_number == number)).first() is not None
+
+
+def has_external(connection: Connection, currency: str) -> bool:
+    """Say whether a currency has its external account."""
+    query = select(Account.id).where(Account.kind == AccountKind.EXTERNAL, Account.currency == currency)
+    return connection.execute(query).first() is not None
+
+
+async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Account | None:
+    """Read one account, if it is this user's."""
+    query = select(Account).where(Account.public_id == public_id, Account.owner_id == owner_id)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def list_owned(
+    session: AsyncSession, owner_id: int, *, after_id: int, offset: int, limit: int
+) -> Sequence[Account]:
+    """Read a user's accounts, oldest first, from the row id after `after_id` on."""
+    query = (
+        select(Account)
+        .where(Account.owner_id == owner_id, Account.id > after_id)
+        .order_by(Account.id)
+        .offset(offset)
+        .limit(limit)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Iterator[Party]:
+    if not values:
+        return
+    rows = connection.exec_driver_sql(
+        f"SELECT {_LEDGER_COLUMNS}, a.public_id, a.account_number, a.owner_id, a.last_transfer_id "
+        f"FROM accounts a WHERE {where}",
+        tuple(values),
+    )
+    for row in rows:
+        yield Party(_ledger_account(row), UUID(bytes=row[9]), row[10], row[11], row[12])
+
+
+def _ledger_account(row: Any, *, owner_active: bool = True) -> LedgerAccount:
+    return LedgerAccount(
+        id=row[0],
+        kind=AccountKind(row[1]),
+        currency=row[2],
+        status=AccountStatus(row[3]),
+        freeze_scope=FreezeScope(row[4]) if row[4] else None,
+        balance=row[5],
+        reserved=row[6],
+        overdraft_limit=row[7],
+        last_transaction_id=row[8],
+        owner_active=owner_active,
+    )
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))

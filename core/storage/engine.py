@@ -1,0 +1,182 @@
+"""Opening the database: SQLite set up for money, the same way on every connection of every process."""
+
+import platform
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool, StaticPool
+
+from core.logging import get_logger
+from core.settings import Settings
+from core.storage.locks import Turnstile
+
+log = get_logger(__name__)
+
+SCHEMA_REVISION = "0001"
+"""The migration that this code needs; a test holds it to the newest below migrations/versions."""
+
+AUTOCHECKPOINT_PAGES = 10_000
+
+
+class DatabaseError(Exception):
+    """A database that Giro must not or cannot work with; the message is one line for an operator."""
+
+
+def is_affected(version: str) -> bool:
+    """Say whether an SQLite version has the WAL-reset bug.
+
+    Source: sqlite.org, release notes of 3.51.3: versions 3.7.0 to 3.51.2, mended in 3.50.7 and 3.44.6 as well.
+    """
+    numbers = tuple(int(part) for part in version.split("."))
+    if numbers[:2] == (3, 50):
+        return numbers < (3, 50, 7)
+    if numbers[:2] == (3, 44):
+        return numbers < (3, 44, 6)
+    return (3, 7, 0) <= numbers < (3, 51, 3)
+
+
+def no_wheel_exists() -> bool:
+    """Say whether this is the one platform for which no wheel brings a current SQLite: Linux on arm64."""
+    return sys.platform == "linux" and platform.machine() == "aarch64"
+
+
+class Database:
+    """What one process holds of one database file. Nothing is opened before it is used, so open it after any fork.
+
+    `writer` writes, one unit of work at a time (core/storage/unit_of_work.py). `reader` and `async_reader` cannot.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.path: Path = settings.database_path
+        self._busy_ms = settings.sqlite_busy_ms
+        self._cache_kib = settings.sqlite_cache_mb * 1024
+
+    @cached_property
+    def turnstile(self) -> Turnstile:
+        """The locks that make writers take turns."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Turnstile(self.path)
+
+    @cached_property
+    def writer(self) -> Engine:
+        """The engine of this process's one writing connection."""
+        engine = create_engine(self._url("sqlite", "rw"), connect_args=self._connect_args(), poolclass=StaticPool)
+        event.listen(engine, "connect", self._prepare_writer)
+        event.listen(engine, "begin", _begin_immediate)
+        return engine
+
+    @cached_property
+    def reader(self) -> Engine:
+        """An engine whose connections read, for workers and commands. Each is opened anew and closed after use."""
+        engine = create_engine(self._url("sqlite", "rw"), connect_args=self._connect_args(), poolclass=NullPool)
+        event.listen(engine, "connect", self._prepare_reader)
+        event.listen(engine, "begin", _begin)
+        return engine
+
+    @cached_property
+    def async_reader(self) -> AsyncEngine:
+        """The engine of the API's reading sessions."""
+        engine = create_async_engine(
+            self._url("sqlite+aiosqlite", "rw"),
+            connect_args={"isolation_level": None, "uri": True},
+            pool_size=8,
+            max_overflow=0,
+        )
+        event.listen(engine.sync_engine, "connect", self._prepare_reader)
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+
+    def create(self) -> None:
+        """Make the file if it is missing, readable by its owner alone, in WAL mode."""
+        with self.turnstile.turn():
+            self.path.touch(mode=0o600, exist_ok=True)
+            with self.writer.connect():
+                pass
+
+    def schema_revision(self) -> str | None:
+        """Read which migration the file has reached; None for an empty file. Raises DatabaseError if there is none."""
+        if not self.path.exists():
+            raise DatabaseError(f"there is no database at {self.path}; `giro migrate` makes it")
+        with self.reader.connect() as connection:
+            known = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
+            return (
+                connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+                if known
+                else None
+            )
+
+    def require_schema(self) -> None:
+        """Raise DatabaseError unless the file is at the migration that this code needs."""
+        revision = self.schema_revision()
+        if not self.is_current(revision):
+            raise DatabaseError(
+                f"the database {self.path} is at migration {revision}, this Giro needs {SCHEMA_REVISION}: "
+                "run `giro migrate`"
+            )
+
+    @staticmethod
+    def is_current(revision: str | None) -> bool:
+        """Say whether a migration is the one that this code needs."""
+        return revision == SCHEMA_REVISION
+
+    def sqlite(self) -> tuple[str, bool]:
+        """Read the version of the SQLite library in use, and whether that has the WAL-reset bug."""
+        with self.reader.connect() as connection:
+            version: str = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
+            return version, is_affected(version)
+
+    def close(self) -> None:
+        """Close what was opened, but for the asynchronous engine, which its event loop closes."""
+        for name in ("writer", "reader"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).dispose()
+        if "turnstile" in self.__dict__:
+            self.__dict__.pop("turnstile").close()
+
+    def _url(self, driver: str, mode: str) -> str:
+        # mode=rw: a reader must never make an empty database where one is missing.
+        return f"{driver}:///file:{quote(str(self.path))}?mode={mode}&uri=true"
+
+    def _connect_args(self) -> dict[str, Any]:
+        # isolation_level=None: the driver starts no transaction of its own, BEGIN is ours.
+        return {"isolation_level": None, "check_same_thread": False}
+
+    def _prepare_writer(self, connection: Any, _record: Any) -> None:
+        self._prepare(connection)
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint={AUTOCHECKPOINT_PAGES}").fetchall()
+
+    def _prepare_reader(self, connection: Any, _record: Any) -> None:
+        self._prepare(connection)
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA wal_autocheckpoint=0").fetchall()
+
+    def _prepare(self, connection: Any) -> None:
+        connection.execute(f"PRAGMA busy_timeout={self._busy_ms}").fetchall()
+        connection.execute(f"PRAGMA cache_size=-{self._cache_kib}")
+        connection.execute("PRAGMA trusted_schema=OFF")
+        _check_version(connection.execute("SELECT sqlite_version()").fetchone()[0])
+
+
+def _check_version(version: str) -> None:
+    if not is_affected(version):
+        return
+    if not no_wheel_exists():
+        raise DatabaseError(f"SQLite {version} can corrupt a database (WAL-reset bug); install the wheel pysqlite3")
+    log.warning("sqlite_affected", version=version, defence="turnstile only")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A deferred transaction that reads and then writes fails at once when another has written in between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,86 @@
+"""File locks between processes: the turnstile around every write, and the lock of the one settlement worker.
+
+The kernel drops a lock when the process that holds it ends, however it ends. Lock files lie beside the database
+and are never the database itself: closing a second descriptor of that would drop SQLite's own locks.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FileLock:
+    """An exclusive `flock` on a file of its own, made on demand with mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Python opens with O_CLOEXEC: no child ever inherits the lock.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def acquire(self) -> None:
+        """Wait for the lock, for as long as it takes."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody holds it."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock up."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the descriptor, and with it give the lock up."""
+        os.close(self._descriptor)
+
+
+class Turnstile:
+    """One writer at a time over all processes, and every writer gets its turn.
+
+    SQLite's busy timeout alone lets one of two busy writers starve. Here a writer stands in a queue of one place,
+    `queue`, while it waits for `write`: whoever comes next waits behind it, so nobody overtakes.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._queue = FileLock(database.with_name(f"{database.name}.queue.lock"))
+        self._write = FileLock(database.with_name(f"{database.name}.write.lock"))
+        # Threads of one process share the descriptors, and flock does not keep them apart.
+        self._threads = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the right to write to the database."""
+        with self._threads:
+            self._queue.acquire()
+            try:
+                self._write.acquire()
+            finally:
+                self._queue.release()
+            try:
+                yield
+            finally:
+                self._write.release()
+
+    def somebody_waits(self) -> bool:
+        """Say whether another process stands in the queue; meant for the one whose turn it is."""
+        if self._queue.try_acquire():
+            self._queue.release()
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close both descriptors."""
+        self._queue.close()
+        self._write.close()
+
+
+def settlement_lock(database: Path) -> FileLock:
+    """Open the lock whose holder is the one settlement worker of a database."""
+    return FileLock(database.with_name(f"{database.name}.settlement.lock"))

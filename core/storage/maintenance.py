@@ -1,0 +1,30 @@
+"""Upkeep of the database file."""
+
+from dataclasses import dataclass
+
+from core.storage.engine import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a checkpoint did: whether others kept it from finishing, and the pages it moved into the database."""
+
+    blocked: bool
+    pages: int
+
+
+def checkpoint(database: Database) -> Checkpoint:
+    """Move the write-ahead log into the database and cut it to nothing, in turn with all writers."""
+    with database.turnstile.turn(), database.writer.connect() as connection:
+        raw = connection.connection.driver_connection
+        assert raw is not None
+        blocked, _log_pages, moved = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return Checkpoint(bool(blocked), moved)
+
+
+def wal_bytes(database: Database) -> int:
+    """Size of the write-ahead log. Asked of the file system: nothing but SQLite may open that file."""
+    try:
+        return database.path.with_name(f"{database.path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,84 @@
+"""Transactions in the database: written by settlement, read along an account's chain."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import to_datetime
+from core.domain.ledger import Leg
+from core.domain.transactions import TransactionView
+
+
+def next_id(connection: Connection) -> int:
+    """The row id that the next leg gets."""
+    last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM transactions").scalar_one()
+    return last + 1
+
+
+def last_posted_at(connection: Connection) -> int:
+    """When the newest leg was posted, in microseconds since the epoch; 0 before the first."""
+    row = connection.exec_driver_sql("SELECT posted_at FROM transactions ORDER BY id DESC LIMIT 1").first()
+    return row[0] if row else 0
+
+
+def add(connection: Connection, legs: Sequence[Leg], posted_at: int) -> None:
+    """Write legs, all posted at one time (microseconds since the epoch)."""
+    connection.exec_driver_sql(
+        "INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (leg.id, leg.transfer_id, leg.account_id, leg.amount, leg.balance_after, posted_at, leg.previous_id)
+            for leg in legs
+        ],
+    )
+
+
+_CHAIN = text(
+    """
+    WITH RECURSIVE chain (id, previous_id) AS (
+        SELECT id, previous_id FROM transactions WHERE id = :start AND account_id = :account
+        UNION ALL
+        SELECT t.id, t.previous_id FROM chain JOIN transactions t ON t.id = chain.previous_id
+        WHERE t.account_id = :account
+        LIMIT :limit OFFSET :offset
+    )
+    SELECT t.id, own.public_id, transfers.public_id, t.amount, t.balance_after, other.public_id, transfers.description,
+        transfers.currency, t.posted_at, t.previous_id
+    FROM chain
+    CROSS JOIN transactions t ON t.id = chain.id
+    JOIN transfers ON transfers.id = t.transfer_id
+    JOIN accounts own ON own.id = t.account_id
+    JOIN accounts other ON other.id = transfers.from_account_id + transfers.to_account_id - t.account_id
+    ORDER BY t.id DESC
+    """
+)
+
+
+async def walk(
+    session: AsyncSession, account_id: int, start: int | None, *, offset: int, limit: int
+) -> list[TransactionView]:
+    """Read an account's legs, newest first, from leg `start` back along the chain.
+
+    Each step also matches the account, so a start that belongs to another account reads nothing.
+    """
+    if start is None:
+        return []
+    parameters = {"start": start, "account": account_id, "limit": limit, "offset": offset}
+    rows = (await session.execute(_CHAIN, parameters)).all()
+    return [
+        TransactionView(
+            id=row[0],
+            account_id=UUID(bytes=row[1]),
+            transfer_id=UUID(bytes=row[2]),
+            amount=row[3],
+            balance_after=row[4],
+            related_account_id=UUID(bytes=row[5]),
+            description=row[6],
+            currency=row[7],
+            posted_at=to_datetime(row[8]),
+            previous_id=row[9],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,93 @@
+"""The unit of work: one database transaction, taken in turn, with a clear answer when it fails."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from core.domain.errors import OutcomeUnknown, Unavailable
+from core.logging import get_logger
+from core.storage.engine import Database
+
+log = get_logger(__name__)
+
+_RETRY_LATER = {
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_READONLY",
+    "SQLITE_IOERR",
+    "SQLITE_CORRUPT",
+    "SQLITE_FULL",
+    "SQLITE_CANTOPEN",
+    "SQLITE_PROTOCOL",
+    "SQLITE_NOTADB",
+}
+
+
+@contextmanager
+def unit_of_work(database: Database) -> Iterator[Connection]:
+    """Hold the turn, begin, let the caller read and write, commit.
+
+    Any exception rolls everything back. Raises Unavailable where nothing was recorded and a retry may pass, and
+    OutcomeUnknown where the commit failed in a way that may still surface after a crash.
+    """
+    with database.turnstile.turn(), _translated(), database.writer.connect() as connection:
+        work = connection.begin()
+        try:
+            yield connection
+        except BaseException:
+            work.rollback()
+            raise
+        try:
+            work.commit()
+        except DBAPIError as error:
+            log.error("commit_failed", error=str(error.orig))
+            _rollback_quietly(connection)
+            _pass_fence(connection)
+            raise Unavailable from error
+
+
+def is_unavailable(error: DBAPIError) -> bool:
+    """Say whether an error of the database is its state (locked, full, read-only …) and not our statement."""
+    name = getattr(error.orig, "sqlite_errorname", "") or ""
+    return any(name == known or name.startswith(f"{known}_") for known in _RETRY_LATER)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if is_unavailable(error):
+            log.error("database_unavailable", error=str(error.orig))
+            raise Unavailable from error
+        raise
+
+
+def _rollback_quietly(connection: Connection) -> None:
+    """Leave no transaction open after a failed commit, whatever SQLite thinks of it."""
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    if raw.in_transaction:
+        try:
+            raw.execute("ROLLBACK")
+        except Exception as error:
+            log.error("rollback_failed", error=str(error))
+
+
+def _pass_fence(connection: Connection) -> None:
+    """Commit one row more: what a failed commit left in the log is overwritten, and cannot come back after a crash.
+
+    Raises OutcomeUnknown when this commit fails too.
+    """
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    try:
+        raw.execute("BEGIN IMMEDIATE")
+        raw.execute("UPDATE fences SET passed = passed + 1")
+        raw.execute("COMMIT")
+    except Exception as error:
+        log.error("fence_failed", error=str(error))
+        _rollback_quietly(connection)
+        raise OutcomeUnknown from error

@@ -1,0 +1,69 @@
+"""Users in the database."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.users import Role
+from core.ids import new_id
+from core.models import User
+
+
+def add(
+    connection: Connection, *, email: str, name: str | None, password_hash: str, role: Role, created_at: datetime
+) -> UUID:
+    """Insert an active user and return the public id. The e-mail address is in lower case already."""
+    public_id = new_id()
+    connection.execute(
+        insert(User).values(
+            public_id=public_id,
+            email=email,
+            name=name,
+            password_hash=password_hash,
+            role=role,
+            is_active=True,
+            token_version=0,
+            created_at=created_at,
+        )
+    )
+    return public_id
+
+
+def email_is_taken(connection: Connection, email: str) -> bool:
+    """Say whether a user has this address."""
+    return connection.execute(select(User.id).where(User.email == email)).first() is not None
+
+
+def set_password(connection: Connection, user_id: int, password_hash: str) -> None:
+    """Change a password's hash and end every token given so far."""
+    connection.execute(
+        update(User).where(User.id == user_id).values(password_hash=password_hash, token_version=User.token_version + 1)
+    )
+
+
+def set_password_hash(connection: Connection, user_id: int, password_hash: str) -> None:
+    """Keep the same password under a stronger hash."""
+    connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+
+
+def end_tokens(connection: Connection, user_id: int) -> None:
+    """End every token given to a user so far."""
+    connection.execute(update(User).where(User.id == user_id).values(token_version=User.token_version + 1))
+
+
+def read(connection: Connection, user_id: int) -> User | None:
+    """Read one user inside a unit of work."""
+    row = connection.execute(select(User.__table__).where(User.id == user_id)).mappings().first()
+    return User(**row) if row else None
+
+
+async def get_by_email(session: AsyncSession, email: str) -> User | None:
+    """Read one user by address, in lower case."""
+    return (await session.execute(select(User).where(User.email == email))).scalar_one_or_none()
+
+
+async def get(session: AsyncSession, user_id: int) -> User:
+    """Read one user by row id; raises NoResultFound if there is none."""
+    return (await session.execute(select(User).where(User.id == user_id))).scalar_one()

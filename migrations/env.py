@@ -1,0 +1,51 @@
+"""Alembic's environment: applies migrations under the turnstile, on an asynchronous engine of our own settings.
+
+Foreign keys are off while tables change (SQLite cannot switch inside a transaction) and checked before the commit.
+"""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+import core.models
+from core.settings import load_settings
+from core.storage.engine import Database, DatabaseError
+
+
+async def run_migrations(database: Database) -> None:
+    """Bring the database to the newest revision, in one transaction."""
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{database.path}", connect_args={"isolation_level": None}, poolclass=NullPool
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+            await connection.exec_driver_sql("PRAGMA synchronous=FULL")
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            await connection.run_sync(_migrate)
+            await connection.exec_driver_sql("COMMIT")
+    finally:
+        await engine.dispose()
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection, target_metadata=core.models.Base.metadata, transactional_ddl=False, render_as_batch=False
+    )
+    context.run_migrations()
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if broken:
+        raise DatabaseError(f"the migration would leave {len(broken)} rows that point nowhere; nothing was changed")
+
+
+if context.is_offline_mode():
+    raise DatabaseError("Giro's migrations need the database: run them without --sql")
+
+_database = Database(load_settings())
+_database.create()
+with _database.turnstile.turn():
+    asyncio.run(run_migrations(_database))
+_database.close()
