@@ -1,0 +1,72 @@
+"""Opening and reading accounts."""
+
+import secrets
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us, to_datetime
+from core.domain.accounts import NUMBER_DIGITS, AccountKind, account_number
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.transactions import TransactionView
+from core.ids import new_id
+from core.models import Account
+from core.storage import accounts, transactions
+
+
+def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:
+    """Open an account for a user, and its currency's external account with the first of a currency.
+
+    Returns the public id. Raises Refusal (`too_many_accounts`) for a user who holds `most` already.
+    """
+    if accounts.count_owned(connection, owner_id) >= most:
+        raise Refusal(ErrorCode.TOO_MANY_ACCOUNTS)
+    if not accounts.has_external(connection, currency):
+        _add(connection, kind=AccountKind.EXTERNAL, owner_id=None, currency=currency)
+    return _add(connection, kind=AccountKind.CUSTOMER, owner_id=owner_id, currency=currency)
+
+
+async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Account:
+    """Read a user's account; raises Refusal (`account_not_found`) for anybody else's and for none."""
+    account = await accounts.get_owned(session, user_id, account_id)
+    if account is None:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+    return account
+
+
+async def list_for_user(
+    session: AsyncSession, *, user_id: int, after_id: int, offset: int, limit: int
+) -> Sequence[Account]:
+    """List a user's accounts, oldest first, from the row id after `after_id` on."""
+    return await accounts.list_owned(session, user_id, after_id=after_id, offset=offset, limit=limit)
+
+
+async def list_transactions(
+    session: AsyncSession, *, account: Account, start: int | None, offset: int, limit: int
+) -> list[TransactionView]:
+    """List an account's transactions, newest first, from the one with row id `start` back (None: the newest)."""
+    start = account.last_transaction_id if start is None else start
+    return await transactions.walk(session, account.id, start, offset=offset, limit=limit)
+
+
+def _add(connection: Connection, *, kind: AccountKind, owner_id: int | None, currency: str) -> UUID:
+    public_id = new_id()
+    accounts.add(
+        connection,
+        public_id=public_id,
+        owner_id=owner_id,
+        account_number=_free_number(connection),
+        kind=kind,
+        currency=currency,
+        created_at=to_datetime(now_us()),
+    )
+    return public_id
+
+
+def _free_number(connection: Connection) -> str:
+    """Draw account numbers until one is free: at random, so that nobody can count the bank's accounts."""
+    while accounts.number_is_taken(connection, number := account_number(secrets.randbelow(10**NUMBER_DIGITS))):
+        pass
+    return number

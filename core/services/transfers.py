@@ -1,0 +1,309 @@
+"""Accepting, cancelling and reading transfers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us, to_datetime, to_us
+from core.domain import ledger
+from core.domain.accounts import AccountKind
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
+from core.ids import new_id
+from core.storage import accounts, transfers
+from core.storage.accounts import Party
+from core.storage.transfers import KeyScope, Link
+
+ANSWER_VERSION = 1
+"""Which rendering of the 202 an accepted transfer keeps for its replays."""
+
+WALK_BUDGET = 10_000
+"""Transfers that one page of a list looks at, at most, however few its filters let through."""
+
+
+# --- accepting ---------------------------------------------------------------------------------------------------
+
+
+def accept(connection: Connection, requests: Sequence[TransferRequest]) -> list[AcceptedTransfer | Refusal]:
+    """Accept or refuse a group of requests, each seeing what those before it reserved.
+
+    One request's refusal never touches another. Accepted transfers are pending and their funds reserved when the
+    unit of work commits, not before.
+    """
+    group = _Group(connection, requests)
+    outcomes = [group.decide(request) for request in requests]
+    group.write()
+    return outcomes
+
+
+class _Group:
+    """What one group reads once and writes once."""
+
+    def __init__(self, connection: Connection, requests: Sequence[TransferRequest]) -> None:
+        self._connection = connection
+        self._known = transfers.find_by_keys(connection, list({key for r in requests if (key := _scope(r))}))
+        self._parties = accounts.find_parties(
+            connection,
+            {side for r in requests for side in (r.payer, r.payee) if isinstance(side, UUID)},
+            {r.payee for r in requests if isinstance(r.payee, str)},
+        )
+        self._externals: dict[str, Party] = {}
+        if any(r.payer is None or r.payee is None for r in requests):
+            self._externals = accounts.find_externals(
+                connection, list({party.ledger.currency for party in self._parties.values()})
+            )
+        self._sequence, newest = transfers.next_sequence(connection)
+        # Times never run backwards along the sequence, whatever the wall clock does.
+        self._now = max(now_us(), newest)
+        self._rows: list[tuple[Any, ...]] = []
+        self._payers: dict[int, Party] = {}
+        self._reserved: dict[int, int] = {}
+
+    def decide(self, request: TransferRequest) -> AcceptedTransfer | Refusal:
+        """Replay, refuse or accept one request."""
+        scope = _scope(request)
+        if scope and (known := self._known.get(scope)):
+            accepted, fingerprint = known
+            if fingerprint == request.fingerprint:
+                return replace(accepted, replayed=True)
+            return Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, field="header.Idempotency-Key")
+        try:
+            payer, payee = self._sides(request)
+        except Refusal as refusal:
+            return refusal
+        code = ledger.refusal(payer.ledger, payee.ledger, request.amount, spoken_for=payer.ledger.reserved)
+        if code is not None:
+            return Refusal(code, field=_field_of(code))
+        accepted = self._accept(request, payer, payee)
+        if scope and request.fingerprint is not None:
+            self._known[scope] = accepted, request.fingerprint
+        return accepted
+
+    def write(self) -> None:
+        """Record what was accepted."""
+        transfers.add(self._connection, self._rows)
+        accounts.reserve(
+            self._connection,
+            [(self._reserved[row_id], party.last_transfer_id or 0, row_id) for row_id, party in self._payers.items()],
+        )
+
+    def _sides(self, request: TransferRequest) -> tuple[Party, Party]:
+        """Find both accounts, or raise the first refusal that concerns who they are."""
+        if request.payer is not None and request.payer == request.payee:
+            raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
+        payer = self._customer(request.payer, "body.from_account_id") if request.payer else None
+        if payer and request.kind is TransferKind.TRANSFER and payer.owner_id != request.submitted_by:
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="body.from_account_id")
+        payee = self._customer(request.payee, _payee_field(request)) if request.payee else None
+        for side in (payer, payee):
+            if side and request.currency and request.currency != side.ledger.currency:
+                raise Refusal(ErrorCode.CURRENCY_MISMATCH, field="body.currency")
+        known = payer or payee
+        assert known is not None, "a transfer names at least one account"
+        external = self._externals.get(known.ledger.currency)
+        first, second = payer or external, payee or external
+        assert first is not None, "opening a currency's first account makes its external account"
+        assert second is not None, "opening a currency's first account makes its external account"
+        return first, second
+
+    def _customer(self, name: UUID | str, field: str) -> Party:
+        party = self._parties.get(name)
+        if party is None or party.ledger.kind is not AccountKind.CUSTOMER:
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field=field)
+        return party
+
+    def _accept(self, request: TransferRequest, payer: Party, payee: Party) -> AcceptedTransfer:
+        accepted = AcceptedTransfer(
+            id=new_id(),
+            sequence=self._sequence,
+            kind=request.kind,
+            from_account_id=payer.public_id,
+            to_account_id=payee.public_id,
+            amount=request.amount,
+            currency=payer.ledger.currency,
+            description=request.description,
+            created_at=to_datetime(self._now),
+            answer_version=ANSWER_VERSION,
+            request_id=request.request_id,
+        )
+        self._rows.append(
+            (
+                accepted.sequence,
+                accepted.id.bytes,
+                request.kind.value,
+                payer.ledger.id,
+                payee.ledger.id,
+                request.amount,
+                accepted.currency,
+                request.description,
+                request.submitted_by,
+                request.request_id,
+                request.idempotency_key,
+                request.fingerprint,
+                ANSWER_VERSION,
+                payer.last_transfer_id,
+                self._now,
+            )
+        )
+        self._sequence += 1
+        payer.last_transfer_id = accepted.sequence
+        payer.ledger.reserved += request.amount
+        self._payers[payer.ledger.id] = payer
+        self._reserved[payer.ledger.id] = self._reserved.get(payer.ledger.id, 0) + request.amount
+        return accepted
+
+
+def _scope(request: TransferRequest) -> KeyScope | None:
+    return (request.idempotency_key, request.submitted_by) if request.idempotency_key is not None else None
+
+
+def _payee_field(request: TransferRequest) -> str:
+    return "body.to_account_number" if isinstance(request.payee, str) else "body.to_account_id"
+
+
+def _field_of(code: ErrorCode) -> str | None:
+    about_amount = (ErrorCode.INSUFFICIENT_FUNDS, ErrorCode.BALANCE_LIMIT_EXCEEDED)
+    return "body.amount" if code in about_amount else None
+
+
+# --- cancelling --------------------------------------------------------------------------------------------------
+
+
+def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> TransferView:
+    """Cancel a pending transfer for who submitted it, and release its funds; again is the same answer.
+
+    Raises Refusal: `transfer_not_found` for everyone else, `transfer_not_cancellable` once it has ended otherwise.
+    """
+    transfer = transfers.read(connection, transfer_id)
+    if transfer is None or not transfer.may_be_read_by(user_id):
+        raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
+    if transfer.submitted_by != user_id:
+        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
+    if transfer.status is TransferStatus.CANCELLED:
+        return transfer
+    if transfer.status is not TransferStatus.PENDING:
+        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
+    ended_at = max(now_us(), to_us(transfer.created_at))
+    changed = transfers.end(connection, [(TransferStatus.CANCELLED, ended_at, None, transfer.sequence)])
+    assert changed == 1, "read as pending in this unit of work"
+    accounts.release(connection, transfers.payer_of(connection, transfer.sequence), transfer.amount)
+    return replace(transfer, status=TransferStatus.CANCELLED, settled_at=to_datetime(ended_at))
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+async def get(session: AsyncSession, *, user_id: int, transfer_id: UUID) -> TransferView:
+    """Read a transfer for somebody who may; raises Refusal (`transfer_not_found`) for everybody else."""
+    transfer = await transfers.get(session, transfer_id)
+    if transfer is None or not transfer.may_be_read_by(user_id):
+        raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
+    return transfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferFilter:
+    """Which transfers a list shows; None lets everything through."""
+
+    status: TransferStatus | None = None
+    account_id: UUID | None = None
+    idempotency_key: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    """Exclusive."""
+
+    def lets_through(self, transfer: TransferView) -> bool:
+        """Say whether a transfer belongs in the list."""
+        return (
+            (self.status is None or transfer.status is self.status)
+            and (self.created_from is None or transfer.created_at >= self.created_from)
+            and (self.created_to is None or transfer.created_at < self.created_to)
+        )
+
+    def is_past(self, transfer: TransferView) -> bool:
+        """Say whether every transfer older than this one is too old as well."""
+        return self.created_from is not None and transfer.created_at < self.created_from
+
+
+@dataclass(frozen=True, slots=True)
+class TransferPage:
+    """A page of transfers, newest first, and where the next one begins: below a sequence, along some links."""
+
+    items: list[TransferView]
+    next: tuple[int, list[Link]] | None
+
+
+async def list_for_user(
+    session: AsyncSession,
+    *,
+    user_id: int,
+    wanted: TransferFilter,
+    start: tuple[int, list[Link]] | None,
+    offset: int,
+    limit: int,
+) -> TransferPage:
+    """List what was paid from a user's accounts, and what they received once it is completed, newest first.
+
+    A page looks at no more than `WALK_BUDGET` transfers beyond its offset; with a filter it can therefore come
+    back short, or empty, and still say where to go on. Raises Refusal for an account that is not the user's.
+    """
+    if wanted.idempotency_key is not None:
+        only = await transfers.get_by_key(session, wanted.idempotency_key, user_id)
+        return TransferPage([only] if only and wanted.lets_through(only) and not offset else [], None)
+    if start is None:
+        account_id = None
+        if wanted.account_id is not None:
+            account = await accounts.get_owned(session, user_id, wanted.account_id)
+            if account is None:
+                raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="query.account_id")
+            account_id = account.id
+        start = (2**63 - 1, await transfers.newest_links(session, user_id, account_id))
+    return await _Walk(session, wanted.lets_through, wanted.is_past, start).page(offset, limit)
+
+
+class _Walk:
+    """A walk along several chains at once, newest transfer first, each transfer once."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        wanted: Callable[[TransferView], bool],
+        past: Callable[[TransferView], bool],
+        start: tuple[int, list[Link]],
+    ) -> None:
+        self._session = session
+        self._wanted = wanted
+        self._past = past
+        self._below, self._links = start[0], set(start[1])
+        self._items: list[TransferView] = []
+
+    async def page(self, offset: int, limit: int) -> TransferPage:
+        budget = WALK_BUDGET + offset
+        while self._links and budget > 0:
+            steps = await transfers.walk(self._session, self._links, limit=min(budget, 2 * (offset + limit) + 2))
+            budget -= len(steps)
+            for step in steps:
+                if self._past(step.transfer):
+                    return TransferPage(self._items[offset:], None)
+                if len(self._items) == offset + limit and self._is_new(step.transfer, step.is_debit_leg):
+                    return TransferPage(self._items[offset:], (self._below, sorted(self._links)))
+                self._take(step)
+        more = (self._below, sorted(self._links)) if self._links else None
+        return TransferPage(self._items[offset:], more)
+
+    def _is_new(self, transfer: TransferView, is_debit_leg: bool) -> bool:
+        """A transfer between two accounts of one user is met in both chains, and shown once."""
+        return transfer.sequence < self._below and not is_debit_leg and self._wanted(transfer)
+
+    def _take(self, step: transfers.Step) -> None:
+        if self._is_new(step.transfer, step.is_debit_leg):
+            self._items.append(step.transfer)
+            self._below = step.transfer.sequence
+        self._links.discard(step.link)
+        if step.next is not None:
+            self._links.add(step.next)

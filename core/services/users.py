@@ -1,0 +1,50 @@
+"""Signing up, and changing a password."""
+
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us, to_datetime
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.users import Role
+from core.models import User
+from core.storage import users
+
+
+def sign_up(
+    connection: Connection, *, email: str, name: str | None, password_hash: str, role: Role = Role.CUSTOMER
+) -> UUID:
+    """Make a user and return the public id; raises Refusal (`email_taken`). The address is compared in lower case."""
+    email = email.lower()
+    if users.email_is_taken(connection, email):
+        raise Refusal(ErrorCode.EMAIL_TAKEN, field="body.email")
+    return users.add(
+        connection,
+        email=email,
+        name=name,
+        password_hash=password_hash,
+        role=role,
+        created_at=to_datetime(now_us()),
+    )
+
+
+def change_password(connection: Connection, *, user_id: int, token_version: int, password_hash: str) -> None:
+    """Set a new password; every token given so far ends with it.
+
+    `token_version` is what the caller's own token said: if it has moved on since, another change came first.
+    """
+    user = users.read(connection, user_id)
+    if user is None or not user.is_active or user.token_version != token_version:
+        raise Refusal(ErrorCode.UNAUTHENTICATED)
+    users.set_password(connection, user_id, password_hash)
+
+
+async def get(session: AsyncSession, user_id: int) -> User:
+    """Read a user who is known to exist, by row id."""
+    return await users.get(session, user_id)
+
+
+async def find_by_email(session: AsyncSession, email: str) -> User | None:
+    """Read a user by e-mail address, which counts in lower case."""
+    return await users.get_by_email(session, email.lower())

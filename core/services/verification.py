@@ -1,0 +1,162 @@
+"""Verification: reads the whole ledger and says which promises do not hold. It changes nothing."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from sqlalchemy import Connection
+
+from core.domain.accounts import AccountKind
+from core.storage import verification as rows
+from core.storage.engine import Database
+from core.storage.verification import AccountRow, LegRow
+
+MOST_BREACHES = 100
+"""Breaches listed of each rule; the rest is counted only."""
+
+PROGRESS_EVERY = 1000
+
+Progress = Callable[[int, int], None]
+"""Told now and then how many legs have been read, and of how many."""
+
+RULES = {
+    "currency_sums_to_zero": "All balances of a currency, its external account's included, sum to 0.",
+    "balance_is_sum_of_legs": "A balance is the sum of its account's legs.",
+    "balance_within_limit": "A customer's balance is not below the overdraft limit.",
+    "balance_after_recomputes": "Each leg's balance_after is the balance before it plus its amount.",
+    "chain_is_whole": "Each leg names the leg before it of the same account, and the account names the last.",
+    "time_never_goes_back": "No leg is posted before the one before it.",
+    "legs_match_transfer": "Legs come as one debit and one credit that agree with a completed transfer.",
+    "completed_has_legs": "Every completed transfer has its two legs, and no other transfer has any.",
+    "reserved_is_pending": "What an account has reserved is the sum of its pending debits.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One place where a rule does not hold."""
+
+    rule: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification read, and what it found."""
+
+    accounts: int = 0
+    transfers: int = 0
+    transactions: int = 0
+    breaches: list[Breach] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Breaches of each broken rule, those not listed included."""
+
+    @property
+    def holds(self) -> bool:
+        """True when no rule is broken."""
+        return not self.counts
+
+    def add(self, rule: str, detail: str) -> None:
+        """Note that a rule is broken somewhere."""
+        assert rule in RULES
+        self.counts[rule] += 1
+        if self.counts[rule] <= MOST_BREACHES:
+            self.breaches.append(Breach(rule, detail))
+
+
+@dataclass(slots=True)
+class _Running:
+    """An account as its legs alone make it, up to the leg just read."""
+
+    balance: int = 0
+    last_leg: int | None = None
+
+
+def verify(database: Database, progress: Progress = lambda done, of: None) -> Report:
+    """Check every rule of `RULES` against one snapshot of the database."""
+    report = Report()
+    with database.reader.connect() as connection:
+        report.accounts = rows.count(connection, "accounts")
+        report.transfers = rows.count(connection, "transfers")
+        report.transactions = rows.count(connection, "transactions")
+        running = _check_legs(connection, report, progress)
+        _check_accounts(connection, report, running)
+    return report
+
+
+def _check_legs(connection: Connection, report: Report, progress: Progress) -> dict[int, _Running]:
+    running: dict[int, _Running] = defaultdict(_Running)
+    pairs, last_transfer, last_time = 0, 0, 0
+    for debit, credit in _in_pairs(rows.legs(connection)):
+        _check_pair(report, debit, credit)
+        if debit.transfer_id <= last_transfer:
+            report.add("legs_match_transfer", f"leg {debit.id}: transfer {debit.transfer_id} has legs already")
+        last_transfer = max(last_transfer, debit.transfer_id)
+        for leg in (debit, credit):
+            if leg is not None:
+                _check_leg(report, leg, running[leg.account_id], last_time)
+                last_time = max(last_time, leg.posted_at)
+        pairs += 1
+        if pairs % PROGRESS_EVERY == 0:
+            progress(2 * pairs, report.transactions)
+    progress(report.transactions, report.transactions)
+    completed = rows.completed_transfers(connection)
+    if completed != pairs:
+        report.add("completed_has_legs", f"{completed} transfers are completed, {pairs} have legs")
+    return running
+
+
+def _in_pairs(legs: Iterator[LegRow]) -> Iterator[tuple[LegRow, LegRow | None]]:
+    yield from zip_longest(legs, legs)
+
+
+def _check_pair(report: Report, debit: LegRow, credit: LegRow | None) -> None:
+    if credit is None or credit.transfer_id != debit.transfer_id:
+        report.add("legs_match_transfer", f"leg {debit.id}: transfer {debit.transfer_id} has one leg only")
+        return
+    if debit.status != "completed":
+        report.add("completed_has_legs", f"transfer {debit.transfer_id} is {debit.status or 'missing'} and has legs")
+    sides = (debit.account_id, debit.amount, credit.account_id, credit.amount)
+    amount = debit.transfer_amount or 0
+    if sides != (debit.from_account_id, -amount, debit.to_account_id, amount):
+        report.add("legs_match_transfer", f"legs {debit.id} and {credit.id} say {sides}, unlike their transfer")
+
+
+def _check_leg(report: Report, leg: LegRow, account: _Running, last_time: int) -> None:
+    account.balance += leg.amount
+    if leg.balance_after != account.balance:
+        report.add("balance_after_recomputes", f"leg {leg.id} says {leg.balance_after}, not {account.balance}")
+        # Go on from what is stored, so that one wrong leg is one breach.
+        account.balance = leg.balance_after
+    if leg.previous_id != account.last_leg:
+        report.add("chain_is_whole", f"leg {leg.id} names {leg.previous_id} before it, not {account.last_leg}")
+    if leg.posted_at < last_time:
+        report.add("time_never_goes_back", f"leg {leg.id} was posted {last_time - leg.posted_at} µs too early")
+    account.last_leg = leg.id
+
+
+def _check_accounts(connection: Connection, report: Report, running: dict[int, _Running]) -> None:
+    sums: Counter[str] = Counter()
+    reserved = rows.reserved_by_account(connection)
+    for account in rows.accounts(connection):
+        sums[account.currency] += account.balance
+        _check_account(report, account, running.pop(account.id, _Running()), reserved.get(account.id, 0))
+    for stranger in running:
+        report.add("chain_is_whole", f"account {stranger} has legs and does not exist")
+    for currency, total in sums.items():
+        if total != 0:
+            report.add("currency_sums_to_zero", f"{currency}: the balances sum to {total}")
+
+
+def _check_account(report: Report, account: AccountRow, running: _Running, reserved: int) -> None:
+    if account.balance != running.balance:
+        report.add("balance_is_sum_of_legs", f"account {account.id}: {account.balance}, legs say {running.balance}")
+    if account.last_transaction_id != running.last_leg:
+        report.add(
+            "chain_is_whole", f"account {account.id} ends at {account.last_transaction_id}, not {running.last_leg}"
+        )
+    if account.kind == AccountKind.CUSTOMER and account.balance < -account.overdraft_limit:
+        report.add("balance_within_limit", f"account {account.id}: {account.balance} < -{account.overdraft_limit}")
+    if account.reserved != reserved:
+        report.add("reserved_is_pending", f"account {account.id}: {account.reserved} reserved, {reserved} pending")
