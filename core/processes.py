@@ -1,0 +1,101 @@
+"""What a process says about itself: that it is alive, and that it ends with its parent."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from core import metrics
+from core.settings import Settings
+
+HEARTBEAT_SECONDS = 1.0
+
+PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>."""
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+# Loaded here and not in the call: between fork and exec a child must neither import nor wait for a loader's lock.
+
+
+class Heartbeat:
+    """A thread that touches `<run_dir>/<name>.heartbeat` every second for as long as the process is alive.
+
+    The file's time is read by the supervisor and by `heartbeat_age`. With `alive`, a beat is left out whenever it
+    returns False: a thread can go on beating in a process whose event loop or worker hangs, so let it ask them.
+    Threads do not survive a fork: a process that forks starts its heartbeat afterwards.
+    """
+
+    def __init__(self, settings: Settings, name: str, *, alive: Callable[[], bool] | None = None) -> None:
+        self._path = heartbeat_path(settings.run_dir, name)
+        self._alive = alive or (lambda: True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Beat once, so that the file is there when this returns, and then every second."""
+        self._beat()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and remove the file; a second call does nothing."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(HEARTBEAT_SECONDS):
+            self._beat()
+
+    def _beat(self) -> None:
+        if not self._alive():
+            return
+        metrics.heartbeat.set(time.time())
+        # A full disk must not end this thread: the process would be killed for a silence that is none.
+        with suppress(OSError):
+            self._touch()
+
+    def _touch(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Created anew when it is gone: the one before, of the same name, removes it as it stops.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.utime(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def heartbeat_path(run_dir: Path, name: str) -> Path:
+    """Name the file that the process `name` touches."""
+    return run_dir / f"{name}.heartbeat"
+
+
+def heartbeat_age(run_dir: Path, name: str) -> float | None:
+    """Seconds of wall-clock time since the last beat of the process `name`, at least 0; None if it never beat."""
+    try:
+        beaten_at = heartbeat_path(run_dir, name).stat().st_mtime
+    except OSError:
+        return None
+    return max(0.0, time.time() - beaten_at)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel send this process SIGKILL when its parent ends, however the parent ends.
+
+    Meant for a child, as the `preexec_fn` of its Popen: the wish outlasts exec (but for set-user-ID binaries), so
+    that foreign programs are covered too. It does not outlast fork: a child that forks has each fork ask again.
+    "Parent" is the *thread* that spawned the process (prctl(2)), so spawn from one that lives as long as the process.
+    Does nothing where there is no such call (anything but Linux).
+    """
+    if _libc is None:
+        return
+    if _libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    # The parent may have died between the fork and the call, which then waits for the death of a stranger.
+    if os.getppid() != parent_pid:
+        os._exit(1)

@@ -1,0 +1,133 @@
+"""The queue: a hint to look at the database, and nothing that has to be believed.
+
+A wake-up says no more than "there is something to settle". Losing, repeating, delaying or forging one changes
+nothing: the worker reads what is pending, and the sweep wakes it where a wake-up was lost.
+"""
+
+import os
+import threading
+from typing import Any
+
+# Dramatiq reads these when it is imported. A consumer that lost its server tries again soon, and takes many
+# messages at once: wake-ups are cheap to hold, and sleeping between them is not.
+os.environ.setdefault("dramatiq_restart_delay", "500")
+os.environ.setdefault("dramatiq_queue_prefetch", "100")
+
+import dramatiq
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import Callbacks, Middleware, ShutdownNotifications
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from core import metrics
+from core.logging import get_logger
+
+log = get_logger(__name__)
+
+SETTLEMENT_QUEUE = "settlement"
+JOBS_QUEUE = "jobs"
+SETTLE = "settle"
+"""Name of the actor that settles what is pending."""
+
+WAKE_KEY = "giro:woken"
+WAKE_MS = 2000
+"""A wake-up that nobody took up counts as lost after this time, and another may be sent."""
+
+HEARTBEAT_TIMEOUT_MS = 5_000
+"""A worker that was killed is forgotten, and its messages handed out again, after this time."""
+MAINTENANCE_PER_MILLION = 100_000
+"""Share of queue commands that look for such workers; the default finds them after minutes."""
+
+
+def connect(url: str) -> redis.Redis:
+    """Make a client that gives up soon: nothing in Giro waits for the queue."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=2,
+        socket_connect_timeout=1,
+        retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), 2),
+        max_connections=16,
+    )
+
+
+def make_broker(client: redis.Redis, middleware: list[Middleware] | None = None) -> RedisBroker:
+    """Make the broker and declare it Dramatiq's own.
+
+    No retries, no age or time limit: what is to be done stands in the database, an exception in the middle of a
+    commit helps nobody, and a message is a hint that another will repeat.
+    """
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
+        client=client,
+        middleware=[Callbacks(), ShutdownNotifications(), *(middleware or [])],
+        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        maintenance_chance=MAINTENANCE_PER_MILLION,
+    )
+    dramatiq.set_broker(broker)
+    return broker
+
+
+def message(actor: str, queue: str) -> "dramatiq.Message[Any]":
+    """Write a message for an actor that takes no arguments, without importing it."""
+    return dramatiq.Message(queue_name=queue, actor_name=actor, args=(), kwargs={}, options={})
+
+
+def send_wakeup(broker: RedisBroker) -> bool:
+    """Wake the settlement worker, unless one wake-up is already on its way; raises redis.RedisError."""
+    if not broker.client.set(WAKE_KEY, b"1", nx=True, px=WAKE_MS):
+        return False
+    broker.enqueue(message(SETTLE, SETTLEMENT_QUEUE))
+    return True
+
+
+def take_wakeup(broker: RedisBroker) -> None:
+    """Let the next wake-up through. To be called before the first read, so that what comes after it is not missed."""
+    try:
+        broker.client.delete(WAKE_KEY)
+    except redis.RedisError as error:
+        # The key runs out by itself, and the sweep covers the time until then.
+        log.warning("queue_unreachable", error=str(error))
+
+
+class Waker(threading.Thread):
+    """Sends wake-ups in a thread of its own, so that a slow or dead queue delays nobody who asks for one.
+
+    Any number of requests between two sends become one wake-up.
+    """
+
+    def __init__(self, broker: RedisBroker) -> None:
+        super().__init__(name="waker", daemon=True)
+        self._broker = broker
+        self._asked = threading.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Ask for a wake-up; returns at once."""
+        self._asked.set()
+
+    def ping(self) -> None:
+        """Ask the queue's server whether it is there; raises redis.RedisError if it is not."""
+        self._broker.client.ping()
+
+    def stop(self) -> None:
+        """Send what was asked for and end."""
+        self._stopping = True
+        self._asked.set()
+        self.join(timeout=5)
+
+    def run(self) -> None:
+        """Send until stopped."""
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            self._send()
+            if self._stopping:
+                return
+
+    def _send(self) -> None:
+        try:
+            outcome = "sent" if send_wakeup(self._broker) else "coalesced"
+        except redis.RedisError as error:
+            outcome = "failed"
+            log.warning("wakeup_failed", error=str(error))
+        metrics.wakeups.labels(outcome).inc()

@@ -1,0 +1,70 @@
+"""The broker of a worker process, with every actor declared on it."""
+
+import threading
+
+import redis
+from dramatiq import Broker, Worker
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import Middleware, MiddlewareError
+
+from core.logging import get_logger
+from core.queue import SETTLE, SETTLEMENT_QUEUE, make_broker
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.locks import FileLock, settlement_lock
+from workers import maintenance, transfers
+
+log = get_logger(__name__)
+
+STANDBY_SECONDS = 0.2
+"""Time between two tries of a worker that stands by, and so about the time it takes to take over."""
+
+
+class StoodDown(MiddlewareError):
+    """The worker was told to stop while it stood by."""
+
+
+class OneSettlementWorker(Middleware):
+    """Lets a worker settle only when no other one does, on this database, on this machine.
+
+    The worker that comes second stands by, and takes over when the first one ends, however it ends: the kernel
+    gives its lock back. It runs in the process that settles, after every fork, so the lock has one holder.
+    """
+
+    def __init__(self, database: Database, stop: threading.Event) -> None:
+        self._database = database
+        self._stop = stop
+        self._lock: FileLock | None = None
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Wait for the lock, then settle what is pending: no message needs to come for it.
+
+        Raises StoodDown when the process is to stop first: the worker must not start without the lock.
+        """
+        if worker.consumer_whitelist and SETTLEMENT_QUEUE not in worker.consumer_whitelist:
+            return
+        if worker.worker_threads != 1:
+            raise MiddlewareError("settlement is serial: start the worker with --processes 1 --threads 1")
+        lock = settlement_lock(self._database.path)
+        if not lock.try_acquire():
+            log.warning("standing_by", database=str(self._database.path))
+            while not lock.try_acquire():
+                if self._stop.wait(STANDBY_SECONDS):
+                    lock.close()
+                    raise StoodDown
+            log.warning("taking_over", database=str(self._database.path))
+        self._lock = lock
+        broker.get_actor(SETTLE)()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Let the next worker settle."""
+        if self._lock is not None:
+            self._lock.close()
+
+
+def create_broker(settings: Settings, database: Database, client: redis.Redis, stop: threading.Event) -> RedisBroker:
+    """Make the broker and declare the actors of all queues; `stop` ends a settlement between two units of work."""
+    broker = make_broker(client, [OneSettlementWorker(database, stop)])
+    transfers.declare(broker, database, settings, stop)
+    maintenance.declare(broker, database)
+    return broker

@@ -1,0 +1,85 @@
+"""The worker process: `python -m workers.main settlement|jobs`, or `dramatiq workers.main -p 1 -t 1`."""
+
+import signal
+import sys
+import threading
+
+from dramatiq import Worker
+
+from core.logging import configure_logging, get_logger, report_to_sentry
+from core.metrics import serve_metrics
+from core.processes import Heartbeat
+from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, connect
+from core.settings import Settings, SettingsError, load_settings, variable
+from core.storage.engine import Database, DatabaseError
+from workers.broker import StoodDown, create_broker
+
+log = get_logger(__name__)
+
+ROLES = {"settlement": SETTLEMENT_QUEUE, "jobs": JOBS_QUEUE}
+
+JOBS_POLL_MS = 1000
+"""A job can wait a second; a transfer cannot (`GIRO_WORKER_POLL_MS`)."""
+
+STOP_MS = 8000
+"""Time that a worker is given to finish its message."""
+
+
+def run(settings: Settings, role: str) -> None:
+    """Work on one queue until SIGTERM or SIGINT, then finish the message in hand.
+
+    One thread in one process, so Dramatiq's own command with its master and its fork is not needed: the process
+    that holds the settlement lock is the one that settles.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = Database(settings)
+    database.require_schema()
+    port = f"metrics_port_{role}"
+    serve_metrics(settings.metrics_host, getattr(settings, port), variable=variable(port))
+    heartbeat = Heartbeat(settings, role)
+    heartbeat.start()
+    broker = create_broker(settings, database, connect(settings.queue_url), stop)
+    worker = Worker(
+        broker,
+        queues={ROLES[role]},
+        worker_threads=1,
+        worker_timeout=settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS,
+    )
+    try:
+        worker.start()
+        log.info("worker_ready")
+        stop.wait()
+        worker.stop(timeout=STOP_MS)
+    except StoodDown:
+        pass
+    finally:
+        heartbeat.stop()
+        database.close()
+    log.info("worker_stopped")
+
+
+def main() -> int:
+    """Start as the role that the command line names; the exit status."""
+    if sys.argv[1:] not in ([role] for role in ROLES):
+        print("usage: python -m workers.main settlement|jobs", file=sys.stderr)
+        return 2
+    role = sys.argv[1]
+    try:
+        settings = load_settings()
+        configure_logging(settings, process=role)
+        report_to_sentry(settings)
+        run(settings, role)
+    except (SettingsError, DatabaseError) as error:
+        print(f"giro: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+# From here on: imported by Dramatiq's own command, which takes the broker that an import declares.
+_settings = load_settings()
+broker = create_broker(_settings, Database(_settings), connect(_settings.queue_url), threading.Event())

@@ -1,0 +1,115 @@
+"""The scheduler: a plain tick that asks the database what is due. Start it with `python -m workers.schedule`."""
+
+import signal
+import sys
+import threading
+import time
+
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from sqlalchemy.exc import DBAPIError
+
+from core import metrics
+from core.clock import now_us
+from core.logging import configure_logging, get_logger, report_to_sentry
+from core.metrics import serve_metrics
+from core.processes import Heartbeat
+from core.queue import JOBS_QUEUE, connect, make_broker, message, send_wakeup
+from core.settings import Settings, SettingsError, load_settings, variable
+from core.storage import transfers
+from core.storage.engine import Database, DatabaseError
+
+log = get_logger(__name__)
+
+
+def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> bool:
+    """Wake the settlement worker if a transfer has been pending for longer than `age_seconds`; say whether it was.
+
+    This covers every message that was lost, and every crash between a commit and its wake-up.
+    """
+    with database.reader.connect() as connection:
+        backlog = transfers.backlog(connection)
+    age = (now_us() - backlog.oldest_created_at) / 1e6 if backlog.oldest_created_at is not None else 0.0
+    metrics.pending_transfers.set(backlog.pending)
+    metrics.oldest_pending_age.set(max(age, 0.0))
+    if age <= age_seconds:
+        return False
+    sent = send_wakeup(broker)
+    if sent:
+        metrics.swept.inc()
+        log.warning("transfers_overdue", pending=backlog.pending, oldest_age_seconds=round(age, 3))
+    return sent
+
+
+class Timetable:
+    """Which jobs are due, each first at the start and then every so many seconds."""
+
+    def __init__(self, every_seconds: dict[str, float]) -> None:
+        self._every = every_seconds
+        self._next = dict.fromkeys(every_seconds, 0.0)
+
+    def due(self, now: float) -> list[str]:
+        """The jobs that are due at `now` (monotonic seconds)."""
+        return [job for job, moment in self._next.items() if moment <= now]
+
+    def done(self, job: str, now: float) -> None:
+        """Note that a job's message has been sent; until then it stays due."""
+        self._next[job] = now + self._every[job]
+
+
+def tick(database: Database, broker: RedisBroker, settings: Settings, timetable: Timetable) -> None:
+    """Do once what is due now. A queue or a database that is away is logged; the next tick tries again."""
+    try:
+        sweep(database, broker, age_seconds=settings.sweep_age_seconds)
+        now = time.monotonic()
+        for job in timetable.due(now):
+            broker.enqueue(message(job, JOBS_QUEUE))
+            timetable.done(job, now)
+    except redis.RedisError as error:
+        log.warning("queue_unreachable", error=str(error))
+    except DBAPIError as error:
+        log.warning("database_unavailable", error=str(error.orig))
+
+
+def run(settings: Settings) -> None:
+    """Tick until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = Database(settings)
+    database.require_schema()
+    serve_metrics(settings.metrics_host, settings.metrics_port_scheduler, variable=variable("metrics_port_scheduler"))
+    heartbeat = Heartbeat(settings, "scheduler")
+    heartbeat.start()
+    broker = make_broker(connect(settings.queue_url))
+    timetable = Timetable(
+        {
+            "verify": settings.verify_hours * 3600,
+            "checkpoint": settings.checkpoint_minutes * 60,
+            "forget_expired_tokens": 3600,
+        }
+    )
+    log.info("scheduler_ready")
+    while not stop.is_set():
+        tick(database, broker, settings, timetable)
+        stop.wait(settings.sweep_seconds)
+    heartbeat.stop()
+    database.close()
+    log.info("scheduler_stopped")
+
+
+def main() -> int:
+    """Start the scheduler; the exit status."""
+    try:
+        settings = load_settings()
+        configure_logging(settings, process="scheduler")
+        report_to_sentry(settings)
+        run(settings)
+    except (SettingsError, DatabaseError) as error:
+        print(f"giro: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
