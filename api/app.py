@@ -1,0 +1,180 @@
+"""The application: the only place where the API's parts are put together."""
+
+import asyncio
+import gc
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.dependencies import Bank
+from api.errors import add_error_handlers
+from api.intake import Intake
+from api.middleware import Limits, Observe, Paths
+from api.routes import accounts, docs, health, tokens, transfers, users
+from api.routing import Methods
+from api.schemas.problems import Problem
+from api.waiters import Waiters
+from core.logging import configure_logging, get_logger, report_to_sentry
+from core.metrics import serve_metrics
+from core.processes import Heartbeat
+from core.queue import Waker, connect, make_broker
+from core.security import AccessTokens, Cursors, Passwords
+from core.settings import Settings, load_settings, variable
+from core.storage.engine import Database
+from core.storage.peek import Peek
+
+log = get_logger(__name__)
+
+DESCRIPTION = """Accounts, and transfers that run through a queue: a transfer is accepted as *pending* with 202,
+executed by a worker, and polled, or waited for, until it has ended. Amounts are integers in minor units."""
+
+ROUTERS = (
+    health.router,
+    users.router,
+    tokens.router,
+    accounts.router,
+    transfers.router,
+    transfers.operator_router,
+    docs.router,
+)
+
+
+def create_app(settings: Settings | None = None, queue: redis.Redis | None = None) -> FastAPI:
+    """Make the application. Without arguments: from the environment, as uvicorn calls it.
+
+    `queue` replaces the client that `REDIS_URL` would give.
+    """
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="Giro",
+        version="0.1.0",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan(settings, queue),
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    docs.mount_assets(app)
+    add_error_handlers(app)
+    app.state.methods = Methods(ROUTERS)
+    # The last one added is the outermost.
+    app.add_middleware(
+        Limits,
+        body_bytes=settings.body_bytes,
+        body_seconds=settings.body_seconds,
+        header_bytes=settings.header_bytes,
+    )
+    app.add_middleware(Paths)
+    app.add_middleware(Observe)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _lifespan(settings: Settings, queue: redis.Redis | None) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        configure_logging(settings, process="api")
+        report_to_sentry(settings)
+        serve_metrics(settings.metrics_host, settings.metrics_port_api, variable=variable("metrics_port_api"))
+        database = Database(settings)
+        database.require_schema()
+        bank = _open(settings, database, queue)
+        app.state.bank = bank
+        heartbeat = Heartbeat(settings, "api")
+        heartbeat.start()
+        restore = _on_stop_signal(bank.waiters.release)
+        # What is here by now stays for good: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        log.info("api_ready")
+        yield
+        restore()
+        await _close(bank)
+        heartbeat.stop()
+        log.info("api_stopped")
+
+    return lifespan
+
+
+def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> Bank:
+    waker = Waker(make_broker(queue or connect(settings.queue_url)))
+    waker.start()
+    peek = Peek(database)
+    return Bank(
+        settings=settings,
+        database=database,
+        peek=peek,
+        intake=Intake(
+            database,
+            waiting=settings.intake_waiting,
+            group=settings.intake_group,
+            seconds=settings.intake_seconds,
+            on_accepted=waker.wake,
+        ),
+        waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
+        waker=waker,
+        passwords=Passwords(settings.password_hash_rounds),
+        hashing=CapacityLimiter(settings.password_hash_threads),
+        access_tokens=AccessTokens(settings.signing_key, seconds=settings.access_token_seconds),
+        cursors=Cursors(settings.signing_key),
+    )
+
+
+async def _close(bank: Bank) -> None:
+    """Stop in the order in which work flows: nothing is taken in after what would carry it on has gone."""
+    await bank.waiters.stop()
+    await bank.intake.stop()
+    await asyncio.to_thread(bank.waker.stop)
+    bank.peek.close()
+    await bank.database.async_reader.dispose()
+    bank.database.close()
+
+
+def _on_stop_signal(callback: Callable[[], None]) -> Callable[[], None]:
+    """Call back when the process is told to stop, before the server waits for requests in flight to end.
+
+    Without this, clients that wait for a transfer would be cut off instead of answered. Returns what undoes it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(callback)
+        server = previous[signal.Signals(number)]
+        if callable(server):
+            server(number, frame)
+
+    for number in previous:
+        signal.signal(number, handle)
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    return restore
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Make the OpenAPI document once."""
+    if not app.openapi_schema:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None
+        )
+        schemas = document["components"]["schemas"]
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= problem.pop("$defs") | {"Problem": problem}
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema

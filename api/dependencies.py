@@ -1,0 +1,89 @@
+"""What routes are given: who asks, a session to read with, and the parts of the running application."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.intake import Intake
+from api.waiters import Waiters
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.users import Identity
+from core.queue import Waker
+from core.security import AccessTokens, Cursors, Passwords
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.peek import Peek
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """The parts of a running API, made once at its start (api/app.py)."""
+
+    settings: Settings
+    database: Database
+    peek: Peek
+    intake: Intake
+    waiters: Waiters
+    waker: Waker
+    passwords: Passwords
+    hashing: CapacityLimiter
+    """Bounds the passwords that are hashed at once."""
+    access_tokens: AccessTokens
+    cursors: Cursors
+
+
+def bank_of(request: Request) -> Bank:
+    """The parts of the application that answers a request."""
+    return cast(Bank, request.app.state.bank)
+
+
+async def get_bank(request: Request) -> Bank:
+    """The parts of the running API."""
+    return bank_of(request)
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """A session that only reads; its transaction begins with its first query and is one snapshot."""
+    async with AsyncSession(bank_of(request).database.async_reader) as session:
+        yield session
+
+
+_bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False, refreshUrl="token/refresh")
+
+
+def authenticate(request: Request) -> Identity:
+    """Find out who asks; raises Refusal (`unauthenticated`), the same for every reason.
+
+    The user is looked up each time, so deactivation, log-out and a new password take effect at once.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Refusal(ErrorCode.UNAUTHENTICATED)
+    bank = bank_of(request)
+    claims = bank.access_tokens.read(token.strip())
+    identity = bank.peek.identity(claims.user_id)
+    if identity is None or identity.token_version != claims.token_version:
+        raise Refusal(ErrorCode.UNAUTHENTICATED)
+    request.state.identity = identity
+    return identity
+
+
+async def current_user(request: Request, _token: Annotated[str | None, Depends(_bearer)]) -> Identity:
+    """Who asks. The route has found out already (api/routing.py), before it looked at anything else."""
+    return cast(Identity, request.state.identity)
+
+
+async def operator(identity: Annotated[Identity, Depends(current_user)]) -> Identity:
+    """The operator who asks; the route has refused everybody else."""
+    return identity
+
+
+BankDep = Annotated[Bank, Depends(get_bank)]
+SessionDep = Annotated[AsyncSession, Depends(get_session)]
+UserDep = Annotated[Identity, Depends(current_user)]
+OperatorDep = Annotated[Identity, Depends(operator)]

@@ -1,0 +1,148 @@
+"""Error answers: the one table from error code to HTTP status, and RFC 9457 problem details."""
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from core import metrics
+from core.domain.errors import MESSAGES, ErrorCode, GiroError
+from core.logging import get_logger
+
+log = get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUSES: dict[ErrorCode, int] = {
+    ErrorCode.ACCOUNT_CLOSED: 409,
+    ErrorCode.ACCOUNT_FROZEN: 409,
+    ErrorCode.ACCOUNT_NOT_FOUND: 404,
+    ErrorCode.BALANCE_LIMIT_EXCEEDED: 400,
+    ErrorCode.BODY_TOO_LARGE: 413,
+    ErrorCode.CURRENCY_MISMATCH: 400,
+    ErrorCode.EMAIL_TAKEN: 409,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.HEADERS_TOO_LARGE: 431,
+    ErrorCode.IDEMPOTENCY_KEY_INVALID: 400,
+    ErrorCode.IDEMPOTENCY_KEY_MISSING: 400,
+    ErrorCode.IDEMPOTENCY_KEY_REUSED: 422,
+    ErrorCode.INSUFFICIENT_FUNDS: 400,
+    ErrorCode.INTERNAL_ERROR: 500,
+    ErrorCode.MALFORMED_BODY: 400,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.NOT_ACCEPTABLE: 406,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.OUTCOME_UNKNOWN: 503,
+    ErrorCode.REQUEST_TIMEOUT: 408,
+    ErrorCode.SAME_ACCOUNT: 400,
+    ErrorCode.TOO_MANY_ACCOUNTS: 409,
+    ErrorCode.TRANSFER_NOT_CANCELLABLE: 409,
+    ErrorCode.TRANSFER_NOT_FOUND: 404,
+    ErrorCode.UNAUTHENTICATED: 401,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.VALIDATION_FAILED: 422,
+}
+"""Every code that a call can be answered with. Those missing are reasons of failed transfers only."""
+
+_HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    503: {"Retry-After": "1"},
+}
+
+_CODES_OF_STATUS = {
+    400: ErrorCode.MALFORMED_BODY,
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+    406: ErrorCode.NOT_ACCEPTABLE,
+    413: ErrorCode.BODY_TOO_LARGE,
+    415: ErrorCode.UNSUPPORTED_MEDIA_TYPE,
+}
+"""What the framework's own refusals mean."""
+
+
+def problem_body(
+    code: ErrorCode, *, request_id: str, detail: str | None = None, errors: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """Write the problem details of a code."""
+    status = STATUSES[code]
+    body: dict[str, Any] = {
+        "type": f"/docs/errors#{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail or MESSAGES[code],
+        "code": code.value,
+        "request_id": request_id,
+    }
+    return {**body, "errors": list(errors)} if errors else body
+
+
+def problem(
+    code: ErrorCode,
+    *,
+    request_id: str,
+    detail: str | None = None,
+    errors: Sequence[Mapping[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Answer with a code's status and problem details."""
+    status = STATUSES[code]
+    body = problem_body(code, request_id=request_id, detail=detail, errors=errors)
+    return Response(
+        json.dumps(body, separators=(",", ":")),
+        status,
+        {**_HEADERS.get(status, {}), **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def field_error(location: str, message: str) -> dict[str, str]:
+    """Name one part of a request and what is wrong with it; never the value that was sent."""
+    return {"location": location, "message": message}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Have every error of the application answered as problem details."""
+    app.add_exception_handler(GiroError, _giro_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+def unhandled(error: Exception, request_id: str) -> Response:
+    """Log and count an exception that nobody expected, and answer 500 without a word about it."""
+    metrics.unhandled_exceptions.labels("api").inc()
+    log.error("unhandled_exception", request_id=request_id, exc_info=error)
+    return problem(ErrorCode.INTERNAL_ERROR, request_id=request_id)
+
+
+async def _giro_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GiroError)
+    errors = [field_error(error.field, error.detail)] if error.field else []
+    return problem(error.code, request_id=request.state.request_id, detail=error.detail, errors=errors)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        field_error(".".join(_printable(part) for part in item["loc"]), item["msg"].removeprefix("Value error, "))
+        for item in error.errors()
+    ]
+    return problem(ErrorCode.VALIDATION_FAILED, request_id=request.state.request_id, errors=errors)
+
+
+def _printable(part: object) -> str:
+    """A field's name may be the client's own invention: keep it short, and free of what JSON cannot carry."""
+    return str(part)[:64].encode("ascii", "replace").decode()
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODES_OF_STATUS.get(error.status_code, ErrorCode.INTERNAL_ERROR)
+    headers: dict[str, str] = {}
+    if code is ErrorCode.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(request.app.state.methods.of(request.scope["path"]))
+    return problem(code, request_id=request.state.request_id, headers=headers)

@@ -1,0 +1,212 @@
+"""The intake: every write of the API, gathered into groups that share one commit.
+
+An fsync costs far more than a transfer, so the requests that wait while one group is being committed become the
+next group. A lone request is a group of one and waits for nobody. All writing happens on one thread.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, cast
+
+from sqlalchemy import Connection
+
+from core import metrics
+from core.domain.errors import GiroError, Refusal, Unavailable
+from core.domain.transfers import AcceptedTransfer, TransferRequest
+from core.logging import get_logger
+from core.services.transfers import accept
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+
+log = get_logger(__name__)
+
+Work = Callable[[Connection], Any]
+
+LOGGED_REQUEST_IDS = 20
+
+
+class _State(Enum):
+    """A job is waiting until either its time runs out or the writer takes it; whoever comes first decides."""
+
+    WAITING = auto()
+    TAKEN = auto()
+    EXPIRED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    task: TransferRequest | Work
+    answer: "asyncio.Future[Any]"
+    state: _State = _State.WAITING
+
+
+class Intake:
+    """Takes requests from the event loop and writes them, grouped, on a thread of its own.
+
+    At most `waiting` requests wait, each for `seconds` at most; a group holds `group` at most. `on_accepted` is
+    called on the thread after a commit that accepted a transfer.
+    """
+
+    def __init__(
+        self, database: Database, *, waiting: int, group: int, seconds: float, on_accepted: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._most_waiting = waiting
+        self._group = group
+        self._seconds = seconds
+        self._on_accepted = on_accepted
+        self._loop = asyncio.get_running_loop()
+        self._jobs: dict[_Job, None] = {}  # insertion-ordered, and quick to leave from the middle
+        self._changed = threading.Condition()
+        self._stopping = False
+        # A daemon: a writer that waits for a lock held by a stopped process must not keep this one alive.
+        self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
+        self._thread.start()
+
+    async def accept(self, request: TransferRequest) -> AcceptedTransfer:
+        """Accept a transfer: when this returns, it is on disk. Raises what `run` raises."""
+        return cast(AcceptedTransfer, await self._submit(request))
+
+    async def run[T](self, work: Callable[[Connection], T]) -> T:
+        """Do a piece of work in the next unit of work and return what it returned, once that is committed.
+
+        Raises Unavailable when nothing was recorded (too much waits, no turn in time, the database cannot be
+        written), OutcomeUnknown when the commit failed, and what the work itself raised.
+        """
+        return cast(T, await self._submit(work))
+
+    async def stop(self) -> None:
+        """Write what waits, then end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join, self._seconds)
+
+    # --- on the event loop ---
+
+    async def _submit(self, task: TransferRequest | Work) -> Any:
+        job = _Job(task, self._loop.create_future())
+        with self._changed:
+            if self._stopping or len(self._jobs) >= self._most_waiting:
+                raise Unavailable
+            self._jobs[job] = None
+            self._changed.notify()
+        timer = self._loop.call_later(self._seconds, self._expire, job)
+        try:
+            return await job.answer
+        finally:
+            timer.cancel()
+
+    def _expire(self, job: _Job) -> None:
+        with self._changed:
+            if job.state is not _State.WAITING:
+                return  # taken: its outcome comes, and is the truth
+            job.state = _State.EXPIRED
+            del self._jobs[job]
+        _resolve([(job, Unavailable())])
+
+    # --- on the writer's thread ---
+
+    def _write_until_stopped(self) -> None:
+        while self._wait_for_work():
+            self._write_group()
+
+    def _wait_for_work(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._stopping)
+            return bool(self._jobs)
+
+    def _take(self) -> list[_Job]:
+        """Claim the next group. Called only with the database's lock held: until then a request may still expire."""
+        with self._changed:
+            group = list(self._jobs)[: self._group]
+            for job in group:
+                job.state = _State.TAKEN
+                del self._jobs[job]
+        return group
+
+    def _write_group(self) -> None:
+        group: list[_Job] = []
+        try:
+            with unit_of_work(self._database) as connection:
+                started = time.perf_counter()
+                group = self._take()
+                outcomes = _perform(connection, group)
+        except GiroError as error:
+            # Failed before it was taken (no lock to be had), or rolled back: the whole group gets this answer.
+            self._answer([(job, error) for job in group or self._take()])
+        except Exception:
+            # One of them broke it for all: alone, only that one fails.
+            log.exception("group_failed", count=len(group))
+            for job in group:
+                self._write_alone(job)
+        else:
+            metrics.accept_group_size.observe(len(group))
+            metrics.accept_commit_duration.observe(time.perf_counter() - started)
+            self._answer(list(zip(group, outcomes, strict=True)))
+
+    def _write_alone(self, job: _Job) -> None:
+        try:
+            with unit_of_work(self._database) as connection:
+                (outcome,) = _perform(connection, [job])
+        except Exception as error:
+            outcome = error
+        self._answer([(job, outcome)])
+
+    def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
+        if _report([outcome for _, outcome in answers]):
+            self._on_accepted()
+        self._loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _perform(connection: Connection, group: Sequence[_Job]) -> list[Any]:
+    """Do every job of a group; a refusal is an outcome, any other exception ends the unit of work."""
+    requests = [job.task for job in group if isinstance(job.task, TransferRequest)]
+    accepted = iter(accept(connection, requests) if requests else ())
+    return [next(accepted) if isinstance(job.task, TransferRequest) else _do(connection, job.task) for job in group]
+
+
+def _do(connection: Connection, work: Work) -> Any:
+    savepoint = connection.begin_nested()
+    try:
+        result = work(connection)
+    except GiroError as error:
+        savepoint.rollback()
+        return error
+    savepoint.commit()
+    return result
+
+
+def _resolve(answers: Sequence[tuple[_Job, Any]]) -> None:
+    for job, outcome in answers:
+        if job.answer.done():
+            continue  # whoever asked has gone
+        if isinstance(outcome, BaseException):
+            job.answer.set_exception(outcome)
+        else:
+            job.answer.set_result(outcome)
+
+
+def _report(outcomes: Sequence[Any]) -> bool:
+    """Tell logs and metrics what a group came to; say whether a transfer was accepted."""
+    for outcome in outcomes:
+        if isinstance(outcome, Refusal):
+            metrics.transfers_refused.labels(outcome.code).inc()
+    fresh = [outcome for outcome in outcomes if isinstance(outcome, AcceptedTransfer) and not outcome.replayed]
+    if not fresh:
+        return False
+    metrics.transfers_accepted.inc(len(fresh))
+    for transfer in fresh:
+        log.debug("transfer_accepted", sequence=transfer.sequence, request_id=transfer.request_id)
+    log.info(
+        "accepted",
+        count=len(fresh),
+        first_sequence=fresh[0].sequence,
+        last_sequence=fresh[-1].sequence,
+        request_ids=[transfer.request_id for transfer in fresh[:LOGGED_REQUEST_IDS]],
+    )
+    return True

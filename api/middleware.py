@@ -1,0 +1,168 @@
+"""What happens around every request, whatever its route: ids, limits, paths, headers, timing."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem, unhandled
+from core import metrics
+from core.domain.errors import ErrorCode
+from core.ids import new_id
+from core.logging import get_logger
+
+log = get_logger(__name__)
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+CACHE_CONTROL = "private, no-cache"
+
+
+class Observe:
+    """Outermost: names the request, times it, adds the headers of every answer, and answers what nobody expected.
+
+    A client's own `X-Request-ID` is kept when it is a plain word of up to 128 characters.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent if _CLIENT_ID.fullmatch(sent) else str(new_id())
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started, status = time.perf_counter(), 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(scope=message), request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            if status:
+                raise  # the answer has begun: all that is left is to drop the connection
+            await unhandled(error, request_id)(scope, receive, send_with_headers)
+        finally:
+            _observe(scope, status, time.perf_counter() - started)
+            structlog.contextvars.clear_contextvars()
+
+
+def _add_headers(headers: MutableHeaders, request_id: str) -> None:
+    headers["X-Request-ID"] = request_id
+    headers.setdefault("Cache-Control", CACHE_CONTROL)
+    for name, value in SECURITY_HEADERS.items():
+        headers.setdefault(name, value)
+
+
+def _observe(scope: Scope, status: int, seconds: float) -> None:
+    # The route's template and never the path: labels must be few.
+    route = getattr(scope.get("route"), "path", "none")
+    method = scope["state"].get("method", scope["method"])
+    metrics.http_request_duration.labels(method, route, status).observe(seconds)
+    log.debug("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 3))
+
+
+class Paths:
+    """Answers a path with and without a slash at its end alike, and HEAD wherever GET."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        if path != "/" and path.endswith("/"):
+            scope["path"] = path.rstrip("/") or "/"
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        scope["state"]["method"] = "HEAD"
+        scope["method"] = "GET"
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app(scope, receive, send_without_body)
+
+
+class Limits:
+    """Reads the whole body before anything else happens, within a size and a time, and bounds the headers.
+
+    Bodies are small here. Reading one first means that no route ever holds half a request.
+    """
+
+    def __init__(self, app: ASGIApp, *, body_bytes: int, body_seconds: float, header_bytes: int) -> None:
+        self._app = app
+        self._body_bytes = body_bytes
+        self._body_seconds = body_seconds
+        self._header_bytes = header_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body: bytes | Response
+        if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
+            body = self._refuse(scope, ErrorCode.HEADERS_TOO_LARGE)
+        else:
+            body = await self._read(scope, receive)
+        if isinstance(body, Response):
+            await body(scope, receive, send)
+        else:
+            await self._app(scope, _replay(body, receive), send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | Response:
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdigit() and (len(declared) > 18 or int(declared) > self._body_bytes):
+            return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                while True:
+                    message = await receive()
+                    chunks.append(message.get("body", b""))
+                    if sum(map(len, chunks)) > self._body_bytes:
+                        return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+        except TimeoutError:
+            return self._refuse(scope, ErrorCode.REQUEST_TIMEOUT)
+
+    def _refuse(self, scope: Scope, code: ErrorCode) -> Response:
+        # What is left of the body is not read, so the connection cannot be used again.
+        return problem(code, request_id=scope["state"]["request_id"], headers={"Connection": "close"})
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    messages: Iterable[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def replay() -> Message:
+        for message in messages:
+            return message
+        return await receive()
+
+    return replay

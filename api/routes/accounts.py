@@ -1,0 +1,83 @@
+"""Accounts and what was booked on them."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from api.dependencies import BankDep, SessionDep, UserDep
+from api.routing import CheckedRoute
+from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
+from api.schemas.base import Page, PageQuery
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from core.domain.errors import ErrorCode
+from core.services import accounts
+
+router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
+
+
+@router.post(
+    "/accounts", status_code=201, responses=problems(*FOR_USERS, ErrorCode.TOO_MANY_ACCOUNTS, *WITH_BODY, *WRITES)
+)
+async def open_account(
+    body: OpenAccount, identity: UserDep, response: Response, bank: BankDep, session: SessionDep
+) -> AccountOut:
+    """Open an account in a currency, with nothing on it."""
+    most = bank.settings.accounts_per_user
+    account_id = await bank.intake.run(
+        lambda connection: accounts.open_account(connection, owner_id=identity.id, currency=body.currency, most=most)
+    )
+    response.headers["Location"] = f"/accounts/{account_id}"
+    return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))
+
+
+@router.get("/accounts", responses=problems(*FOR_USERS))
+async def list_accounts(
+    page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+) -> Page[AccountOut]:
+    """List one's accounts, oldest first. A page is one snapshot: its balances are of one moment."""
+    name = f"accounts:{identity.id}"
+    after_id = bank.cursors.open(page.cursor, of=name) if page.cursor else 0
+    found = await accounts.list_for_user(
+        session, user_id=identity.id, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1
+    )
+    shown = found[: page.limit]
+    return Page(
+        items=[AccountOut.of(account) for account in shown],
+        limit=page.limit,
+        offset=page.offset or 0,
+        next_cursor=bank.cursors.seal(shown[-1].id, of=name) if len(found) > len(shown) else None,
+    )
+
+
+@router.get("/accounts/{account_id}", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+async def get_account(account_id: UUID, identity: UserDep, session: SessionDep) -> AccountOut:
+    """Show one of one's accounts."""
+    return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))
+
+
+@router.get("/accounts/{account_id}/transactions", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+async def list_transactions(
+    account_id: UUID,
+    page: Annotated[PageQuery, Query()],
+    identity: UserDep,
+    bank: BankDep,
+    session: SessionDep,
+) -> Page[TransactionOut]:
+    """List what was booked on an account, newest first. A cursor stays where it is while new ones are booked."""
+    account = await accounts.get(session, user_id=identity.id, account_id=account_id)
+    name = f"transactions:{account.id}"
+    found = await accounts.list_transactions(
+        session,
+        account=account,
+        start=bank.cursors.open(page.cursor, of=name) if page.cursor else None,
+        offset=page.offset or 0,
+        limit=page.limit,
+    )
+    more = found[-1].previous_id if found else None
+    return Page(
+        items=[TransactionOut.of(row) for row in found],
+        limit=page.limit,
+        offset=page.offset or 0,
+        next_cursor=None if more is None else bank.cursors.seal(more, of=name),
+    )

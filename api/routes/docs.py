@@ -1,0 +1,62 @@
+"""`/docs`: the API's reference, with its assets served from here, so that it works without the internet."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
+from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from api.errors import STATUSES
+from core.domain.errors import MESSAGES
+
+ASSETS = "/docs/assets"
+
+# Swagger UI draws icons from data URLs and starts from an inline script; nothing comes from another host.
+_POLICY = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/docs")
+async def docs() -> HTMLResponse:
+    """Show the API's reference."""
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="Giro",
+        oauth2_redirect_url="/docs/oauth2-redirect",
+        swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{ASSETS}/favicon.png",
+    )
+    return HTMLResponse(page.body, headers=_POLICY)
+
+
+@router.get("/docs/oauth2-redirect")
+async def oauth2_redirect() -> HTMLResponse:
+    """Where Swagger UI comes back to after a log-in."""
+    return HTMLResponse(get_swagger_ui_oauth2_redirect_html().body, headers=_POLICY)
+
+
+@router.get("/docs/errors")
+async def errors() -> HTMLResponse:
+    """Explain every error code: the `type` of a problem points here."""
+    rows = "".join(
+        f'<tr id="{code}"><td><code>{code}</code></td><td>{STATUSES.get(code, "—")}</td><td>{MESSAGES[code]}</td></tr>'
+        for code in sorted(MESSAGES)
+    )
+    return HTMLResponse(
+        "<!doctype html><html lang=en><title>Giro: errors</title>"
+        "<style>body{font-family:sans-serif;margin:2rem}td{padding:.3rem 1rem}tr:target{background:#ffd}</style>"
+        f"<h1>Errors</h1><table><tr><th>code<th>status<th>meaning</tr>{rows}</table></html>",
+        headers=_POLICY,
+    )
+
+
+def mount_assets(app: FastAPI) -> None:
+    """Serve Swagger UI's files from the package that ships them."""
+    app.mount(ASSETS, StaticFiles(directory=Path(str(files("fastapi_offline"))) / "static"), name="docs-assets")

@@ -1,0 +1,126 @@
+"""The state of the service, for people, load balancers and supervisors."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import redis
+from fastapi import APIRouter, Response
+
+from api.dependencies import Bank, BankDep
+from api.routing import CheckedRoute
+from api.schemas.health import CheckOut, Health, HealthOut, Message
+from api.schemas.problems import problems
+from core.domain.errors import GiroError
+from core.processes import heartbeat_age
+
+router = APIRouter(tags=["service"], route_class=CheckedRoute)
+
+CHECK_SECONDS = 2
+"""A check that takes longer has failed."""
+
+MEGABYTE = 1_000_000
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut}, **problems()}
+
+Finding = tuple[Health, dict[str, Any]]
+Check = Callable[[Bank], Awaitable[Finding]]
+
+
+@router.get("/", responses=problems())
+async def greet() -> Message:
+    """Say that the API is there."""
+    return Message(message="Banking REST Service API is running")
+
+
+@router.get("/health/live", responses=problems())
+async def live() -> HealthOut:
+    """Say that the process answers."""
+    return HealthOut(status=Health.OK, checks={})
+
+
+@router.get("/health/ready", responses=_ANSWERS)
+async def ready(bank: BankDep, response: Response) -> HealthOut:
+    """Say whether transfers can be accepted: the database can be written, is migrated, and has room to grow."""
+    return _answer(response, await _run(bank, _NEEDED))
+
+
+@router.get("/health", responses=_ANSWERS)
+async def health(bank: BankDep, response: Response) -> HealthOut:
+    """Say how every part does. Without queue or workers it is degraded: transfers are still accepted."""
+    return _answer(response, await _run(bank, _NEEDED | _WANTED))
+
+
+async def _database(bank: Bank) -> Finding:
+    """Take a turn as a writer, without writing."""
+    await bank.intake.run(lambda _connection: None)
+    return Health.OK, {}
+
+
+async def _migrations(bank: Bank) -> Finding:
+    revision = await asyncio.to_thread(bank.database.schema_revision)
+    current = bank.database.is_current(revision)
+    return Health.OK if current else Health.UNAVAILABLE, {"revision": revision}
+
+
+async def _disk(bank: Bank) -> Finding:
+    free = shutil.disk_usage(bank.database.path.parent).free
+    enough = free >= bank.settings.disk_free_mb * MEGABYTE
+    return Health.OK if enough else Health.UNAVAILABLE, {"free_bytes": free}
+
+
+async def _queue(bank: Bank) -> Finding:
+    try:
+        await asyncio.to_thread(bank.waker.ping)
+    except redis.RedisError:
+        return Health.DEGRADED, {}
+    return Health.OK, {}
+
+
+async def _sqlite(bank: Bank) -> Finding:
+    version, affected = await asyncio.to_thread(bank.database.sqlite)
+    return Health.DEGRADED if affected else Health.OK, {"version": version}
+
+
+def _process(name: str) -> Check:
+    async def check(bank: Bank) -> Finding:
+        age = heartbeat_age(bank.settings.run_dir, name)
+        alive = age is not None and age < bank.settings.silent_seconds
+        return Health.OK if alive else Health.DEGRADED, {"heartbeat_age_seconds": age and round(age, 3)}
+
+    return check
+
+
+_NEEDED: dict[str, Check] = {"database": _database, "migrations": _migrations, "disk": _disk}
+_WANTED: dict[str, Check] = {
+    "queue": _queue,
+    "sqlite": _sqlite,
+    "settlement": _process("settlement"),
+    "jobs": _process("jobs"),
+    "scheduler": _process("scheduler"),
+}
+
+
+async def _run(bank: Bank, checks: dict[str, Check]) -> HealthOut:
+    found = await asyncio.gather(*(_timed(bank, check) for check in checks.values()))
+    by_name = dict(zip(checks, found, strict=True))
+    worst = max((check.status for check in found), key=list(Health).index)
+    return HealthOut(status=worst, checks=by_name)
+
+
+async def _timed(bank: Bank, check: Check) -> CheckOut:
+    started = time.perf_counter()
+    try:
+        status, details = await asyncio.wait_for(check(bank), CHECK_SECONDS)
+    except (TimeoutError, GiroError, OSError):
+        status, details = Health.UNAVAILABLE, {}
+    return CheckOut(status=status, latency_ms=round((time.perf_counter() - started) * 1000, 3), **details)
+
+
+def _answer(response: Response, found: HealthOut) -> HealthOut:
+    if found.status is Health.UNAVAILABLE:
+        response.status_code = 503
+    response.headers["Cache-Control"] = "no-store"
+    return found

@@ -1,0 +1,262 @@
+"""Transfers, and the two kinds that operators submit: deposits and withdrawals."""
+
+from hashlib import blake2b
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep
+from api.headers import etag_matches, idempotency_key, preferred_wait
+from api.routing import CheckedRoute
+from api.schemas.base import Page
+from api.schemas.problems import FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.transfers import (
+    NewDeposit,
+    NewTransfer,
+    NewWithdrawal,
+    TransferOut,
+    TransferQuery,
+    fingerprint,
+    render_accepted,
+)
+from core.domain.errors import ErrorCode
+from core.domain.transfers import TransferKind, TransferRequest, TransferStatus, TransferView
+from core.domain.users import Identity
+from core.services import transfers
+from core.services.transfers import TransferFilter, TransferPage
+
+router = APIRouter(tags=["transfers"], route_class=CheckedRoute)
+operator_router = APIRouter(tags=["operator"], route_class=CheckedRoute)
+
+_REFUSALS = (
+    ErrorCode.SAME_ACCOUNT,
+    ErrorCode.ACCOUNT_NOT_FOUND,
+    ErrorCode.CURRENCY_MISMATCH,
+    ErrorCode.ACCOUNT_FROZEN,
+    ErrorCode.ACCOUNT_CLOSED,
+    ErrorCode.INSUFFICIENT_FUNDS,
+    ErrorCode.BALANCE_LIMIT_EXCEEDED,
+    ErrorCode.IDEMPOTENCY_KEY_MISSING,
+    ErrorCode.IDEMPOTENCY_KEY_INVALID,
+    ErrorCode.IDEMPOTENCY_KEY_REUSED,
+)
+
+
+def _header(description: str, value: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}, "example": value}
+
+
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`wait=N`: answer when the transfer has ended, or after N seconds. Anything else is ignored.",
+    "schema": {"type": "string"},
+    "example": "wait=5",
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "1 to 255 visible ASCII characters. The same request under the same key is accepted once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "example": "rent-2026-11",
+}
+_SUBMIT: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": TransferOut,
+    "openapi_extra": {"parameters": [_KEY, _PREFER]},
+}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Accepted: on disk, and to be settled.",
+        "headers": {
+            "Location": _header("Where to poll.", "/transfers/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
+            "Retry-After": _header("Seconds until polling is worth it.", "1"),
+            "Idempotent-Replayed": _header("`true` when the key had been used for it before.", "true"),
+            "Preference-Applied": _header("The wait that was given.", "wait=5"),
+        },
+    },
+    200: {
+        "description": "With `Prefer: wait=N`: it ended in time.",
+        "model": TransferOut,
+        "headers": {"Preference-Applied": _header("The wait that was given.", "wait=5")},
+    },
+}
+
+
+@router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *_REFUSALS, *WITH_BODY, *WRITES))
+async def submit_transfer(
+    body: NewTransfer, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
+) -> Response:
+    """Submit a transfer from one of one's accounts. Its funds are reserved, or it is refused, at once."""
+    order = _order(
+        bank,
+        request,
+        identity,
+        body,
+        kind=TransferKind.TRANSFER,
+        payer=body.from_account_id,
+        payee=body.to_account_id or body.to_account_number,
+        currency=body.currency,
+    )
+    return await _submit(bank, session, request, order)
+
+
+@operator_router.post(
+    "/deposits", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *_REFUSALS, *WITH_BODY, *WRITES)
+)
+async def submit_deposit(
+    body: NewDeposit, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> Response:
+    """Bring money in: a transfer from the currency's external account."""
+    order = _order(bank, request, identity, body, kind=TransferKind.DEPOSIT, payee=body.to_account_id)
+    return await _submit(bank, session, request, order)
+
+
+@operator_router.post(
+    "/withdrawals", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *_REFUSALS, *WITH_BODY, *WRITES)
+)
+async def submit_withdrawal(
+    body: NewWithdrawal, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> Response:
+    """Pay money out: a transfer to the currency's external account."""
+    order = _order(bank, request, identity, body, kind=TransferKind.WITHDRAWAL, payer=body.from_account_id)
+    return await _submit(bank, session, request, order)
+
+
+@router.get("/transfers", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+async def list_transfers(
+    query: Annotated[TransferQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+) -> Page[TransferOut]:
+    """List what one's accounts paid, and what they received once it is completed, newest first.
+
+    A page looks at a bounded number of transfers. With a filter it can therefore be short, or empty, and still have
+    a `next_cursor`: the list ends where that is null.
+    """
+    page = await _find(query, identity, bank, session)
+    return Page(
+        items=[TransferOut.of(row) for row in page.items],
+        limit=query.limit,
+        offset=query.offset or 0,
+        next_cursor=bank.cursors.seal(page.next, of=_list_name(query, identity)) if page.next else None,
+    )
+
+
+@router.get(
+    "/transfers/{transfer_id}",
+    response_model=TransferOut,
+    openapi_extra={"parameters": [_PREFER]},
+    responses={
+        200: {"headers": {"ETag": _header("Changes when the transfer does.", '"3f1c9a"')}},
+        304: {"description": "Not changed since the entity tag of `If-None-Match`."},
+        **problems(*FOR_USERS, ErrorCode.TRANSFER_NOT_FOUND),
+    },
+)
+async def get_transfer(
+    transfer_id: UUID, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
+) -> Response:
+    """Show a transfer to who submitted it, to who pays, and once it is completed to who was paid."""
+    row = await transfers.get(session, user_id=identity.id, transfer_id=transfer_id)
+    wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
+    if wait is not None and row.status is TransferStatus.PENDING:
+        await session.close()  # the next read must see what came after this one
+        await bank.waiters.wait(transfer_id, wait)
+        row = await transfers.get(session, user_id=identity.id, transfer_id=transfer_id)
+    body = TransferOut.of(row).model_dump_json().encode()
+    etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
+    headers = {"ETag": etag, **_wait_headers(wait)}
+    if row.status is TransferStatus.PENDING:
+        headers["Retry-After"] = "1"
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, media_type="application/json")
+
+
+@router.post(
+    "/transfers/{transfer_id}/cancel",
+    responses=problems(*FOR_USERS, ErrorCode.TRANSFER_NOT_FOUND, ErrorCode.TRANSFER_NOT_CANCELLABLE, *WRITES),
+)
+async def cancel_transfer(transfer_id: UUID, identity: UserDep, bank: BankDep) -> TransferOut:
+    """Cancel a transfer that one has submitted, while it is pending."""
+    return TransferOut.of(
+        await bank.intake.run(
+            lambda connection: transfers.cancel(connection, user_id=identity.id, transfer_id=transfer_id)
+        )
+    )
+
+
+def _order(
+    bank: Bank,
+    request: Request,
+    identity: Identity,
+    body: NewTransfer | NewDeposit | NewWithdrawal,
+    *,
+    kind: TransferKind,
+    payer: UUID | None = None,
+    payee: UUID | str | None = None,
+    currency: str | None = None,
+) -> TransferRequest:
+    key = idempotency_key(request.headers.getlist("idempotency-key"), required=bank.settings.idempotency_key_required)
+    return TransferRequest(
+        kind=kind,
+        submitted_by=identity.id,
+        payer=payer,
+        payee=payee,
+        amount=body.amount,
+        currency=currency,
+        description=body.description,
+        idempotency_key=key,
+        fingerprint=None if key is None else fingerprint(request.scope["path"], body),
+        request_id=request.state.request_id,
+    )
+
+
+async def _submit(bank: Bank, session: AsyncSession, request: Request, order: TransferRequest) -> Response:
+    """Accept, then answer: at once with 202, or after the wait that the client prefers."""
+    accepted = await bank.intake.accept(order)
+    wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
+    headers = {"Location": f"/transfers/{accepted.id}", **_wait_headers(wait)}
+    if accepted.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    if wait is not None:
+        row = await _ended(bank, session, order.submitted_by, accepted.id, wait)
+        if row is not None:
+            return Response(TransferOut.of(row).model_dump_json(), 200, headers, media_type="application/json")
+    return Response(render_accepted(accepted), 202, {**headers, "Retry-After": "1"}, media_type="application/json")
+
+
+async def _ended(bank: Bank, session: AsyncSession, user_id: int, transfer_id: UUID, wait: int) -> TransferView | None:
+    """Wait for a transfer's end and read it; None if it is pending still."""
+    await bank.waiters.wait(transfer_id, wait)
+    row = await transfers.get(session, user_id=user_id, transfer_id=transfer_id)
+    return None if row.status is TransferStatus.PENDING else row
+
+
+def _wait_headers(wait: int | None) -> dict[str, str]:
+    return {} if wait is None else {"Preference-Applied": f"wait={wait}", "Vary": "Prefer"}
+
+
+def _list_name(query: TransferQuery, identity: Identity) -> str:
+    """Name a list by its reader and its filters: a cursor of one is none of another."""
+    filters = query.model_dump_json(exclude={"limit", "offset", "cursor"})
+    return f"transfers:{identity.id}:{filters}"
+
+
+async def _find(query: TransferQuery, identity: Identity, bank: Bank, session: AsyncSession) -> TransferPage:
+    start = None
+    if query.cursor:
+        below, links = bank.cursors.open(query.cursor, of=_list_name(query, identity))
+        start = below, [(sequence, leg) for sequence, leg in links]
+    wanted = TransferFilter(
+        status=query.status,
+        account_id=query.account_id,
+        idempotency_key=query.idempotency_key,
+        created_from=query.created_from,
+        created_to=query.created_to,
+    )
+    return await transfers.list_for_user(
+        session, user_id=identity.id, wanted=wanted, start=start, offset=query.offset or 0, limit=query.limit
+    )

@@ -1,0 +1,56 @@
+"""Signing up, and one's own user."""
+
+from anyio import to_thread
+from fastapi import APIRouter, Response
+
+from api.dependencies import Bank, BankDep, SessionDep, UserDep
+from api.routing import CheckedRoute
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.users import NewPassword, SignUp, UserOut
+from core.domain.errors import ErrorCode, Refusal
+from core.services import users
+
+router = APIRouter(tags=["who"], route_class=CheckedRoute)
+
+
+@router.post("/signup", status_code=201, responses=problems(ErrorCode.EMAIL_TAKEN, *WITH_BODY, *WRITES))
+async def sign_up(body: SignUp, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
+    """Become a customer. The e-mail address counts in lower case."""
+    password_hash = await hash_password(bank, body.password)
+    await bank.intake.run(
+        lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)
+    )
+    user = await users.find_by_email(session, body.email)
+    assert user is not None, "committed above"
+    response.headers["Location"] = "/users/me"
+    return UserOut.of(user)
+
+
+@router.get("/users/me", responses=problems(*FOR_USERS))
+async def get_me(identity: UserDep, session: SessionDep) -> UserOut:
+    """Show the user who asks."""
+    return UserOut.of(await users.get(session, identity.id))
+
+
+@router.post("/users/me/password", status_code=204, responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
+async def change_password(body: NewPassword, identity: UserDep, bank: BankDep, session: SessionDep) -> None:
+    """Change the password. Every token given so far ends, the one used for this call included."""
+    kept = (await users.get(session, identity.id)).password_hash
+    if not await verify_password(bank, body.current_password, kept):
+        raise Refusal(ErrorCode.UNAUTHENTICATED)
+    password_hash = await hash_password(bank, body.new_password)
+    await bank.intake.run(
+        lambda connection: users.change_password(
+            connection, user_id=identity.id, token_version=identity.token_version, password_hash=password_hash
+        )
+    )
+
+
+async def hash_password(bank: Bank, password: str) -> str:
+    """Hash a password in a thread, with few others at once."""
+    return await to_thread.run_sync(bank.passwords.hash, password, limiter=bank.hashing)
+
+
+async def verify_password(bank: Bank, password: str, kept: str | None) -> bool:
+    """Verify a password in a thread, with few others at once; nobody's (None) takes as long."""
+    return await to_thread.run_sync(bank.passwords.verify, password, kept, limiter=bank.hashing)

@@ -1,0 +1,150 @@
+"""The order in which a request is checked, the same on every route.
+
+413, 408 and 431 come first (api/middleware.py) and the router's own 404 and 405 second. What follows here: 401, 403,
+406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422), and the call itself refuses last.
+"""
+
+import json
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from api.dependencies import authenticate, current_user, operator
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.users import Role
+
+DEEPEST_NESTING = 64
+
+_JSON_TYPES = ("application/json", "application/*", "*/*")
+
+
+class CheckedRoute(APIRoute):
+    """A route that checks who asks, and in which form, before its parameters are looked at."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's handler in the checks that come before it."""
+        handle = super().get_route_handler()
+        calls = set(_calls(self.dependant))
+        needs_user, needs_operator = current_user in calls, operator in calls
+        takes_query = bool(self.dependant.query_params) or any(d.query_params for d in self.dependant.dependencies)
+        body_type = _body_type(self)
+
+        async def checked(request: Request) -> Response:
+            if needs_user or needs_operator:
+                identity = authenticate(request)
+                if needs_operator and identity.role is not Role.OPERATOR:
+                    raise Refusal(ErrorCode.FORBIDDEN)
+            if not _accepts_json(request.headers.get("accept")):
+                raise Refusal(ErrorCode.NOT_ACCEPTABLE)
+            if body_type and _media_type(request) != body_type:
+                raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+            if request.query_params and not takes_query:
+                raise RequestValidationError(
+                    [
+                        {"loc": ("query", name), "msg": "This call takes no such parameter."}
+                        for name in request.query_params
+                    ]
+                )
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return checked
+
+
+class StrictRequest(Request):
+    """A request whose JSON body means one thing only."""
+
+    async def json(self) -> Any:
+        """Parse the body; raises HTTPException 400 for anything that is not exactly one JSON value (RFC 8259)."""
+        try:
+            return parse_json(await self.body())
+        except (ValueError, RecursionError):
+            raise HTTPException(400) from None
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON in UTF-8 and refuse, with ValueError, what parsers disagree about.
+
+    That is NaN and Infinity, a key given twice, nesting beyond `DEEPEST_NESTING`, bytes that are no UTF-8.
+    """
+    text = body.decode("utf-8")
+    if text.count("[") + text.count("{") > DEEPEST_NESTING:
+        _check_depth(text)
+    return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+
+
+def _check_depth(text: str) -> None:
+    depth, in_string, escaped = 0, False, False
+    for character in text:
+        if in_string:
+            in_string = escaped or character != '"'
+            escaped = character == "\\" and not escaped
+        elif character == '"':
+            in_string = True
+        elif character in "[{":
+            depth += 1
+            if depth > DEEPEST_NESTING:
+                raise ValueError("nested too deep")
+        elif character in "]}":
+            depth -= 1
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is given twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _calls(inner)
+
+
+def _body_type(route: APIRoute) -> str | None:
+    if route.body_field is None:
+        return None
+    media_type = getattr(route.body_field.field_info, "media_type", "application/json")
+    return str(media_type)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@lru_cache(maxsize=256)
+def _accepts_json(accept: str | None) -> bool:
+    """Say whether an Accept header (RFC 9110, 12.5.1) lets JSON through; the most specific range that fits decides."""
+    if not accept:
+        return True
+    weights: dict[str, float] = {}
+    for item in accept.split(","):
+        name, *parameters = (part.strip().lower() for part in item.split(";"))
+        weight = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            weights[name] = 1.0
+    return next((weights[name] > 0 for name in _JSON_TYPES if name in weights), False)
+
+
+class Methods:
+    """Which methods each path takes, for the `Allow` header: the framework names those of one route only."""
+
+    def __init__(self, routers: Iterable[APIRouter]) -> None:
+        self._routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+    def of(self, path: str) -> list[str]:
+        """List the methods of a path, sorted; HEAD goes with GET."""
+        methods = {method for route in self._routes if route.path_regex.match(path) for method in route.methods or ()}
+        methods = methods or {"GET"}  # the OpenAPI document and the assets
+        return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

@@ -1,0 +1,74 @@
+"""Error answers as the OpenAPI document shows them."""
+
+from collections import defaultdict
+from typing import Any
+
+from pydantic import Field
+
+from api.errors import MEDIA_TYPE, STATUSES, problem_body
+from api.schemas.base import Out
+from core.domain.errors import MESSAGES, ErrorCode
+
+_EXAMPLE_ID = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
+
+
+class FieldError(Out):
+    """One part of the request that is wrong."""
+
+    location: str = Field(examples=["body.amount"])
+    message: str
+
+
+class Problem(Out):
+    """Problem details (RFC 9457)."""
+
+    type: str = Field(description="A page about the code, relative to this service.")
+    title: str
+    status: int
+    detail: str
+    code: ErrorCode = Field(description="What happened. Stable.")
+    request_id: str = Field(description="Found again in the logs.")
+    errors: list[FieldError] | None = None
+
+
+EVERYWHERE = (
+    ErrorCode.NOT_ACCEPTABLE,
+    ErrorCode.BODY_TOO_LARGE,
+    ErrorCode.HEADERS_TOO_LARGE,
+    ErrorCode.REQUEST_TIMEOUT,
+    ErrorCode.VALIDATION_FAILED,
+    ErrorCode.INTERNAL_ERROR,
+)
+WITH_BODY = (ErrorCode.MALFORMED_BODY, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+WRITES = (ErrorCode.UNAVAILABLE, ErrorCode.OUTCOME_UNKNOWN)
+FOR_USERS = (ErrorCode.UNAUTHENTICATED,)
+FOR_OPERATORS = (ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN)
+
+
+def problems(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
+    """Describe the error answers of a call, an example of each code, for `responses=` of a route."""
+    by_status: dict[int, list[ErrorCode]] = defaultdict(list)
+    for code in sorted({*codes, *EVERYWHERE}):
+        by_status[STATUSES[code]].append(code)
+    return {status: _response(some) for status, some in sorted(by_status.items())}
+
+
+def _response(codes: list[ErrorCode]) -> dict[str, Any]:
+    return {
+        "description": " · ".join(f"`{code}`" for code in codes),
+        "headers": _headers(STATUSES[codes[0]]),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {
+                    code.value: {"summary": MESSAGES[code], "value": problem_body(code, request_id=_EXAMPLE_ID)}
+                    for code in codes
+                },
+            }
+        },
+    }
+
+
+def _headers(status: int) -> dict[str, Any]:
+    names = {401: ["WWW-Authenticate"], 405: ["Allow"], 503: ["Retry-After"]}.get(status, [])
+    return {name: {"schema": {"type": "string"}} for name in ["X-Request-ID", *names]}

@@ -1,0 +1,146 @@
+"""Transfers, deposits and withdrawals."""
+
+import json
+from datetime import datetime
+from hashlib import blake2b
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from api.schemas.base import Amount, Currency, In, Out, PageQuery, Text, decimals
+from core.domain.errors import MESSAGES, ErrorCode
+from core.domain.transfers import (
+    MAX_DESCRIPTION,
+    MAX_IDEMPOTENCY_KEY,
+    AcceptedTransfer,
+    TransferKind,
+    TransferStatus,
+    TransferView,
+)
+
+Description = Annotated[Text, Field(max_length=MAX_DESCRIPTION, examples=["rent"])]
+
+
+class NewDeposit(In):
+    """Money that comes in from outside."""
+
+    to_account_id: UUID
+    amount: Amount
+    description: Description | None = None
+
+
+class NewWithdrawal(In):
+    """Money that goes out."""
+
+    from_account_id: UUID
+    amount: Amount
+    description: Description | None = None
+
+
+class NewTransfer(In):
+    """An order to move money. The payee is named by id or by account number."""
+
+    from_account_id: UUID
+    to_account_id: UUID | None = None
+    to_account_number: Annotated[str, Field(min_length=1, max_length=34)] | None = None
+    amount: Amount
+    currency: Currency | None = None
+    description: Description | None = None
+
+    @model_validator(mode="after")
+    def _one_payee(self) -> Self:
+        if (self.to_account_id is None) == (self.to_account_number is None):
+            raise ValueError("exactly one of to_account_id and to_account_number is needed")
+        return self
+
+
+def fingerprint(path: str, body: NewTransfer | NewDeposit | NewWithdrawal) -> bytes:
+    """Digest a request by what it says (16 bytes): the same path and the same values give the same digest."""
+    return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=16).digest()
+
+
+class TransferQuery(PageQuery):
+    """Which transfers a list shows."""
+
+    status: TransferStatus | None = None
+    account_id: UUID | None = None
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] | None = None
+    created_from: AwareDatetime | None = None
+    created_to: Annotated[AwareDatetime, Field(description="Exclusive.")] | None = None
+
+
+class FailureOut(Out):
+    """Why a transfer failed."""
+
+    code: ErrorCode
+    message: str
+
+
+class TransferOut(Out):
+    """A transfer as it stands. Amounts are minor units."""
+
+    id: UUID
+    sequence: int = Field(description="Order of acceptance, and so of settlement.")
+    from_account_id: UUID
+    to_account_id: UUID
+    amount: int
+    amount_decimal: str
+    currency: str
+    description: str | None
+    kind: TransferKind
+    status: TransferStatus
+    failure: FailureOut | None
+    created_at: datetime
+    settled_at: datetime | None = Field(description="When it ended, whatever the end.")
+
+    @classmethod
+    def of(cls, row: TransferView) -> Self:
+        """Show a transfer."""
+        code = row.failure_code
+        return cls(
+            id=row.id,
+            sequence=row.sequence,
+            from_account_id=row.from_account_id,
+            to_account_id=row.to_account_id,
+            amount=row.amount,
+            amount_decimal=decimals(row.amount, row.currency),
+            currency=row.currency,
+            description=row.description,
+            kind=row.kind,
+            status=row.status,
+            failure=None if code is None else FailureOut(code=code, message=MESSAGES[code]),
+            created_at=row.created_at,
+            settled_at=row.settled_at,
+        )
+
+
+def render_accepted(transfer: AcceptedTransfer) -> bytes:
+    """Write the body of a 202, from what never changes.
+
+    A replay answers the same bytes for as long as the transfer exists, so a rendering is frozen once it has been
+    used: a change becomes a new answer version, and the old one stays.
+    """
+    return _RENDERINGS[transfer.answer_version](transfer)
+
+
+def _render_accepted_v1(transfer: AcceptedTransfer) -> bytes:
+    body = {
+        "id": str(transfer.id),
+        "sequence": transfer.sequence,
+        "from_account_id": str(transfer.from_account_id),
+        "to_account_id": str(transfer.to_account_id),
+        "amount": transfer.amount,
+        "amount_decimal": decimals(transfer.amount, transfer.currency),
+        "currency": transfer.currency,
+        "description": transfer.description,
+        "kind": transfer.kind.value,
+        "status": "pending",
+        "failure": None,
+        "created_at": transfer.created_at.isoformat().replace("+00:00", "Z"),
+        "settled_at": None,
+    }
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+_RENDERINGS = {1: _render_accepted_v1}

@@ -1,0 +1,51 @@
+"""Users."""
+
+from datetime import datetime
+from typing import Annotated, Self
+from uuid import UUID
+
+from pydantic import EmailStr, Field
+
+from api.schemas.base import In, Out, Text
+from core.domain.users import Role
+from core.models import User
+
+Password = Annotated[Text, Field(min_length=12, max_length=128, examples=["correct horse battery"])]
+
+
+class SignUp(In):
+    """What it takes to become a customer."""
+
+    email: Annotated[EmailStr, Field(max_length=254, examples=["ada@example.com"])]
+    password: Password
+    name: Annotated[Text, Field(min_length=1, max_length=200, examples=["Ada"])] | None = None
+
+
+class NewPassword(In):
+    """A change of password."""
+
+    current_password: Annotated[Text, Field(max_length=128)]
+    new_password: Password
+
+
+class UserOut(Out):
+    """A user."""
+
+    id: UUID
+    email: str
+    name: str | None
+    role: Role
+    is_active: bool
+    created_at: datetime
+
+    @classmethod
+    def of(cls, user: User) -> Self:
+        """Show a user."""
+        return cls(
+            id=user.public_id,
+            email=user.email,
+            name=user.name,
+            role=user.role,
+            is_active=user.is_active,
+            created_at=user.created_at,
+        )
