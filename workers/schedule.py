@@ -57,10 +57,10 @@ class Timetable:
         self._next[job] = now + self._every[job]
 
 
-def tick(database: Database, broker: RedisBroker, settings: Settings, timetable: Timetable) -> None:
+def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float) -> None:
     """Do once what is due now. A queue or a database that is away is logged; the next tick tries again."""
     try:
-        sweep(database, broker, age_seconds=settings.sweep_age_seconds)
+        sweep(database, broker, age_seconds=age_seconds)
         now = time.monotonic()
         for job in timetable.due(now):
             broker.enqueue(message(job, JOBS_QUEUE))
@@ -90,8 +90,10 @@ def run(settings: Settings) -> None:
         }
     )
     log.info("scheduler_ready")
+    age_seconds = 0.0  # at the start whatever is pending may have been forgotten while nobody ran
     while not stop.is_set():
-        tick(database, broker, settings, timetable)
+        tick(database, broker, timetable, age_seconds=age_seconds)
+        age_seconds = settings.sweep_age_seconds
         stop.wait(settings.sweep_seconds)
     heartbeat.stop()
     database.close()

@@ -1,0 +1,218 @@
+"""People, accounts and transfers for tests, made by the real services in a real file, so that tests read as sentences.
+
+Amounts are minor units. What no service can do yet (freezing, closing, limits) is written straight to the table.
+"""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from core.domain.errors import Refusal
+from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
+from core.domain.users import Role
+from core.models.users import SYSTEM_USER_ID
+from core.services import accounts, settlement, transfers, users
+from core.storage import transfers as stored
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+
+_serial = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user who has signed up."""
+
+    id: int
+    public_id: UUID
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """Ada and Bob, with an account each in one currency, and the currency's external account."""
+
+    ada: Person
+    bob: Person
+    ada_account: UUID
+    bob_account: UUID
+
+
+# --- people and accounts -----------------------------------------------------------------------------------------
+
+
+def add_user(
+    connection: Connection, email: str | None = None, role: Role = Role.CUSTOMER, password_hash: str = "no hash at all"
+) -> Person:
+    """Sign a user up; without an address, under one that nobody has."""
+    email = email or f"person-{next(_serial)}@example.com"
+    public_id = users.sign_up(connection, email=email, name=None, password_hash=password_hash, role=role)
+    query = "SELECT id FROM users WHERE public_id = ?"
+    return Person(connection.exec_driver_sql(query, (public_id.bytes,)).scalar_one(), public_id, email.lower())
+
+
+def open_account(connection: Connection, owner: Person | int, currency: str = "USD", most: int = 1000) -> UUID:
+    """Open an account with nothing on it and return its public id."""
+    owner_id = owner if isinstance(owner, int) else owner.id
+    return accounts.open_account(connection, owner_id=owner_id, currency=currency, most=most)
+
+
+def bank_of_two(database: Database, *, ada_has: int = 0, bob_has: int = 0, currency: str = "USD") -> Bank:
+    """Sign Ada and Bob up, open an account for each, and fund them."""
+    with unit_of_work(database) as connection:
+        ada, bob = add_user(connection), add_user(connection)
+        bank = Bank(ada, bob, open_account(connection, ada, currency), open_account(connection, bob, currency))
+    for account, amount in ((bank.ada_account, ada_has), (bank.bob_account, bob_has)):
+        if amount:
+            fund(database, account, amount)
+    return bank
+
+
+def set_account(database: Database, account: UUID, **columns: Any) -> None:
+    """Write columns of an account: freezing, closing and limits have no service yet."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql(
+            f"UPDATE accounts SET {names} WHERE public_id = ?", (*columns.values(), account.bytes)
+        )
+
+
+def freeze(database: Database, account: UUID, scope: str = "all") -> None:
+    """Freeze an account for `debit` or for `all`."""
+    set_account(database, account, status="frozen", freeze_scope=scope)
+
+
+def close(database: Database, account: UUID) -> None:
+    """Close an account, whatever is on it."""
+    set_account(database, account, status="closed", closed_at=1)
+
+
+def deactivate(database: Database, person: Person) -> None:
+    """Take a user's access away."""
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE id = ?", (person.id,))
+
+
+# --- transfers ---------------------------------------------------------------------------------------------------
+
+
+def transfer_request(**overrides: Any) -> TransferRequest:
+    """Order a transfer of 100; give it at least `submitted_by`, `payer` and `payee`.
+
+    With an idempotency key and no fingerprint, the fingerprint is a digest of accounts and amount.
+    """
+    values: dict[str, Any] = {
+        "kind": TransferKind.TRANSFER,
+        "submitted_by": SYSTEM_USER_ID,
+        "payer": None,
+        "payee": None,
+        "amount": 100,
+        "currency": None,
+        "description": None,
+        "idempotency_key": None,
+        "fingerprint": None,
+        "request_id": "a-request",
+    } | overrides
+    if values["idempotency_key"] is not None and values["fingerprint"] is None:
+        what = f"{values['kind']} {values['payer']} {values['payee']} {values['amount']}"
+        values["fingerprint"] = blake2b(what.encode(), digest_size=16).digest()
+    return TransferRequest(**values)
+
+
+def from_ada_to_bob(bank: Bank, amount: int = 100, **overrides: Any) -> TransferRequest:
+    """Order a transfer from Ada's account to Bob's, by Ada."""
+    return transfer_request(
+        submitted_by=bank.ada.id, payer=bank.ada_account, payee=bank.bob_account, amount=amount, **overrides
+    )
+
+
+def from_bob_to_ada(bank: Bank, amount: int = 100, **overrides: Any) -> TransferRequest:
+    """Order a transfer from Bob's account to Ada's, by Bob."""
+    return transfer_request(
+        submitted_by=bank.bob.id, payer=bank.bob_account, payee=bank.ada_account, amount=amount, **overrides
+    )
+
+
+def deposit_request(payee: UUID | str, amount: int = 100, **overrides: Any) -> TransferRequest:
+    """Order a deposit, by the bank itself."""
+    return transfer_request(kind=TransferKind.DEPOSIT, payee=payee, amount=amount, **overrides)
+
+
+def withdrawal_request(payer: UUID, amount: int = 100, **overrides: Any) -> TransferRequest:
+    """Order a withdrawal, by the bank itself."""
+    return transfer_request(kind=TransferKind.WITHDRAWAL, payer=payer, amount=amount, **overrides)
+
+
+def accept(database: Database, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal]:
+    """Hand requests in as one group, in one unit of work."""
+    with unit_of_work(database) as connection:
+        return transfers.accept(connection, requests)
+
+
+def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:
+    """Hand one request in that must be accepted."""
+    (outcome,) = accept(database, request)
+    if isinstance(outcome, Refusal):
+        raise outcome
+    return outcome
+
+
+def settle_all(database: Database, batch: int = 5000) -> int:
+    """Settle what is pending and count the transfers that ended."""
+    return settlement.settle_pending(database, batch=batch, lock_ms=1000)
+
+
+def fund(database: Database, account: UUID, amount: int) -> AcceptedTransfer:
+    """Deposit money on an account, and settle it."""
+    deposit = accepted(database, deposit_request(account, amount))
+    settle_all(database)
+    return deposit
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+def look_up(database: Database, transfer: UUID | AcceptedTransfer) -> TransferView:
+    """Read a transfer that exists."""
+    public_id = transfer if isinstance(transfer, UUID) else transfer.id
+    with database.reader.connect() as connection:
+        view = stored.read(connection, public_id)
+    assert view is not None, "a transfer that exists"
+    return view
+
+
+def status_of(database: Database, transfer: UUID | AcceptedTransfer) -> TransferStatus:
+    """Read how far a transfer has come."""
+    return look_up(database, transfer).status
+
+
+def account_row(database: Database, account: UUID) -> dict[str, Any]:
+    """Read every column of an account, raw."""
+    return rows(database, "SELECT * FROM accounts WHERE public_id = ?", account.bytes)[0]
+
+
+def balance_of(database: Database, account: UUID) -> int:
+    """Read an account's balance."""
+    balance: int = account_row(database, account)["balance"]
+    return balance
+
+
+def reserved_of(database: Database, account: UUID) -> int:
+    """Read what an account's pending transfers hold of its funds."""
+    reserved: int = account_row(database, account)["reserved"]
+    return reserved
+
+
+def external_account(database: Database, currency: str = "USD") -> dict[str, Any]:
+    """Read every column of a currency's external account, raw."""
+    return rows(database, "SELECT * FROM accounts WHERE kind = 'external' AND currency = ?", currency)[0]
+
+
+def rows(database: Database, query: str, *parameters: Any) -> list[dict[str, Any]]:
+    """Read rows of any query."""
+    with database.reader.connect() as connection:
+        return [dict(row._mapping) for row in connection.exec_driver_sql(query, parameters)]

@@ -1,0 +1,89 @@
+"""Fixtures that every kind of test shares: settings of their own, and a migrated database of their own.
+
+Nothing here is a double: the template is made by the real migration, once, and each test works on a copy of it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import core  # the first import: it puts the current SQLite in its place
+from core.cli import apply_migrations
+from core.settings import PREFIX, Settings, load_settings
+from core.storage.engine import Database
+from core.storage.maintenance import checkpoint
+
+JWT_SECRET = "a signing key that only tests use, 32 bytes and more"
+UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
+
+
+def _forget_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Leave no variable of Giro in the environment, and no `.env` in the working directory."""
+    for name in list(os.environ):
+        if name.startswith(PREFIX) or name in UNPREFIXED:
+            patch.delenv(name)
+    patch.chdir(folder)
+
+
+@pytest.fixture(scope="session")
+def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a database file at the newest migration, closed, with nothing left in its write-ahead log."""
+    assert core, "imported first"
+    folder = tmp_path_factory.mktemp("template")
+    umask = os.umask(0o077)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            _forget_environment(patch, folder)
+            patch.setenv("GIRO_DATA_DIR", str(folder / "data"))
+            settings = load_settings()
+            apply_migrations(settings)
+    finally:
+        os.umask(umask)
+    database = Database(settings)
+    checkpoint(database)
+    database.close()
+    return settings.database_path
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment without any variable of Giro, and a working directory without `.env`: the test's own folder."""
+    _forget_environment(monkeypatch, tmp_path)
+    return monkeypatch
+
+
+@pytest.fixture
+def settings(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """Settings of this test alone: its own data folder, no metrics ports, cheap passwords, a known signing key."""
+    return load_settings(
+        _env_file=None,
+        data_dir=tmp_path / "data",
+        jwt_secret=JWT_SECRET,
+        password_hash_rounds=4,
+        metrics_port_api=0,
+        metrics_port_settlement=0,
+        metrics_port_jobs=0,
+        metrics_port_scheduler=0,
+    )
+
+
+@pytest.fixture
+def database_file(settings: Settings, template_database: Path) -> Path:
+    """A migrated database file with nothing in it, not opened yet."""
+    path = settings.database_path
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(template_database, path)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def database(settings: Settings, database_file: Path) -> Iterator[Database]:
+    """A migrated database with nothing in it, closed after the test."""
+    database = Database(settings)
+    assert database.path == database_file
+    yield database
+    database.close()

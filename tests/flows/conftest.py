@@ -1,0 +1,34 @@
+"""Stacks of real processes."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running service that the tests of one file share; they leave it running."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        yield stack.start()
+    finally:
+        stack.close()
+
+
+@pytest.fixture
+def new_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    """Makes services that a test may do with as it likes; not started yet."""
+    made: list[Stack] = []
+
+    def make(**settings: object) -> Stack:
+        folder = tmp_path / f"stack-{len(made)}"
+        folder.mkdir()
+        made.append(Stack(folder, **settings))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.close()

@@ -1,0 +1,199 @@
+"""The whole service as a stranger runs it: `giro up`, in processes of its own, on a folder and a port of its own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from tests.waiting import eventually
+
+PASSWORD = "correct horse battery"
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def is_alive(pid: int) -> bool:
+    """True while a process runs; one that only waits for somebody to read its exit status is dead."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+class Stack:
+    """One service: its settings, and the processes started on them. It ends what it started, by pid."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        metrics = {f"metrics_port_{name}": 0 for name in ("api", "settlement", "jobs", "scheduler")}
+        own = {"data_dir": self.data, "port": self.port, "password_hash_rounds": 4, **metrics, **settings}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIRO_")}
+        unset = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN"), "")
+        self.environment = {**inherited, **unset, **{f"GIRO_{name.upper()}": str(own[name]) for name in own}}
+        self.starts = 0
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=40)
+
+    # --- processes ---
+
+    def start(self) -> "Stack":
+        """Run `giro up` and wait until it says that it is ready."""
+        self.supervisor = self.run("up")
+        self.starts += 1
+        eventually(lambda: self.supervisor.poll() is not None or self._said_ready() == self.starts, START_SECONDS)
+        assert self.supervisor.poll() is None, self.log_text("up")[-3000:]
+        return self
+
+    def _said_ready(self) -> int:
+        return self.output("up").count("is ready")
+
+    def run(self, *command: str, name: str | None = None) -> "subprocess.Popen[bytes]":
+        """Start a `giro` command that goes on running; its log is kept under `name`."""
+        name = name or command[0]
+        with (self.folder / f"{name}.out").open("ab") as out, (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "core.cli", *command], env=self.environment, stdout=out, stderr=log
+            )
+        self.processes.append(process)
+        return process
+
+    def giro(self, *command: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run a `giro` command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "core.cli", *command],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def stop(self) -> int:
+        """Ask `giro up` to stop, and return its exit status."""
+        self.supervisor.send_signal(signal.SIGTERM)
+        return self.supervisor.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        """End whatever still runs, orphans included."""
+        self.client.close()
+        for process in self.processes:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        for pid in self.pids():
+            if is_alive(pid) and self.is_ours(pid):
+                os.kill(pid, signal.SIGKILL)
+
+    def is_ours(self, pid: int) -> bool:
+        """Whether a process runs with this stack's settings: a number may have gone to a stranger."""
+        try:
+            return f"GIRO_DATA_DIR={self.data}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+    def pids(self) -> list[int]:
+        """Every child that the supervisor has started so far."""
+        return [line["pid"] for line in self.logged("child_started", name="up")]
+
+    def pid_of(self, child: str) -> int:
+        """The newest process of a child."""
+        return int([line["pid"] for line in self.logged("child_started", name="up") if line["child"] == child][-1])
+
+    def kill(self, child: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a child a signal and return its pid."""
+        pid = self.pid_of(child)
+        os.kill(pid, number)
+        return pid
+
+    # --- what it says ---
+
+    def output(self, name: str) -> str:
+        return _read(self.folder / f"{name}.out")
+
+    def log_text(self, name: str) -> str:
+        return _read(self.folder / f"{name}.log")
+
+    def logged(self, event: str, name: str = "up") -> list[dict[str, Any]]:
+        """The log lines of an event."""
+        whole = [line for line in self.log_text(name).splitlines(keepends=True) if re.fullmatch(r"\{.*\}\n", line)]
+        return [line for line in map(json.loads, whole) if line.get("event") == event]
+
+    # --- as a client ---
+
+    def sign_up(self, role: str = "customer") -> "Client":
+        """Make a person, log in, and return who may ask in their name."""
+        email = f"{uuid4().hex[:12]}@example.com"
+        if role == "operator":
+            assert self.giro("operator", "create", email, stdin=PASSWORD).returncode == 0
+        else:
+            answer = self.client.post("/signup", json={"email": email, "password": PASSWORD})
+            assert answer.status_code == 201, answer.text
+        tokens = self.client.post("/login", data={"username": email, "password": PASSWORD}).json()
+        return Client(self, {"Authorization": f"Bearer {tokens['access_token']}"})
+
+
+class Client:
+    """A person who has logged in."""
+
+    def __init__(self, stack: Stack, headers: dict[str, str]) -> None:
+        self.stack = stack
+        self.headers = headers
+
+    def get(self, path: str, **headers: str) -> httpx2.Response:
+        return self.stack.client.get(path, headers=self.headers | headers)
+
+    def post(self, path: str, body: object, **headers: str) -> httpx2.Response:
+        return self.stack.client.post(path, json=body, headers=self.headers | headers)
+
+    def open_account(self, funds: int = 0, currency: str = "USD") -> str:
+        """Open an account, and have the bank put money on it."""
+        account: str = self.post("/accounts", {"currency": currency}).json()["id"]
+        if funds:
+            done = self.stack.giro("deposit", account, str(funds))
+            assert "deposited" in done.stdout, done.stdout + done.stderr
+        return account
+
+    def balance(self, account: str) -> int:
+        balance: int = self.get(f"/accounts/{account}").json()["balance"]
+        return balance
+
+    def submit(self, payer: str, payee: str, amount: int = 100, **headers: str) -> httpx2.Response:
+        """Submit a transfer."""
+        body = {"from_account_id": payer, "to_account_id": payee, "amount": amount}
+        return self.post("/transfers", body, **headers)
+
+    def status(self, transfer_id: str) -> str:
+        status: str = self.get(f"/transfers/{transfer_id}").json()["status"]
+        return status
+
+    def poll_to_end(self, transfer_id: str) -> str:
+        """Poll a transfer until it has ended, and return its status."""
+        return eventually(lambda: (status := self.status(transfer_id)) != "pending" and status, 60)

@@ -1,0 +1,125 @@
+"""A transfer goes all the way, whatever dies on its way: real processes, a real queue, a real file."""
+
+import concurrent.futures
+import signal
+import time
+from uuid import uuid4
+
+import pytest
+
+from tests.flows.stack import Stack, is_alive
+from tests.waiting import eventually
+
+
+def test_a_transfer_is_accepted_pending_and_polled_to_completed(stack: Stack) -> None:
+    ada, grace = stack.sign_up(), stack.sign_up()
+    payer, payee = ada.open_account(funds=500), grace.open_account()
+    answer = ada.submit(payer, payee, 200)
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "pending"
+    assert ada.poll_to_end(answer.json()["id"]) == "completed"
+    assert (ada.balance(payer), grace.balance(payee)) == (300, 200)
+
+
+def test_a_client_that_waits_gets_the_final_transfer(stack: Stack) -> None:
+    ada = stack.sign_up()
+    answer = ada.submit(ada.open_account(funds=500), ada.open_account(), Prefer="wait=20")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "completed"
+
+
+def test_a_deposit_and_a_withdrawal_go_the_same_way(stack: Stack) -> None:
+    ada, operator = stack.sign_up(), stack.sign_up("operator")
+    account = ada.open_account()
+    deposit = operator.post("/deposits", {"to_account_id": account, "amount": 700}, Prefer="wait=20")
+    withdrawal = operator.post("/withdrawals", {"from_account_id": account, "amount": 200}, Prefer="wait=20")
+    assert [deposit.json()["status"], withdrawal.json()["status"]] == ["completed", "completed"]
+    assert ada.balance(account) == 500
+
+
+def test_one_request_id_is_found_in_the_logs_of_acceptance_and_of_settlement(stack: Stack) -> None:
+    ada = stack.sign_up()
+    request_id = f"trace-{uuid4()}"
+    ada.submit(ada.open_account(funds=500), ada.open_account(), **{"X-Request-ID": request_id, "Prefer": "wait=20"})
+    for event in ("accepted", "settled"):
+        lines = eventually(lambda event=event: [x for x in stack.logged(event) if request_id in x["request_ids"]])
+        assert len(lines) == 1
+
+
+def test_many_clients_at_once_move_money_and_lose_none(stack: Stack) -> None:
+    ada = stack.sign_up()
+    accounts = [ada.open_account(funds=1000) for _ in range(4)]
+
+    def send(number: int) -> str:
+        answer = ada.submit(accounts[number % 4], accounts[(number + 1) % 4], 1 + number % 7)
+        assert answer.status_code == 202
+        transfer_id: str = answer.json()["id"]
+        return transfer_id
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(send, range(200)))
+    assert {ada.poll_to_end(transfer) for transfer in sent} == {"completed"}
+    assert sum(map(ada.balance, accounts)) == 4000
+    verified = stack.giro("verify")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_the_embedded_queue_killed_in_between_comes_back_and_the_transfer_settles(stack: Stack) -> None:
+    ada = stack.sign_up()
+    payer, payee = ada.open_account(funds=500), ada.open_account()
+    stack.kill("valkey")
+    answer = ada.submit(payer, payee)
+    assert answer.status_code == 202
+    assert ada.poll_to_end(answer.json()["id"]) == "completed"
+
+
+def test_a_frozen_queue_neither_fails_nor_delays_an_acceptance(stack: Stack) -> None:
+    ada = stack.sign_up()
+    payer, payee = ada.open_account(funds=500), ada.open_account()
+    stack.kill("valkey", signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        answers = [ada.submit(payer, payee, 1) for _ in range(5)]
+        seconds = time.monotonic() - started
+    finally:
+        stack.kill("valkey", signal.SIGCONT)
+    assert {answer.status_code for answer in answers} == {202}
+    # A client of the queue gives up after seconds; five acceptances that waited for it would take longer than this.
+    assert seconds < 2
+    assert {ada.poll_to_end(answer.json()["id"]) for answer in answers} == {"completed"}
+
+
+@pytest.mark.parametrize("child", ["settlement", "scheduler", "api"])
+def test_a_process_killed_in_between_is_restarted_and_the_transfer_settles(stack: Stack, child: str) -> None:
+    ada = stack.sign_up()
+    payer, payee = ada.open_account(funds=500), ada.open_account()
+    answer = ada.submit(payer, payee)
+    killed = stack.kill(child)
+    eventually(lambda: stack.pid_of(child) != killed and is_alive(stack.pid_of(child)))
+    eventually(lambda: _answers(stack))
+    assert ada.poll_to_end(answer.json()["id"]) == "completed"
+
+
+def test_a_second_worker_stands_by_and_takes_over_when_the_first_dies(stack: Stack) -> None:
+    ada = stack.sign_up()
+    payer, payee = ada.open_account(funds=500), ada.open_account()
+    second = stack.run("worker", name="second")
+    eventually(lambda: stack.logged("standing_by", "second"))
+    stack.kill("settlement")
+    eventually(lambda: stack.logged("taking_over", "second"))
+    answer = ada.submit(payer, payee)
+    assert ada.poll_to_end(answer.json()["id"]) == "completed"
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(15) == 0
+
+
+def test_the_ledger_holds_after_all_of_this(stack: Stack) -> None:
+    verified = stack.giro("verify")
+    assert verified.returncode == 0, verified.stdout
+
+
+def _answers(stack: Stack) -> bool:
+    try:
+        return stack.client.get("/health/ready").status_code == 200
+    except Exception:
+        return False

@@ -1,0 +1,99 @@
+"""One settlement worker on each database: the second stands by, and takes over."""
+
+import threading
+from collections.abc import Iterator
+
+import fakeredis
+import pytest
+from dramatiq import Worker
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import MiddlewareError
+
+from core.domain.transfers import TransferStatus
+from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.locks import FileLock, settlement_lock
+from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
+from tests.waiting import eventually
+from workers.broker import StoodDown, create_broker
+
+
+@pytest.fixture
+def other_worker(database: Database) -> Iterator[FileLock]:
+    """The lock, as another worker's process holds it."""
+    lock = settlement_lock(database.path)
+    assert lock.try_acquire()
+    yield lock
+    lock.close()
+
+
+def settlement_worker(broker: RedisBroker, threads: int = 1) -> Worker:
+    return Worker(broker, queues={SETTLEMENT_QUEUE}, worker_threads=threads, worker_timeout=20)
+
+
+def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(
+    database: Database, broker: RedisBroker, other_worker: FileLock
+) -> None:
+    bank = bank_of_two(database, ada_has=500)
+    transfer = accepted(database, from_ada_to_bob(bank))
+    second = settlement_worker(broker)
+    starting = threading.Thread(target=second.start)
+    starting.start()
+    starting.join(timeout=0.5)
+    assert starting.is_alive(), "it waits for the lock before it looks at any message"
+    assert status_of(database, transfer) is TransferStatus.PENDING
+    other_worker.release()
+    eventually(lambda: status_of(database, transfer) is TransferStatus.COMPLETED)
+    starting.join()
+    second.stop()
+
+
+def test_a_worker_told_to_stop_while_it_stands_by_starts_nothing(
+    broker: RedisBroker, stop: threading.Event, other_worker: FileLock
+) -> None:
+    worker = settlement_worker(broker)
+    stop.set()
+    with pytest.raises(StoodDown):
+        worker.start()
+    assert not worker.workers
+
+
+def test_a_worker_that_stops_gives_the_lock_to_the_next(database: Database, broker: RedisBroker) -> None:
+    worker = settlement_worker(broker)
+    worker.start()
+    lock = settlement_lock(database.path)
+    assert not lock.try_acquire()
+    worker.stop()
+    assert lock.try_acquire()
+    lock.close()
+
+
+def test_settlement_refuses_a_second_thread(broker: RedisBroker) -> None:
+    with pytest.raises(MiddlewareError, match="--threads 1"):
+        settlement_worker(broker, threads=2).start()
+
+
+def test_the_jobs_worker_needs_no_lock(broker: RedisBroker, other_worker: FileLock) -> None:
+    worker = Worker(broker, queues={JOBS_QUEUE}, worker_threads=1, worker_timeout=20)
+    worker.start()
+    worker.stop()
+
+
+def test_workers_of_two_databases_do_not_know_each_other(
+    settings: Settings, broker: RedisBroker, other_worker: FileLock, stop: threading.Event
+) -> None:
+    elsewhere = Database(settings.model_copy(update={"database_url": f"{settings.database_url}.elsewhere"}))
+    elsewhere.create()
+    lock = settlement_lock(elsewhere.path)
+    assert lock.try_acquire()
+    lock.close()
+    elsewhere.close()
+
+
+def test_a_worker_declares_settlement_and_every_job(
+    settings: Settings, database: Database, stop: threading.Event
+) -> None:
+    broker = create_broker(settings, database, fakeredis.FakeRedis(), stop)
+    assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE}
+    assert broker.get_declared_actors() == {"settle", "verify", "checkpoint", "forget_expired_tokens"}

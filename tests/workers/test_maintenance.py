@@ -1,0 +1,69 @@
+"""The jobs: verifying, cutting the log back, forgetting old tokens."""
+
+from datetime import timedelta
+
+import pytest
+from dramatiq.brokers.redis import RedisBroker
+from prometheus_client import REGISTRY
+
+from core.clock import now_us, to_datetime
+from core.domain.errors import Unavailable
+from core.ids import new_id
+from core.storage import tokens
+from core.storage.engine import Database
+from core.storage.maintenance import wal_bytes
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import add_user, bank_of_two, rows
+from workers import maintenance
+
+
+def test_verify_reports_a_ledger_that_holds(database: Database) -> None:
+    bank_of_two(database, ada_has=500)
+    assert maintenance.verify(database).holds
+    assert REGISTRY.get_sample_value("giro_verification_breaches") == 0
+
+
+def test_verify_counts_breaches_where_they_page_somebody(database: Database) -> None:
+    bank_of_two(database, ada_has=500)
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'")
+    assert not maintenance.verify(database).holds
+    assert (REGISTRY.get_sample_value("giro_verification_breaches") or 0) > 0
+
+
+def test_a_checkpoint_cuts_the_log_to_nothing(database: Database) -> None:
+    bank_of_two(database, ada_has=500)
+    assert wal_bytes(database) > 0
+    maintenance.checkpoint(database)
+    assert wal_bytes(database) == 0
+
+
+def test_only_tokens_past_their_life_are_forgotten(database: Database) -> None:
+    now = to_datetime(now_us())
+    with unit_of_work(database) as connection:
+        user = add_user(connection)
+        for name, life in (("old", timedelta(seconds=-1)), ("young", timedelta(days=1))):
+            tokens.add(
+                connection,
+                user_id=user.id,
+                family=new_id(),
+                digest=name.encode(),
+                token_version=0,
+                created_at=now,
+                expires_at=now + life,
+            )
+    maintenance.forget_expired_tokens(database)
+    assert [row["digest"] for row in rows(database, "SELECT digest FROM refresh_tokens")] == [b"young"]
+
+
+@pytest.mark.parametrize("job", list(maintenance.JOBS))
+def test_every_job_runs_from_a_message_whatever_the_message_says(broker: RedisBroker, job: str) -> None:
+    broker.get_actor(job)("forged", unknown=1)
+
+
+@pytest.mark.parametrize("error", [Unavailable, ZeroDivisionError])
+def test_a_job_that_fails_is_done_until_its_next_time(database: Database, error: type[Exception]) -> None:
+    def fail(_database: Database) -> None:
+        raise error
+
+    maintenance._guarded("fails", fail, database)()
