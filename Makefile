@@ -22,6 +22,10 @@ demo: $(VENV)/.ready ## Send some hundred transfers through a service of its own
 test: $(VENV)/.test-ready ## Run the tests, with coverage
 	@$(BIN)/pytest
 
+.PHONY: bench
+bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
+	@$(BIN)/python -m tests.benchmarks.service
+
 .PHONY: lint
 lint: $(VENV)/.test-ready ## Check style, types and who imports whom
 	@$(BIN)/ruff format --check .

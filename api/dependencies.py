@@ -36,6 +36,10 @@ class Bank:
     access_tokens: AccessTokens
     cursors: Cursors
 
+    def reading(self) -> AsyncSession:
+        """Open a session that only reads; its transaction begins with its first query and is one snapshot."""
+        return AsyncSession(self.database.async_reader)
+
 
 def bank_of(request: Request) -> Bank:
     """The parts of the application that answers a request."""
@@ -48,8 +52,8 @@ async def get_bank(request: Request) -> Bank:
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """A session that only reads; its transaction begins with its first query and is one snapshot."""
-    async with AsyncSession(bank_of(request).database.async_reader) as session:
+    """A session that only reads, closed after the answer."""
+    async with bank_of(request).reading() as session:
         yield session
 
 

@@ -6,7 +6,7 @@ from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import MAX_IDEMPOTENCY_KEY
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
-_WAIT = re.compile(r'wait\s*=\s*(?:"(\d{1,9})"|(\d{1,9}))', re.IGNORECASE)
+_WAIT = re.compile(r'wait\s*=\s*(?:"(\d+)"|(\d+))', re.IGNORECASE)
 
 
 def idempotency_key(values: list[str], *, required: bool) -> str | None:
@@ -35,7 +35,9 @@ def preferred_wait(values: list[str], *, longest: int) -> int | None:
     for preference in ",".join(values).split(","):
         found = _WAIT.fullmatch(preference.partition(";")[0].strip())
         if found:
-            return min(int(found[1] or found[2]), longest)
+            digits = (found[1] or found[2]).lstrip("0") or "0"
+            # A number of any length is a valid one (RFC 9110, 10.2.3); Python refuses to read very long ones.
+            return min(int(digits), longest) if len(digits) < 10 else longest
     return None
 
 

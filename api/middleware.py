@@ -125,17 +125,18 @@ class Limits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body: bytes | Response
+        body: bytes | Response | None
         if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
             body = self._refuse(scope, ErrorCode.HEADERS_TOO_LARGE)
         else:
             body = await self._read(scope, receive)
         if isinstance(body, Response):
             await body(scope, receive, send)
-        else:
+        elif body is not None:
             await self._app(scope, _replay(body, receive), send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | Response:
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | Response | None:
+        """Read the body, or say why not; None if the client went away: half an order is no order."""
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdigit() and (len(declared) > 18 or int(declared) > self._body_bytes):
             return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
@@ -144,6 +145,8 @@ class Limits:
             async with asyncio.timeout(self._body_seconds):
                 while True:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
                     chunks.append(message.get("body", b""))
                     if sum(map(len, chunks)) > self._body_bytes:
                         return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)

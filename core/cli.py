@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from core import supervisor
+from core import stack
 from core.clock import now_us
 from core.domain.accounts import is_account_number
 from core.domain.errors import GiroError, Refusal
@@ -88,8 +88,7 @@ def open_database(settings: Settings) -> Database:
 def up() -> None:
     """Migrate, then run the whole service until Ctrl-C."""
     settings = load_settings()
-    apply_migrations(settings)
-    raise typer.Exit(supervisor.run(settings))
+    raise typer.Exit(stack.run(settings, prepare=apply_migrations))
 
 
 @app.command()
@@ -108,7 +107,9 @@ def demo(
 def migrate() -> None:
     """Create the database, or bring it to the schema of this version."""
     settings = load_settings()
-    apply_migrations(settings)
+    configure_logging(settings, process="cli")
+    os.umask(0o077)
+    apply_migrations()
     out.print(f"{settings.database_path} is at migration {Database(settings).schema_revision()}")
 
 
@@ -173,9 +174,9 @@ def status() -> None:
     age = "" if backlog.oldest_created_at is None else f", the oldest for {age_of(backlog.oldest_created_at):.1f} s"
     table.add_row("database", f"{database.path}, migration {database.schema_revision()}")
     table.add_row("SQLite", version_of_sqlite + (", affected by the WAL-reset bug" if affected else ""))
-    table.add_row("running", supervisor.holder(settings) or "no `giro up` on this database")
+    table.add_row("running", stack.holder(settings) or "no `giro up` on this database")
     table.add_row("pending", f"{backlog.pending} transfers{age}")
-    for name in ("api", "settlement", "jobs", "scheduler"):
+    for name in stack.PROCESSES:
         table.add_row(name, heartbeat_of(settings, name))
     out.print(table)
 
@@ -254,13 +255,11 @@ def root(
         raise typer.Exit
 
 
-def apply_migrations(settings: Settings) -> None:
+def apply_migrations() -> None:
     """Bring the database to the newest migration, in this process."""
     from alembic import command
     from alembic.config import Config
 
-    configure_logging(settings, process="cli")
-    os.umask(0o077)
     home = Path(__file__).parent.parent
     config = Config()
     config.set_main_option("script_location", str(home / "migrations").replace("%", "%%"))
@@ -270,7 +269,7 @@ def apply_migrations(settings: Settings) -> None:
 
 def become(name: str) -> NoReturn:
     """Turn this process into one of those that `giro up` starts."""
-    command = supervisor.command_of(load_settings(), name)
+    command = stack.command_of(load_settings(), name)
     os.execv(command[0], list(command))
 
 

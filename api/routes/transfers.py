@@ -88,9 +88,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *_REFUSALS, *WITH_BODY, *WRITES))
-async def submit_transfer(
-    body: NewTransfer, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
-) -> Response:
+async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep, bank: BankDep) -> Response:
     """Submit a transfer from one of one's accounts. Its funds are reserved, or it is refused, at once."""
     order = _order(
         bank,
@@ -102,29 +100,25 @@ async def submit_transfer(
         payee=body.to_account_id or body.to_account_number,
         currency=body.currency,
     )
-    return await _submit(bank, session, request, order)
+    return await _submit(bank, request, order)
 
 
 @operator_router.post(
     "/deposits", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *_REFUSALS, *WITH_BODY, *WRITES)
 )
-async def submit_deposit(
-    body: NewDeposit, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
-) -> Response:
+async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
     """Bring money in: a transfer from the currency's external account."""
     order = _order(bank, request, identity, body, kind=TransferKind.DEPOSIT, payee=body.to_account_id)
-    return await _submit(bank, session, request, order)
+    return await _submit(bank, request, order)
 
 
 @operator_router.post(
     "/withdrawals", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *_REFUSALS, *WITH_BODY, *WRITES)
 )
-async def submit_withdrawal(
-    body: NewWithdrawal, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
-) -> Response:
+async def submit_withdrawal(body: NewWithdrawal, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
     """Pay money out: a transfer to the currency's external account."""
     order = _order(bank, request, identity, body, kind=TransferKind.WITHDRAWAL, payer=body.from_account_id)
-    return await _submit(bank, session, request, order)
+    return await _submit(bank, request, order)
 
 
 @router.get("/transfers", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
@@ -214,7 +208,7 @@ def _order(
     )
 
 
-async def _submit(bank: Bank, session: AsyncSession, request: Request, order: TransferRequest) -> Response:
+async def _submit(bank: Bank, request: Request, order: TransferRequest) -> Response:
     """Accept, then answer: at once with 202, or after the wait that the client prefers."""
     accepted = await bank.intake.accept(order)
     wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
@@ -222,16 +216,17 @@ async def _submit(bank: Bank, session: AsyncSession, request: Request, order: Tr
     if accepted.replayed:
         headers["Idempotent-Replayed"] = "true"
     if wait is not None:
-        row = await _ended(bank, session, order.submitted_by, accepted.id, wait)
+        row = await _ended(bank, order.submitted_by, accepted.id, wait)
         if row is not None:
             return Response(TransferOut.of(row).model_dump_json(), 200, headers, media_type="application/json")
     return Response(render_accepted(accepted), 202, {**headers, "Retry-After": "1"}, media_type="application/json")
 
 
-async def _ended(bank: Bank, session: AsyncSession, user_id: int, transfer_id: UUID, wait: int) -> TransferView | None:
+async def _ended(bank: Bank, user_id: int, transfer_id: UUID, wait: int) -> TransferView | None:
     """Wait for a transfer's end and read it; None if it is pending still."""
     await bank.waiters.wait(transfer_id, wait)
-    row = await transfers.get(session, user_id=user_id, transfer_id=transfer_id)
+    async with bank.reading() as session:
+        row = await transfers.get(session, user_id=user_id, transfer_id=transfer_id)
     return None if row.status is TransferStatus.PENDING else row
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
 
@@ -65,7 +65,7 @@ class Database:
     @cached_property
     def writer(self) -> Engine:
         """The engine of this process's one writing connection."""
-        engine = create_engine(self._url("sqlite", "rw"), connect_args=self._connect_args(), poolclass=StaticPool)
+        engine = create_engine(self._url("sqlite"), connect_args=self._connect_args(), poolclass=StaticPool)
         event.listen(engine, "connect", self._prepare_writer)
         event.listen(engine, "begin", _begin_immediate)
         return engine
@@ -73,7 +73,7 @@ class Database:
     @cached_property
     def reader(self) -> Engine:
         """An engine whose connections read, for workers and commands. Each is opened anew and closed after use."""
-        engine = create_engine(self._url("sqlite", "rw"), connect_args=self._connect_args(), poolclass=NullPool)
+        engine = create_engine(self._url("sqlite"), connect_args=self._connect_args(), poolclass=NullPool)
         event.listen(engine, "connect", self._prepare_reader)
         event.listen(engine, "begin", _begin)
         return engine
@@ -82,7 +82,7 @@ class Database:
     def async_reader(self) -> AsyncEngine:
         """The engine of the API's reading sessions."""
         engine = create_async_engine(
-            self._url("sqlite+aiosqlite", "rw"),
+            self._url("sqlite+aiosqlite"),
             connect_args={"isolation_level": None, "uri": True},
             pool_size=8,
             max_overflow=0,
@@ -102,13 +102,16 @@ class Database:
         """Read which migration the file has reached; None for an empty file. Raises DatabaseError if there is none."""
         if not self.path.exists():
             raise DatabaseError(f"there is no database at {self.path}; `giro migrate` makes it")
-        with self.reader.connect() as connection:
-            known = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
-            return (
-                connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
-                if known
-                else None
-            )
+        try:
+            with self.reader.connect() as connection:
+                known = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first()
+                return (
+                    connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one_or_none()
+                    if known
+                    else None
+                )
+        except exc.DatabaseError as error:
+            raise DatabaseError(f"cannot read the database {self.path}: {error.orig}") from error
 
     def require_schema(self) -> None:
         """Raise DatabaseError unless the file is at the migration that this code needs."""
@@ -138,9 +141,9 @@ class Database:
         if "turnstile" in self.__dict__:
             self.__dict__.pop("turnstile").close()
 
-    def _url(self, driver: str, mode: str) -> str:
+    def _url(self, driver: str) -> URL:
         # mode=rw: a reader must never make an empty database where one is missing.
-        return f"{driver}:///file:{quote(str(self.path))}?mode={mode}&uri=true"
+        return URL.create(driver, database=f"file:{quote(str(self.path))}", query={"mode": "rw", "uri": "true"})
 
     def _connect_args(self) -> dict[str, Any]:
         # isolation_level=None: the driver starts no transaction of its own, BEGIN is ours.

