@@ -1,6 +1,7 @@
 """Error answers: the one table from error code to HTTP status, and RFC 9457 problem details."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -128,10 +129,17 @@ async def _giro_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        field_error(".".join(_printable(part) for part in item["loc"]), item["msg"].removeprefix("Value error, "))
-        for item in error.errors()
+        field_error(".".join(_printable(part) for part in item["loc"]), _message(item)) for item in error.errors()
     ]
     return problem(ErrorCode.VALIDATION_FAILED, request_id=request.state.request_id, errors=errors)
+
+
+_QUOTING = re.compile(r"(Input should be a valid UUID|value is not a valid email address)\b.*", re.DOTALL)
+"""Messages of libraries that go on to quote characters of the value that was sent."""
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    return _QUOTING.sub(r"\1", str(item["msg"]).removeprefix("Value error, "))
 
 
 def _printable(part: object) -> str:

@@ -19,7 +19,7 @@ def idempotency_key(values: list[str], *, required: bool) -> str | None:
         if required:
             raise Refusal(ErrorCode.IDEMPOTENCY_KEY_MISSING, field="header.Idempotency-Key")
         return None
-    key = values[0].strip()
+    key = values[0].strip(" \t")  # what RFC 9110 calls white space, and no more
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if len(values) > 1 or len(key) > MAX_IDEMPOTENCY_KEY or not _VISIBLE_ASCII.fullmatch(key):

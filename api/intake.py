@@ -63,6 +63,7 @@ class Intake:
         self._jobs: dict[_Job, None] = {}  # insertion-ordered, and quick to leave from the middle
         self._changed = threading.Condition()
         self._stopping = False
+        self._call_scheduled = False
         # A daemon: a writer that waits for a lock held by a stopped process must not keep this one alive.
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
         self._thread.start()
@@ -94,12 +95,24 @@ class Intake:
             if self._stopping or len(self._jobs) >= self._most_waiting:
                 raise Unavailable
             self._jobs[job] = None
-            self._changed.notify()
+        if not self._call_scheduled:
+            # Called once the requests that are ready in this turn of the loop have come this far too: they make one
+            # group. Called at once, the writer would take the first alone and pay a whole commit for it.
+            self._call_scheduled = True
+            self._loop.call_soon(self._call_writer)
         timer = self._loop.call_later(self._seconds, self._expire, job)
         try:
             return await job.answer
+        except asyncio.CancelledError:
+            self._expire(job)  # nobody waits for it any more: it must not take up room, nor be written later
+            raise
         finally:
             timer.cancel()
+
+    def _call_writer(self) -> None:
+        self._call_scheduled = False
+        with self._changed:
+            self._changed.notify()
 
     def _expire(self, job: _Job) -> None:
         with self._changed:
@@ -158,7 +171,7 @@ class Intake:
         self._answer([(job, outcome)])
 
     def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
-        if _report([outcome for _, outcome in answers]):
+        if _report([outcome for job, outcome in answers if isinstance(job.task, TransferRequest)]):
             self._on_accepted()
         self._loop.call_soon_threadsafe(_resolve, answers)
 
@@ -192,7 +205,7 @@ def _resolve(answers: Sequence[tuple[_Job, Any]]) -> None:
 
 
 def _report(outcomes: Sequence[Any]) -> bool:
-    """Tell logs and metrics what a group came to; say whether a transfer was accepted."""
+    """Tell logs and metrics what became of a group's transfers; say whether one was accepted."""
     for outcome in outcomes:
         if isinstance(outcome, Refusal):
             metrics.transfers_refused.labels(outcome.code).inc()

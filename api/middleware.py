@@ -77,7 +77,7 @@ def _add_headers(headers: MutableHeaders, request_id: str) -> None:
 def _observe(scope: Scope, status: int, seconds: float) -> None:
     # The route's template and never the path: labels must be few.
     route = getattr(scope.get("route"), "path", "none")
-    method = scope["state"].get("method", scope["method"])
+    method = scope["method"]
     metrics.http_request_duration.labels(method, route, status).observe(seconds)
     log.debug("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 3))
 
@@ -98,15 +98,18 @@ class Paths:
         if scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        scope["state"]["method"] = "HEAD"
-        scope["method"] = "GET"
+        # A copy: the server looks at its own scope to know that it must send no body.
+        asked = {**scope, "method": "GET"}
 
         async def send_without_body(message: Message) -> None:
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app(scope, receive, send_without_body)
+        try:
+            await self._app(asked, receive, send_without_body)
+        finally:
+            scope["route"] = asked.get("route")
 
 
 class Limits:
@@ -138,7 +141,7 @@ class Limits:
     async def _read(self, scope: Scope, receive: Receive) -> bytes | Response | None:
         """Read the body, or say why not; None if the client went away: half an order is no order."""
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdigit() and (len(declared) > 18 or int(declared) > self._body_bytes):
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._body_bytes):
             return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
         chunks: list[bytes] = []
         try:

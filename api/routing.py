@@ -20,7 +20,8 @@ from core.domain.users import Role
 
 DEEPEST_NESTING = 64
 
-_JSON_TYPES = ("application/json", "application/*", "*/*")
+JSON_TYPE = "application/json"
+_JSON_TYPES = (JSON_TYPE, "application/*", "*/*")
 
 
 class CheckedRoute(APIRoute):
@@ -43,6 +44,9 @@ class CheckedRoute(APIRoute):
                 raise Refusal(ErrorCode.NOT_ACCEPTABLE)
             if body_type and _media_type(request) != body_type:
                 raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+            strict = StrictRequest(request.scope, request.receive)
+            if body_type == JSON_TYPE:
+                await strict.json()  # read here, since 400 comes before 422; it is kept for the handler
             if request.query_params and not takes_query:
                 raise RequestValidationError(
                     [
@@ -50,7 +54,7 @@ class CheckedRoute(APIRoute):
                         for name in request.query_params
                     ]
                 )
-            return await handle(StrictRequest(request.scope, request.receive))
+            return await handle(strict)
 
         return checked
 
@@ -59,11 +63,13 @@ class StrictRequest(Request):
     """A request whose JSON body means one thing only."""
 
     async def json(self) -> Any:
-        """Parse the body; raises HTTPException 400 for anything that is not exactly one JSON value (RFC 8259)."""
-        try:
-            return parse_json(await self.body())
-        except (ValueError, RecursionError):
-            raise HTTPException(400) from None
+        """Parse the body, once; raises HTTPException 400 for what is not exactly one JSON value (RFC 8259)."""
+        if not hasattr(self, "_json"):
+            try:
+                self._json = parse_json(await self.body())
+            except (ValueError, RecursionError):
+                raise HTTPException(400) from None
+        return self._json
 
 
 def parse_json(body: bytes) -> Any:
@@ -113,7 +119,7 @@ def _calls(dependant: Dependant) -> Iterator[Any]:
 def _body_type(route: APIRoute) -> str | None:
     if route.body_field is None:
         return None
-    media_type = getattr(route.body_field.field_info, "media_type", "application/json")
+    media_type = getattr(route.body_field.field_info, "media_type", JSON_TYPE)
     return str(media_type)
 
 

@@ -238,11 +238,11 @@ def show_settings() -> None:
     """Show every setting: its value, where that came from, and what it means. Secrets are masked."""
     settings = load_settings()
     sources = settings.sources()
-    table = Table("variable", "value", "from", "meaning", box=None)
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
-        table.add_row(variable(name), "" if value is None else str(value), sources[name], field.description)
-    out.print(table)
+        shown = "" if value is None else str(value)
+        out.print(f"{variable(name)}={shown}  ({sources[name]})", soft_wrap=True, markup=False)
+        out.print(f"    {field.description}", style="dim", soft_wrap=True, markup=False)
 
 
 @app.callback(invoke_without_command=True)

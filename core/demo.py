@@ -150,7 +150,9 @@ async def _walk(url: str, environment: Mapping[str, str], transfer_count: int, o
     async with httpx2.AsyncClient(base_url=url, timeout=35, trust_env=False, limits=limits) as client:
         operator = await _operator(client, environment)
         ada, grace = [await _person(client, name) for name in ("Ada", "Grace")]
-        out.print(f"Ada and Grace signed up and opened accounts; an operator funds each with {OPENING_DEPOSIT / 100}.")
+        out.print(
+            f"Ada and Grace signed up and opened accounts; an operator funds each with {OPENING_DEPOSIT / 100:.2f}."
+        )
         for person in (ada, grace):
             await _fund(client, operator, person)
         started = time.perf_counter()

@@ -73,8 +73,13 @@ def report_to_sentry(settings: Settings) -> None:
     try:
         import sentry_sdk
     except ImportError:
-        raise SettingsError("SENTRY_DSN is set, but sentry-sdk is not installed: pip install 'giro[sentry]'") from None
-    sentry_sdk.init(dsn=settings.sentry_dsn.get_secret_value(), send_default_pii=False, traces_sample_rate=0)
+        raise SettingsError("SENTRY_DSN is set, but sentry-sdk is not installed: `pip install sentry-sdk`") from None
+    sentry_sdk.init(
+        dsn=settings.sentry_dsn.get_secret_value(),
+        traces_sample_rate=0,
+        include_local_variables=False,  # a password is a local variable somewhere
+        max_request_body_size="never",
+    )
 
 
 def _named(process: str) -> Any:

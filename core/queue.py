@@ -121,7 +121,7 @@ class Waker(threading.Thread):
             self._asked.wait()
             self._asked.clear()
             self._send()
-            if self._stopping:
+            if self._stopping and not self._asked.is_set():
                 return
 
     def _send(self) -> None:

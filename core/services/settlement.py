@@ -58,7 +58,9 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
     with unit_of_work(database) as connection:
         # Everything is read here, inside the lock: planned before it, a freeze or an accept in between is missed.
         started = time.perf_counter()
-        batch = _Batch(settled_at=max(now_us(), transactions.last_posted_at(connection)))
+        # Whatever the clock does: no leg before the last one, and no end before the newest transfer was accepted.
+        _, accepted_at = transfers.next_sequence(connection)
+        batch = _Batch(settled_at=max(now_us(), transactions.last_posted_at(connection), accepted_at))
         book: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
         while len(batch.rows) < limit:

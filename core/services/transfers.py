@@ -100,6 +100,8 @@ class _Group:
         if payer and request.kind is TransferKind.TRANSFER and payer.owner_id != request.submitted_by:
             raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="body.from_account_id")
         payee = self._customer(request.payee, _payee_field(request)) if request.payee else None
+        if payer is not None and payer is payee:  # one named by its number
+            raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
         for side in (payer, payee):
             if side and request.currency and request.currency != side.ledger.currency:
                 raise Refusal(ErrorCode.CURRENCY_MISMATCH, field="body.currency")
@@ -221,6 +223,7 @@ class TransferFilter:
         """Say whether a transfer belongs in the list."""
         return (
             (self.status is None or transfer.status is self.status)
+            and self.account_id in (None, transfer.from_account_id, transfer.to_account_id)
             and (self.created_from is None or transfer.created_at >= self.created_from)
             and (self.created_to is None or transfer.created_at < self.created_to)
         )
@@ -252,17 +255,16 @@ async def list_for_user(
     A page looks at no more than `WALK_BUDGET` transfers beyond its offset; with a filter it can therefore come
     back short, or empty, and still say where to go on. Raises Refusal for an account that is not the user's.
     """
+    account = None
+    if wanted.account_id is not None:
+        account = await accounts.get_owned(session, user_id, wanted.account_id)
+        if account is None:
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="query.account_id")
     if wanted.idempotency_key is not None:
         only = await transfers.get_by_key(session, wanted.idempotency_key, user_id)
         return TransferPage([only] if only and wanted.lets_through(only) and not offset else [], None)
     if start is None:
-        account_id = None
-        if wanted.account_id is not None:
-            account = await accounts.get_owned(session, user_id, wanted.account_id)
-            if account is None:
-                raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="query.account_id")
-            account_id = account.id
-        start = (2**63 - 1, await transfers.newest_links(session, user_id, account_id))
+        start = (2**63 - 1, await transfers.newest_links(session, user_id, account.id if account else None))
     return await _Walk(session, wanted.lets_through, wanted.is_past, start).page(offset, limit)
 
 
@@ -291,10 +293,13 @@ class _Walk:
                 if self._past(step.transfer):
                     return TransferPage(self._items[offset:], None)
                 if len(self._items) == offset + limit and self._is_new(step.transfer, step.is_debit_leg):
-                    return TransferPage(self._items[offset:], (self._below, sorted(self._links)))
+                    return TransferPage(self._items[offset:], self._rest())
                 self._take(step)
-        more = (self._below, sorted(self._links)) if self._links else None
-        return TransferPage(self._items[offset:], more)
+        return TransferPage(self._items[offset:], self._rest() if self._links else None)
+
+    def _rest(self) -> tuple[int, list[Link]]:
+        """Where the next page begins. One transfer can be met along two links, one of them without a leg."""
+        return self._below, sorted(self._links, key=lambda link: (link[0], link[1] or 0))
 
     def _is_new(self, transfer: TransferView, is_debit_leg: bool) -> bool:
         """A transfer between two accounts of one user is met in both chains, and shown once."""

@@ -69,7 +69,10 @@ class Report:
 class _Running:
     """An account as its legs alone make it, up to the leg just read."""
 
-    balance: int = 0
+    total: int = 0
+    """The sum of its legs."""
+    balance_after: int = 0
+    """What the last leg says."""
     last_leg: int | None = None
 
 
@@ -124,11 +127,12 @@ def _check_pair(report: Report, debit: LegRow, credit: LegRow | None) -> None:
 
 
 def _check_leg(report: Report, leg: LegRow, account: _Running, last_time: int) -> None:
-    account.balance += leg.amount
-    if leg.balance_after != account.balance:
-        report.add("balance_after_recomputes", f"leg {leg.id} says {leg.balance_after}, not {account.balance}")
-        # Go on from what is stored, so that one wrong leg is one breach.
-        account.balance = leg.balance_after
+    account.total += leg.amount
+    # Counted on from what the leg before says, so that what one wrong leg shifts is not blamed on all after it.
+    expected = account.balance_after + leg.amount
+    if leg.balance_after != expected:
+        report.add("balance_after_recomputes", f"leg {leg.id} says {leg.balance_after}, not {expected}")
+    account.balance_after = leg.balance_after
     if leg.previous_id != account.last_leg:
         report.add("chain_is_whole", f"leg {leg.id} names {leg.previous_id} before it, not {account.last_leg}")
     if leg.posted_at < last_time:
@@ -150,8 +154,8 @@ def _check_accounts(connection: Connection, report: Report, running: dict[int, _
 
 
 def _check_account(report: Report, account: AccountRow, running: _Running, reserved: int) -> None:
-    if account.balance != running.balance:
-        report.add("balance_is_sum_of_legs", f"account {account.id}: {account.balance}, legs say {running.balance}")
+    if account.balance != running.total:
+        report.add("balance_is_sum_of_legs", f"account {account.id}: {account.balance}, legs sum to {running.total}")
     if account.last_transaction_id != running.last_leg:
         report.add(
             "chain_is_whole", f"account {account.id} ends at {account.last_transaction_id}, not {running.last_leg}"
