@@ -1,0 +1,81 @@
+"""Every error code, setting, metric and verification rule is written down in docs/reference."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client import Counter, Gauge, Histogram
+
+import core
+from api.errors import STATUSES
+from core import metrics
+from core.domain.errors import MESSAGES, ErrorCode
+from core.domain.transfers import TransferKind, TransferStatus
+from core.services.verification import RULES
+from core.settings import Settings, variable
+
+HOME = Path(core.__file__).parent.parent
+REFERENCE = HOME / "docs" / "reference"
+
+FAILURES_ONLY = {ErrorCode.OWNER_INACTIVE}
+"""Why a transfer fails, and never what a call is answered with."""
+
+
+def names_in(page: str) -> set[str]:
+    """Every name that a page writes as code."""
+    return set(re.findall(r"`([^`\n]+)`", (REFERENCE / page).read_text()))
+
+
+def metric_names() -> list[str]:
+    collectors = [item for item in vars(metrics).values() if isinstance(item, Counter | Gauge | Histogram)]
+    return [f"{item._name}_total" if isinstance(item, Counter) else item._name for item in collectors]
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_error_code_is_documented(code: ErrorCode) -> None:
+    assert code.value in names_in("errors.md")
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_error_code_has_a_message_and_a_status_or_is_a_failure_only(code: ErrorCode) -> None:
+    assert MESSAGES[code].endswith(".")
+    assert (code in STATUSES) != (code in FAILURES_ONLY)
+
+
+@pytest.mark.parametrize("code", STATUSES)
+def test_the_status_of_every_code_is_documented_beside_it(code: ErrorCode) -> None:
+    lines = [line for line in (REFERENCE / "errors.md").read_text().splitlines() if f"`{code}`" in line]
+    assert any(re.search(rf"\b{STATUSES[code]}\b", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented(name: str) -> None:
+    assert variable(name) in names_in("settings.md")
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    known = {variable(name) for name in Settings.model_fields}
+    documented = {name for name in names_in("settings.md") if re.fullmatch(r"GIRO_[A-Z_]+", name)}
+    assert documented <= known
+
+
+@pytest.mark.parametrize("name", metric_names())
+def test_every_metric_is_documented(name: str) -> None:
+    assert name.startswith("giro_")
+    assert name in names_in("metrics.md")
+
+
+def test_no_metric_is_documented_that_does_not_exist() -> None:
+    known = {name + suffix for name in metric_names() for suffix in ("", "_bucket", "_sum", "_count")}
+    documented = {name for name in names_in("metrics.md") if re.fullmatch(r"giro_[a-z_]+", name)}
+    assert documented <= known
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_verification_rule_is_documented(rule: str) -> None:
+    assert rule in names_in("verification.md")
+
+
+@pytest.mark.parametrize("word", [*TransferStatus, *TransferKind])
+def test_every_status_and_kind_of_a_transfer_is_documented(word: str) -> None:
+    assert word in names_in("statuses.md")

@@ -1,0 +1,124 @@
+"""Lock files that anybody can install from, and a repository that holds only what belongs there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import core
+
+HOME = Path(core.__file__).parent.parent
+LOCK_FILES = ["requirements.lock", "tests/requirements.lock"]
+LONGEST_MODULE = 500
+
+git = pytest.mark.skipif(not (HOME / ".git").exists(), reason="not a git checkout")
+
+
+def logical_lines(path: Path) -> list[str]:
+    """The requirements of a lock file, continued lines joined, comments and blank lines left out."""
+    text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
+    return [line.strip() for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("name", LOCK_FILES)
+def test_every_requirement_is_one_version_with_a_hash(name: str) -> None:
+    requirements = logical_lines(HOME / name)
+    assert len(requirements) > 10
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9][a-z0-9._-]*==[^ ;]+( ;|--hash| )", requirement), requirement
+        hashes = re.findall(r"--hash=(\S+)", requirement)
+        assert hashes, requirement
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", item) for item in hashes), requirement
+
+
+@pytest.mark.parametrize("name", LOCK_FILES)
+def test_no_lock_file_names_a_host_or_an_option_of_an_index(name: str) -> None:
+    text = (HOME / name).read_text()
+    assert "://" not in text
+    options = r"^\s*(-i|-f|--index-url|--extra-index-url|--find-links|--trusted-host)\b"
+    assert re.search(options, text, re.MULTILINE) is None
+    assert " @ " not in text
+
+
+@pytest.mark.parametrize("name", LOCK_FILES)
+def test_no_requirement_is_locked_twice(name: str) -> None:
+    names = [re.split(r"[= ]", requirement)[0] for requirement in logical_lines(HOME / name)]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_both_lock_files_agree_where_they_lock_the_same() -> None:
+    one, other = (
+        dict(re.match(r"([^=]+)==([^ ;]+)", requirement).groups() for requirement in logical_lines(HOME / name))  # type: ignore[union-attr]
+        for name in LOCK_FILES
+    )
+    assert {name: (one[name], other[name]) for name in one.keys() & other.keys() if one[name] != other[name]} == {}
+
+
+def tracked(*patterns: str) -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", *patterns], cwd=HOME, capture_output=True, text=True, check=True
+    )
+    return [name for name in listed.stdout.split("\0") if name and (HOME / name).is_file()]
+
+
+def ignored(path: str) -> bool:
+    return subprocess.run(["git", "check-ignore", "-q", "--no-index", path], cwd=HOME, check=False).returncode == 0
+
+
+@git
+@pytest.mark.parametrize(
+    "path",
+    [
+        "core/__pycache__/x.pyc",
+        ".venv/bin/python",
+        ".env",
+        "banking.db",
+        "data/banking.db",
+        "data/banking.db-wal",
+        "data/banking.db.write.lock",
+        "data/secrets/jwt_secret",
+        "data/run/valkey.sock",
+        "tests/coverage/html/index.html",
+        ".coverage",
+        ".coverage.host.1",
+        "ai_brain/notes.md",
+        ".hypothesis/x",
+        ".pytest_cache/x",
+        ".mypy_cache/x",
+        ".ruff_cache/x",
+    ],
+)
+def test_what_must_never_be_committed_is_ignored(path: str) -> None:
+    assert ignored(path)
+
+
+@git
+@pytest.mark.parametrize("path", ["data/.gitkeep", "core/settings.py", "tests/unit/test_money.py", "README.md"])
+def test_what_belongs_in_the_repository_is_not_ignored(path: str) -> None:
+    assert not ignored(path)
+
+
+@git
+def test_nothing_that_is_ignored_is_in_git() -> None:
+    assert [name for name in tracked() if ignored(name)] == []
+
+
+@git
+def test_no_module_is_longer_than_somebody_wants_to_read() -> None:
+    lengths = {name: len((HOME / name).read_text().splitlines()) for name in tracked("*.py")}
+    assert lengths
+    assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+REGISTRIES = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "npm" + "js.com", "jfrog" + ".io"]
+"""Put together, so that this file does not name them itself."""
+
+
+@git
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    named = []
+    for name in tracked():
+        text = (HOME / name).read_bytes().decode("utf-8", "replace")
+        named += [f"{name}: {host}" for host in REGISTRIES if host in text]
+    assert named == []

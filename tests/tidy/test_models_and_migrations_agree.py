@@ -1,0 +1,98 @@
+"""The models and the migrations make the same database: tables, CHECKs, partial indexes, triggers, STRICT and all.
+
+`alembic check` sees none of the last four, so the two are compared by what SQLite itself keeps of them.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+
+import core
+from core.models import Base
+from core.settings import Settings
+from core.storage.engine import SCHEMA_REVISION, Database
+from tests.builders import rows
+
+HOME = Path(core.__file__).parent.parent
+
+
+def normalised(sql: str) -> str:
+    """One way to write it: no quotes around names, single spaces, none around brackets and commas."""
+    words = re.sub(r"\s+", " ", sql.replace('"', "")).strip()
+    return re.sub(r" ?([(),=<>]+) ?", r"\1", words)
+
+
+def schema_of(master: list[dict[str, str | None]]) -> dict[str, str]:
+    """Name each object and say how it was made; the indexes of UNIQUE constraints have no words of their own."""
+    return {
+        f"{row['type']} {row['name']} of {row['tbl_name']}": normalised(row["sql"] or "automatic")
+        for row in master
+        if row["tbl_name"] != "alembic_version"
+    }
+
+
+MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+
+
+@pytest.fixture(scope="module")
+def of_the_models() -> dict[str, str]:
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        Base.metadata.create_all(connection)
+        made = schema_of([dict(row._mapping) for row in connection.exec_driver_sql(MASTER)])
+    engine.dispose()
+    return made
+
+
+def test_models_and_migrations_make_the_same_database(database: Database, of_the_models: dict[str, str]) -> None:
+    of_the_migrations = schema_of(rows(database, MASTER))
+    assert of_the_migrations.keys() == of_the_models.keys()
+    for name, sql in of_the_models.items():
+        assert of_the_migrations[name] == sql, name
+
+
+def test_the_comparison_sees_checks_triggers_partial_indexes_and_strict(of_the_models: dict[str, str]) -> None:
+    everything = "\n".join(of_the_models.values())
+    for word in ("CHECK(", "CREATE TRIGGER", "WHERE status='pending'", "STRICT", "REFERENCES", "UNIQUE"):
+        assert word in everything
+
+
+def test_the_migrations_leave_no_row_that_points_nowhere(database: Database) -> None:
+    assert rows(database, "PRAGMA foreign_key_check") == []
+    assert rows(database, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+
+
+@pytest.fixture
+def alembic(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Alembic's own command line, told by the environment alone where the data is."""
+    clean_environment.setenv("GIRO_DATA_DIR", str(tmp_path / "new" / "data"))
+    return [sys.executable, "-m", "alembic", "-c", str(HOME / "alembic.ini")]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=HOME, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_alembic_upgrade_head_works_by_itself_and_can_be_repeated(
+    alembic: list[str], tmp_path: Path, settings: Settings
+) -> None:
+    for _ in range(2):
+        done = run(*alembic, "upgrade", "head")
+        assert done.returncode == 0, done.stderr
+    database = Database(settings)
+    database.path = tmp_path / "new" / "data" / "banking.db"
+    assert database.schema_revision() == SCHEMA_REVISION
+    assert rows(database, "PRAGMA foreign_key_check") == []
+    database.close()
+
+
+def test_migrations_without_a_database_are_refused(alembic: list[str], tmp_path: Path) -> None:
+    done = run(*alembic, "upgrade", "head", "--sql")
+    assert done.returncode != 0
+    assert "run them without --sql" in done.stderr
+    assert not (tmp_path / "new").exists()

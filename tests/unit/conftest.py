@@ -1,0 +1,37 @@
+"""What unit tests share: Hypothesis without a stopwatch, and a reading session like the API's."""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import structlog
+from hypothesis import settings as hypothesis_settings
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.storage.engine import Database
+
+hypothesis_settings.register_profile("giro", deadline=None, max_examples=100, derandomize=False)
+hypothesis_settings.load_profile("giro")
+
+
+@pytest.fixture
+async def session(database: Database) -> AsyncIterator[AsyncSession]:
+    """A session that reads, opened by the first query: write before it."""
+    async with AsyncSession(database.async_reader) as session:
+        yield session
+    await database.async_reader.dispose()
+
+
+@pytest.fixture
+def as_it_was() -> Iterator[None]:
+    """Give the process its umask and its logging back, for tests of what changes these."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    root = logging.getLogger()
+    handlers, level, configuration = root.handlers[:], root.level, structlog.get_config()
+    yield
+    os.umask(umask)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**configuration)

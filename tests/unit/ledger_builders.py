@@ -1,0 +1,27 @@
+"""Accounts for the pure ledger, without a database."""
+
+from typing import Any
+
+from core.domain.accounts import AccountKind, AccountStatus
+from core.domain.ledger import LedgerAccount
+
+
+def account(number: int, **overrides: Any) -> LedgerAccount:
+    """Make an active customer's account in USD with nothing on it."""
+    values: dict[str, Any] = {
+        "id": number,
+        "kind": AccountKind.CUSTOMER,
+        "currency": "USD",
+        "status": AccountStatus.ACTIVE,
+        "freeze_scope": None,
+        "balance": 0,
+        "reserved": 0,
+        "overdraft_limit": 0,
+        "last_transaction_id": None,
+    }
+    return LedgerAccount(**values | overrides)
+
+
+def external(number: int, **overrides: Any) -> LedgerAccount:
+    """Make a currency's external account."""
+    return account(number, kind=AccountKind.EXTERNAL, **overrides)

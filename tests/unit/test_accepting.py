@@ -1,0 +1,392 @@
+"""Accepting transfers: refusals in the published order, groups, reservations, and what is recorded."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from uuid import UUID
+
+import pytest
+
+from core.clock import now_us, to_us
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
+from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
+from core.ids import new_id
+from core.services import transfers
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import (
+    Bank,
+    accept,
+    accepted,
+    account_row,
+    balance_of,
+    bank_of_two,
+    close,
+    deactivate,
+    deposit_request,
+    external_account,
+    freeze,
+    from_ada_to_bob,
+    from_bob_to_ada,
+    look_up,
+    open_account,
+    reserved_of,
+    rows,
+    set_account,
+    settle_all,
+    transfer_request,
+    withdrawal_request,
+)
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    return bank_of_two(database, ada_has=1000)
+
+
+def refusal_of(database: Database, request: TransferRequest) -> tuple[ErrorCode, str | None]:
+    """Hand a request in that must be refused, and see that nothing was recorded."""
+    before = rows(database, "SELECT count(*), sum(reserved) FROM transfers, accounts")
+    (outcome,) = accept(database, request)
+    assert isinstance(outcome, Refusal)
+    assert rows(database, "SELECT count(*), sum(reserved) FROM transfers, accounts") == before
+    return outcome.code, outcome.field
+
+
+def number_of(database: Database, account: UUID) -> str:
+    number: str = account_row(database, account)["account_number"]
+    return number
+
+
+# --- what is recorded --------------------------------------------------------------------------------------------
+
+
+def test_an_accepted_transfer_is_pending_and_its_funds_are_reserved(database: Database, bank: Bank) -> None:
+    request = from_ada_to_bob(bank, 300, currency="USD", description="for lunch", request_id="r-1")
+    transfer = accepted(database, request)
+    view = look_up(database, transfer)
+    assert (view.id, view.sequence, view.status, view.kind) == (
+        transfer.id,
+        transfer.sequence,
+        TransferStatus.PENDING,
+        TransferKind.TRANSFER,
+    )
+    assert (view.from_account_id, view.to_account_id) == (bank.ada_account, bank.bob_account)
+    assert (view.amount, view.currency, view.description) == (300, "USD", "for lunch")
+    assert (view.settled_at, view.failure_code, view.submitted_by) == (None, None, bank.ada.id)
+    assert view.created_at == transfer.created_at
+    assert (transfer.request_id, transfer.replayed, transfer.answer_version) == ("r-1", False, transfers.ANSWER_VERSION)
+    assert (balance_of(database, bank.ada_account), reserved_of(database, bank.ada_account)) == (1000, 300)
+    assert (balance_of(database, bank.bob_account), reserved_of(database, bank.bob_account)) == (0, 0)
+
+
+def test_a_payee_can_be_named_by_account_number(database: Database, bank: Bank) -> None:
+    request = replace(from_ada_to_bob(bank), payee=number_of(database, bank.bob_account))
+    assert accepted(database, request).to_account_id == bank.bob_account
+
+
+def test_an_account_named_by_id_and_by_number_in_one_group_is_one_account(database: Database, bank: Bank) -> None:
+    number = number_of(database, bank.ada_account)
+    group = accept(
+        database,
+        from_ada_to_bob(bank, 600),
+        replace(deposit_request(bank.ada_account, 100), payee=number),
+        from_ada_to_bob(bank, 401),
+        from_ada_to_bob(bank, 400),
+    )
+    assert [isinstance(outcome, AcceptedTransfer) for outcome in group] == [True, True, False, True]
+
+
+def test_sequences_go_up_by_one_in_the_order_of_the_group(database: Database, bank: Bank) -> None:
+    first = accepted(database, from_ada_to_bob(bank, 1))
+    group = accept(database, *(from_ada_to_bob(bank, amount) for amount in (2, 3, 4)))
+    assert [item.sequence for item in group if isinstance(item, AcceptedTransfer)] == [
+        first.sequence + step for step in (1, 2, 3)
+    ]
+
+
+def test_a_refusal_leaves_no_gap_in_the_sequence(database: Database, bank: Bank) -> None:
+    first, refused, second = accept(
+        database, from_ada_to_bob(bank, 1), from_ada_to_bob(bank, 5000), from_ada_to_bob(bank, 1)
+    )
+    assert isinstance(refused, Refusal)
+    assert isinstance(first, AcceptedTransfer)
+    assert isinstance(second, AcceptedTransfer)
+    assert second.sequence == first.sequence + 1
+
+
+def test_each_transfer_names_the_one_before_it_from_the_same_account(database: Database, bank: Bank) -> None:
+    fund_bob = accepted(database, deposit_request(bank.bob_account, 500))
+    settle_all(database)
+    a, b, c = accept(database, from_ada_to_bob(bank, 1), from_bob_to_ada(bank, 1), from_ada_to_bob(bank, 2))
+    d = accepted(database, from_ada_to_bob(bank, 3))
+    assert all(isinstance(item, AcceptedTransfer) for item in (a, b, c))
+    previous = {row["id"]: row["previous_id"] for row in rows(database, "SELECT id, previous_id FROM transfers")}
+    chain = [d.sequence]
+    while (before := previous[chain[-1]]) is not None:
+        chain.append(before)
+    assert chain == [d.sequence, c.sequence, a.sequence]  # type: ignore[union-attr]
+    assert previous[b.sequence] is None  # type: ignore[union-attr]
+    assert previous[fund_bob.sequence] == fund_bob.sequence - 1, "the external account's chain"
+    assert account_row(database, bank.ada_account)["last_transfer_id"] == d.sequence
+
+
+def test_times_never_run_backwards_though_the_clock_does(
+    database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = now_us() + 1_000_000
+    seen = []
+    for clock in (then, then - 3_600_000_000, then + 5):
+        monkeypatch.setattr(transfers, "now_us", lambda clock=clock: clock)
+        seen.append(to_us(accepted(database, from_ada_to_bob(bank)).created_at))
+    assert seen == [then, then, then + 5]
+
+
+def test_a_group_of_nothing_records_nothing(database: Database, bank: Bank) -> None:
+    before = rows(database, "SELECT count(*) FROM transfers")
+    assert accept(database) == []
+    assert rows(database, "SELECT count(*) FROM transfers") == before
+
+
+def test_what_a_unit_of_work_does_not_commit_was_never_accepted(database: Database, bank: Bank) -> None:
+    with pytest.raises(ZeroDivisionError), unit_of_work(database) as connection:
+        transfers.accept(connection, [from_ada_to_bob(bank)])
+        raise ZeroDivisionError
+    assert reserved_of(database, bank.ada_account) == 0
+    assert rows(database, "SELECT * FROM transfers WHERE status = 'pending'") == []
+
+
+# --- deposits and withdrawals ------------------------------------------------------------------------------------
+
+
+def test_a_deposit_comes_from_the_currencys_external_account(database: Database, bank: Bank) -> None:
+    deposit = accepted(database, deposit_request(bank.bob_account, 50))
+    outside = external_account(database)
+    assert (deposit.kind, deposit.from_account_id, deposit.to_account_id) == (
+        TransferKind.DEPOSIT,
+        UUID(bytes=outside["public_id"]),
+        bank.bob_account,
+    )
+    assert outside["reserved"] == 50
+    settle_all(database)
+    assert (external_account(database)["balance"], balance_of(database, bank.bob_account)) == (-1050, 50)
+
+
+def test_a_withdrawal_goes_to_the_currencys_external_account(database: Database, bank: Bank) -> None:
+    withdrawal = accepted(database, withdrawal_request(bank.ada_account, 400))
+    assert withdrawal.to_account_id == UUID(bytes=external_account(database)["public_id"])
+    assert reserved_of(database, bank.ada_account) == 400
+    settle_all(database)
+    assert (external_account(database)["balance"], balance_of(database, bank.ada_account)) == (-600, 600)
+
+
+def test_each_currency_has_its_own_external_account(database: Database, bank: Bank) -> None:
+    with unit_of_work(database) as connection:
+        yen = open_account(connection, bank.ada, "JPY")
+    dollars, yens = accept(database, deposit_request(bank.ada_account, 1), deposit_request(yen, 2))
+    assert isinstance(dollars, AcceptedTransfer)
+    assert isinstance(yens, AcceptedTransfer)
+    assert (dollars.currency, yens.currency) == ("USD", "JPY")
+    assert dollars.from_account_id != yens.from_account_id
+
+
+def test_a_withdrawal_needs_funds_and_a_deposit_needs_room(database: Database, bank: Bank) -> None:
+    assert refusal_of(database, withdrawal_request(bank.ada_account, 1001))[0] is ErrorCode.INSUFFICIENT_FUNDS
+    for _ in range(9):
+        accepted(database, deposit_request(bank.bob_account, MAX_AMOUNT))
+    settle_all(database)
+    assert balance_of(database, bank.bob_account) == CUSTOMER_BALANCE_BOUND
+    assert refusal_of(database, deposit_request(bank.bob_account, 1)) == (
+        ErrorCode.BALANCE_LIMIT_EXCEEDED,
+        "body.amount",
+    )
+
+
+def test_the_external_account_is_nobodys_to_name(database: Database, bank: Bank) -> None:
+    outside = UUID(bytes=external_account(database)["public_id"])
+    number = external_account(database)["account_number"]
+    for request in (
+        replace(from_ada_to_bob(bank), payee=outside),
+        replace(from_ada_to_bob(bank), payee=number),
+        replace(from_ada_to_bob(bank), payer=outside),
+        deposit_request(outside),
+        withdrawal_request(outside),
+    ):
+        assert refusal_of(database, request)[0] is ErrorCode.ACCOUNT_NOT_FOUND
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+Spoil = Callable[[Database, Bank, TransferRequest], TransferRequest]
+
+
+def same_account(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
+    return replace(request, payee=request.payer)
+
+
+def unknown_source(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
+    return replace(request, payer=new_id())
+
+
+def source_of_somebody_else(_database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
+    return replace(request, submitted_by=bank.bob.id)
+
+
+def unknown_destination(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
+    return replace(request, payee=new_id()) if request.payee != request.payer else request
+
+
+def other_currency(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
+    return replace(request, currency="EUR")
+
+
+def source_frozen(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
+    freeze(database, bank.ada_account, "debit")
+    return request
+
+
+def source_closed(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
+    close(database, bank.ada_account)
+    return request
+
+
+def destination_frozen(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
+    freeze(database, bank.bob_account, "all")
+    return request
+
+
+def destination_closed(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
+    close(database, bank.bob_account)
+    return request
+
+
+def too_much(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
+    return replace(request, amount=1001)
+
+
+def destination_full(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
+    set_account(database, bank.bob_account, balance=CUSTOMER_BALANCE_BOUND)
+    return request
+
+
+PUBLISHED_ORDER: list[tuple[int, Spoil, ErrorCode, str | None]] = [
+    (1, same_account, ErrorCode.SAME_ACCOUNT, "body.to_account_id"),
+    (2, unknown_source, ErrorCode.ACCOUNT_NOT_FOUND, "body.from_account_id"),
+    (2, source_of_somebody_else, ErrorCode.ACCOUNT_NOT_FOUND, "body.from_account_id"),
+    (3, unknown_destination, ErrorCode.ACCOUNT_NOT_FOUND, "body.to_account_id"),
+    (4, other_currency, ErrorCode.CURRENCY_MISMATCH, "body.currency"),
+    (5, source_frozen, ErrorCode.ACCOUNT_FROZEN, None),
+    (5, source_closed, ErrorCode.ACCOUNT_CLOSED, None),
+    (6, destination_frozen, ErrorCode.ACCOUNT_FROZEN, None),
+    (6, destination_closed, ErrorCode.ACCOUNT_CLOSED, None),
+    (7, too_much, ErrorCode.INSUFFICIENT_FUNDS, "body.amount"),
+    (8, destination_full, ErrorCode.BALANCE_LIMIT_EXCEEDED, "body.amount"),
+]
+ONE_THING_CANNOT_BE_BOTH = {(same_account, unknown_source)}
+PAIRS = [
+    (first, later)
+    for first, later in combinations(PUBLISHED_ORDER, 2)
+    if first[0] != later[0] and (first[1], later[1]) not in ONE_THING_CANNOT_BE_BOTH
+]
+
+
+@pytest.mark.parametrize(("_rank", "spoil", "code", "field"), PUBLISHED_ORDER, ids=lambda x: getattr(x, "__name__", ""))
+def test_each_reason_to_refuse_is_given_with_the_field_that_it_is_about(
+    database: Database, bank: Bank, _rank: int, spoil: Spoil, code: ErrorCode, field: str | None
+) -> None:
+    assert refusal_of(database, spoil(database, bank, from_ada_to_bob(bank))) == (code, field)
+
+
+@pytest.mark.parametrize(("first", "later"), PAIRS, ids=lambda reason: reason[1].__name__)
+def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
+    database: Database,
+    bank: Bank,
+    first: tuple[int, Spoil, ErrorCode, str | None],
+    later: tuple[int, Spoil, ErrorCode, str | None],
+) -> None:
+    request = from_ada_to_bob(bank)
+    for _rank, spoil, _code, _field in (first, later):
+        request = spoil(database, bank, request)
+    assert refusal_of(database, request) == first[2:]
+
+
+def test_the_same_account_named_by_its_number_is_refused_like_by_its_id(database: Database, bank: Bank) -> None:
+    request = replace(from_ada_to_bob(bank), payee=number_of(database, bank.ada_account), currency="EUR")
+    assert refusal_of(database, request) == (ErrorCode.SAME_ACCOUNT, "body.to_account_number")
+
+
+def test_an_unknown_number_is_refused_like_an_unknown_id(database: Database, bank: Bank) -> None:
+    request = replace(from_ada_to_bob(bank), payee="XG00GIRO00000000000000")
+    assert refusal_of(database, request) == (ErrorCode.ACCOUNT_NOT_FOUND, "body.to_account_number")
+
+
+def test_accounts_in_two_currencies_never_pay_each_other(database: Database, bank: Bank) -> None:
+    with unit_of_work(database) as connection:
+        yen = open_account(connection, bank.bob, "JPY")
+    assert refusal_of(database, replace(from_ada_to_bob(bank), payee=yen))[0] is ErrorCode.CURRENCY_MISMATCH
+
+
+def test_what_is_pending_to_an_account_cannot_be_spent(database: Database, bank: Bank) -> None:
+    accepted(database, from_ada_to_bob(bank, 500))
+    assert refusal_of(database, from_bob_to_ada(bank, 1))[0] is ErrorCode.INSUFFICIENT_FUNDS
+
+
+def test_funds_reach_down_to_the_overdraft_limit(database: Database, bank: Bank) -> None:
+    set_account(database, bank.ada_account, overdraft_limit=200)
+    accepted(database, from_ada_to_bob(bank, 1200))
+    assert refusal_of(database, from_ada_to_bob(bank, 1))[0] is ErrorCode.INSUFFICIENT_FUNDS
+
+
+def test_a_payee_frozen_for_debits_receives(database: Database, bank: Bank) -> None:
+    freeze(database, bank.bob_account, "debit")
+    accepted(database, from_ada_to_bob(bank))
+
+
+def test_a_deactivated_payee_receives(database: Database, bank: Bank) -> None:
+    deactivate(database, bank.bob)
+    accepted(database, from_ada_to_bob(bank))
+
+
+def test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only(
+    database: Database, bank: Bank
+) -> None:
+    accepted(database, withdrawal_request(bank.ada_account, 1))
+    theirs = transfer_request(submitted_by=bank.bob.id, payer=bank.ada_account, payee=bank.bob_account)
+    assert refusal_of(database, theirs) == (ErrorCode.ACCOUNT_NOT_FOUND, "body.from_account_id")
+
+
+# --- groups ------------------------------------------------------------------------------------------------------
+
+
+def test_one_refusal_never_spoils_its_group(database: Database, bank: Bank) -> None:
+    good = [from_ada_to_bob(bank, amount) for amount in (1, 2, 3, 4)]
+    bad = [
+        replace(good[0], payee=new_id()),
+        replace(good[0], amount=5000),
+        replace(good[0], currency="EUR"),
+        replace(good[0], payee=bank.ada_account),
+    ]
+    group = [request for pair in zip(good, bad, strict=True) for request in pair]
+    outcomes = accept(database, *group)
+    assert [isinstance(outcome, AcceptedTransfer) for outcome in outcomes] == [True, False] * 4
+    assert reserved_of(database, bank.ada_account) == 1 + 2 + 3 + 4
+
+
+def test_each_request_sees_what_those_before_it_reserved(database: Database, bank: Bank) -> None:
+    outcomes = accept(database, *(from_ada_to_bob(bank, 400) for _ in range(4)))
+    assert [isinstance(outcome, AcceptedTransfer) for outcome in outcomes] == [True, True, False, False]
+    assert reserved_of(database, bank.ada_account) == 800
+
+
+def test_a_smaller_request_fits_where_a_larger_one_before_it_did_not(database: Database, bank: Bank) -> None:
+    outcomes = accept(database, *(from_ada_to_bob(bank, amount) for amount in (600, 500, 400)))
+    assert [isinstance(outcome, AcceptedTransfer) for outcome in outcomes] == [True, False, True]
+    assert reserved_of(database, bank.ada_account) == 1000
+
+
+def test_a_group_may_be_as_large_as_the_largest_setting_lets_it_be(database: Database, bank: Bank) -> None:
+    group = [from_ada_to_bob(bank, 1, idempotency_key=f"key {number}") for number in range(5000)]
+    outcomes = accept(database, *group)
+    assert sum(isinstance(outcome, AcceptedTransfer) for outcome in outcomes) == 1000
+    assert settle_all(database) == 1000

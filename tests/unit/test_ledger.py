@@ -1,0 +1,241 @@
+"""The ledger's rules as tables: every reason to refuse, at its boundary, and which of two reasons is given."""
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from core.domain.accounts import AccountStatus, FreezeScope
+from core.domain.errors import ErrorCode
+from core.domain.ledger import LedgerAccount, PendingTransfer, refusal, settle
+from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
+from tests.unit.ledger_builders import account, external
+
+FROZEN_FOR_DEBITS = {"status": AccountStatus.FROZEN, "freeze_scope": FreezeScope.DEBIT}
+FROZEN = {"status": AccountStatus.FROZEN, "freeze_scope": FreezeScope.ALL}
+CLOSED = {"status": AccountStatus.CLOSED}
+CEILING = CUSTOMER_BALANCE_BOUND
+BOUND = EXTERNAL_BALANCE_BOUND
+
+
+def decide(payer: LedgerAccount, payee: LedgerAccount, amount: int = 100, spoken_for: int = 0) -> ErrorCode | None:
+    return refusal(payer, payee, amount, spoken_for=spoken_for)
+
+
+@pytest.mark.parametrize(
+    ("payer", "payee", "code"),
+    [
+        ({}, {}, None),
+        (FROZEN_FOR_DEBITS, {}, ErrorCode.ACCOUNT_FROZEN),
+        (FROZEN, {}, ErrorCode.ACCOUNT_FROZEN),
+        (CLOSED, {}, ErrorCode.ACCOUNT_CLOSED),
+        ({}, FROZEN_FOR_DEBITS, None),
+        ({}, FROZEN, ErrorCode.ACCOUNT_FROZEN),
+        ({}, CLOSED, ErrorCode.ACCOUNT_CLOSED),
+        ({"currency": "EUR"}, {}, ErrorCode.CURRENCY_MISMATCH),
+        ({"id": 2}, {}, ErrorCode.SAME_ACCOUNT),
+    ],
+)
+def test_who_the_two_sides_are_decides_first(
+    payer: dict[str, Any], payee: dict[str, Any], code: ErrorCode | None
+) -> None:
+    assert decide(account(**{"number": 1, "balance": 1000} | renamed(payer)), account(2, **payee)) == code
+
+
+def renamed(overrides: dict[str, Any]) -> dict[str, Any]:
+    return {("number" if name == "id" else name): value for name, value in overrides.items()}
+
+
+@pytest.mark.parametrize(
+    ("balance", "overdraft_limit", "spoken_for", "amount", "code"),
+    [
+        (100, 0, 0, 100, None),
+        (100, 0, 0, 101, ErrorCode.INSUFFICIENT_FUNDS),
+        (0, 0, 0, 1, ErrorCode.INSUFFICIENT_FUNDS),
+        (0, 100, 0, 100, None),
+        (0, 100, 0, 101, ErrorCode.INSUFFICIENT_FUNDS),
+        (-50, 100, 0, 50, None),
+        (-50, 100, 0, 51, ErrorCode.INSUFFICIENT_FUNDS),
+        (-100, 100, 0, 1, ErrorCode.INSUFFICIENT_FUNDS),
+        (-200, 100, 0, 1, ErrorCode.INSUFFICIENT_FUNDS),
+        (100, 0, 40, 60, None),
+        (100, 0, 40, 61, ErrorCode.INSUFFICIENT_FUNDS),
+        (100, 0, 100, 1, ErrorCode.INSUFFICIENT_FUNDS),
+        (100, 50, 100, 50, None),
+        (100, 50, 100, 51, ErrorCode.INSUFFICIENT_FUNDS),
+        (MAX_AMOUNT, 0, 0, MAX_AMOUNT, None),
+        (MAX_AMOUNT - 1, 0, 0, MAX_AMOUNT, ErrorCode.INSUFFICIENT_FUNDS),
+        (0, CEILING, 0, MAX_AMOUNT, None),
+    ],
+)
+def test_a_payer_has_its_balance_and_its_limit_less_what_is_spoken_for(
+    balance: int, overdraft_limit: int, spoken_for: int, amount: int, code: ErrorCode | None
+) -> None:
+    payer = account(1, balance=balance, overdraft_limit=overdraft_limit)
+    assert decide(payer, account(2), amount, spoken_for) == code
+
+
+@pytest.mark.parametrize(
+    ("payee", "amount", "code"),
+    [
+        (account(2, balance=CEILING - 100), 100, None),
+        (account(2, balance=CEILING - 100), 101, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (account(2, balance=CEILING), 1, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (account(2, balance=CEILING, reserved=500), 1, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (external(2, balance=CEILING), MAX_AMOUNT, None),
+        (external(2, balance=BOUND - 100), 100, None),
+        (external(2, balance=BOUND - 100), 101, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+    ],
+)
+def test_a_payees_balance_has_a_ceiling(payee: LedgerAccount, amount: int, code: ErrorCode | None) -> None:
+    assert decide(account(1, balance=MAX_AMOUNT), payee, amount) == code
+
+
+@pytest.mark.parametrize(
+    ("balance", "spoken_for", "amount", "code"),
+    [
+        (0, 0, MAX_AMOUNT, None),
+        (100 - BOUND, 0, 100, None),
+        (100 - BOUND, 0, 101, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (100 - BOUND, 50, 51, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (-BOUND, 0, 1, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+    ],
+)
+def test_the_external_account_pays_down_to_its_bound_and_never_lacks_funds(
+    balance: int, spoken_for: int, amount: int, code: ErrorCode | None
+) -> None:
+    assert decide(external(1, balance=balance), account(2), amount, spoken_for) == code
+
+
+def test_an_overdraft_limit_gives_the_external_account_nothing() -> None:
+    payer = external(1, balance=-BOUND, overdraft_limit=1000)
+    assert decide(payer, account(2), 1) is ErrorCode.BALANCE_LIMIT_EXCEEDED
+
+
+# --- precedence --------------------------------------------------------------------------------------------------
+
+Spoil = Callable[[LedgerAccount, LedgerAccount], None]
+
+
+def same_account(payer: LedgerAccount, payee: LedgerAccount) -> None:
+    payee.id = payer.id
+
+
+def currencies_differ(_payer: LedgerAccount, payee: LedgerAccount) -> None:
+    payee.currency = "EUR"
+
+
+def payer_is_frozen(payer: LedgerAccount, _payee: LedgerAccount) -> None:
+    payer.status, payer.freeze_scope = AccountStatus.FROZEN, FreezeScope.DEBIT
+
+
+def payer_is_closed(payer: LedgerAccount, _payee: LedgerAccount) -> None:
+    payer.status, payer.freeze_scope = AccountStatus.CLOSED, None
+
+
+def payee_is_frozen(_payer: LedgerAccount, payee: LedgerAccount) -> None:
+    payee.status, payee.freeze_scope = AccountStatus.FROZEN, FreezeScope.ALL
+
+
+def payee_is_closed(_payer: LedgerAccount, payee: LedgerAccount) -> None:
+    payee.status, payee.freeze_scope = AccountStatus.CLOSED, None
+
+
+def funds_are_short(payer: LedgerAccount, _payee: LedgerAccount) -> None:
+    payer.balance = 99
+
+
+def payee_is_full(_payer: LedgerAccount, payee: LedgerAccount) -> None:
+    payee.balance = CEILING
+
+
+PUBLISHED_ORDER: list[tuple[int, Spoil, ErrorCode]] = [
+    (1, same_account, ErrorCode.SAME_ACCOUNT),
+    (2, currencies_differ, ErrorCode.CURRENCY_MISMATCH),
+    (3, payer_is_frozen, ErrorCode.ACCOUNT_FROZEN),
+    (3, payer_is_closed, ErrorCode.ACCOUNT_CLOSED),
+    (4, payee_is_frozen, ErrorCode.ACCOUNT_FROZEN),
+    (4, payee_is_closed, ErrorCode.ACCOUNT_CLOSED),
+    (5, funds_are_short, ErrorCode.INSUFFICIENT_FUNDS),
+    (6, payee_is_full, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+]
+PAIRS = [(first, later) for first, later in combinations(PUBLISHED_ORDER, 2) if first[0] != later[0]]
+
+
+@pytest.mark.parametrize(("_rank", "spoil", "code"), PUBLISHED_ORDER)
+def test_each_reason_alone_is_given(_rank: int, spoil: Spoil, code: ErrorCode) -> None:
+    payer, payee = account(1, balance=100), account(2)
+    spoil(payer, payee)
+    assert decide(payer, payee, 100) is code
+
+
+@pytest.mark.parametrize(("first", "later"), PAIRS, ids=lambda item: item[1].__name__)
+def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
+    first: tuple[int, Spoil, ErrorCode], later: tuple[int, Spoil, ErrorCode]
+) -> None:
+    payer, payee = account(1, balance=100), account(2)
+    later[1](payer, payee)
+    first[1](payer, payee)
+    assert decide(payer, payee, 100) is first[2]
+
+
+# --- settling ----------------------------------------------------------------------------------------------------
+
+
+def test_a_settled_transfer_has_a_debit_and_a_credit_that_follow_the_accounts_legs() -> None:
+    payer = account(1, balance=500, reserved=120, last_transaction_id=7)
+    payee = account(2, balance=30, last_transaction_id=None)
+    done = settle([PendingTransfer(9, 1, 2, 120)], {1: payer, 2: payee}, next_leg_id=11)
+    debit, credit = done.legs
+    assert (debit.id, debit.transfer_id, debit.account_id, debit.amount) == (11, 9, 1, -120)
+    assert (debit.balance_after, debit.previous_id) == (380, 7)
+    assert (credit.id, credit.transfer_id, credit.account_id, credit.amount) == (12, 9, 2, 120)
+    assert (credit.balance_after, credit.previous_id) == (150, None)
+    assert (payer.balance, payer.reserved, payer.last_transaction_id) == (380, 0, 11)
+    assert (payee.balance, payee.reserved, payee.last_transaction_id) == (150, 0, 12)
+
+
+def test_a_failed_transfer_moves_nothing_and_gives_its_reservation_back() -> None:
+    payer, payee = account(1, balance=99, reserved=100), account(2)
+    done = settle([PendingTransfer(9, 1, 2, 100)], {1: payer, 2: payee}, next_leg_id=1)
+    assert done.legs == []
+    assert done.completed == []
+    assert done.failed == [(PendingTransfer(9, 1, 2, 100), ErrorCode.INSUFFICIENT_FUNDS)]
+    assert (payer.balance, payer.reserved, payee.balance) == (99, 0, 0)
+
+
+def test_each_transfer_sees_what_those_before_it_left() -> None:
+    book = {1: account(1, balance=100, reserved=100), 2: account(2, reserved=100), 3: account(3, reserved=101)}
+    there, on, too_much = PendingTransfer(1, 1, 2, 100), PendingTransfer(2, 2, 3, 100), PendingTransfer(3, 3, 1, 101)
+    done = settle([there, on, too_much], book, next_leg_id=1)
+    assert done.completed == [there, on]
+    assert done.failed == [(too_much, ErrorCode.INSUFFICIENT_FUNDS)]
+    assert [book[number].balance for number in (1, 2, 3)] == [0, 0, 100]
+
+
+def test_what_is_reserved_for_later_transfers_does_not_hold_an_earlier_one_back() -> None:
+    payer, payee = account(1, balance=100, reserved=200), account(2)
+    first, second = PendingTransfer(1, 1, 2, 100), PendingTransfer(2, 1, 2, 100)
+    done = settle([first, second], {1: payer, 2: payee}, next_leg_id=1)
+    assert done.completed == [first]
+    assert done.failed == [(second, ErrorCode.INSUFFICIENT_FUNDS)]
+
+
+def test_a_deactivated_owner_pays_nothing_and_that_reason_comes_before_all_others() -> None:
+    for _rank, spoil, _code in PUBLISHED_ORDER:
+        payer, payee = account(1, balance=100, reserved=100, owner_active=False), account(2)
+        spoil(payer, payee)
+        book = {1: payer, 2: payee}
+        ((_, why),) = settle([PendingTransfer(1, 1, 2, 100)], book, next_leg_id=1).failed
+        assert why is ErrorCode.OWNER_INACTIVE
+
+
+def test_a_deactivated_owner_still_receives() -> None:
+    book = {1: account(1, balance=100, reserved=100), 2: account(2, owner_active=False)}
+    assert settle([PendingTransfer(1, 1, 2, 100)], book, next_leg_id=1).failed == []
+
+
+def test_nothing_to_settle_is_nothing_done() -> None:
+    done = settle([], {}, next_leg_id=1)
+    assert (done.legs, done.completed, done.failed) == ([], [], [])

@@ -1,0 +1,396 @@
+"""Lists of transfers and transactions: what is in them, their filters, and pages that add up to one list."""
+
+from datetime import timedelta
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us, to_datetime
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.transfers import AcceptedTransfer, TransferStatus
+from core.ids import new_id
+from core.services import accounts, transfers
+from core.services.transfers import TransferFilter, TransferPage, list_for_user
+from core.storage.engine import Database
+from core.storage.transfers import Link
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import (
+    Bank,
+    Person,
+    accepted,
+    bank_of_two,
+    close,
+    deposit_request,
+    freeze,
+    from_ada_to_bob,
+    from_bob_to_ada,
+    fund,
+    open_account,
+    rows,
+    set_account,
+    settle_all,
+    transfer_request,
+)
+
+EVERYTHING = TransferFilter()
+Start = tuple[int, list[Link]]
+
+
+class Listing:
+    """Lists as a user's requests would: every page in a session, and so in a snapshot, of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self,
+        user: Person,
+        wanted: TransferFilter = EVERYTHING,
+        *,
+        start: Start | None = None,
+        offset: int = 0,
+        limit: int = 1000,
+    ) -> TransferPage:
+        async with AsyncSession(self._database.async_reader) as session:
+            return await list_for_user(session, user_id=user.id, wanted=wanted, start=start, offset=offset, limit=limit)
+
+    async def sequences(self, user: Person, **filters: Any) -> list[int]:
+        page = await self.page(user, TransferFilter(**filters))
+        assert page.next is None
+        return [item.sequence for item in page.items]
+
+    async def in_pages(self, user: Person, size: int, **filters: Any) -> list[int]:
+        """Follow the cursors to the end."""
+        seen: list[int] = []
+        start: Start | None = None
+        while True:
+            page = await self.page(user, TransferFilter(**filters), start=start, limit=size)
+            assert len(page.items) <= size
+            seen += [item.sequence for item in page.items]
+            if page.next is None:
+                return seen
+            start = page.next
+
+
+@pytest.fixture
+async def listing(database: Database) -> Any:
+    yield Listing(database)
+    await database.async_reader.dispose()
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    return bank_of_two(database, ada_has=10_000, bob_has=10_000)
+
+
+@pytest.fixture
+def second(database: Database, bank: Bank) -> UUID:
+    """Ada's second account, with something on it."""
+    with unit_of_work(database) as connection:
+        account = open_account(connection, bank.ada)
+    fund(database, account, 5000)
+    return account
+
+
+def between_own(bank: Bank, payer: UUID, payee: UUID, amount: int = 1) -> Any:
+    return transfer_request(submitted_by=bank.ada.id, payer=payer, payee=payee, amount=amount)
+
+
+@pytest.fixture
+def busy(database: Database, bank: Bank, second: UUID) -> Bank:
+    """A bank in which transfers of every kind and status have crossed each other."""
+    for round_ in range(4):
+        accepted(database, from_ada_to_bob(bank, 10 + round_))
+        accepted(database, between_own(bank, bank.ada_account, second))
+        accepted(database, from_bob_to_ada(bank, 20 + round_))
+        accepted(database, between_own(bank, second, bank.ada_account))
+        accepted(database, deposit_request(second, 5))
+        cancelled = accepted(database, from_ada_to_bob(bank, 1))
+        with unit_of_work(database) as connection:
+            transfers.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+        settle_all(database)
+        accepted(database, from_bob_to_ada(bank, 7))
+        freeze(database, bank.ada_account)
+        settle_all(database)
+        set_account(database, bank.ada_account, status="active", freeze_scope=None)
+    accepted(database, from_ada_to_bob(bank, 3))
+    accepted(database, from_bob_to_ada(bank, 3))
+    accepted(database, between_own(bank, bank.ada_account, second))
+    return bank
+
+
+def expected_of(database: Database, user: Person, where: str = "1") -> list[int]:
+    """Say by plain SQL over the whole table what a user's list holds, newest first."""
+    query = (
+        "SELECT t.id FROM transfers t JOIN accounts p ON p.id = t.from_account_id "
+        "JOIN accounts q ON q.id = t.to_account_id "
+        f"WHERE (p.owner_id = ?1 OR q.owner_id = ?1 AND t.status = 'completed') AND {where} ORDER BY t.id DESC"
+    )
+    return [row["id"] for row in rows(database, query, user.id)]
+
+
+# --- what is in a list -------------------------------------------------------------------------------------------
+
+
+async def test_a_list_shows_what_was_sent_and_what_was_received_newest_first(
+    database: Database, busy: Bank, listing: Listing
+) -> None:
+    for user in (busy.ada, busy.bob):
+        assert await listing.sequences(user) == expected_of(database, user)
+
+
+async def test_what_comes_in_is_shown_only_once_it_is_completed(
+    database: Database, bank: Bank, listing: Listing
+) -> None:
+    before = await listing.sequences(bank.bob)
+    transfer = accepted(database, from_ada_to_bob(bank))
+    assert await listing.sequences(bank.bob) == before
+    assert (await listing.sequences(bank.ada))[0] == transfer.sequence
+    settle_all(database)
+    assert await listing.sequences(bank.bob) == [transfer.sequence, *before]
+
+
+async def test_a_transfer_between_own_accounts_is_shown_once(
+    database: Database, bank: Bank, second: UUID, listing: Listing
+) -> None:
+    transfer = accepted(database, between_own(bank, bank.ada_account, second))
+    assert (await listing.sequences(bank.ada)).count(transfer.sequence) == 1
+    settle_all(database)
+    assert (await listing.sequences(bank.ada)).count(transfer.sequence) == 1
+    for account in (bank.ada_account, second):
+        assert (await listing.sequences(bank.ada, account_id=account)).count(transfer.sequence) == 1
+
+
+async def test_nobody_without_accounts_has_transfers(database: Database, bank: Bank, listing: Listing) -> None:
+    operator = Person(1, new_id(), "")
+    assert await listing.sequences(operator) == [], "who submits deposits is not whose they are"
+
+
+async def test_an_account_that_is_closed_keeps_its_list(database: Database, bank: Bank, listing: Listing) -> None:
+    before = await listing.sequences(bank.ada)
+    close(database, bank.ada_account)
+    assert await listing.sequences(bank.ada) == before != []
+
+
+# --- filters -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", TransferStatus)
+async def test_a_list_can_be_of_one_status(
+    database: Database, busy: Bank, listing: Listing, status: TransferStatus
+) -> None:
+    expected = {user: expected_of(database, user, f"t.status = '{status}'") for user in (busy.ada, busy.bob)}
+    assert any(expected.values())
+    for user, sequences in expected.items():
+        assert await listing.sequences(user, status=status) == sequences
+
+
+async def test_a_list_can_be_of_one_account(database: Database, busy: Bank, second: UUID, listing: Listing) -> None:
+    for account in (busy.ada_account, second):
+        row_id = f"(SELECT id FROM accounts WHERE public_id = x'{account.hex}')"
+        where = f"(p.id = {row_id} OR q.id = {row_id} AND t.status = 'completed')"
+        assert await listing.sequences(busy.ada, account_id=account) == expected_of(database, busy.ada, where)
+
+
+async def test_an_account_that_is_not_ones_own_has_no_list(bank: Bank, listing: Listing) -> None:
+    for account in (bank.bob_account, new_id()):
+        with pytest.raises(Refusal) as refused:
+            await listing.page(bank.ada, TransferFilter(account_id=account))
+        assert (refused.value.code, refused.value.field) == (ErrorCode.ACCOUNT_NOT_FOUND, "query.account_id")
+
+
+def send_at(
+    database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch, times: list[int]
+) -> list[AcceptedTransfer]:
+    sent = []
+    for time in times:
+        monkeypatch.setattr(transfers, "now_us", lambda time=time: time)
+        sent.append(accepted(database, from_ada_to_bob(bank)))
+    return sent
+
+
+async def test_a_list_can_begin_and_end_at_a_time_the_end_exclusive(
+    database: Database, bank: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = now_us() + 1_000_000
+    sent = send_at(database, bank, monkeypatch, [start + 10 * step for step in range(5)])
+    at = [to_datetime(start + 10 * step) for step in range(5)]
+    tick = timedelta(microseconds=1)
+    for begin, end, expected in (
+        (at[1], at[3], sent[1:3]),
+        (at[1], at[3] + tick, sent[1:4]),
+        (at[1] + tick, at[3], sent[2:3]),
+        (at[2], at[2], []),
+        (at[3], at[1], []),
+        (at[4], None, sent[4:]),
+        (at[4] + tick, None, []),
+    ):
+        found = await listing.sequences(bank.ada, created_from=begin, created_to=end)
+        assert found == [item.sequence for item in reversed(expected)]
+    assert (await listing.sequences(bank.ada, created_to=at[0]))[0] < sent[0].sequence
+
+
+async def test_a_key_finds_the_one_transfer_of_its_user(database: Database, bank: Bank, listing: Listing) -> None:
+    hers = accepted(database, from_ada_to_bob(bank, idempotency_key="a key"))
+    his = accepted(database, from_bob_to_ada(bank, idempotency_key="a key"))
+    settle_all(database)
+    assert await listing.sequences(bank.ada, idempotency_key="a key") == [hers.sequence]
+    assert await listing.sequences(bank.bob, idempotency_key="a key") == [his.sequence]
+    assert await listing.sequences(bank.ada, idempotency_key="another") == []
+    assert await listing.sequences(bank.ada, idempotency_key="a key", status=TransferStatus.PENDING) == []
+    assert (await listing.page(bank.ada, TransferFilter(idempotency_key="a key"), offset=1)).items == []
+
+
+@pytest.mark.parametrize("whose", ["payer", "payee", "somebody else's"])
+async def test_a_key_and_an_account_find_only_what_that_account_has_part_in(
+    database: Database, bank: Bank, second: UUID, listing: Listing, whose: str
+) -> None:
+    transfer = accepted(
+        database,
+        transfer_request(
+            submitted_by=bank.ada.id, payer=bank.ada_account, payee=bank.bob_account, idempotency_key="a key"
+        ),
+    )
+    settle_all(database)
+    if whose == "payer":
+        found = await listing.sequences(bank.ada, idempotency_key="a key", account_id=bank.ada_account)
+        assert found == [transfer.sequence]
+    elif whose == "payee":
+        assert await listing.sequences(bank.ada, idempotency_key="a key", account_id=second) == []
+    else:
+        with pytest.raises(Refusal):
+            await listing.sequences(bank.ada, idempotency_key="a key", account_id=bank.bob_account)
+
+
+# --- pages -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 13, 100])
+async def test_pages_add_up_to_the_list_whatever_their_size(
+    database: Database, busy: Bank, listing: Listing, size: int
+) -> None:
+    for user in (busy.ada, busy.bob):
+        assert await listing.in_pages(user, size) == expected_of(database, user)
+
+
+@pytest.mark.parametrize(("status", "size"), list(product(TransferStatus, [1, 2, 5])))
+async def test_filtered_pages_add_up_to_the_filtered_list(
+    database: Database, busy: Bank, listing: Listing, status: TransferStatus, size: int
+) -> None:
+    expected = expected_of(database, busy.ada, f"t.status = '{status}'")
+    assert await listing.in_pages(busy.ada, size, status=status) == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_pages_of_one_account_add_up(busy: Bank, second: UUID, listing: Listing, size: int) -> None:
+    for account in (busy.ada_account, second):
+        whole = await listing.sequences(busy.ada, account_id=account)
+        assert await listing.in_pages(busy.ada, size, account_id=account) == whole
+
+
+async def test_an_offset_passes_over_as_many_as_it_says(database: Database, busy: Bank, listing: Listing) -> None:
+    whole = expected_of(database, busy.ada)
+    for offset, limit in product([0, 1, 5, len(whole) - 1, len(whole), len(whole) + 1], [1, 3, 1000]):
+        page = await listing.page(busy.ada, offset=offset, limit=limit)
+        assert [item.sequence for item in page.items] == whole[offset : offset + limit]
+
+
+async def test_the_page_after_one_with_an_offset_goes_on_behind_it(
+    database: Database, busy: Bank, listing: Listing
+) -> None:
+    whole = expected_of(database, busy.ada)
+    first = await listing.page(busy.ada, offset=3, limit=4)
+    then = await listing.page(busy.ada, start=first.next, limit=4)
+    assert [item.sequence for item in (*first.items, *then.items)] == whole[3:11]
+
+
+async def test_a_cursor_is_stable_while_transfers_are_added(database: Database, busy: Bank, listing: Listing) -> None:
+    whole = expected_of(database, busy.ada)
+    first = await listing.page(busy.ada, limit=4)
+    accepted(database, from_ada_to_bob(busy))
+    then = await listing.page(busy.ada, start=first.next, limit=1000)
+    assert [item.sequence for item in (*first.items, *then.items)] == whole
+
+
+async def test_the_last_page_says_that_nothing_follows(database: Database, bank: Bank, listing: Listing) -> None:
+    assert (await listing.page(bank.ada, limit=1)).next is None, "one deposit"
+    accepted(database, from_ada_to_bob(bank))
+    assert (await listing.page(bank.ada, limit=2)).next is None
+    assert (await listing.page(bank.ada, limit=1)).next is not None
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 10])
+async def test_a_page_looks_at_no_more_than_its_budget_and_says_where_to_go_on(
+    database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    looked = 0
+    walk = transfers.transfers.walk
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal looked
+        steps = await walk(*arguments, **options)
+        looked += len(steps)
+        return steps
+
+    monkeypatch.setattr(transfers, "WALK_BUDGET", budget)
+    monkeypatch.setattr(transfers.transfers, "walk", counted)
+    nothing = TransferFilter(status=TransferStatus.CANCELLED, created_to=to_datetime(0))
+    page = await listing.page(busy.ada, nothing, limit=5)
+    assert page.items == []
+    assert page.next is not None
+    assert looked == budget
+    assert await listing.in_pages(busy.ada, 3) == expected_of(database, busy.ada)
+    cancelled = expected_of(database, busy.ada, "t.status = 'cancelled'")
+    assert await listing.in_pages(busy.ada, 3, status=TransferStatus.CANCELLED) == cancelled
+
+
+async def test_a_list_from_a_time_on_ends_at_the_first_that_is_older(
+    database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = now_us() + 10_000_000
+    sent = send_at(database, busy, monkeypatch, [start, start + 1])
+    monkeypatch.setattr(transfers, "WALK_BUDGET", 12)
+    page = await listing.page(busy.ada, TransferFilter(created_from=to_datetime(start)))
+    assert [item.sequence for item in page.items] == [item.sequence for item in reversed(sent)]
+    assert page.next is None, "everything further is older"
+
+
+# --- transactions ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+async def test_an_accounts_transactions_are_its_legs_newest_first_in_pages_of_any_size(
+    database: Database, busy: Bank, session: AsyncSession, size: int
+) -> None:
+    account = await accounts.get(session, user_id=busy.ada.id, account_id=busy.ada_account)
+    legs = rows(database, "SELECT * FROM transactions WHERE account_id = ? ORDER BY id DESC", account.id)
+    seen = []
+    start = None
+    while True:
+        page = await accounts.list_transactions(session, account=account, start=start, offset=0, limit=size)
+        seen += page
+        if not page or (start := page[-1].previous_id) is None:
+            break
+    assert [(leg.id, leg.amount, leg.balance_after) for leg in seen] == [
+        (leg["id"], leg["amount"], leg["balance_after"]) for leg in legs
+    ]
+    assert {leg.account_id for leg in seen} == {busy.ada_account}
+    assert busy.bob_account in {leg.related_account_id for leg in seen}
+    skipped = await accounts.list_transactions(session, account=account, start=None, offset=size, limit=5)
+    assert [leg.id for leg in skipped] == [leg["id"] for leg in legs][size : size + 5]
+
+
+async def test_a_start_that_belongs_to_another_account_reads_nothing(busy: Bank, session: AsyncSession) -> None:
+    hers = await accounts.get(session, user_id=busy.ada.id, account_id=busy.ada_account)
+    his = await accounts.get(session, user_id=busy.bob.id, account_id=busy.bob_account)
+    start = his.last_transaction_id
+    assert await accounts.list_transactions(session, account=hers, start=start, offset=0, limit=5) == []
+
+
+async def test_an_account_without_transactions_lists_none(database: Database, session: AsyncSession) -> None:
+    bank = bank_of_two(database)
+    account = await accounts.get(session, user_id=bank.ada.id, account_id=bank.ada_account)
+    assert await accounts.list_transactions(session, account=account, start=None, offset=0, limit=5) == []

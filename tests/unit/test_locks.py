@@ -1,0 +1,261 @@
+"""The turnstile and the settlement lock, between threads and between real processes, one of them killed."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.storage.locks import FileLock, Turnstile, settlement_lock
+from tests.waiting import eventually
+
+HOLDER = """
+import sys
+from pathlib import Path
+from core.storage.locks import FileLock, Turnstile, settlement_lock
+path = Path(sys.argv[2])
+if sys.argv[1] == "settlement":
+    settlement_lock(path).acquire()
+    print("held", flush=True)
+    sys.stdin.read()
+else:
+    with Turnstile(path).turn():
+        print("held", flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bank.db"
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Callable[[], Turnstile]]:
+    """Open turnstiles of one database as different processes would, each with descriptors of its own."""
+    made: list[Turnstile] = []
+
+    def another() -> Turnstile:
+        made.append(Turnstile(path))
+        return made[-1]
+
+    yield another
+    for turnstile in made:
+        turnstile.close()
+
+
+@contextmanager
+def process_that_holds(what: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that holds a lock until its standard input ends, or until it is killed."""
+    command = [sys.executable, "-c", HOLDER, what, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+
+
+@contextmanager
+def running(work: Callable[[], None]) -> Iterator[threading.Thread]:
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield thread
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+
+
+def test_whoever_waits_goes_before_whoever_has_just_been(opened: Callable[[], Turnstile]) -> None:
+    first, second = opened(), opened()
+    order: list[str] = []
+
+    def wait_and_go() -> None:
+        with second.turn():
+            order.append("second")
+
+    with first.turn():
+        order.append("first")
+        thread = threading.Thread(target=wait_and_go)
+        thread.start()
+        eventually(first.somebody_waits)
+    with first.turn():
+        order.append("first again")
+    thread.join(timeout=30)
+    assert order == ["first", "second", "first again"]
+
+
+def test_somebody_waits_only_while_somebody_does(opened: Callable[[], Turnstile]) -> None:
+    first, second = opened(), opened()
+    with first.turn():
+        assert not first.somebody_waits()
+
+    def wait_and_go() -> None:
+        with second.turn():
+            pass
+
+    with first.turn():
+        thread = threading.Thread(target=wait_and_go)
+        thread.start()
+        eventually(first.somebody_waits)
+    thread.join(timeout=30)
+    with first.turn():
+        assert not first.somebody_waits()
+
+
+def test_asking_whether_somebody_waits_leaves_the_queue_as_it_was(opened: Callable[[], Turnstile]) -> None:
+    first, second = opened(), opened()
+    with first.turn():
+        assert not first.somebody_waits()
+        assert not second.somebody_waits()
+
+
+def test_two_writers_are_never_in_at_once(opened: Callable[[], Turnstile]) -> None:
+    shared = opened()
+    turnstiles = [shared, shared, opened(), opened()]  # two threads of one process, and two processes more
+    inside, most, turns = 0, 0, 0
+
+    def write(turnstile: Turnstile) -> None:
+        nonlocal inside, most, turns
+        for _ in range(50):
+            with turnstile.turn():
+                inside += 1
+                most, turns = max(most, inside), turns + 1
+                inside -= 1
+
+    threads = [threading.Thread(target=write, args=(turnstile,)) for turnstile in turnstiles]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert (most, turns) == (1, 200)
+
+
+def test_a_thread_waits_for_the_turn_of_another_thread_of_its_process(opened: Callable[[], Turnstile]) -> None:
+    turnstile = opened()
+    entered = threading.Event()
+
+    def wait_and_go() -> None:
+        with turnstile.turn():
+            entered.set()
+
+    with turnstile.turn():
+        thread = threading.Thread(target=wait_and_go)
+        thread.start()
+        assert not entered.wait(timeout=0.1), "they share the descriptors, which flock does not keep apart"
+    assert entered.wait(timeout=30)
+    thread.join(timeout=30)
+
+
+def test_an_exception_ends_the_turn(opened: Callable[[], Turnstile]) -> None:
+    first, second = opened(), opened()
+    with pytest.raises(ZeroDivisionError), first.turn():
+        raise ZeroDivisionError
+    with second.turn():
+        pass
+
+
+def test_another_process_keeps_its_turn_until_it_ends(path: Path, opened: Callable[[], Turnstile]) -> None:
+    lock = FileLock(path.with_name("bank.db.write.lock"))
+    with process_that_holds("turn", path):
+        assert not lock.try_acquire()
+    assert lock.try_acquire()
+    lock.close()
+
+
+def test_the_turn_of_a_killed_process_goes_to_whoever_waits(path: Path, opened: Callable[[], Turnstile]) -> None:
+    turnstile = opened()
+    taken = threading.Event()
+
+    def wait_and_go() -> None:
+        with turnstile.turn():
+            taken.set()
+
+    with process_that_holds("turn", path) as process, running(wait_and_go):
+        eventually(lambda: stands_in_queue(path))
+        assert not taken.is_set()
+        os.kill(process.pid, signal.SIGKILL)
+        assert taken.wait(timeout=30)
+
+
+def stands_in_queue(path: Path) -> bool:
+    """Look at the queue as a third process would."""
+    queue = FileLock(path.with_name("bank.db.queue.lock"))
+    taken = queue.try_acquire()
+    queue.close()
+    return not taken
+
+
+def test_there_is_one_settlement_worker_until_it_is_killed(path: Path) -> None:
+    lock = settlement_lock(path)
+    with process_that_holds("settlement", path) as process:
+        assert not lock.try_acquire()
+        os.kill(process.pid, signal.SIGKILL)
+        assert eventually(lock.try_acquire)
+    lock.close()
+
+
+def test_the_settlement_lock_waits_for_its_holder(path: Path) -> None:
+    holder, standby = settlement_lock(path), settlement_lock(path)
+    holder.acquire()
+    took_over = threading.Event()
+
+    def stand_by() -> None:
+        standby.acquire()
+        took_over.set()
+
+    with running(stand_by):
+        assert not took_over.wait(timeout=0.05)
+        holder.release()
+        assert took_over.wait(timeout=30)
+    holder.close()
+    standby.close()
+
+
+def test_the_settlement_lock_does_not_keep_writers_out(path: Path, opened: Callable[[], Turnstile]) -> None:
+    lock = settlement_lock(path)
+    lock.acquire()
+    with opened().turn():
+        pass
+    lock.close()
+
+
+def test_closing_gives_a_lock_up(path: Path) -> None:
+    first, second = FileLock(path), FileLock(path)
+    first.acquire()
+    assert not second.try_acquire()
+    first.close()
+    assert second.try_acquire()
+    second.close()
+
+
+def test_a_child_inherits_no_lock(path: Path) -> None:
+    first, second = FileLock(path), FileLock(path)
+    first.acquire()
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, close_fds=False) as child:
+        first.close()
+        assert eventually(second.try_acquire), "the kernel closes descriptors while it executes the child's program"
+        assert child.poll() is None
+        assert child.stdin is not None
+        child.stdin.close()
+    second.close()
+
+
+def test_lock_files_are_the_owners_alone_and_never_the_database(path: Path, opened: Callable[[], Turnstile]) -> None:
+    with opened().turn():
+        settlement_lock(path).close()
+    made = sorted(path.parent.iterdir())
+    assert [item.name for item in made] == [
+        "bank.db.queue.lock",
+        "bank.db.settlement.lock",
+        "bank.db.write.lock",
+    ]
+    assert {stat.S_IMODE(item.stat().st_mode) for item in made} == {0o600}

@@ -1,0 +1,165 @@
+"""Logs: one JSON object a line from every logger, with what ties a line to its process and its request."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from core.logging import configure_logging, get_logger, report_to_sentry
+from core.settings import Settings, SettingsError
+
+pytestmark = pytest.mark.usefixtures("as_it_was")
+
+Configure = Callable[..., None]
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def configure(settings: Settings) -> Configure:
+    """Configure logging as a process would at its start."""
+
+    def with_settings(process: str = "api", **changes: Any) -> None:
+        configure_logging(settings.model_copy(update=changes), process=process)
+
+    return with_settings
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+    """Read what has been logged since the last look, each line as the JSON object that it has to be."""
+
+    def read() -> list[dict[str, Any]]:
+        captured = capsys.readouterr()
+        assert captured.out == "", "logs go to standard error"
+        return [json.loads(line) for line in captured.err.removesuffix("\n").split("\n")]
+
+    return read
+
+
+def test_a_line_says_what_when_how_bad_from_where_and_with_what(configure: Configure, lines: Lines) -> None:
+    configure(process="settlement")
+    get_logger("core.something").warning("settled", count=3, account="ä€🧀", nothing=None)
+    (line,) = lines()
+    when = datetime.fromisoformat(line.pop("timestamp"))
+    assert when.utcoffset() == timedelta(0)
+    assert line == {
+        "event": "settled",
+        "level": "warning",
+        "logger": "core.something",
+        "process": "settlement",
+        "count": 3,
+        "account": "ä€🧀",
+        "nothing": None,
+    }
+
+
+def test_a_library_that_logs_in_the_usual_way_looks_the_same(configure: Configure, lines: Lines) -> None:
+    configure(process="jobs")
+    logging.getLogger("some.library").error("lost %s after %d tries", "it", 3, extra={"host": "here"})
+    (line,) = lines()
+    assert (line["event"], line["level"], line["logger"]) == ("lost it after 3 tries", "error", "some.library")
+    assert (line["process"], line["host"]) == ("jobs", "here")
+
+
+def test_a_request_id_is_on_every_line_while_it_is_bound(configure: Configure, lines: Lines) -> None:
+    configure()
+    with structlog.contextvars.bound_contextvars(request_id="r-1"):
+        get_logger("a").info("ours")
+        logging.getLogger("b").warning("theirs")
+    get_logger("a").info("after")
+    assert [line.get("request_id") for line in lines()] == ["r-1", "r-1", None]
+
+
+@pytest.mark.parametrize(
+    ("level", "seen"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_the_level_is_a_setting(configure: Configure, lines: Lines, level: str, seen: list[str]) -> None:
+    configure(log_level=level)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(get_logger("a"), name)("something")
+    assert [line["level"] for line in lines()] == seen
+
+
+def test_a_line_has_no_end_within_it(configure: Configure, lines: Lines) -> None:
+    configure()
+    get_logger("a").info("two\nlines", value="and\r\nmore\u2028")
+    (line,) = lines()
+    assert (line["event"], line["value"]) == ("two\nlines", "and\r\nmore\u2028")
+
+
+def test_an_exception_is_logged_with_its_traceback(configure: Configure, lines: Lines) -> None:
+    configure()
+    error = ValueError("what went wrong")
+    try:
+        raise error
+    except ValueError as caught:
+        get_logger("a").error("failed", exc_info=caught)
+        get_logger("a").exception("failed here")
+        logging.getLogger("b").exception("failed there")
+    for line in lines():
+        assert "Traceback (most recent call last)" in line["exception"]
+        assert "ValueError: what went wrong" in line["exception"]
+        assert "test_logging.py" in line["exception"]
+
+
+def test_what_json_does_not_know_is_written_all_the_same(configure: Configure, lines: Lines) -> None:
+    configure()
+    get_logger("a").info("odd", value=object(), key={1: {2, 3}})
+    assert "object" in lines()[0]["value"]
+
+
+def test_for_a_persons_eyes_there_is_another_format(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="console", process="supervisor")
+    get_logger("core.a").info("started", port=8000)
+    logging.getLogger("b").warning("theirs")
+    ours, theirs = capsys.readouterr().err.splitlines()
+    for word in ("started", "port=8000", "process=supervisor", "core.a", "info"):
+        assert word in ours
+    assert "theirs" in theirs
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(ours)
+
+
+@pytest.mark.parametrize("noisy", ["alembic", "aiosqlite", "dramatiq.worker", "uvicorn.access", "asyncio"])
+def test_libraries_speak_up_from_warning_on(configure: Configure, lines: Lines, noisy: str) -> None:
+    configure(log_level="debug")
+    logging.getLogger(noisy).info("chatter")
+    logging.getLogger(noisy).warning("trouble")
+    assert [line["event"] for line in lines()] == ["trouble"]
+
+
+def test_configuring_again_does_not_log_twice(configure: Configure, lines: Lines) -> None:
+    configure(process="api")
+    configure(process="jobs")
+    get_logger("a").info("once")
+    (line,) = lines()
+    assert line["process"] == "jobs"
+
+
+def test_a_logger_made_before_it_was_configured_follows(configure: Configure, lines: Lines) -> None:
+    log = get_logger("early")
+    log.bind()
+    configure()
+    log.info("now")
+    assert lines()[0]["event"] == "now"
+
+
+def test_a_place_to_report_to_without_what_reports_stops_the_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentry_sdk", None)
+    report_to_sentry(settings)
+    with pytest.raises(SettingsError, match="SENTRY_DSN is set, but sentry-sdk is not installed"):
+        report_to_sentry(settings.model_copy(update={"sentry_dsn": SecretStr("https://key@example.invalid/1")}))

@@ -1,0 +1,227 @@
+"""Wake-ups: coalesced, let through once taken up, and sent by a thread that no dead server can stop."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import fakeredis
+import pytest
+import redis
+from dramatiq.brokers.redis import RedisBroker
+from prometheus_client import REGISTRY
+
+from core import queue
+from core.queue import (
+    SETTLE,
+    SETTLEMENT_QUEUE,
+    WAKE_KEY,
+    WAKE_MS,
+    Waker,
+    connect,
+    make_broker,
+    message,
+    send_wakeup,
+    take_wakeup,
+)
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def server() -> fakeredis.FakeServer:
+    """The server behind the queue; `connected = False` makes it unreachable."""
+    return fakeredis.FakeServer()
+
+
+@pytest.fixture
+def broker(server: fakeredis.FakeServer) -> Iterator[RedisBroker]:
+    """A broker that sends and has no actors."""
+    broker = make_broker(fakeredis.FakeRedis(server=server))
+    broker.declare_queue(SETTLEMENT_QUEUE)
+    yield broker
+    broker.close()
+
+
+def waiting(broker: RedisBroker) -> int:
+    return broker.do_qsize(SETTLEMENT_QUEUE)
+
+
+def sent(outcome: str) -> float:
+    return REGISTRY.get_sample_value("giro_wakeups_total", {"outcome": outcome}) or 0.0
+
+
+# --- sending and taking ------------------------------------------------------------------------------------------
+
+
+def test_a_wakeup_is_one_message_for_the_settlement_worker(broker: RedisBroker) -> None:
+    assert send_wakeup(broker) is True
+    assert waiting(broker) == 1
+    consumer = broker.consume(SETTLEMENT_QUEUE, prefetch=1, timeout=10)
+    waked = next(consumer)
+    consumer.close()
+    assert waked is not None
+    assert (waked.actor_name, waked.args, waked.kwargs) == (SETTLE, (), {})
+
+
+def test_any_number_of_wakeups_before_the_first_is_taken_up_are_one(broker: RedisBroker) -> None:
+    assert [send_wakeup(broker) for _ in range(5)] == [True, False, False, False, False]
+    assert waiting(broker) == 1
+
+
+def test_taking_a_wakeup_up_lets_the_next_one_through(broker: RedisBroker) -> None:
+    send_wakeup(broker)
+    take_wakeup(broker)
+    assert send_wakeup(broker) is True
+    assert waiting(broker) == 2
+
+
+def test_a_wakeup_that_nobody_takes_up_counts_as_lost_after_some_time(broker: RedisBroker) -> None:
+    send_wakeup(broker)
+    assert 0 < broker.client.pttl(WAKE_KEY) <= WAKE_MS
+    broker.client.pexpire(WAKE_KEY, 1)
+    assert eventually(lambda: send_wakeup(broker))
+
+
+def test_two_processes_share_what_is_on_its_way(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
+    other = make_broker(fakeredis.FakeRedis(server=server))
+    assert send_wakeup(broker) is True
+    assert send_wakeup(other) is False
+    take_wakeup(other)
+    assert send_wakeup(broker) is True
+
+
+def test_taking_what_was_never_sent_does_nothing(broker: RedisBroker) -> None:
+    take_wakeup(broker)
+    assert waiting(broker) == 0
+
+
+def test_sending_to_a_server_that_is_away_says_so(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
+    server.connected = False
+    with pytest.raises(redis.RedisError):
+        send_wakeup(broker)
+
+
+def test_taking_up_goes_on_though_the_server_is_away(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
+    server.connected = False
+    take_wakeup(broker)
+
+
+def test_a_message_holds_no_arguments_that_anybody_would_have_to_believe() -> None:
+    written = message("sweep", "jobs")
+    assert (written.actor_name, written.queue_name, written.args, written.kwargs) == ("sweep", "jobs", (), {})
+
+
+def test_no_message_is_retried_aged_or_stopped_in_the_middle_of_a_commit(broker: RedisBroker) -> None:
+    names = {type(middleware).__name__ for middleware in broker.middleware}
+    assert names.isdisjoint({"Retries", "AgeLimit", "TimeLimit"})
+
+
+def test_a_client_gives_up_soon() -> None:
+    client = connect("redis://127.0.0.1:1/0")
+    options = client.connection_pool.connection_kwargs
+    assert 0 < options["socket_connect_timeout"] <= 1
+    assert 0 < options["socket_timeout"] <= 2
+    with pytest.raises(redis.RedisError):
+        client.ping()
+    client.close()
+
+
+# --- the waker ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def waker(broker: RedisBroker) -> Iterator[Waker]:
+    waker = Waker(broker)
+    waker.start()
+    yield waker
+    waker.stop()
+    assert not waker.is_alive()
+
+
+def test_a_waker_sends_what_it_is_asked_for(broker: RedisBroker, waker: Waker) -> None:
+    waker.wake()
+    assert eventually(lambda: waiting(broker)) == 1
+
+
+class Gate:
+    """Stands before `send_wakeup`: lets a sender in one at a time, when it is told to."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.open = threading.Event()
+        self.sends = 0
+
+    def around(self, send: Callable[[RedisBroker], bool]) -> Callable[[RedisBroker], bool]:
+        def guarded(broker: RedisBroker) -> bool:
+            self.entered.release()
+            assert self.open.wait(timeout=30)
+            self.sends += 1
+            return send(broker)
+
+        return guarded
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate = Gate()
+    monkeypatch.setattr(queue, "send_wakeup", gate.around(send_wakeup))
+    return gate
+
+
+def test_asking_returns_at_once_and_many_asks_while_one_is_sent_are_one_more(gate: Gate, waker: Waker) -> None:
+    waker.wake()
+    assert gate.entered.acquire(timeout=30)
+    for _ in range(100):
+        waker.wake()
+    assert gate.sends == 0, "the first is still on its way, and nobody waited for it"
+    gate.open.set()
+    assert gate.entered.acquire(timeout=30)
+    eventually(lambda: gate.sends == 2)
+    assert not gate.entered.acquire(timeout=0.05)
+
+
+def test_what_was_asked_for_while_one_was_sent_is_sent_before_it_stops(gate: Gate, broker: RedisBroker) -> None:
+    waker = Waker(broker)
+    waker.start()
+    waker.wake()
+    assert gate.entered.acquire(timeout=30)
+    waker.wake()
+    stopping = threading.Thread(target=waker.stop)
+    stopping.start()
+    eventually(lambda: waker._stopping)
+    gate.open.set()
+    stopping.join(timeout=30)
+    assert not waker.is_alive()
+    assert gate.sends >= 2
+
+
+def test_a_waker_survives_a_server_that_is_away(
+    broker: RedisBroker, server: fakeredis.FakeServer, waker: Waker
+) -> None:
+    failed, good = sent("failed"), sent("sent")
+    server.connected = False
+    waker.wake()
+    eventually(lambda: sent("failed") == failed + 1)
+    server.connected = True
+    waker.wake()
+    eventually(lambda: sent("sent") == good + 1)
+    assert waiting(broker) == 1
+
+
+def test_wakeups_are_counted_by_what_became_of_them(broker: RedisBroker, waker: Waker) -> None:
+    before = sent("coalesced")
+    send_wakeup(broker)
+    waker.wake()
+    eventually(lambda: sent("coalesced") == before + 1)
+
+
+def test_a_ping_says_whether_the_server_is_there(server: fakeredis.FakeServer, waker: Waker) -> None:
+    waker.ping()
+    server.connected = False
+    with pytest.raises(redis.RedisError):
+        waker.ping()
+
+
+def test_stopping_without_having_been_asked_ends_the_thread(broker: RedisBroker) -> None:
+    waker = Waker(broker)
+    waker.start()
+    waker.stop()
+    assert not waker.is_alive()

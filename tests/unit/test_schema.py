@@ -1,0 +1,344 @@
+"""What the database itself refuses, whatever the code above it does: triggers, CHECKs, STRICT types, uniqueness."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from core.domain.transfers import TransferKind, TransferStatus
+from core.services import transfers
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import (
+    Bank,
+    accepted,
+    bank_of_two,
+    freeze,
+    from_ada_to_bob,
+    rows,
+    settle_all,
+)
+
+PENDING, COMPLETED, FAILED, CANCELLED = (status.value for status in TransferStatus)
+TERMINAL = [COMPLETED, FAILED, CANCELLED]
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    """A bank with a transfer of every status, and legs."""
+    bank = bank_of_two(database, ada_has=1000)
+    cancelled = accepted(database, from_ada_to_bob(bank, idempotency_key="cancelled"))
+    with unit_of_work(database) as connection:
+        transfers.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+    accepted(database, from_ada_to_bob(bank, idempotency_key="failed"))
+    freeze(database, bank.bob_account)
+    settle_all(database)
+    accepted_before_the_freeze = rows(database, "SELECT status FROM transfers WHERE idempotency_key = 'failed'")
+    assert accepted_before_the_freeze == [{"status": FAILED}]
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE accounts SET status = 'active', freeze_scope = NULL")
+    accepted(database, from_ada_to_bob(bank, idempotency_key="pending", description="for lunch"))
+    return bank
+
+
+def refused(database: Database, statement: str, *parameters: Any, because: str = "") -> None:
+    with pytest.raises(IntegrityError, match=because), unit_of_work(database) as connection:
+        connection.exec_driver_sql(statement, parameters)
+
+
+def written(database: Database, statement: str, *parameters: Any) -> int:
+    with unit_of_work(database) as connection:
+        return connection.exec_driver_sql(statement, parameters).rowcount
+
+
+# --- what never changes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'pending', settled_at = NULL, failure_code = NULL",
+        "status = 'completed', failure_code = NULL",
+        "status = 'cancelled', failure_code = NULL",
+        "status = 'failed', failure_code = 'account_closed'",
+        "settled_at = settled_at + 1",
+        "status = status",
+    ],
+)
+def test_a_transfer_that_has_ended_never_changes(database: Database, bank: Bank, status: str, change: str) -> None:
+    refused(database, f"UPDATE transfers SET {change} WHERE status = ?", status, because="has ended never changes")
+
+
+TERMS = {
+    "id": "id + 1000",
+    "public_id": "x'00'",
+    "kind": "'deposit'",
+    "from_account_id": "to_account_id",
+    "to_account_id": "from_account_id",
+    "amount": "amount + 1",
+    "currency": "'EUR'",
+    "description": "'for supper'",
+    "submitted_by": "1",
+    "request_id": "'another'",
+    "idempotency_key": "'another'",
+    "fingerprint": "x'00'",
+    "answer_version": "2",
+    "previous_id": "NULL",
+    "created_at": "created_at + 1",
+}
+MOVES = {"status", "settled_at", "failure_code"}
+
+
+def test_every_column_of_a_transfer_is_a_term_or_part_of_its_end(database: Database) -> None:
+    columns = {row["name"] for row in rows(database, "SELECT name FROM pragma_table_info('transfers')")}
+    assert columns == set(TERMS) | MOVES
+
+
+@pytest.mark.parametrize("column", TERMS)
+def test_the_terms_of_a_transfer_never_change(database: Database, bank: Bank, column: str) -> None:
+    refused(
+        database,
+        f"UPDATE transfers SET {column} = {TERMS[column]} WHERE status = 'pending'",
+        because="terms of a transfer never change",
+    )
+
+
+@pytest.mark.parametrize("status", [PENDING, *TERMINAL])
+def test_a_transfer_is_never_deleted(database: Database, bank: Bank, status: str) -> None:
+    refused(database, "DELETE FROM transfers WHERE status = ?", status, because="a transfer is never deleted")
+
+
+@pytest.mark.parametrize(
+    "column", ["transfer_id", "account_id", "amount", "balance_after", "posted_at", "previous_id", "id"]
+)
+def test_a_transaction_never_changes(database: Database, bank: Bank, column: str) -> None:
+    refused(database, f"UPDATE transactions SET {column} = {column}", because="a transaction never changes")
+
+
+def test_a_transaction_is_never_deleted(database: Database, bank: Bank) -> None:
+    refused(database, "DELETE FROM transactions", because="a transaction is never deleted")
+
+
+def test_a_pending_transfer_can_end(database: Database, bank: Bank) -> None:
+    assert written(database, "UPDATE transfers SET status = 'cancelled', settled_at = 5 WHERE status = 'pending'") == 1
+
+
+# --- what cannot be written --------------------------------------------------------------------------------------
+
+ACCOUNT: dict[str, Any] = {
+    "public_id": b"another account!",
+    "owner_id": 1,
+    "account_number": "another number",
+    "kind": "customer",
+    "currency": "USD",
+    "status": "active",
+    "freeze_scope": None,
+    "balance": 0,
+    "reserved": 0,
+    "overdraft_limit": 0,
+    "last_transaction_id": None,
+    "last_transfer_id": None,
+    "created_at": 0,
+    "closed_at": None,
+}
+USER: dict[str, Any] = {
+    "public_id": b"another person!!",
+    "email": "another@example.com",
+    "name": None,
+    "password_hash": "!",
+    "role": "customer",
+    "is_active": 1,
+    "token_version": 0,
+    "created_at": 0,
+}
+TRANSFER: dict[str, Any] = {
+    "public_id": b"another transfer",
+    "kind": "transfer",
+    "status": "pending",
+    "from_account_id": 2,
+    "to_account_id": 3,
+    "amount": 1,
+    "currency": "USD",
+    "description": None,
+    "submitted_by": 1,
+    "request_id": "a",
+    "idempotency_key": None,
+    "fingerprint": None,
+    "answer_version": 1,
+    "previous_id": None,
+    "created_at": 0,
+    "settled_at": None,
+    "failure_code": None,
+}
+LEG: dict[str, Any] = {
+    "transfer_id": 1,
+    "account_id": 2,
+    "amount": 1,
+    "balance_after": 1,
+    "posted_at": 0,
+    "previous_id": None,
+}
+TOKEN: dict[str, Any] = {
+    "user_id": 1,
+    "family": b"a family of them",
+    "digest": b"a digest",
+    "token_version": 0,
+    "created_at": 0,
+    "expires_at": 1,
+    "spent_at": None,
+}
+GOOD = {"accounts": ACCOUNT, "users": USER, "transfers": TRANSFER, "transactions": LEG, "refresh_tokens": TOKEN}
+
+
+def insert(table: str, **changes: Any) -> tuple[str, tuple[Any, ...]]:
+    row = GOOD[table] | changes
+    marks = ", ".join("?" * len(row))
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+
+
+@pytest.mark.parametrize("table", GOOD)
+def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: Bank, table: str) -> None:
+    statement, values = insert(table)
+    assert written(database, statement, *values) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "check"),
+    [
+        ("accounts", {"kind": "savings"}, "ck_accounts_kind"),
+        ("accounts", {"status": "asleep"}, "ck_accounts_status"),
+        ("accounts", {"owner_id": None}, "ck_accounts_owner"),
+        ("accounts", {"kind": "external", "currency": "EUR"}, "ck_accounts_owner"),
+        ("accounts", {"status": "frozen"}, "ck_accounts_frozen"),
+        ("accounts", {"freeze_scope": "all"}, "ck_accounts_frozen"),
+        ("accounts", {"status": "frozen", "freeze_scope": "credit"}, "ck_accounts_freeze_scope"),
+        ("accounts", {"status": "closed"}, "ck_accounts_closed"),
+        ("accounts", {"closed_at": 1}, "ck_accounts_closed"),
+        ("accounts", {"currency": "US"}, "ck_accounts_currency"),
+        ("accounts", {"currency": "USDT"}, "ck_accounts_currency"),
+        ("accounts", {"reserved": -1}, "ck_accounts_reserved"),
+        ("accounts", {"overdraft_limit": -1}, "ck_accounts_overdraft_limit"),
+        ("accounts", {"overdraft_limit": 9 * 10**15 + 1}, "ck_accounts_overdraft_limit"),
+        ("accounts", {"balance": -1}, "ck_accounts_balance"),
+        ("accounts", {"balance": -101, "overdraft_limit": 100}, "ck_accounts_balance"),
+        ("accounts", {"balance": 9 * 10**15 + 1}, "ck_accounts_balance"),
+        ("accounts", {"kind": "external", "currency": "EUR", "owner_id": None, "balance": 9 * 10**18 + 1}, "balance"),
+        (
+            "accounts",
+            {"kind": "external", "currency": "EUR", "owner_id": None, "balance": -(9 * 10**18) - 1},
+            "balance",
+        ),
+        ("accounts", {"kind": "external", "owner_id": None}, "UNIQUE"),
+        ("accounts", {"owner_id": 999}, "FOREIGN KEY"),
+        ("users", {"role": "king"}, "ck_users_role"),
+        ("users", {"is_active": 2}, "ck_users_is_active"),
+        ("users", {"email": "Another@example.com"}, "ck_users_email_lower"),
+        ("users", {"email": "system@giro.invalid"}, "UNIQUE"),
+        ("users", {"password_hash": None}, "NOT NULL"),
+        ("transfers", {"kind": "gift"}, "ck_transfers_kind"),
+        ("transfers", {"status": "lost", "settled_at": 1}, "ck_transfers_status"),
+        ("transfers", {"amount": 0}, "ck_transfers_amount"),
+        ("transfers", {"amount": -1}, "ck_transfers_amount"),
+        ("transfers", {"amount": 10**15 + 1}, "ck_transfers_amount"),
+        ("transfers", {"to_account_id": 2}, "ck_transfers_accounts"),
+        ("transfers", {"settled_at": 1}, "ck_transfers_settled"),
+        ("transfers", {"status": "completed"}, "ck_transfers_settled"),
+        ("transfers", {"status": "failed", "settled_at": 1}, "ck_transfers_failure"),
+        ("transfers", {"failure_code": "account_closed"}, "ck_transfers_failure"),
+        (
+            "transfers",
+            {"status": "completed", "settled_at": 1, "failure_code": "account_closed"},
+            "ck_transfers_failure",
+        ),
+        ("transfers", {"idempotency_key": "k"}, "ck_transfers_fingerprint"),
+        ("transfers", {"fingerprint": b"f"}, "ck_transfers_fingerprint"),
+        ("transfers", {"from_account_id": 999}, "FOREIGN KEY"),
+        ("transfers", {"to_account_id": 999}, "FOREIGN KEY"),
+        ("transfers", {"submitted_by": 999}, "FOREIGN KEY"),
+        ("transactions", {"amount": 0}, "ck_transactions_amount"),
+        ("transactions", {"transfer_id": 999}, "FOREIGN KEY"),
+        ("transactions", {"account_id": 999}, "FOREIGN KEY"),
+        ("refresh_tokens", {"user_id": 999}, "FOREIGN KEY"),
+    ],
+)
+def test_a_row_that_cannot_be_true_is_not_written(
+    database: Database, bank: Bank, table: str, changes: dict[str, Any], check: str
+) -> None:
+    statement, values = insert(table, **changes)
+    refused(database, statement, *values, because=check)
+
+
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("accounts", {"balance": 9 * 10**15}),
+        ("accounts", {"balance": -100, "overdraft_limit": 100}),
+        ("accounts", {"kind": "external", "currency": "EUR", "owner_id": None, "balance": -9 * 10**18}),
+        ("accounts", {"kind": "external", "currency": "EUR", "owner_id": None, "balance": 9 * 10**18}),
+        ("accounts", {"overdraft_limit": 9 * 10**15}),
+        ("transfers", {"amount": 10**15}),
+    ],
+)
+def test_a_row_at_its_bound_is_written(database: Database, bank: Bank, table: str, changes: dict[str, Any]) -> None:
+    statement, values = insert(table, **changes)
+    assert written(database, statement, *values) == 1
+
+
+def wrong_types() -> Iterator[Any]:
+    texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
+    texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key"}
+    blobs = {"public_id", "fingerprint", "family", "digest"}
+    for table, row in GOOD.items():
+        for column in row:
+            wrong = [b"blob"] if column in texts else ["text", 5] if column in blobs else ["text", 1.5, b"blob"]
+            yield from (pytest.param(table, column, value, id=f"{table}.{column}={value!r}") for value in wrong)
+
+
+@pytest.mark.parametrize(("table", "column", "value"), list(wrong_types()))
+def test_a_column_holds_its_own_type_and_no_other(database: Database, table: str, column: str, value: Any) -> None:
+    statement, values = insert(table, **{column: value})
+    refused(database, statement, *values, because="cannot store")
+
+
+def test_every_table_of_ours_is_strict(database: Database) -> None:
+    tables = rows(database, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")
+    ours = {row["name"] for row in tables if row["strict"]}
+    assert ours == {"fences", *GOOD}
+    assert {row["name"] for row in tables} - ours == {"sqlite_schema", "alembic_version"}
+
+
+def test_one_key_of_one_user_is_bound_once(database: Database, bank: Bank) -> None:
+    key = {"idempotency_key": "k", "fingerprint": b"f"}
+    for user, number in ((1, 0), (bank.ada.id, 1)):
+        statement, values = insert("transfers", **key, submitted_by=user, public_id=bytes([number]))
+        assert written(database, statement, *values) == 1
+    statement, values = insert("transfers", **key, submitted_by=1, public_id=b"2")
+    refused(database, statement, *values, because="UNIQUE")
+
+
+def test_public_ids_and_account_numbers_are_unique(database: Database, bank: Bank) -> None:
+    for table in ("accounts", "transfers", "users"):
+        taken = rows(database, f"SELECT public_id FROM {table} LIMIT 1")[0]["public_id"]
+        statement, values = insert(table, public_id=taken)
+        refused(database, statement, *values, because=f"UNIQUE constraint failed: {table}.public_id")
+    number = rows(database, "SELECT account_number FROM accounts LIMIT 1")[0]["account_number"]
+    statement, values = insert("accounts", account_number=number)
+    refused(database, statement, *values, because="accounts.account_number")
+
+
+def test_there_is_one_fence(database: Database) -> None:
+    assert rows(database, "SELECT id FROM fences") == [{"id": 1}]
+    refused(database, "INSERT INTO fences (id, passed) VALUES (2, 0)", because="ck_fences_id")
+
+
+def test_the_bank_itself_is_the_first_user_and_cannot_log_in(database: Database) -> None:
+    (system,) = rows(database, "SELECT id, role, is_active, password_hash FROM users")
+    assert system == {"id": 1, "role": "system", "is_active": 0, "password_hash": "!"}
+
+
+def test_the_kinds_and_statuses_of_the_checks_are_those_of_the_code(database: Database, bank: Bank) -> None:
+    for number, kind in enumerate(TransferKind):
+        statement, values = insert("transfers", kind=kind.value, public_id=bytes([number]))
+        assert written(database, statement, *values) == 1

@@ -1,0 +1,339 @@
+"""Passwords, access tokens and cursors: what is let through, and everything that is not."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import jwt
+import pytest
+
+from core import security
+from core.clock import now_us
+from core.domain.errors import ErrorCode, Refusal
+from core.security import AccessTokens, Claims, Cursors, Passwords, new_refresh_token, refresh_token_digest
+
+KEY = "a key of this test, 32 bytes and more"
+OTHER_KEY = "another key, 32 bytes and more as well"
+ADA = Claims(UUID("0190a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2b"), 3)
+
+
+# --- passwords ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def passwords() -> Passwords:
+    return Passwords(rounds=4)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["correct horse battery", "päßwörter mit Umlauten", "x" * 128, "🐎" * 64, "nul \x00 inside it", " " * 12],
+)
+def test_a_password_is_known_again_and_another_is_not(passwords: Passwords, password: str) -> None:
+    kept = passwords.hash(password)
+    assert passwords.verify(password, kept)
+    assert not passwords.verify(password + "x", kept)
+    assert not passwords.verify(password[:-1], kept)
+    assert password not in kept
+
+
+def test_nothing_is_cut_at_72_bytes(passwords: Passwords) -> None:
+    long = "x" * 72
+    kept = passwords.hash(long + "a")
+    assert passwords.verify(long + "a", kept)
+    assert not passwords.verify(long + "b", kept)
+    assert not passwords.verify(long, kept)
+
+
+def test_the_same_password_is_never_hashed_the_same_twice(passwords: Passwords) -> None:
+    assert passwords.hash("correct horse battery") != passwords.hash("correct horse battery")
+
+
+class Counting:
+    """A hash scheme that counts how often it verifies, so that no clock is needed to compare costs."""
+
+    def __init__(self, scheme: Any) -> None:
+        self._scheme = scheme
+        self.verified = 0
+
+    def verify(self, password: str, kept: str) -> bool:
+        self.verified += 1
+        return bool(self._scheme.verify(password, kept))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scheme, name)
+
+
+@pytest.mark.parametrize("kept", [None, "!", "", "plain text", "$2b$12$" + "x" * 53])
+def test_a_password_of_nobody_costs_one_hash_and_is_wrong(kept: str | None) -> None:
+    passwords = Passwords(rounds=4)
+    passwords._scheme = counting = Counting(passwords._scheme)
+    assert not passwords.verify("correct horse battery", kept)
+    assert counting.verified == 1
+
+
+def test_a_password_of_somebody_costs_one_hash_as_well() -> None:
+    passwords = Passwords(rounds=4)
+    kept = passwords.hash("correct horse battery")
+    passwords._scheme = counting = Counting(passwords._scheme)
+    assert passwords.verify("correct horse battery", kept)
+    assert counting.verified == 1
+
+
+@pytest.mark.parametrize(("kept_rounds", "rounds", "outdated"), [(4, 4, False), (4, 5, True), (5, 4, True)])
+def test_a_hash_is_outdated_when_new_ones_cost_something_else(kept_rounds: int, rounds: int, outdated: bool) -> None:
+    assert Passwords(rounds).is_outdated(Passwords(kept_rounds).hash("correct horse battery")) is outdated
+
+
+def test_the_banks_own_hash_matches_no_password(passwords: Passwords) -> None:
+    assert not passwords.verify("!", "!")
+
+
+# --- access tokens -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tokens() -> AccessTokens:
+    return AccessTokens(KEY, seconds=900)
+
+
+def refuses(tokens: AccessTokens, token: str) -> bool:
+    with pytest.raises(Refusal) as refused:
+        tokens.read(token)
+    return refused.value.code is ErrorCode.UNAUTHENTICATED
+
+
+def good_payload() -> dict[str, Any]:
+    now = now_us() // 1_000_000
+    return {
+        "iss": "giro",
+        "aud": "giro-api",
+        "sub": str(ADA.user_id),
+        "jti": "a",
+        "typ": "access",
+        "ver": 3,
+        "iat": now,
+        "nbf": now,
+        "exp": now + 900,
+    }
+
+
+def signed(payload: Any, key: str = KEY, algorithm: str = "HS256") -> str:
+    """Sign what the library's own writer would refuse to write as well."""
+    return signed_text(json.dumps(payload), key, algorithm)
+
+
+def signed_text(payload: str, key: str = KEY, algorithm: str = "HS256") -> str:
+    return jwt.api_jws.encode(payload.encode(), key, algorithm=algorithm)
+
+
+def test_a_token_that_was_issued_here_says_whose_it_is(tokens: AccessTokens) -> None:
+    assert tokens.read(tokens.issue(ADA)) == ADA
+
+
+def test_two_tokens_of_one_moment_differ(tokens: AccessTokens) -> None:
+    assert tokens.issue(ADA) != tokens.issue(ADA)
+
+
+def test_a_token_says_what_it_must_and_nothing_more(tokens: AccessTokens) -> None:
+    payload = jwt.decode(tokens.issue(ADA), options={"verify_signature": False})
+    assert payload.keys() == good_payload().keys()
+    assert payload["exp"] - payload["iat"] == 900
+
+
+def test_the_payload_that_the_tests_below_spoil_is_good(tokens: AccessTokens) -> None:
+    assert tokens.read(signed(good_payload())) == ADA
+
+
+def test_a_token_ends_when_its_time_is_over(tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    then = now_us()
+    monkeypatch.setattr(security, "now_us", lambda: then - 901 * 1_000_000)
+    assert refuses(tokens, tokens.issue(ADA))
+    monkeypatch.setattr(security, "now_us", lambda: then - 890 * 1_000_000)
+    assert tokens.read(tokens.issue(ADA)) == ADA
+
+
+@pytest.mark.parametrize("claim", ["iss", "aud", "sub", "jti", "typ", "ver", "iat", "nbf", "exp"])
+def test_no_claim_may_be_missing(tokens: AccessTokens, claim: str) -> None:
+    payload = good_payload()
+    del payload[claim]
+    assert refuses(tokens, signed(payload))
+
+
+NOW = now_us() // 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("claim", "value"),
+    [
+        ("iss", "somebody"),
+        ("iss", 1),
+        ("aud", "another-api"),
+        ("aud", []),
+        ("aud", {"giro-api": 1}),
+        ("typ", "refresh"),
+        ("typ", 1),
+        ("sub", "ada"),
+        ("sub", ""),
+        ("sub", 1),
+        ("sub", None),
+        ("sub", [str(ADA.user_id)]),
+        ("ver", "3"),
+        ("ver", 3.0),
+        ("ver", True),
+        ("ver", None),
+        ("exp", NOW - 1),
+        ("exp", NOW + 900.5),
+        ("exp", str(NOW + 900)),
+        ("exp", True),
+        ("exp", None),
+        ("exp", [NOW + 900]),
+        ("exp", 10**400),
+        ("exp", NOW + 86_402 + 60),
+        ("nbf", NOW + 3600),
+        ("nbf", 0.5),
+        ("nbf", True),
+        ("iat", NOW + 3600),
+        ("iat", NOW - 86_400),
+        ("iat", float(NOW)),
+        ("iat", True),
+        ("iat", "now"),
+    ],
+)
+def test_a_claim_that_is_not_what_we_write_is_refused(tokens: AccessTokens, claim: str, value: Any) -> None:
+    assert refuses(tokens, signed(good_payload() | {claim: value}))
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1e999999999", "1" * 5000])
+def test_a_number_that_no_clock_can_hold_is_refused(tokens: AccessTokens, number: str) -> None:
+    for claim in ("exp", "iat", "nbf", "ver"):
+        text = json.dumps(good_payload() | {claim: "HERE"}).replace('"HERE"', number)
+        assert refuses(tokens, signed_text(text))
+
+
+def test_a_payload_nested_too_deep_is_refused(tokens: AccessTokens) -> None:
+    assert refuses(tokens, signed_text("[" * 100_000))
+    assert refuses(tokens, signed_text('{"a":' * 100_000))
+
+
+@pytest.mark.parametrize("payload", ["[]", "1", "null", '"text"', "", "{", "\ufeff{}"])
+def test_a_payload_that_is_no_object_is_refused(tokens: AccessTokens, payload: str) -> None:
+    assert refuses(tokens, signed_text(payload))
+
+
+def test_a_token_signed_with_another_key_is_refused(tokens: AccessTokens) -> None:
+    assert refuses(tokens, signed(good_payload(), key=OTHER_KEY))
+    assert refuses(AccessTokens(OTHER_KEY, seconds=900), tokens.issue(ADA))
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_a_token_of_another_algorithm_is_refused_though_its_key_is_ours(tokens: AccessTokens, algorithm: str) -> None:
+    long = KEY * 2
+    assert refuses(AccessTokens(long, seconds=900), signed(good_payload(), key=long, algorithm=algorithm))
+
+
+def encoded(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None, "HS256 "])
+def test_a_token_without_a_signature_is_refused(tokens: AccessTokens, algorithm: str | None) -> None:
+    head = encoded({"alg": algorithm, "typ": "JWT"})
+    assert refuses(tokens, f"{head}.{encoded(good_payload())}.")
+
+
+def test_a_token_whose_payload_was_changed_is_refused(tokens: AccessTokens) -> None:
+    head, _, signature = tokens.issue(ADA).split(".")
+    assert refuses(tokens, f"{head}.{encoded(good_payload() | {'ver': 4})}.{signature}")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda token: "",
+        lambda token: token[:-1],
+        lambda token: token[1:],
+        lambda token: token.rsplit(".", 1)[0],
+        lambda token: token.rsplit(".", 1)[0] + ".",
+        lambda token: f"{token}.x",
+        lambda token: f"{token}ü",
+        lambda token: "..",
+        lambda token: "\udcff.\udcff.\udcff",
+        lambda token: "a" * 100_000,
+    ],
+)
+def test_what_is_no_token_is_refused(tokens: AccessTokens, spoil: Callable[[str], str]) -> None:
+    assert refuses(tokens, spoil(tokens.issue(ADA)))
+
+
+def test_a_token_of_the_longest_life_is_let_through_and_one_second_more_is_not(tokens: AccessTokens) -> None:
+    now = now_us() // 1_000_000
+    longest = good_payload() | {"iat": now, "exp": now + 86_400}
+    assert tokens.read(signed(longest)) == ADA
+    assert refuses(tokens, signed(longest | {"exp": now + 86_401}))
+
+
+def test_a_token_without_any_life_is_refused(tokens: AccessTokens) -> None:
+    now = now_us() // 1_000_000
+    assert refuses(tokens, signed(good_payload() | {"iat": now + 0, "exp": now}))
+
+
+# --- refresh tokens ----------------------------------------------------------------------------------------------
+
+
+def test_refresh_tokens_are_long_and_differ_and_only_their_digest_is_kept() -> None:
+    drawn = {new_refresh_token() for _ in range(100)}
+    assert len(drawn) == 100
+    assert all(len(token) >= 43 for token in drawn)
+    token = drawn.pop()
+    assert refresh_token_digest(token) == refresh_token_digest(token)
+    assert token.encode() not in refresh_token_digest(token)
+    assert len(refresh_token_digest("\udcff")) == 32, "whatever a client sends has a digest"
+
+
+# --- cursors -----------------------------------------------------------------------------------------------------
+
+PLACE = [2**62, [[5, None], [4, 9]]]
+
+
+def cursor_refused(cursors: Cursors, cursor: str, of: str = "transfers:1") -> bool:
+    with pytest.raises(Refusal) as refused:
+        cursors.open(cursor, of=of)
+    return (refused.value.code, refused.value.field) == (ErrorCode.VALIDATION_FAILED, "query.cursor")
+
+
+def test_a_cursor_opens_where_it_was_sealed() -> None:
+    assert Cursors(KEY).open(Cursors(KEY).seal(PLACE, of="transfers:1"), of="transfers:1") == PLACE
+
+
+@pytest.mark.parametrize("of", ["transfers:2", "accounts:1", "transfers:1:", ""])
+def test_a_cursor_of_another_list_or_another_reader_is_refused(of: str) -> None:
+    assert cursor_refused(Cursors(KEY), Cursors(KEY).seal(PLACE, of="transfers:1"), of=of)
+
+
+def test_a_cursor_sealed_with_another_key_is_refused() -> None:
+    assert cursor_refused(Cursors(KEY), Cursors(OTHER_KEY).seal(PLACE, of="transfers:1"))
+
+
+def test_every_truncated_cursor_is_refused() -> None:
+    cursor = Cursors(KEY).seal(PLACE, of="transfers:1")
+    assert all(cursor_refused(Cursors(KEY), cursor[:length]) for length in range(len(cursor)))
+
+
+def test_every_changed_character_of_a_cursor_is_found() -> None:
+    cursor = Cursors(KEY).seal(PLACE, of="transfers:1")
+    body = cursor.rpartition(".")[0]
+    for place in range(len(body)):
+        other = "A" if cursor[place] != "A" else "B"
+        assert cursor_refused(Cursors(KEY), cursor[:place] + other + cursor[place + 1 :])
+
+
+@pytest.mark.parametrize("cursor", ["x", "null", ".", "[1,2]", "ü.ü", "\udcff.x", "5" * 100_000])
+def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+    assert cursor_refused(Cursors(KEY), cursor)
+
+
+def test_an_access_token_is_no_cursor() -> None:
+    assert cursor_refused(Cursors(KEY), AccessTokens(KEY, seconds=900).issue(ADA))

@@ -1,0 +1,293 @@
+"""Settings: where they come from, what their values may be, and the one line that a wrong one is answered with."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
+
+LONG_SECRET = "x" * 32
+
+
+@pytest.fixture(autouse=True)
+def _clean(clean_environment: pytest.MonkeyPatch) -> None:
+    """Every test here starts without variables, in an empty folder."""
+
+
+def complaint() -> str:
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+# --- where a value comes from ------------------------------------------------------------------------------------
+
+
+def test_the_defaults_need_nothing_to_be_set() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.data_dir) == ("127.0.0.1", 8000, Path("data"))
+    assert settings.database_url == "sqlite+aiosqlite:///data/banking.db"
+    assert (settings.redis_url, settings.jwt_secret, settings.sentry_dsn) == (None, None, None)
+    assert set(settings.sources().values()) == {"default"}
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_variables_have_the_prefix_but_for_four_usual_names() -> None:
+    names = {variable(name) for name in Settings.model_fields}
+    assert {name for name in names if not name.startswith("GIRO_")} == {
+        "DATABASE_URL",
+        "REDIS_URL",
+        "JWT_SECRET",
+        "SENTRY_DSN",
+    }
+    assert {"GIRO_HOST", "GIRO_PORT", "GIRO_DATA_DIR"} <= names
+
+
+def test_the_environment_comes_before_the_dotenv_file_and_that_before_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(".env").write_text("GIRO_PORT=8001\nGIRO_HOST=0.0.0.0\nREDIS_URL=redis://elsewhere:1\n")
+    monkeypatch.setenv("GIRO_PORT", "8002")
+    settings = load_settings()
+    assert (settings.port, settings.host, settings.log_level) == (8002, "0.0.0.0", "info")
+    assert settings.queue_url == "redis://elsewhere:1"
+    sources = settings.sources()
+    assert {sources[name] for name in ("port",)} == {"environment"}
+    assert {sources[name] for name in ("host", "redis_url")} == {".env"}
+    assert sources["log_level"] == sources["database_url"] == "default"
+
+
+def test_variables_without_the_prefix_have_their_sources_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", LONG_SECRET)
+    monkeypatch.setenv("DATABASE_URL", "sqlite+aiosqlite:///elsewhere.db")
+    sources = load_settings().sources()
+    assert (sources["jwt_secret"], sources["database_url"]) == ("environment", "environment")
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIRO_PORT", "REDIS_URL", "JWT_SECRET"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert (settings.port, settings.redis_url, settings.jwt_secret) == (8000, None, None)
+
+
+def test_the_database_moves_with_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GIRO_DATA_DIR", str(tmp_path / "elsewhere"))
+    settings = load_settings()
+    assert settings.database_path == tmp_path / "elsewhere" / "banking.db"
+    assert settings.run_dir == tmp_path / "elsewhere" / "run"
+
+
+def test_the_path_of_the_database_is_absolute(tmp_path: Path) -> None:
+    assert load_settings().database_path == tmp_path / "data" / "banking.db"
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1
+
+
+def test_secrets_are_masked_where_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("JWT_SECRET", LONG_SECRET),
+        ("REDIS_URL", "redis://:hunter2@somewhere"),
+        ("SENTRY_DSN", "https://hunter2@somewhere/1"),
+    ):
+        monkeypatch.setenv(name, value)
+    shown = repr(load_settings()) + "".join(str(value) for _, value in load_settings())
+    assert "hunter2" not in shown
+    assert LONG_SECRET not in shown
+
+
+# --- wrong settings ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("GIRO_PORT", "many", "valid integer"),
+        ("GIRO_PORT", "65536", "less than or equal to 65535"),
+        ("GIRO_PORT", "-1", "greater than or equal to 0"),
+        ("GIRO_METRICS_PORT_API", "70000", "less than or equal to 65535"),
+        ("GIRO_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("GIRO_LOG_FORMAT", "xml", "'json' or 'console'"),
+        ("GIRO_IDEMPOTENCY_KEY_REQUIRED", "perhaps", "valid boolean"),
+        ("GIRO_PASSWORD_HASH_ROUNDS", "3", "greater than or equal to 4"),
+        ("GIRO_PASSWORD_HASH_ROUNDS", "17", "less than or equal to 16"),
+        ("GIRO_ACCESS_TOKEN_SECONDS", "86401", "less than or equal to 86400"),
+        ("GIRO_INTAKE_WAITING", "0", "greater than or equal to 1"),
+        ("GIRO_BODY_SECONDS", "0", "greater than 0"),
+        ("GIRO_SWEEP_SECONDS", "soon", "valid number"),
+        ("GIRO_SWEEP_SECONDS", "nan", ""),
+        ("GIRO_BODY_SECONDS", "inf", ""),
+        ("JWT_SECRET", "x" * 31, "at least 32 bytes"),
+        ("REDIS_URL", "http://somewhere", "must start with redis://, rediss:// or unix://"),
+        ("REDIS_URL", "somewhere:6379", "must start with redis://"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    message = complaint()
+    assert message.startswith(f"{name}: ")
+    assert words in message
+
+
+def test_a_wrong_value_in_the_dotenv_file_is_named_too() -> None:
+    Path(".env").write_text("GIRO_PORT=many\n")
+    assert complaint().startswith("GIRO_PORT: ")
+
+
+def test_a_wrong_secret_is_not_repeated_in_the_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", "hunter2")
+    assert "hunter2" not in complaint()
+
+
+def test_a_secret_of_32_bytes_in_fewer_characters_is_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", "ü" * 16)
+    assert load_settings().signing_key == "ü" * 16
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://somewhere/bank",
+        "sqlite:///./data/banking.db",
+        "sqlite+pysqlite:///./data/banking.db",
+        "sqlite+aiosqlite://",
+        "sqlite+aiosqlite:///",
+        "sqlite+aiosqlite:///:memory:",
+        "./data/banking.db",
+        "no url at all",
+    ],
+)
+def test_a_database_that_is_no_sqlite_file_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert complaint().startswith("DATABASE_URL ")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite+aiosqlite:////srv/bank.db", Path("/srv/bank.db")),
+        ("sqlite+aiosqlite:///bank.db", Path("bank.db")),
+        ("sqlite+aiosqlite:///./a folder/bank.db", Path("a folder/bank.db")),
+    ],
+)
+def test_a_database_can_be_any_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, path: Path) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert load_settings().database_path == tmp_path / path
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("GIRO_PROT", "; did you mean GIRO_PORT?"),
+        ("GIRO_DATABASE_URL", "; did you mean DATABASE_URL?"),
+        ("GIRO_LOGLEVEL", "; did you mean GIRO_LOG_LEVEL?"),
+        ("GIRO_ZZZZZZZZZZZZ", ""),
+    ],
+)
+def test_an_unknown_variable_stops_the_start_and_the_nearest_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert complaint() == f"{name} is no setting of Giro{hint}"
+
+
+def test_an_unknown_variable_in_the_dotenv_file_stops_the_start_too() -> None:
+    Path(".env").write_text("GIRO_PROT=1\nSOMEBODY_ELSES=1\n")
+    assert complaint() == "GIRO_PROT is no setting of Giro; did you mean GIRO_PORT?"
+
+
+def test_other_peoples_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIROSCOPE", "1")
+    load_settings()
+
+
+# --- the queue ---------------------------------------------------------------------------------------------------
+
+
+def test_without_a_queue_url_it_is_the_socket_of_the_embedded_server(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=Path("data"))
+    assert settings.queue_url == f"unix://{settings.embedded_queue_socket}"
+    assert settings.embedded_queue_socket == tmp_path / "data" / "run" / "valkey.sock"
+
+
+@pytest.mark.parametrize("url", ["redis://somewhere:6379/3", "rediss://somewhere", "unix:///run/valkey.sock"])
+def test_a_given_queue_url_is_used(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert load_settings().queue_url == url
+
+
+def socket_in(folder: Path) -> Path:
+    return load_settings(data_dir=folder).embedded_queue_socket
+
+
+def test_a_socket_whose_path_is_too_long_moves_out_of_the_data_folder() -> None:
+    room = UNIX_SOCKET_PATH_MAX - len("//run/valkey.sock")
+    fits, too_long = Path("/" + "x" * room), Path("/" + "x" * (room + 1))
+    assert socket_in(fits) == fits / "run" / "valkey.sock"
+    moved = socket_in(too_long)
+    assert len(os.fsencode(moved)) <= UNIX_SOCKET_PATH_MAX
+    assert moved == socket_in(too_long), "every process finds the same"
+    assert moved != socket_in(Path("/" + "y" * (room + 1))), "no two data folders share one"
+
+
+def test_the_length_of_a_socket_path_counts_in_bytes() -> None:
+    folder = Path("/" + "ü" * 60)
+    assert socket_in(folder).parent != folder / "run"
+
+
+# --- the signing key ---------------------------------------------------------------------------------------------
+
+
+def test_a_signing_key_is_made_once_and_kept_for_the_owners_eyes() -> None:
+    key = load_settings().signing_key
+    kept = Path("data/secrets/jwt_secret")
+    assert len(key.encode()) >= 32
+    assert kept.read_text() == key
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    assert load_settings().signing_key == key
+    assert [item.name for item in kept.parent.iterdir()] == ["jwt_secret"]
+
+
+def test_two_data_folders_have_two_signing_keys() -> None:
+    assert load_settings(data_dir=Path("one")).signing_key != load_settings(data_dir=Path("two")).signing_key
+
+
+def test_a_given_signing_key_is_used_and_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", LONG_SECRET)
+    assert load_settings().signing_key == LONG_SECRET
+    assert not Path("data").exists()
+
+
+def test_a_kept_key_that_is_too_short_is_never_used() -> None:
+    Path("data/secrets").mkdir(parents=True)
+    Path("data/secrets/jwt_secret").touch()
+    with pytest.raises(SettingsError, match="jwt_secret"):
+        _ = load_settings().signing_key
+
+
+def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
+    copies = [load_settings() for _ in range(8)]
+    start = Barrier(len(copies))
+
+    def key_of(settings: Settings) -> str:
+        start.wait()
+        return settings.signing_key
+
+    with ThreadPoolExecutor(len(copies)) as pool:
+        assert len(set(pool.map(key_of, copies))) == 1
+    assert [item.name for item in Path("data/secrets").iterdir()] == ["jwt_secret"]

@@ -1,0 +1,250 @@
+"""The unit of work: all or nothing, in turn, and what is said when the database does not play along.
+
+Full disks and failed commits are real: the pages run out, or the kernel refuses to let a file grow.
+"""
+
+import resource
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from core.domain.errors import OutcomeUnknown, Unavailable
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.locks import FileLock
+from core.storage.unit_of_work import is_unavailable, unit_of_work
+from tests.builders import add_user, rows
+
+
+def users(database: Database) -> int:
+    count: int = rows(database, "SELECT count(*) AS n FROM users WHERE role <> 'system'")[0]["n"]
+    return count
+
+
+def fences_passed(database: Database) -> int:
+    passed: int = rows(database, "SELECT passed FROM fences")[0]["passed"]
+    return passed
+
+
+def set_pragma(database: Database, pragma: str) -> None:
+    """Set something on the writing connection, outside of any unit of work."""
+    with closing(database.writer.raw_connection()) as holder:
+        assert holder.driver_connection is not None
+        holder.driver_connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def still_works(database: Database) -> bool:
+    before = users(database)
+    with unit_of_work(database) as connection:
+        add_user(connection)
+    return users(database) == before + 1
+
+
+# --- all or nothing ----------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_is_there_once_it_is_committed(database: Database) -> None:
+    with unit_of_work(database) as connection:
+        add_user(connection)
+        assert users(database) == 0, "nobody sees it before"
+    assert users(database) == 1
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_any_exception_rolls_everything_back(database: Database, error: type[BaseException]) -> None:
+    with pytest.raises(error), unit_of_work(database) as connection:
+        add_user(connection)
+        raise error
+    assert users(database) == 0
+    assert still_works(database)
+
+
+def test_it_holds_the_turn_from_beginning_to_end(database: Database) -> None:
+    lock = FileLock(database.path.with_name(f"{database.path.name}.write.lock"))
+    with unit_of_work(database):
+        assert not lock.try_acquire()
+    assert lock.try_acquire()
+    lock.close()
+
+
+def test_a_statement_that_is_wrong_is_our_own_error(database: Database) -> None:
+    with pytest.raises(OperationalError, match="no such table"), unit_of_work(database) as connection:
+        add_user(connection)
+        connection.exec_driver_sql("SELECT * FROM nowhere")
+    assert users(database) == 0
+    assert still_works(database)
+
+
+def test_a_broken_constraint_is_our_own_error(database: Database) -> None:
+    with pytest.raises(IntegrityError), unit_of_work(database) as connection:
+        add_user(connection)
+        connection.exec_driver_sql("INSERT INTO fences (id, passed) VALUES (2, 0)")
+    assert users(database) == 0
+    assert still_works(database)
+
+
+# --- the database does not play along ----------------------------------------------------------------------------
+
+
+def test_a_locked_database_is_unavailable_and_nothing_was_begun(settings: Settings, database: Database) -> None:
+    impatient = Database(settings.model_copy(update={"sqlite_busy_ms": 0}))
+    begun = False
+    # A stranger to the turnstile, say an operator with a shell.
+    with database.writer.begin(), pytest.raises(Unavailable), unit_of_work(impatient):
+        begun = True
+    assert not begun
+    assert still_works(impatient)
+    impatient.close()
+
+
+def test_a_read_only_database_is_unavailable(database: Database) -> None:
+    set_pragma(database, "query_only=ON")
+    with pytest.raises(Unavailable), unit_of_work(database) as connection:
+        add_user(connection)
+    set_pragma(database, "query_only=OFF")
+    assert users(database) == 0
+    assert still_works(database)
+
+
+def test_a_full_database_is_unavailable_until_there_is_room(database: Database) -> None:
+    set_pragma(database, "max_page_count=1")  # SQLite raises it to the pages there are
+    with pytest.raises(Unavailable), unit_of_work(database) as connection:
+        add_user(connection)
+        fill(connection)
+    assert users(database) == 0
+    set_pragma(database, "max_page_count=1000000")
+    assert still_works(database)
+
+
+def test_a_database_that_has_gone_is_unavailable(settings: Settings) -> None:
+    database = Database(settings)
+    with pytest.raises(Unavailable), unit_of_work(database):
+        pass
+    assert not database.path.exists()
+    database.close()
+
+
+def test_a_file_that_is_no_database_is_unavailable(settings: Settings) -> None:
+    database = Database(settings)
+    database.path.parent.mkdir(parents=True)
+    database.path.write_text("this is not a database " * 100)
+    with pytest.raises(Unavailable), unit_of_work(database):
+        pass
+    database.close()
+
+
+class Failure(Exception):
+    """What the driver raises, as far as anybody looks at it."""
+
+    def __init__(self, name: str | None) -> None:
+        self.sqlite_errorname = name
+
+
+@pytest.mark.parametrize(
+    ("name", "unavailable"),
+    [
+        ("SQLITE_BUSY", True),
+        ("SQLITE_BUSY_SNAPSHOT", True),
+        ("SQLITE_LOCKED", True),
+        ("SQLITE_READONLY", True),
+        ("SQLITE_READONLY_DBMOVED", True),
+        ("SQLITE_IOERR", True),
+        ("SQLITE_IOERR_WRITE", True),
+        ("SQLITE_FULL", True),
+        ("SQLITE_CANTOPEN", True),
+        ("SQLITE_CORRUPT", True),
+        ("SQLITE_NOTADB", True),
+        ("SQLITE_PROTOCOL", True),
+        ("SQLITE_CONSTRAINT", False),
+        ("SQLITE_CONSTRAINT_CHECK", False),
+        ("SQLITE_ERROR", False),
+        ("SQLITE_MISUSE", False),
+        ("SQLITE_FULLY", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_which_errors_are_the_state_of_the_database_and_not_our_statement(name: str | None, unavailable: bool) -> None:
+    assert is_unavailable(DBAPIError("", {}, Failure(name))) is unavailable
+
+
+# --- the commit itself fails -------------------------------------------------------------------------------------
+
+
+def fill(connection: Connection, kilobytes: int = 400) -> None:
+    """Write so much that it needs many pages."""
+    for _ in range(kilobytes // 4):
+        person = add_user(connection)
+        connection.exec_driver_sql("UPDATE users SET name = ? WHERE id = ?", ("x" * 4000, person.id))
+
+
+def wal(database: Database) -> Path:
+    return database.path.with_name(f"{database.path.name}-wal")
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """Have the kernel refuse to let any file of this process grow beyond a size, in bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def with_a_log(database: Database) -> Database:
+    """A database whose write-ahead log is large enough to leave other files of the process room below the limit."""
+    with unit_of_work(database) as connection:
+        fill(connection)
+        connection.exec_driver_sql("DELETE FROM users WHERE role <> 'system'")
+    return database
+
+
+def test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed(with_a_log: Database) -> None:
+    before, room = fences_passed(with_a_log), 100_000
+    limit = files_limited_to(wal(with_a_log).stat().st_size + room)
+    with pytest.raises(Unavailable), limit, unit_of_work(with_a_log) as connection:
+        fill(connection)
+    assert users(with_a_log) == 0
+    assert fences_passed(with_a_log) == before + 1
+    assert still_works(with_a_log)
+
+
+def test_what_a_failed_commit_left_behind_is_not_there_after_a_restart(
+    with_a_log: Database, settings: Settings
+) -> None:
+    limit = files_limited_to(wal(with_a_log).stat().st_size + 100_000)
+    with pytest.raises(Unavailable), limit, unit_of_work(with_a_log) as connection:
+        fill(connection)
+    with_a_log.close()
+    again = Database(settings)
+    assert users(again) == 0
+    assert still_works(again)
+    again.close()
+
+
+def test_a_commit_that_fails_is_unknown_where_the_fence_fails_too(with_a_log: Database) -> None:
+    before = fences_passed(with_a_log)
+    limit = files_limited_to(wal(with_a_log).stat().st_size + 100)
+    with pytest.raises(OutcomeUnknown), limit, unit_of_work(with_a_log) as connection:
+        add_user(connection)
+    assert fences_passed(with_a_log) == before
+    assert still_works(with_a_log), "no unit of work was left open"
+
+
+def test_a_commit_refused_for_a_deferred_constraint_leaves_nothing_open(database: Database) -> None:
+    with pytest.raises(Unavailable), unit_of_work(database) as connection:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        connection.exec_driver_sql(
+            "INSERT INTO refresh_tokens (user_id, family, digest, token_version, created_at, expires_at) "
+            "VALUES (999, x'00', x'00', 0, 0, 0)"
+        )
+    assert rows(database, "SELECT * FROM refresh_tokens") == []
+    assert fences_passed(database) == 1
+    assert still_works(database)

@@ -1,0 +1,193 @@
+"""Signing up, changing a password, and the life of refresh tokens, straight through the services."""
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.users import Role
+from core.services import tokens, users
+from core.services.tokens import Session
+from core.storage.engine import Database
+from core.storage.peek import Peek
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import Person, accepted, add_user, bank_of_two, deactivate, from_ada_to_bob, rows, settle_all
+
+DAY = 86_400_000_000
+
+
+@pytest.fixture
+def ada(database: Database) -> Person:
+    with unit_of_work(database) as connection:
+        return add_user(connection, "Ada@Example.com")
+
+
+def log_in(database: Database, person: Person, version: int = 0, **options: str) -> Session:
+    with unit_of_work(database) as connection:
+        return tokens.log_in(connection, user_id=person.id, token_version=version, days=30, **options)
+
+
+def refresh(database: Database, token: str) -> Session | None:
+    with unit_of_work(database) as connection:
+        return tokens.refresh(connection, token)
+
+
+def version_of(database: Database, person: Person) -> int:
+    version: int = rows(database, "SELECT token_version FROM users WHERE id = ?", person.id)[0]["token_version"]
+    return version
+
+
+# --- users -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_address_counts_in_lower_case(database: Database, ada: Person, session: AsyncSession) -> None:
+    found = await users.find_by_email(session, "ADA@example.COM")
+    assert found is not None
+    assert (found.id, found.email, found.role) == (ada.id, "ada@example.com", Role.CUSTOMER)
+    assert (await users.get(session, ada.id)).public_id == ada.public_id
+    assert await users.find_by_email(session, "nobody@example.com") is None
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "ADA@EXAMPLE.COM"])
+def test_an_address_signs_up_once(database: Database, ada: Person, email: str) -> None:
+    with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
+        add_user(connection, email)
+    assert (refused.value.code, refused.value.field) == (ErrorCode.EMAIL_TAKEN, "body.email")
+    assert len(rows(database, "SELECT * FROM users")) == 2
+
+
+def change_password(connection: Connection, person: Person, version: int) -> None:
+    users.change_password(connection, user_id=person.id, token_version=version, password_hash="new")
+
+
+def test_a_new_password_ends_every_token(database: Database, ada: Person) -> None:
+    before = log_in(database, ada)
+    with unit_of_work(database) as connection:
+        change_password(connection, ada, 0)
+    assert version_of(database, ada) == 1
+    assert refresh(database, before.refresh_token) is None
+    assert refresh(database, log_in(database, ada, version=1).refresh_token) is not None
+
+
+def test_of_two_changes_at_once_the_second_is_refused(database: Database, ada: Person) -> None:
+    with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
+        change_password(connection, ada, 0)
+        change_password(connection, ada, 0)
+    assert refused.value.code is ErrorCode.UNAUTHENTICATED
+    assert version_of(database, ada) == 0
+
+
+def test_a_deactivated_user_changes_nothing_and_logs_in_no_more(database: Database, ada: Person) -> None:
+    deactivate(database, ada)
+    with pytest.raises(Refusal), unit_of_work(database) as connection:
+        change_password(connection, ada, 0)
+    with pytest.raises(Refusal):
+        log_in(database, ada)
+
+
+# --- refresh tokens ----------------------------------------------------------------------------------------------
+
+
+def test_a_refresh_token_gives_the_next_of_its_family_and_is_spent(database: Database, ada: Person) -> None:
+    first = log_in(database, ada)
+    second = refresh(database, first.refresh_token)
+    assert second is not None
+    assert (second.user_id, second.token_version) == (ada.public_id, 0)
+    assert second.refresh_token != first.refresh_token
+    assert refresh(database, second.refresh_token) is not None
+
+
+def test_a_spent_token_that_comes_again_revokes_its_family_and_no_other(database: Database, ada: Person) -> None:
+    first, elsewhere = log_in(database, ada), log_in(database, ada)
+    second = refresh(database, first.refresh_token)
+    assert second is not None
+    assert refresh(database, first.refresh_token) is None
+    assert refresh(database, second.refresh_token) is None
+    assert refresh(database, elsewhere.refresh_token) is not None
+
+
+def test_a_token_that_was_never_given_gives_nothing(database: Database, ada: Person) -> None:
+    log_in(database, ada)
+    assert refresh(database, "made up") is None
+    assert refresh(database, "") is None
+
+
+def test_logging_out_ends_every_session(database: Database, ada: Person) -> None:
+    sessions = [log_in(database, ada) for _ in range(2)]
+    with unit_of_work(database) as connection:
+        tokens.log_out(connection, user_id=ada.id)
+    assert [refresh(database, item.refresh_token) for item in sessions] == [None, None]
+
+
+def test_a_deactivated_user_refreshes_nothing(database: Database, ada: Person) -> None:
+    session = log_in(database, ada)
+    deactivate(database, ada)
+    assert refresh(database, session.refresh_token) is None
+
+
+def test_no_refresh_reaches_beyond_the_life_of_the_log_in(
+    database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, first = now_us(), log_in(database, ada)
+    monkeypatch.setattr(tokens, "now_us", lambda: start + 29 * DAY)
+    second = refresh(database, first.refresh_token)
+    assert second is not None
+    monkeypatch.setattr(tokens, "now_us", lambda: start + 31 * DAY)
+    assert refresh(database, second.refresh_token) is None
+
+
+def test_expired_tokens_are_forgotten_some_at_a_time(
+    database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        log_in(database, ada)
+    start = now_us()
+    with unit_of_work(database) as connection:
+        assert tokens.forget_expired(connection) == 0
+    monkeypatch.setattr(tokens, "now_us", lambda: start + 31 * DAY)
+    alive = log_in(database, ada)
+    with unit_of_work(database) as connection:
+        assert [tokens.forget_expired(connection, limit=3) for _ in range(3)] == [3, 2, 0]
+    assert refresh(database, alive.refresh_token) is not None
+
+
+def test_a_stronger_hash_takes_the_place_of_the_kept_one_and_ends_nothing(database: Database, ada: Person) -> None:
+    log_in(database, ada, stronger_hash="stronger")
+    assert rows(database, "SELECT password_hash, token_version FROM users WHERE id = ?", ada.id) == [
+        {"password_hash": "stronger", "token_version": 0}
+    ]
+
+
+def test_no_token_is_kept_as_it_was_given(database: Database, ada: Person) -> None:
+    session = log_in(database, ada)
+    (kept,) = rows(database, "SELECT * FROM refresh_tokens")
+    assert session.refresh_token.encode() not in kept["digest"]
+    assert session.refresh_token not in kept.values()
+
+
+# --- looks too small for a thread --------------------------------------------------------------------------------
+
+
+def test_a_peek_sees_every_commit_as_soon_as_it_is_made(database: Database, ada: Person) -> None:
+    peek = Peek(database)
+    before = peek.data_version()
+    assert peek.data_version() == before
+    identity = peek.identity(ada.public_id)
+    assert identity is not None
+    assert (identity.id, identity.role, identity.token_version) == (ada.id, Role.CUSTOMER, 0)
+    deactivate(database, ada)
+    assert peek.data_version() != before
+    assert peek.identity(ada.public_id) is None
+    peek.close()
+
+
+def test_a_peek_finds_which_transfers_have_ended(database: Database) -> None:
+    bank = bank_of_two(database, ada_has=10_000)
+    ended = [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(3)]
+    settle_all(database)
+    pending = [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(2)]
+    peek = Peek(database)
+    assert set(peek.ended([*pending, *ended])) == set(ended)
+    assert list(peek.ended([])) == []
+    peek.close()
