@@ -60,13 +60,19 @@ def books(draw: st.DrawFn) -> dict[int, LedgerAccount]:
 def runs(draw: st.DrawFn) -> Run:
     book = draw(books())
     sides = st.sampled_from(sorted(book))
-    amounts = st.integers(1, 600) | st.sampled_from([1, MAX_AMOUNT])
+    amounts = st.integers(1, 600) | st.sampled_from(sorted({1, MAX_AMOUNT, *edges(book)}))
     orders = draw(st.lists(st.tuples(sides, sides, amounts), max_size=40))
     transfers = [PendingTransfer(number, *order) for number, order in enumerate(orders, start=100)]
     for transfer in transfers:
         book[transfer.from_account_id].reserved += transfer.amount
     before = {number: copy_of(item) for number, item in book.items()}
     return Run(transfers, before, book, settle(transfers, book, next_leg_id=1000))
+
+
+def edges(book: dict[int, LedgerAccount]) -> set[int]:
+    """Amounts that just reach a limit of some account, and those that pass it by one."""
+    rooms = {room for item in book.values() for room in (item.balance - item.floor, item.ceiling - item.balance)}
+    return {room + more for room in rooms for more in (0, 1) if 1 <= room + more <= MAX_AMOUNT}
 
 
 def copy_of(item: LedgerAccount) -> LedgerAccount:
