@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from core import metrics
 from core.domain.errors import MESSAGES, ErrorCode, GiroError
 from core.logging import get_logger
+from core.storage.unit_of_work import DATABASE_ERRORS, is_unavailable
 
 log = get_logger(__name__)
 
@@ -111,6 +112,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(GiroError, _giro_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_exception)
+    for kind in DATABASE_ERRORS:
+        app.add_exception_handler(kind, _database_error)
 
 
 def unhandled(error: Exception, request_id: str) -> Response:
@@ -145,6 +148,13 @@ def _message(item: Mapping[str, Any]) -> str:
 def _printable(part: object) -> str:
     """A field's name may be the client's own invention: keep it short, and free of what JSON cannot carry."""
     return str(part)[:64].encode("ascii", "replace").decode()
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    if not is_unavailable(error):
+        raise error
+    log.error("database_unavailable", error=str(error))
+    return problem(ErrorCode.UNAVAILABLE, request_id=request.state.request_id)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

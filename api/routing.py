@@ -47,16 +47,21 @@ class CheckedRoute(APIRoute):
             strict = StrictRequest(request.scope, request.receive)
             if body_type == JSON_TYPE:
                 await strict.json()  # read here, since 400 comes before 422; it is kept for the handler
-            if request.query_params and not takes_query:
-                raise RequestValidationError(
-                    [
-                        {"loc": ("query", name), "msg": "This call takes no such parameter."}
-                        for name in request.query_params
-                    ]
-                )
+            _check_query(request, takes_query=takes_query)
             return await handle(strict)
 
         return checked
+
+
+def _check_query(request: Request, *, takes_query: bool) -> None:
+    """Refuse parameters on a call that takes none, and any that comes twice, since either could be meant."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    twice = {name for name in names if names.count(name) > 1}
+    wrong = [(name, "This parameter is given twice.") for name in sorted(twice)]
+    if not takes_query:
+        wrong = [(name, "This call takes no such parameter.") for name in sorted(set(names))]
+    if wrong:
+        raise RequestValidationError([{"loc": ("query", name), "msg": message} for name, message in wrong])
 
 
 class StrictRequest(Request):

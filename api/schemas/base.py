@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from core.domain.money import EXPONENTS, MAX_AMOUNT, decimal_string
 
@@ -52,11 +52,23 @@ def decimals(amount: int, currency: str) -> str:
     return decimal_string(amount, currency)
 
 
+def _digits(value: object) -> object:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("must be a whole number, in digits")
+    return value
+
+
+Digits = BeforeValidator(_digits)
+"""A number in a query: digits and nothing else, where lax parsing would also take `5.0`, `+5` and `1_0`."""
+
+
 class PageQuery(In):
     """Which part of a list: `limit` items, from `offset` on or from where `cursor` points."""
 
-    limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT)] = DEFAULT_LIMIT
-    offset: Annotated[int | None, Field(ge=0, le=LARGEST_OFFSET, description="Not together with `cursor`.")] = None
+    limit: Annotated[int, Digits, Field(ge=1, le=LARGEST_LIMIT)] = DEFAULT_LIMIT
+    offset: Annotated[int | None, Digits, Field(ge=0, le=LARGEST_OFFSET, description="Not together with `cursor`.")] = (
+        None
+    )
     cursor: Annotated[
         str | None, Field(min_length=1, max_length=65_536, description="`next_cursor` of the page before.")
     ] = None

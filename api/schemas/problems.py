@@ -41,8 +41,8 @@ EVERYWHERE = (
 )
 WITH_BODY = (ErrorCode.MALFORMED_BODY, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
 WRITES = (ErrorCode.UNAVAILABLE, ErrorCode.OUTCOME_UNKNOWN)
-FOR_USERS = (ErrorCode.UNAUTHENTICATED,)
-FOR_OPERATORS = (ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN)
+FOR_USERS = (ErrorCode.UNAUTHENTICATED, ErrorCode.UNAVAILABLE)
+FOR_OPERATORS = (*FOR_USERS, ErrorCode.FORBIDDEN)
 
 
 def problems(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:

@@ -1,12 +1,13 @@
 """Transfers, deposits and withdrawals."""
 
 import json
+import re
 from datetime import datetime
 from hashlib import blake2b
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
 from api.schemas.base import Amount, Currency, In, Out, PageQuery, Text, decimals
 from core.domain.errors import MESSAGES, ErrorCode
@@ -60,14 +61,25 @@ def fingerprint(path: str, body: NewTransfer | NewDeposit | NewWithdrawal) -> by
     return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=16).digest()
 
 
+def _rfc_3339(value: object) -> object:
+    if isinstance(value, str) and not _DATE_AND_TIME.match(value):
+        raise ValueError("must be a date and a time as RFC 3339 has them, with their offset from UTC")
+    return value
+
+
+_DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+"""A time in a query; a bare number, which lax parsing would take for seconds since 1970, is none."""
+
+
 class TransferQuery(PageQuery):
     """Which transfers a list shows."""
 
     status: TransferStatus | None = None
     account_id: UUID | None = None
     idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] | None = None
-    created_from: AwareDatetime | None = None
-    created_to: Annotated[AwareDatetime, Field(description="Exclusive.")] | None = None
+    created_from: Moment | None = None
+    created_to: Annotated[Moment, Field(description="Exclusive.")] | None = None
 
 
 class FailureOut(Out):

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import EmailStr, Field
+from pydantic import BeforeValidator, EmailStr, Field
 
 from api.schemas.base import In, Out, Text
 from core.domain.users import Role
@@ -13,10 +13,16 @@ from core.models import User
 Password = Annotated[Text, Field(min_length=12, max_length=128, examples=["correct horse battery"])]
 
 
+def _bare(value: object) -> object:
+    if isinstance(value, str) and any(character in "<> \t\r\n" for character in value):
+        raise ValueError("value is not a valid email address")
+    return value
+
+
 class SignUp(In):
     """What it takes to become a customer."""
 
-    email: Annotated[EmailStr, Field(max_length=254, examples=["ada@example.com"])]
+    email: Annotated[EmailStr, BeforeValidator(_bare), Field(max_length=254, examples=["ada@example.com"])]
     password: Password
     name: Annotated[Text, Field(min_length=1, max_length=200, examples=["Ada"])] | None = None
 

@@ -1,5 +1,6 @@
 """The unit of work: one database transaction, taken in turn, with a clear answer when it fails."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,10 @@ _RETRY_LATER = {
 }
 
 
+DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
+"""What the database raises: through the engines, and where the driver is used as it is (core/storage/peek.py)."""
+
+
 @contextmanager
 def unit_of_work(database: Database) -> Iterator[Connection]:
     """Hold the turn, begin, let the caller read and write, commit.
@@ -32,7 +37,7 @@ def unit_of_work(database: Database) -> Iterator[Connection]:
     Any exception rolls everything back. Raises Unavailable where nothing was recorded and a retry may pass, and
     OutcomeUnknown where the commit failed in a way that may still surface after a crash.
     """
-    with database.turnstile.turn(), _translated(), database.writer.connect() as connection:
+    with _translated(), database.turnstile.turn(), database.writer.connect() as connection:
         work = connection.begin()
         try:
             yield connection
@@ -48,9 +53,9 @@ def unit_of_work(database: Database) -> Iterator[Connection]:
             raise Unavailable from error
 
 
-def is_unavailable(error: DBAPIError) -> bool:
+def is_unavailable(error: Exception) -> bool:
     """Say whether an error of the database is its state (locked, full, read-only …) and not our statement."""
-    name = getattr(error.orig, "sqlite_errorname", "") or ""
+    name = getattr(getattr(error, "orig", error), "sqlite_errorname", "") or ""
     return any(name == known or name.startswith(f"{known}_") for known in _RETRY_LATER)
 
 
@@ -63,6 +68,9 @@ def _translated() -> Iterator[None]:
             log.error("database_unavailable", error=str(error.orig))
             raise Unavailable from error
         raise
+    except OSError as error:
+        log.error("lock_unavailable", error=str(error))
+        raise Unavailable from error
 
 
 def _rollback_quietly(connection: Connection) -> None:

@@ -1,0 +1,269 @@
+"""Fixtures of the API's tests: the whole application in this process, people who use it, and a hand on its database.
+
+The application is the real one, on a real file, with a queue in this process (fakeredis). There is no worker: `settle`
+does what a worker does, over a `Database` of its own on the same file.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import fakeredis
+import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Connection
+
+import api.app as application
+from api.app import create_app
+from api.dependencies import Bank
+from core.domain.users import Role
+from core.security import Claims, Passwords
+from core.settings import Settings, load_settings
+from core.storage.engine import Database
+from core.storage.locks import FileLock
+from core.storage.unit_of_work import unit_of_work
+from tests import builders
+from tests.api.contract import Contract, Json
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """A running application, and a client that nobody has signed in with."""
+
+    app: FastAPI
+    client: httpx2.AsyncClient
+    queue: fakeredis.FakeServer
+    """The server behind the queue; `connected = False` makes it unreachable."""
+
+    @property
+    def bank(self) -> Bank:
+        """The parts of the running application."""
+        bank: Bank = self.app.state.bank
+        return bank
+
+    async def sign_up(self, name: str, password: str = PASSWORD) -> "Person":
+        """Sign somebody up and in."""
+        body = {"email": f"{name}@example.com", "password": password, "name": name.title()}
+        answer = await self.client.post("/signup", json=body)
+        assert answer.status_code == 201, answer.text
+        return await self.log_in(name, password)
+
+    async def log_in(self, name: str, password: str = PASSWORD) -> "Person":
+        """Sign somebody in who has signed up."""
+        form = {"username": f"{name}@example.com", "password": password}
+        answer = await self.client.post("/login", data=form)
+        assert answer.status_code == 200, answer.text
+        tokens = answer.json()
+        return Person(self.client, f"{name}@example.com", tokens["access_token"], tokens["refresh_token"])
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody who is signed in, and what they can ask for."""
+
+    client: httpx2.AsyncClient
+    email: str
+    token: str
+    refresh_token: str
+
+    async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Ask for something, signed in."""
+        given = httpx2.Headers(more.pop("headers", None))
+        given["Authorization"] = f"Bearer {self.token}"
+        return await self.client.request(method, path, headers=given, **more)
+
+    async def get(self, path: str, **more: Any) -> httpx2.Response:
+        """GET, signed in."""
+        return await self.request("GET", path, **more)
+
+    async def post(self, path: str, json: Json = None, **more: Any) -> httpx2.Response:
+        """POST, signed in."""
+        return await self.request("POST", path, json=json, **more)
+
+    async def open(self, currency: str = "USD") -> Json:
+        """Open an account with nothing on it."""
+        answer = await self.post("/accounts", {"currency": currency})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def account(self, account_id: str) -> Json:
+        """Read one of one's accounts as it stands."""
+        answer = await self.get(f"/accounts/{account_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def pay(self, payer: Json, payee: Json, amount: int = 100, **more: Any) -> Json:
+        """Submit a transfer that must be accepted, and return the body of the 202."""
+        answer = await self.post("/transfers", payment(payer, payee, amount, **more))
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+
+def payment(payer: Json, payee: Json, amount: Any = 100, **more: Any) -> Json:
+    """Write the body of a transfer between two accounts as the API shows them."""
+    return {"from_account_id": payer["id"], "to_account_id": payee["id"], "amount": amount} | more
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def written(body: Json) -> bytes:
+    """Write JSON as a client may that cares for nothing: with lone surrogates and control characters, escaped."""
+    return json.dumps(body).encode()
+
+
+def refused(answer: httpx2.Response, status: int, code: str, location: str | None = None) -> Json:
+    """Assert that an answer is the problem it should be, and return its body."""
+    assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
+    if location is not None:
+        assert [error["location"] for error in answer.json().get("errors", [])] == [location], answer.text
+    return answer.json()
+
+
+def masked(answer: httpx2.Response) -> bytes:
+    """The bytes of an answer with its request id masked: two answers are the same when these are equal."""
+    return answer.content.replace(answer.headers["x-request-id"].encode(), b"-")
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 10) -> None:
+    """Wait until a condition holds, and fail when it does not in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        found = condition()
+        if found if isinstance(found, bool) else await found:
+            return
+        assert asyncio.get_running_loop().time() < deadline, "did not come about in time"
+        await asyncio.sleep(0.002)
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[None]:
+    """Keep everybody else from writing, as another process that is writing does: the lock file is the same."""
+    lock = FileLock(database.path.with_name(f"{database.path.name}.write.lock"))
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+Start = Callable[..., AbstractAsyncContextManager[Api]]
+
+
+@pytest.fixture(scope="session")
+def contract() -> Contract:
+    """The OpenAPI document, which no setting changes."""
+    return Contract(create_app(load_settings(_env_file=None)).openapi())
+
+
+@pytest.fixture
+def without_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the full collection at an application's start: it costs more than the rest of the start together."""
+    monkeypatch.setattr(application, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
+
+
+@pytest.fixture
+def start(settings: Settings, database_file: Path, contract: Contract, without_collecting: None) -> Start:
+    """Start an application on this test's database, with some settings changed."""
+    assert settings.database_path == database_file
+
+    @asynccontextmanager
+    async def started(**changed: Any) -> AsyncIterator[Api]:
+        server = fakeredis.FakeServer()
+        app = create_app(settings.model_copy(update=changed), queue=fakeredis.FakeRedis(server=server))
+        transport = httpx2.ASGITransport(app=app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(
+                transport=transport, base_url="http://giro.test", event_hooks={"response": [contract.check]}
+            ) as client,
+        ):
+            yield Api(app, client, server)
+
+    return started
+
+
+@pytest.fixture
+async def api(start: Start) -> AsyncIterator[Api]:
+    """An application as it comes."""
+    async with start() as running:
+        yield running
+
+
+@pytest.fixture
+def client(api: Api) -> httpx2.AsyncClient:
+    """A client that nobody has signed in with."""
+    return api.client
+
+
+@pytest.fixture
+def ada(api: Api, database: Database) -> Person:
+    """A customer. Signed up without a password (hashing takes time): who wants to log in uses `Api.sign_up`."""
+    return join(api, database, "ada")
+
+
+@pytest.fixture
+def grace(api: Api, database: Database) -> Person:
+    """Another customer."""
+    return join(api, database, "grace")
+
+
+@pytest.fixture
+def operator(api: Api, database: Database) -> Person:
+    """Who runs the bank."""
+    return join(api, database, "operator", Role.OPERATOR)
+
+
+def join(api: Api, database: Database, name: str, role: Role = Role.CUSTOMER) -> Person:
+    """Sign somebody up behind the API's back, and give them the token that a log-in would."""
+    with unit_of_work(database) as connection:
+        user = builders.add_user(connection, f"{name}@example.com", role=role)
+    token = api.bank.access_tokens.issue(Claims(user.public_id, 0))
+    return Person(api.client, user.email, token, refresh_token="")
+
+
+def add_operator(database: Database) -> None:
+    """Make an operator who can log in, as `giro operator create` does."""
+    with unit_of_work(database) as connection:
+        builders.add_user(
+            connection, "operator@example.com", role=Role.OPERATOR, password_hash=Passwords(4).hash(PASSWORD)
+        )
+
+
+@pytest.fixture
+def settle(database: Database) -> Callable[[], int]:
+    """Settle what is pending, as a worker does, and count what ended."""
+    return lambda: builders.settle_all(database)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Ada's account with some money on it, and Grace's with none, in US dollars."""
+
+    payer: Json
+    payee: Json
+
+
+@pytest.fixture
+async def pair(ada: Person, grace: Person, database: Database) -> Pair:
+    """Ada has 100.00 USD, Grace has an account."""
+    with unit_of_work(database) as connection:
+        payer, payee = (str(builders.open_account(connection, owner_of(connection, person))) for person in (ada, grace))
+    builders.fund(database, UUID(payer), 10_000)
+    return Pair(await ada.account(payer), await grace.account(payee))
+
+
+def owner_of(connection: Connection, person: Person) -> int:
+    """The row id of somebody."""
+    query = "SELECT id FROM users WHERE email = ?"
+    row_id: int = connection.exec_driver_sql(query, (person.email,)).scalar_one()
+    return row_id

@@ -1,0 +1,83 @@
+"""`/docs`: the reference for people, which works without the internet."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from api.errors import STATUSES
+from core.domain.errors import MESSAGES
+from tests.api.conftest import Api
+
+PAGES = ["/docs", "/docs/oauth2-redirect", "/docs/errors"]
+
+
+class Links(HTMLParser):
+    """What a page loads: scripts, styles, icons, pictures."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for name, value in attrs if name in ("src", "href", "action", "data")]
+
+
+async def test_the_reference_loads_everything_it_needs_from_here(api: Api) -> None:
+    page = (await api.client.get("/docs")).text
+    links = Links(page).found
+    assert any(link.endswith(".js") for link in links)
+    assert any(link.endswith(".css") for link in links)
+    for link in [*links, "/openapi.json", "/docs/oauth2-redirect"]:
+        assert link.startswith("/"), link
+        assert not link.startswith("//"), link
+        assert (await api.client.get(link)).status_code == 200, link
+    assert "url: '/openapi.json'" in page
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_no_page_names_another_host(api: Api, path: str) -> None:
+    page = (await api.client.get(path)).text
+    assert not re.search(r"(?:https?:)?//[\w.-]+\.\w+", page)
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_the_policy_of_each_page_lets_nothing_in_from_elsewhere(api: Api, path: str) -> None:
+    answer = await api.client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    allowed = {"'self'", "'none'", "data:", "'unsafe-inline'"}
+    for directive, sources in policy.items():
+        assert set(sources.split()) <= allowed, directive
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [("swagger-ui-bundle.js", "text/javascript"), ("swagger-ui.css", "text/css"), ("favicon.png", "image/png")],
+)
+async def test_the_assets_are_served_as_what_they_are(api: Api, name: str, media_type: str) -> None:
+    answer = await api.client.get(f"/docs/assets/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].partition(";")[0] == media_type
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert len(answer.content) > 500
+    again = await api.client.get(f"/docs/assets/{name}", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_every_code_is_explained_where_the_type_of_its_problem_points(api: Api) -> None:
+    page = (await api.client.get("/docs/errors")).text
+    for code, message in MESSAGES.items():
+        row = re.search(rf'<tr id="{code}">(.*?)</tr>', page)
+        assert row, code
+        assert f"<code>{code}</code>" in row[1]
+        assert f"<td>{STATUSES.get(code, '—')}</td>" in row[1]
+        assert message in row[1]
+    problem = (await api.client.get("/nothing")).json()
+    path, _, anchor = problem["type"].partition("#")
+    assert path == "/docs/errors"
+    assert f'id="{anchor}"' in page

@@ -1,0 +1,248 @@
+"""What holds for every answer: HEAD, slashes, request ids, headers, and exceptions that nobody expected."""
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prometheus_client import REGISTRY
+
+from core.services import users
+from tests.api.conftest import PASSWORD, Api, Pair, Person, payment, refused
+from tests.api.contract import SECURITY_HEADERS, Json
+
+SECRET = "a secret that no answer may show"
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def log_lines(api: Api) -> Iterator[io.StringIO]:
+    """What the application writes to its log from here on, as it formats it."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    handler.setFormatter(root.handlers[0].formatter)
+    root.addHandler(handler)
+    yield stream
+    root.removeHandler(handler)
+
+
+def parsed(stream: io.StringIO) -> list[Json]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+async def body_on_the_wire(api: Api, method: str, path: str, **headers: str) -> bytes:
+    """What the application itself sends as a body. The client's transport would hide one after HEAD."""
+    sent: list[bytes] = []
+    arriving = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if not arriving:
+            await asyncio.Event().wait()  # the client stays, and says no more
+        return arriving.pop()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            sent.append(message.get("body", b""))
+
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("giro.test", 80),
+    }
+    await api.app(scope, receive, send)
+    return b"".join(sent)
+
+
+class TestHead:
+    @pytest.mark.parametrize(
+        "path",
+        ["/", "/health", "/users/me", "/nothing", "/login", "/docs", "/docs/assets/swagger-ui.css", "/openapi.json"],
+    )
+    async def test_sends_no_byte_of_a_body(self, api: Api, ada: Person, path: str) -> None:
+        for headers in ({}, {"Authorization": f"Bearer {ada.token}"}, {"X-Much": "x" * 17_000}):
+            assert await body_on_the_wire(api, "HEAD", path, **headers) == b""
+            assert await body_on_the_wire(api, "GET", path, **headers) != b""
+
+    async def test_is_answered_like_get_without_a_body(self, ada: Person, pair: Pair) -> None:
+        transfer = await ada.pay(pair.payer, pair.payee)
+        for path in (
+            "/",
+            "/health/live",
+            "/users/me",
+            "/accounts",
+            f"/accounts/{pair.payer['id']}",
+            f"/accounts/{pair.payer['id']}/transactions",
+            "/transfers?limit=5",
+            f"/transfers/{transfer['id']}",
+            "/docs",
+            "/docs/errors",
+            "/docs/assets/swagger-ui.css",
+            "/openapi.json",
+        ):
+            got, head = await ada.get(path), await ada.request("HEAD", path)
+            assert (head.status_code, head.content) == (got.status_code, b""), path
+            for headers in (got.headers, head.headers):
+                del headers["x-request-id"]
+            assert head.headers == got.headers, path
+
+    async def test_of_an_error_is_answered_like_get_without_a_body(self, api: Api, ada: Person) -> None:
+        for who, path in ((api.client, "/accounts"), (ada, "/accounts?x=1"), (ada, "/accounts/x"), (ada, "/nothing")):
+            got, head = await who.request("GET", path), await who.request("HEAD", path)
+            assert (head.status_code, head.content) == (got.status_code, b"")
+            assert head.headers["content-type"] == "application/problem+json"
+
+    async def test_with_an_entity_tag_is_answered_304(self, ada: Person, pair: Pair) -> None:
+        path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
+        tag = (await ada.request("HEAD", path)).headers["etag"]
+        assert (await ada.request("HEAD", path, headers={"If-None-Match": tag})).status_code == 304
+
+
+class TestASlashAtTheEnd:
+    @pytest.mark.parametrize("path", ["/users/me", "/accounts", "/transfers", "/health/live", "/docs", "/openapi.json"])
+    async def test_changes_nothing_when_reading(self, ada: Person, path: str) -> None:
+        without, one, two = await ada.get(path), await ada.get(f"{path}/"), await ada.get(f"{path}//")
+        assert without.status_code == one.status_code == two.status_code == 200
+        assert without.content == one.content == two.content
+
+    async def test_changes_nothing_when_writing(self, api: Api, ada: Person, pair: Pair) -> None:
+        body = {"email": "eve@example.com", "password": PASSWORD}
+        assert (await api.client.post("/signup/", json=body)).status_code == 201
+        form = {"username": "eve@example.com", "password": PASSWORD}
+        assert (await api.client.post("/login/", data=form)).status_code == 200
+        answer = await ada.post("/transfers/", payment(pair.payer, pair.payee))
+        assert answer.status_code == 202
+        assert (await ada.get(f"{answer.headers['location']}/")).json() == answer.json()
+        assert (await ada.post(f"{answer.headers['location']}/cancel/")).status_code == 200
+
+    async def test_is_kept_out_of_a_query_string(self, ada: Person, pair: Pair) -> None:
+        page = (await ada.get("/transfers/?limit=1")).json()
+        assert page["limit"] == 1
+
+
+class TestTheRequestId:
+    @pytest.mark.parametrize("sent", ["a", "order-66", "A.b_c:d-9", "x" * 128, "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"])
+    async def test_is_the_clients_own_where_it_is_plain(self, api: Api, sent: str) -> None:
+        answer = await api.client.get("/nothing", headers={"X-Request-ID": sent})
+        assert answer.headers["x-request-id"] == answer.json()["request_id"] == sent
+
+    @pytest.mark.parametrize(
+        "sent", [b"", b"x" * 129, b"a b", b"a,b", b"a\tb", b"<b>", b'"a"', b"\xe4", b"a/b", "é".encode(), b"a\n"[:2]]
+    )
+    async def test_is_one_of_ours_where_the_clients_is_not_plain(self, api: Api, sent: bytes) -> None:
+        answer = await api.client.get("/nothing", headers=[(b"X-Request-ID", sent)])
+        assert UUID(answer.headers["x-request-id"]).version == 7
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+    async def test_is_another_for_each_request(self, api: Api) -> None:
+        ids = {(await api.client.get("/")).headers["x-request-id"] for _ in range(5)}
+        assert len(ids) == 5
+
+    async def test_is_found_again_in_the_log_of_the_accept_and_of_the_settlement(
+        self, ada: Person, pair: Pair, settle: Any, log_lines: io.StringIO
+    ) -> None:
+        headers = {"X-Request-ID": "order-66"}
+        await ada.post("/transfers", payment(pair.payer, pair.payee), headers=headers)
+        settle()
+        by_event = {line["event"]: line for line in parsed(log_lines)}
+        for event in ("accepted", "settled"):
+            assert by_event[event]["request_ids"] == ["order-66"]
+
+
+class TestHeaders:
+    async def test_of_security_are_there_whatever_the_answer(self, api: Api, ada: Person) -> None:
+        for answer in (
+            await api.client.get("/"),
+            await api.client.get("/nothing"),
+            await api.client.put("/transfers"),
+            await api.client.get("/accounts"),
+            await api.client.get("/docs"),
+            await api.client.get("/docs/assets/swagger-ui.css"),
+            await api.client.post("/signup", content=b"x" * 70_000),
+            await ada.post("/logout"),
+        ):
+            for name in SECURITY_HEADERS:
+                assert name in answer.headers
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["x-frame-options"] == "DENY"
+
+    async def test_say_private_no_cache_unless_stated(self, api: Api, ada: Person) -> None:
+        for path in ("/", "/accounts", "/transfers", "/users/me", "/nothing", "/openapi.json"):
+            assert (await ada.get(path)).headers["cache-control"] == "private, no-cache"
+        for path in ("/health", "/health/ready"):
+            assert (await api.client.get(path)).headers["cache-control"] == "no-store"
+
+    async def test_let_no_data_of_an_answer_run_as_a_page(self, api: Api) -> None:
+        answer = await api.client.get("/")
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+class TestAnExceptionThatNobodyExpected:
+    @pytest.fixture
+    def broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def fail(*_: Any, **__: Any) -> None:
+            raise KeyError(SECRET)
+
+        monkeypatch.setattr(users, "get", fail)
+
+    async def test_is_answered_500_without_a_word_about_it(self, ada: Person, broken: None) -> None:
+        answer = await ada.get("/users/me")
+        refused(answer, 500, "internal_error")
+        assert SECRET not in answer.text
+        assert "KeyError" not in answer.text
+
+    async def test_is_logged_with_its_traceback_and_request_id(
+        self, ada: Person, broken: None, log_lines: io.StringIO
+    ) -> None:
+        await ada.get("/users/me", headers={"X-Request-ID": "order-66"})
+        (line,) = [line for line in parsed(log_lines) if line["event"] == "unhandled_exception"]
+        assert (line["level"], line["process"], line["request_id"]) == ("error", "api", "order-66")
+        assert "Traceback (most recent call last)" in line["exception"]
+        assert f"KeyError: '{SECRET}'" in line["exception"]
+
+    async def test_is_counted(self, ada: Person, broken: None) -> None:
+        before = counted("giro_unhandled_exceptions_total", process="api")
+        await ada.get("/users/me")
+        assert counted("giro_unhandled_exceptions_total", process="api") == before + 1
+
+    async def test_concerns_one_request_and_no_other(self, ada: Person, broken: None) -> None:
+        await ada.get("/users/me")
+        assert (await ada.get("/accounts")).status_code == 200
+
+
+async def test_requests_are_timed_by_route_and_never_by_path(ada: Person, pair: Pair) -> None:
+    labels = {"method": "GET", "route": "/accounts/{account_id}", "status": "200"}
+    head = {**labels, "method": "HEAD"}
+    missing = {"method": "GET", "route": "none", "status": "404"}
+    name = "giro_http_request_duration_seconds_count"
+    before = [counted(name, **some) for some in (labels, head, missing)]
+    await ada.get(f"/accounts/{pair.payer['id']}")
+    await ada.request("HEAD", f"/accounts/{pair.payer['id']}")
+    await ada.get("/nothing/at/all")
+    assert [counted(name, **some) for some in (labels, head, missing)] == [number + 1 for number in before]
+
+
+async def test_accepted_and_refused_transfers_are_counted(ada: Person, pair: Pair) -> None:
+    accepted, refused_ = "giro_transfers_accepted_total", "giro_transfers_refused_total"
+    before = counted(accepted), counted(refused_, code="insufficient_funds")
+    headers = {"Idempotency-Key": "k"}
+    for _ in range(3):  # replays do not count
+        await ada.post("/transfers", payment(pair.payer, pair.payee, 1), headers=headers)
+    await ada.post("/transfers", payment(pair.payer, pair.payee, 10_001))
+    assert (counted(accepted), counted(refused_, code="insufficient_funds")) == (before[0] + 1, before[1] + 1)

@@ -1,0 +1,134 @@
+"""The state of the service, for people, load balancers and supervisors."""
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+
+from core.processes import Heartbeat, heartbeat_path
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.api.conftest import Api, Start, locked, until
+from tests.api.contract import Json
+
+NEEDED = {"database", "migrations", "disk"}
+WANTED = {"queue", "sqlite", "settlement", "jobs", "scheduler"}
+
+
+def statuses(body: Json) -> dict[str, str]:
+    return {name: check["status"] for name, check in body["checks"].items()}
+
+
+@pytest.fixture
+def workers(settings: Settings) -> Any:
+    """Heartbeats of the other processes, as if they ran."""
+    beats = [Heartbeat(settings, name) for name in ("settlement", "jobs", "scheduler")]
+    for beat in beats:
+        beat.start()
+    yield beats
+    for beat in beats:
+        beat.stop()
+
+
+async def test_the_root_greets(api: Api) -> None:
+    answer = await api.client.get("/")
+    assert (answer.status_code, answer.json()) == (200, {"message": "Banking REST Service API is running"})
+
+
+async def test_a_process_that_answers_is_live(api: Api) -> None:
+    answer = await api.client.get("/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "checks": {}})
+
+
+async def test_with_all_its_parts_the_service_is_ok(api: Api, workers: Any) -> None:
+    answer = await api.client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ok"
+    assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok")
+    for check in answer.json()["checks"].values():
+        assert check["latency_ms"] >= 0
+    assert answer.json()["checks"]["disk"]["free_bytes"] > 0
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_ready_asks_only_for_what_accepting_needs(api: Api) -> None:
+    answer = await api.client.get("/health/ready")
+    assert answer.status_code == 200
+    assert statuses(answer.json()) == dict.fromkeys(NEEDED, "ok")
+
+
+class TestDegraded:
+    async def test_is_a_service_without_workers(self, api: Api) -> None:
+        answer = await api.client.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        found = statuses(answer.json())
+        assert {name for name, status in found.items() if status == "degraded"} == {"settlement", "jobs", "scheduler"}
+        assert answer.json()["checks"]["jobs"]["heartbeat_age_seconds"] is None
+
+    async def test_is_one_whose_worker_is_silent(self, api: Api, settings: Settings, workers: Any) -> None:
+        workers[0]._stopped.set()
+        workers[0]._thread.join()
+        path, long_ago = heartbeat_path(settings.run_dir, "settlement"), 1_000_000_000
+        path.touch()
+        os.utime(path, (long_ago, long_ago))
+        answer = await api.client.get("/health")
+        assert answer.json()["checks"]["settlement"]["status"] == "degraded"
+        assert answer.json()["checks"]["settlement"]["heartbeat_age_seconds"] > settings.silent_seconds
+
+    async def test_is_one_whose_queue_is_down(self, api: Api, workers: Any) -> None:
+        api.queue.connected = False
+        answer = await api.client.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
+        assert (await api.client.get("/health/ready")).status_code == 200
+
+
+async def assert_unavailable(api: Api, check: str) -> None:
+    for path in ("/health/ready", "/health"):
+        answer = await api.client.get(path)
+        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+        assert answer.json()["checks"][check]["status"] == "unavailable"
+    assert (await api.client.get("/health/live")).status_code == 200
+
+
+class TestUnavailable:
+    async def test_is_a_database_that_cannot_be_written(self, api: Api) -> None:
+        # The writer's connection itself, made to refuse as one on a read-only file does.
+        api.bank.database.writer.raw_connection().driver_connection.execute("PRAGMA query_only=ON")
+        await assert_unavailable(api, "database")
+
+    async def test_is_a_database_that_another_process_keeps_locked(self, start: Start, database: Database) -> None:
+        async with start(intake_seconds=0.3) as api:
+            with locked(database):
+                await assert_unavailable(api, "database")
+            assert (await api.client.get("/health/ready")).status_code == 200
+
+    async def test_is_a_database_at_another_migration(self, api: Api, database: Database) -> None:
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+        await assert_unavailable(api, "migrations")
+
+    async def test_is_a_database_file_that_has_gone(self, api: Api, database: Database) -> None:
+        database.path.unlink()
+        await assert_unavailable(api, "migrations")
+
+    async def test_is_a_disk_with_too_little_room(self, start: Start) -> None:
+        async with start(disk_free_mb=10**9) as api:
+            await assert_unavailable(api, "disk")
+
+    async def test_is_one_whose_check_takes_too_long_and_leaves_nothing_behind(
+        self, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.routes.health.CHECK_SECONDS", 0.05)
+        with locked(database):
+            answers = await asyncio.gather(*(api.client.get("/health/ready") for _ in range(5)))
+            assert {answer.status_code for answer in answers} == {503}
+            waiting = api.bank.intake._jobs
+            assert len(waiting) == 0, "a check that nobody waits for any more takes up room in the intake"
+
+        async def is_ready() -> bool:
+            return (await api.client.get("/health/ready")).status_code == 200
+
+        await until(is_ready)

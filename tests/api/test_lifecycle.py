@@ -1,0 +1,82 @@
+"""Starting and stopping: what is opened is closed, and who waits is answered first."""
+
+import asyncio
+import gc
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakeredis
+import pytest
+
+from api.app import create_app
+from core.processes import heartbeat_path
+from core.settings import Settings
+from core.storage.engine import Database, DatabaseError
+from core.storage.unit_of_work import unit_of_work
+from tests.api.conftest import Api, Pair, Person, Start, until
+
+
+@pytest.fixture
+def sigterm_ends_nothing() -> Iterator[None]:
+    """A handler in the server's place. The one that is there otherwise, coverage's, ends the tests."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+async def test_a_start_collects_and_a_stop_leaves_no_thread_and_no_heartbeat(
+    settings: Settings, database_file: Path
+) -> None:
+    app = create_app(settings, queue=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+    async with app.router.lifespan_context(app):
+        assert gc.get_freeze_count() > 0
+        assert {"writer", "waker", "heartbeat"} <= threads()
+        assert heartbeat_path(settings.run_dir, "api").exists()
+    gc.unfreeze()
+    assert not {"writer", "waker", "heartbeat"} & threads()
+    assert not heartbeat_path(settings.run_dir, "api").exists()
+
+
+async def test_a_database_at_another_migration_is_refused_at_the_start(
+    start: Start, settings: Settings, database: Database
+) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+    with pytest.raises(DatabaseError, match="giro migrate"):
+        async with start():
+            pass
+
+
+async def test_a_missing_database_is_refused_at_the_start_and_not_made(start: Start, database_file: Path) -> None:
+    database_file.unlink()
+    with pytest.raises(DatabaseError, match="there is no database"):
+        async with start():
+            pass
+    assert not database_file.exists()
+
+
+async def test_a_stop_signal_lets_waiting_clients_be_answered(
+    sigterm_ends_nothing: None, api: Api, ada: Person, pair: Pair
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
+    waiting = asyncio.create_task(ada.get(path, headers={"Prefer": "wait=30"}))
+    await until(lambda: bool(api.bank.waiters._events))
+    signal.raise_signal(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (200, "pending")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+async def test_a_stop_puts_the_signal_handlers_back(start: Start) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    async with start():
+        assert signal.getsignal(signal.SIGTERM) is not before[signal.SIGTERM]
+    assert {number: signal.getsignal(number) for number in before} == before

@@ -1,0 +1,241 @@
+"""The OpenAPI document: what clients are generated from, so complete and right.
+
+That every answer of every other test is documented, with its status, its code and its body, is held by the client
+itself (contract.py).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from api.errors import MEDIA_TYPE, STATUSES
+from core.domain.errors import MESSAGES, ErrorCode
+from tests.api.conftest import Api, Pair, Person
+from tests.api.contract import SECURITY_HEADERS, Contract, Json
+
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+OF_NO_OPERATION = {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED}
+"""Answered where there is no operation, so that none can list them."""
+
+EVERYWHERE = {406, 408, 413, 422, 431, 500}
+
+
+@pytest.fixture
+def document(contract: Contract) -> Json:
+    return contract.document
+
+
+def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def parts(node: Any) -> Iterator[Any]:
+    """Every object within a document."""
+    if isinstance(node, dict):
+        yield node
+        for item in node.values():
+            yield from parts(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from parts(item)
+
+
+async def test_the_document_is_served_as_it_is(api: Api, document: Json) -> None:
+    answer = await api.client.get("/openapi.json")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == document
+
+
+def test_it_is_an_openapi_3_1_document(document: Json) -> None:
+    assert re.fullmatch(r"3\.1\.\d+", document["openapi"])
+    assert document.keys() <= {"openapi", "info", "paths", "components", "tags", "servers", "security"}
+    assert document["info"]["title"] == "Giro"
+    assert document["info"]["version"]
+    for path, item in document["paths"].items():
+        assert path.startswith("/")
+        assert item.keys() <= METHODS
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        assert operation["responses"], where
+        assert operation["summary"], where
+        assert operation["description"], where
+        named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+        assert named == set(re.findall(r"\{(\w+)\}", path)), where
+        for parameter in operation.get("parameters", []):
+            assert {"name", "in", "schema"} <= parameter.keys(), where
+            assert parameter["in"] in ("path", "query", "header"), where
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[1-5]\d\d", status), where
+            assert response["description"], where
+            for header in response.get("headers", {}).values():
+                assert "schema" in header, where
+
+
+def test_every_reference_in_it_leads_somewhere_and_every_schema_is_used(contract: Contract, document: Json) -> None:
+    references = {node["$ref"] for node in parts(document) if "$ref" in node}
+    for reference in references:
+        assert contract.resolve(reference)
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert schemas == references
+
+
+def test_nothing_of_the_frameworks_own_errors_is_left(document: Json) -> None:
+    assert not {"HTTPValidationError", "ValidationError"} & document["components"]["schemas"].keys()
+    assert "HTTPValidationError" not in str(document)
+
+
+def test_operation_ids_are_unique(document: Json) -> None:
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_operation_lists_its_problems_with_an_example_of_each(contract: Contract, document: Json) -> None:
+    for path, method, operation in operations(document):
+        statuses = {int(status) for status in operation["responses"]}
+        assert statuses >= EVERYWHERE, f"{method} {path}"
+        assert ({400, 415} <= statuses) == ("requestBody" in operation), f"{method} {path}"
+        assert (401 in statuses) == ("security" in operation or path in ("/login", "/token/refresh")), path
+        for status in statuses:
+            content = operation["responses"][str(status)].get("content", {})
+            if status >= 400 and not path.startswith("/health"):
+                assert content.keys() == {MEDIA_TYPE}, f"{method} {path} {status}"
+            if MEDIA_TYPE in content:
+                assert content[MEDIA_TYPE]["examples"]
+            for code, example in content.get(MEDIA_TYPE, {}).get("examples", {}).items():
+                assert STATUSES[ErrorCode(code)] == status
+                assert example["value"]["code"] == code
+                assert contract.mismatch(example["value"], content[MEDIA_TYPE]["schema"]) is None
+
+
+def test_every_code_that_can_be_answered_appears(document: Json) -> None:
+    shown = {
+        code
+        for _, _, operation in operations(document)
+        for response in operation["responses"].values()
+        for code in response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
+    }
+    assert shown == {code.value for code in STATUSES.keys() - OF_NO_OPERATION}
+    assert set(document["components"]["schemas"]["ErrorCode"]["enum"]) == {code.value for code in ErrorCode}
+    assert MESSAGES.keys() == set(ErrorCode)
+
+
+def test_every_answer_with_a_body_has_a_schema_for_it(document: Json) -> None:
+    for path, method, operation in operations(document):
+        for status, response in operation["responses"].items():
+            if status in ("204", "304"):
+                assert "content" not in response, f"{method} {path}"
+                continue
+            (content,) = response["content"].values()
+            assert content["schema"], f"{method} {path} {status}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "headers"),
+    [
+        ("post", "/transfers", "202", {"Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied"}),
+        ("post", "/deposits", "202", {"Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied"}),
+        ("post", "/withdrawals", "200", {"Preference-Applied"}),
+        ("get", "/transfers/{transfer_id}", "200", {"ETag"}),
+        ("get", "/accounts", "401", {"WWW-Authenticate", "X-Request-ID"}),
+        ("post", "/accounts", "503", {"Retry-After", "X-Request-ID"}),
+    ],
+)
+def test_headers_that_mean_something_are_documented(
+    document: Json, method: str, path: str, status: str, headers: set[str]
+) -> None:
+    assert headers <= document["paths"][path][method]["responses"][status]["headers"].keys()
+
+
+@pytest.mark.parametrize("path", ["/transfers", "/deposits", "/withdrawals"])
+def test_calls_that_move_money_document_the_key_and_the_wait(document: Json, path: str) -> None:
+    named = {p["name"] for p in document["paths"][path]["post"]["parameters"] if p["in"] == "header"}
+    assert named == {"Idempotency-Key", "Prefer"}
+
+
+def test_amounts_are_documented_with_their_bounds(document: Json) -> None:
+    for name in ("NewTransfer", "NewDeposit", "NewWithdrawal"):
+        schema = document["components"]["schemas"][name]
+        amount = schema["properties"]["amount"]
+        assert (amount["type"], amount["minimum"], amount["maximum"]) == ("integer", 1, 10**15)
+        assert schema["additionalProperties"] is False
+
+
+def test_the_calls_are_those_of_the_contract(document: Json) -> None:
+    assert {f"{method.upper()} {path}" for path, method, _ in operations(document)} >= {
+        "POST /signup",
+        "POST /login",
+        "POST /token/refresh",
+        "POST /logout",
+        "GET /users/me",
+        "POST /users/me/password",
+        "POST /accounts",
+        "GET /accounts",
+        "GET /accounts/{account_id}",
+        "GET /accounts/{account_id}/transactions",
+        "POST /transfers",
+        "GET /transfers",
+        "GET /transfers/{transfer_id}",
+        "POST /transfers/{transfer_id}/cancel",
+        "POST /deposits",
+        "POST /withdrawals",
+        "GET /",
+        "GET /health",
+        "GET /health/live",
+        "GET /health/ready",
+    }
+
+
+class TestTheCheckOfEveryAnswer:
+    """It must be able to fail: what it lets through was looked at."""
+
+    @pytest.fixture
+    def answer(self) -> httpx2.Response:
+        return httpx2.Response(200, json={"status": "ok", "checks": {}}, headers=self.HEADERS, request=self.REQUEST)
+
+    REQUEST = httpx2.Request("GET", "http://giro.test/health/live")
+    HEADERS = dict.fromkeys(("x-request-id", "cache-control", *SECURITY_HEADERS), "x")
+
+    async def test_lets_through_what_is_documented(self, contract: Contract, answer: httpx2.Response) -> None:
+        await contract.check(answer)
+
+    @pytest.mark.parametrize(
+        ("status", "body", "complaint"),
+        [
+            (201, {"status": "ok", "checks": {}}, "undocumented status"),
+            (200, {"status": "fine", "checks": {}}, "none of"),
+            (200, {"status": "ok"}, "lacks"),
+            (200, {"status": "ok", "checks": {}, "more": 1}, "does not know"),
+            (200, {"status": "ok", "checks": []}, "no object"),
+            (200, {"status": "ok", "checks": {"x": {"status": "ok", "latency_ms": "1"}}}, "no number"),
+        ],
+    )
+    async def test_stops_what_is_not(self, contract: Contract, status: int, body: Json, complaint: str) -> None:
+        wrong = httpx2.Response(status, json=body, headers=self.HEADERS, request=self.REQUEST)
+        with pytest.raises(AssertionError, match=complaint):
+            await contract.check(wrong)
+
+    async def test_misses_a_header(self, contract: Contract) -> None:
+        wrong = httpx2.Response(200, json={"status": "ok", "checks": {}}, request=self.REQUEST)
+        with pytest.raises(AssertionError, match="no X-Request-ID"):
+            await contract.check(wrong)
+
+
+def test_the_examples_of_accounts_and_transfers_are_there(document: Json) -> None:
+    for name in ("NewTransfer", "SignUp", "OpenAccount"):
+        assert "examples" in str(document["components"]["schemas"][name]), name
+
+
+async def test_a_generated_client_could_read_a_page(ada: Person, pair: Pair, contract: Contract) -> None:
+    await ada.pay(pair.payer, pair.payee)
+    page = (await ada.get("/transfers")).json()
+    schema = contract.document["paths"]["/transfers"]["get"]["responses"]["200"]["content"]["application/json"][
+        "schema"
+    ]
+    assert contract.mismatch(page, schema) is None
+    assert contract.mismatch({**page, "limit": "100"}, schema) is not None

@@ -1,0 +1,357 @@
+"""Logging in and out, going on with a refresh token, and tokens that must not pass."""
+
+import asyncio
+import base64
+import json
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import jwt
+import pytest
+
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.api.conftest import PASSWORD, Api, Person, Start, masked, refused
+from tests.conftest import JWT_SECRET
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+async def ada(api: Api) -> Person:
+    return await api.sign_up("ada")
+
+
+@pytest.fixture
+async def grace(api: Api) -> Person:
+    return await api.sign_up("grace")
+
+
+def deactivate(database: Database, email: str) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE email = ?", (email,))
+
+
+class TestLoggingIn:
+    async def test_answers_a_pair_of_tokens_that_nobody_may_store(self, api: Api, ada: Person) -> None:
+        answer = await api.client.post("/login", data={"username": ada.email, "password": PASSWORD})
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+        tokens = answer.json()
+        assert tokens.keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+        assert (tokens["token_type"], tokens["expires_in"]) == ("bearer", 900)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"grant_type": "password"},
+            {"grant_type": ""},
+            {"scope": "", "client_id": "", "client_secret": ""},
+            {"scope": "a b", "client_id": "app", "client_secret": "hush"},
+        ],
+        ids=str,
+    )
+    async def test_allows_the_other_standard_fields(self, api: Api, ada: Person, more: dict[str, str]) -> None:
+        answer = await api.client.post("/login", data={"username": ada.email, "password": PASSWORD, **more})
+        assert answer.status_code == 200
+
+    @pytest.mark.parametrize(
+        ("form", "location"),
+        [
+            ({"password": PASSWORD}, "body.username"),
+            ({"username": "ada@example.com"}, "body.password"),
+            ({"username": "ada@example.com", "password": PASSWORD, "grant_type": "refresh_token"}, "body.grant_type"),
+            ({"username": "ada@example.com", "password": PASSWORD, "otp": "1"}, "body.otp"),
+            ({"username": "ada@example.com", "password": "x" * 129}, "body.password"),
+            ({"username": "a" * 255, "password": PASSWORD}, "body.username"),
+        ],
+        ids=str,
+    )
+    async def test_refuses_a_form_that_is_none_of_oauth2(self, api: Api, form: dict[str, str], location: str) -> None:
+        refused(await api.client.post("/login", data=form), 422, "validation_failed", location)
+
+    @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
+    async def test_takes_a_form_only(self, api: Api, ada: Person, content_type: str) -> None:
+        body = json.dumps({"username": ada.email, "password": PASSWORD})
+        answer = await api.client.post("/login", content=body, headers={"Content-Type": content_type})
+        refused(answer, 415, "unsupported_media_type")
+
+    async def test_answers_a_wrong_password_and_an_unknown_user_alike(
+        self, api: Api, ada: Person, grace: Person, database: Database
+    ) -> None:
+        deactivate(database, grace.email)
+        wrong = await api.client.post("/login", data={"username": ada.email, "password": "wrong horse battery"})
+        refused(wrong, 401, "unauthenticated")
+        for username, password in (
+            ("nobody@example.com", PASSWORD),
+            (grace.email, PASSWORD),
+            ("bank", PASSWORD),
+            (" ", " "),
+            ("\x00", "\x00"),
+        ):
+            answer = await api.client.post("/login", data={"username": username, "password": password})
+            assert masked(answer) == masked(wrong)
+            assert answer.headers.keys() == wrong.headers.keys()
+
+    @pytest.mark.parametrize("field", [b"username=%ff%fe", b"username=%ed%a0%80", b"username=%00"], ids=repr)
+    async def test_survives_bytes_that_are_no_text(self, api: Api, field: bytes) -> None:
+        answer = await api.client.post("/login", content=field + b"&password=" + b"x" * 12, headers=FORM)
+        refused(answer, 401, "unauthenticated")
+
+    async def test_survives_garbage_in_place_of_a_form(self, api: Api) -> None:
+        for garbage in (b"", b"\xff\xfe", b"&&&===", b"%", b"username", b'{"username":"a"}'):
+            refused(await api.client.post("/login", content=garbage, headers=FORM), 422, "validation_failed")
+
+    async def test_keeps_the_same_password_under_a_stronger_hash_once_the_cost_is_raised(
+        self, start: Start, database: Database
+    ) -> None:
+        async with start() as api:
+            before = await api.sign_up("ada")
+        async with start(password_hash_rounds=5) as api:
+            await api.log_in("ada")
+            with database.reader.connect() as connection:
+                kept = connection.exec_driver_sql("SELECT password_hash FROM users WHERE id > 1").scalar_one()
+            assert "r=5" in kept
+            await api.log_in("ada")
+            before.client = api.client
+            assert (await before.get("/users/me")).status_code == 200
+
+    async def test_gives_access_for_as_long_as_the_setting_says(self, start: Start) -> None:
+        async with start(access_token_seconds=60) as api:
+            ada = await api.sign_up("ada")
+            answer = await api.client.post("/login", data={"username": ada.email, "password": PASSWORD})
+            claims = jwt.decode(answer.json()["access_token"], options={"verify_signature": False})
+            assert claims["exp"] - claims["iat"] == answer.json()["expires_in"] == 60
+
+
+class TestRefreshing:
+    async def test_gives_a_new_pair_and_spends_the_old_one(self, api: Api, ada: Person) -> None:
+        answer = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.json()["refresh_token"] != ada.refresh_token
+        ada.token = answer.json()["access_token"]
+        assert (await ada.get("/users/me")).status_code == 200
+
+    async def test_twice_with_one_token_revokes_the_family_and_no_other(self, api: Api, ada: Person) -> None:
+        other = await api.log_in("ada")
+        second = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
+        reuse = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
+        refused(reuse, 401, "unauthenticated")
+        following = await api.client.post("/token/refresh", json={"refresh_token": second.json()["refresh_token"]})
+        refused(following, 401, "unauthenticated")
+        untouched = await api.client.post("/token/refresh", json={"refresh_token": other.refresh_token})
+        assert untouched.status_code == 200
+
+    async def test_at_once_with_one_token_gives_one_pair_at_most(self, api: Api, ada: Person) -> None:
+        body = {"refresh_token": ada.refresh_token}
+        answers = await asyncio.gather(*(api.client.post("/token/refresh", json=body) for _ in range(6)))
+        assert sorted(answer.status_code for answer in answers) == [200] + [401] * 5
+
+    @pytest.mark.parametrize("token", ["no token of ours", "x" * 512, "\x00", "ä"])
+    async def test_with_a_foreign_token_is_refused(self, api: Api, token: str) -> None:
+        refused(await api.client.post("/token/refresh", json={"refresh_token": token}), 401, "unauthenticated")
+
+    @pytest.mark.parametrize("token", ["", "x" * 513, None, 7, ["x"]], ids=str)
+    async def test_with_no_token_at_all_is_invalid(self, api: Api, token: Any) -> None:
+        answer = await api.client.post("/token/refresh", json={"refresh_token": token})
+        refused(answer, 422, "validation_failed", "body.refresh_token")
+
+    async def test_with_a_lone_surrogate_is_refused_and_breaks_nothing(self, api: Api) -> None:
+        answer = await api.client.post(
+            "/token/refresh", content=b'{"refresh_token":"\\ud800"}', headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code in (401, 422)
+
+    async def test_with_an_access_token_is_refused(self, api: Api, ada: Person) -> None:
+        refused(await api.client.post("/token/refresh", json={"refresh_token": ada.token}), 401, "unauthenticated")
+
+    async def test_ends_with_the_life_of_the_log_in(self, api: Api, ada: Person, database: Database) -> None:
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql("UPDATE refresh_tokens SET expires_at = ?", (time.time_ns() // 1000,))
+        answer = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
+        refused(answer, 401, "unauthenticated")
+
+    async def test_never_reaches_beyond_the_life_of_the_log_in(self, api: Api, ada: Person, database: Database) -> None:
+        await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
+        with database.reader.connect() as connection:
+            ends = connection.exec_driver_sql("SELECT DISTINCT expires_at FROM refresh_tokens").fetchall()
+        assert len(ends) == 1
+
+    async def test_is_refused_to_a_deactivated_user(self, api: Api, ada: Person, database: Database) -> None:
+        deactivate(database, ada.email)
+        answer = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
+        refused(answer, 401, "unauthenticated")
+
+    async def test_tokens_are_kept_as_digests_only(self, ada: Person, database: Database) -> None:
+        with database.reader.connect() as connection:
+            kept = str(connection.exec_driver_sql("SELECT * FROM refresh_tokens").fetchall())
+        assert ada.refresh_token not in kept
+
+
+class TestLoggingOut:
+    async def test_ends_every_token_at_once(self, api: Api, ada: Person) -> None:
+        other = await api.log_in("ada")
+        answer = await ada.post("/logout")
+        assert answer.status_code == 204
+        assert not answer.content
+        for session in (ada, other):
+            refused(await session.get("/users/me"), 401, "unauthenticated")
+            again = await api.client.post("/token/refresh", json={"refresh_token": session.refresh_token})
+            refused(again, 401, "unauthenticated")
+        refused(await ada.post("/logout"), 401, "unauthenticated")
+
+    async def test_leaves_everybody_else_signed_in(self, ada: Person, grace: Person) -> None:
+        await ada.post("/logout")
+        assert (await grace.get("/users/me")).status_code == 200
+
+
+# --- tokens that must not pass -----------------------------------------------------------------------------------
+
+
+def encoded(key: str | bytes = JWT_SECRET, algorithm: str = "HS256", **changed: Any) -> str:
+    """Write a token as Giro would, with some claims changed (None: left out)."""
+    now = int(time.time())
+    claims = {
+        "iss": "giro",
+        "aud": "giro-api",
+        "sub": str(uuid4()),
+        "jti": str(uuid4()),
+        "typ": "access",
+        "ver": 0,
+        "iat": now,
+        "nbf": now,
+        "exp": now + 900,
+    } | changed
+    claims = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(claims, key, algorithm=algorithm)
+
+
+def part(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def unsigned(token: str) -> str:
+    """Take the signature off, and say that there is none."""
+    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{token.split('.')[1]}."
+
+
+NOW = int(time.time())
+FORGED: dict[str, dict[str, Any]] = {
+    "expired": {"iat": NOW - 1000, "nbf": NOW - 1000, "exp": NOW - 100},
+    "not valid yet": {"nbf": NOW + 300},
+    "issued in the future": {"iat": NOW + 300, "nbf": NOW, "exp": NOW + 900},
+    "without an end": {"exp": None},
+    "with an endless end": {"exp": 10**30},
+    "with a float as its end": {"exp": NOW + 900.5},
+    "with a text as its end": {"exp": "tomorrow"},
+    "with a boolean version": {"ver": False},
+    "with another version": {"ver": 1},
+    "with no version": {"ver": None},
+    "of another issuer": {"iss": "other"},
+    "for another audience": {"aud": "other"},
+    "of another type": {"typ": "refresh"},
+    "without an id": {"jti": None},
+    "without a subject": {"sub": None},
+    "with a subject that is no id": {"sub": "ada"},
+    "of nobody": {"sub": "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"},
+    "signed with another key": {"key": "another key of at least 32 bytes, all the same"},
+    "signed with another algorithm": {"algorithm": "HS512"},
+}
+
+
+class TestATokenThatMustNotPass:
+    @pytest.fixture
+    async def refusal(self, api: Api) -> bytes:
+        answer = await api.client.get("/users/me")
+        refused(answer, 401, "unauthenticated")
+        return masked(answer)
+
+    @pytest.fixture
+    async def subject(self, ada: Person) -> str:
+        user_id = (await ada.get("/users/me")).json()["id"]
+        return str(UUID(user_id))
+
+    async def test_is_not_one_written_like_ours_with_our_key(self, ada: Person, subject: str) -> None:
+        ada.token = encoded(sub=subject)
+        assert (await ada.get("/users/me")).status_code == 200
+
+    @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+    @pytest.mark.parametrize("how", FORGED)
+    async def test_is_one(self, ada: Person, subject: str, refusal: bytes, how: str) -> None:
+        ada.token = encoded(**{"sub": subject} | FORGED[how])
+        answer = await ada.get("/users/me")
+        refused(answer, 401, "unauthenticated")
+        assert masked(answer) == refusal
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer x",
+            "Bearer x.y.z",
+            "Bearer ....",
+            "Basic YWRhOmNvcnJlY3Q=",
+            "Token {token}",
+            "{token}",
+            "Bearer{token}",
+            "Bearer {token}x",
+            "Bearer {token}, Bearer {token}",
+            "Bearer {unsigned}",
+            "Bearer " + "x" * 8000,
+            b"Bearer \xff\xfe",
+        ],
+        ids=lambda header: repr(header)[:40],
+    )
+    async def test_is_a_header_of_another_form(
+        self, api: Api, ada: Person, refusal: bytes, header: str | bytes
+    ) -> None:
+        if isinstance(header, str):
+            header = header.format(token=ada.token, unsigned=unsigned(ada.token)).encode()
+        answer = await api.client.get("/users/me", headers=[(b"Authorization", header)])
+        refused(answer, 401, "unauthenticated")
+        assert masked(answer) == refusal
+
+    async def test_is_one_that_nests_too_deep(self, api: Api, refusal: bytes) -> None:
+        deep = base64.urlsafe_b64encode(b"[" * 5000).rstrip(b"=").decode()
+        answer = await api.client.get("/users/me", headers={"Authorization": f"Bearer {deep}.{deep}.x"})
+        assert masked(answer) == refusal
+
+    async def test_is_a_deactivated_users(self, ada: Person, database: Database, refusal: bytes) -> None:
+        deactivate(database, ada.email)
+        answer = await ada.get("/users/me")
+        refused(answer, 401, "unauthenticated")
+        assert masked(answer) == refusal
+
+    @pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+    async def test_is_not_one_whose_scheme_is_written_otherwise(self, api: Api, ada: Person, scheme: str) -> None:
+        answer = await api.client.get("/users/me", headers={"Authorization": f"{scheme} {ada.token}"})
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/users/me"),
+        ("POST", "/users/me/password"),
+        ("POST", "/logout"),
+        ("GET", "/accounts"),
+        ("POST", "/accounts"),
+        ("GET", "/accounts/x"),
+        ("GET", "/accounts/x/transactions"),
+        ("GET", "/transfers"),
+        ("POST", "/transfers"),
+        ("GET", "/transfers/x"),
+        ("POST", "/transfers/x/cancel"),
+        ("POST", "/deposits"),
+        ("POST", "/withdrawals"),
+    ],
+)
+async def test_a_call_without_a_token_learns_nothing_but_that(api: Api, method: str, path: str) -> None:
+    unsigned_call = await api.client.request(method, path)
+    refused(unsigned_call, 401, "unauthenticated")
+    me = await api.client.get("/users/me")
+    assert masked(unsigned_call) == masked(me)

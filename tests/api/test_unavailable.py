@@ -1,0 +1,164 @@
+"""A database that cannot be written: 503 before anything is recorded, and then all goes on as if nothing had been."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests import builders
+from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, locked, payment, refused
+from tests.api.contract import Json
+
+HOLD_TURN = """
+import fcntl, os, sys
+fcntl.flock(os.open(sys.argv[1] + ".write.lock", os.O_RDWR), fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+HOLD_DATABASE = """
+import sys
+from pysqlite3 import dbapi2
+connection = dbapi2.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+connection.execute("ROLLBACK")
+"""
+
+
+@contextmanager
+def another_process(code: str, database: Database) -> Iterator[None]:
+    """Another process that holds a lock meanwhile."""
+    command = [sys.executable, "-c", code, str(database.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+    assert process.returncode == 0
+
+
+async def people(api: Api, database: Database) -> tuple[Person, Json, Json]:
+    """Ada, her account with 100.00 USD on it, and another of hers."""
+    ada = await api.sign_up("ada")
+    payer, payee = await ada.open(), await ada.open()
+    builders.fund(database, UUID(payer["id"]), 10_000)
+    return ada, payer, payee
+
+
+@pytest.mark.parametrize("code", [HOLD_TURN, HOLD_DATABASE], ids=["the turn", "the database"])
+async def test_while_another_process_keeps_it_locked_nothing_is_recorded_and_then_all_works_again(
+    start: Start, database: Database, code: str
+) -> None:
+    async with start(intake_seconds=0.5, sqlite_busy_ms=50) as api:
+        ada, payer, payee = await people(api, database)
+        before = builders.rows(database, "SELECT id, reserved FROM accounts")
+        headers = {"Idempotency-Key": "k"}
+        with another_process(code, database):
+            writes = await asyncio.gather(
+                ada.post("/transfers", payment(payer, payee), headers=headers),
+                ada.post("/accounts", {"currency": "USD"}),
+                api.client.post("/signup", json={"email": "eve@example.com", "password": PASSWORD}),
+                api.client.post("/login", data={"username": ada.email, "password": PASSWORD}),
+                api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token}),
+            )
+            for answer in writes:
+                refused(answer, 503, "unavailable")
+                assert answer.headers["retry-after"] == "1"
+            assert (await ada.account(payer["id"]))["balance"] == 10_000  # reading goes on
+        assert builders.rows(database, "SELECT id, reserved FROM accounts") == before
+        answer = await ada.post("/transfers", payment(payer, payee), headers=headers)
+        assert answer.status_code == 202
+        assert "idempotent-replayed" not in answer.headers
+        assert (await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})).status_code == 200
+
+
+async def test_when_too_much_waits_one_more_is_refused_at_once(start: Start, database: Database) -> None:
+    async with start(intake_waiting=4) as api:
+        ada, payer, payee = await people(api, database)
+        with locked(database):
+            calls = [asyncio.ensure_future(ada.post("/transfers", payment(payer, payee))) for _ in range(6)]
+            done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED, timeout=4)
+            refused(next(iter(done)).result(), 503, "unavailable")
+        answers = await asyncio.gather(*calls)
+        assert sorted(answer.status_code for answer in answers) == [202] * 4 + [503] * 2
+
+
+async def test_a_full_disk_is_answered_503_and_room_makes_it_work_again(
+    api: Api, ada: Person, pair: Pair, database: Database
+) -> None:
+    connection: Any = api.bank.database.writer.raw_connection().driver_connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    accepted, answer = 0, None
+    for _ in range(500):
+        answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 1, description="x" * 140))
+        if answer.status_code != 202:
+            break
+        accepted += 1
+    assert answer is not None
+    refused(answer, 503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
+    assert (await ada.account(pair.payer["id"]))["available"] == 10_000 - accepted
+    connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+    await ada.pay(pair.payer, pair.payee, 1)
+    assert len(builders.rows(database, "SELECT id FROM transfers WHERE kind = 'transfer'")) == accepted + 1
+
+
+async def test_a_database_that_can_only_be_read_is_answered_503(api: Api, ada: Person, pair: Pair) -> None:
+    connection: Any = api.bank.database.writer.raw_connection().driver_connection
+    connection.execute("PRAGMA query_only = ON")
+    refused(await ada.post("/transfers", payment(pair.payer, pair.payee)), 503, "unavailable")
+    connection.execute("PRAGMA query_only = OFF")
+    await ada.pay(pair.payer, pair.payee)
+
+
+class TestACommitThatFails:
+    """A reference to nobody, written along with each transfer and checked no earlier than at COMMIT, makes it fail."""
+
+    BREAK = (
+        "CREATE TABLE broken (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TRIGGER no_commit AFTER INSERT ON transfers BEGIN INSERT INTO broken VALUES (999999); END",
+    )
+    NO_FENCE = "CREATE TRIGGER no_fence BEFORE UPDATE ON fences BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+
+    def run(self, database: Database, *statements: str) -> None:
+        with unit_of_work(database) as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    async def test_is_answered_unavailable_where_the_fence_held(
+        self, ada: Person, pair: Pair, database: Database
+    ) -> None:
+        self.run(database, *self.BREAK)
+        headers = {"Idempotency-Key": "k"}
+        answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers=headers)
+        refused(answer, 503, "unavailable")
+        assert (await ada.account(pair.payer["id"]))["available"] == 10_000
+
+    async def test_is_answered_with_an_unknown_outcome_where_it_did_not_and_a_retry_tells(
+        self, ada: Person, pair: Pair, database: Database
+    ) -> None:
+        self.run(database, *self.BREAK, self.NO_FENCE)
+        headers = {"Idempotency-Key": "k"}
+        answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers=headers)
+        refused(answer, 503, "outcome_unknown")
+        assert answer.headers["retry-after"] == "1"
+        self.run(database, "DROP TRIGGER no_commit")
+        again = await ada.post("/transfers", payment(pair.payer, pair.payee), headers=headers)
+        assert again.status_code == 202
+        assert "idempotent-replayed" not in again.headers
+
+
+async def test_a_read_that_the_database_refuses_is_answered_503(api: Api, ada: Person, database_file: Path) -> None:
+    database_file.rename(database_file.with_name("away.db"))
+    answer = await ada.get("/accounts")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"] == "1"

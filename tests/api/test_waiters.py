@@ -1,0 +1,217 @@
+"""Clients that wait for transfers to end: many at the cost of few looks, and no end is missed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from uuid import UUID, uuid4
+
+import pytest
+
+from api.waiters import Waiters
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.peek import Peek
+from tests import builders
+from tests.api.conftest import until
+
+LONG = 20.0
+"""Seconds that no wait in here takes when all is well."""
+
+
+class Watched:
+    """A real Peek that counts how often it is asked, and does something in between where a test wants that."""
+
+    def __init__(self, peek: Peek) -> None:
+        self._peek = peek
+        self.versions = 0
+        self.looks = 0
+        self.before_version: Callable[[], object] = lambda: None
+        self.after_look: Callable[[], object] = lambda: None
+
+    def data_version(self) -> int:
+        self.versions += 1
+        self.before_version()
+        return self._peek.data_version()
+
+    def ended(self, transfer_ids: Collection[UUID]) -> Iterator[UUID]:
+        self.looks += 1
+        found = list(self._peek.ended(transfer_ids))
+        self.after_look()
+        return iter(found)
+
+
+@pytest.fixture
+def peek(settings: Settings, database: Database) -> Iterator[Watched]:
+    own = Database(settings)
+    peek = Peek(own)
+    yield Watched(peek)
+    peek.close()
+    own.close()
+
+
+@pytest.fixture
+async def waiters(peek: Watched) -> AsyncIterator[Waiters]:
+    waiters = Waiters(peek, poll_seconds=0.002)  # type: ignore[arg-type]
+    yield waiters
+    await waiters.stop()
+
+
+@pytest.fixture
+def bank(database: Database) -> builders.Bank:
+    return builders.bank_of_two(database, ada_has=10_000)
+
+
+def submit(database: Database, bank: builders.Bank, count: int = 1) -> list[UUID]:
+    orders = [builders.from_ada_to_bob(bank, 1) for _ in range(count)]
+    return [accepted.id for accepted in builders.accept(database, *orders) if not isinstance(accepted, Exception)]
+
+
+def once(action: Callable[[], object]) -> Callable[[], object]:
+    """Do something the first time only."""
+    todo = [action]
+    return lambda: todo.pop()() if todo else None
+
+
+def start(waiters: Waiters, transfers: list[UUID], seconds: float = LONG) -> "list[asyncio.Task[None]]":
+    return [asyncio.create_task(waiters.wait(transfer, seconds)) for transfer in transfers]
+
+
+async def test_a_hundred_who_wait_cost_few_looks(
+    waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
+) -> None:
+    transfers = submit(database, bank, 100)
+    waiting = start(waiters, transfers)
+    await until(lambda: peek.versions >= 5)
+    assert peek.looks == 1, "one look when they came, and none while nothing is committed"
+    await asyncio.to_thread(builders.settle_all, database)
+    async with asyncio.timeout(LONG):
+        await asyncio.gather(*waiting)
+    assert peek.looks <= 3
+
+
+async def test_each_goes_when_its_own_transfer_ends(waiters: Waiters, database: Database, bank: builders.Bank) -> None:
+    (first,) = submit(database, bank)
+    waiting = start(waiters, [first])
+    builders.settle_all(database)
+    (second,) = submit(database, bank)
+    other = start(waiters, [second])
+    async with asyncio.timeout(LONG):
+        await waiting[0]
+    assert not other[0].done()
+    builders.settle_all(database)
+    async with asyncio.timeout(LONG):
+        await other[0]
+
+
+async def test_an_end_before_anybody_waits_is_seen_at_once(
+    waiters: Waiters, database: Database, bank: builders.Bank
+) -> None:
+    transfers = submit(database, bank)
+    builders.settle_all(database)
+    async with asyncio.timeout(LONG):
+        await waiters.wait(transfers[0], LONG)
+
+
+async def test_an_end_between_registration_and_the_first_read_is_seen(
+    waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
+) -> None:
+    transfers = submit(database, bank)
+    peek.before_version = once(lambda: builders.settle_all(database))
+    async with asyncio.timeout(LONG):
+        await waiters.wait(transfers[0], LONG)
+
+
+async def test_an_end_right_after_a_look_is_seen(
+    waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
+) -> None:
+    transfers = submit(database, bank)
+    peek.after_look = once(lambda: builders.settle_all(database))
+    async with asyncio.timeout(LONG):
+        await waiters.wait(transfers[0], LONG)
+
+
+async def test_who_comes_while_nothing_is_committed_is_looked_at_all_the_same(
+    waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
+) -> None:
+    ended, pending = submit(database, bank), []
+    builders.settle_all(database)
+    pending = submit(database, bank)
+    first = start(waiters, pending)
+    await until(lambda: peek.looks == 1)
+    async with asyncio.timeout(LONG):
+        await waiters.wait(ended[0], LONG)
+    assert not first[0].done()
+
+
+async def test_many_may_wait_for_one_and_leave_one_by_one(
+    waiters: Waiters, database: Database, bank: builders.Bank
+) -> None:
+    (transfer,) = submit(database, bank)
+    patient = start(waiters, [transfer] * 3)
+    await waiters.wait(transfer, 0.01)
+    (gone,) = start(waiters, [transfer])
+    await asyncio.sleep(0)
+    gone.cancel()
+    builders.settle_all(database)
+    async with asyncio.timeout(LONG):
+        await asyncio.gather(*patient)
+    assert gone.cancelled()
+
+
+async def test_time_runs_out_for_what_never_ends(waiters: Waiters, database: Database, bank: builders.Bank) -> None:
+    async with asyncio.timeout(LONG):
+        await waiters.wait(submit(database, bank)[0], 0.02)
+        await waiters.wait(uuid4(), 0.02)
+        await waiters.wait(uuid4(), 0)
+
+
+async def test_a_release_lets_everybody_go_and_nobody_wait_any_more(
+    waiters: Waiters, database: Database, bank: builders.Bank
+) -> None:
+    transfers = submit(database, bank, 10)
+    waiting = start(waiters, transfers)
+    await asyncio.sleep(0)
+    waiters.release()
+    async with asyncio.timeout(LONG):
+        await asyncio.gather(*waiting)
+        await waiters.wait(transfers[0], LONG)
+
+
+async def test_nothing_runs_when_nobody_waits(
+    waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
+) -> None:
+    before = asyncio.all_tasks()
+    await waiters.wait(submit(database, bank)[0], 0.01)
+    await until(lambda: asyncio.all_tasks() == before)
+    asked = peek.versions
+    builders.settle_all(database)
+    await asyncio.sleep(0.02)
+    assert peek.versions == asked
+
+
+async def test_a_look_that_fails_ends_no_wait_and_later_ones_go_on(
+    waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
+) -> None:
+    def fail() -> None:
+        raise OSError("disk I/O error")
+
+    peek.before_version = fail
+    (transfer,) = submit(database, bank)
+    (waiting,) = start(waiters, [transfer])
+    builders.settle_all(database)
+    await until(lambda: peek.versions >= 3)
+    assert not waiting.done()
+    peek.before_version = lambda: None
+    async with asyncio.timeout(LONG):
+        await waiting
+
+
+async def test_stopping_lets_everybody_go_and_ends_the_task(
+    waiters: Waiters, database: Database, bank: builders.Bank
+) -> None:
+    before = asyncio.all_tasks()
+    waiting = start(waiters, submit(database, bank, 3))
+    await asyncio.sleep(0)
+    await waiters.stop()
+    async with asyncio.timeout(LONG):
+        await asyncio.gather(*waiting)
+    assert asyncio.all_tasks() == before
