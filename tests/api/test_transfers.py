@@ -11,7 +11,7 @@ import pytest
 
 from core.storage.engine import Database
 from tests import builders
-from tests.api.conftest import JSON, Api, Pair, Person, masked, payment, refused, written
+from tests.api.conftest import JSON, Api, Pair, Person, masked, payment, refused, until, written
 from tests.api.contract import Json
 
 TRANSFER_KEYS = {
@@ -97,11 +97,8 @@ class TestAnAcceptedTransfer:
     async def test_wakes_the_settlement_worker(self, ada: Person, pair: Pair, api: Api) -> None:
         queue = fakeredis.FakeRedis(server=api.queue)
         await ada.pay(pair.payer, pair.payee)
-        deadline = asyncio.get_running_loop().time() + 5
-        while not queue.exists("giro:woken"):
-            assert asyncio.get_running_loop().time() < deadline
-            await asyncio.sleep(0.002)
-        assert queue.llen("dramatiq:settlement") == 1
+        await until(lambda: queue.llen("dramatiq:settlement") == 1)
+        assert queue.exists("giro:woken")
 
     async def test_is_accepted_all_the_same_while_the_queue_is_down(self, ada: Person, pair: Pair, api: Api) -> None:
         api.queue.connected = False
