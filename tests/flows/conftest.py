@@ -20,13 +20,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def new_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
-    """Makes services that a test may do with as it likes; not started yet."""
+    """Makes services that a test may do with as it likes; not started yet, and not measured unless asked for."""
     made: list[Stack] = []
 
     def make(**settings: object) -> Stack:
         folder = tmp_path / f"stack-{len(made)}"
         folder.mkdir()
-        made.append(Stack(folder, **settings))
+        made.append(Stack(folder, **{"measured": False} | settings))
         return made[-1]
 
     yield make

@@ -100,7 +100,7 @@ def test_secrets_and_the_database_are_readable_by_their_owner_alone(new_stack: M
 def test_the_demonstration_ends_with_the_verification_passed_even_if_the_worker_is_killed(
     new_stack: MakeStack, tmp_path: Path
 ) -> None:
-    stack = new_stack()
+    stack = new_stack(measured=True)
     demo = stack.run("demo", "--transfers", "60")
     settlement = eventually(lambda: _child_of(demo.pid, "settlement"), 60)
     eventually(lambda: "signed up" in stack.output("demo"), 60)
