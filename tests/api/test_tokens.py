@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import threading
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,9 +11,10 @@ from uuid import UUID, uuid4
 import jwt
 import pytest
 
+from core.security import Passwords
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.api.conftest import PASSWORD, Api, Person, Start, masked, refused
+from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, masked, refused
 from tests.conftest import JWT_SECRET
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -355,3 +357,25 @@ async def test_a_call_without_a_token_learns_nothing_but_that(api: Api, method: 
     refused(unsigned_call, 401, "unauthenticated")
     me = await api.client.get("/users/me")
     assert masked(unsigned_call) == masked(me)
+
+
+async def test_a_log_in_that_hashes_keeps_nobody_waiting(
+    api: Api, ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashing, may_end = threading.Event(), threading.Event()
+
+    def verify(_passwords: Passwords, _password: str, _kept: str | None) -> bool:
+        hashing.set()
+        return may_end.wait(30)
+
+    monkeypatch.setattr(Passwords, "verify", verify)
+    form = {"username": ada.email, "password": PASSWORD}
+    log_in = asyncio.create_task(api.client.post("/login", data=form))
+    try:
+        assert await asyncio.to_thread(hashing.wait, 10)
+        await ada.pay(pair.payer, pair.payee)
+        assert (await ada.get("/users/me")).status_code == 200
+        assert not log_in.done()
+    finally:
+        may_end.set()
+    assert (await log_in).status_code == 200
