@@ -22,6 +22,8 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES: dict[ErrorCode, int] = {
     ErrorCode.ACCOUNT_CLOSED: 409,
     ErrorCode.ACCOUNT_FROZEN: 409,
+    ErrorCode.ACCOUNT_HAS_PENDING: 409,
+    ErrorCode.ACCOUNT_NOT_EMPTY: 409,
     ErrorCode.ACCOUNT_NOT_FOUND: 404,
     ErrorCode.BALANCE_LIMIT_EXCEEDED: 400,
     ErrorCode.BODY_TOO_LARGE: 413,

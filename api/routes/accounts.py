@@ -81,3 +81,22 @@ async def list_transactions(
         offset=page.offset or 0,
         next_cursor=None if more is None else bank.cursors.seal(more, of=name),
     )
+
+
+@router.post(
+    "/accounts/{account_id}/close",
+    responses=problems(
+        *FOR_USERS,
+        ErrorCode.ACCOUNT_NOT_FOUND,
+        ErrorCode.ACCOUNT_FROZEN,
+        ErrorCode.ACCOUNT_HAS_PENDING,
+        ErrorCode.ACCOUNT_NOT_EMPTY,
+        *WRITES,
+    ),
+)
+async def close_account(account_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> AccountOut:
+    """Close an account for good: it must hold nothing, and nothing may be pending from or to it."""
+    await bank.intake.run(
+        lambda connection: accounts.close_account(connection, user_id=identity.id, account_id=account_id)
+    )
+    return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))

@@ -11,6 +11,8 @@ class ErrorCode(StrEnum):
 
     ACCOUNT_CLOSED = "account_closed"
     ACCOUNT_FROZEN = "account_frozen"
+    ACCOUNT_HAS_PENDING = "account_has_pending"
+    ACCOUNT_NOT_EMPTY = "account_not_empty"
     ACCOUNT_NOT_FOUND = "account_not_found"
     BALANCE_LIMIT_EXCEEDED = "balance_limit_exceeded"
     BODY_TOO_LARGE = "body_too_large"
@@ -43,6 +45,8 @@ class ErrorCode(StrEnum):
 MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.ACCOUNT_CLOSED: "The account is closed.",
     ErrorCode.ACCOUNT_FROZEN: "The account is frozen.",
+    ErrorCode.ACCOUNT_HAS_PENDING: "Transfers from or to the account are pending.",
+    ErrorCode.ACCOUNT_NOT_EMPTY: "The balance of the account is not 0.",
     ErrorCode.ACCOUNT_NOT_FOUND: "There is no such account.",
     ErrorCode.BALANCE_LIMIT_EXCEEDED: "The balance would leave the range that an account can hold.",
     ErrorCode.BODY_TOO_LARGE: "The body is larger than this call takes.",

@@ -1,4 +1,4 @@
-"""Opening and reading accounts."""
+"""Opening, closing and reading accounts."""
 
 import secrets
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.accounts import NUMBER_DIGITS, AccountKind, account_number
+from core.domain.accounts import NUMBER_DIGITS, AccountKind, AccountStatus, account_number
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
 from core.models import Account
-from core.storage import accounts, transactions
+from core.storage import accounts, transactions, transfers
 
 
 def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:
@@ -26,6 +26,26 @@ def open_account(connection: Connection, *, owner_id: int, currency: str, most: 
     if not accounts.has_external(connection, currency):
         _add(connection, kind=AccountKind.EXTERNAL, owner_id=None, currency=currency)
     return _add(connection, kind=AccountKind.CUSTOMER, owner_id=owner_id, currency=currency)
+
+
+def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> None:
+    """Close a user's account for good; closing a closed one changes nothing.
+
+    Raises Refusal: `account_not_found` for anybody else's, `account_frozen`, `account_has_pending` while a transfer
+    is pending from or to it, `account_not_empty` unless its balance is 0.
+    """
+    account = accounts.read_owned(connection, user_id, account_id)
+    if account is None:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+    if account["status"] is AccountStatus.CLOSED:
+        return
+    if account["status"] is AccountStatus.FROZEN:
+        raise Refusal(ErrorCode.ACCOUNT_FROZEN)
+    if account["reserved"] or transfers.one_is_on_its_way_to(connection, account["id"]):
+        raise Refusal(ErrorCode.ACCOUNT_HAS_PENDING)
+    if account["balance"] != 0:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_EMPTY)
+    accounts.close(connection, account["id"], to_datetime(now_us()))
 
 
 async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Account:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
@@ -85,6 +86,20 @@ def add(connection: Connection, **values: Any) -> int:
     row_id = result.inserted_primary_key
     assert row_id is not None
     return int(row_id[0])
+
+
+def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> RowMapping | None:
+    """Read one account inside a unit of work, if it is this user's."""
+    table = Account.__table__
+    query = select(table).where(Account.public_id == public_id, Account.owner_id == owner_id)
+    return connection.execute(query).mappings().first()
+
+
+def close(connection: Connection, account_id: int, closed_at: datetime) -> None:
+    """Close an account for good."""
+    connection.execute(
+        update(Account).where(Account.id == account_id).values(status=AccountStatus.CLOSED, closed_at=closed_at)
+    )
 
 
 def count_owned(connection: Connection, owner_id: int) -> int:

@@ -97,6 +97,12 @@ def end(connection: Connection, endings: Sequence[tuple[str, int, str | None, in
     ).rowcount
 
 
+def one_is_on_its_way_to(connection: Connection, account_id: int) -> bool:
+    """Say whether a pending transfer pays into an account. Looks through what is pending, and through nothing else."""
+    query = "SELECT 1 FROM transfers WHERE status = 'pending' AND to_account_id = ? LIMIT 1"
+    return connection.exec_driver_sql(query, (account_id,)).first() is not None
+
+
 def payer_of(connection: Connection, sequence: int) -> int:
     """The row id of the account that a transfer pays from."""
     query = "SELECT from_account_id FROM transfers WHERE id = ?"

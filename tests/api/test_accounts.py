@@ -246,3 +246,34 @@ async def test_a_call_that_takes_no_parameter_refuses_each(ada: Person) -> None:
     for path in ("/users/me", f"/accounts/{account['id']}"):
         refused(await ada.get(f"{path}?verbose=1"), 422, "validation_failed", "query.verbose")
     refused(await ada.post("/accounts?currency=USD", {"currency": "USD"}), 422, "validation_failed", "query.currency")
+
+
+class TestClosing:
+    async def test_answers_the_closed_account_and_again_the_same(self, ada: Person) -> None:
+        account = await ada.open("USD")
+        first, again = [await ada.post(f"/accounts/{account['id']}/close") for _ in range(2)]
+        assert (first.status_code, first.json()["status"]) == (200, "closed")
+        assert (again.status_code, again.json()) == (200, first.json())
+        assert (await ada.account(account["id"]))["status"] == "closed"
+
+    async def test_refuses_while_there_is_money_on_it(self, ada: Person, pair: Pair) -> None:
+        refused(await ada.post(f"/accounts/{pair.payer['id']}/close"), 409, "account_not_empty")
+
+    async def test_refuses_while_a_transfer_is_pending_from_or_to_it(
+        self, ada: Person, grace: Person, pair: Pair
+    ) -> None:
+        await ada.pay(pair.payer, pair.payee)
+        refused(await ada.post(f"/accounts/{pair.payer['id']}/close"), 409, "account_has_pending")
+        refused(await grace.post(f"/accounts/{pair.payee['id']}/close"), 409, "account_has_pending")
+
+    async def test_somebody_elses_account_is_one_that_does_not_exist(self, ada: Person, grace: Person) -> None:
+        account = await ada.open("USD")
+        foreign, missing = [await grace.post(f"/accounts/{name}/close") for name in (account["id"], uuid4())]
+        refused(foreign, 404, "account_not_found")
+        assert masked(foreign) == masked(missing)
+        assert (await ada.account(account["id"]))["status"] == "active"
+
+    async def test_a_frozen_account_is_not_its_owners_to_close(self, ada: Person, database: Database) -> None:
+        account = await ada.open("USD")
+        builders.freeze(database, UUID(account["id"]))
+        refused(await ada.post(f"/accounts/{account['id']}/close"), 409, "account_frozen")
