@@ -17,7 +17,7 @@ from api.dependencies import Bank
 from api.errors import add_error_handlers
 from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
-from api.routes import accounts, docs, health, tokens, transfers, users
+from api.routes import accounts, docs, health, operators, tokens, transfers, users
 from api.routing import Methods
 from api.schemas.problems import Problem
 from api.waiters import Waiters
@@ -40,6 +40,7 @@ ROUTERS = (
     transfers.router,
     accounts.router,
     transfers.operator_router,
+    operators.router,
     users.router,
     tokens.router,
     health.router,

@@ -36,6 +36,7 @@ STATUSES: dict[ErrorCode, int] = {
     ErrorCode.IDEMPOTENCY_KEY_REUSED: 422,
     ErrorCode.INSUFFICIENT_FUNDS: 400,
     ErrorCode.INTERNAL_ERROR: 500,
+    ErrorCode.LIMIT_IN_USE: 409,
     ErrorCode.MALFORMED_BODY: 400,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.NOT_ACCEPTABLE: 406,
@@ -49,6 +50,7 @@ STATUSES: dict[ErrorCode, int] = {
     ErrorCode.UNAUTHENTICATED: 401,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.USER_NOT_FOUND: 404,
     ErrorCode.VALIDATION_FAILED: 422,
 }
 """Every code that a call can be answered with. Those missing are reasons of failed transfers only."""

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -16,12 +16,14 @@ from pydantic import EmailStr, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from sqlalchemy import Connection
 
 from core import stack
 from core.clock import now_us
-from core.domain.accounts import is_account_number
+from core.domain.accounts import FreezeScope, is_account_number
+from core.domain.audit import Author
 from core.domain.errors import GiroError, Refusal
-from core.domain.money import MAX_AMOUNT, decimal_string
+from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT, decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
 from core.domain.users import Role
 from core.ids import new_id
@@ -30,7 +32,7 @@ from core.models.users import SYSTEM_USER_ID
 from core.processes import heartbeat_age
 from core.queue import connect, make_broker, send_wakeup
 from core.security import Passwords
-from core.services import transfers, users
+from core.services import operators, transfers, users
 from core.services.verification import verify as verify_ledger
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import transfers as stored
@@ -43,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-operator_app = typer.Typer(help="The people who run the bank.", no_args_is_help=True)
+operator_app = typer.Typer(help="The people who run the bank, and what they do.", no_args_is_help=True)
 app.add_typer(operator_app, name="operator")
 
 out = Console(highlight=False)
@@ -232,6 +234,56 @@ def create_operator(email: Annotated[str, typer.Argument(help="E-mail address to
     out.print(f"{email.lower()} is an operator now")
 
 
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account id or account number.")]
+UserEmail = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")]
+
+
+@operator_app.command("freeze")
+@one_line_errors
+def freeze_account(
+    account: AccountName,
+    scope: Annotated[FreezeScope, typer.Option(help="debit: it still receives; all: neither.")] = FreezeScope.ALL,
+) -> None:
+    """Freeze an account; pending transfers from it will fail."""
+    change_account(account, partial(operators.freeze, scope=scope))
+    out.print(f"{account} is frozen for {'debits' if scope is FreezeScope.DEBIT else 'all'}")
+
+
+@operator_app.command("unfreeze")
+@one_line_errors
+def unfreeze_account(account: AccountName) -> None:
+    """Make a frozen account active again."""
+    change_account(account, operators.unfreeze)
+    out.print(f"{account} is active")
+
+
+@operator_app.command("limit")
+@one_line_errors
+def set_overdraft_limit(
+    account: AccountName,
+    amount: Annotated[int, typer.Argument(min=0, max=CUSTOMER_BALANCE_BOUND, help="Minor units.")],
+) -> None:
+    """Set how far below 0 an account may go."""
+    change_account(account, partial(operators.set_overdraft_limit, amount=amount))
+    out.print(f"{account} may go {amount} minor units below 0")
+
+
+@operator_app.command("deactivate")
+@one_line_errors
+def deactivate_user(email: UserEmail) -> None:
+    """Take a user's access away, at once."""
+    change_user(email, operators.deactivate)
+    out.print(f"{email} is deactivated")
+
+
+@operator_app.command("reactivate")
+@one_line_errors
+def reactivate_user(email: UserEmail) -> None:
+    """Give a user access again, by a new log-in."""
+    change_user(email, operators.reactivate)
+    out.print(f"{email} is active")
+
+
 @app.command("settings")
 @one_line_errors
 def show_settings() -> None:
@@ -271,6 +323,24 @@ def become(name: str) -> NoReturn:
     """Turn this process into one of those that `giro up` starts."""
     command = stack.command_of(load_settings(), name)
     os.execv(command[0], list(command))
+
+
+def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
+    """Do something to an account, and write it down as done by the bank itself."""
+    account = parse_account(name)
+    with unit_of_work(open_database(load_settings())) as connection:
+        act(connection, the_bank(), operators.account_by_name(connection, account))
+
+
+def change_user(email: str, act: Callable[[Connection, Author, UUID], None]) -> None:
+    """Do something to a user, and write it down as done by the bank itself."""
+    with unit_of_work(open_database(load_settings())) as connection:
+        act(connection, the_bank(), operators.user_by_email(connection, email))
+
+
+def the_bank() -> Author:
+    """Who acts when a command does: the system user, from no address."""
+    return Author(user_id=SYSTEM_USER_ID, request_id=str(new_id()), address=None)
 
 
 def parse_account(text: str) -> UUID | str:

@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     INTERNAL_ERROR = "internal_error"
+    LIMIT_IN_USE = "limit_in_use"
     MALFORMED_BODY = "malformed_body"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_ACCEPTABLE = "not_acceptable"
@@ -39,6 +40,7 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     UNAVAILABLE = "unavailable"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    USER_NOT_FOUND = "user_not_found"
     VALIDATION_FAILED = "validation_failed"
 
 
@@ -59,6 +61,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.IDEMPOTENCY_KEY_REUSED: "This idempotency key was used with another request.",
     ErrorCode.INSUFFICIENT_FUNDS: "The available funds do not cover the amount.",
     ErrorCode.INTERNAL_ERROR: "Something went wrong on our side; it was logged under this request id.",
+    ErrorCode.LIMIT_IN_USE: "The balance is below this limit already.",
     ErrorCode.MALFORMED_BODY: "The body is not one well-formed JSON value.",
     ErrorCode.METHOD_NOT_ALLOWED: "This path does not take that method.",
     ErrorCode.NOT_ACCEPTABLE: "None of the accepted media types can be produced.",
@@ -73,6 +76,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.UNAUTHENTICATED: "A valid access token is needed.",
     ErrorCode.UNAVAILABLE: "The service cannot take this request now; nothing was recorded.",
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: "The body's media type is not one that this call takes.",
+    ErrorCode.USER_NOT_FOUND: "There is no such user.",
     ErrorCode.VALIDATION_FAILED: "The request has fields that do not hold what they should.",
 }
 

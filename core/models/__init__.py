@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy 2 declarative models. Importing this package fills `Base.metadata`."""
 
 from core.models.accounts import Account
+from core.models.audit import AuditEntry
 from core.models.base import Base
 from core.models.fences import Fence
 from core.models.tokens import RefreshToken
@@ -8,4 +9,4 @@ from core.models.transactions import Transaction
 from core.models.transfers import Transfer
 from core.models.users import User
 
-__all__ = ["Account", "Base", "Fence", "RefreshToken", "Transaction", "Transfer", "User"]
+__all__ = ["Account", "AuditEntry", "Base", "Fence", "RefreshToken", "Transaction", "Transfer", "User"]

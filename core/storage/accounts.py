@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
 from core.domain.ledger import LedgerAccount
-from core.models import Account
+from core.models import Account, User
 
 _LEDGER_COLUMNS = (
     "a.id, a.kind, a.currency, a.status, a.freeze_scope, a.balance, a.reserved, a.overdraft_limit, "
@@ -95,6 +95,26 @@ def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> RowMap
     return connection.execute(query).mappings().first()
 
 
+def read(connection: Connection, public_id: UUID) -> RowMapping | None:
+    """Read one account inside a unit of work, whoever's it is."""
+    return connection.execute(select(Account.__table__).where(Account.public_id == public_id)).mappings().first()
+
+
+def find_by_number(connection: Connection, number: str) -> UUID | None:
+    """Find an account's public id by its number."""
+    return connection.execute(select(Account.public_id).where(Account.account_number == number)).scalar_one_or_none()
+
+
+def set_status(connection: Connection, account_id: int, status: AccountStatus, scope: FreezeScope | None) -> None:
+    """Freeze an account in a scope, or make it active."""
+    connection.execute(update(Account).where(Account.id == account_id).values(status=status, freeze_scope=scope))
+
+
+def set_overdraft_limit(connection: Connection, account_id: int, amount: int) -> None:
+    """Set how far below 0 an account may go, in minor units."""
+    connection.execute(update(Account).where(Account.id == account_id).values(overdraft_limit=amount))
+
+
 def close(connection: Connection, account_id: int, closed_at: datetime) -> None:
     """Close an account for good."""
     connection.execute(
@@ -122,6 +142,24 @@ async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Ac
     """Read one account, if it is this user's."""
     query = select(Account).where(Account.public_id == public_id, Account.owner_id == owner_id)
     return (await session.execute(query)).scalar_one_or_none()
+
+
+async def get(session: AsyncSession, public_id: UUID) -> tuple[Account, UUID | None] | None:
+    """Read one account and its owner's public id, whoever's it is."""
+    row = (await session.execute(_with_owners().where(Account.public_id == public_id))).first()
+    return (row[0], row[1]) if row else None
+
+
+async def list_all(
+    session: AsyncSession, *, after_id: int, offset: int, limit: int
+) -> Sequence[tuple[Account, UUID | None]]:
+    """Read accounts with their owners' public ids, oldest first, from the row id after `after_id` on."""
+    query = _with_owners().where(Account.id > after_id).order_by(Account.id).offset(offset).limit(limit)
+    return [(row[0], row[1]) for row in (await session.execute(query)).all()]
+
+
+def _with_owners() -> Select[Account, UUID]:
+    return select(Account, User.public_id).outerjoin(User, User.id == Account.owner_id)
 
 
 async def list_owned(

@@ -36,6 +36,8 @@ class Backlog:
     pending: int
     oldest_created_at: int | None
     """Microseconds since the epoch; None when nothing waits."""
+    last_settled: int
+    """Every transfer up to this sequence has ended."""
 
 
 # --- accepting ---------------------------------------------------------------------------------------------------
@@ -114,9 +116,12 @@ def backlog(connection: Connection) -> Backlog:
     """Count what waits to be settled, and find since when."""
     count = connection.exec_driver_sql("SELECT count(*) FROM transfers WHERE status = 'pending'").scalar_one()
     oldest = connection.exec_driver_sql(
-        "SELECT created_at FROM transfers WHERE status = 'pending' ORDER BY id LIMIT 1"
-    ).scalar_one_or_none()
-    return Backlog(count, oldest)
+        "SELECT id, created_at FROM transfers WHERE status = 'pending' ORDER BY id LIMIT 1"
+    ).first()
+    if oldest:
+        return Backlog(count, oldest[1], oldest[0] - 1)
+    last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM transfers").scalar_one()
+    return Backlog(count, None, last)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -142,6 +147,25 @@ async def get_by_key(session: AsyncSession, key: str, user_id: int) -> TransferV
     query = f"SELECT {_COLUMNS} FROM {_TABLES} WHERE t.idempotency_key = :key AND t.submitted_by = :user"
     row = (await session.execute(text(query), {"key": key, "user": user_id})).first()
     return _transfer(tuple(row)) if row else None
+
+
+async def newest(session: AsyncSession) -> int:
+    """The sequence of the newest transfer; 0 before the first."""
+    sequence: int = (await session.execute(text("SELECT coalesce(max(id), 0) FROM transfers"))).scalar_one()
+    return sequence
+
+
+async def list_all(
+    session: AsyncSession, *, status: TransferStatus | None, start: int, below: int, offset: int, limit: int
+) -> list[TransferView]:
+    """Read transfers of everybody with a sequence from `start` on and below `below`, newest first."""
+    only = "" if status is None else "AND t.status = :status"
+    query = f"""
+        SELECT {_COLUMNS} FROM {_TABLES} WHERE t.id >= :start AND t.id < :below {only}
+        ORDER BY t.id DESC LIMIT :limit OFFSET :offset
+    """
+    values = {"start": start, "below": below, "status": status, "limit": limit, "offset": offset}
+    return [_transfer(tuple(row)) for row in (await session.execute(text(query), values)).all()]
 
 
 def read(connection: Connection, public_id: UUID) -> TransferView | None:

@@ -1,5 +1,6 @@
 """Users in the database."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -57,6 +58,37 @@ def read(connection: Connection, user_id: int) -> User | None:
     """Read one user inside a unit of work."""
     row = connection.execute(select(User.__table__).where(User.id == user_id)).mappings().first()
     return User(**row) if row else None
+
+
+def find(connection: Connection, public_id: UUID) -> User | None:
+    """Read one user inside a unit of work by public id; the bank itself is none."""
+    query = select(User.__table__).where(User.public_id == public_id, User.role != Role.SYSTEM)
+    row = connection.execute(query).mappings().first()
+    return User(**row) if row else None
+
+
+def find_by_email(connection: Connection, email: str) -> UUID | None:
+    """Find a user's public id by e-mail address, in lower case."""
+    return connection.execute(select(User.public_id).where(User.email == email)).scalar_one_or_none()
+
+
+def set_active(connection: Connection, user_id: int, *, active: bool) -> None:
+    """Give or take a user's access; every token given so far ends either way."""
+    connection.execute(
+        update(User).where(User.id == user_id).values(is_active=active, token_version=User.token_version + 1)
+    )
+
+
+async def get_by_public_id(session: AsyncSession, public_id: UUID) -> User | None:
+    """Read one user by public id; the bank itself is none."""
+    query = select(User).where(User.public_id == public_id, User.role != Role.SYSTEM)
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def list_all(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[User]:
+    """Read users, oldest first, from the row id after `after_id` on; the bank itself is none."""
+    query = select(User).where(User.id > after_id, User.role != Role.SYSTEM)
+    return (await session.execute(query.order_by(User.id).offset(offset).limit(limit))).scalars().all()
 
 
 async def get_by_email(session: AsyncSession, email: str) -> User | None:

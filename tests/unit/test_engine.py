@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 import core
 from core.cli import apply_migrations
@@ -21,7 +21,7 @@ from core.storage import engine
 from core.storage.engine import SCHEMA_REVISION, Database, DatabaseError, is_affected
 from core.storage.maintenance import checkpoint, wal_bytes
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import add_user
+from tests.builders import add_user, bank_of_two
 from tests.waiting import eventually
 
 HOME = Path(core.__file__).parent.parent
@@ -352,3 +352,10 @@ async def test_a_file_that_is_no_database_is_answered_with_one_line(nowhere: Dat
     nowhere.path.write_text("not a database at all, and long enough for a header of one" * 20)
     with pytest.raises(DatabaseError, match=r"banking\.db: file is not a database"):
         nowhere.require_schema()
+
+
+def test_a_row_of_the_ledger_cannot_be_replaced(database: Database) -> None:
+    bank_of_two(database, ada_has=500)
+    for table in ("transfers", "transactions"):
+        with pytest.raises(IntegrityError, match="never"), unit_of_work(database) as connection:
+            connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table} WHERE id = 1")

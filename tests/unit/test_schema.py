@@ -121,6 +121,21 @@ def test_a_transaction_is_never_deleted(database: Database, bank: Bank) -> None:
     refused(database, "DELETE FROM transactions", because="a transaction is never deleted")
 
 
+@pytest.mark.parametrize("column", ["id", "at", "author_id", "action", "object_id", "details", "request_id", "address"])
+def test_an_act_that_was_written_down_never_changes(database: Database, column: str) -> None:
+    statement, values = insert("audit_entries")
+    written(database, statement, *values)
+    columns = {row["name"] for row in rows(database, "SELECT name FROM pragma_table_info('audit_entries')")}
+    assert columns == {"id", *ACT}
+    refused(database, f"UPDATE audit_entries SET {column} = {column}", because="was written down never changes")
+
+
+def test_an_act_that_was_written_down_stays(database: Database) -> None:
+    statement, values = insert("audit_entries")
+    written(database, statement, *values)
+    refused(database, "DELETE FROM audit_entries", because="was written down stays")
+
+
 def test_a_pending_transfer_can_end(database: Database, bank: Bank) -> None:
     assert written(database, "UPDATE transfers SET status = 'cancelled', settled_at = 5 WHERE status = 'pending'") == 1
 
@@ -189,7 +204,23 @@ TOKEN: dict[str, Any] = {
     "expires_at": 1,
     "spent_at": None,
 }
-GOOD = {"accounts": ACCOUNT, "users": USER, "transfers": TRANSFER, "transactions": LEG, "refresh_tokens": TOKEN}
+ACT: dict[str, Any] = {
+    "at": 0,
+    "author_id": 1,
+    "action": "account_frozen",
+    "object_id": b"some account ...",
+    "details": "{}",
+    "request_id": "a",
+    "address": None,
+}
+GOOD = {
+    "accounts": ACCOUNT,
+    "users": USER,
+    "transfers": TRANSFER,
+    "transactions": LEG,
+    "refresh_tokens": TOKEN,
+    "audit_entries": ACT,
+}
 
 
 def insert(table: str, **changes: Any) -> tuple[str, tuple[Any, ...]]:
@@ -261,6 +292,11 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ("transactions", {"transfer_id": 999}, "FOREIGN KEY"),
         ("transactions", {"account_id": 999}, "FOREIGN KEY"),
         ("refresh_tokens", {"user_id": 999}, "FOREIGN KEY"),
+        ("audit_entries", {"author_id": 999}, "FOREIGN KEY"),
+        *[
+            ("audit_entries", {column: None}, f"NOT NULL constraint failed: audit_entries.{column}")
+            for column in ("at", "author_id", "action", "object_id", "details", "request_id")
+        ],
     ],
 )
 def test_a_row_that_cannot_be_true_is_not_written(
@@ -288,8 +324,8 @@ def test_a_row_at_its_bound_is_written(database: Database, bank: Bank, table: st
 
 def wrong_types() -> Iterator[Any]:
     texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
-    texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key"}
-    blobs = {"public_id", "fingerprint", "family", "digest"}
+    texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
+    blobs = {"public_id", "fingerprint", "family", "digest", "object_id"}
     for table, row in GOOD.items():
         for column in row:
             wrong = [b"blob"] if column in texts else ["text", 5] if column in blobs else ["text", 1.5, b"blob"]

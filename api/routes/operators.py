@@ -1,0 +1,183 @@
+"""The operators' calls: what they see of everything, and what they do about it."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from sqlalchemy import Connection
+
+from api.dependencies import BankDep, OperatorDep, SessionDep
+from api.routing import CheckedRoute
+from api.schemas.base import Page, PageQuery
+from api.schemas.operators import AllTransfersQuery, AuditOut, Freeze, NewLimit, OperatorAccountOut, QueueOut
+from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
+from api.schemas.transfers import TransferOut
+from api.schemas.users import UserOut
+from core.domain.audit import Author
+from core.domain.errors import ErrorCode
+from core.domain.users import Identity
+from core.services import operators
+from core.services.operators import NEWEST
+
+router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
+
+_ACCOUNT = (ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.ACCOUNT_CLOSED)
+
+
+def _author(request: Request, identity: Identity) -> Author:
+    address = request.client.host if request.client else None
+    return Author(user_id=identity.id, request_id=request.state.request_id, address=address)
+
+
+# --- users -------------------------------------------------------------------------------------------------------
+
+
+@router.get("/users", responses=problems(*FOR_OPERATORS))
+async def list_users(
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+) -> Page[UserOut]:
+    """List everybody who has signed up, oldest first."""
+    after_id = bank.cursors.open(page.cursor, of="operator:users") if page.cursor else 0
+    found = await operators.list_users(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
+    shown = found[: page.limit]
+    return Page(
+        items=[UserOut.of(user) for user in shown],
+        limit=page.limit,
+        offset=page.offset or 0,
+        next_cursor=bank.cursors.seal(shown[-1].id, of="operator:users") if len(found) > len(shown) else None,
+    )
+
+
+@router.post("/users/{user_id}/deactivate", responses=problems(*FOR_OPERATORS, ErrorCode.USER_NOT_FOUND, *WRITES))
+async def deactivate_user(
+    user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> UserOut:
+    """Take a user's access away, at once. Pending transfers from their accounts will fail."""
+    author = _author(request, identity)
+    await bank.intake.run(lambda connection: operators.deactivate(connection, author, user_id))
+    return UserOut.of(await operators.get_user(session, user_id))
+
+
+@router.post("/users/{user_id}/reactivate", responses=problems(*FOR_OPERATORS, ErrorCode.USER_NOT_FOUND, *WRITES))
+async def reactivate_user(
+    user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> UserOut:
+    """Give a user access again, by a new log-in."""
+    author = _author(request, identity)
+    await bank.intake.run(lambda connection: operators.reactivate(connection, author, user_id))
+    return UserOut.of(await operators.get_user(session, user_id))
+
+
+# --- accounts ----------------------------------------------------------------------------------------------------
+
+
+@router.get("/accounts", responses=problems(*FOR_OPERATORS))
+async def list_all_accounts(
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+) -> Page[OperatorAccountOut]:
+    """List every account, the external ones too, oldest first. A page is one snapshot."""
+    after_id = bank.cursors.open(page.cursor, of="operator:accounts") if page.cursor else 0
+    found = await operators.list_accounts(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
+    shown = found[: page.limit]
+    return Page(
+        items=[OperatorAccountOut.with_owner(account, owner_id) for account, owner_id in shown],
+        limit=page.limit,
+        offset=page.offset or 0,
+        next_cursor=bank.cursors.seal(shown[-1][0].id, of="operator:accounts") if len(found) > len(shown) else None,
+    )
+
+
+@router.get("/accounts/{account_id}", responses=problems(*FOR_OPERATORS, ErrorCode.ACCOUNT_NOT_FOUND))
+async def get_any_account(account_id: UUID, _operator: OperatorDep, session: SessionDep) -> OperatorAccountOut:
+    """Show any account."""
+    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+
+
+@router.post("/accounts/{account_id}/freeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WITH_BODY, *WRITES))
+async def freeze_account(
+    account_id: UUID, body: Freeze, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> OperatorAccountOut:
+    """Freeze an account: for debits, so that it still receives, or for all. Pending transfers from it will fail."""
+    author = _author(request, identity)
+
+    def work(connection: Connection) -> None:
+        operators.freeze(connection, author, account_id, body.scope)
+
+    await bank.intake.run(work)
+    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+
+
+@router.post("/accounts/{account_id}/unfreeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WRITES))
+async def unfreeze_account(
+    account_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> OperatorAccountOut:
+    """Make a frozen account active again."""
+    author = _author(request, identity)
+    await bank.intake.run(lambda connection: operators.unfreeze(connection, author, account_id))
+    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+
+
+@router.put(
+    "/accounts/{account_id}/overdraft-limit",
+    responses=problems(*FOR_OPERATORS, *_ACCOUNT, ErrorCode.LIMIT_IN_USE, *WITH_BODY, *WRITES),
+)
+async def set_overdraft_limit(
+    account_id: UUID, body: NewLimit, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> OperatorAccountOut:
+    """Set how far below 0 an account may go. The audit log keeps every limit that was set."""
+    author = _author(request, identity)
+
+    def work(connection: Connection) -> None:
+        operators.set_overdraft_limit(connection, author, account_id, body.amount)
+
+    await bank.intake.run(work)
+    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+
+
+# --- transfers, queue, audit -------------------------------------------------------------------------------------
+
+
+@router.get("/transfers", responses=problems(*FOR_OPERATORS))
+async def list_all_transfers(
+    query: Annotated[AllTransfersQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+) -> Page[TransferOut]:
+    """List every transfer, newest first. A page of a rare status can be short and still have a `next_cursor`."""
+    name = f"operator:transfers:{query.status}"
+    below = bank.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
+    found, following = await operators.list_transfers(
+        session, status=query.status, below=below, offset=query.offset or 0, limit=query.limit
+    )
+    return Page(
+        items=[TransferOut.of(row) for row in found],
+        limit=query.limit,
+        offset=query.offset or 0,
+        next_cursor=None if following is None else bank.cursors.seal(following, of=name),
+    )
+
+
+@router.get("/transfers/{transfer_id}", responses=problems(*FOR_OPERATORS, ErrorCode.TRANSFER_NOT_FOUND))
+async def get_any_transfer(transfer_id: UUID, _operator: OperatorDep, session: SessionDep) -> TransferOut:
+    """Show any transfer."""
+    return TransferOut.of(await operators.get_transfer(session, transfer_id))
+
+
+@router.get("/queue", responses=problems(*FOR_OPERATORS))
+async def get_queue(_operator: OperatorDep, session: SessionDep) -> QueueOut:
+    """Show what waits to be settled."""
+    return QueueOut.of(await operators.queue_state(session))
+
+
+@router.get("/audit", responses=problems(*FOR_OPERATORS))
+async def list_audit(
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+) -> Page[AuditOut]:
+    """List what operators did, newest first."""
+    below = bank.cursors.open(page.cursor, of="operator:audit") if page.cursor else NEWEST
+    found = await operators.list_audit(session, below=below, offset=page.offset or 0, limit=page.limit + 1)
+    shown = found[: page.limit]
+    return Page(
+        items=[AuditOut.of(entry) for entry in shown],
+        limit=page.limit,
+        offset=page.offset or 0,
+        next_cursor=bank.cursors.seal(shown[-1].sequence, of="operator:audit") if len(found) > len(shown) else None,
+    )

@@ -1,0 +1,190 @@
+"""What operators do and see. Every act is written down with its author, in the unit of work that does it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us, to_datetime
+from core.domain.accounts import AccountStatus, FreezeScope
+from core.domain.audit import Action, AuditView, Author
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.transfers import TransferStatus, TransferView
+from core.models import Account, User
+from core.storage import accounts, audit, transfers, users
+
+WINDOW = 11_000
+"""Transfers that one page of a list looks at: the largest offset and the largest page together."""
+
+NEWEST = 2**63 - 1
+"""Above every row id."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What waits to be settled."""
+
+    pending: int
+    oldest_age_seconds: float | None
+    last_settled_sequence: int
+    """Every transfer up to this one has ended; 0 before the first."""
+
+
+# --- acts --------------------------------------------------------------------------------------------------------
+
+
+def freeze(connection: Connection, author: Author, account_id: UUID, scope: FreezeScope) -> None:
+    """Freeze an account, or change the scope of a frozen one; the same scope again changes nothing.
+
+    Raises Refusal: `account_not_found`, `account_closed`.
+    """
+    account = _customers(connection, account_id)
+    if account["freeze_scope"] is scope:
+        return
+    accounts.set_status(connection, account["id"], AccountStatus.FROZEN, scope)
+    _write_down(connection, author, Action.ACCOUNT_FROZEN, account_id, scope=scope.value)
+
+
+def unfreeze(connection: Connection, author: Author, account_id: UUID) -> None:
+    """Make a frozen account active again; an active one stays so. Raises Refusal as `freeze` does."""
+    account = _customers(connection, account_id)
+    if account["status"] is AccountStatus.ACTIVE:
+        return
+    accounts.set_status(connection, account["id"], AccountStatus.ACTIVE, None)
+    _write_down(connection, author, Action.ACCOUNT_UNFROZEN, account_id)
+
+
+def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID, amount: int) -> None:
+    """Set how far below 0 an account may go, in minor units; the audit log keeps every limit that was set.
+
+    Raises Refusal: `limit_in_use` when the balance is below it already, and as `freeze` does.
+    """
+    account = _customers(connection, account_id)
+    if account["overdraft_limit"] == amount:
+        return
+    if account["balance"] < -amount:
+        raise Refusal(ErrorCode.LIMIT_IN_USE, field="body.amount")
+    accounts.set_overdraft_limit(connection, account["id"], amount)
+    _write_down(
+        connection, author, Action.OVERDRAFT_LIMIT_SET, account_id, before=account["overdraft_limit"], after=amount
+    )
+
+
+def deactivate(connection: Connection, author: Author, user_id: UUID) -> None:
+    """Take a user's access away, at once; pending transfers from their accounts fail. Raises `user_not_found`."""
+    _set_active(connection, author, user_id, active=False)
+
+
+def reactivate(connection: Connection, author: Author, user_id: UUID) -> None:
+    """Give a user access again, by a new log-in. Raises Refusal (`user_not_found`)."""
+    _set_active(connection, author, user_id, active=True)
+
+
+def _set_active(connection: Connection, author: Author, user_id: UUID, *, active: bool) -> None:
+    user = users.find(connection, user_id)
+    if user is None:
+        raise Refusal(ErrorCode.USER_NOT_FOUND, field="path.user_id")
+    if user.is_active is active:
+        return
+    users.set_active(connection, user.id, active=active)
+    _write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
+
+
+def _customers(connection: Connection, account_id: UUID) -> RowMapping:
+    """Read an account that operators may change: one that a customer holds, and that is not closed."""
+    account = accounts.read(connection, account_id)
+    if account is None or account["owner_id"] is None:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+    if account["status"] is AccountStatus.CLOSED:
+        raise Refusal(ErrorCode.ACCOUNT_CLOSED)
+    return account
+
+
+def _write_down(connection: Connection, author: Author, action: Action, object_id: UUID, **details: str | int) -> None:
+    audit.add(connection, author, action, object_id, details=details, at=to_datetime(now_us()))
+
+
+def account_by_name(connection: Connection, name: UUID | str) -> UUID:
+    """Find an account by its id or its number; raises Refusal (`account_not_found`) for a number nobody has."""
+    found = name if isinstance(name, UUID) else accounts.find_by_number(connection, name)
+    if found is None:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND)
+    return found
+
+
+def user_by_email(connection: Connection, email: str) -> UUID:
+    """Find a user by e-mail address, which counts in lower case; raises Refusal (`user_not_found`)."""
+    found = users.find_by_email(connection, email.lower())
+    if found is None:
+        raise Refusal(ErrorCode.USER_NOT_FOUND)
+    return found
+
+
+# --- looks -------------------------------------------------------------------------------------------------------
+
+
+async def list_users(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[User]:
+    """List users, oldest first, from the row id after `after_id` on; the bank itself is none of them."""
+    return await users.list_all(session, after_id=after_id, offset=offset, limit=limit)
+
+
+async def get_user(session: AsyncSession, user_id: UUID) -> User:
+    """Read any user; raises Refusal (`user_not_found`)."""
+    user = await users.get_by_public_id(session, user_id)
+    if user is None:
+        raise Refusal(ErrorCode.USER_NOT_FOUND, field="path.user_id")
+    return user
+
+
+async def list_accounts(
+    session: AsyncSession, *, after_id: int, offset: int, limit: int
+) -> Sequence[tuple[Account, UUID | None]]:
+    """List accounts with their owners' public ids, oldest first; external ones, without an owner, too."""
+    return await accounts.list_all(session, after_id=after_id, offset=offset, limit=limit)
+
+
+async def get_account(session: AsyncSession, account_id: UUID) -> tuple[Account, UUID | None]:
+    """Read any account and its owner's public id; raises Refusal (`account_not_found`)."""
+    found = await accounts.get(session, account_id)
+    if found is None:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+    return found
+
+
+async def list_transfers(
+    session: AsyncSession, *, status: TransferStatus | None, below: int, offset: int, limit: int
+) -> tuple[list[TransferView], int | None]:
+    """List transfers, newest first, from the sequence before `below` on, and say below which the next page begins.
+
+    A page looks at `WINDOW` transfers at most; of a rare status it can therefore come back short, or empty, and
+    still say where to go on.
+    """
+    below = min(below, await transfers.newest(session) + 1)
+    start = max(1, below - WINDOW)
+    found = await transfers.list_all(session, status=status, start=start, below=below, offset=offset, limit=limit + 1)
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].sequence
+    return found, start if start > 1 else None
+
+
+async def get_transfer(session: AsyncSession, transfer_id: UUID) -> TransferView:
+    """Read any transfer; raises Refusal (`transfer_not_found`)."""
+    transfer = await transfers.get(session, transfer_id)
+    if transfer is None:
+        raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
+    return transfer
+
+
+async def queue_state(session: AsyncSession) -> QueueState:
+    """Read what waits to be settled."""
+    connection = await session.connection()
+    backlog = await connection.run_sync(transfers.backlog)
+    age = None if backlog.oldest_created_at is None else max(0.0, (now_us() - backlog.oldest_created_at) / 1e6)
+    return QueueState(backlog.pending, age, backlog.last_settled)
+
+
+async def list_audit(session: AsyncSession, *, below: int, offset: int, limit: int) -> Sequence[AuditView]:
+    """List what operators did, newest first, from the sequence before `below` on."""
+    return await audit.read(session, below=below, offset=offset, limit=limit)
