@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from core.domain.transfers import TransferKind
+
 
 @dataclass(frozen=True, slots=True)
 class TransactionView:
@@ -12,10 +14,13 @@ class TransactionView:
     id: int
     account_id: UUID
     transfer_id: UUID
+    kind: TransferKind
+    """Of its transfer."""
     amount: int
     """Negative for a debit."""
     balance_after: int
     related_account_id: UUID
+    related_account_number: str
     description: str | None
     currency: str
     posted_at: datetime

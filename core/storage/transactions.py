@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import to_datetime
 from core.domain.ledger import Leg
 from core.domain.transactions import TransactionView
+from core.domain.transfers import TransferKind
 
 
 def next_id(connection: Connection) -> int:
@@ -45,7 +46,7 @@ _CHAIN = text(
         LIMIT :limit OFFSET :offset
     )
     SELECT t.id, own.public_id, transfers.public_id, t.amount, t.balance_after, other.public_id, transfers.description,
-        transfers.currency, t.posted_at, t.previous_id
+        transfers.currency, t.posted_at, t.previous_id, transfers.kind, other.account_number
     FROM chain
     CROSS JOIN transactions t ON t.id = chain.id
     JOIN transfers ON transfers.id = t.transfer_id
@@ -79,6 +80,8 @@ async def walk(
             currency=row[7],
             posted_at=to_datetime(row[8]),
             previous_id=row[9],
+            kind=TransferKind(row[10]),
+            related_account_number=row[11],
         )
         for row in rows
     ]
