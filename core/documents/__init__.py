@@ -1,0 +1,44 @@
+"""Statements as files: pure renderers without database, clock or settings. Equal input gives equal bytes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from core.documents import camt053, csv, pdf
+from core.documents.wording import is_provisional
+from core.domain.statements import StatementStatus, StatementView
+from core.domain.transactions import TransactionView
+
+Renderer = Callable[[StatementView, Sequence[TransactionView]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file that a statement can be."""
+
+    extension: str
+    render: Renderer
+
+
+FORMATS: dict[str, Format] = {
+    "text/csv": Format("csv", csv.render),
+    "application/pdf": Format("pdf", pdf.render),
+    "application/xml": Format("xml", camt053.render),
+}
+"""Media type → format. JSON is not among them: it has pages, and the API writes it."""
+
+
+def render(media_type: str, statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
+    """Write a statement with all transactions of its period, oldest first.
+
+    Raises KeyError for a media type that is not in `FORMATS`, and ValueError for a statement that is still to be made.
+    """
+    if statement.status is StatementStatus.PENDING:
+        raise ValueError("a pending statement has no figures yet")
+    return FORMATS[media_type].render(statement, transactions)
+
+
+def file_name(statement: StatementView, media_type: str) -> str:
+    """Name its file: `statement-XG46GIRO00000000000042-2026-10.pdf`, with `-provisional` where it is."""
+    suffix = "-provisional" if is_provisional(statement) else ""
+    extension = FORMATS[media_type].extension
+    return f"statement-{statement.account_number}-{statement.period}{suffix}.{extension}"

@@ -1,0 +1,224 @@
+"""Statements as ISO 20022 camt.053.001.08 (BankToCustomerStatementV08).
+
+The elements are those of the schema of that name, in its order. Everything but the list of entries is small; entries
+are written one by one, so that a long month never stands in memory as a tree.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import uuid5
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from core.documents.wording import is_provisional, last_second, local
+from core.domain.money import decimal_string
+from core.domain.statements import BankDetails, StatementView
+from core.domain.transactions import TransactionView
+from core.ids import transaction_id
+
+NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
+
+_HEAD = f'<?xml version="1.0" encoding="UTF-8"?>\n<Document xmlns="{NAMESPACE}">\n<BkToCstmrStmt>'
+_TAIL = "</Stmt>\n</BkToCstmrStmt>\n</Document>\n"
+
+# The schema's lengths, in characters: Max34Text, Max70Text, Max140Text.
+_LONGEST_ACCOUNT = 34
+_LONGEST_ADDRESS_LINE = 70
+_MOST_ADDRESS_LINES = 7
+_LONGEST_NAME = 140
+_LONGEST_REMITTANCE = 140
+_MOST_DIGITS = 18
+
+_BIC = re.compile(r"[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?")
+_NO_CHARACTER = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What the production `Char` of XML 1.0 leaves out."""
+
+
+def render(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
+    """Write a statement and all of its transactions, oldest first, as UTF-8."""
+    name = _message_name(statement)
+    parts = [_HEAD, _text(_header(statement, name)), "<Stmt>"]
+    parts += map(_text, _before_entries(statement, name))
+    parts += (_text(_entry(statement, transaction)) for transaction in transactions)
+    parts += map(_text, _after_entries(statement))
+    parts.append(_TAIL)
+    return "\n".join(parts).encode()
+
+
+def _message_name(statement: StatementView) -> str:
+    """Find its id (Max35Text): the statement's, or, for a provisional one, a name of what was computed and when."""
+    if statement.id is not None:
+        return statement.id.hex
+    return f"P-{uuid5(statement.account_id, f'{statement.period} {statement.made_at.isoformat()}').hex}"
+
+
+# --- around the entries ------------------------------------------------------------------------------------------
+
+
+def _header(statement: StatementView, name: str) -> Element:
+    header = Element("GrpHdr")
+    _put(header, "MsgId", name)
+    _put(header, "CreDtTm", _date_time(statement.made_at, statement))
+    return header
+
+
+def _before_entries(statement: StatementView, name: str) -> Iterator[Element]:
+    yield _leaf("Id", name)
+    if statement.number is not None:
+        yield _leaf("ElctrncSeqNb", str(statement.number))
+    yield _leaf("CreDtTm", _date_time(statement.made_at, statement))
+    period = Element("FrToDt")
+    _put(period, "FrDtTm", _date_time(statement.starts_at, statement))
+    _put(period, "ToDtTm", _date_time(last_second(statement), statement))
+    yield period
+    yield _account(statement)
+    yield _opening(statement)
+    yield _closing(statement)
+    yield _summary(statement)
+
+
+def _after_entries(statement: StatementView) -> Iterator[Element]:
+    if is_provisional(statement):
+        yield _leaf("AddtlStmtInf", "Provisional: transactions of this period can still be missing.")
+
+
+def _account(statement: StatementView) -> Element:
+    account = Element("Acct")
+    _identify(account, statement.account_number)
+    _put(account, "Ccy", statement.currency)
+    owner = SubElement(account, "Ownr")
+    _put(owner, "Nm", statement.holder, _LONGEST_NAME)
+    account.append(_servicer(statement.bank))
+    return account
+
+
+def _servicer(bank: BankDetails) -> Element:
+    servicer = Element("Svcr")
+    institution = SubElement(servicer, "FinInstnId")
+    if bank.bic is not None and _BIC.fullmatch(bank.bic):
+        _put(institution, "BICFI", bank.bic)
+    _put(institution, "Nm", bank.name, _LONGEST_NAME)
+    if bank.address:
+        address = SubElement(institution, "PstlAdr")
+        most = _LONGEST_ADDRESS_LINE * _MOST_ADDRESS_LINES
+        for start in range(0, min(len(bank.address), most), _LONGEST_ADDRESS_LINE):
+            _put(address, "AdrLine", bank.address[start:], _LONGEST_ADDRESS_LINE)
+    return servicer
+
+
+def _opening(statement: StatementView) -> Element:
+    balance = _balance("OPBD", statement.opening_balance, statement.currency)
+    _put(SubElement(balance, "Dt"), "Dt", _date(statement.starts_at, statement))
+    return balance
+
+
+def _closing(statement: StatementView) -> Element:
+    """Write the closing balance; where it can still change, it is an interim one, of a time rather than of a day."""
+    code, last = ("ITBD" if is_provisional(statement) else "CLBD"), last_second(statement)
+    balance = _balance(code, statement.closing_balance, statement.currency)
+    of = SubElement(balance, "Dt")
+    if is_provisional(statement):
+        _put(of, "DtTm", _date_time(last, statement))
+    else:
+        _put(of, "Dt", _date(last, statement))
+    return balance
+
+
+def _balance(code: str, amount: int, currency: str) -> Element:
+    balance = Element("Bal")
+    _put(SubElement(SubElement(balance, "Tp"), "CdOrPrtry"), "Cd", code)
+    _put_amount(balance, amount, currency)
+    return balance
+
+
+def _summary(statement: StatementView) -> Element:
+    """Write the totals; a sum of more digits than the schema has room for is left out."""
+    summary = Element("TxsSummry")
+    _put(SubElement(summary, "TtlNtries"), "NbOfNtries", str(statement.transaction_count))
+    for tag, total in (("TtlCdtNtries", statement.total_credits), ("TtlDbtNtries", statement.total_debits)):
+        if total < 10**_MOST_DIGITS:
+            _put(SubElement(summary, tag), "Sum", decimal_string(total, statement.currency))
+    return summary
+
+
+# --- entries -----------------------------------------------------------------------------------------------------
+
+
+def _entry(statement: StatementView, transaction: TransactionView) -> Element:
+    entry, public_id = Element("Ntry"), transaction_id(transaction.id).hex
+    _put(entry, "NtryRef", str(transaction.id))
+    _put_amount(entry, transaction.amount, transaction.currency)
+    _put(SubElement(entry, "Sts"), "Cd", "BOOK")
+    posted = _date(transaction.posted_at, statement)
+    _put(SubElement(entry, "BookgDt"), "Dt", posted)
+    _put(SubElement(entry, "ValDt"), "Dt", posted)
+    _put(entry, "AcctSvcrRef", public_id)
+    _put_kind(entry, transaction)
+    details = SubElement(SubElement(entry, "NtryDtls"), "TxDtls")
+    references = SubElement(details, "Refs")
+    _put(references, "AcctSvcrRef", public_id)
+    _put(references, "TxId", transaction.transfer_id.hex)
+    _put_amount(details, transaction.amount, transaction.currency)
+    side = "CdtrAcct" if transaction.amount < 0 else "DbtrAcct"
+    _identify(SubElement(SubElement(details, "RltdPties"), side), transaction.related_account_number)
+    if transaction.description:
+        _put(SubElement(details, "RmtInf"), "Ustrd", transaction.description, _LONGEST_REMITTANCE)
+    _put(SubElement(details, "RltdDts"), "TxDtTm", _date_time(transaction.posted_at, statement, "auto"))
+    return entry
+
+
+def _put_kind(entry: Element, transaction: TransactionView) -> None:
+    """Write the bank transaction code: a book transfer, issued or received, and our own word for it."""
+    code = SubElement(entry, "BkTxCd")
+    domain = SubElement(code, "Domn")
+    _put(domain, "Cd", "PMNT")
+    family = SubElement(domain, "Fmly")
+    _put(family, "Cd", "ICDT" if transaction.amount < 0 else "RCDT")
+    _put(family, "SubFmlyCd", "BOOK")
+    _put(SubElement(code, "Prtry"), "Cd", transaction.kind.value)
+
+
+# --- small parts -------------------------------------------------------------------------------------------------
+
+
+def _identify(account: Element, number: str) -> None:
+    """Write an account number under `Othr`: it is built like an IBAN, but `XG` is no country that issues any."""
+    other = SubElement(SubElement(account, "Id"), "Othr")
+    _put(other, "Id", number, _LONGEST_ACCOUNT)
+    _put(SubElement(other, "SchmeNm"), "Prtry", "GIRO")
+
+
+def _put_amount(parent: Element, amount: int, currency: str) -> None:
+    """Write an amount without its sign, and the sign as an indicator; a balance of 0 is a credit."""
+    SubElement(parent, "Amt", Ccy=currency).text = decimal_string(abs(amount), currency)
+    _put(parent, "CdtDbtInd", "DBIT" if amount < 0 else "CRDT")
+
+
+def _put(parent: Element, tag: str, text: str, longest: int | None = None) -> None:
+    parent.append(_leaf(tag, text, longest))
+
+
+def _leaf(tag: str, text: str, longest: int | None = None) -> Element:
+    element = Element(tag)
+    # A reader turns carriage returns into line feeds anyway (XML 1.0, 2.11).
+    element.text = _NO_CHARACTER.sub("\ufffd", text[:longest]).replace("\r", "\n")
+    return element
+
+
+def _text(element: Element) -> str:
+    return tostring(element, encoding="unicode")
+
+
+def _date(moment: datetime, statement: StatementView) -> str:
+    return local(moment, statement).date().isoformat()
+
+
+def _date_time(moment: datetime, statement: StatementView, precision: str = "seconds") -> str:
+    """Write an instant with the zone's own offset, so that its first ten characters are the zone's day.
+
+    XML Schema has no offsets with seconds, which some zones had until 1972: those times are written in UTC.
+    """
+    there = local(moment, statement)
+    if (there.utcoffset() or timedelta()) % timedelta(minutes=1):
+        there = moment.astimezone(UTC)
+    return there.isoformat(timespec=precision)
