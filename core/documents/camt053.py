@@ -18,8 +18,8 @@ from core.ids import transaction_id
 
 NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 
-_HEAD = f'<?xml version="1.0" encoding="UTF-8"?>\n<Document xmlns="{NAMESPACE}">\n<BkToCstmrStmt>'
-_TAIL = "</Stmt>\n</BkToCstmrStmt>\n</Document>\n"
+_HEAD = f'<?xml version="1.0" encoding="UTF-8"?>\n<Document xmlns="{NAMESPACE}">\n<BkToCstmrStmt>'.encode()
+_TAIL = b"</Stmt>\n</BkToCstmrStmt>\n</Document>\n"
 
 # The schema's lengths, in characters: Max34Text, Max70Text, Max140Text.
 _LONGEST_ACCOUNT = 34
@@ -37,12 +37,12 @@ _NO_CHARACTER = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 def render(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
     """Write a statement and all of its transactions, oldest first, as UTF-8."""
     name = _message_name(statement)
-    parts = [_HEAD, _text(_header(statement, name)), "<Stmt>"]
-    parts += map(_text, _before_entries(statement, name))
-    parts += (_text(_entry(statement, transaction)) for transaction in transactions)
-    parts += map(_text, _after_entries(statement))
+    parts = [_HEAD, _written(_header(statement, name)), b"<Stmt>"]
+    parts += map(_written, _before_entries(statement, name))
+    parts += (_written(_entry(statement, transaction)) for transaction in transactions)
+    parts += map(_written, _after_entries(statement))
     parts.append(_TAIL)
-    return "\n".join(parts).encode()
+    return b"\n".join(parts)
 
 
 def _message_name(statement: StatementView) -> str:
@@ -205,8 +205,8 @@ def _leaf(tag: str, text: str, longest: int | None = None) -> Element:
     return element
 
 
-def _text(element: Element) -> str:
-    return tostring(element, encoding="unicode")
+def _written(element: Element) -> bytes:
+    return tostring(element, encoding="unicode").encode()
 
 
 def _date(moment: datetime, statement: StatementView) -> str:

@@ -48,6 +48,8 @@ class Sheet:
     def text(self, x: float, y: float, text: str, ink: Ink, width: float | None = None) -> None:
         """Write one line, from `x` on; with a width, what does not fit is cut."""
         shown = ink.face.printable(text)
+        if not shown:
+            return
         if width is not None:
             shown = ink.face.cut(shown, ink.size, width)
         self.canvas.setFont(ink.face.name, ink.size)

@@ -207,12 +207,10 @@ def _draw_header(sheet: Sheet, columns: Columns, top: float) -> None:
 
 
 def _draw_row(sheet: Sheet, row: Row, columns: Columns, top: float) -> None:
+    """Draw a row in the order that it is read in, which is also that of a copied text."""
     main = Ink(columns.size, ACCENT if row.heavy else INK, heavy=row.heavy)
     first = top - PADDING - columns.size * 1.05
     sheet.text(columns.date, first, row.date, Ink(columns.size, MUTED))
-    sheet.text_to(columns.debit, first, row.debit, main)
-    sheet.text_to(columns.credit, first, row.credit, main)
-    sheet.text_to(columns.balance, first, row.balance, main)
     y = first
     for line in row.title:
         sheet.text(columns.text, y, line, main)
@@ -220,3 +218,6 @@ def _draw_row(sheet: Sheet, row: Row, columns: Columns, top: float) -> None:
     for line in row.detail:
         sheet.text(columns.text, y, line, Ink(columns.small, MUTED))
         y -= columns.leading
+    sheet.text_to(columns.debit, first, row.debit, main)
+    sheet.text_to(columns.credit, first, row.credit, main)
+    sheet.text_to(columns.balance, first, row.balance, main)
