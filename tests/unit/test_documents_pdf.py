@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.documents import render
+from core.documents import render, table
 from core.documents.sheet import BOTTOM, LEFT, RIGHT
 from core.documents.typeface import ELLIPSIS, REPLACEMENT, Typeface, bold, regular
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
@@ -126,11 +126,11 @@ def test_every_page_says_which_of_how_many_it_is_and_of_what() -> None:
 
 def test_every_page_begins_with_the_balance_that_the_one_before_ended_with() -> None:
     texts = pages(busy())
-    carried = [re.findall(r"Carried forward\n(.+)", text) for text in texts]
+    carried = [re.findall(r"\n(.+)\nCarried forward\n(.+)", text) for text in texts]
     brought = [re.findall(r"Brought forward\n(.+)", text) for text in texts]
     assert brought[0] == carried[-1] == []
-    assert [len(one) for one in carried[:-1]] == [1, 1, 1]
-    assert carried[:-1] == brought[1:]
+    for (last,), (next_one,) in zip(carried[:-1], brought[1:], strict=True):
+        assert last == (next_one, next_one)
 
 
 @pytest.mark.parametrize("count", range(8, 26))
@@ -249,6 +249,15 @@ def test_no_text_leaves_the_page_or_covers_another(name: str) -> None:
     ):
         for left, right in combinations(line, 2):
             assert left.right < right.x, (left, right)
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_amounts_leave_room_for_words(name: str) -> None:
+    assert table.fit_columns(*HARD[name]).text_width >= table.LEAST_TEXT_WIDTH
+
+
+def test_letters_are_no_smaller_than_they_must_be() -> None:
+    assert table.fit_columns(*busy()).size == max(table.SIZES)
 
 
 def test_amounts_end_where_their_column_ends() -> None:
