@@ -173,6 +173,12 @@ def test_a_row_says_what_it_was_and_with_whom(kind: TransferKind, amount: int, d
     assert nameless in front([amount], kinds=[kind], descriptions=["\u200b "])
 
 
+def test_an_account_number_is_never_broken() -> None:
+    statement, (transaction,) = month([5])
+    long = replace(transaction, related_account_number="W" * 32)
+    assert f"\nTransfer from\n{' '.join(['WWWW'] * 8)}\n" in pages((statement, [long]))[0]
+
+
 def test_days_are_those_of_the_time_zone() -> None:
     statement, (transaction,) = month([5])
     late = replace(transaction, posted_at=datetime(2026, 10, 15, 22, 30, tzinfo=UTC))
