@@ -17,7 +17,8 @@ from api.dependencies import Bank
 from api.errors import add_error_handlers
 from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
-from api.routes import accounts, docs, health, operators, tokens, transfers, users
+from api.refusals import Refusals
+from api.routes import accounts, audit, docs, health, operators, tokens, transfers, users
 from api.routing import Methods
 from api.schemas.problems import Problem
 from api.waiters import Waiters
@@ -41,6 +42,7 @@ ROUTERS = (
     accounts.router,
     transfers.operator_router,
     operators.router,
+    audit.router,
     users.router,
     tokens.router,
     health.router,
@@ -112,17 +114,19 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> 
     waker = Waker(make_broker(queue or connect(settings.queue_url)))
     waker.start()
     peek = Peek(database)
+    intake = Intake(
+        database,
+        waiting=settings.intake_waiting,
+        group=settings.intake_group,
+        seconds=settings.intake_seconds,
+        on_accepted=waker.wake,
+    )
     return Bank(
         settings=settings,
         database=database,
         peek=peek,
-        intake=Intake(
-            database,
-            waiting=settings.intake_waiting,
-            group=settings.intake_group,
-            seconds=settings.intake_seconds,
-            on_accepted=waker.wake,
-        ),
+        intake=intake,
+        refusals=Refusals(intake),
         waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
         waker=waker,
         passwords=Passwords(settings.password_hash_rounds),
@@ -135,6 +139,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> 
 async def _close(bank: Bank) -> None:
     """Stop in the order in which work flows: nothing is taken in after what would carry it on has gone."""
     await bank.waiters.stop()
+    await bank.refusals.stop()
     await bank.intake.stop()
     await asyncio.to_thread(bank.waker.stop)
     bank.peek.close()

@@ -10,9 +10,12 @@ from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.intake import Intake
+from api.refusals import Refusals
 from api.waiters import Waiters
+from core.domain.audit import Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Identity
+from core.models import User
 from core.queue import Waker
 from core.security import AccessTokens, Cursors, Passwords
 from core.settings import Settings
@@ -28,6 +31,7 @@ class Bank:
     database: Database
     peek: Peek
     intake: Intake
+    refusals: Refusals
     waiters: Waiters
     waker: Waker
     passwords: Passwords
@@ -60,20 +64,47 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 _bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False, refreshUrl="token/refresh")
 
 
+def address_of(request: Request) -> str | None:
+    """The address that a request came from, as far as the server knows."""
+    return request.client.host if request.client else None
+
+
+def author_of(request: Request, who: Identity | User | None = None) -> Author:
+    """Who acts by a request, as the audit log names them; None is nobody who is known."""
+    return Author(
+        user_id=None if who is None else who.id, request_id=request.state.request_id, address=address_of(request)
+    )
+
+
+def note_refusal(request: Request, status: int, who: Identity | None = None) -> None:
+    """Have it written down that a request was refused access, with 401 or 403."""
+    bank_of(request).refusals.add(author_of(request, who), status=status, route=request.scope["route"].path)
+
+
 def authenticate(request: Request) -> Identity:
     """Find out who asks; raises Refusal (`unauthenticated`), the same for every reason.
 
-    The user is looked up each time, so deactivation, log-out and a new password take effect at once.
+    A token that is refused is noted for the audit log; a request without any is nothing to note.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
         raise Refusal(ErrorCode.UNAUTHENTICATED)
-    bank = bank_of(request)
-    claims = bank.access_tokens.read(token.strip())
+    try:
+        identity = _identify(bank_of(request), token)
+    except Refusal:
+        note_refusal(request, 401)
+        raise
+    request.state.identity = identity
+    return identity
+
+
+def _identify(bank: Bank, token: str) -> Identity:
+    """Look the user up, each time: so deactivation, log-out and a new password take effect at once."""
+    claims = bank.access_tokens.read(token)
     identity = bank.peek.identity(claims.user_id)
     if identity is None or identity.token_version != claims.token_version:
         raise Refusal(ErrorCode.UNAUTHENTICATED)
-    request.state.identity = identity
     return identity
 
 

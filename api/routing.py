@@ -14,7 +14,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from api.dependencies import authenticate, current_user, operator
+from api.dependencies import authenticate, current_user, note_refusal, operator
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Role
 
@@ -39,6 +39,7 @@ class CheckedRoute(APIRoute):
             if needs_user or needs_operator:
                 identity = authenticate(request)
                 if needs_operator and identity.role is not Role.OPERATOR:
+                    note_refusal(request, 403, identity)
                     raise Refusal(ErrorCode.FORBIDDEN)
             if not _accepts_json(request.headers.get("accept")):
                 raise Refusal(ErrorCode.NOT_ACCEPTABLE)

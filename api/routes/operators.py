@@ -6,27 +6,20 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 
-from api.dependencies import BankDep, OperatorDep, SessionDep
+from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
 from api.routing import CheckedRoute
 from api.schemas.base import Page, PageQuery
-from api.schemas.operators import AllTransfersQuery, AuditOut, Freeze, NewLimit, OperatorAccountOut, QueueOut
+from api.schemas.operators import AllTransfersQuery, Freeze, NewLimit, OperatorAccountOut, QueueOut
 from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
 from api.schemas.users import UserOut
-from core.domain.audit import Author
 from core.domain.errors import ErrorCode
-from core.domain.users import Identity
+from core.models.base import NEWEST
 from core.services import operators
-from core.services.operators import NEWEST
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
 _ACCOUNT = (ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.ACCOUNT_CLOSED)
-
-
-def _author(request: Request, identity: Identity) -> Author:
-    address = request.client.host if request.client else None
-    return Author(user_id=identity.id, request_id=request.state.request_id, address=address)
 
 
 # --- users -------------------------------------------------------------------------------------------------------
@@ -53,7 +46,7 @@ async def deactivate_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> UserOut:
     """Take a user's access away, at once. Pending transfers from their accounts will fail."""
-    author = _author(request, identity)
+    author = author_of(request, identity)
     await bank.intake.run(lambda connection: operators.deactivate(connection, author, user_id))
     return UserOut.of(await operators.get_user(session, user_id))
 
@@ -63,7 +56,7 @@ async def reactivate_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> UserOut:
     """Give a user access again, by a new log-in."""
-    author = _author(request, identity)
+    author = author_of(request, identity)
     await bank.intake.run(lambda connection: operators.reactivate(connection, author, user_id))
     return UserOut.of(await operators.get_user(session, user_id))
 
@@ -98,7 +91,7 @@ async def freeze_account(
     account_id: UUID, body: Freeze, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> OperatorAccountOut:
     """Freeze an account: for debits, so that it still receives, or for all. Pending transfers from it will fail."""
-    author = _author(request, identity)
+    author = author_of(request, identity)
 
     def work(connection: Connection) -> None:
         operators.freeze(connection, author, account_id, body.scope)
@@ -112,7 +105,7 @@ async def unfreeze_account(
     account_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> OperatorAccountOut:
     """Make a frozen account active again."""
-    author = _author(request, identity)
+    author = author_of(request, identity)
     await bank.intake.run(lambda connection: operators.unfreeze(connection, author, account_id))
     return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
 
@@ -125,7 +118,7 @@ async def set_overdraft_limit(
     account_id: UUID, body: NewLimit, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> OperatorAccountOut:
     """Set how far below 0 an account may go. The audit log keeps every limit that was set."""
-    author = _author(request, identity)
+    author = author_of(request, identity)
 
     def work(connection: Connection) -> None:
         operators.set_overdraft_limit(connection, author, account_id, body.amount)
@@ -134,7 +127,7 @@ async def set_overdraft_limit(
     return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
 
 
-# --- transfers, queue, audit -------------------------------------------------------------------------------------
+# --- transfers, queue --------------------------------------------------------------------------------------------
 
 
 @router.get("/transfers", responses=problems(*FOR_OPERATORS))
@@ -165,19 +158,3 @@ async def get_any_transfer(transfer_id: UUID, _operator: OperatorDep, session: S
 async def get_queue(_operator: OperatorDep, session: SessionDep) -> QueueOut:
     """Show what waits to be settled."""
     return QueueOut.of(await operators.queue_state(session))
-
-
-@router.get("/audit", responses=problems(*FOR_OPERATORS))
-async def list_audit(
-    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
-) -> Page[AuditOut]:
-    """List what operators did, newest first."""
-    below = bank.cursors.open(page.cursor, of="operator:audit") if page.cursor else NEWEST
-    found = await operators.list_audit(session, below=below, offset=page.offset or 0, limit=page.limit + 1)
-    shown = found[: page.limit]
-    return Page(
-        items=[AuditOut.of(entry) for entry in shown],
-        limit=page.limit,
-        offset=page.offset or 0,
-        next_cursor=bank.cursors.seal(shown[-1].sequence, of="operator:audit") if len(found) > len(shown) else None,
-    )

@@ -1,8 +1,8 @@
 """Logging in and out."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from api.dependencies import Bank, BankDep, SessionDep, UserDep
+from api.dependencies import Bank, BankDep, SessionDep, UserDep, author_of, note_refusal
 from api.routes.users import hash_password, verify_password
 from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
@@ -16,36 +16,46 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
 
 
 @router.post("/login", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
-async def log_in(form: LogInForm, response: Response, bank: BankDep, session: SessionDep) -> TokensOut:
+async def log_in(
+    form: LogInForm, request: Request, response: Response, bank: BankDep, session: SessionDep
+) -> TokensOut:
     """Exchange e-mail address and password for tokens. A wrong one of either answers alike, in the same time."""
     user = await users.find_by_email(session, form.username)
     await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
+    author = author_of(request)
     kept = user.password_hash if user and user.is_active else None
     if not await verify_password(bank, form.password, kept) or user is None:
+        known = user.public_id if user else None
+        await bank.intake.run(lambda connection: tokens.fail_log_in(connection, author, known))
         raise Refusal(ErrorCode.UNAUTHENTICATED)
     stronger = await hash_password(bank, form.password) if bank.passwords.is_outdated(user.password_hash) else None
     days = bank.settings.refresh_token_days
     begun = await bank.intake.run(
         lambda connection: tokens.log_in(
-            connection, user_id=user.id, token_version=user.token_version, days=days, stronger_hash=stronger
+            connection, author, user_id=user.id, token_version=user.token_version, days=days, stronger_hash=stronger
         )
     )
-    return _answer(bank, begun, response)
-
-
-@router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
-async def refresh(body: Refresh, response: Response, bank: BankDep) -> TokensOut:
-    """Spend a refresh token for a new pair. Spending it twice ends the log-in it came from."""
-    begun = await bank.intake.run(lambda connection: tokens.refresh(connection, body.refresh_token))
     if begun is None:
         raise Refusal(ErrorCode.UNAUTHENTICATED)
     return _answer(bank, begun, response)
 
 
+@router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
+async def refresh(body: Refresh, request: Request, response: Response, bank: BankDep) -> TokensOut:
+    """Spend a refresh token for a new pair. Spending it twice ends the log-in it came from."""
+    author = author_of(request)
+    begun = await bank.intake.run(lambda connection: tokens.refresh(connection, author, body.refresh_token))
+    if begun is None:
+        note_refusal(request, 401)
+        raise Refusal(ErrorCode.UNAUTHENTICATED)
+    return _answer(bank, begun, response)
+
+
 @router.post("/logout", status_code=204, responses=problems(*FOR_USERS, *WRITES))
-async def log_out(identity: UserDep, bank: BankDep) -> None:
+async def log_out(request: Request, identity: UserDep, bank: BankDep) -> None:
     """End every token of the user who asks, at once."""
-    await bank.intake.run(lambda connection: tokens.log_out(connection, user_id=identity.id))
+    author = author_of(request, identity)
+    await bank.intake.run(lambda connection: tokens.log_out(connection, author, identity))
 
 
 def _answer(bank: Bank, session: Session, response: Response) -> TokensOut:

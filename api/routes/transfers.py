@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep
+from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep, address_of
 from api.headers import etag_matches, idempotency_key, preferred_wait
 from api.routing import CheckedRoute
 from api.schemas.base import Page
@@ -205,6 +205,7 @@ def _order(
         idempotency_key=key,
         fingerprint=None if key is None else fingerprint(request.scope["path"], body),
         request_id=request.state.request_id,
+        address=None if kind is TransferKind.TRANSFER else address_of(request),
     )
 
 

@@ -1,9 +1,10 @@
 """Signing up, and one's own user."""
 
 from anyio import to_thread
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
 
-from api.dependencies import Bank, BankDep, SessionDep, UserDep
+from api.dependencies import Bank, BankDep, SessionDep, UserDep, author_of, note_refusal
 from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
@@ -33,18 +34,22 @@ async def get_me(identity: UserDep, session: SessionDep) -> UserOut:
 
 
 @router.post("/users/me/password", status_code=204, responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
-async def change_password(body: NewPassword, identity: UserDep, bank: BankDep, session: SessionDep) -> None:
+async def change_password(
+    body: NewPassword, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
+) -> None:
     """Change the password. Every token given so far ends, the one used for this call included."""
     kept = (await users.get(session, identity.id)).password_hash
     await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
     if not await verify_password(bank, body.current_password, kept):
+        note_refusal(request, 401, identity)
         raise Refusal(ErrorCode.UNAUTHENTICATED)
     password_hash = await hash_password(bank, body.new_password)
-    await bank.intake.run(
-        lambda connection: users.change_password(
-            connection, user_id=identity.id, token_version=identity.token_version, password_hash=password_hash
-        )
-    )
+    author = author_of(request, identity)
+
+    def work(connection: Connection) -> None:
+        users.change_password(connection, author, identity, password_hash=password_hash)
+
+    await bank.intake.run(work)
 
 
 async def hash_password(bank: Bank, password: str) -> str:

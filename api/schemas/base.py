@@ -1,9 +1,10 @@
 """What all schemas share."""
 
+import re
 from typing import Annotated, Self
 from unicodedata import category
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from core.domain.money import EXPONENTS, MAX_AMOUNT, decimal_string
 
@@ -60,6 +61,17 @@ def _digits(value: object) -> object:
 
 Digits = BeforeValidator(_digits)
 """A number in a query: digits and nothing else, where lax parsing would also take `5.0`, `+5` and `1_0`."""
+
+
+def _rfc_3339(value: object) -> object:
+    if isinstance(value, str) and not _DATE_AND_TIME.match(value):
+        raise ValueError("must be a date and a time as RFC 3339 has them, with their offset from UTC")
+    return value
+
+
+_DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+"""A time in a query; a bare number, which lax parsing would take for seconds since 1970, is none."""
 
 
 class PageQuery(In):

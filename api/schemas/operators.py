@@ -1,6 +1,5 @@
 """What operators send and see."""
 
-from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -9,7 +8,6 @@ from pydantic import Field
 from api.schemas.accounts import AccountOut
 from api.schemas.base import In, Out, PageQuery
 from core.domain.accounts import AccountKind, FreezeScope
-from core.domain.audit import Action, AuditView
 from core.domain.money import CUSTOMER_BALANCE_BOUND
 from core.domain.transfers import TransferStatus
 from core.models import Account
@@ -68,31 +66,4 @@ class QueueOut(Out):
             pending=state.pending,
             oldest_age_seconds=state.oldest_age_seconds,
             last_settled_sequence=state.last_settled_sequence,
-        )
-
-
-class AuditOut(Out):
-    """An act of an operator."""
-
-    sequence: int
-    at: datetime
-    author_id: UUID
-    action: Action
-    object_id: UUID
-    details: dict[str, str | int] = Field(examples=[{"before": 0, "after": 50000}])
-    request_id: str
-    address: str | None = Field(description="Null for a command on the machine itself.")
-
-    @classmethod
-    def of(cls, entry: AuditView) -> Self:
-        """Show an act."""
-        return cls(
-            sequence=entry.sequence,
-            at=entry.at,
-            author_id=entry.author_id,
-            action=entry.action,
-            object_id=entry.object_id,
-            details=entry.details,
-            request_id=entry.request_id,
-            address=entry.address,
         )

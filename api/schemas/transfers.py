@@ -1,15 +1,14 @@
 """Transfers, deposits and withdrawals."""
 
 import json
-import re
 from datetime import datetime
 from hashlib import blake2b
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from api.schemas.base import Amount, Currency, In, Out, PageQuery, Text, decimals
+from api.schemas.base import Amount, Currency, In, Moment, Out, PageQuery, Text, decimals
 from core.domain.errors import MESSAGES, ErrorCode
 from core.domain.transfers import (
     MAX_DESCRIPTION,
@@ -59,17 +58,6 @@ class NewTransfer(In):
 def fingerprint(path: str, body: NewTransfer | NewDeposit | NewWithdrawal) -> bytes:
     """Digest a request by what it says (16 bytes): the same path and the same values give the same digest."""
     return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=16).digest()
-
-
-def _rfc_3339(value: object) -> object:
-    if isinstance(value, str) and not _DATE_AND_TIME.match(value):
-        raise ValueError("must be a date and a time as RFC 3339 has them, with their offset from UTC")
-    return value
-
-
-_DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
-Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
-"""A time in a query; a bare number, which lax parsing would take for seconds since 1970, is none."""
 
 
 class TransferQuery(PageQuery):

@@ -63,6 +63,8 @@ class TransferRequest:
     idempotency_key: str | None
     fingerprint: bytes | None
     request_id: str
+    address: str | None = None
+    """Where a deposit or a withdrawal was ordered from, for the audit log; None on the machine itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,26 +1,36 @@
-"""The audit log: acts of operators. Written once, never changed."""
+"""The audit log: what operators and users did, and what was refused. Written once, never changed."""
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Integer, Text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.domain.audit import Action
+from core.domain.audit import NOBODYS, Action
 from core.models.base import Base, Moment, PublicId, Word, trigger
+
+_NOBODYS = ", ".join(f"'{action}'" for action in NOBODYS)
 
 
 class AuditEntry(Base):
     """One act: who did what to which object, when, and from where. `details` is a JSON object."""
 
     __tablename__ = "audit_entries"
-    __table_args__ = ({"sqlite_strict": True},)
+    __table_args__ = (
+        CheckConstraint(f"author_id IS NOT NULL OR action IN ({_NOBODYS})", name="author"),
+        # SQLite ends each index with the row id, so each of these is a list of its own, newest last.
+        Index("ix_audit_entries_action", "action"),
+        Index("ix_audit_entries_author_id", "author_id", sqlite_where=text("author_id IS NOT NULL")),
+        Index("ix_audit_entries_object_id", "object_id", sqlite_where=text("object_id IS NOT NULL")),
+        Index("ix_audit_entries_at", "at"),
+        {"sqlite_strict": True},
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     at: Mapped[datetime] = mapped_column(Moment)
-    author_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
     action: Mapped[Action] = mapped_column(Word(Action))
-    object_id: Mapped[UUID] = mapped_column(PublicId)
+    object_id: Mapped[UUID | None] = mapped_column(PublicId)
     details: Mapped[str] = mapped_column(Text)
     request_id: Mapped[str] = mapped_column(Text)
     address: Mapped[str | None] = mapped_column(Text)

@@ -11,6 +11,9 @@ from sqlalchemy.types import TypeDecorator
 
 from core.clock import to_datetime, to_us
 
+NEWEST = 2**63 - 1
+"""Above every row id."""
+
 
 class Base(DeclarativeBase):
     """The declarative base; every constraint gets a name, so that a migration can speak of it."""

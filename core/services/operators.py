@@ -7,19 +7,19 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.clock import now_us, to_datetime
+from core.clock import now_us
 from core.domain.accounts import AccountStatus, FreezeScope
-from core.domain.audit import Action, AuditView, Author
+from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
+from core.domain.users import Role
 from core.models import Account, User
-from core.storage import accounts, audit, transfers, users
+from core.services.audit import write_down
+from core.services.users import sign_up
+from core.storage import accounts, transfers, users
 
 WINDOW = 11_000
 """Transfers that one page of a list looks at: the largest offset and the largest page together."""
-
-NEWEST = 2**63 - 1
-"""Above every row id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,13 @@ class QueueState:
 # --- acts --------------------------------------------------------------------------------------------------------
 
 
+def create(connection: Connection, author: Author, *, email: str, password_hash: str) -> UUID:
+    """Make an operator and return the public id; raises Refusal (`email_taken`)."""
+    user_id = sign_up(connection, email=email, name=None, password_hash=password_hash, role=Role.OPERATOR)
+    write_down(connection, author, Action.OPERATOR_CREATED, user_id)
+    return user_id
+
+
 def freeze(connection: Connection, author: Author, account_id: UUID, scope: FreezeScope) -> None:
     """Freeze an account, or change the scope of a frozen one; the same scope again changes nothing.
 
@@ -44,7 +51,7 @@ def freeze(connection: Connection, author: Author, account_id: UUID, scope: Free
     if account["freeze_scope"] is scope:
         return
     accounts.set_status(connection, account["id"], AccountStatus.FROZEN, scope)
-    _write_down(connection, author, Action.ACCOUNT_FROZEN, account_id, scope=scope.value)
+    write_down(connection, author, Action.ACCOUNT_FROZEN, account_id, scope=scope.value)
 
 
 def unfreeze(connection: Connection, author: Author, account_id: UUID) -> None:
@@ -53,7 +60,7 @@ def unfreeze(connection: Connection, author: Author, account_id: UUID) -> None:
     if account["status"] is AccountStatus.ACTIVE:
         return
     accounts.set_status(connection, account["id"], AccountStatus.ACTIVE, None)
-    _write_down(connection, author, Action.ACCOUNT_UNFROZEN, account_id)
+    write_down(connection, author, Action.ACCOUNT_UNFROZEN, account_id)
 
 
 def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID, amount: int) -> None:
@@ -67,7 +74,7 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
     if account["balance"] < -amount:
         raise Refusal(ErrorCode.LIMIT_IN_USE, field="body.amount")
     accounts.set_overdraft_limit(connection, account["id"], amount)
-    _write_down(
+    write_down(
         connection, author, Action.OVERDRAFT_LIMIT_SET, account_id, before=account["overdraft_limit"], after=amount
     )
 
@@ -89,7 +96,7 @@ def _set_active(connection: Connection, author: Author, user_id: UUID, *, active
     if user.is_active is active:
         return
     users.set_active(connection, user.id, active=active)
-    _write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
+    write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
 
 
 def _customers(connection: Connection, account_id: UUID) -> RowMapping:
@@ -100,10 +107,6 @@ def _customers(connection: Connection, account_id: UUID) -> RowMapping:
     if account["status"] is AccountStatus.CLOSED:
         raise Refusal(ErrorCode.ACCOUNT_CLOSED)
     return account
-
-
-def _write_down(connection: Connection, author: Author, action: Action, object_id: UUID, **details: str | int) -> None:
-    audit.add(connection, author, action, object_id, details=details, at=to_datetime(now_us()))
 
 
 def account_by_name(connection: Connection, name: UUID | str) -> UUID:
@@ -183,8 +186,3 @@ async def queue_state(session: AsyncSession) -> QueueState:
     backlog = await connection.run_sync(transfers.backlog)
     age = None if backlog.oldest_created_at is None else max(0.0, (now_us() - backlog.oldest_created_at) / 1e6)
     return QueueState(backlog.pending, age, backlog.last_settled)
-
-
-async def list_audit(session: AsyncSession, *, below: int, offset: int, limit: int) -> Sequence[AuditView]:
-    """List what operators did, newest first, from the sequence before `below` on."""
-    return await audit.read(session, below=below, offset=offset, limit=limit)

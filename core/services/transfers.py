@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import now_us, to_datetime, to_us
 from core.domain import ledger
 from core.domain.accounts import AccountKind
+from core.domain.audit import Act, Action, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.ids import new_id
+from core.services.audit import write_all_down
 from core.storage import accounts, transfers
 from core.storage.accounts import Party
 from core.storage.transfers import KeyScope, Link
@@ -61,6 +63,7 @@ class _Group:
         # Times never run backwards along the sequence, whatever the wall clock does.
         self._now = max(now_us(), newest)
         self._rows: list[tuple[Any, ...]] = []
+        self._ordered: list[Act] = []
         self._payers: dict[int, Party] = {}
         self._reserved: dict[int, int] = {}
 
@@ -91,6 +94,7 @@ class _Group:
             self._connection,
             [(self._reserved[row_id], party.last_transfer_id or 0, row_id) for row_id, party in self._payers.items()],
         )
+        write_all_down(self._connection, self._ordered)
 
     def _sides(self, request: TransferRequest) -> tuple[Party, Party]:
         """Find both accounts, or raise the first refusal that concerns who they are."""
@@ -152,6 +156,8 @@ class _Group:
                 self._now,
             )
         )
+        if request.kind is not TransferKind.TRANSFER:
+            self._ordered.append(_ordered(request, accepted))
         self._sequence += 1
         payer.last_transfer_id = accepted.sequence
         payer.ledger.reserved += request.amount
@@ -162,6 +168,16 @@ class _Group:
 
 def _scope(request: TransferRequest) -> KeyScope | None:
     return (request.idempotency_key, request.submitted_by) if request.idempotency_key is not None else None
+
+
+def _ordered(request: TransferRequest, accepted: AcceptedTransfer) -> Act:
+    """What the audit log keeps of a deposit or a withdrawal."""
+    return Act(
+        author=Author(user_id=request.submitted_by, request_id=request.request_id, address=request.address),
+        action=Action.DEPOSIT_ORDERED if request.kind is TransferKind.DEPOSIT else Action.WITHDRAWAL_ORDERED,
+        object_id=accepted.id,
+        details={"amount": accepted.amount, "currency": accepted.currency},
+    )
 
 
 def _payee_field(request: TransferRequest) -> str:

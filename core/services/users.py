@@ -6,9 +6,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
+from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal
-from core.domain.users import Role
+from core.domain.users import Identity, Role
 from core.models import User
+from core.services.audit import write_down
 from core.storage import users
 
 
@@ -29,15 +31,16 @@ def sign_up(
     )
 
 
-def change_password(connection: Connection, *, user_id: int, token_version: int, password_hash: str) -> None:
+def change_password(connection: Connection, author: Author, identity: Identity, *, password_hash: str) -> None:
     """Set a new password; every token given so far ends with it.
 
-    `token_version` is what the caller's own token said: if it has moved on since, another change came first.
+    Raises Refusal if the identity's own token has ended since: another change came first.
     """
-    user = users.read(connection, user_id)
-    if user is None or not user.is_active or user.token_version != token_version:
+    user = users.read(connection, identity.id)
+    if user is None or not user.is_active or user.token_version != identity.token_version:
         raise Refusal(ErrorCode.UNAUTHENTICATED)
-    users.set_password(connection, user_id, password_hash)
+    users.set_password(connection, user.id, password_hash)
+    write_down(connection, author, Action.PASSWORD_CHANGED, user.public_id)
 
 
 async def get(session: AsyncSession, user_id: int) -> User:

@@ -1,60 +1,104 @@
 """The audit log in the database."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Select, Subquery, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from core.domain.audit import Action, AuditView, Author
+from core.domain.audit import Act, AuditFilter, AuditView
 from core.models import AuditEntry, User
+from core.models.base import NEWEST
 
 
-def add(
-    connection: Connection,
-    author: Author,
-    action: Action,
-    object_id: UUID,
-    *,
-    details: Mapping[str, str | int],
-    at: datetime,
-) -> None:
-    """Write an act down, in the unit of work that does it."""
-    connection.execute(
-        insert(AuditEntry).values(
-            at=at,
-            author_id=author.user_id,
-            action=action,
-            object_id=object_id,
-            details=json.dumps(details),
-            request_id=author.request_id,
-            address=author.address,
-        )
-    )
-
-
-async def read(session: AsyncSession, *, below: int, offset: int, limit: int) -> list[AuditView]:
-    """Read acts, newest first, from the sequence before `below` on."""
-    query = (
-        select(AuditEntry, User.public_id)
-        .join(User, User.id == AuditEntry.author_id)
-        .where(AuditEntry.id < below)
-        .order_by(AuditEntry.id.desc())
-        .offset(offset)
-        .limit(limit)
-    )
-    return [
-        AuditView(
-            sequence=entry.id,
-            at=entry.at,
-            author_id=author_id,
-            action=entry.action,
-            object_id=entry.object_id,
-            details=json.loads(entry.details),
-            request_id=entry.request_id,
-            address=entry.address,
-        )
-        for entry, author_id in (await session.execute(query)).all()
+def add(connection: Connection, acts: Sequence[Act], *, at: datetime) -> None:
+    """Write acts down, in the unit of work that does them."""
+    rows = [
+        {
+            "at": at,
+            "author_id": act.author.user_id,
+            "action": act.action,
+            "object_id": act.object_id,
+            "details": json.dumps(act.details),
+            "request_id": act.author.request_id,
+            "address": act.author.address,
+        }
+        for act in acts
     ]
+    connection.execute(insert(AuditEntry), rows)
+
+
+def newest_at(connection: Connection) -> datetime | None:
+    """When the newest entry was written; None before the first."""
+    return connection.execute(select(AuditEntry.at).order_by(AuditEntry.id.desc()).limit(1)).scalar()
+
+
+async def read(
+    session: AsyncSession, wanted: AuditFilter, *, below: int, window: int, offset: int, limit: int
+) -> tuple[list[AuditView], int | None]:
+    """Read entries, newest first, from the sequence before `below` on, and say below which a next page begins.
+
+    The first filter walks its index, or without one the table, for `window` entries at most; the others sift what
+    it meets. So a page of two filters that seldom meet can be short, or empty, and still say where to go on.
+    """
+    filters = _filters(wanted)
+    walk = _walk(wanted, filters[:1], below=below, window=window)
+    rows = (await session.execute(_page(walk, filters[1:], offset=offset, limit=limit + 1))).all()
+    found = [_view(*row) for row in rows[:limit]]
+    if len(rows) > limit:
+        return found, found[-1].sequence
+    count, lowest = (await session.execute(select(func.count(), func.min(walk.c.id)))).one()
+    return found, lowest if count == window else None
+
+
+def _filters(wanted: AuditFilter) -> list[tuple[str, Any]]:
+    """The columns that must have one value, the one that lets least through first."""
+    author = None
+    if wanted.author_id is not None:
+        author = select(User.id).where(User.public_id == wanted.author_id).scalar_subquery()
+    values = {"object_id": wanted.object_id, "author_id": author, "action": wanted.action}
+    return [(name, value) for name, value in values.items() if value is not None]
+
+
+def _walk(wanted: AuditFilter, filters: Sequence[tuple[str, Any]], *, below: int, window: int) -> Subquery:
+    query = select(AuditEntry).where(AuditEntry.id < below)
+    for name, value in filters:
+        query = query.where(getattr(AuditEntry, name) == value)
+    # Time never runs backwards along the sequence, so a span of time is a span of row ids: two look-ups.
+    if wanted.created_from is not None:
+        query = query.where(AuditEntry.id >= _first_at(wanted.created_from).scalar_subquery())
+    if wanted.created_to is not None:
+        end = func.coalesce(_first_at(wanted.created_to).scalar_subquery(), literal(NEWEST))
+        query = query.where(AuditEntry.id < end)
+    return query.order_by(AuditEntry.id.desc()).limit(window).subquery()
+
+
+def _first_at(moment: datetime) -> Select[int]:
+    """The first entry of a moment or after it; none where all are older, and then no entry's id is as high."""
+    entry = aliased(AuditEntry)
+    return select(entry.id).where(entry.at >= moment).order_by(entry.at, entry.id).limit(1)
+
+
+def _page(walk: Subquery, filters: Sequence[tuple[str, Any]], *, offset: int, limit: int) -> Select[AuditEntry, UUID]:
+    entry = aliased(AuditEntry, walk)
+    query = select(entry, User.public_id).outerjoin(User, User.id == entry.author_id)
+    for name, value in filters:
+        query = query.where(getattr(entry, name) == value)
+    return query.order_by(entry.id.desc()).offset(offset).limit(limit)
+
+
+def _view(entry: AuditEntry, author_id: UUID | None) -> AuditView:
+    return AuditView(
+        sequence=entry.id,
+        at=entry.at,
+        author_id=author_id,
+        action=entry.action,
+        object_id=entry.object_id,
+        details=json.loads(entry.details),
+        request_id=entry.request_id,
+        address=entry.address,
+    )

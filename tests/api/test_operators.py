@@ -59,7 +59,9 @@ async def items(operator: Person, path: str) -> list[Json]:
 
 
 def everything(database: Database) -> list[Any]:
-    return [builders.rows(database, f"SELECT * FROM {table}") for table in ("accounts", "users", "audit_entries")]
+    """What operators change. That somebody was refused is written down a little later: see test_audit.py."""
+    acts = "audit_entries WHERE action <> 'access_refused'"
+    return [builders.rows(database, f"SELECT * FROM {table}") for table in ("accounts", "users", acts)]
 
 
 def external_id(database: Database) -> str:
@@ -278,7 +280,8 @@ class TestAUser:
         settle()
         ended = (await operator.get(f"/operator/transfers/{pending['id']}")).json()
         assert (ended["status"], ended["failure"]["code"]) == ("failed", "owner_inactive")
-        assert [entry["action"] for entry in await items(operator, "/operator/audit")] == ["user_deactivated"]
+        acts = await items(operator, f"/operator/audit?object_id={ada_id}")
+        assert [entry["action"] for entry in acts] == ["user_deactivated"]
 
     @pytest.mark.parametrize("act", ["deactivate", "reactivate"])
     async def test_is_never_the_bank_itself(self, operator: Person, database: Database, act: str) -> None:
@@ -342,7 +345,7 @@ async def test_every_act_is_found_in_the_audit_log_newest_first(operator: Person
         await operator.post(f"/operator/users/{ada_id}/deactivate"),
         await operator.post(f"/operator/users/{ada_id}/reactivate"),
     ]
-    found = await items(operator, "/operator/audit")
+    found = await items(operator, f"/operator/audit?author_id={author_id}")
     times = [entry.pop("at") for entry in found]
     assert times == sorted(times, reverse=True)
     acts = [
@@ -362,7 +365,7 @@ async def test_every_act_is_found_in_the_audit_log_newest_first(operator: Person
             "request_id": answer.headers["x-request-id"],
             "address": "127.0.0.1",
         }
-        for number, ((action, object_id, details), answer) in enumerate(zip(acts, answers, strict=True), 1)
+        for number, ((action, object_id, details), answer) in enumerate(zip(acts, answers, strict=True), 2)
     ]
 
 
@@ -378,7 +381,7 @@ async def seven(operator: Person, ada: Person, pair: Pair, database: Database) -
             builders.open_account(connection, person)
     for amount in range(1, 7):
         await ada.pay(pair.payer, pair.payee, amount)
-    for amount in range(1, 8):
+    for amount in range(1, 7):  # the first act was a deposit
         await set_limit(operator, pair.payer, amount)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from core.domain.audit import NOBODYS, Action
 from core.domain.transfers import TransferKind, TransferStatus
 from core.services import transfers
 from core.storage.engine import Database
@@ -294,8 +295,13 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ("refresh_tokens", {"user_id": 999}, "FOREIGN KEY"),
         ("audit_entries", {"author_id": 999}, "FOREIGN KEY"),
         *[
+            ("audit_entries", {"author_id": None, "action": action.value}, "ck_audit_entries_author")
+            for action in Action
+            if action not in NOBODYS
+        ],
+        *[
             ("audit_entries", {column: None}, f"NOT NULL constraint failed: audit_entries.{column}")
-            for column in ("at", "author_id", "action", "object_id", "details", "request_id")
+            for column in ("at", "action", "details", "request_id")
         ],
     ],
 )
@@ -315,6 +321,8 @@ def test_a_row_that_cannot_be_true_is_not_written(
         ("accounts", {"kind": "external", "currency": "EUR", "owner_id": None, "balance": 9 * 10**18}),
         ("accounts", {"overdraft_limit": 9 * 10**15}),
         ("transfers", {"amount": 10**15}),
+        ("audit_entries", {"object_id": None}),
+        *[("audit_entries", {"author_id": None, "action": action.value}) for action in NOBODYS],
     ],
 )
 def test_a_row_at_its_bound_is_written(database: Database, bank: Bank, table: str, changes: dict[str, Any]) -> None:

@@ -1,0 +1,37 @@
+"""The audit log, for operators."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.dependencies import BankDep, OperatorDep, SessionDep
+from api.routing import CheckedRoute
+from api.schemas.audit import AuditOut, AuditQuery
+from api.schemas.base import Page
+from api.schemas.problems import FOR_OPERATORS, problems
+from core.models.base import NEWEST
+from core.services import audit
+
+router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
+
+
+@router.get("/audit", responses=problems(*FOR_OPERATORS))
+async def list_audit(
+    query: Annotated[AuditQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+) -> Page[AuditOut]:
+    """List what was done, and what was refused, newest first.
+
+    A page looks at a bounded number of entries. With two filters or more it can therefore be short, or empty, and
+    still have a `next_cursor`: the list ends where that is null.
+    """
+    name = f"operator:audit:{query.model_dump_json(exclude={'limit', 'offset', 'cursor'})}"
+    below = bank.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
+    found, following = await audit.list_audit(
+        session, query.filter(), below=below, offset=query.offset or 0, limit=query.limit
+    )
+    return Page(
+        items=[AuditOut.of(entry) for entry in found],
+        limit=query.limit,
+        offset=query.offset or 0,
+        next_cursor=None if following is None else bank.cursors.seal(following, of=name),
+    )

@@ -1,0 +1,183 @@
+"""Refusals of access: alike ones become one entry, what comes in between is bounded, and nothing is lost silently."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+import api.refusals
+from api.intake import Intake
+from api.refusals import DISTINCT, Refusals
+from core.domain.audit import Author
+from core.models.users import SYSTEM_USER_ID
+from core.settings import Settings
+from core.storage.engine import Database
+from tests import builders
+from tests.api.conftest import locked, until
+
+Make = Callable[..., Refusals]
+
+
+@pytest.fixture
+async def writing(settings: Settings, database: Database) -> AsyncIterator[Database]:
+    """The database as the intake's own process holds it; `database` is what another process has."""
+    own = Database(settings)
+    yield own
+    own.close()
+
+
+@pytest.fixture
+async def make(writing: Database) -> AsyncIterator[Make]:
+    """Make what gathers refusals, with an intake that waits for its turn for 30 ms. All is stopped after the test."""
+    intake = Intake(writing, waiting=100, group=100, seconds=0.03, on_accepted=lambda: None)
+    made: list[Refusals] = []
+
+    def refusals(seconds: float = 0.005, **bounds: Any) -> Refusals:
+        made.append(Refusals(intake, seconds=seconds, **bounds))
+        return made[-1]
+
+    yield refusals
+    for one in made:
+        await one.stop()
+    await intake.stop()
+
+
+def by(request_id: str, *, user: int | None = None, address: str | None = "192.0.2.7") -> Author:
+    return Author(user_id=user, request_id=request_id, address=address)
+
+
+def written(database: Database) -> list[tuple[Any, ...]]:
+    found = builders.rows(database, "SELECT * FROM audit_entries ORDER BY id")
+    assert all((row["action"], row["object_id"]) == ("access_refused", None) for row in found)
+    return [(row["author_id"], row["request_id"], row["address"], json.loads(row["details"])) for row in found]
+
+
+def said(status: int, route: str, times: int) -> dict[str, Any]:
+    return {"status": status, "route": route, "times": times}
+
+
+async def test_alike_ones_are_one_entry_with_the_first_request_and_how_often(make: Make, database: Database) -> None:
+    refusals = make()
+    for request_id in ("first", "second", "third"):
+        refusals.add(by(request_id, user=SYSTEM_USER_ID), status=403, route="/operator/users")
+    await refusals.stop()
+    assert written(database) == [(SYSTEM_USER_ID, "first", "192.0.2.7", said(403, "/operator/users", 3))]
+
+
+async def test_status_route_user_and_address_tell_them_apart(make: Make, database: Database) -> None:
+    refusals = make()
+    for _ in range(2):
+        refusals.add(by("a"), status=401, route="/accounts")
+        refusals.add(by("b"), status=403, route="/accounts")
+        refusals.add(by("c"), status=401, route="/transfers")
+        refusals.add(by("d", user=SYSTEM_USER_ID), status=401, route="/accounts")
+        refusals.add(by("e", address="192.0.2.8"), status=401, route="/accounts")
+        refusals.add(by("f", address=None), status=401, route="/accounts")
+    await refusals.stop()
+    assert written(database) == [
+        (None, "a", "192.0.2.7", said(401, "/accounts", 2)),
+        (None, "b", "192.0.2.7", said(403, "/accounts", 2)),
+        (None, "c", "192.0.2.7", said(401, "/transfers", 2)),
+        (SYSTEM_USER_ID, "d", "192.0.2.7", said(401, "/accounts", 2)),
+        (None, "e", "192.0.2.8", said(401, "/accounts", 2)),
+        (None, "f", None, said(401, "/accounts", 2)),
+    ]
+
+
+async def test_those_beyond_the_bound_are_one_number_without_user_and_address(make: Make, database: Database) -> None:
+    refusals = make(distinct=2)
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.3", "192.0.2.2"):
+        refusals.add(by(f"of {address}", user=SYSTEM_USER_ID, address=address), status=401, route="/accounts")
+    await refusals.stop()
+    assert written(database) == [
+        (SYSTEM_USER_ID, "of 192.0.2.1", "192.0.2.1", said(401, "/accounts", 1)),
+        (SYSTEM_USER_ID, "of 192.0.2.2", "192.0.2.2", said(401, "/accounts", 2)),
+        (None, "of 192.0.2.3", None, {"others": 3}),
+    ]
+
+
+async def test_however_many_come_between_two_writings_few_entries_are_made(make: Make, database: Database) -> None:
+    refusals = make()
+    for number in range(20_000):
+        refusals.add(by("a", address=f"2001:db8::{number:x}"), status=401, route="/accounts")
+    await refusals.stop()
+    assert len(written(database)) == DISTINCT + 1 == 101
+    assert written(database)[-1] == (None, "a", None, {"others": 20_000 - DISTINCT})
+
+
+async def test_they_are_written_without_a_stop_and_counted_anew_afterwards(make: Make, database: Database) -> None:
+    refusals = make()
+    for number in (1, 2):
+        refusals.add(by("a"), status=401, route="/accounts")
+        await until(lambda number=number: len(written(database)) == number)
+    assert [details["times"] for *_, details in written(database)] == [1, 1]
+
+
+async def test_without_any_nothing_is_written(make: Make, writing: Database) -> None:
+    commits: list[None] = []
+    event.listen(writing.writer, "commit", lambda _connection: commits.append(None))
+    await make().stop()
+    assert commits == []
+
+
+class TestThatCannotBeWritten:
+    @pytest.fixture
+    def kept(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+        """Grows by one whenever a writing fails."""
+        seen: list[dict[str, Any]] = []
+        monkeypatch.setattr(api.refusals.log, "warning", lambda _event, **values: seen.append(values))
+        return seen
+
+    async def test_are_kept_for_the_next_time(self, make: Make, database: Database, kept: list[dict[str, Any]]) -> None:
+        refusals = make()
+        with locked(database):
+            refusals.add(by("first"), status=401, route="/accounts")
+            await until(lambda: bool(kept))
+            refusals.add(by("second"), status=401, route="/accounts")
+            refusals.add(by("third"), status=403, route="/accounts")
+        await refusals.stop()
+        assert written(database) == [
+            (None, "first", "192.0.2.7", said(401, "/accounts", 2)),
+            (None, "third", "192.0.2.7", said(403, "/accounts", 1)),
+        ]
+
+    async def test_are_tried_again_though_nobody_else_is_refused(
+        self, make: Make, database: Database, kept: list[dict[str, Any]]
+    ) -> None:
+        refusals = make()
+        with locked(database):
+            refusals.add(by("first"), status=401, route="/accounts")
+            await until(lambda: len(kept) >= 2)
+        await until(lambda: bool(written(database)))
+        assert written(database) == [(None, "first", "192.0.2.7", said(401, "/accounts", 1))]
+
+    async def test_stay_within_the_bound_together_with_what_comes_meanwhile(
+        self, make: Make, database: Database, kept: list[dict[str, Any]]
+    ) -> None:
+        refusals = make(distinct=2)
+        with locked(database):
+            for round_ in range(1, 4):
+                for number in range(3):
+                    author = by("a", address=f"192.0.2.{10 * round_ + number}")
+                    refusals.add(author, status=401, route="/accounts")
+                await until(lambda round_=round_: len(kept) >= round_)
+        await refusals.stop()
+        details = [details for *_, details in written(database)]
+        assert details == [said(401, "/accounts", 1), said(401, "/accounts", 1), {"others": 7}]
+
+    async def test_hold_a_stop_up_for_a_moment_only_and_are_missed_in_the_log(
+        self, make: Make, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(api.refusals, "LAST_SECONDS", 0.01)
+        lost: list[dict[str, Any]] = []
+        monkeypatch.setattr(api.refusals.log, "error", lambda _event, **values: lost.append(values))
+        refusals = make()
+        with locked(database):
+            refusals.add(by("first"), status=401, route="/accounts")
+            refusals.add(by("second"), status=403, route="/accounts")
+            await refusals.stop()
+        assert (lost, written(database)) == ([{"count": 2}], [])
+        assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
