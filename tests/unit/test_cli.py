@@ -1,12 +1,16 @@
 """The command line: what it says, and with which exit status it ends."""
 
+from uuid import UUID
+
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from core.cli import app
+from core.services import users
 from core.storage.engine import Database
-from tests.builders import accepted, account_row, bank_of_two, from_ada_to_bob, rows
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import accepted, account_row, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
 
 PASSWORD = "correct horse battery"
 
@@ -49,7 +53,7 @@ class TestDeposit:
     def test_stays_pending_without_a_worker_and_says_so(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("core.cli.DEPOSIT_WAIT_SECONDS", 0)
+        monkeypatch.setattr("core.cli.transfers.WAIT_SECONDS", 0)
         bank = bank_of_two(database)
         result = giro("deposit", str(bank.ada_account), "1050")
         assert (result.exit_code, "10.50 USD will be there when" in result.stdout) == (0, True)
@@ -71,10 +75,73 @@ class TestDeposit:
         assert giro("deposit", "nonsense", "--", amount).exit_code == 2
 
 
+class TestWithdraw:
+    def test_stays_pending_without_a_worker_and_says_so(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("core.cli.transfers.WAIT_SECONDS", 0)
+        bank = bank_of_two(database, ada_has=2000)
+        number = account_row(database, bank.ada_account)["account_number"]
+        result = giro("withdraw", number, "1050", "--description", "cash")
+        assert (result.exit_code, "10.50 USD will be gone when" in result.stdout) == (0, True)
+        assert rows(
+            database, "SELECT kind, amount, description, submitted_by FROM transfers WHERE status = 'pending'"
+        ) == [{"kind": "withdrawal", "amount": 1050, "description": "cash", "submitted_by": 1}]
+        assert account_row(database, bank.ada_account)["reserved"] == 1050
+
+    def test_says_that_it_is_done(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("core.cli.transfers.send_wakeup", lambda _broker: settle_all(database))
+        bank = bank_of_two(database, ada_has=2000)
+        assert giro("withdraw", str(bank.ada_account), "1050").stdout.startswith("withdrew 10.50 USD (transfer ")
+        assert giro("deposit", str(bank.ada_account), "5").stdout.startswith("deposited 0.05 USD (transfer ")
+        assert account_row(database, bank.ada_account)["balance"] == 955
+
+    def test_ends_with_1_when_it_fails_after_all(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        def frozen_first(_broker: object) -> None:
+            freeze(database, bank.ada_account)
+            settle_all(database)
+
+        monkeypatch.setattr("core.cli.transfers.send_wakeup", frozen_first)
+        bank = bank_of_two(database, ada_has=2000)
+        result = giro("withdraw", str(bank.ada_account), "1050")
+        assert (result.exit_code, "the withdrawal of 10.50 USD is failed" in everything_said(result)) == (1, True)
+
+    def test_is_refused_in_one_line_where_the_funds_do_not_cover_it(self, database: Database) -> None:
+        bank = bank_of_two(database, ada_has=100)
+        result = giro("withdraw", str(bank.ada_account), "101")
+        assert (result.exit_code, "(insufficient_funds)" in everything_said(result)) == (1, True)
+        assert "Traceback" not in everything_said(result)
+
+    def test_is_written_down_as_the_banks_own(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("core.cli.transfers.WAIT_SECONDS", 0)
+        bank = bank_of_two(database, ada_has=2000)
+        giro("withdraw", str(bank.ada_account), "1050")
+        assert rows(database, "SELECT author_id, action, address FROM audit_entries ORDER BY id")[1:] == [
+            {"author_id": 1, "action": "withdrawal_ordered", "address": None}
+        ]
+
+
 class TestOperatorCreate:
+    @pytest.fixture(autouse=True)
+    def quick(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """Hash at the least cost."""
+        clean_environment.setenv("GIRO_PASSWORD_HASH_ROUNDS", "4")
+
     def test_makes_an_operator_with_a_password_from_standard_input(self, database: Database) -> None:
         assert giro("operator", "create", "Op@Example.com", stdin=PASSWORD).exit_code == 0
         assert rows(database, "SELECT role FROM users WHERE email = 'op@example.com'") == [{"role": "operator"}]
+
+    def test_is_written_down_as_the_banks_own(self, database: Database) -> None:
+        giro("operator", "create", "op@example.com", stdin=PASSWORD)
+        (entry,) = rows(database, "SELECT author_id, action, object_id, details, address FROM audit_entries")
+        (made,) = rows(database, "SELECT public_id FROM users WHERE email = 'op@example.com'")
+        assert entry == {
+            "author_id": 1,
+            "action": "operator_created",
+            "object_id": made["public_id"],
+            "details": "{}",
+            "address": None,
+        }
 
     @pytest.mark.parametrize("password", ["", "too short", "x" * 129])
     def test_refuses_a_password_out_of_bounds(self, database: Database, password: str) -> None:
@@ -119,6 +186,84 @@ class TestOperatorActs:
         assert "user_not_found" in everything_said(giro("operator", "deactivate", "nobody@example.com"))
 
 
+class TestOperatorLooks:
+    def lines(self, *words: str) -> list[list[str]]:
+        """What a list says below its heading: the words of each line."""
+        result = giro("operator", *words)
+        assert result.exit_code == 0, result.stderr
+        return [line.split() for line in result.stdout.splitlines()[1:]]
+
+    def test_users_are_listed_oldest_first(self, database: Database) -> None:
+        bank = bank_of_two(database)
+        giro("operator", "deactivate", bank.bob.email)
+        assert [line[:5] for line in self.lines("users")] == [
+            [str(bank.ada.public_id), bank.ada.email, "-", "customer", "active"],
+            [str(bank.bob.public_id), bank.bob.email, "-", "customer", "deactivated"],
+        ]
+
+    def test_what_people_call_themselves_is_shown_as_it_is(self, database: Database) -> None:
+        email, name = f"{'x' * 60}@{'y' * 60}.{'z' * 60}.example.com", "[red]Ada[/red]"
+        with unit_of_work(database) as connection:
+            users.sign_up(connection, email=email, name=name, password_hash="no hash at all")
+        assert [line[1:3] for line in self.lines("users")] == [[email, name]]
+
+    def test_accounts_are_listed_with_owner_funds_and_freeze(self, database: Database) -> None:
+        bank = bank_of_two(database, ada_has=1050)
+        accepted(database, from_ada_to_bob(bank, 50))
+        giro("operator", "freeze", str(bank.bob_account), "--scope", "debit")
+        number = account_row(database, bank.ada_account)["account_number"]
+        ada, bob = (line for line in self.lines("accounts") if line[2] != "-")
+        assert ada[:2] == [str(bank.ada_account), number]
+        assert ada[2:] == [str(bank.ada.public_id), "USD", "10.50", "0.50", "0.00", "active"]
+        assert bob[2:] == [str(bank.bob.public_id), "USD", "0.00", "0.00", "0.00", "frozen", "(debit)"]
+        (external,) = (line for line in self.lines("accounts") if line[2] == "-")
+        assert external[3:5] == ["USD", "-10.50"]
+
+    def test_the_queue_says_what_waits(self, database: Database) -> None:
+        bank = bank_of_two(database, ada_has=1000)
+        assert self.lines("queue") == [["0", "-", "1"]]
+        accepted(database, from_ada_to_bob(bank))
+        ((pending, _age, unit, ended),) = self.lines("queue")
+        assert (pending, unit, ended) == ("1", "s", "1")
+
+    def test_the_audit_log_is_shown_newest_first(self, database: Database) -> None:
+        bank = bank_of_two(database, ada_has=1000)
+        giro("operator", "limit", str(bank.ada_account), "70")
+        giro("operator", "unfreeze", str(bank.ada_account))
+        giro("operator", "deactivate", bank.ada.email)
+        (system,) = rows(database, "SELECT public_id FROM users WHERE id = 1")
+        author = str(UUID(bytes=system["public_id"]))
+        found = self.lines("audit")
+        assert [line[0] for line in found] == ["3", "2", "1"]
+        assert [line[3:5] for line in found] == [
+            ["user_deactivated", author], ["overdraft_limit_set", author], ["deposit_ordered", author]
+        ]  # fmt: skip
+        assert found[1][5:-1] == [str(bank.ada_account), "before=0", "after=70", "-"]
+
+    def test_the_audit_log_is_shown_by_action(self, database: Database) -> None:
+        bank = bank_of_two(database, ada_has=1000)
+        giro("operator", "deactivate", bank.ada.email)
+        assert [line[3] for line in self.lines("audit", "--action", "user_deactivated")] == ["user_deactivated"]
+        assert self.lines("audit", "--action", "logged_in") == []
+        assert giro("operator", "audit", "--action", "sung").exit_code == 2
+
+    @pytest.mark.parametrize("what", ["users", "accounts", "audit"])
+    def test_a_list_is_as_long_as_was_asked_for_and_says_if_there_is_more(self, database: Database, what: str) -> None:
+        bank = bank_of_two(database, ada_has=1)
+        giro("operator", "deactivate", bank.ada.email)
+        short, whole = giro("operator", what, "--limit", "1"), giro("operator", what, "--limit", "10000")
+        assert len(short.stdout.splitlines()) == 2
+        assert ("There is more" in short.stderr, "There is more" in whole.stderr) == (True, False)
+        assert giro("operator", what, "--limit", "0").exit_code == 2
+
+    def test_nothing_is_changed_by_looking(self, database: Database) -> None:
+        bank_of_two(database, ada_has=1)
+        before = rows(database, "SELECT * FROM audit_entries")
+        for what in ("users", "accounts", "queue", "audit"):
+            self.lines(what)
+        assert rows(database, "SELECT * FROM audit_entries") == before
+
+
 class TestSettings:
     def test_are_shown_with_where_they_come_from(
         self, clean_environment: pytest.MonkeyPatch, database: Database
@@ -135,9 +280,9 @@ class TestSettings:
         assert "JWT_SECRET=**********  (environment)" in said
 
 
-@pytest.mark.parametrize("command", ["verify", "status"])
+@pytest.mark.parametrize("command", ["verify", "status", "operator users", "operator queue", "operator audit"])
 def test_without_a_database_one_line_says_what_to_do(clean_environment: pytest.MonkeyPatch, command: str) -> None:
-    result = giro(command)
+    result = giro(*command.split())
     assert result.exit_code == 2
     assert "giro migrate" in everything_said(result)
 

@@ -1,0 +1,18 @@
+"""`giro`: the one command of an operator and of a first try.
+
+`service` runs and checks the service, `transfers` moves money in and out, `operators` holds what stands below
+`giro operator`, and `console` what all of them share.
+"""
+
+from core.cli import operators, transfers
+from core.cli.service import app, apply_migrations
+
+__all__ = ["app", "apply_migrations", "main"]
+
+app.add_typer(transfers.app)
+app.add_typer(operators.app, name="operator")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,105 @@
+"""What all commands share: how they speak, how they fail, and how they reach the database."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from functools import wraps
+from typing import NoReturn
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.domain.accounts import is_account_number
+from core.domain.audit import Author
+from core.domain.errors import GiroError
+from core.ids import new_id
+from core.logging import configure_logging
+from core.models.users import SYSTEM_USER_ID
+from core.settings import Settings, SettingsError, load_settings
+from core.storage.engine import Database, DatabaseError
+
+out = Console(highlight=False)
+complaints = Console(stderr=True, highlight=False)
+
+tables = Console(highlight=False, width=1000)
+"""Wide enough for a row on one line: ids that are broken in two can be neither copied nor searched for."""
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """Say in one line what is wrong, and exit."""
+    complaints.print(f"giro: {message}", style="red", soft_wrap=True, markup=False)
+    raise typer.Exit(status)
+
+
+def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
+    """Have a command end with one clear line where its user can do something about what went wrong."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (SettingsError, DatabaseError) as error:
+            fail(str(error))
+        except GiroError as error:
+            fail(f"{error.detail} ({error.code})", status=1)
+
+    return wrapped
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the database for a command; it must be there and migrated."""
+    configure_logging(settings.model_copy(update={"log_level": "error"}), process="cli")
+    database = Database(settings)
+    database.require_schema()
+    return database
+
+
+def look[T](question: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Ask the database something in a session that only reads, as the API does."""
+    database = open_database(load_settings())
+
+    async def ask() -> T:
+        try:
+            async with AsyncSession(database.async_reader) as session:
+                return await question(session)
+        finally:
+            await database.async_reader.dispose()
+
+    return asyncio.run(ask())
+
+
+def the_bank() -> Author:
+    """Who acts when a command does: the system user, from no address."""
+    return Author(user_id=SYSTEM_USER_ID, request_id=str(new_id()), address=None)
+
+
+def parse_account(text: str) -> UUID | str:
+    """Read an account id or an account number."""
+    if is_account_number(text):
+        return text
+    try:
+        return UUID(text)
+    except ValueError:
+        fail(f"{text} is neither an account id nor an account number with check digits that fit")
+
+
+def show(*columns: str, rows: Iterable[Sequence[object]], more: bool) -> None:
+    """Print a table, and say if there is more than it shows. None is shown as a dash."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))  # no markup: people choose their own names
+    tables.print(table)
+    if more:
+        complaints.print("There is more: see --limit.", style="dim")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds").removesuffix("+00:00")
+    return "-" if value is None else str(value)

@@ -1,0 +1,192 @@
+"""`giro operator …`: what the people who run the bank do and see, on the machine itself."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from pydantic import EmailStr, TypeAdapter, ValidationError
+from sqlalchemy import Connection
+
+from core.cli.console import fail, look, one_line_errors, open_database, out, parse_account, show, the_bank
+from core.cli.transfers import AccountName
+from core.domain.accounts import FreezeScope
+from core.domain.audit import Action, AuditFilter, AuditView, Author
+from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
+from core.models import Account, User
+from core.models.base import NEWEST
+from core.security import Passwords
+from core.services import audit, operators
+from core.settings import load_settings
+from core.storage.unit_of_work import unit_of_work
+
+app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
+
+SHORTEST_PASSWORD = 12
+LONGEST_PASSWORD = 128
+
+UserEmail = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")]
+
+
+@app.command("create")
+@one_line_errors
+def create_operator(email: Annotated[str, typer.Argument(help="E-mail address to log in with.")]) -> None:
+    """Make an operator. The password is asked for, or read from standard input when that is no terminal."""
+    settings = load_settings()
+    try:
+        email = TypeAdapter(EmailStr).validate_python(email)
+    except ValidationError:
+        fail(f"{email} is no e-mail address")
+    password = read_password()
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        fail(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
+    database = open_database(settings)
+    password_hash = Passwords(settings.password_hash_rounds).hash(password)
+    with unit_of_work(database) as connection:
+        operators.create(connection, the_bank(), email=email, password_hash=password_hash)
+    out.print(f"{email.lower()} is an operator now")
+
+
+@app.command("freeze")
+@one_line_errors
+def freeze_account(
+    account: AccountName,
+    scope: Annotated[FreezeScope, typer.Option(help="debit: it still receives; all: neither.")] = FreezeScope.ALL,
+) -> None:
+    """Freeze an account; pending transfers from it will fail."""
+    change_account(account, partial(operators.freeze, scope=scope))
+    out.print(f"{account} is frozen for {'debits' if scope is FreezeScope.DEBIT else 'all'}")
+
+
+@app.command("unfreeze")
+@one_line_errors
+def unfreeze_account(account: AccountName) -> None:
+    """Make a frozen account active again."""
+    change_account(account, operators.unfreeze)
+    out.print(f"{account} is active")
+
+
+@app.command("limit")
+@one_line_errors
+def set_overdraft_limit(
+    account: AccountName,
+    amount: Annotated[int, typer.Argument(min=0, max=CUSTOMER_BALANCE_BOUND, help="Minor units.")],
+) -> None:
+    """Set how far below 0 an account may go."""
+    change_account(account, partial(operators.set_overdraft_limit, amount=amount))
+    out.print(f"{account} may go {amount} minor units below 0")
+
+
+@app.command("deactivate")
+@one_line_errors
+def deactivate_user(email: UserEmail) -> None:
+    """Take a user's access away, at once."""
+    change_user(email, operators.deactivate)
+    out.print(f"{email} is deactivated")
+
+
+@app.command("reactivate")
+@one_line_errors
+def reactivate_user(email: UserEmail) -> None:
+    """Give a user access again, by a new log-in."""
+    change_user(email, operators.reactivate)
+    out.print(f"{email} is active")
+
+
+@app.command("users")
+@one_line_errors
+def list_users(limit: Limit = 100) -> None:
+    """List everybody who has signed up, oldest first."""
+    found = look(lambda session: operators.list_users(session, after_id=0, offset=0, limit=limit + 1))
+    show(
+        *("id", "e-mail", "name", "role", "access", "since (UTC)"),
+        rows=[user_row(user) for user in found[:limit]],
+        more=len(found) > limit,
+    )
+
+
+@app.command("accounts")
+@one_line_errors
+def list_accounts(limit: Limit = 100) -> None:
+    """List every account, the external ones too, oldest first."""
+    found = look(lambda session: operators.list_accounts(session, after_id=0, offset=0, limit=limit + 1))
+    show(
+        *("id", "number", "owner", "currency", "balance", "reserved", "limit", "status"),
+        rows=[account_row(account, owner_id) for account, owner_id in found[:limit]],
+        more=len(found) > limit,
+    )
+
+
+@app.command("queue")
+@one_line_errors
+def show_queue() -> None:
+    """Show what waits to be settled."""
+    state = look(operators.queue_state)
+    age = None if state.oldest_age_seconds is None else f"{state.oldest_age_seconds:.1f} s"
+    show("pending", "oldest", "all ended up to", rows=[[state.pending, age, state.last_settled_sequence]], more=False)
+
+
+@app.command("audit")
+@one_line_errors
+def list_audit(
+    action: Annotated[Action | None, typer.Option(help="Only this.")] = None,
+    limit: Limit = 20,
+) -> None:
+    """List what was done, and what was refused, newest first."""
+    wanted = AuditFilter(action=action)
+    found, following = look(lambda session: audit.list_audit(session, wanted, below=NEWEST, offset=0, limit=limit))
+    show(
+        *("sequence", "at (UTC)", "action", "author", "object", "details", "address", "request"),
+        rows=[entry_row(entry) for entry in found],
+        more=following is not None,
+    )
+
+
+def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
+    """Do something to an account, and write it down as done by the bank itself."""
+    account = parse_account(name)
+    with unit_of_work(open_database(load_settings())) as connection:
+        act(connection, the_bank(), operators.account_by_name(connection, account))
+
+
+def change_user(email: str, act: Callable[[Connection, Author, UUID], None]) -> None:
+    """Do something to a user, and write it down as done by the bank itself."""
+    with unit_of_work(open_database(load_settings())) as connection:
+        act(connection, the_bank(), operators.user_by_email(connection, email))
+
+
+def read_password() -> str:
+    """Ask for a password twice on a terminal; take one line from anything else."""
+    if sys.stdin.isatty():
+        password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        return password
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def user_row(user: User) -> list[object]:
+    """Write a user as a row."""
+    access = "active" if user.is_active else "deactivated"
+    return [user.public_id, user.email, user.name, user.role, access, user.created_at]
+
+
+def account_row(account: Account, owner_id: UUID | None) -> list[object]:
+    """Write an account as a row; amounts as decimals of its currency."""
+    amounts = (account.balance, account.reserved, account.overdraft_limit)
+    status = account.status if account.freeze_scope is None else f"{account.status} ({account.freeze_scope})"
+    return [
+        *(account.public_id, account.account_number, owner_id, account.currency),
+        *(decimal_string(amount, account.currency) for amount in amounts),
+        status,
+    ]
+
+
+def entry_row(entry: AuditView) -> list[object]:
+    """Write an entry of the audit log as a row; its details as `status=403 times=3`."""
+    details = " ".join(f"{name}={value}" for name, value in entry.details.items())
+    return [
+        *(entry.sequence, entry.at, entry.action, entry.author_id, entry.object_id),
+        *(details, entry.address, entry.request_id),
+    ]

@@ -1,0 +1,180 @@
+"""Commands that run the service, and look at it."""
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from core import stack
+from core.cli.console import complaints, one_line_errors, open_database, out
+from core.clock import now_us
+from core.logging import configure_logging
+from core.processes import heartbeat_age
+from core.services.verification import verify as verify_ledger
+from core.settings import Settings, load_settings, variable
+from core.storage import transfers as stored
+from core.storage.engine import Database
+
+app = typer.Typer(
+    help="Giro: a self-hosted banking service whose transfers run through a queue.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+@one_line_errors
+def up() -> None:
+    """Migrate, then run the whole service until Ctrl-C."""
+    settings = load_settings()
+    raise typer.Exit(stack.run(settings, prepare=apply_migrations))
+
+
+@app.command()
+@one_line_errors
+def demo(
+    transfer_count: Annotated[int, typer.Option("--transfers", min=10, max=100_000, help="How many to send.")] = 300,
+) -> None:
+    """Run a service of its own on temporary data, send some hundred transfers through it, and verify the ledger."""
+    from core.demo import run_demo
+
+    raise typer.Exit(run_demo(transfer_count, out))
+
+
+@app.command()
+@one_line_errors
+def migrate() -> None:
+    """Create the database, or bring it to the schema of this version."""
+    settings = load_settings()
+    configure_logging(settings, process="cli")
+    os.umask(0o077)
+    apply_migrations()
+    out.print(f"{settings.database_path} is at migration {Database(settings).schema_revision()}")
+
+
+@app.command()
+@one_line_errors
+def worker() -> None:
+    """Run the settlement worker; it stands by while another one runs on the same database."""
+    become("settlement")
+
+
+@app.command()
+@one_line_errors
+def jobs() -> None:
+    """Run the worker for scheduled jobs."""
+    become("jobs")
+
+
+@app.command()
+@one_line_errors
+def scheduler() -> None:
+    """Run the scheduler."""
+    become("scheduler")
+
+
+@app.command()
+@one_line_errors
+def api() -> None:
+    """Run the API."""
+    become("api")
+
+
+@app.command()
+@one_line_errors
+def verify() -> None:
+    """Check the ledger: balances against legs, legs against transfers, sums per currency, reserved funds.
+
+    Exit status 0 when every rule holds, 1 when one is broken.
+    """
+    database = open_database(load_settings())
+    with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("Reading transactions")
+        report = verify_ledger(database, lambda done, of: progress.update(task, completed=done, total=of or 1))
+    for breach in report.breaches:
+        out.print(f"{breach.rule}: {breach.detail}", style="red", markup=False)
+    out.print(
+        f"{report.accounts} accounts, {report.transfers} transfers, {report.transactions} transactions: "
+        + ("every rule holds" if report.holds else f"{report.counts.total()} breaches"),
+    )
+    raise typer.Exit(0 if report.holds else 1)
+
+
+@app.command()
+@one_line_errors
+def status() -> None:
+    """Show what runs here, and what waits."""
+    settings = load_settings()
+    database = open_database(settings)
+    table = Table(box=None, show_header=False)
+    version_of_sqlite, affected = database.sqlite()
+    with database.reader.connect() as connection:
+        backlog = stored.backlog(connection)
+    age = "" if backlog.oldest_created_at is None else f", the oldest for {age_of(backlog.oldest_created_at):.1f} s"
+    table.add_row("database", f"{database.path}, migration {database.schema_revision()}")
+    table.add_row("SQLite", version_of_sqlite + (", affected by the WAL-reset bug" if affected else ""))
+    table.add_row("running", stack.holder(settings) or "no `giro up` on this database")
+    table.add_row("pending", f"{backlog.pending} transfers{age}")
+    for name in stack.PROCESSES:
+        table.add_row(name, heartbeat_of(settings, name))
+    out.print(table)
+
+
+@app.command("settings")
+@one_line_errors
+def show_settings() -> None:
+    """Show every setting: its value, where that came from, and what it means. Secrets are masked."""
+    settings = load_settings()
+    sources = settings.sources()
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        shown = "" if value is None else str(value)
+        out.print(f"{variable(name)}={shown}  ({sources[name]})", soft_wrap=True, markup=False)
+        out.print(f"    {field.description}", style="dim", soft_wrap=True, markup=False)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    show_version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    """Giro: a self-hosted banking service whose transfers run through a queue."""
+    if show_version:
+        out.print(f"giro {version('giro')}")
+        raise typer.Exit
+
+
+def apply_migrations() -> None:
+    """Bring the database to the newest migration, in this process."""
+    from alembic import command
+    from alembic.config import Config
+
+    home = Path(__file__).parents[2]
+    config = Config()
+    config.set_main_option("script_location", str(home / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    command.upgrade(config, "head")
+
+
+def become(name: str) -> NoReturn:
+    """Turn this process into one of those that `giro up` starts."""
+    command = stack.command_of(load_settings(), name)
+    os.execv(command[0], list(command))
+
+
+def age_of(created_at: int) -> float:
+    """Seconds since a moment given in microseconds since the epoch."""
+    return (now_us() - created_at) / 1e6
+
+
+def heartbeat_of(settings: Settings, name: str) -> str:
+    """Say in words whether a process is alive."""
+    age = heartbeat_age(settings.run_dir, name)
+    if age is None:
+        return "not running"
+    return f"alive {age:.1f} s ago" + ("" if age < settings.silent_seconds else ": silent")

@@ -1,0 +1,100 @@
+"""Money from outside and back, as the bank itself."""
+
+import time
+from contextlib import suppress
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from core.cli.console import fail, one_line_errors, open_database, out, parse_account
+from core.domain.errors import Refusal
+from core.domain.money import MAX_AMOUNT, decimal_string
+from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
+from core.ids import new_id
+from core.models.users import SYSTEM_USER_ID
+from core.queue import connect, make_broker, send_wakeup
+from core.services import operators, transfers
+from core.settings import load_settings
+from core.storage import transfers as stored
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+
+app = typer.Typer()
+
+WAIT_SECONDS = 10
+
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account id or account number.")]
+Amount = Annotated[int, typer.Argument(metavar="AMOUNT", min=1, max=MAX_AMOUNT, help="Minor units: 1050 is 10.50 USD.")]
+Description = Annotated[str, typer.Option(help="What the account's owner reads.")]
+
+
+@app.command()
+@one_line_errors
+def deposit(account: AccountName, amount: Amount, description: Description = "Deposit") -> None:
+    """Put money from outside on an account, as the bank itself: money for a first try."""
+    order(TransferKind.DEPOSIT, account, amount, description)
+
+
+@app.command()
+@one_line_errors
+def withdraw(account: AccountName, amount: Amount, description: Description = "Withdrawal") -> None:
+    """Pay money out from an account, as the bank itself."""
+    order(TransferKind.WITHDRAWAL, account, amount, description)
+
+
+def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
+    """Submit a deposit or a withdrawal, wait for its end, and say what became of it."""
+    settings = load_settings()
+    account = parse_account(name)
+    database = open_database(settings)
+    with unit_of_work(database) as connection:
+        customers = operators.account_by_name(connection, account)
+        request = request_of(kind, customers, amount, description)
+        (accepted,) = transfers.accept(connection, [request])
+    if isinstance(accepted, Refusal):
+        raise accepted
+    with suppress(Exception):  # the sweep wakes the worker where this cannot
+        send_wakeup(make_broker(connect(settings.queue_url)))
+    report(accepted, wait_for_end(database, accepted.id))
+
+
+def request_of(kind: TransferKind, customers: UUID, amount: int, description: str) -> TransferRequest:
+    """Write an order of the bank itself; the external account stands on the other side."""
+    return TransferRequest(
+        kind=kind,
+        submitted_by=SYSTEM_USER_ID,
+        payer=customers if kind is TransferKind.WITHDRAWAL else None,
+        payee=customers if kind is TransferKind.DEPOSIT else None,
+        amount=amount,
+        currency=None,
+        description=description,
+        idempotency_key=None,
+        fingerprint=None,
+        request_id=str(new_id()),
+    )
+
+
+def wait_for_end(database: Database, transfer_id: UUID) -> TransferStatus:
+    """Look at a transfer until it has ended, or for some seconds."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with database.reader.connect() as connection:
+            row = stored.read(connection, transfer_id)
+        assert row is not None, "accepted above"
+        if row.status is not TransferStatus.PENDING or time.monotonic() > deadline:
+            return row.status
+        time.sleep(0.05)
+
+
+def report(transfer: AcceptedTransfer, status: TransferStatus) -> None:
+    """Say what became of a deposit or a withdrawal."""
+    amount = f"{decimal_string(transfer.amount, transfer.currency)} {transfer.currency}"
+    is_deposit = transfer.kind is TransferKind.DEPOSIT
+    if status is TransferStatus.COMPLETED:
+        out.print(f"{'deposited' if is_deposit else 'withdrew'} {amount} (transfer {transfer.id})")
+    elif status is TransferStatus.PENDING:
+        place = "there" if is_deposit else "gone"
+        out.print(f"{amount} will be {place} when a settlement worker runs (transfer {transfer.id} is pending)")
+    else:
+        fail(f"the {transfer.kind} of {amount} is {status} (transfer {transfer.id})", status=1)
