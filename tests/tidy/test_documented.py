@@ -1,4 +1,4 @@
-"""Every error code, setting, metric and verification rule is written down in docs/reference."""
+"""Every error code, setting, metric, verification rule and audited action is written down in docs/reference."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 import core
 from api.errors import STATUSES
 from core import metrics
+from core.domain.audit import Action
 from core.domain.errors import MESSAGES, ErrorCode
 from core.domain.transfers import TransferKind, TransferStatus
 from core.services.verification import RULES
@@ -79,3 +80,18 @@ def test_every_verification_rule_is_documented(rule: str) -> None:
 @pytest.mark.parametrize("word", [*TransferStatus, *TransferKind])
 def test_every_status_and_kind_of_a_transfer_is_documented(word: str) -> None:
     assert word in names_in("statuses.md")
+
+
+@pytest.mark.parametrize("action", Action)
+def test_every_action_of_the_audit_log_is_documented(action: Action) -> None:
+    assert action.value in actions_documented()
+
+
+def test_no_action_is_documented_that_does_not_exist() -> None:
+    assert actions_documented() == {action.value for action in Action}
+
+
+def actions_documented() -> set[str]:
+    """The first column of the table of actions."""
+    section = (REFERENCE / "audit.md").read_text().partition("\n## Actions\n")[2].partition("\n#")[0]
+    return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
