@@ -22,6 +22,10 @@ demo: $(VENV)/.ready ## Send some hundred transfers through a service of its own
 test: $(VENV)/.test-ready ## Run the tests, with coverage
 	@$(BIN)/pytest
 
+.PHONY: contract
+contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI document, as a customer and as an operator
+	@$(BIN)/python -m tests.contract.service
+
 .PHONY: bench
 bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
 	@$(BIN)/python -m tests.benchmarks.service

@@ -11,16 +11,15 @@ from typing import Any
 import redis
 from anyio import CapacityLimiter
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from api.dependencies import Bank
 from api.errors import add_error_handlers
 from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
+from api.openapi import DESCRIPTION, openapi
 from api.refusals import Refusals
 from api.routes import accounts, audit, docs, health, operators, tokens, transfers, users
 from api.routing import Methods
-from api.schemas.problems import Problem
 from api.waiters import Waiters
 from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
@@ -32,9 +31,6 @@ from core.storage.engine import Database
 from core.storage.peek import Peek
 
 log = get_logger(__name__)
-
-DESCRIPTION = """Accounts, and transfers that run through a queue: a transfer is accepted as *pending* with 202,
-executed by a worker, and polled, or waited for, until it has ended. Amounts are integers in minor units."""
 
 # Routes are tried in this order, so those that are asked most often come first.
 ROUTERS = (
@@ -80,7 +76,7 @@ def create_app(settings: Settings | None = None, queue: redis.Redis | None = Non
     )
     app.add_middleware(Paths)
     app.add_middleware(Observe)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
 
 
@@ -171,18 +167,3 @@ def _on_stop_signal(callback: Callable[[], None]) -> Callable[[], None]:
             signal.signal(number, handler)
 
     return restore
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Make the OpenAPI document once."""
-    if not app.openapi_schema:
-        document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None
-        )
-        schemas = document["components"]["schemas"]
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas |= problem.pop("$defs") | {"Problem": problem}
-        for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -25,7 +25,13 @@ _JSON_TYPES = (JSON_TYPE, "application/*", "*/*")
 
 
 class CheckedRoute(APIRoute):
-    """A route that checks who asks, and in which form, before its parameters are looked at."""
+    """A route that checks who asks, and in which form, before its parameters are looked at.
+
+    Its function's name is its `operationId`, and so the name of the function that a client's generator makes.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options | {"operation_id": endpoint.__name__})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap FastAPI's handler in the checks that come before it."""

@@ -9,7 +9,7 @@ from api.dependencies import BankDep, SessionDep, UserDep
 from api.routing import CheckedRoute
 from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
 from api.schemas.base import Page, PageQuery
-from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.problems import EXAMPLE_ID, FOR_USERS, WITH_BODY, WRITES, created, problems
 from core.domain.errors import ErrorCode
 from core.services import accounts
 
@@ -17,7 +17,10 @@ router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
 
 
 @router.post(
-    "/accounts", status_code=201, responses=problems(*FOR_USERS, ErrorCode.TOO_MANY_ACCOUNTS, *WITH_BODY, *WRITES)
+    "/accounts",
+    status_code=201,
+    responses=created(f"/accounts/{EXAMPLE_ID}")
+    | problems(*FOR_USERS, ErrorCode.TOO_MANY_ACCOUNTS, *WITH_BODY, *WRITES),
 )
 async def open_account(
     body: OpenAccount, identity: UserDep, response: Response, bank: BankDep, session: SessionDep

@@ -38,19 +38,19 @@ async def greet() -> Message:
 
 
 @router.get("/health/live", responses=problems())
-async def live() -> HealthOut:
+async def get_liveness() -> HealthOut:
     """Say that the process answers."""
     return HealthOut(status=Health.OK, checks={})
 
 
 @router.get("/health/ready", responses=_ANSWERS)
-async def ready(bank: BankDep, response: Response) -> HealthOut:
+async def get_readiness(bank: BankDep, response: Response) -> HealthOut:
     """Say whether transfers can be accepted: the database can be written, is migrated, and has room to grow."""
     return _answer(response, await _run(bank, _NEEDED))
 
 
 @router.get("/health", responses=_ANSWERS)
-async def health(bank: BankDep, response: Response) -> HealthOut:
+async def get_health(bank: BankDep, response: Response) -> HealthOut:
     """Say how every part does. Without queue or workers it is degraded: transfers are still accepted."""
     return _answer(response, await _run(bank, _NEEDED | _WANTED))
 

@@ -41,7 +41,7 @@ async def log_in(
 
 
 @router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
-async def refresh(body: Refresh, request: Request, response: Response, bank: BankDep) -> TokensOut:
+async def refresh_tokens(body: Refresh, request: Request, response: Response, bank: BankDep) -> TokensOut:
     """Spend a refresh token for a new pair. Spending it twice ends the log-in it came from."""
     author = author_of(request)
     begun = await bank.intake.run(lambda connection: tokens.refresh(connection, author, body.refresh_token))

@@ -11,7 +11,7 @@ from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep, ad
 from api.headers import etag_matches, idempotency_key, preferred_wait
 from api.routing import CheckedRoute
 from api.schemas.base import Page
-from api.schemas.problems import FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.problems import EXAMPLE_ID, FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import (
     NewDeposit,
     NewTransfer,
@@ -44,10 +44,6 @@ _REFUSALS = (
 )
 
 
-def _header(description: str, value: str) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": "string"}, "example": value}
-
-
 _PREFER = {
     "name": "Prefer",
     "in": "header",
@@ -61,28 +57,44 @@ _KEY = {
     "in": "header",
     "required": False,
     "description": "1 to 255 visible ASCII characters. The same request under the same key is accepted once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "example": "rent-2026-11",
+}
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of an earlier answer: 304 while the transfer is still the same.",
+    "schema": {"type": "string"},
+    "example": '"3f1c9a"',
 }
 _SUBMIT: dict[str, Any] = {
     "status_code": 202,
     "response_model": TransferOut,
     "openapi_extra": {"parameters": [_KEY, _PREFER]},
 }
+_READ = {
+    "ETag": header("Changes when the transfer does.", '"3f1c9a"', required=True),
+    "Preference-Applied": header("The wait that was given.", "wait=5"),
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "Accepted: on disk, and to be settled.",
         "headers": {
-            "Location": _header("Where to poll.", "/transfers/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
-            "Retry-After": _header("Seconds until polling is worth it.", "1"),
-            "Idempotent-Replayed": _header("`true` when the key had been used for it before.", "true"),
-            "Preference-Applied": _header("The wait that was given.", "wait=5"),
+            "Location": header("Where to poll.", f"/transfers/{EXAMPLE_ID}", required=True),
+            "Retry-After": header("Seconds until polling is worth it.", "1", required=True),
+            "Idempotent-Replayed": header("`true` when the key had been used for it before.", "true"),
+            "Preference-Applied": header("The wait that was given.", "wait=5"),
         },
     },
     200: {
         "description": "With `Prefer: wait=N`: it ended in time.",
         "model": TransferOut,
-        "headers": {"Preference-Applied": _header("The wait that was given.", "wait=5")},
+        "headers": {
+            "Location": header("Where it is.", f"/transfers/{EXAMPLE_ID}", required=True),
+            "Idempotent-Replayed": header("`true` when the key had been used for it before.", "true"),
+            "Preference-Applied": header("The wait that was given.", "wait=5", required=True),
+        },
     },
 }
 
@@ -142,10 +154,10 @@ async def list_transfers(
 @router.get(
     "/transfers/{transfer_id}",
     response_model=TransferOut,
-    openapi_extra={"parameters": [_PREFER]},
+    openapi_extra={"parameters": [_PREFER, _IF_NONE_MATCH]},
     responses={
-        200: {"headers": {"ETag": _header("Changes when the transfer does.", '"3f1c9a"')}},
-        304: {"description": "Not changed since the entity tag of `If-None-Match`."},
+        200: {"headers": _READ | {"Retry-After": header("Seconds, while it is pending.", "1")}},
+        304: {"description": "Not changed since the entity tag of `If-None-Match`.", "headers": _READ},
         **problems(*FOR_USERS, ErrorCode.TRANSFER_NOT_FOUND),
     },
 )

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from api.dependencies import Bank, BankDep, SessionDep, UserDep, author_of, note_refusal
 from api.routing import CheckedRoute
-from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
 from core.domain.errors import ErrorCode, Refusal
 from core.services import users
@@ -14,7 +14,11 @@ from core.services import users
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
 
 
-@router.post("/signup", status_code=201, responses=problems(ErrorCode.EMAIL_TAKEN, *WITH_BODY, *WRITES))
+@router.post(
+    "/signup",
+    status_code=201,
+    responses=created("/users/me") | problems(ErrorCode.EMAIL_TAKEN, *WITH_BODY, *WRITES),
+)
 async def sign_up(body: SignUp, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
     """Become a customer. The e-mail address counts in lower case."""
     password_hash = await hash_password(bank, body.password)

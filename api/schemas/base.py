@@ -4,7 +4,16 @@ import re
 from typing import Annotated, Self
 from unicodedata import category
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from core.domain.money import EXPONENTS, MAX_AMOUNT, decimal_string
 
@@ -25,14 +34,21 @@ class Out(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+"""What `_printable` lets through, for the document. Lone surrogates, which it refuses, are no text to begin with."""
+
+
 def _printable(text: str) -> str:
     if any(category(character) in ("Cc", "Cs") for character in text):
         raise ValueError("must not hold control characters")
     return text
 
 
-Text = Annotated[str, AfterValidator(_printable)]
+Text = Annotated[str, AfterValidator(_printable), Field(json_schema_extra={"pattern": _PRINTABLE})]
 """Text without control characters (NUL, line feeds …) and lone surrogates."""
+
+
+CURRENCIES = sorted(EXPONENTS)
 
 
 def _currency(code: str) -> str:
@@ -41,7 +57,12 @@ def _currency(code: str) -> str:
     return code
 
 
-Currency = Annotated[str, AfterValidator(_currency), Field(examples=["USD"], min_length=3, max_length=3)]
+Currency = Annotated[
+    str,
+    AfterValidator(_currency),
+    Field(min_length=3, max_length=3),
+    WithJsonSchema({"type": "string", "enum": CURRENCIES}),  # the document names it once (api/openapi.py)
+]
 
 Amount = Annotated[
     int, Field(strict=True, ge=1, le=MAX_AMOUNT, description="Minor units, as a JSON integer.", examples=[1050])
@@ -60,7 +81,18 @@ def _digits(value: object) -> object:
 
 
 Digits = BeforeValidator(_digits)
-"""A number in a query: digits and nothing else, where lax parsing would also take `5.0`, `+5` and `1_0`."""
+"""A number in a query: digits and nothing else, where lax parsing would also take `5.0`, `+5` and `1_0`.
+
+It stands behind the number's bounds, which the document would not show otherwise.
+"""
+
+Offset = Annotated[int, Field(ge=0, le=LARGEST_OFFSET), Digits]
+
+
+LONGEST_CURSOR = 60_000
+"""With the path and the other parameters it stays below 65,536 bytes: the HTTP parser takes no longer URL."""
+
+Cursor = Annotated[str, Field(min_length=1, max_length=LONGEST_CURSOR, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 def _rfc_3339(value: object) -> object:
@@ -77,13 +109,9 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
 class PageQuery(In):
     """Which part of a list: `limit` items, from `offset` on or from where `cursor` points."""
 
-    limit: Annotated[int, Digits, Field(ge=1, le=LARGEST_LIMIT)] = DEFAULT_LIMIT
-    offset: Annotated[int | None, Digits, Field(ge=0, le=LARGEST_OFFSET, description="Not together with `cursor`.")] = (
-        None
-    )
-    cursor: Annotated[
-        str | None, Field(min_length=1, max_length=65_536, description="`next_cursor` of the page before.")
-    ] = None
+    limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
+    offset: Annotated[Offset | None, Field(description="Not together with `cursor`.")] = None
+    cursor: Annotated[Cursor | None, Field(description="`next_cursor` of the page before.")] = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

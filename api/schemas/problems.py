@@ -9,7 +9,7 @@ from api.errors import MEDIA_TYPE, STATUSES, problem_body
 from api.schemas.base import Out
 from core.domain.errors import MESSAGES, ErrorCode
 
-_EXAMPLE_ID = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
+EXAMPLE_ID = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
 
 
 class FieldError(Out):
@@ -61,7 +61,7 @@ def _response(codes: list[ErrorCode]) -> dict[str, Any]:
             MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
                 "examples": {
-                    code.value: {"summary": MESSAGES[code], "value": problem_body(code, request_id=_EXAMPLE_ID)}
+                    code.value: {"summary": MESSAGES[code], "value": problem_body(code, request_id=EXAMPLE_ID)}
                     for code in codes
                 },
             }
@@ -71,4 +71,14 @@ def _response(codes: list[ErrorCode]) -> dict[str, Any]:
 
 def _headers(status: int) -> dict[str, Any]:
     names = {401: ["WWW-Authenticate"], 405: ["Allow"], 503: ["Retry-After"]}.get(status, [])
-    return {name: {"schema": {"type": "string"}} for name in ["X-Request-ID", *names]}
+    return {name: {"required": True, "schema": {"type": "string"}} for name in names}
+
+
+def header(description: str, value: str, *, required: bool = False) -> dict[str, Any]:
+    """Describe a header of an answer, with an example."""
+    return {"description": description, "required": required, "schema": {"type": "string"}, "example": value}
+
+
+def created(location: str) -> dict[int | str, dict[str, Any]]:
+    """Describe the `Location` of a 201, by an example."""
+    return {201: {"headers": {"Location": header("Where it is.", location, required=True)}}}

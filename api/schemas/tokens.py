@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import Form
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.schemas.base import In, Out
 
@@ -11,8 +11,12 @@ from api.schemas.base import In, Out
 class LogIn(In):
     """OAuth2's password form (RFC 6749, 4.3.2). `username` is the e-mail address; the optional fields do nothing."""
 
-    username: Annotated[str, Field(max_length=254)]
-    password: Annotated[str, Field(max_length=128)]
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"username": "ada@example.com", "password": "correct horse battery"}]}
+    )
+
+    username: Annotated[str, Field(min_length=1, max_length=254)]
+    password: Annotated[str, Field(min_length=1, max_length=128)]
     grant_type: Literal["password", ""] | None = None
     scope: str | None = None
     client_id: str | None = None

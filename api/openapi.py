@@ -1,0 +1,175 @@
+"""The OpenAPI document: what the framework makes of the routes, completed by what holds for every call."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.schemas.base import CURRENCIES
+from api.schemas.problems import EXAMPLE_ID, Problem
+
+DESCRIPTION = """Accounts, and transfers that run through a queue: a transfer is accepted as *pending* with 202,
+executed by a worker, and polled, or waited for, until it has ended. Amounts are integers in minor units."""
+
+TAGS = {
+    "transfers": "Orders to move money: submit them, wait for them, list them, cancel them.",
+    "accounts": "One's accounts, and what was booked on them.",
+    "cards": "The cards of one's accounts.",
+    "statements": "What a month brought to an account.",
+    "operator": "What only operators may do: deposits, withdrawals, and the bank as a whole.",
+    "who": "Signing up, logging in, and one's own user.",
+    "service": "Whether the service is there, and how it does.",
+}
+"""What stands at the head of each group of calls."""
+
+FORM_TYPE = "application/x-www-form-urlencoded"
+_REFERENCE = "#/components/schemas/{model}"
+
+_EXAMPLES_OF_FORMATS = {"uuid": EXAMPLE_ID, "date-time": "2026-11-24T04:50:15.615704Z", "date": "2026-11-24"}
+_EXAMPLES_OF_TYPES = {"integer": 1, "number": 1.5, "boolean": True, "null": None}
+_EXAMPLES_OF_NAMES = {
+    "account_number": "XG46GIRO00000000000042",
+    "address": "127.0.0.1",
+    "amount": 1050,
+    "amount_decimal": "10.50",
+    "available": 8950,
+    "available_decimal": "89.50",
+    "balance": 10000,
+    "balance_after": 8950,
+    "balance_after_decimal": "89.50",
+    "balance_decimal": "100.00",
+    "currency": "USD",
+    "current_password": "correct horse battery",
+    "description": "rent",
+    "email": "ada@example.com",
+    "expires_in": 900,
+    "failure": None,
+    "freeze_scope": None,
+    "limit": 100,
+    "name": "Ada",
+    "next_cursor": None,
+    "offset": 0,
+    "overdraft_limit": 0,
+    "overdraft_limit_decimal": "0.00",
+    "password": "correct horse battery",
+    "request_id": EXAMPLE_ID,
+    "reserved": 1050,
+    "settled_at": None,
+    "username": "ada@example.com",
+}
+"""Fields that mean the same wherever they stand. One that gives an example itself is shown with that."""
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """Make the document once."""
+    if not app.openapi_schema:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None
+        )
+        _use_our_schemas(document)
+        document["tags"] = [
+            {"name": name, "description": text} for name, text in TAGS.items() if name in _used_tags(document)
+        ]
+        for operation in _operations(document):
+            _complete(operation, document["components"]["schemas"])
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in document["paths"].values():
+        yield from item.values()
+
+
+def _used_tags(document: dict[str, Any]) -> set[str]:
+    return {tag for operation in _operations(document) for tag in operation["tags"]}
+
+
+def _use_our_schemas(document: dict[str, Any]) -> None:
+    """Put our problems in the place of the framework's errors, and name the list of currencies once."""
+    schemas = document["components"]["schemas"]
+    problem = Problem.model_json_schema(ref_template=_REFERENCE)
+    schemas |= problem.pop("$defs") | {"Problem": problem}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    for node in list(_parts(document)):
+        for bound in node.keys() & {"minimum", "maximum"}:
+            node[bound] = int(node[bound])  # written as integers, not as the floats that the framework reads
+        if node.get("enum") == CURRENCIES:
+            node.clear()
+            node["$ref"] = _REFERENCE.format(model="Currency")
+    schemas["Currency"] = {
+        "title": "Currency",
+        "description": "The ISO 4217 code of a currency that has an exponent.",
+        "type": "string",
+        "enum": CURRENCIES,
+    }
+
+
+def _parts(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object within a document."""
+    if isinstance(node, dict):
+        yield node
+        for item in node.values():
+            yield from _parts(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _parts(item)
+
+
+def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Add what every call has in common: an example of each body, and the request id of each answer."""
+    form = operation.get("requestBody", {}).get("content", {}).get(FORM_TYPE, {}).get("schema", {})
+    fields = _resolved(form, schemas).get("properties", {}).values()
+    for schema in [*fields, *(parameter["schema"] for parameter in operation.get("parameters", []))]:
+        _forbid_null(schema)
+    bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+    for content in (content for body in bodies for content in body.get("content", {}).values()):
+        if not content.keys() & {"example", "examples"} and "schema" in content:
+            content["example"] = _example(content["schema"], schemas)
+    for response in operation["responses"].values():
+        response.setdefault("headers", {})["X-Request-ID"] = {
+            "description": "Found again in the logs.",
+            "required": True,
+            "schema": {"type": "string"},
+        }
+
+
+def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return found
+
+
+def _forbid_null(schema: dict[str, Any]) -> None:
+    """Describe what may be left out as just that: there is no way to write null into a URL or a form."""
+    if {"type": "null"} in schema.get("anyOf", []):
+        (only,) = (option for option in schema.pop("anyOf") if option != {"type": "null"})
+        schema |= only
+
+
+def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str = "") -> Any:
+    """Make up a value that a schema describes, from the examples that it and its parts give."""
+    schema = _resolved(schema, schemas)
+    given = [*schema.get("examples", []), *([schema["const"]] if "const" in schema else [])]
+    if given:
+        return given[0]
+    if name in _EXAMPLES_OF_NAMES:
+        return _EXAMPLES_OF_NAMES[name]
+    if "anyOf" in schema:
+        return _example(schema["anyOf"][0], schemas, name)
+    if "enum" in schema:
+        return schema["enum"][0]
+    return _example_of_type(schema, schemas, name)
+
+
+def _example_of_type(schema: dict[str, Any], schemas: dict[str, Any], name: str) -> Any:
+    match schema.get("type"):
+        case "object":
+            return {key: _example(part, schemas, key) for key, part in schema.get("properties", {}).items()}
+        case "array":
+            return [_example(schema["items"], schemas)]
+        case "string":
+            return _EXAMPLES_OF_FORMATS.get(schema.get("format", ""), name)
+        case kind:
+            return _EXAMPLES_OF_TYPES.get(kind or "null")
