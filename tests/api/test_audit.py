@@ -112,7 +112,7 @@ class TestALogIn:
     async def test_that_cannot_be_written_down_is_answered_alike_for_known_and_unknown(
         self, start: Start, database: Database
     ) -> None:
-        async with start(intake_seconds=0.02) as api:
+        async with start(intake_seconds=0.4) as api:
             mary = await api.sign_up("mary")
             with locked(database):
                 answers = [await log_in(api, email, NOT_THE_PASSWORD) for email in (mary.email, "nobody@example.com")]
