@@ -50,6 +50,22 @@ class Refusals:
         """Note that somebody was refused. `route` is a template, never a path, which would hold what was sent."""
         self._merge((status, route, author.user_id, author.address), _Seen(author, 1))
 
+    async def flush(self) -> None:
+        """Write what there is, or keep all of it."""
+        self._gathered.clear()
+        acts = self._acts()
+        if not acts:
+            return
+        seen, others = self._seen, self._others
+        self._seen, self._others = {}, None
+        try:
+            await self._intake.run(lambda connection: write_all_down(connection, acts))
+        except BaseException as error:  # a stop that runs out of time, too: nothing is forgotten silently
+            self._keep(seen, others)
+            if not isinstance(error, Exception):
+                raise
+            log.warning("refusals_kept", count=len(acts), error=str(error))
+
     async def stop(self) -> None:
         """Write what there is, and end the task."""
         self._stopping.set()
@@ -80,22 +96,7 @@ class Refusals:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._seconds)
             stopping = self._stopping.is_set()  # asked before the last writing, which must follow it
-            await self._write()
-
-    async def _write(self) -> None:
-        self._gathered.clear()
-        acts = self._acts()
-        if not acts:
-            return
-        seen, others = self._seen, self._others
-        self._seen, self._others = {}, None
-        try:
-            await self._intake.run(lambda connection: write_all_down(connection, acts))
-        except BaseException as error:  # a stop that runs out of time, too: nothing is forgotten silently
-            self._keep(seen, others)
-            if not isinstance(error, Exception):
-                raise
-            log.warning("refusals_kept", count=len(acts), error=str(error))
+            await self.flush()
 
     def _keep(self, seen: dict[_Kind, _Seen], others: _Seen | None) -> None:
         """Put back what could not be written, before what has come since."""
