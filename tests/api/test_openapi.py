@@ -12,7 +12,6 @@ from importlib.metadata import version
 from typing import Any
 
 import httpx2
-import jsonschema_rs
 import pytest
 
 from api.errors import MEDIA_TYPE, STATUSES
@@ -193,10 +192,13 @@ def test_the_pattern_of_a_text_lets_through_what_the_field_does(document: Json, 
     ],
     ids=["none", "null", "id", "number", "number and null", "both"],
 )
-def test_a_transfer_names_one_payee_in_the_document_too(document: Json, payee: Json, fits: bool) -> None:
+def test_a_transfer_names_one_payee_in_the_document_too(
+    contract: Contract, document: Json, payee: Json, fits: bool
+) -> None:
     body = {"from_account_id": "01a20be2-a941-75c0-b1ff-2d5ea1c6165c", "amount": 1, **payee}
-    schema = {**document["components"]["schemas"]["NewTransfer"], "components": document["components"]}
-    assert jsonschema_rs.validator_for(schema).is_valid(body) == fits
+    (rule,) = document["components"]["schemas"]["NewTransfer"]["allOf"]
+    ways = [way for way in rule["oneOf"] if contract.mismatch(body, way | {"additionalProperties": True}) is None]
+    assert (len(ways) == 1) == fits
     with nullcontext() if fits else pytest.raises(ValueError, match="exactly one"):
         NewTransfer.model_validate_json(json.dumps(body))
 

@@ -16,13 +16,12 @@ _numbers = itertools.count(1)
 SPARED = "GIRO_CONTRACT_SPARED"
 """Names the variable that lists, with commas between, the ids of the users in whose names the run asks."""
 
-
 _UNFORESEEABLE = (
     b"The cursor is none of this list.",
     b"offset and cursor cannot go together",
 )
-"""Why the service may refuse (422) what fits the document: a document cannot say which cursors
-have been handed out, or that two parameters exclude each other."""
+"""Why the service may refuse (422) what fits the document: a document cannot say which cursors have been handed out,
+or that two parameters exclude each other."""
 
 
 @schemathesis.hook
@@ -52,15 +51,19 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         if case.headers and "Idempotency-Key" in case.headers:
             # Most made-up calls are given one and the same key, and would be refused for having used it.
             case.headers["Idempotency-Key"] = f"{case.headers['Idempotency-Key'][:240]}-{next(_numbers)}"
-        if isinstance(case.body, dict):
-            _mend(case.body)
+        _mend(case.body)
 
 
-def _mend(body: dict[str, Any]) -> None:
-    for name, value in body.items():
-        # To JSON Schema `5.0` is an integer. To Giro it is none (422): an amount is written in digits and nothing else.
-        if isinstance(value, float) and value.is_integer():
-            body[name] = int(value)
-    if body.get("to_account_id") and body.get("to_account_number"):
-        # Following a link puts an id into a body that names the payee already.
-        del body["to_account_number"]
+def _mend(part: Any) -> None:
+    if isinstance(part, list):
+        for item in part:
+            _mend(item)
+    if isinstance(part, dict):
+        for name, value in part.items():
+            # To JSON Schema `5.0` is an integer. To Giro it is none (422): an amount is written in digits alone.
+            if isinstance(value, float) and value.is_integer():
+                part[name] = int(value)
+            _mend(value)
+        if part.get("to_account_id") and part.get("to_account_number"):
+            # Following a link puts an id into an order that names its payee already.
+            del part["to_account_number"]

@@ -33,7 +33,7 @@ PLACES = {
 }
 """Where most calls use ids that exist, and small amounts: made-up ones alone would seldom get past a refusal."""
 
-LONGEST_RUN = 120
+LONGEST_RUN = 180
 """Seconds for one of the two runs; what is planned takes a fraction of it."""
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx  # what the generated code speaks HTTP with
 import pytest
 
 from tests.flows.stack import PASSWORD, Stack
