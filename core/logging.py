@@ -34,7 +34,10 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     if settings.log_format == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # The default formatter would print the local variables of each frame: passwords, card numbers.
+        last = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

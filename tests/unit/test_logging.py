@@ -132,6 +132,21 @@ def test_for_a_persons_eyes_there_is_another_format(configure: Configure, capsys
         json.loads(ours)
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_shows_no_local_variables(
+    configure: Configure, capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    configure(log_format=log_format)
+    password = "".join(("correct", " horse"))
+    try:
+        raise KeyError(len(password))
+    except KeyError:
+        get_logger("a").exception("broken")
+    logged = capsys.readouterr().err
+    assert "KeyError: 13" in logged
+    assert password not in logged
+
+
 @pytest.mark.parametrize("noisy", ["alembic", "aiosqlite", "dramatiq.worker", "uvicorn.access", "asyncio"])
 def test_libraries_speak_up_from_warning_on(configure: Configure, lines: Lines, noisy: str) -> None:
     configure(log_level="debug")
