@@ -18,14 +18,16 @@ from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
 from api.openapi import DESCRIPTION, openapi
 from api.refusals import Refusals
-from api.routes import accounts, audit, docs, health, operators, tokens, transfers, users
+from api.routes import accounts, audit, cards, docs, health, operators, tokens, transfers, users
 from api.routing import Methods
 from api.waiters import Waiters
+from core.card_security import CardVault
 from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
 from core.processes import Heartbeat
 from core.queue import Waker, connect, make_broker
 from core.security import AccessTokens, Cursors, Passwords
+from core.services.card_keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage.engine import Database
 from core.storage.peek import Peek
@@ -36,6 +38,7 @@ log = get_logger(__name__)
 ROUTERS = (
     transfers.router,
     accounts.router,
+    cards.router,
     transfers.operator_router,
     operators.router,
     audit.router,
@@ -107,6 +110,8 @@ def _lifespan(settings: Settings, queue: redis.Redis | None) -> Callable[[FastAP
 
 
 def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> Bank:
+    card_vault = CardVault(settings)
+    check_keys(database, card_vault)
     waker = Waker(make_broker(queue or connect(settings.queue_url)))
     waker.start()
     peek = Peek(database)
@@ -129,6 +134,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> 
         hashing=CapacityLimiter(settings.password_hash_threads),
         access_tokens=AccessTokens(settings.signing_key, seconds=settings.access_token_seconds),
         cursors=Cursors(settings.signing_key),
+        card_vault=card_vault,
     )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.intake import Intake
 from api.refusals import Refusals
 from api.waiters import Waiters
+from core.card_security import CardVault
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Identity
@@ -39,6 +40,7 @@ class Bank:
     """Bounds the passwords that are hashed at once."""
     access_tokens: AccessTokens
     cursors: Cursors
+    card_vault: CardVault
 
     def reading(self) -> AsyncSession:
         """Open a session that only reads; its transaction begins with its first query and is one snapshot."""

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from core import metrics
+from core.domain.cards import without_card_numbers
 from core.domain.errors import MESSAGES, ErrorCode, GiroError
 from core.logging import get_logger
 from core.storage.unit_of_work import DATABASE_ERRORS, is_unavailable
@@ -27,6 +28,8 @@ STATUSES: dict[ErrorCode, int] = {
     ErrorCode.ACCOUNT_NOT_FOUND: 404,
     ErrorCode.BALANCE_LIMIT_EXCEEDED: 400,
     ErrorCode.BODY_TOO_LARGE: 413,
+    ErrorCode.CARD_CANCELLED: 409,
+    ErrorCode.CARD_NOT_FOUND: 404,
     ErrorCode.CURRENCY_MISMATCH: 400,
     ErrorCode.EMAIL_TAKEN: 409,
     ErrorCode.FORBIDDEN: 403,
@@ -45,6 +48,7 @@ STATUSES: dict[ErrorCode, int] = {
     ErrorCode.REQUEST_TIMEOUT: 408,
     ErrorCode.SAME_ACCOUNT: 400,
     ErrorCode.TOO_MANY_ACCOUNTS: 409,
+    ErrorCode.TOO_MANY_CARDS: 409,
     ErrorCode.TRANSFER_NOT_CANCELLABLE: 409,
     ErrorCode.TRANSFER_NOT_FOUND: 404,
     ErrorCode.UNAUTHENTICATED: 401,
@@ -150,8 +154,8 @@ def _message(item: Mapping[str, Any]) -> str:
 
 
 def _printable(part: object) -> str:
-    """A field's name may be the client's own invention: keep it short, and free of what JSON cannot carry."""
-    return str(part)[:64].encode("ascii", "replace").decode()
+    """A field's name may be the client's invention: keep it short, without card numbers and what JSON cannot carry."""
+    return without_card_numbers(str(part))[:64].encode("ascii", "replace").decode()
 
 
 async def _database_error(request: Request, error: Exception) -> Response:

@@ -2,9 +2,7 @@
 
 import difflib
 import os
-import secrets
 import tempfile
-from contextlib import suppress
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -16,10 +14,11 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
+
 PREFIX = "GIRO_"
 UNIX_SOCKET_PATH_MAX = 100
 """Bytes; the kernel's own bound is 104 on macOS and 108 on Linux, the final NUL included."""
-SHORTEST_KEY_BYTES = 32
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -31,6 +30,11 @@ class SettingsError(Exception):
 def _at_least_32_bytes(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < SHORTEST_KEY_BYTES:
         raise ValueError(f"needs at least {SHORTEST_KEY_BYTES} bytes")
+    return secret
+
+
+def _keys_by_version(secret: SecretStr) -> SecretStr:
+    parse_keys(secret.get_secret_value())
     return secret
 
 
@@ -70,6 +74,16 @@ class Settings(BaseSettings):
         description="Key that signs access tokens and cursors, at least 32 bytes. "
         "Without it one is made at random, once, and kept in the data folder (mode 0600).",
     )
+    card_keys: Annotated[SecretStr, AfterValidator(_keys_by_version)] | None = Field(
+        None,
+        description="Keys that seal card numbers: `version:secret`, comma separated, newest first, each secret at "
+        "least 32 bytes. Without it one is made at random and kept in the data folder (mode 0600).",
+    )
+    card_index_key: Annotated[SecretStr, AfterValidator(_at_least_32_bytes)] | None = Field(
+        None,
+        description="Key that card numbers are found by and CVCs derived with, at least 32 bytes. It cannot be "
+        "changed. Without it one is made at random, once, and kept in the data folder (mode 0600).",
+    )
     sentry_dsn: SecretStr | None = Field(
         None,
         validation_alias="SENTRY_DSN",
@@ -92,6 +106,11 @@ class Settings(BaseSettings):
     password_hash_threads: int = Field(2, ge=1, le=64, description="Passwords hashed at once, at most.")
     idempotency_key_required: bool = Field(False, description="Refuse a transfer that has no Idempotency-Key header.")
     accounts_per_user: int = Field(1000, ge=1, le=100_000, description="Accounts that one person can hold.")
+
+    cards_per_account: int = Field(
+        20, ge=1, le=1000, description="Cards that one account can have, cancelled ones not counted."
+    )
+    card_years: int = Field(4, ge=1, le=20, description="Years after which a card expires, at the end of its month.")
 
     body_bytes: int = Field(65_536, ge=1024, description="Largest body of a request.")
     header_bytes: int = Field(16_384, ge=1024, description="Largest sum of a request's header lines.")
@@ -183,7 +202,19 @@ class Settings(BaseSettings):
         """`JWT_SECRET`, or the key kept in the data folder, made at the first use."""
         if self.jwt_secret:
             return self.jwt_secret.get_secret_value()
-        return _kept_secret(self.data_dir / "secrets" / "jwt_secret")
+        return _kept_secret(self.data_dir / "secrets" / "jwt_secret", otherwise="delete it, and a new one is made")
+
+    @property
+    def card_keys_path(self) -> Path:
+        """Where the keys that seal card numbers are kept, if they are no setting."""
+        return self.data_dir.absolute() / "secrets" / "card_keys"
+
+    @cached_property
+    def card_index_secret(self) -> str:
+        """`GIRO_CARD_INDEX_KEY`, or the key kept in the data folder, made at the first use."""
+        if self.card_index_key:
+            return self.card_index_key.get_secret_value()
+        return _kept_secret(self.data_dir / "secrets" / "card_index_key", otherwise="restore it from a backup")
 
     def sources(self) -> dict[str, str]:
         """Say of every setting where its value came from: `environment`, `.env` or `default`."""
@@ -229,17 +260,8 @@ def _keys(name: str) -> set[str]:
     return {name, variable(name)}
 
 
-def _kept_secret(path: Path) -> str:
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Written whole before it has its name: nobody ever reads half a key, and the first of two processes wins.
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-        draft.unlink()
-    secret = path.read_text().strip()
+def _kept_secret(path: Path, *, otherwise: str) -> str:
+    secret = kept_secret(path)
     if len(secret.encode()) < SHORTEST_KEY_BYTES:
-        raise SettingsError(f"{path} holds no key of {SHORTEST_KEY_BYTES} bytes; delete it, and a new one is made")
+        raise SettingsError(f"{path} holds no key of {SHORTEST_KEY_BYTES} bytes; {otherwise}")
     return secret

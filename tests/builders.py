@@ -11,11 +11,15 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from core.card_security import CardVault
+from core.domain.audit import Author
+from core.domain.cards import CardType
 from core.domain.errors import Refusal
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Role
 from core.models.users import SYSTEM_USER_ID
-from core.services import accounts, settlement, transfers, users
+from core.services import accounts, cards, settlement, transfers, users
+from core.services.cards import IssuedCard
 from core.storage import transfers as stored
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -171,6 +175,22 @@ def fund(database: Database, account: UUID, amount: int) -> AcceptedTransfer:
     deposit = accepted(database, deposit_request(account, amount))
     settle_all(database)
     return deposit
+
+
+# --- cards -------------------------------------------------------------------------------------------------------
+
+
+def author(user: Person | int) -> Author:
+    """Who acts, from no address."""
+    return Author(user_id=user if isinstance(user, int) else user.id, request_id="a-request", address=None)
+
+
+def issue_card(
+    database: Database, vault: CardVault, owner: Person, account: UUID, kind: CardType = CardType.DEBIT, most: int = 20
+) -> IssuedCard:
+    """Issue a card for somebody's account, good for four years."""
+    with unit_of_work(database) as connection:
+        return cards.issue(connection, vault, author(owner), account_id=account, kind=kind, most=most, years=4)
 
 
 # --- looking -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ class Action(StrEnum):
 
     ACCOUNT_FROZEN = "account_frozen"
     ACCOUNT_UNFROZEN = "account_unfrozen"
+    CARD_KEYS_ROTATED = "card_keys_rotated"
+    CARD_REVEALED = "card_revealed"
+    """Its number and CVC were shown, once, to the customer it was issued to."""
     OVERDRAFT_LIMIT_SET = "overdraft_limit_set"
     USER_DEACTIVATED = "user_deactivated"
     USER_REACTIVATED = "user_reactivated"

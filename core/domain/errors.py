@@ -16,6 +16,8 @@ class ErrorCode(StrEnum):
     ACCOUNT_NOT_FOUND = "account_not_found"
     BALANCE_LIMIT_EXCEEDED = "balance_limit_exceeded"
     BODY_TOO_LARGE = "body_too_large"
+    CARD_CANCELLED = "card_cancelled"
+    CARD_NOT_FOUND = "card_not_found"
     CURRENCY_MISMATCH = "currency_mismatch"
     EMAIL_TAKEN = "email_taken"
     FORBIDDEN = "forbidden"
@@ -35,6 +37,7 @@ class ErrorCode(StrEnum):
     REQUEST_TIMEOUT = "request_timeout"
     SAME_ACCOUNT = "same_account"
     TOO_MANY_ACCOUNTS = "too_many_accounts"
+    TOO_MANY_CARDS = "too_many_cards"
     TRANSFER_NOT_CANCELLABLE = "transfer_not_cancellable"
     TRANSFER_NOT_FOUND = "transfer_not_found"
     UNAUTHENTICATED = "unauthenticated"
@@ -52,6 +55,8 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.ACCOUNT_NOT_FOUND: "There is no such account.",
     ErrorCode.BALANCE_LIMIT_EXCEEDED: "The balance would leave the range that an account can hold.",
     ErrorCode.BODY_TOO_LARGE: "The body is larger than this call takes.",
+    ErrorCode.CARD_CANCELLED: "The card is cancelled.",
+    ErrorCode.CARD_NOT_FOUND: "There is no such card.",
     ErrorCode.CURRENCY_MISMATCH: "The currencies differ.",
     ErrorCode.EMAIL_TAKEN: "Somebody has signed up with this e-mail address already.",
     ErrorCode.FORBIDDEN: "This call needs the operator role.",
@@ -71,6 +76,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.REQUEST_TIMEOUT: "The body did not arrive in time.",
     ErrorCode.SAME_ACCOUNT: "A transfer needs two different accounts.",
     ErrorCode.TOO_MANY_ACCOUNTS: "You hold as many accounts as one person can.",
+    ErrorCode.TOO_MANY_CARDS: "The account has as many cards as one account can.",
     ErrorCode.TRANSFER_NOT_CANCELLABLE: "The transfer has ended already.",
     ErrorCode.TRANSFER_NOT_FOUND: "There is no such transfer.",
     ErrorCode.UNAUTHENTICATED: "A valid access token is needed.",

@@ -13,7 +13,7 @@ from core.domain.errors import ErrorCode, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
 from core.models import Account
-from core.storage import accounts, transactions, transfers
+from core.storage import accounts, cards, transactions, transfers
 
 
 def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:
@@ -29,7 +29,7 @@ def open_account(connection: Connection, *, owner_id: int, currency: str, most: 
 
 
 def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> None:
-    """Close a user's account for good; closing a closed one changes nothing.
+    """Close a user's account for good, and cancel its cards; closing a closed one changes nothing.
 
     Raises Refusal: `account_not_found` for anybody else's, `account_frozen`, `account_has_pending` while a transfer
     is pending from or to it, `account_not_empty` unless its balance is 0.
@@ -45,7 +45,9 @@ def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> 
         raise Refusal(ErrorCode.ACCOUNT_HAS_PENDING)
     if account["balance"] != 0:
         raise Refusal(ErrorCode.ACCOUNT_NOT_EMPTY)
-    accounts.close(connection, account["id"], to_datetime(now_us()))
+    now = to_datetime(now_us())
+    accounts.close(connection, account["id"], now)
+    cards.cancel_all_of(connection, account["id"], now)
 
 
 async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Account:

@@ -1,6 +1,6 @@
 """The audit log takes what has no known author or no object, and can be searched.
 
-Revision: 0004, after 0002
+Revision: 0004, after 0003
 
 SQLite cannot drop a NOT NULL, so the table is made anew, with every row as it was.
 """
@@ -8,7 +8,7 @@ SQLite cannot drop a NOT NULL, so the table is made anew, with every row as it w
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 STATEMENTS = (
     """

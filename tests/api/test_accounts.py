@@ -230,14 +230,14 @@ class TestTheListOfTransactions:
 )  # fmt: skip
 async def test_every_list_refuses_a_parameter_that_is_none(api: Api, ada: Person, query: str, location: str) -> None:
     account = await ada.open()
-    for path in ("/accounts", f"/accounts/{account['id']}/transactions", "/transfers"):
+    for path in ("/accounts", f"/accounts/{account['id']}/transactions", "/transfers", "/cards"):
         refused(await ada.get(f"{path}?{query}"), 422, "validation_failed", location)
 
 
 @pytest.mark.parametrize("query", ["limit=1", "limit=1000", "offset=0", "offset=10000"])
 async def test_every_list_takes_what_lies_within_its_bounds(ada: Person, query: str) -> None:
     account = await ada.open()
-    for path in ("/accounts", f"/accounts/{account['id']}/transactions", "/transfers"):
+    for path in ("/accounts", f"/accounts/{account['id']}/transactions", "/transfers", "/cards"):
         assert (await ada.get(f"{path}?{query}")).status_code == 200
 
 

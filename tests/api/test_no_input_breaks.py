@@ -40,6 +40,7 @@ def bodies(pair: Pair) -> dict[str, Json]:
         "/token/refresh": {"refresh_token": "x"},
         "/users/me/password": {"current_password": "x" * 12, "new_password": PASSWORD},
         "/accounts": {"currency": "USD"},
+        "/cards": {"account_id": pair.payer["id"], "type": "debit"},
         "/transfers": payment(pair.payer, pair.payee, 1, currency="USD", description="x"),
         "/transfers/": {"from_account_id": pair.payer["id"], "to_account_number": "x", "amount": 1},
         "/deposits": {"to_account_id": pair.payer["id"], "amount": 1, "description": "x"},
@@ -74,7 +75,8 @@ async def test_in_any_parameter_of_any_list_and_any_path(ada: Person, pair: Pair
     texts = [quote(str(item).encode("utf-8", "surrogatepass")) for item in NASTY if not isinstance(item, list | dict)]
     for text in texts:
         paths = [f"/accounts/{text[:200]}", f"/transfers/{text[:200]}", f"/accounts/{text[:200]}/transactions"]
-        paths += [f"/{base}?{quote(name)}={text}" for base in ("accounts", "transfers") for name in QUERY]
+        paths += [f"/cards/{text[:200]}"]
+        paths += [f"/{base}?{quote(name)}={text}" for base in ("accounts", "cards", "transfers") for name in QUERY]
         for path in paths:
             answer = await ada.get(path)
             assert answer.status_code < 500, f"{path[:100]}: {answer.text}"

@@ -17,6 +17,7 @@ import pytest
 from api.errors import MEDIA_TYPE, STATUSES
 from api.schemas.base import LONGEST_CURSOR
 from api.schemas.transfers import NewDeposit, NewTransfer
+from core.domain.cards import is_card_number
 from core.domain.errors import MESSAGES, ErrorCode
 from core.domain.money import EXPONENTS
 from tests.api.conftest import Api, Pair, Person
@@ -254,6 +255,7 @@ def test_every_answer_with_a_body_has_a_schema_for_it(document: Json) -> None:
         ("post", "/accounts", "201", {"Location"}),
         ("post", "/signup", "201", {"Location"}),
         ("get", "/accounts", "401", {"WWW-Authenticate", "X-Request-ID"}),
+        ("post", "/cards", "201", {"Location", "Cache-Control"}),
         ("post", "/accounts", "503", {"Retry-After", "X-Request-ID"}),
     ],
 )
@@ -293,6 +295,12 @@ def test_the_calls_are_those_of_the_contract(document: Json) -> None:
         "GET /transfers",
         "GET /transfers/{transfer_id}",
         "POST /transfers/{transfer_id}/cancel",
+        "POST /cards",
+        "GET /cards",
+        "GET /cards/{card_id}",
+        "POST /cards/{card_id}/freeze",
+        "POST /cards/{card_id}/unfreeze",
+        "POST /cards/{card_id}/cancel",
         "POST /deposits",
         "POST /withdrawals",
         "GET /",
@@ -335,6 +343,11 @@ class TestTheCheckOfEveryAnswer:
         wrong = httpx2.Response(200, json={"status": "ok", "checks": {}}, request=self.REQUEST)
         with pytest.raises(AssertionError, match="no X-Request-ID"):
             await contract.check(wrong)
+
+
+def test_the_example_of_a_card_number_is_one_that_no_issuer_has(document: Json) -> None:
+    (example,) = document["components"]["schemas"]["IssuedCardOut"]["properties"]["card_number"]["examples"]
+    assert is_card_number(example)
 
 
 async def test_a_generated_client_could_read_a_page(ada: Person, pair: Pair, contract: Contract) -> None:

@@ -10,6 +10,7 @@ import core
 from api.errors import STATUSES
 from core import metrics
 from core.domain.audit import Action
+from core.domain.cards import CardStatus, CardType
 from core.domain.errors import MESSAGES, ErrorCode
 from core.domain.transfers import TransferKind, TransferStatus
 from core.services.verification import RULES
@@ -75,6 +76,12 @@ def test_no_metric_is_documented_that_does_not_exist() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_every_verification_rule_is_documented(rule: str) -> None:
     assert rule in names_in("verification.md")
+
+
+@pytest.mark.parametrize("word", [*CardStatus, *CardType])
+def test_every_status_and_type_of_a_card_is_documented(word: str) -> None:
+    cards = (REFERENCE / "statuses.md").read_text().partition("\n## Cards\n")[2].partition("\n## ")[0]
+    assert f"`{word}`" in cards
 
 
 @pytest.mark.parametrize("word", [*TransferStatus, *TransferKind])

@@ -137,6 +137,59 @@ def test_an_act_that_was_written_down_stays(database: Database) -> None:
     refused(database, "DELETE FROM audit_entries", because="was written down stays")
 
 
+CARD_TERMS = {
+    "id": "id + 1000",
+    "public_id": "x'00'",
+    "owner_id": "2",
+    "account_id": "3",
+    "type": "'credit'",
+    "last4": "'0043'",
+    "expiry": "'2031-11'",
+    "number_index": "randomblob(32)",
+    "created_at": "created_at + 1",
+}
+
+
+@pytest.mark.parametrize("column", CARD_TERMS)
+def test_the_terms_of_a_card_never_change(database: Database, bank: Bank, column: str) -> None:
+    statement, values = insert("cards")
+    written(database, statement, *values)
+    refused(database, f"UPDATE cards SET {column} = {CARD_TERMS[column]}", because="terms of a card never change")
+
+
+def test_every_column_of_a_card_is_a_term_or_can_change() -> None:
+    assert CARD.keys() - CARD_TERMS.keys() == {"status", "cancelled_at", "sealed_number", "key_version"}
+
+
+@pytest.mark.parametrize("change", ["status = 'active', cancelled_at = NULL", "cancelled_at = 2", "status = status"])
+def test_a_cancelled_card_stays_cancelled(database: Database, bank: Bank, change: str) -> None:
+    statement, values = insert("cards", status="cancelled", cancelled_at=1)
+    written(database, statement, *values)
+    refused(database, f"UPDATE cards SET {change}", because="a cancelled card stays cancelled")
+
+
+@pytest.mark.parametrize("status", ["active", "cancelled"])
+def test_a_card_can_be_sealed_anew_under_a_newer_key_only(database: Database, bank: Bank, status: str) -> None:
+    statement, values = insert("cards", status=status, cancelled_at=1 if status == "cancelled" else None)
+    written(database, statement, *values)
+    assert written(database, "UPDATE cards SET sealed_number = randomblob(44), key_version = 3") == 1
+    for change in ("key_version = 2", "sealed_number = randomblob(44)"):
+        refused(database, f"UPDATE cards SET {change}", because="under a newer key only")
+
+
+def test_a_card_is_never_deleted(database: Database, bank: Bank) -> None:
+    statement, values = insert("cards")
+    written(database, statement, *values)
+    refused(database, "DELETE FROM cards", because="a card is never deleted")
+
+
+def test_no_two_cards_have_one_number(database: Database, bank: Bank) -> None:
+    statement, values = insert("cards")
+    written(database, statement, *values)
+    statement, values = insert("cards", public_id=b"a third card ...")
+    refused(database, statement, *values, because="UNIQUE constraint failed: cards.number_index")
+
+
 def test_a_pending_transfer_can_end(database: Database, bank: Bank) -> None:
     assert written(database, "UPDATE transfers SET status = 'cancelled', settled_at = 5 WHERE status = 'pending'") == 1
 
@@ -214,6 +267,20 @@ ACT: dict[str, Any] = {
     "request_id": "a",
     "address": None,
 }
+CARD: dict[str, Any] = {
+    "public_id": b"another card ...",
+    "owner_id": 1,
+    "account_id": 2,
+    "type": "debit",
+    "status": "active",
+    "last4": "0042",
+    "expiry": "2030-11",
+    "sealed_number": b"s" * 44,
+    "key_version": 2,
+    "number_index": b"i" * 32,
+    "created_at": 0,
+    "cancelled_at": None,
+}
 GOOD = {
     "accounts": ACCOUNT,
     "users": USER,
@@ -221,6 +288,7 @@ GOOD = {
     "transactions": LEG,
     "refresh_tokens": TOKEN,
     "audit_entries": ACT,
+    "cards": CARD,
 }
 
 
@@ -294,6 +362,25 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ("transactions", {"account_id": 999}, "FOREIGN KEY"),
         ("refresh_tokens", {"user_id": 999}, "FOREIGN KEY"),
         ("audit_entries", {"author_id": 999}, "FOREIGN KEY"),
+        ("cards", {"type": "gift"}, "ck_cards_type"),
+        ("cards", {"status": "lost"}, "ck_cards_status"),
+        ("cards", {"last4": "42"}, "ck_cards_last4"),
+        ("cards", {"last4": "00042"}, "ck_cards_last4"),
+        ("cards", {"last4": "004x"}, "ck_cards_last4"),
+        ("cards", {"expiry": "11/30"}, "ck_cards_expiry"),
+        ("cards", {"expiry": "2030-11-30"}, "ck_cards_expiry"),
+        ("cards", {"sealed_number": b"9999991234567890"}, "ck_cards_sealed_number"),
+        ("cards", {"number_index": b"i" * 31}, "ck_cards_number_index"),
+        ("cards", {"key_version": 0}, "ck_cards_key_version"),
+        ("cards", {"status": "cancelled"}, "ck_cards_cancelled"),
+        ("cards", {"cancelled_at": 1}, "ck_cards_cancelled"),
+        ("cards", {"owner_id": 999}, "FOREIGN KEY"),
+        ("cards", {"account_id": 999}, "FOREIGN KEY"),
+        *[
+            ("cards", {column: None}, f"NOT NULL constraint failed: cards.{column}")
+            for column in CARD
+            if column != "cancelled_at"
+        ],
         *[
             ("audit_entries", {"author_id": None, "action": action.value}, "ck_audit_entries_author")
             for action in Action
@@ -333,7 +420,8 @@ def test_a_row_at_its_bound_is_written(database: Database, bank: Bank, table: st
 def wrong_types() -> Iterator[Any]:
     texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
-    blobs = {"public_id", "fingerprint", "family", "digest", "object_id"}
+    texts |= {"type", "last4", "expiry"}
+    blobs = {"public_id", "fingerprint", "family", "digest", "object_id", "sealed_number", "number_index"}
     for table, row in GOOD.items():
         for column in row:
             wrong = [b"blob"] if column in texts else ["text", 5] if column in blobs else ["text", 1.5, b"blob"]

@@ -1,0 +1,111 @@
+"""Cards: issued, shown, frozen and cancelled by the owners of their accounts."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import Connection
+
+from api.dependencies import BankDep, SessionDep, UserDep, author_of
+from api.pages import page_of
+from api.routing import CheckedRoute
+from api.schemas.base import Page, PageQuery
+from api.schemas.cards import CardOut, IssuedCardOut, NewCard
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from core.domain.errors import ErrorCode
+from core.services import cards
+from core.services.cards import IssuedCard
+
+router = APIRouter(tags=["cards"], route_class=CheckedRoute)
+
+_REFUSALS = (
+    ErrorCode.ACCOUNT_NOT_FOUND,
+    ErrorCode.ACCOUNT_FROZEN,
+    ErrorCode.ACCOUNT_CLOSED,
+    ErrorCode.TOO_MANY_CARDS,
+)
+_ISSUED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "Issued. The only answer that shows the number and the CVC: keep them, or issue another card.",
+        "headers": {
+            "Location": {
+                "description": "Where the card is shown, without these two.",
+                "schema": {"type": "string"},
+                "example": "/cards/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f",
+            },
+            "Cache-Control": {"description": "`no-store`", "schema": {"type": "string"}, "example": "no-store"},
+        },
+    }
+}
+
+
+@router.post("/cards", status_code=201, responses=_ISSUED | problems(*FOR_USERS, *_REFUSALS, *WITH_BODY, *WRITES))
+async def issue_card(
+    body: NewCard, *, request: Request, identity: UserDep, response: Response, bank: BankDep
+) -> IssuedCardOut:
+    """Issue a card for one of one's accounts. Its number and CVC are shown in this answer, and never again."""
+    author, settings = author_of(request, identity), bank.settings
+
+    def work(connection: Connection) -> IssuedCard:
+        return cards.issue(
+            connection,
+            bank.card_vault,
+            author,
+            account_id=body.account_id,
+            kind=body.type,
+            most=settings.cards_per_account,
+            years=settings.card_years,
+        )
+
+    issued = await bank.intake.run(work)
+    response.headers["Location"] = f"/cards/{issued.view.id}"
+    response.headers["Cache-Control"] = "no-store"
+    return IssuedCardOut.revealed(issued)
+
+
+@router.get("/cards", responses=problems(*FOR_USERS))
+async def list_cards(
+    page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+) -> Page[CardOut]:
+    """List one's cards, of all one's accounts, oldest first. Cancelled ones stay in it."""
+    name = f"cards:{identity.id}"
+    after_id = bank.cursors.open(page.cursor, of=name) if page.cursor else 0
+    found = await cards.list_for_user(
+        session, user_id=identity.id, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1
+    )
+    return page_of(page, found, show=CardOut.of, cursor=lambda card: bank.cursors.seal(card.sequence, of=name))
+
+
+@router.get("/cards/{card_id}", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND))
+async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> CardOut:
+    """Show one of one's cards, without its number and CVC."""
+    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
+
+
+@router.post(
+    "/cards/{card_id}/freeze",
+    responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND, ErrorCode.CARD_CANCELLED, *WRITES),
+)
+async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
+    """Freeze a card until it is unfrozen."""
+    await bank.intake.run(lambda connection: cards.freeze(connection, user_id=identity.id, card_id=card_id))
+    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
+
+
+@router.post(
+    "/cards/{card_id}/unfreeze",
+    responses=problems(
+        *FOR_USERS, ErrorCode.CARD_NOT_FOUND, ErrorCode.CARD_CANCELLED, ErrorCode.ACCOUNT_FROZEN, *WRITES
+    ),
+)
+async def unfreeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
+    """Make a frozen card active again, unless its account is frozen."""
+    await bank.intake.run(lambda connection: cards.unfreeze(connection, user_id=identity.id, card_id=card_id))
+    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
+
+
+@router.post("/cards/{card_id}/cancel", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND, *WRITES))
+async def cancel_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
+    """Cancel a card for good. It stays in the list."""
+    await bank.intake.run(lambda connection: cards.cancel(connection, user_id=identity.id, card_id=card_id))
+    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))

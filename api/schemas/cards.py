@@ -1,0 +1,56 @@
+"""Cards as clients ask for them and see them."""
+
+from typing import Self
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.base import In, Out
+from core.domain.cards import CardStatus, CardType, CardView, card_number, masked_number, shown_expiry
+from core.services.cards import IssuedCard
+
+_EXAMPLE = card_number(123_456_789)
+
+
+class NewCard(In):
+    """What it takes to issue a card."""
+
+    account_id: UUID
+    type: CardType = Field(examples=["debit"])
+
+
+class CardOut(Out):
+    """A card, without what would let anybody pay with it."""
+
+    id: UUID
+    account_id: UUID
+    type: CardType
+    expiry: str = Field(description="`MM/YY`: good until the last day of that month.", examples=["11/30"])
+    last4: str = Field(examples=[_EXAMPLE[-4:]])
+    masked_number: str = Field(examples=[masked_number(_EXAMPLE[-4:])])
+    status: CardStatus = Field(description="`frozen` as well while its account is frozen.")
+
+    @classmethod
+    def of(cls, card: CardView) -> Self:
+        """Show a card."""
+        return cls(
+            id=card.id,
+            account_id=card.account_id,
+            type=card.type,
+            expiry=shown_expiry(card.expiry),
+            last4=card.last4,
+            masked_number=masked_number(card.last4),
+            status=card.status,
+        )
+
+
+class IssuedCardOut(CardOut):
+    """A card with its number and CVC: shown once, when it is issued."""
+
+    card_number: str = Field(repr=False, description="No other answer shows it.", examples=[_EXAMPLE])
+    cvc: str = Field(repr=False, description="No other answer shows it; it is not stored.", examples=["042"])
+
+    @classmethod
+    def revealed(cls, issued: IssuedCard) -> Self:
+        """Show a card at its issue."""
+        return cls(**CardOut.of(issued.view).model_dump(), card_number=issued.number, cvc=issued.cvc)

@@ -1,0 +1,74 @@
+"""Cards: sealed numbers, and what is shown of them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.domain.cards import CardStatus, CardType
+from core.models.base import Base, Moment, PublicId, Word, one_of, trigger
+
+
+class Card(Base):
+    """A card. `status` is its own: what its account's state makes of it is worked out when it is read.
+
+    `sealed_number` is nonce, ciphertext and tag under the key of `key_version`; `number_index` is a keyed digest of
+    the number. There is no column for the CVC, in any form. `owner_id` is that of the account, kept here so that the
+    list of a user's cards is one walk along an index.
+    """
+
+    __tablename__ = "cards"
+    __table_args__ = (
+        one_of("type", CardType),
+        one_of("status", CardStatus),
+        CheckConstraint("last4 GLOB '[0-9][0-9][0-9][0-9]'", name="last4"),
+        CheckConstraint("expiry GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]'", name="expiry"),
+        CheckConstraint("length(sealed_number) = 44", name="sealed_number"),
+        CheckConstraint("length(number_index) = 32", name="number_index"),
+        CheckConstraint("key_version >= 1", name="key_version"),
+        CheckConstraint("(status = 'cancelled') = (cancelled_at IS NOT NULL)", name="cancelled"),
+        Index("ix_cards_owner_id_id", "owner_id", "id"),
+        Index("ix_cards_key_version", "key_version"),
+        # Partial: somebody may issue and cancel for ever, and what is counted stays bounded.
+        Index("ix_cards_live", "account_id", sqlite_where=text("status <> 'cancelled'")),
+        {"sqlite_strict": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    public_id: Mapped[UUID] = mapped_column(PublicId, unique=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    type: Mapped[CardType] = mapped_column(Word(CardType))
+    status: Mapped[CardStatus] = mapped_column(Word(CardStatus))
+    last4: Mapped[str] = mapped_column(Text)
+    expiry: Mapped[str] = mapped_column(Text)
+    sealed_number: Mapped[bytes] = mapped_column(LargeBinary)
+    key_version: Mapped[int] = mapped_column(Integer)
+    number_index: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    cancelled_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+trigger(
+    Card.__table__,
+    """CREATE TRIGGER cards_end_once BEFORE UPDATE OF status, cancelled_at ON cards WHEN OLD.status = 'cancelled'
+    BEGIN SELECT RAISE(ABORT, 'a cancelled card stays cancelled'); END""",
+)
+trigger(
+    Card.__table__,
+    """CREATE TRIGGER cards_keep_terms BEFORE UPDATE OF id, public_id, owner_id, account_id, type, last4, expiry,
+    number_index, created_at ON cards
+    BEGIN SELECT RAISE(ABORT, 'the terms of a card never change'); END""",
+)
+trigger(
+    Card.__table__,
+    """CREATE TRIGGER cards_are_sealed_forward BEFORE UPDATE OF sealed_number, key_version ON cards
+    WHEN NEW.key_version <= OLD.key_version
+    BEGIN SELECT RAISE(ABORT, 'a card is sealed anew under a newer key only'); END""",
+)
+trigger(
+    Card.__table__,
+    """CREATE TRIGGER cards_stay BEFORE DELETE ON cards
+    BEGIN SELECT RAISE(ABORT, 'a card is never deleted'); END""",
+)

@@ -1,0 +1,151 @@
+"""Issuing cards, reading them, and what their owners do with them."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection, RowMapping
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.card_security import CardVault
+from core.clock import now_us, to_datetime
+from core.domain.accounts import AccountStatus
+from core.domain.audit import Action, Author
+from core.domain.cards import (
+    LAST_DIGITS,
+    SERIAL_DIGITS,
+    TRANSITIONS,
+    CardStatus,
+    CardType,
+    CardView,
+    card_number,
+    expiry_after,
+)
+from core.domain.errors import ErrorCode, Refusal
+from core.ids import new_id
+from core.services.audit import write_down
+from core.storage import accounts, cards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCard:
+    """A card at the one moment when its number and CVC are known in clear. They are left out of its `repr`."""
+
+    view: CardView
+    number: str = field(repr=False)
+    cvc: str = field(repr=False)
+
+
+def issue(
+    connection: Connection, vault: CardVault, author: Author, *, account_id: UUID, kind: CardType, most: int, years: int
+) -> IssuedCard:
+    """Issue a card for an account of the author's, good for some years, and write down that it was revealed.
+
+    Raises Refusal: `account_not_found` for anybody else's account, `account_frozen`, `account_closed`, and
+    `too_many_cards` for an account that has `most` cards, cancelled ones not counted.
+    """
+    assert author.user_id is not None, "somebody who is signed in"
+    account = _account_for_a_card(connection, author.user_id, account_id)
+    if cards.count_live(connection, account["id"]) >= most:
+        raise Refusal(ErrorCode.TOO_MANY_CARDS)
+    now = to_datetime(now_us())
+    card_id, number, expiry = new_id(), _free_number(connection, vault), expiry_after(now.date(), years)
+    last4 = number[-LAST_DIGITS:]
+    keys = vault.keys()  # those of this unit of work: a rotation may have added one since the last
+    sequence = cards.add(
+        connection,
+        public_id=card_id,
+        owner_id=author.user_id,
+        account_id=account["id"],
+        type=kind,
+        last4=last4,
+        expiry=expiry,
+        sealed_number=keys.seal(number, card_id),
+        key_version=keys.newest,
+        number_index=vault.index(number),
+        created_at=now,
+    )
+    write_down(connection, author, Action.CARD_REVEALED, card_id, account_id=str(account_id), last4=last4)
+    view = CardView(
+        id=card_id,
+        sequence=sequence,
+        account_id=account_id,
+        type=kind,
+        own_status=CardStatus.ACTIVE,
+        account_is_frozen=False,
+        last4=last4,
+        expiry=expiry,
+    )
+    return IssuedCard(view=view, number=number, cvc=vault.cvc(number, expiry))
+
+
+def freeze(connection: Connection, *, user_id: int, card_id: UUID) -> None:
+    """Freeze a user's card; a frozen one stays so. Raises Refusal: `card_not_found`, `card_cancelled`."""
+    _move(connection, _owned(connection, user_id, card_id), CardStatus.FROZEN)
+
+
+def unfreeze(connection: Connection, *, user_id: int, card_id: UUID) -> None:
+    """Make a user's frozen card active again; an active one stays so.
+
+    Raises Refusal: `card_not_found`, `card_cancelled`, and `account_frozen` while its account keeps it frozen.
+    """
+    card = _owned(connection, user_id, card_id)
+    if card.own_status is not CardStatus.CANCELLED and card.account_is_frozen:
+        raise Refusal(ErrorCode.ACCOUNT_FROZEN)
+    _move(connection, card, CardStatus.ACTIVE)
+
+
+def cancel(connection: Connection, *, user_id: int, card_id: UUID) -> None:
+    """Cancel a user's card for good; a cancelled one stays so. Raises Refusal (`card_not_found`)."""
+    _move(connection, _owned(connection, user_id, card_id), CardStatus.CANCELLED)
+
+
+async def get(session: AsyncSession, *, user_id: int, card_id: UUID) -> CardView:
+    """Read a user's card; raises Refusal (`card_not_found`) for anybody else's and for none."""
+    card = await cards.get_owned(session, user_id, card_id)
+    if card is None:
+        raise Refusal(ErrorCode.CARD_NOT_FOUND, field="path.card_id")
+    return card
+
+
+async def list_for_user(
+    session: AsyncSession, *, user_id: int, after_id: int, offset: int, limit: int
+) -> Sequence[CardView]:
+    """List a user's cards, oldest first, from the row id after `after_id` on."""
+    return await cards.list_owned(session, user_id, after_id=after_id, offset=offset, limit=limit)
+
+
+def _account_for_a_card(connection: Connection, user_id: int, account_id: UUID) -> RowMapping:
+    account = accounts.read_owned(connection, user_id, account_id)
+    if account is None:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="body.account_id")
+    if account["status"] is AccountStatus.FROZEN:
+        raise Refusal(ErrorCode.ACCOUNT_FROZEN)
+    if account["status"] is AccountStatus.CLOSED:
+        raise Refusal(ErrorCode.ACCOUNT_CLOSED)
+    return account
+
+
+def _owned(connection: Connection, user_id: int, card_id: UUID) -> CardView:
+    card = cards.read_owned(connection, user_id, card_id)
+    if card is None:
+        raise Refusal(ErrorCode.CARD_NOT_FOUND, field="path.card_id")
+    return card
+
+
+def _move(connection: Connection, card: CardView, status: CardStatus) -> None:
+    if card.own_status is status:
+        return
+    if status not in TRANSITIONS[card.own_status]:
+        raise Refusal(ErrorCode.CARD_CANCELLED)
+    cancelled_at = to_datetime(now_us()) if status is CardStatus.CANCELLED else None
+    cards.set_status(connection, card.sequence, status, cancelled_at)
+
+
+def _free_number(connection: Connection, vault: CardVault) -> str:
+    """Draw card numbers until one is free: at random, so that nobody can guess which ones exist."""
+    while True:
+        number = card_number(secrets.randbelow(10**SERIAL_DIGITS))
+        if not cards.index_is_taken(connection, vault.index(number)):
+            return number

@@ -1,0 +1,451 @@
+"""The keys of cards: where they lie, that they fit, and that a rotation loses no card whatever happens meanwhile."""
+
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from uuid import UUID
+
+import pytest
+
+from core.card_security import CardKeyError, CardVault
+from core.key_files import parse_keys, write_keys
+from core.services import card_keys
+from core.services.card_keys import Rotation, check_keys, rotate
+from core.services.cards import IssuedCard
+from core.settings import Settings, SettingsError, load_settings
+from core.storage.engine import Database
+from tests.builders import Bank, author, bank_of_two, issue_card, rows
+from tests.unit.test_cli import everything_said, giro
+
+SECRETS = {version: str(version) * 32 for version in range(1, 6)}
+INDEX_KEY = "i" * 32
+
+
+def nothing(count: int, of: int) -> None:
+    """Take no notice of the progress."""
+
+
+def keys_of(*versions: int) -> str:
+    """Write keys of these versions as a setting."""
+    return write_keys({version: SECRETS[version] for version in versions})
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    return bank_of_two(database)
+
+
+@pytest.fixture
+def with_keys(settings: Settings) -> Callable[..., CardVault]:
+    """A vault whose keys are a setting, as another process started with them has it."""
+    return lambda *versions: CardVault(
+        load_settings(
+            _env_file=None, data_dir=settings.data_dir, card_keys=keys_of(*versions), card_index_key=INDEX_KEY
+        )
+    )
+
+
+@pytest.fixture
+def kept(settings: Settings) -> Path:
+    """The file of keys."""
+    return settings.card_keys_path
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of two, so that a handful of cards makes several."""
+    monkeypatch.setattr(card_keys, "GROUP", 2)
+
+
+def issue(database: Database, vault: CardVault, bank: Bank, count: int = 1) -> list[IssuedCard]:
+    return [issue_card(database, vault, bank.ada, bank.ada_account, most=1000) for _ in range(count)]
+
+
+def run(database: Database, vault: CardVault, on_progress: Callable[[int, int], None] = nothing) -> Rotation:
+    return rotate(database, vault, author(1), on_progress)
+
+
+def versions(database: Database) -> list[int]:
+    return [row["key_version"] for row in rows(database, "SELECT key_version FROM cards ORDER BY id")]
+
+
+def opened(database: Database, vault: CardVault) -> list[str]:
+    """Every card's number, in the order of issue."""
+    found = rows(database, "SELECT public_id, sealed_number, key_version FROM cards ORDER BY id")
+    return [vault.keys().open(row["sealed_number"], row["key_version"], UUID(bytes=row["public_id"])) for row in found]
+
+
+def rotations(database: Database) -> list[str]:
+    found = rows(database, "SELECT details FROM audit_entries WHERE action = 'card_keys_rotated' ORDER BY id")
+    return [row["details"] for row in found]
+
+
+# --- keys as text ------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_read_as_they_are_written() -> None:
+    assert parse_keys(keys_of(1, 3, 2)) == {3: SECRETS[3], 2: SECRETS[2], 1: SECRETS[1]}
+    assert parse_keys(f" 12:{'a:b' * 12} , 2:{SECRETS[2]}\n") == {12: "a:b" * 12, 2: SECRETS[2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "item 1 is not `version:secret`"),
+        ("hunter2" * 8, "item 1 is not `version:secret`"),
+        (f"x:{'hunter2' * 8}", "whole number as version"),
+        (f"-1:{'hunter2' * 8}", "whole number as version"),
+        (f"١:{'hunter2' * 8}", "whole number as version"),
+        (f"0:{'hunter2' * 8}", "not from 1 to"),
+        (f"{10**9 + 1}:{'hunter2' * 8}", "not from 1 to"),
+        ("1:hunter2", "version 1 needs at least 32 bytes"),
+        (f"2:{'hunter2' * 8},", "item 2 is not"),
+        (f"1:{'hunter2' * 8},2:{'hunter2' * 8}", "the newest key comes first"),
+        (f"2:{'hunter2' * 8},2:{'hunter2' * 8}", "the newest key comes first"),
+    ],
+    ids=["nothing", "no_version", "letter", "negative", "other_digits", "zero", "huge", "short", "empty_item", "order",
+         "twice"],
+)  # fmt: skip
+def test_wrong_keys_are_one_clear_line_without_the_secret(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, kept: Path, text: str, words: str
+) -> None:
+    complaints = []
+    if text:  # an empty variable counts as not set
+        monkeypatch.setenv("GIRO_CARD_KEYS", text)
+        with pytest.raises(SettingsError, match=r"^GIRO_CARD_KEYS: ") as error:
+            load_settings(_env_file=None)
+        complaints.append(str(error.value))
+    kept.parent.mkdir(parents=True)
+    kept.write_text(text)
+    with pytest.raises(SettingsError, match="card_keys holds no card keys") as error:
+        CardVault(settings)
+    complaints.append(str(error.value))
+    for complaint in complaints:
+        assert words in complaint
+        assert "\n" not in complaint
+        assert "hunter2" not in complaint
+
+
+def test_a_short_index_key_is_refused(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setenv("GIRO_CARD_INDEX_KEY", "x" * 31)
+    with pytest.raises(SettingsError, match=r"^GIRO_CARD_INDEX_KEY: needs at least 32 bytes"):
+        load_settings(_env_file=None)
+
+
+# --- where they lie ----------------------------------------------------------------------------------------------
+
+
+def test_keys_are_made_once_and_kept_for_the_owners_eyes(settings: Settings, kept: Path) -> None:
+    CardVault(settings)
+    written = {path.name: path.read_text() for path in kept.parent.iterdir()}
+    assert written.keys() == {"card_keys", "card_index_key"}
+    assert len(set(written.values())) == 2
+    assert parse_keys(written["card_keys"]).keys() == {1}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in kept.parent.iterdir()} == {0o600}
+    CardVault(settings)
+    assert {path.name: path.read_text() for path in kept.parent.iterdir()} == written
+
+
+def test_of_many_that_make_the_keys_at_once_all_have_the_same(settings: Settings) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        vaults = list(pool.map(lambda _: CardVault(settings), range(8)))
+    assert len({vault.index("9999990000000006") for vault in vaults}) == 1
+    assert len({vault.path.read_text() for vault in vaults}) == 1
+
+
+def test_given_keys_are_used_and_nothing_is_written(with_keys: Callable[..., CardVault], kept: Path) -> None:
+    assert with_keys(2, 1).keys().versions == {1, 2}
+    assert not kept.parent.exists()
+
+
+def test_a_file_that_has_gone_is_never_made_again_while_running(settings: Settings, kept: Path) -> None:
+    vault = CardVault(settings)
+    kept.unlink()
+    with pytest.raises(CardKeyError, match=r"cannot read the card keys in .*No such file"):
+        vault.keys()
+    assert not kept.exists()
+
+
+class TestTheCheckAtTheStart:
+    def test_lets_through_what_fits(self, database: Database, bank: Bank, settings: Settings) -> None:
+        vault = CardVault(settings)
+        check_keys(database, vault)
+        issue(database, vault, bank)
+        check_keys(database, CardVault(settings))
+
+    def test_stops_keys_that_were_made_anew(
+        self, database: Database, bank: Bank, settings: Settings, kept: Path
+    ) -> None:
+        issue(database, CardVault(settings), bank)
+        kept.unlink()
+        with pytest.raises(CardKeyError, match="sealed with another secret"):
+            check_keys(database, CardVault(settings))
+
+    def test_stops_another_index_key(self, database: Database, bank: Bank, settings: Settings, kept: Path) -> None:
+        issue(database, CardVault(settings), bank)
+        kept.with_name("card_index_key").write_text("x" * 40)
+        changed = load_settings(_env_file=None, data_dir=settings.data_dir)
+        with pytest.raises(CardKeyError, match="the card index key is not the one"):
+            check_keys(database, CardVault(changed))
+
+    def test_stops_where_the_key_of_any_card_is_missing(
+        self, database: Database, bank: Bank, with_keys: Callable[..., CardVault]
+    ) -> None:
+        for version in (1, 2, 3):
+            issue(database, with_keys(version), bank)
+        check_keys(database, with_keys(4, 3, 2, 1))
+        with pytest.raises(CardKeyError, match="key version 2, which is not among"):
+            check_keys(database, with_keys(3, 1))
+
+
+# --- rotating kept keys ------------------------------------------------------------------------------------------
+
+
+def test_a_rotation_seals_every_card_under_a_new_key_and_drops_the_old_one(
+    database: Database, bank: Bank, settings: Settings, kept: Path, few: None
+) -> None:
+    vault = CardVault(settings)
+    numbers = [card.number for card in issue(database, vault, bank, 5)]
+    before = rows(database, "SELECT id, public_id, status, last4, expiry, number_index, created_at FROM cards")
+    old = parse_keys(kept.read_text())[1]
+    seen: list[tuple[int, int]] = []
+    assert run(database, vault, lambda count, of: seen.append((count, of))) == Rotation(2, 5, True, False)
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+    assert versions(database) == [2] * 5
+    assert parse_keys(kept.read_text()).keys() == {2}
+    assert old not in kept.read_text()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert opened(database, CardVault(settings)) == numbers
+    assert rows(database, "SELECT id, public_id, status, last4, expiry, number_index, created_at FROM cards") == before
+    assert rotations(database) == ['{"version": 2, "count": 5}']
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["card_index_key", "card_keys"]
+
+
+def test_a_rotation_is_written_down_as_the_banks_own(database: Database, settings: Settings) -> None:
+    run(database, CardVault(settings))
+    (entry,) = rows(database, "SELECT author_id, action, address FROM audit_entries")
+    assert entry == {"author_id": 1, "action": "card_keys_rotated", "address": None}
+
+
+def test_a_rotation_seals_cancelled_cards_too(database: Database, bank: Bank, settings: Settings) -> None:
+    vault = CardVault(settings)
+    issue(database, vault, bank)
+    with database.writer.begin() as connection:
+        connection.exec_driver_sql("UPDATE cards SET status = 'cancelled', cancelled_at = 1")
+    assert run(database, vault).count == 1
+    assert versions(database) == [2]
+
+
+def test_each_rotation_makes_a_new_key(database: Database, bank: Bank, settings: Settings, kept: Path) -> None:
+    vault = CardVault(settings)
+    for version in (2, 3, 4):
+        issue(database, vault, bank)
+        assert run(database, vault).version == version
+    assert versions(database) == [4] * 3
+    assert parse_keys(kept.read_text()).keys() == {4}
+
+
+def test_another_process_seals_with_the_new_key_at_once(
+    database: Database, bank: Bank, settings: Settings, few: None
+) -> None:
+    """A vault that has been open since before the rotation, as the API's is, while the rotation is half way."""
+    apis = CardVault(settings)
+    numbers = [card.number for card in issue(database, apis, bank, 5)]
+
+    def meanwhile(count: int, of: int) -> None:
+        numbers.extend(card.number for card in issue(database, apis, bank))
+
+    assert run(database, CardVault(settings), meanwhile).count == 5
+    assert versions(database) == [2] * 8
+    assert opened(database, apis) == numbers
+
+
+def test_no_card_is_lost_that_is_issued_while_keys_are_rotated(
+    database: Database, bank: Bank, settings: Settings, kept: Path, few: None
+) -> None:
+    """Two threads with a database and a vault of their own, as two processes have them; rotations overlap issuing."""
+    numbers, stop = [card.number for card in issue(database, CardVault(settings), bank, 4)], Event()
+    issued_some = Event()
+
+    def issue_until_stopped() -> list[str]:
+        own, vault, made = Database(settings), CardVault(settings), []
+        try:
+            while not stop.is_set():
+                made += [card.number for card in issue(own, vault, bank)]
+                issued_some.set()
+        finally:
+            issued_some.set()
+            own.close()
+        return made
+
+    with ThreadPoolExecutor(1) as pool:
+        issuing = pool.submit(issue_until_stopped)
+        try:
+            for _ in range(4):
+                issued_some.wait(10)
+                issued_some.clear()
+                run(database, CardVault(settings))
+        finally:
+            stop.set()
+        numbers += issuing.result(10)
+    (newest,) = parse_keys(kept.read_text())
+    assert newest == 5
+    assert set(versions(database)) == {5}
+    assert opened(database, CardVault(settings)) == numbers
+
+
+class TestAnInterruptedRotation:
+    class Stopped(Exception):
+        """The machine stopped here."""
+
+    @pytest.fixture
+    def vault(self, settings: Settings) -> CardVault:
+        return CardVault(settings)
+
+    @pytest.fixture
+    def numbers(self, database: Database, bank: Bank, vault: CardVault, few: None) -> list[str]:
+        return [card.number for card in issue(database, vault, bank, 5)]
+
+    def stop(self, *_: object) -> None:
+        raise self.Stopped
+
+    def is_finished_by(self, rotation: Rotation, database: Database, kept: Path) -> None:
+        assert (rotation.version, rotation.added, rotation.finished) == (2, False, True)
+        assert versions(database) == [2] * 5
+        assert parse_keys(kept.read_text()).keys() == {2}
+
+    def test_after_some_cards_is_finished_by_the_next(
+        self, database: Database, vault: CardVault, numbers: list[str], kept: Path
+    ) -> None:
+        with pytest.raises(self.Stopped):
+            run(database, vault, self.stop)
+        assert versions(database) == [2, 2, 1, 1, 1]
+        assert opened(database, vault) == numbers
+        assert rotations(database) == []
+        self.is_finished_by(run(database, vault), database, kept)
+        assert opened(database, vault) == numbers
+        assert rotations(database) == ['{"version": 2, "count": 3}']
+
+    def test_before_the_first_card_is_finished_by_the_next(
+        self, database: Database, vault: CardVault, numbers: list[str], kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch, pytest.raises(self.Stopped):
+            patch.setattr(card_keys, "_seal_group", self.stop)
+            run(database, vault)
+        assert parse_keys(kept.read_text()).keys() == {1, 2}
+        self.is_finished_by(run(database, vault), database, kept)
+        assert opened(database, vault) == numbers
+
+    def test_before_the_old_key_is_dropped_is_finished_by_the_next(
+        self, database: Database, vault: CardVault, numbers: list[str], kept: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch, pytest.raises(self.Stopped):
+            patch.setattr(vault, "drop_older_keys", self.stop)
+            run(database, vault)
+        assert parse_keys(kept.read_text()).keys() == {1, 2}
+        self.is_finished_by(run(database, vault), database, kept)
+        assert opened(database, vault) == numbers
+        assert rotations(database) == ['{"version": 2, "count": 5}', '{"version": 2, "count": 0}']
+
+    def test_is_followed_by_a_new_key_only_when_asked_again(
+        self, database: Database, vault: CardVault, numbers: list[str]
+    ) -> None:
+        with pytest.raises(self.Stopped):
+            run(database, vault, self.stop)
+        assert [run(database, vault).version for _ in range(2)] == [2, 3]
+
+
+def test_a_card_that_cannot_be_opened_stops_a_rotation_and_nothing_is_lost(
+    database: Database, bank: Bank, settings: Settings, kept: Path, few: None
+) -> None:
+    vault = CardVault(settings)
+    numbers = [card.number for card in issue(database, vault, bank, 3)]
+    right = kept.read_text()
+    kept.write_text(keys_of(1))
+    with pytest.raises(CardKeyError, match="sealed with another secret"):
+        run(database, vault)
+    assert versions(database) == [1] * 3
+    kept.write_text(f"{keys_of(2)},{right}")
+    assert opened(database, vault) == numbers
+    assert run(database, vault).finished
+
+
+def test_a_card_whose_key_is_not_there_stops_a_rotation_before_anything_is_changed(
+    database: Database, bank: Bank, settings: Settings, kept: Path
+) -> None:
+    vault = CardVault(settings)
+    issue(database, vault, bank)
+    kept.write_text(keys_of(3))
+    with pytest.raises(CardKeyError, match="key version 1, which is not among the card keys; nothing was changed"):
+        run(database, vault)
+    assert kept.read_text() == keys_of(3)
+    assert versions(database) == [1]
+
+
+# --- rotating given keys -----------------------------------------------------------------------------------------
+
+
+def test_given_keys_are_rotated_to_the_newest_of_them(
+    database: Database, bank: Bank, with_keys: Callable[..., CardVault], kept: Path, few: None
+) -> None:
+    numbers = [card.number for version in (1, 2, 3) for card in issue(database, with_keys(version), bank, 3)]
+    assert run(database, with_keys(3, 2, 1)) == Rotation(3, 6, False, False)
+    assert opened(database, with_keys(3)) == numbers
+    assert rotations(database) == ['{"version": 3, "count": 6}']
+    assert not kept.exists()
+
+
+def test_given_keys_leave_nothing_to_do_when_all_cards_have_the_newest(
+    database: Database, bank: Bank, with_keys: Callable[..., CardVault]
+) -> None:
+    issue(database, with_keys(3), bank)
+    assert run(database, with_keys(3, 2)) == Rotation(3, 0, False, False)
+    assert rotations(database) == []
+
+
+@pytest.mark.parametrize(("given", "missing"), [((4, 2), 3), ((2, 1), 3)])
+def test_given_keys_without_that_of_a_card_change_nothing(
+    database: Database, bank: Bank, with_keys: Callable[..., CardVault], given: tuple[int, ...], missing: int
+) -> None:
+    for version in (2, 3):
+        issue(database, with_keys(version), bank)
+    with pytest.raises(CardKeyError, match=f"key version {missing}, which is not among"):
+        run(database, with_keys(*given))
+    assert versions(database) == [2, 3]
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+class TestTheCommand:
+    def test_rotates_kept_keys(self, database: Database, bank: Bank, settings: Settings) -> None:
+        issue(database, CardVault(settings), bank, 2)
+        result = giro("keys", "rotate", "cards")
+        assert (result.exit_code, result.stdout) == (0, "2 cards sealed anew, all with card key version 2\n")
+        assert versions(database) == [2, 2]
+
+    def test_says_when_it_has_finished_an_earlier_one(self, database: Database, settings: Settings) -> None:
+        CardVault(settings).add_key()
+        assert "an earlier rotation had been interrupted" in everything_said(giro("keys", "rotate", "cards"))
+        assert "version 3" in everything_said(giro("keys", "rotate", "cards"))
+
+    def test_says_how_to_add_a_key_where_they_are_a_setting(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GIRO_CARD_KEYS", keys_of(3))
+        result = giro("keys", "rotate", "cards")
+        assert result.exit_code == 0
+        assert "0 cards sealed anew, all with card key version 3" in result.stdout
+        assert "put `4:` and a secret of 32 bytes in front" in result.stdout
+        assert SECRETS[3] not in everything_said(result)
+
+    def test_ends_with_one_line_where_a_key_is_missing(
+        self, database: Database, bank: Bank, settings: Settings, kept: Path
+    ) -> None:
+        issue(database, CardVault(settings), bank)
+        kept.write_text(keys_of(3))
+        result = giro("keys", "rotate", "cards")
+        assert result.exit_code == 2
+        assert "nothing was changed" in everything_said(result)
