@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -11,10 +12,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from core import stack
+from core.card_security import CardVault
 from core.cli.console import complaints, one_line_errors, open_database, out
 from core.clock import now_us
 from core.logging import configure_logging
 from core.processes import heartbeat_age
+from core.services.card_keys import check_keys
 from core.services.verification import verify as verify_ledger
 from core.settings import Settings, load_settings, variable
 from core.storage import transfers as stored
@@ -33,7 +36,7 @@ app = typer.Typer(
 def up() -> None:
     """Migrate, then run the whole service until Ctrl-C."""
     settings = load_settings()
-    raise typer.Exit(stack.run(settings, prepare=apply_migrations))
+    raise typer.Exit(stack.run(settings, prepare=partial(prepare, settings)))
 
 
 @app.command()
@@ -83,6 +86,8 @@ def scheduler() -> None:
 @one_line_errors
 def api() -> None:
     """Run the API."""
+    settings = load_settings()
+    check_keys(open_database(settings), CardVault(settings))
     become("api")
 
 
@@ -159,6 +164,12 @@ def apply_migrations() -> None:
     config.set_main_option("script_location", str(home / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     command.upgrade(config, "head")
+
+
+def prepare(settings: Settings) -> None:
+    """Do what comes before a start, and complain in one line here rather than from a process that does not start."""
+    apply_migrations()
+    check_keys(Database(settings), CardVault(settings))
 
 
 def become(name: str) -> NoReturn:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from core.card_security import CardKeyError, CardVault
+from core.cli import prepare
 from core.key_files import parse_keys, write_keys
 from core.services import card_keys
 from core.services.card_keys import Rotation, check_keys, rotate
@@ -71,10 +73,14 @@ def versions(database: Database) -> list[int]:
     return [row["key_version"] for row in rows(database, "SELECT key_version FROM cards ORDER BY id")]
 
 
+def open_row(vault: CardVault, row: dict[str, Any]) -> str:
+    return vault.keys().open(row["sealed_number"], row["key_version"], UUID(bytes=row["public_id"]))
+
+
 def opened(database: Database, vault: CardVault) -> list[str]:
     """Every card's number, in the order of issue."""
     found = rows(database, "SELECT public_id, sealed_number, key_version FROM cards ORDER BY id")
-    return [vault.keys().open(row["sealed_number"], row["key_version"], UUID(bytes=row["public_id"])) for row in found]
+    return [open_row(vault, row) for row in found]
 
 
 def rotations(database: Database) -> list[str]:
@@ -283,7 +289,7 @@ def test_no_card_is_lost_that_is_issued_while_keys_are_rotated(
     with ThreadPoolExecutor(1) as pool:
         issuing = pool.submit(issue_until_stopped)
         try:
-            for _ in range(4):
+            for _ in range(3):
                 issued_some.wait(10)
                 issued_some.clear()
                 run(database, CardVault(settings))
@@ -291,8 +297,8 @@ def test_no_card_is_lost_that_is_issued_while_keys_are_rotated(
             stop.set()
         numbers += issuing.result(10)
     (newest,) = parse_keys(kept.read_text())
-    assert newest == 5
-    assert set(versions(database)) == {5}
+    assert newest == 4
+    assert set(versions(database)) == {4}
     assert opened(database, CardVault(settings)) == numbers
 
 
@@ -357,31 +363,59 @@ class TestAnInterruptedRotation:
         assert [run(database, vault).version for _ in range(2)] == [2, 3]
 
 
-def test_a_card_that_cannot_be_opened_stops_a_rotation_and_nothing_is_lost(
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [(keys_of(3), "key version 1, which is not among the card keys"), (keys_of(1), "sealed with another secret")],
+    ids=["version", "secret"],
+)
+def test_keys_that_do_not_fit_stop_a_rotation_before_anything_is_changed(
+    database: Database, bank: Bank, settings: Settings, kept: Path, wrong: str, words: str
+) -> None:
+    vault = CardVault(settings)
+    issue(database, vault, bank)
+    kept.write_text(wrong)
+    with pytest.raises(CardKeyError, match=words):
+        run(database, vault)
+    assert kept.read_text() == wrong
+    assert versions(database) == [1]
+
+
+def test_one_card_that_cannot_be_opened_stops_a_rotation_and_nothing_is_lost(
     database: Database, bank: Bank, settings: Settings, kept: Path, few: None
 ) -> None:
     vault = CardVault(settings)
     numbers = [card.number for card in issue(database, vault, bank, 3)]
-    right = kept.read_text()
-    kept.write_text(keys_of(1))
+    with database.writer.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO cards SELECT 4, zeroblob(16), owner_id, account_id, type, status, last4, expiry, "
+            "sealed_number, key_version, zeroblob(32), created_at, NULL FROM cards WHERE id = 1"
+        )
     with pytest.raises(CardKeyError, match="sealed with another secret"):
         run(database, vault)
-    assert versions(database) == [1] * 3
-    kept.write_text(f"{keys_of(2)},{right}")
-    assert opened(database, vault) == numbers
-    assert run(database, vault).finished
+    assert versions(database) == [2, 2, 1, 1]
+    assert parse_keys(kept.read_text()).keys() == {1, 2}
+    found = rows(database, "SELECT public_id, sealed_number, key_version FROM cards WHERE id < 4 ORDER BY id")
+    assert [open_row(vault, row) for row in found] == numbers
 
 
-def test_a_card_whose_key_is_not_there_stops_a_rotation_before_anything_is_changed(
-    database: Database, bank: Bank, settings: Settings, kept: Path
+def test_a_key_that_a_card_still_needs_is_not_dropped(
+    database: Database, bank: Bank, settings: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An API that was given the old key as a setting, where the command finds the keys in the file."""
     vault = CardVault(settings)
-    issue(database, vault, bank)
-    kept.write_text(keys_of(3))
-    with pytest.raises(CardKeyError, match="key version 1, which is not among the card keys; nothing was changed"):
-        run(database, vault)
-    assert kept.read_text() == keys_of(3)
+    stale = CardVault(load_settings(_env_file=None, data_dir=settings.data_dir, card_keys=kept.read_text()))
+    finish = card_keys._finish
+
+    def too_late(*values: Any) -> None:
+        issue(database, stale, bank)
+        finish(*values)
+
+    monkeypatch.setattr(card_keys, "_finish", too_late)
+    run(database, vault)
     assert versions(database) == [1]
+    assert parse_keys(kept.read_text()).keys() == {1, 2}
+    monkeypatch.undo()
+    assert run(database, vault) == Rotation(2, 1, False, True)
 
 
 # --- rotating given keys -----------------------------------------------------------------------------------------
@@ -416,7 +450,37 @@ def test_given_keys_without_that_of_a_card_change_nothing(
     assert versions(database) == [2, 3]
 
 
+def test_given_keys_with_another_secret_are_not_called_right(
+    database: Database, bank: Bank, settings: Settings, with_keys: Callable[..., CardVault]
+) -> None:
+    issue(database, with_keys(3), bank)
+    wrong = load_settings(
+        _env_file=None, data_dir=settings.data_dir, card_keys=f"3:{'x' * 32}", card_index_key=INDEX_KEY
+    )
+    with pytest.raises(CardKeyError, match="sealed with another secret"):
+        run(database, CardVault(wrong))
+
+
 # --- the command -------------------------------------------------------------------------------------------------
+
+
+class TestAStartWithKeysThatDoNotFit:
+    @pytest.fixture(autouse=True)
+    def _wrong_keys(self, database: Database, bank: Bank, settings: Settings, kept: Path, as_it_was: None) -> None:
+        issue(database, CardVault(settings), bank)
+        kept.write_text(keys_of(3))
+        database.close()
+
+    def test_of_the_api_ends_with_one_line(self) -> None:
+        result = giro("api")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert everything_said(result) == (
+            "giro: there are cards sealed with key version 1, which is not among the card keys"
+        )
+
+    def test_of_the_whole_service_is_refused_before_anything_runs(self, settings: Settings) -> None:
+        with pytest.raises(SettingsError, match="key version 1, which is not among the card keys"):
+            prepare(settings)
 
 
 class TestTheCommand:
@@ -448,4 +512,6 @@ class TestTheCommand:
         kept.write_text(keys_of(3))
         result = giro("keys", "rotate", "cards")
         assert result.exit_code == 2
-        assert "nothing was changed" in everything_said(result)
+        assert everything_said(result) == (
+            "giro: there are cards sealed with key version 1, which is not among the card keys"
+        )

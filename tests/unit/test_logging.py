@@ -139,7 +139,7 @@ def test_a_traceback_shows_no_local_variables(
     configure(log_format=log_format)
     password = "".join(("correct", " horse"))
     try:
-        raise KeyError(len(password))
+        {}[len(password)]
     except KeyError:
         get_logger("a").exception("broken")
     logged = capsys.readouterr().err
