@@ -123,7 +123,7 @@ async def use(api: Api, ada: Person, account: Json, seen: Seen, monkeypatch: pyt
     texts += await misuse(ada, account, first)
     with monkeypatch.context() as patch:
         # Broken at the worst moment: the number is known, its digest is made, nothing is sealed yet.
-        patch.setattr(cards.audit, "add", lambda *_, **__: 1 / 0)
+        patch.setattr(cards, "write_down", lambda *_, **__: 1 / 0)
         answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
         assert answer.status_code == 500
         texts.append(answer.text)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.card_security import CardKeyError, CardVault
-from core.cli import prepare
+from core.cli.service import prepare
 from core.key_files import parse_keys
 from core.services.card_keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
