@@ -18,7 +18,21 @@ from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
 from api.openapi import DESCRIPTION, openapi
 from api.refusals import Refusals
-from api.routes import accounts, audit, cards, docs, health, operators, tokens, transfers, users
+from api.routes import (
+    accounts,
+    audit,
+    cards,
+    dead_letters,
+    docs,
+    health,
+    operators,
+    statement_runs,
+    statements,
+    tokens,
+    transfers,
+    users,
+    verification,
+)
 from api.routing import Methods
 from api.waiters import Waiters
 from core.card_security import CardVault
@@ -39,8 +53,12 @@ ROUTERS = (
     transfers.router,
     accounts.router,
     cards.router,
+    statements.router,
     transfers.operator_router,
     operators.router,
+    dead_letters.router,
+    statement_runs.router,
+    verification.router,
     audit.router,
     users.router,
     tokens.router,
@@ -132,6 +150,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> 
         waker=waker,
         passwords=Passwords(settings.password_hash_rounds),
         hashing=CapacityLimiter(settings.password_hash_threads),
+        drawing=CapacityLimiter(1),
         access_tokens=AccessTokens(settings.signing_key, seconds=settings.access_token_seconds),
         cursors=Cursors(settings.signing_key),
         card_vault=card_vault,

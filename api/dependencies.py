@@ -38,6 +38,8 @@ class Bank:
     passwords: Passwords
     hashing: CapacityLimiter
     """Bounds the passwords that are hashed at once."""
+    drawing: CapacityLimiter
+    """Bounds the processes that draw documents."""
     access_tokens: AccessTokens
     cursors: Cursors
     card_vault: CardVault
@@ -120,7 +122,13 @@ async def operator(identity: Annotated[Identity, Depends(current_user)]) -> Iden
     return identity
 
 
+async def document_type(request: Request) -> str:
+    """The media type to answer in. The route has chosen it already, out of JSON and those of documents."""
+    return cast(str, request.state.media_type)
+
+
 BankDep = Annotated[Bank, Depends(get_bank)]
 SessionDep = Annotated[AsyncSession, Depends(get_session)]
 UserDep = Annotated[Identity, Depends(current_user)]
 OperatorDep = Annotated[Identity, Depends(operator)]
+DocumentTypeDep = Annotated[str, Depends(document_type)]

@@ -5,7 +5,8 @@
 """
 
 import json
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+import re
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,14 +15,14 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from api.dependencies import authenticate, current_user, note_refusal, operator
+from api.dependencies import authenticate, current_user, document_type, note_refusal, operator
+from core import documents
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Role
 
 DEEPEST_NESTING = 64
 
 JSON_TYPE = "application/json"
-_JSON_TYPES = (JSON_TYPE, "application/*", "*/*")
 
 
 class CheckedRoute(APIRoute):
@@ -40,6 +41,7 @@ class CheckedRoute(APIRoute):
         needs_user, needs_operator = current_user in calls, operator in calls
         takes_query = bool(self.dependant.query_params) or any(d.query_params for d in self.dependant.dependencies)
         body_type = _body_type(self)
+        offered = (JSON_TYPE, *documents.FORMATS) if document_type in calls else (JSON_TYPE,)
 
         async def checked(request: Request) -> Response:
             if needs_user or needs_operator:
@@ -47,8 +49,10 @@ class CheckedRoute(APIRoute):
                 if needs_operator and identity.role is not Role.OPERATOR:
                     note_refusal(request, 403, identity)
                     raise Refusal(ErrorCode.FORBIDDEN)
-            if not _accepts_json(request.headers.get("accept")):
+            media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)
+            if media_type is None:
                 raise Refusal(ErrorCode.NOT_ACCEPTABLE)
+            request.state.media_type = media_type
             if body_type and _media_type(request) != body_type:
                 raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
             strict = StrictRequest(request.scope, request.receive)
@@ -139,20 +143,30 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+
+
 @lru_cache(maxsize=256)
-def _accepts_json(accept: str | None) -> bool:
-    """Say whether an Accept header (RFC 9110, 12.5.1) lets JSON through; the most specific range that fits decides."""
+def negotiate(accept: str, offered: tuple[str, ...]) -> str | None:
+    """Choose the media type that an Accept header (RFC 9110, 12.5.1) likes best, the first of several; None: none.
+
+    The most specific range that fits a type decides its weight.
+    """
     if not accept:
-        return True
+        return offered[0]
     weights: dict[str, float] = {}
     for item in accept.split(","):
         name, *parameters = (part.strip().lower() for part in item.split(";"))
         weight = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
-        try:
-            weights[name] = float(weight)
-        except ValueError:
-            weights[name] = 1.0
-    return next((weights[name] > 0 for name in _JSON_TYPES if name in weights), False)
+        weights[name] = float(weight) if _WEIGHT.fullmatch(weight) else 1.0
+    liked = {media_type: _weight(media_type, weights) for media_type in offered}
+    best = max(liked, key=liked.__getitem__)
+    return best if liked[best] > 0 else None
+
+
+def _weight(media_type: str, weights: Mapping[str, float]) -> float:
+    ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+    return next((weights[name] for name in ranges if name in weights), 0.0)
 
 
 class Methods:

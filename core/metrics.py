@@ -39,6 +39,13 @@ swept = Counter("giro_sweep_wakeups_total", "Wake-ups sent because a transfer ha
 pending_transfers = Gauge("giro_pending_transfers", "Transfers that wait to be settled.")
 oldest_pending_age = Gauge("giro_oldest_pending_age_seconds", "Age of the oldest transfer that waits to be settled.")
 
+statements_made = Counter("giro_statements_made_total", "Statements made.")
+statement_group_duration = Histogram(
+    "giro_statement_group_duration_seconds", "Time to make the statements of one group of accounts.", buckets=LIFETIME
+)
+statement_groups_undone = Gauge("giro_statement_groups_undone", "Groups of accounts whose statements are to be made.")
+dead_letters = Gauge("giro_dead_letters", "Messages that are parked, since their work kept failing.")
+
 verification_breaches = Gauge("giro_verification_breaches", "Broken rules that the last verification found.")
 verification_time = Gauge("giro_verification_timestamp_seconds", "When the last verification ended.")
 heartbeat = Gauge("giro_heartbeat_timestamp_seconds", "When this process last said that it is alive.")

@@ -27,8 +27,15 @@ log = get_logger(__name__)
 
 SETTLEMENT_QUEUE = "settlement"
 JOBS_QUEUE = "jobs"
+STATEMENTS_QUEUE = "statements"
+
 SETTLE = "settle"
 """Name of the actor that settles what is pending."""
+CLOSE_MONTHS = "close_months"
+MAKE_GROUP = "make_statement_group"
+"""Takes the row id of a group."""
+MAKE_STATEMENT = "make_statement"
+"""Takes the row id of a statement that was asked for."""
 
 WAKE_KEY = "giro:woken"
 WAKE_MS = 2000
@@ -67,9 +74,17 @@ def make_broker(client: redis.Redis, middleware: list[Middleware] | None = None)
     return broker
 
 
-def message(actor: str, queue: str) -> "dramatiq.Message[Any]":
-    """Write a message for an actor that takes no arguments, without importing it."""
-    return dramatiq.Message(queue_name=queue, actor_name=actor, args=(), kwargs={}, options={})
+def message(actor: str, queue: str, *arguments: int) -> "dramatiq.Message[Any]":
+    """Write a message for an actor, without importing it."""
+    return dramatiq.Message(queue_name=queue, actor_name=actor, args=arguments, kwargs={}, options={})
+
+
+def is_idle(broker: RedisBroker, queue: str) -> bool:
+    """Say whether a queue has no message, waiting or in work; raises redis.RedisError.
+
+    Dramatiq keeps a message in the hash beside its queue's list until it is acknowledged.
+    """
+    return not broker.client.hlen(f"{broker.namespace}:{queue}.msgs")
 
 
 def send_wakeup(broker: RedisBroker) -> bool:

@@ -8,12 +8,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from core.domain.statements import BankDetails
 from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
 
 PREFIX = "GIRO_"
@@ -31,6 +33,14 @@ def _at_least_32_bytes(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < SHORTEST_KEY_BYTES:
         raise ValueError(f"needs at least {SHORTEST_KEY_BYTES} bytes")
     return secret
+
+
+def _known_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("is no time zone of the IANA database, like Europe/Berlin") from None
+    return name
 
 
 def _keys_by_version(secret: SecretStr) -> SecretStr:
@@ -100,6 +110,19 @@ class Settings(BaseSettings):
     metrics_port_jobs: Port = Field(9103, description="Metrics of the jobs worker. 0: none.")
     metrics_port_scheduler: Port = Field(9104, description="Metrics of the scheduler. 0: none.")
 
+    bank_name: str = Field("Giro", min_length=1, max_length=140, description="The bank's name, as statements show it.")
+    bank_address: str | None = Field(
+        None, max_length=280, description="The bank's address on statements, in one line. Default: none."
+    )
+    bank_bic: str | None = Field(
+        None,
+        pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$",
+        description="The bank's BIC (ISO 9362) on statements. Default: none.",
+    )
+    time_zone: Annotated[str, AfterValidator(_known_time_zone)] = Field(
+        "UTC", description="Time zone whose calendar months statements cover, as in `Europe/Berlin`."
+    )
+
     access_token_seconds: int = Field(900, ge=1, le=86_400, description="Life of an access token.")
     refresh_token_days: int = Field(30, ge=1, le=365, description="Life of a log-in: no refresh reaches beyond it.")
     password_hash_rounds: int = Field(12, ge=4, le=16, description="bcrypt cost: log2 of its rounds.")
@@ -133,6 +156,12 @@ class Settings(BaseSettings):
     settlement_batch: int = Field(5000, ge=1, le=50_000, description="Transfers settled in one unit of work, at most.")
     settlement_lock_ms: float = Field(
         2, gt=0, description="Time after which a settlement gives the database up when another writer waits for it."
+    )
+    statement_group: int = Field(200, ge=1, le=10_000, description="Accounts whose statements one job makes.")
+    statement_transactions: int = Field(
+        50_000,
+        ge=1,
+        description="Transactions of a statement that is still given as one document (CSV, PDF, camt.053).",
     )
     worker_poll_ms: int = Field(
         20, ge=1, le=1000, description="Longest sleep of a worker between two looks at its queue."
@@ -177,6 +206,16 @@ class Settings(BaseSettings):
         database = make_url(self.database_url).database
         assert database is not None, "checked when the settings were read"
         return Path(database).absolute()
+
+    @property
+    def bank(self) -> BankDetails:
+        """The bank as its statements name it."""
+        return BankDetails(name=self.bank_name, address=self.bank_address, bic=self.bank_bic)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The bank's time zone."""
+        return ZoneInfo(self.time_zone)
 
     @property
     def run_dir(self) -> Path:

@@ -16,6 +16,8 @@ from core.settings import PREFIX, Settings, load_settings
 from core.storage.engine import Database
 from core.storage.maintenance import checkpoint
 
+pytest_plugins = ("tests.time_travel",)
+
 JWT_SECRET = "a signing key that only tests use, 32 bytes and more"
 UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 

@@ -12,7 +12,7 @@ from core.queue import SETTLE, SETTLEMENT_QUEUE, make_broker
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock
-from workers import maintenance, transfers
+from workers import maintenance, statements, transfers
 
 log = get_logger(__name__)
 
@@ -67,4 +67,5 @@ def create_broker(settings: Settings, database: Database, client: redis.Redis, s
     broker = make_broker(client, [OneSettlementWorker(database, stop)])
     transfers.declare(broker, database, settings, stop)
     maintenance.declare(broker, database)
+    statements.declare(broker, database, settings)
     return broker

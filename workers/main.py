@@ -9,14 +9,15 @@ from dramatiq import Worker
 from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
 from core.processes import Heartbeat
-from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, connect
+from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, connect
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage.engine import Database, DatabaseError
 from workers.broker import StoodDown, create_broker
 
 log = get_logger(__name__)
 
-ROLES = {"settlement": SETTLEMENT_QUEUE, "jobs": JOBS_QUEUE}
+ROLES = {"settlement": (SETTLEMENT_QUEUE,), "jobs": (JOBS_QUEUE, STATEMENTS_QUEUE)}
+"""Each queue has a thread of its own: a long verification keeps no statement waiting."""
 
 JOBS_POLL_MS = 1000
 """A job can wait a second; a transfer cannot (`GIRO_WORKER_POLL_MS`)."""
@@ -26,10 +27,10 @@ STOP_MS = 8000
 
 
 def run(settings: Settings, role: str) -> None:
-    """Work on one queue until SIGTERM or SIGINT, then finish the message in hand.
+    """Work on a role's queues until SIGTERM or SIGINT, then finish the messages in hand.
 
-    One thread in one process, so Dramatiq's own command with its master and its fork is not needed: the process
-    that holds the settlement lock is the one that settles.
+    One thread for a queue, all in one process, so Dramatiq's own command with its master and its fork is not needed:
+    the process that holds the settlement lock is the one that settles.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,17 +42,22 @@ def run(settings: Settings, role: str) -> None:
     heartbeat = Heartbeat(settings, role)
     heartbeat.start()
     broker = create_broker(settings, database, connect(settings.queue_url), stop)
-    worker = Worker(
-        broker,
-        queues={ROLES[role]},
-        worker_threads=1,
-        worker_timeout=settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS,
-    )
+    workers = [
+        Worker(
+            broker,
+            queues={queue},
+            worker_threads=1,
+            worker_timeout=settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS,
+        )
+        for queue in ROLES[role]
+    ]
     try:
-        worker.start()
+        for worker in workers:
+            worker.start()
         log.info("worker_ready")
         stop.wait()
-        worker.stop(timeout=STOP_MS)
+        for worker in workers:
+            worker.stop(timeout=STOP_MS)
     except StoodDown:
         pass
     finally:

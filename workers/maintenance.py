@@ -8,15 +8,18 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
 from core import metrics
-from core.domain.errors import GiroError
+from core.clock import now_us, to_datetime
+from core.domain.dead_letters import Letter
 from core.logging import get_logger
 from core.queue import JOBS_QUEUE
 from core.services import tokens
 from core.services.verification import Report
+from core.services.verification import keep as keep_verification
 from core.services.verification import verify as verify_ledger
 from core.storage import maintenance
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from workers.guard import Guard
 
 log = get_logger(__name__)
 
@@ -24,9 +27,11 @@ LOGGED_BREACHES = 20
 
 
 def verify(database: Database) -> Report:
-    """Verify the whole ledger, and say loudly if it does not hold."""
-    started = time.perf_counter()
+    """Verify the whole ledger, keep what was found, and say loudly if it does not hold."""
+    started, started_at = time.perf_counter(), to_datetime(now_us())
     report = verify_ledger(database)
+    with unit_of_work(database) as connection:
+        keep_verification(connection, report, started_at=started_at)
     metrics.verification_breaches.set(sum(report.counts.values()))
     metrics.verification_time.set_to_current_time()
     for breach in report.breaches[:LOGGED_BREACHES]:
@@ -61,20 +66,15 @@ JOBS: dict[str, Callable[[Database], Any]] = {
 
 
 def declare(broker: RedisBroker, database: Database) -> None:
-    """Declare one actor for each job. A job that fails is logged; its next time comes with the schedule."""
+    """Declare one actor for each job. What fails comes again with the schedule."""
+    guard = Guard(database, process="jobs")
     for name, job in JOBS.items():
         declare = dramatiq.actor(broker=broker, actor_name=name, queue_name=JOBS_QUEUE)
-        declare(_guarded(name, job, database))
+        declare(_guarded(guard, name, job, database))
 
 
-def _guarded(name: str, job: Callable[[Database], Any], database: Database) -> Callable[..., None]:
+def _guarded(guard: Guard, name: str, job: Callable[[Database], Any], database: Database) -> Callable[..., None]:
     def actor(*_ignored: Any, **_forged: Any) -> None:
-        try:
-            job(database)
-        except GiroError as error:
-            log.warning("job_postponed", job=name, code=error.code)
-        except Exception:
-            metrics.unhandled_exceptions.labels("jobs").inc()
-            log.exception("job_failed", job=name)
+        guard.run(Letter(JOBS_QUEUE, name), lambda: job(database))
 
     return actor

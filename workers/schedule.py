@@ -4,6 +4,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
 
 import redis
 from dramatiq.brokers.redis import RedisBroker
@@ -11,15 +13,31 @@ from sqlalchemy.exc import DBAPIError
 
 from core import metrics
 from core.clock import now_us
+from core.domain.dead_letters import Letter
 from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
 from core.processes import Heartbeat
-from core.queue import JOBS_QUEUE, connect, make_broker, message, send_wakeup
+from core.queue import (
+    CLOSE_MONTHS,
+    JOBS_QUEUE,
+    MAKE_GROUP,
+    MAKE_STATEMENT,
+    STATEMENTS_QUEUE,
+    connect,
+    is_idle,
+    make_broker,
+    message,
+    send_wakeup,
+)
+from core.services.statement_runs import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
-from core.storage import transfers
+from core.storage import dead_letters, statement_runs, statements, transfers
 from core.storage.engine import Database, DatabaseError
 
 log = get_logger(__name__)
+
+MOST_AT_ONCE = 100
+"""Messages of one kind that a tick sends; the next one that finds the queue empty sends more."""
 
 
 def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> bool:
@@ -29,6 +47,7 @@ def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> boo
     """
     with database.reader.connect() as connection:
         backlog = transfers.backlog(connection)
+        metrics.dead_letters.set(dead_letters.count_parked(connection))
     age = (now_us() - backlog.oldest_created_at) / 1e6 if backlog.oldest_created_at is not None else 0.0
     metrics.pending_transfers.set(backlog.pending)
     metrics.oldest_pending_age.set(max(age, 0.0))
@@ -39,6 +58,39 @@ def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> boo
         metrics.swept.inc()
         log.warning("transfers_overdue", pending=backlog.pending, oldest_age_seconds=round(age, 3))
     return sent
+
+
+def send_statements_due(database: Database, broker: RedisBroker, zone: ZoneInfo) -> int:
+    """Send what the statements' queue has to do, if it has nothing left; count the messages.
+
+    A message that was lost is sent again once the queue is empty. A parked one waits for an operator.
+    """
+    with database.reader.connect() as connection:
+        metrics.statement_groups_undone.set(statement_runs.count_undone_groups(connection))
+        parked = dead_letters.parked(connection)
+        most = MOST_AT_ONCE + len(parked)
+        letters = [Letter(STATEMENTS_QUEUE, CLOSE_MONTHS)] if month_due(connection, zone) else []
+        letters += [
+            Letter(STATEMENTS_QUEUE, MAKE_STATEMENT, (row,)) for row in statements.requested(connection, limit=most)
+        ]
+        letters += [
+            Letter(STATEMENTS_QUEUE, MAKE_GROUP, (row,)) for row in statement_runs.undone_groups(connection, limit=most)
+        ]
+    due = [letter for letter in letters if (letter.actor, letter.text) not in parked]
+    return _send(broker, due) if due and is_idle(broker, STATEMENTS_QUEUE) else 0
+
+
+def send_again(database: Database, broker: RedisBroker) -> int:
+    """Send the messages that operators want tried again, each once its queue is empty; count them."""
+    with database.reader.connect() as connection:
+        letters = dead_letters.to_retry(connection)
+    return _send(broker, [letter for letter in letters if is_idle(broker, letter.queue)])
+
+
+def _send(broker: RedisBroker, letters: Sequence[Letter]) -> int:
+    for letter in letters:
+        broker.enqueue(message(letter.actor, letter.queue, *letter.arguments))
+    return len(letters)
 
 
 class Timetable:
@@ -57,10 +109,12 @@ class Timetable:
         self._next[job] = now + self._every[job]
 
 
-def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float) -> None:
+def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
     """Do once what is due now. A queue or a database that is away is logged; the next tick tries again."""
     try:
         sweep(database, broker, age_seconds=age_seconds)
+        send_statements_due(database, broker, zone)
+        send_again(database, broker)
         now = time.monotonic()
         for job in timetable.due(now):
             broker.enqueue(message(job, JOBS_QUEUE))
@@ -92,7 +146,7 @@ def run(settings: Settings) -> None:
     log.info("scheduler_ready")
     age_seconds = 0.0  # at the start whatever is pending may have been forgotten while nobody ran
     while not stop.is_set():
-        tick(database, broker, timetable, age_seconds=age_seconds)
+        tick(database, broker, timetable, age_seconds=age_seconds, zone=settings.zone)
         age_seconds = settings.sweep_age_seconds
         stop.wait(settings.sweep_seconds)
     heartbeat.stop()

@@ -1,44 +1,33 @@
 """The actor that settles transfers."""
 
 import threading
+from functools import partial
 from typing import Any
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from core import metrics
-from core.domain.errors import GiroError
-from core.logging import get_logger
+from core.domain.dead_letters import Letter
 from core.queue import SETTLE, SETTLEMENT_QUEUE, take_wakeup
 from core.services.settlement import settle_pending
 from core.settings import Settings
 from core.storage.engine import Database
-
-log = get_logger(__name__)
+from workers.guard import Guard
 
 
 def settle(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> int:
-    """Settle all that is pending and count it.
-
-    Never raises: what could not be settled is still pending, and the sweep sends the next wake-up.
-    """
+    """Settle all that is pending and count it. What could not be settled is still pending: the sweep comes again."""
     take_wakeup(broker)
-    try:
-        return settle_pending(
-            database, batch=settings.settlement_batch, lock_ms=settings.settlement_lock_ms, stop=stop.is_set
-        )
-    except GiroError as error:
-        log.warning("settlement_postponed", code=error.code, detail=error.detail)
-    except Exception:
-        metrics.unhandled_exceptions.labels("settlement").inc()
-        log.exception("settlement_failed")
-    return 0
+    return settle_pending(
+        database, batch=settings.settlement_batch, lock_ms=settings.settlement_lock_ms, stop=stop.is_set
+    )
 
 
 def declare(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> None:
     """Declare the actor. No time limit: it would raise in the middle of a commit."""
+    guard = Guard(database, process="settlement")
 
     @dramatiq.actor(broker=broker, actor_name=SETTLE, queue_name=SETTLEMENT_QUEUE)
     def look(*_ignored: Any, **_forged: Any) -> None:
         # Whatever a message says, it means no more than "look".
-        settle(broker, database, settings, stop)
+        guard.run(Letter(SETTLEMENT_QUEUE, SETTLE), partial(settle, broker, database, settings, stop))

@@ -58,6 +58,7 @@ class QueueOut(Out):
     pending: int
     oldest_age_seconds: float | None
     last_settled_sequence: int = Field(description="Every transfer up to this one has ended.")
+    parked: int = Field(description="Messages whose work kept failing: see `GET /operator/dead-letters`.")
 
     @classmethod
     def of(cls, state: QueueState) -> Self:
@@ -66,4 +67,5 @@ class QueueOut(Out):
             pending=state.pending,
             oldest_age_seconds=state.oldest_age_seconds,
             last_settled_sequence=state.last_settled_sequence,
+            parked=state.parked,
         )

@@ -25,6 +25,17 @@ class AccountStatus(StrEnum):
     CLOSED = "closed"
 
 
+TRANSITIONS: dict[AccountStatus, dict[AccountStatus, str]] = {
+    AccountStatus.ACTIVE: {
+        AccountStatus.FROZEN: "by an operator",
+        AccountStatus.CLOSED: "by its owner, with nothing on it",
+    },
+    AccountStatus.FROZEN: {AccountStatus.ACTIVE: "by an operator", AccountStatus.FROZEN: "another scope"},
+    AccountStatus.CLOSED: {},
+}
+"""The whole state machine, each move with what makes it: nothing leaves `closed`."""
+
+
 class FreezeScope(StrEnum):
     """What a frozen account cannot do."""
 

@@ -15,6 +15,8 @@ class Action(StrEnum):
     CARD_KEYS_ROTATED = "card_keys_rotated"
     CARD_REVEALED = "card_revealed"
     """Its number and CVC were shown, once, to the customer it was issued to."""
+    DEAD_LETTER_DROPPED = "dead_letter_dropped"
+    DEAD_LETTER_RETRIED = "dead_letter_retried"
     OVERDRAFT_LIMIT_SET = "overdraft_limit_set"
     USER_DEACTIVATED = "user_deactivated"
     USER_REACTIVATED = "user_reactivated"

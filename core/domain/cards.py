@@ -37,12 +37,18 @@ class CardStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-TRANSITIONS: dict[CardStatus, frozenset[CardStatus]] = {
-    CardStatus.ACTIVE: frozenset({CardStatus.FROZEN, CardStatus.CANCELLED}),
-    CardStatus.FROZEN: frozenset({CardStatus.ACTIVE, CardStatus.CANCELLED}),
-    CardStatus.CANCELLED: frozenset(),
+TRANSITIONS: dict[CardStatus, dict[CardStatus, str]] = {
+    CardStatus.ACTIVE: {
+        CardStatus.FROZEN: "by its owner",
+        CardStatus.CANCELLED: "by its owner, or with its account",
+    },
+    CardStatus.FROZEN: {
+        CardStatus.ACTIVE: "by its owner",
+        CardStatus.CANCELLED: "by its owner, or with its account",
+    },
+    CardStatus.CANCELLED: {},
 }
-"""The whole state machine: freezing can be undone, cancelling cannot."""
+"""The whole state machine, each move with what makes it: freezing can be undone, cancelling cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

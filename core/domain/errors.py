@@ -19,6 +19,7 @@ class ErrorCode(StrEnum):
     CARD_CANCELLED = "card_cancelled"
     CARD_NOT_FOUND = "card_not_found"
     CURRENCY_MISMATCH = "currency_mismatch"
+    DEAD_LETTER_NOT_FOUND = "dead_letter_not_found"
     EMAIL_TAKEN = "email_taken"
     FORBIDDEN = "forbidden"
     HEADERS_TOO_LARGE = "headers_too_large"
@@ -36,6 +37,9 @@ class ErrorCode(StrEnum):
     OWNER_INACTIVE = "owner_inactive"
     REQUEST_TIMEOUT = "request_timeout"
     SAME_ACCOUNT = "same_account"
+    STATEMENT_NOT_FOUND = "statement_not_found"
+    STATEMENT_PENDING = "statement_pending"
+    STATEMENT_TOO_LARGE = "statement_too_large"
     TOO_MANY_ACCOUNTS = "too_many_accounts"
     TOO_MANY_CARDS = "too_many_cards"
     TRANSFER_NOT_CANCELLABLE = "transfer_not_cancellable"
@@ -58,6 +62,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.CARD_CANCELLED: "The card is cancelled.",
     ErrorCode.CARD_NOT_FOUND: "There is no such card.",
     ErrorCode.CURRENCY_MISMATCH: "The currencies differ.",
+    ErrorCode.DEAD_LETTER_NOT_FOUND: "There is no such message among the parked ones.",
     ErrorCode.EMAIL_TAKEN: "Somebody has signed up with this e-mail address already.",
     ErrorCode.FORBIDDEN: "This call needs the operator role.",
     ErrorCode.HEADERS_TOO_LARGE: "The headers are larger than the server takes.",
@@ -75,6 +80,9 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.OWNER_INACTIVE: "The owner of the account is deactivated.",
     ErrorCode.REQUEST_TIMEOUT: "The body did not arrive in time.",
     ErrorCode.SAME_ACCOUNT: "A transfer needs two different accounts.",
+    ErrorCode.STATEMENT_NOT_FOUND: "There is no such statement.",
+    ErrorCode.STATEMENT_PENDING: "The statement is not made yet; ask again soon.",
+    ErrorCode.STATEMENT_TOO_LARGE: "The statement has too many transactions for one document; page through its JSON.",
     ErrorCode.TOO_MANY_ACCOUNTS: "You hold as many accounts as one person can.",
     ErrorCode.TOO_MANY_CARDS: "The account has as many cards as one account can.",
     ErrorCode.TRANSFER_NOT_CANCELLABLE: "The transfer has ended already.",

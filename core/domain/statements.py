@@ -44,7 +44,10 @@ class Period:
     def of(cls, moment: datetime, zone: tzinfo) -> Self:
         """Find the month that an instant falls into."""
         local = moment.astimezone(zone)
-        return cls(local.year, local.month)
+        period = cls(local.year, local.month)
+        # Where the clocks go back over midnight, they show the month before again after this one has begun.
+        following = cls(local.year + local.month // 12, local.month % 12 + 1)
+        return following if following.starts_at(zone) <= moment else period
 
     def __str__(self) -> str:
         return f"{self.year:04d}-{self.month:02d}"
@@ -73,6 +76,46 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What an account's legs make of a span of time. Amounts are minor units."""
+
+    opening_balance: int
+    closing_balance: int
+    total_credits: int
+    total_debits: int
+    """Not negative."""
+    transaction_count: int
+    opening_transaction_id: int | None
+    """The account's last leg before the span."""
+    closing_transaction_id: int | None
+    """The last one in it; the same where it has none."""
+
+    @property
+    def add_up(self) -> bool:
+        """True when what came in and what went out lead from the opening balance to the closing one."""
+        return self.opening_balance + self.total_credits - self.total_debits == self.closing_balance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A finished month, and how far its statements are."""
+
+    id: int
+    period: Period
+    time_zone: str
+    """IANA name of the zone that the month was counted in."""
+    starts_at: datetime
+    ends_at: datetime
+    """The first instant after the month."""
+    opened_at: datetime
+    group_count: int
+    groups_done: int
+    statements: int
+    """Statements made so far."""
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BankDetails:
     """The bank as its statements name it."""
 
@@ -81,6 +124,16 @@ class BankDetails:
     """One line."""
     bic: str | None
     """ISO 9362."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingStatement:
+    """A statement that was asked for and is not made yet."""
+
+    id: UUID
+    account_id: UUID
+    period: Period
+    currency: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

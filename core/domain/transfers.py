@@ -33,13 +33,17 @@ class TransferStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-TRANSITIONS: dict[TransferStatus, frozenset[TransferStatus]] = {
-    TransferStatus.PENDING: frozenset({TransferStatus.COMPLETED, TransferStatus.FAILED, TransferStatus.CANCELLED}),
-    TransferStatus.COMPLETED: frozenset(),
-    TransferStatus.FAILED: frozenset(),
-    TransferStatus.CANCELLED: frozenset(),
+TRANSITIONS: dict[TransferStatus, dict[TransferStatus, str]] = {
+    TransferStatus.PENDING: {
+        TransferStatus.COMPLETED: "settled",
+        TransferStatus.FAILED: "could not be settled",
+        TransferStatus.CANCELLED: "by who submitted it",
+    },
+    TransferStatus.COMPLETED: {},
+    TransferStatus.FAILED: {},
+    TransferStatus.CANCELLED: {},
 }
-"""The whole state machine: a transfer leaves `pending` once, and nothing leaves a terminal status."""
+"""The whole state machine, each move with what makes it: `pending` is left once, and nothing leaves the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

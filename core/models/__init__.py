@@ -4,10 +4,28 @@ from core.models.accounts import Account
 from core.models.audit import AuditEntry
 from core.models.base import Base
 from core.models.cards import Card
+from core.models.dead_letters import DeadLetter
 from core.models.fences import Fence
+from core.models.statements import Statement, StatementGroup, StatementRun
 from core.models.tokens import RefreshToken
 from core.models.transactions import Transaction
 from core.models.transfers import Transfer
 from core.models.users import User
+from core.models.verifications import Verification
 
-__all__ = ["Account", "AuditEntry", "Base", "Card", "Fence", "RefreshToken", "Transaction", "Transfer", "User"]
+__all__ = [
+    "Account",
+    "AuditEntry",
+    "Base",
+    "Card",
+    "DeadLetter",
+    "Fence",
+    "RefreshToken",
+    "Statement",
+    "StatementGroup",
+    "StatementRun",
+    "Transaction",
+    "Transfer",
+    "User",
+    "Verification",
+]

@@ -55,6 +55,19 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else to_datetime(value)
 
 
+class Total(TypeDecorator[int]):
+    """A sum of amounts, in minor units, as decimal text: unlike a balance, no CHECK bounds it to 64 bits."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> int | None:
+        return None if value is None else int(value)
+
+
 class Flag(TypeDecorator[bool]):
     """A boolean as 0 or 1: STRICT tables know no BOOLEAN."""
 

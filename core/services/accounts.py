@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.accounts import NUMBER_DIGITS, AccountKind, AccountStatus, account_number
+from core.domain.accounts import NUMBER_DIGITS, TRANSITIONS, AccountKind, AccountStatus, account_number
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
 from core.models import Account
-from core.storage import accounts, cards, transactions, transfers
+from core.storage import accounts, cards, statement_runs, transactions, transfers
 
 
 def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:
@@ -39,13 +39,13 @@ def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> 
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
     if account["status"] is AccountStatus.CLOSED:
         return
-    if account["status"] is AccountStatus.FROZEN:
+    if AccountStatus.CLOSED not in TRANSITIONS[account["status"]]:
         raise Refusal(ErrorCode.ACCOUNT_FROZEN)
     if account["reserved"] or transfers.one_is_on_its_way_to(connection, account["id"]):
         raise Refusal(ErrorCode.ACCOUNT_HAS_PENDING)
     if account["balance"] != 0:
         raise Refusal(ErrorCode.ACCOUNT_NOT_EMPTY)
-    now = to_datetime(now_us())
+    now = to_datetime(_now(connection))
     accounts.close(connection, account["id"], now)
     cards.cancel_all_of(connection, account["id"], now)
 
@@ -70,7 +70,8 @@ async def list_transactions(
 ) -> list[TransactionView]:
     """List an account's transactions, newest first, from the one with row id `start` back (None: the newest)."""
     start = account.last_transaction_id if start is None else start
-    return await transactions.walk(session, account.id, start, offset=offset, limit=limit)
+    connection = await session.connection()
+    return await connection.run_sync(transactions.walk, account.id, start, offset=offset, limit=limit)
 
 
 def _add(connection: Connection, *, kind: AccountKind, owner_id: int | None, currency: str) -> UUID:
@@ -82,9 +83,18 @@ def _add(connection: Connection, *, kind: AccountKind, owner_id: int | None, cur
         account_number=_free_number(connection),
         kind=kind,
         currency=currency,
-        created_at=to_datetime(now_us()),
+        created_at=to_datetime(_now(connection)),
     )
     return public_id
+
+
+def _now(connection: Connection) -> int:
+    """Read the clock, but never earlier than anything that an account's statements must come after.
+
+    An account whose life ended before its last leg, or began after its first, would have legs in no statement.
+    """
+    last_leg, closed = transactions.last_posted_at(connection), statement_runs.closed_until(connection)
+    return max(now_us(), last_leg, closed, accounts.last_opened_at(connection))
 
 
 def _free_number(connection: Connection) -> str:

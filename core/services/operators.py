@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us
-from core.domain.accounts import AccountStatus, FreezeScope
+from core.domain.accounts import TRANSITIONS, AccountStatus, FreezeScope
 from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
@@ -16,7 +16,7 @@ from core.domain.users import Role
 from core.models import Account, User
 from core.services.audit import write_down
 from core.services.users import sign_up
-from core.storage import accounts, transfers, users
+from core.storage import accounts, dead_letters, transfers, users
 
 WINDOW = 11_000
 """Transfers that one page of a list looks at: the largest offset and the largest page together."""
@@ -30,6 +30,8 @@ class QueueState:
     oldest_age_seconds: float | None
     last_settled_sequence: int
     """Every transfer up to this one has ended; 0 before the first."""
+    parked: int
+    """Messages whose work kept failing, and that wait for an operator."""
 
 
 # --- acts --------------------------------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def _customers(connection: Connection, account_id: UUID) -> RowMapping:
     account = accounts.read(connection, account_id)
     if account is None or account["owner_id"] is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
-    if account["status"] is AccountStatus.CLOSED:
+    if not TRANSITIONS[account["status"]]:
         raise Refusal(ErrorCode.ACCOUNT_CLOSED)
     return account
 
@@ -185,4 +187,5 @@ async def queue_state(session: AsyncSession) -> QueueState:
     connection = await session.connection()
     backlog = await connection.run_sync(transfers.backlog)
     age = None if backlog.oldest_created_at is None else max(0.0, (now_us() - backlog.oldest_created_at) / 1e6)
-    return QueueState(backlog.pending, age, backlog.last_settled)
+    parked = await connection.run_sync(dead_letters.count_parked)
+    return QueueState(backlog.pending, age, backlog.last_settled, parked)

@@ -12,7 +12,7 @@ from core.domain import ledger
 from core.domain.ledger import LedgerAccount, PendingTransfer, Settlement
 from core.domain.transfers import TransferStatus
 from core.logging import get_logger
-from core.storage import accounts, transactions, transfers
+from core.storage import accounts, statement_runs, transactions, transfers
 from core.storage.engine import Database
 from core.storage.transfers import PendingRow
 from core.storage.unit_of_work import unit_of_work
@@ -58,9 +58,7 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
     with unit_of_work(database) as connection:
         # Everything is read here, inside the lock: planned before it, a freeze or an accept in between is missed.
         started = time.perf_counter()
-        # Whatever the clock does: no leg before the last one, and no end before the newest transfer was accepted.
-        _, accepted_at = transfers.next_sequence(connection)
-        batch = _Batch(settled_at=max(now_us(), transactions.last_posted_at(connection), accepted_at))
+        batch = _Batch(settled_at=_posting_time(connection))
         book: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
         while len(batch.rows) < limit:
@@ -74,6 +72,17 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
     if batch.rows:
         _report(batch, time.perf_counter() - started)
     return len(batch.rows)
+
+
+def _posting_time(connection: Connection) -> int:
+    """When the legs of a unit of work are posted, in microseconds since the epoch.
+
+    Whatever the clock does: not before the last leg, not before the newest account was opened or the newest transfer
+    accepted, and not into a month that is closed, since its statements are made.
+    """
+    _, accepted_at = transfers.next_sequence(connection)
+    last, closed = transactions.last_posted_at(connection), statement_runs.closed_until(connection)
+    return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))
 
 
 def _settle_chunk(connection: Connection, batch: _Batch, book: dict[int, LedgerAccount], limit: int) -> int:

@@ -14,7 +14,14 @@ from core.domain import ledger
 from core.domain.accounts import AccountKind
 from core.domain.audit import Act, Action, Author
 from core.domain.errors import ErrorCode, Refusal
-from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
+from core.domain.transfers import (
+    TRANSITIONS,
+    AcceptedTransfer,
+    TransferKind,
+    TransferRequest,
+    TransferStatus,
+    TransferView,
+)
 from core.ids import new_id
 from core.services.audit import write_all_down
 from core.storage import accounts, transfers
@@ -204,7 +211,7 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
         raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
     if transfer.status is TransferStatus.CANCELLED:
         return transfer
-    if transfer.status is not TransferStatus.PENDING:
+    if TransferStatus.CANCELLED not in TRANSITIONS[transfer.status]:
         raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
     ended_at = max(now_us(), to_us(transfer.created_at))
     changed = transfers.end(connection, [(TransferStatus.CANCELLED, ended_at, None, transfer.sequence)])

@@ -1,16 +1,22 @@
 """Verification: reads the whole ledger and says which promises do not hold. It changes nothing."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import zip_longest
 
 from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.clock import now_us, to_datetime
 from core.domain.accounts import AccountKind
+from core.models import Verification
 from core.storage import verification as rows
 from core.storage.engine import Database
-from core.storage.verification import AccountRow, LegRow
+from core.storage.statements import figures as compute
+from core.storage.verification import AccountRow, LegRow, StatementRow
 
 MOST_BREACHES = 100
 """Breaches listed of each rule; the rest is counted only."""
@@ -29,6 +35,9 @@ RULES = {
     "time_never_goes_back": "No leg is posted before the one before it.",
     "legs_match_transfer": "Legs come as one debit and one credit that agree with a completed transfer.",
     "completed_has_legs": "Every completed transfer has its two legs, and no other transfer has any.",
+    "statements_follow": "An account's statements are numbered from 1, and each begins where the one before it ended.",
+    "statement_recomputes": "The figures of a statement are what its account's legs make of the month.",
+    "run_counts_statements": "A closed month has as many statements as were made of it.",
     "reserved_is_pending": "What an account has reserved is the sum of its pending debits.",
 }
 
@@ -85,7 +94,27 @@ def verify(database: Database, progress: Progress = lambda done, of: None) -> Re
         report.transactions = rows.count(connection, "transactions")
         running = _check_legs(connection, report, progress)
         _check_accounts(connection, report, running)
+        _check_statements(connection, report)
     return report
+
+
+def keep(connection: Connection, report: Report, *, started_at: datetime) -> None:
+    """Keep what a verification found, for operators to read."""
+    rows.add(
+        connection,
+        started_at=started_at,
+        finished_at=to_datetime(now_us()),
+        accounts=report.accounts,
+        transfers=report.transfers,
+        transactions=report.transactions,
+        breaches=report.counts.total(),
+        details=json.dumps([[breach.rule, breach.detail] for breach in report.breaches]),
+    )
+
+
+async def last(session: AsyncSession) -> Verification | None:
+    """Read what the last verification found; None before the first."""
+    return await rows.last(session)
 
 
 def _check_legs(connection: Connection, report: Report, progress: Progress) -> dict[int, _Running]:
@@ -164,3 +193,47 @@ def _check_account(report: Report, account: AccountRow, running: _Running, reser
         report.add("balance_within_limit", f"account {account.id}: {account.balance} < -{account.overdraft_limit}")
     if account.reserved != reserved:
         report.add("reserved_is_pending", f"account {account.id}: {account.reserved} reserved, {reserved} pending")
+
+
+def _check_statements(connection: Connection, report: Report) -> None:
+    """Make every statement anew, each account's newest month first, so that its chain is walked once."""
+    found: Counter[int] = Counter()
+    later: StatementRow | None = None
+    for statement in rows.statements(connection):
+        found[statement.run_id] += 1
+        if later is not None and later.account_id != statement.account_id:
+            _check_first_statement(report, later)
+            later = None
+        _check_statement(connection, report, statement, later)
+        later = statement
+    if later is not None:
+        _check_first_statement(report, later)
+    for run_id, period, counted in rows.runs(connection):
+        if counted != found[run_id]:
+            report.add("run_counts_statements", f"{period}: {counted} statements were made, {found[run_id]} are there")
+
+
+def _check_statement(
+    connection: Connection, report: Report, statement: StatementRow, later: StatementRow | None
+) -> None:
+    start = later.figures.opening_transaction_id if later else statement.last_transaction_id
+    figures = compute(
+        connection, statement.account_id, start=start, starts_at=statement.starts_at, ends_at=statement.ends_at
+    )
+    if figures != statement.figures:
+        report.add("statement_recomputes", f"{_name(statement)} says {statement.figures}, the legs {figures}")
+    if later and (statement.number, statement.run_id) != (later.number - 1, later.run_id - 1):
+        report.add(
+            "statements_follow", f"{_name(statement)} is number {statement.number}, before number {later.number}"
+        )
+    if later and statement.figures.closing_transaction_id != later.figures.opening_transaction_id:
+        report.add("statements_follow", f"{_name(statement)} does not end where the one after it begins")
+
+
+def _check_first_statement(report: Report, statement: StatementRow) -> None:
+    if statement.number != 1 or statement.figures.opening_transaction_id is not None:
+        report.add("statements_follow", f"{_name(statement)} is the first, and something came before it")
+
+
+def _name(statement: StatementRow) -> str:
+    return f"statement {statement.id} of account {statement.account_id}"

@@ -122,6 +122,12 @@ def close(connection: Connection, account_id: int, closed_at: datetime) -> None:
     )
 
 
+def last_opened_at(connection: Connection) -> int:
+    """When the newest account was opened, in microseconds since the epoch; 0 before the first."""
+    row = connection.exec_driver_sql("SELECT created_at FROM accounts ORDER BY id DESC LIMIT 1").first()
+    return row[0] if row else 0
+
+
 def count_owned(connection: Connection, owner_id: int) -> int:
     """Count a user's accounts."""
     return connection.execute(select(func.count()).where(Account.owner_id == owner_id)).scalar_one()

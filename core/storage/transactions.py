@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
 from core.domain.ledger import Leg
@@ -57,8 +56,8 @@ _CHAIN = text(
 )
 
 
-async def walk(
-    session: AsyncSession, account_id: int, start: int | None, *, offset: int, limit: int
+def walk(
+    connection: Connection, account_id: int, start: int | None, *, offset: int, limit: int
 ) -> list[TransactionView]:
     """Read an account's legs, newest first, from leg `start` back along the chain.
 
@@ -67,7 +66,7 @@ async def walk(
     if start is None:
         return []
     parameters = {"start": start, "account": account_id, "limit": limit, "offset": offset}
-    rows = (await session.execute(_CHAIN, parameters)).all()
+    rows = connection.execute(_CHAIN, parameters)
     return [
         TransactionView(
             id=row[0],

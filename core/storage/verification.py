@@ -2,8 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import to_datetime
+from core.domain.statements import Figures
+from core.models import Verification
 
 _BLOCK = 1000
 
@@ -36,6 +43,20 @@ class LegRow:
     from_account_id: int | None
     to_account_id: int | None
     transfer_amount: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRow:
+    """A final statement, its month's bounds, and its account's newest leg."""
+
+    id: int
+    account_id: int
+    run_id: int
+    number: int
+    figures: Figures
+    starts_at: datetime
+    ends_at: datetime
+    last_transaction_id: int | None
 
 
 def count(connection: Connection, table: str) -> int:
@@ -76,3 +97,51 @@ def reserved_by_account(connection: Connection) -> dict[int, int]:
     for account_id, amount in rows:
         totals[account_id] = totals.get(account_id, 0) + amount
     return totals
+
+
+def statements(connection: Connection) -> Iterator[StatementRow]:
+    """Read every final statement, by account, each one's newest month first."""
+    rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(
+        "SELECT s.id, s.account_id, s.run_id, s.number, r.starts_at, r.ends_at, a.last_transaction_id, "
+        "s.opening_balance, s.closing_balance, s.total_credits, s.total_debits, s.transaction_count, "
+        "s.opening_transaction_id, s.closing_transaction_id "
+        "FROM statements s CROSS JOIN statement_runs r ON r.id = s.run_id CROSS JOIN accounts a ON a.id = s.account_id "
+        "WHERE s.status = 'final' ORDER BY s.account_id DESC, s.run_id DESC"  # as the index is, read backwards
+    )
+    for row in rows:
+        figures = Figures(
+            opening_balance=row[7],
+            closing_balance=row[8],
+            total_credits=int(row[9]),
+            total_debits=int(row[10]),
+            transaction_count=row[11],
+            opening_transaction_id=row[12],
+            closing_transaction_id=row[13],
+        )
+        yield StatementRow(
+            id=row[0],
+            account_id=row[1],
+            run_id=row[2],
+            number=row[3],
+            figures=figures,
+            starts_at=to_datetime(row[4]),
+            ends_at=to_datetime(row[5]),
+            last_transaction_id=row[6],
+        )
+
+
+def runs(connection: Connection) -> list[tuple[int, str, int]]:
+    """Read every closed month: (row id, month, statements that were made of it)."""
+    query = "SELECT id, period, statements FROM statement_runs ORDER BY id"
+    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query)]
+
+
+def add(connection: Connection, **values: Any) -> None:
+    """Keep what a verification found."""
+    connection.execute(insert(Verification).values(**values))
+
+
+async def last(session: AsyncSession) -> Verification | None:
+    """Read what the last verification found."""
+    query = select(Verification).order_by(Verification.id.desc()).limit(1)
+    return (await session.execute(query)).scalar_one_or_none()

@@ -240,8 +240,21 @@ def test_every_answer_with_a_body_has_a_schema_for_it(document: Json) -> None:
             if status in ("204", "304"):
                 assert "content" not in response, f"{method} {path}"
                 continue
-            (content,) = response["content"].values()
-            assert content["schema"], f"{method} {path} {status}"
+            for content in response["content"].values():
+                assert content["schema"], f"{method} {path} {status}"
+
+
+@pytest.mark.parametrize("path", ["/accounts/{account_id}/statement", "/statements/{statement_id}"])
+def test_a_statement_is_answered_in_four_forms_and_no_other_call_in_more_than_one(document: Json, path: str) -> None:
+    forms = {"application/json", "text/csv", "application/pdf", "application/xml"}
+    assert document["paths"][path]["get"]["responses"]["200"]["content"].keys() == forms
+    several = {
+        path
+        for path, _, operation in operations(document)
+        for response in operation["responses"].values()
+        if len(response.get("content", {})) > 1
+    }
+    assert several == {"/accounts/{account_id}/statement", "/statements/{statement_id}"}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +263,9 @@ def test_every_answer_with_a_body_has_a_schema_for_it(document: Json) -> None:
         ("post", "/transfers", "202", {"Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied"}),
         ("post", "/deposits", "202", {"Location", "Retry-After", "Idempotent-Replayed", "Preference-Applied"}),
         ("post", "/withdrawals", "200", {"Preference-Applied"}),
+        ("get", "/accounts/{account_id}/statement", "200", {"Vary", "Content-Disposition"}),
+        ("get", "/statements/{statement_id}", "200", {"Vary", "Content-Disposition", "Retry-After"}),
+        ("post", "/accounts/{account_id}/statements", "202", {"Location", "Retry-After"}),
         ("get", "/transfers/{transfer_id}", "200", {"ETag", "Retry-After", "Preference-Applied"}),
         ("get", "/transfers/{transfer_id}", "304", {"ETag"}),
         ("post", "/accounts", "201", {"Location"}),
@@ -303,6 +319,15 @@ def test_the_calls_are_those_of_the_contract(document: Json) -> None:
         "POST /cards/{card_id}/cancel",
         "POST /deposits",
         "POST /withdrawals",
+        "GET /accounts/{account_id}/statement",
+        "GET /accounts/{account_id}/statements",
+        "POST /accounts/{account_id}/statements",
+        "GET /statements/{statement_id}",
+        "GET /operator/dead-letters",
+        "POST /operator/dead-letters/{letter_id}/retry",
+        "POST /operator/dead-letters/{letter_id}/drop",
+        "GET /operator/statement-runs",
+        "GET /operator/verification",
         "GET /",
         "GET /health",
         "GET /health/live",

@@ -28,10 +28,18 @@ ROUTES: dict[tuple[str, str], Json] = {
     ("GET", "/operator/transfers/{transfer_id}"): None,
     ("GET", "/operator/queue"): None,
     ("GET", "/operator/audit"): None,
+    ("GET", "/operator/dead-letters"): None,
+    ("POST", "/operator/dead-letters/{letter_id}/retry"): None,
+    ("POST", "/operator/dead-letters/{letter_id}/drop"): None,
+    ("GET", "/operator/statement-runs"): None,
+    ("GET", "/operator/verification"): None,
 }
 """Every route, and a body that it takes."""
 
 EVERY_ROUTE = pytest.mark.parametrize(("method", "path"), ROUTES)
+IDS = ("user_id", "account_id", "transfer_id", "letter_id")
+NAMED_BY_THEIR_CODE = ("transfer_id", "letter_id")
+"""The only thing that a call is about: its 404 names no field."""
 LISTS = ("/operator/users", "/operator/accounts", "/operator/transfers", "/operator/audit")
 EVERY_LIST = pytest.mark.parametrize("path", LISTS)
 
@@ -87,7 +95,10 @@ async def test_every_route_is_for_operators_only(
 ) -> None:
     (transfer,) = builders.rows(database, "SELECT public_id FROM transfers")
     path_now = path.format(
-        user_id=(await profile(ada))["id"], account_id=pair.payer["id"], transfer_id=UUID(bytes=transfer["public_id"])
+        user_id=(await profile(ada))["id"],
+        account_id=pair.payer["id"],
+        transfer_id=UUID(bytes=transfer["public_id"]),
+        letter_id=uuid4(),
     )
     before = everything(database)
     refused(await api.client.request(method, path_now, json=ROUTES[method, path]), 401, "unauthenticated")
@@ -97,7 +108,7 @@ async def test_every_route_is_for_operators_only(
 
 @EVERY_ROUTE
 async def test_who_may_not_ask_is_not_told_what_is_wrong(api: Api, ada: Person, method: str, path: str) -> None:
-    wrong = path.format(user_id="x", account_id="x", transfer_id="x") + "?limit=x"
+    wrong = path.format(**dict.fromkeys(IDS, "x")) + "?limit=x"
     refused(await api.client.request(method, wrong), 401, "unauthenticated")
     refused(await ada.request(method, wrong), 403, "forbidden")
 
@@ -105,15 +116,14 @@ async def test_who_may_not_ask_is_not_told_what_is_wrong(api: Api, ada: Person, 
 @EVERY_ROUTE
 async def test_every_route_answers_an_operator_who_names_nothing_real(operator: Person, method: str, path: str) -> None:
     body = ROUTES[method, path]
-    answer = await operator.request(
-        method, path.format(user_id=uuid4(), account_id=uuid4(), transfer_id=uuid4()), json=body
-    )
+    answer = await operator.request(method, path.format(**dict.fromkeys(IDS, uuid4())), json=body)
     if "{" not in path:
         assert answer.status_code == 200
         return
     name = path.partition("{")[2].partition("}")[0]
-    refused(answer, 404, name.replace("_id", "_not_found"), None if name == "transfer_id" else f"path.{name}")
-    wrong = await operator.request(method, path.format(user_id="x", account_id="x", transfer_id="x"), json=body)
+    code = "dead_letter_not_found" if name == "letter_id" else name.replace("_id", "_not_found")
+    refused(answer, 404, code, None if name in NAMED_BY_THEIR_CODE else f"path.{name}")
+    wrong = await operator.request(method, path.format(**dict.fromkeys(IDS, "x")), json=body)
     refused(wrong, 422, "validation_failed", f"path.{name}")
 
 
@@ -325,15 +335,15 @@ async def test_an_unknown_status_is_refused(operator: Person) -> None:
 
 async def test_the_queue_is_shown(operator: Person, ada: Person, pair: Pair, settle: Settle) -> None:
     answer = await operator.get("/operator/queue")
-    assert answer.json() == {"pending": 0, "oldest_age_seconds": None, "last_settled_sequence": 1}
+    assert answer.json() == {"pending": 0, "oldest_age_seconds": None, "last_settled_sequence": 1, "parked": 0}
     for _ in range(2):
         await ada.pay(pair.payer, pair.payee)
     found = (await operator.get("/operator/queue")).json()
     assert 0 <= found.pop("oldest_age_seconds") < 60
-    assert found == {"pending": 2, "last_settled_sequence": 1}
+    assert found == {"pending": 2, "last_settled_sequence": 1, "parked": 0}
     settle()
     answer = await operator.get("/operator/queue")
-    assert answer.json() == {"pending": 0, "oldest_age_seconds": None, "last_settled_sequence": 3}
+    assert answer.json() == {"pending": 0, "oldest_age_seconds": None, "last_settled_sequence": 3, "parked": 0}
 
 
 async def test_every_act_is_found_in_the_audit_log_newest_first(operator: Person, ada: Person, pair: Pair) -> None:

@@ -12,6 +12,7 @@ from core import metrics
 from core.domain.audit import Action
 from core.domain.cards import CardStatus, CardType
 from core.domain.errors import MESSAGES, ErrorCode
+from core.domain.statements import StatementStatus
 from core.domain.transfers import TransferKind, TransferStatus
 from core.services.verification import RULES
 from core.settings import Settings, variable
@@ -84,8 +85,8 @@ def test_every_status_and_type_of_a_card_is_documented(word: str) -> None:
     assert f"`{word}`" in cards
 
 
-@pytest.mark.parametrize("word", [*TransferStatus, *TransferKind])
-def test_every_status_and_kind_of_a_transfer_is_documented(word: str) -> None:
+@pytest.mark.parametrize("word", sorted({*TransferStatus, *TransferKind, *StatementStatus}))
+def test_every_status_and_kind_is_documented(word: str) -> None:
     assert word in names_in("statuses.md")
 
 

@@ -480,9 +480,9 @@ async def test_the_queue_says_what_waits_since_when_and_what_has_ended(database:
         async with AsyncSession(database.async_reader) as session:
             return await operators.queue_state(session)
 
-    assert await queue() == operators.QueueState(0, None, 0)
+    assert await queue() == operators.QueueState(0, None, 0, 0)
     bank = bank_of_two(database, ada_has=1000)
-    assert await queue() == operators.QueueState(0, None, 1)
+    assert await queue() == operators.QueueState(0, None, 1, 0)
     before = now_us()
     oldest, *_ = [accepted(database, from_ada_to_bob(bank, 1)) for _ in range(3)]
     found = await queue()
@@ -494,5 +494,5 @@ async def test_the_queue_says_what_waits_since_when_and_what_has_ended(database:
     found = await queue()
     assert (found.pending, found.last_settled_sequence) == (2, 2)
     settle_all(database)
-    assert await queue() == operators.QueueState(0, None, 4)
+    assert await queue() == operators.QueueState(0, None, 4, 0)
     await database.async_reader.dispose()

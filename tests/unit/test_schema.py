@@ -20,6 +20,7 @@ from tests.builders import (
     rows,
     settle_all,
 )
+from tests.unit.schema_rows import ACT, CARD, FIGURES, GOOD, NEEDS_A_RUN, NOTHING, STATEMENT, flat, insert
 
 PENDING, COMPLETED, FAILED, CANCELLED = (status.value for status in TransferStatus)
 TERMINAL = [COMPLETED, FAILED, CANCELLED]
@@ -196,110 +197,11 @@ def test_a_pending_transfer_can_end(database: Database, bank: Bank) -> None:
 
 # --- what cannot be written --------------------------------------------------------------------------------------
 
-ACCOUNT: dict[str, Any] = {
-    "public_id": b"another account!",
-    "owner_id": 1,
-    "account_number": "another number",
-    "kind": "customer",
-    "currency": "USD",
-    "status": "active",
-    "freeze_scope": None,
-    "balance": 0,
-    "reserved": 0,
-    "overdraft_limit": 0,
-    "last_transaction_id": None,
-    "last_transfer_id": None,
-    "created_at": 0,
-    "closed_at": None,
-}
-USER: dict[str, Any] = {
-    "public_id": b"another person!!",
-    "email": "another@example.com",
-    "name": None,
-    "password_hash": "!",
-    "role": "customer",
-    "is_active": 1,
-    "token_version": 0,
-    "created_at": 0,
-}
-TRANSFER: dict[str, Any] = {
-    "public_id": b"another transfer",
-    "kind": "transfer",
-    "status": "pending",
-    "from_account_id": 2,
-    "to_account_id": 3,
-    "amount": 1,
-    "currency": "USD",
-    "description": None,
-    "submitted_by": 1,
-    "request_id": "a",
-    "idempotency_key": None,
-    "fingerprint": None,
-    "answer_version": 1,
-    "previous_id": None,
-    "created_at": 0,
-    "settled_at": None,
-    "failure_code": None,
-}
-LEG: dict[str, Any] = {
-    "transfer_id": 1,
-    "account_id": 2,
-    "amount": 1,
-    "balance_after": 1,
-    "posted_at": 0,
-    "previous_id": None,
-}
-TOKEN: dict[str, Any] = {
-    "user_id": 1,
-    "family": b"a family of them",
-    "digest": b"a digest",
-    "token_version": 0,
-    "created_at": 0,
-    "expires_at": 1,
-    "spent_at": None,
-}
-ACT: dict[str, Any] = {
-    "at": 0,
-    "author_id": 1,
-    "action": "account_frozen",
-    "object_id": b"some account ...",
-    "details": "{}",
-    "request_id": "a",
-    "address": None,
-}
-CARD: dict[str, Any] = {
-    "public_id": b"another card ...",
-    "owner_id": 1,
-    "account_id": 2,
-    "type": "debit",
-    "status": "active",
-    "last4": "0042",
-    "expiry": "2030-11",
-    "sealed_number": b"s" * 44,
-    "key_version": 2,
-    "number_index": b"i" * 32,
-    "created_at": 0,
-    "cancelled_at": None,
-}
-GOOD = {
-    "accounts": ACCOUNT,
-    "users": USER,
-    "transfers": TRANSFER,
-    "transactions": LEG,
-    "refresh_tokens": TOKEN,
-    "audit_entries": ACT,
-    "cards": CARD,
-}
-
-
-def insert(table: str, **changes: Any) -> tuple[str, tuple[Any, ...]]:
-    row = GOOD[table] | changes
-    marks = ", ".join("?" * len(row))
-    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
-
 
 @pytest.mark.parametrize("table", GOOD)
 def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: Bank, table: str) -> None:
+    if table in NEEDS_A_RUN:
+        written(database, *flat(insert("statement_runs")))
     statement, values = insert(table)
     assert written(database, statement, *values) == 1
 
@@ -361,6 +263,22 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ("transactions", {"transfer_id": 999}, "FOREIGN KEY"),
         ("transactions", {"account_id": 999}, "FOREIGN KEY"),
         ("refresh_tokens", {"user_id": 999}, "FOREIGN KEY"),
+        ("statement_runs", {"ends_at": 0}, "ck_statement_runs_bounds"),
+        ("statement_runs", {"groups_done": -1}, "ck_statement_runs_groups_done"),
+        ("statement_runs", {"groups_done": 2, "finished_at": 1}, "ck_statement_runs_groups_done"),
+        ("statement_runs", {"groups_done": 1}, "ck_statement_runs_finished"),
+        ("statement_runs", {"finished_at": 1}, "ck_statement_runs_finished"),
+        ("statement_groups", {"run_id": 999}, "FOREIGN KEY"),
+        ("statement_groups", {"first_account_id": 4}, "ck_statement_groups_accounts"),
+        ("statements", {"account_id": 999}, "FOREIGN KEY"),
+        ("statements", {"run_id": 999}, "FOREIGN KEY"),
+        ("statements", {"status": "provisional"}, "ck_statements_status"),
+        ("statements", {"status": "pending"}, "ck_statements_figures"),
+        *[("statements", {column: None}, "ck_statements_figures") for column in FIGURES],
+        *[("statements", NOTHING | {column: STATEMENT[column]}, "ck_statements_figures") for column in FIGURES],
+        ("dead_letters", {"attempts": -1}, "ck_dead_letters_attempts"),
+        ("dead_letters", {"arguments": "{}"}, "ck_dead_letters_arguments"),
+        ("verifications", {"details": "{}"}, "ck_verifications_details"),
         ("audit_entries", {"author_id": 999}, "FOREIGN KEY"),
         ("cards", {"type": "gift"}, "ck_cards_type"),
         ("cards", {"status": "lost"}, "ck_cards_status"),
@@ -395,6 +313,8 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
 def test_a_row_that_cannot_be_true_is_not_written(
     database: Database, bank: Bank, table: str, changes: dict[str, Any], check: str
 ) -> None:
+    if table in NEEDS_A_RUN:
+        written(database, *flat(insert("statement_runs")))
     statement, values = insert(table, **changes)
     refused(database, statement, *values, because=check)
 
@@ -420,7 +340,8 @@ def test_a_row_at_its_bound_is_written(database: Database, bank: Bank, table: st
 def wrong_types() -> Iterator[Any]:
     texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
-    texts |= {"type", "last4", "expiry"}
+    texts |= {"period", "time_zone", "holder", "bank_name", "bank_address", "bank_bic", "total_credits", "total_debits"}
+    texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry"}
     blobs = {"public_id", "fingerprint", "family", "digest", "object_id", "sealed_number", "number_index"}
     for table, row in GOOD.items():
         for column in row:

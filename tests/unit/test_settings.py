@@ -5,9 +5,11 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from core.domain.statements import BankDetails
 from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
 
 LONG_SECRET = "x" * 32
@@ -24,6 +26,37 @@ def complaint() -> str:
     message = str(error.value)
     assert "\n" not in message
     return message
+
+
+# --- the bank ----------------------------------------------------------------------------------------------------
+
+
+def test_the_bank_has_a_name_and_counts_months_in_utc_unless_told_otherwise() -> None:
+    settings = load_settings()
+    assert settings.bank == BankDetails(name="Giro", address=None, bic=None)
+    assert settings.zone == ZoneInfo("UTC")
+
+
+def test_the_banks_details_and_time_zone_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIRO_BANK_NAME", "Bank of Ada")
+    monkeypatch.setenv("GIRO_BANK_ADDRESS", "1 Main Street, Townsville")
+    monkeypatch.setenv("GIRO_BANK_BIC", "GIRODEFFXXX")
+    monkeypatch.setenv("GIRO_TIME_ZONE", "Europe/Berlin")
+    settings = load_settings()
+    assert settings.bank == BankDetails(name="Bank of Ada", address="1 Main Street, Townsville", bic="GIRODEFFXXX")
+    assert settings.zone == ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "../UTC", "/etc/localtime", "CEST+1", "Europe/Berlin "])
+def test_a_time_zone_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("GIRO_TIME_ZONE", name)
+    assert complaint() == "GIRO_TIME_ZONE: is no time zone of the IANA database, like Europe/Berlin"
+
+
+@pytest.mark.parametrize("bic", ["GIRODEF", "girodeff", "GIRODEFFXX", "G1RO99FF", "GIRODEFFXXXX", "GIRO DEFF"])
+def test_a_bic_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch, bic: str) -> None:
+    monkeypatch.setenv("GIRO_BANK_BIC", bic)
+    assert complaint().startswith("GIRO_BANK_BIC: ")
 
 
 # --- where a value comes from ------------------------------------------------------------------------------------

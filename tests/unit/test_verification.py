@@ -22,6 +22,8 @@ from tests.builders import (
     set_account,
     settle_all,
 )
+from tests.months import make_statements
+from tests.time_travel import Clock
 
 
 @pytest.fixture
@@ -60,6 +62,20 @@ def edit(database: Database, bank: Bank, settings: Settings) -> Callable[..., Re
         return verify(database)
 
     return edit_and_verify
+
+
+@pytest.fixture
+def months(database: Database, clock: Clock, edit: Callable[..., Report]) -> Callable[..., Report]:
+    """`edit` a ledger with statements of two months, and legs in both of them and after."""
+    assert edit, "Ada's and Bob's transfers of January"
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE users SET is_active = 1")
+    for month in (2, 3):
+        clock.set(2026, month, 3)
+        make_statements(database)
+        assert settle_all(database) == (2 if month == 2 else 0)
+    assert verify(database).holds
+    return edit
 
 
 def broken(report: Report) -> set[str]:
@@ -130,6 +146,24 @@ BREAKS: list[tuple[str, list[str]]] = [
         ],
     ),
 ]
+JANUARY = "run_id = 1 AND account_id = (SELECT min(id) FROM accounts WHERE kind = 'customer')"
+FEBRUARY = JANUARY.replace("run_id = 1", "run_id = 2")
+BREAKS_OF_STATEMENTS: list[tuple[str, list[str]]] = [
+    ("statements_follow", [f"UPDATE statements SET number = 3 WHERE {FEBRUARY}"]),
+    ("statements_follow", ["UPDATE statements SET number = number + 1"]),
+    (
+        "statements_follow",
+        [f"DELETE FROM statements WHERE {JANUARY}", "UPDATE statement_runs SET statements = 2 WHERE id = 1"],
+    ),
+    ("run_counts_statements", [f"DELETE FROM statements WHERE {FEBRUARY}"]),
+    ("run_counts_statements", ["UPDATE statement_runs SET statements = statements + 1 WHERE id = 1"]),
+    ("statement_recomputes", [f"UPDATE statements SET opening_balance = opening_balance + 1 WHERE {FEBRUARY}"]),
+    ("statement_recomputes", [f"UPDATE statements SET closing_balance = closing_balance + 1 WHERE {JANUARY}"]),
+    ("statement_recomputes", [f"UPDATE statements SET total_credits = '1001' WHERE {JANUARY}"]),
+    ("statement_recomputes", [f"UPDATE statements SET total_debits = '0' WHERE {JANUARY}"]),
+    ("statement_recomputes", [f"UPDATE statements SET transaction_count = transaction_count + 1 WHERE {JANUARY}"]),
+    ("statement_recomputes", [f"UPDATE statements SET closing_transaction_id = 1 WHERE {FEBRUARY}"]),
+]
 BROKEN_BELOW = {"balance_within_limit"}
 """It takes an overdraft first, see its own test."""
 ALSO = {
@@ -158,6 +192,25 @@ def test_a_broken_rule_is_found_and_no_other_is_blamed(
     assert broken(edit(*statements)) == {rule} | ALSO.get(rule, set())
 
 
+@pytest.mark.parametrize(("rule", "statements"), BREAKS_OF_STATEMENTS)
+def test_a_statement_that_was_tampered_with_is_found_and_no_other_rule_is_blamed(
+    months: Callable[..., Report], rule: str, statements: list[str]
+) -> None:
+    assert broken(months(*statements)) == {rule}
+
+
+def test_a_statement_that_ends_elsewhere_than_the_next_begins_is_found(months: Callable[..., Report]) -> None:
+    report = months(f"UPDATE statements SET closing_transaction_id = 1 WHERE {JANUARY}")
+    assert broken(report) == {"statement_recomputes", "statements_follow"}
+
+
+def test_a_leg_that_was_moved_into_another_month_is_found(months: Callable[..., Report]) -> None:
+    start = "(SELECT ends_at FROM statement_runs WHERE id = 1)"
+    legs = f"transfer_id = (SELECT max(transfer_id) FROM transactions WHERE posted_at < {start})"
+    report = months(f"UPDATE transactions SET posted_at = {start} WHERE {legs}")
+    assert broken(report) == {"statement_recomputes"}
+
+
 def test_a_balance_below_its_limit_is_found(edit: Callable[..., Report], database: Database, bank: Bank) -> None:
     set_account(database, bank.bob_account, overdraft_limit=1000)
     with unit_of_work(database) as connection:
@@ -170,7 +223,7 @@ def test_a_balance_below_its_limit_is_found(edit: Callable[..., Report], databas
 
 
 def test_every_rule_has_a_ledger_in_which_it_is_broken() -> None:
-    assert {rule for rule, _ in BREAKS} | BROKEN_BELOW == set(RULES)
+    assert {rule for rule, _ in BREAKS + BREAKS_OF_STATEMENTS} | BROKEN_BELOW == set(RULES)
 
 
 def test_a_leg_of_another_amount_than_its_transfer_is_found_though_the_last_balance_fits(

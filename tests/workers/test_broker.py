@@ -10,7 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import MiddlewareError
 
 from core.domain.transfers import TransferStatus
-from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE
+from core.queue import CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock
@@ -95,5 +95,6 @@ def test_a_worker_declares_settlement_and_every_job(
     settings: Settings, database: Database, stop: threading.Event
 ) -> None:
     broker = create_broker(settings, database, fakeredis.FakeRedis(), stop)
-    assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE}
-    assert broker.get_declared_actors() == {"settle", "verify", "checkpoint", "forget_expired_tokens"}
+    assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE}
+    jobs = {"verify", "checkpoint", "forget_expired_tokens"}
+    assert broker.get_declared_actors() == {"settle", *jobs, CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT}

@@ -1,12 +1,13 @@
 """The jobs: verifying, cutting the log back, forgetting old tokens."""
 
+import json
 from datetime import timedelta
 
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY
 
-from core.clock import now_us, to_datetime
+from core.clock import now_us, to_datetime, to_us
 from core.domain.errors import Unavailable
 from core.ids import new_id
 from core.storage import tokens
@@ -14,7 +15,9 @@ from core.storage.engine import Database
 from core.storage.maintenance import wal_bytes
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import add_user, bank_of_two, rows
+from tests.time_travel import Clock
 from workers import maintenance
+from workers.guard import Guard
 
 
 def test_verify_reports_a_ledger_that_holds(database: Database) -> None:
@@ -66,4 +69,18 @@ def test_a_job_that_fails_is_done_until_its_next_time(database: Database, error:
     def fail(_database: Database) -> None:
         raise error
 
-    maintenance._guarded("fails", fail, database)()
+    maintenance._guarded(Guard(database, process="jobs"), "fails", fail, database)()
+
+
+def test_what_a_verification_found_is_kept(database: Database, clock: Clock) -> None:
+    bank_of_two(database, ada_has=500)
+    maintenance.verify(database)
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer'")
+    later = clock.advance(hours=24)
+    maintenance.verify(database)
+    first, second = rows(database, "SELECT * FROM verifications ORDER BY id")
+    assert (first["accounts"], first["transfers"], first["transactions"], first["breaches"]) == (3, 1, 2, 0)
+    assert (first["details"], second["breaches"]) == ("[]", 2)
+    assert second["started_at"] == second["finished_at"] == to_us(later)
+    assert {rule for rule, _ in json.loads(second["details"])} == {"reserved_is_pending"}

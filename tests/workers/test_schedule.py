@@ -1,14 +1,36 @@
 """The scheduler: what is forgotten is found, and what is due is sent, once."""
 
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
 import pytest
+from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from fakeredis import FakeServer
+from prometheus_client import REGISTRY
 
-from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, send_wakeup
+from core.domain.audit import Author
+from core.domain.dead_letters import Letter
+from core.domain.statements import Period
+from core.queue import (
+    CLOSE_MONTHS,
+    JOBS_QUEUE,
+    MAKE_GROUP,
+    MAKE_STATEMENT,
+    SETTLEMENT_QUEUE,
+    STATEMENTS_QUEUE,
+    send_wakeup,
+)
+from core.services import dead_letters, statements
 from core.storage.engine import Database
-from tests.builders import accepted, bank_of_two, from_ada_to_bob
-from workers.schedule import Timetable, sweep, tick
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows
+from tests.months import close_months, undone_groups, work_off
+from tests.time_travel import Clock
+from workers import schedule
+from workers.schedule import Timetable, send_again, send_statements_due, sweep, tick
 
+UTC = ZoneInfo("UTC")
 NOTHING_DUE = Timetable({})
 
 
@@ -69,20 +91,195 @@ def test_after_long_absence_a_job_is_due_once_and_not_for_each_time_missed() -> 
 
 def test_a_tick_sends_each_due_job_once(database: Database, broker: RedisBroker) -> None:
     timetable = Timetable({"verify": 3600, "checkpoint": 3600})
-    tick(database, broker, timetable, age_seconds=2)
-    tick(database, broker, timetable, age_seconds=2)
+    tick(database, broker, timetable, age_seconds=2, zone=UTC)
+    tick(database, broker, timetable, age_seconds=2, zone=UTC)
     assert waiting(broker, JOBS_QUEUE) == 2
 
 
 def test_a_job_stays_due_while_the_queue_is_away(database: Database, broker: RedisBroker, server: FakeServer) -> None:
     timetable = Timetable({"verify": 3600})
     server.connected = False
-    tick(database, broker, timetable, age_seconds=2)
+    tick(database, broker, timetable, age_seconds=2, zone=UTC)
     server.connected = True
-    tick(database, broker, timetable, age_seconds=2)
+    tick(database, broker, timetable, age_seconds=2, zone=UTC)
     assert waiting(broker, JOBS_QUEUE) == 1
 
 
 def test_a_tick_survives_a_database_that_is_away(database: Database, broker: RedisBroker) -> None:
     database.path.rename(database.path.with_name("away.db"))
-    tick(database, broker, NOTHING_DUE, age_seconds=2)
+    tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
+
+
+# --- statements --------------------------------------------------------------------------------------------------
+
+AUTHOR = Author(user_id=1, request_id="a-request", address=None)
+
+
+@pytest.fixture
+def bank(database: Database, clock: Clock) -> Bank:
+    """A bank that was opened in January; it is 10 February."""
+    bank = bank_of_two(database, ada_has=1000)
+    clock.set(2026, 2, 10)
+    return bank
+
+
+def ask(database: Database, bank: Bank) -> None:
+    """Ask for Ada's and for Bob's statement of January."""
+    for person, account in ((bank.ada, bank.ada_account), (bank.bob, bank.bob_account)):
+        with unit_of_work(database) as connection:
+            statements.ask_for(
+                connection, user_id=person.id, account_id=account, period=Period(2026, 1), zone=UTC, group=1
+            )
+
+
+def sent(broker: RedisBroker, queue: str = STATEMENTS_QUEUE) -> list[tuple[str, list[int]]]:
+    """The messages that lie in a queue, oldest first, by actor and arguments."""
+    ids = broker.client.lrange(f"dramatiq:{queue}", 0, -1)
+    found = [Message.decode(broker.client.hget(f"dramatiq:{queue}.msgs", message)) for message in ids]
+    return [(message.actor_name, list(message.args)) for message in found]
+
+
+def flush(broker: RedisBroker) -> None:
+    """Lose every message, as a queue server that starts anew does."""
+    broker.client.flushall()
+
+
+def park(database: Database, letter: Letter) -> UUID:
+    with unit_of_work(database) as connection:
+        for _ in range(3):
+            dead_letters.fail(connection, letter, ZeroDivisionError())
+    (row,) = rows(database, "SELECT public_id FROM dead_letters WHERE arguments = ?", letter.text)
+    return UUID(bytes=row["public_id"])
+
+
+def test_a_month_that_is_over_is_sent_to_be_closed_once(database: Database, broker: RedisBroker, bank: Bank) -> None:
+    assert [send_statements_due(database, broker, UTC) for _ in range(3)] == [1, 0, 0]
+    assert sent(broker) == [(CLOSE_MONTHS, [])]
+    assert waiting(broker, JOBS_QUEUE) == waiting(broker, SETTLEMENT_QUEUE) == 0, "it has a queue of its own"
+
+
+def test_nothing_is_due_while_the_first_month_lasts(database: Database, broker: RedisBroker, clock: Clock) -> None:
+    bank_of_two(database)
+    clock.set(2026, 1, 31, 23, 59, 59)
+    assert send_statements_due(database, broker, UTC) == 0
+    assert send_statements_due(database, broker, ZoneInfo("Europe/Berlin")) == 1, "where it is February"
+
+
+def test_every_group_and_what_was_asked_for_is_sent_one_message_each(
+    database: Database, broker: RedisBroker, bank: Bank
+) -> None:
+    ask(database, bank)
+    assert send_statements_due(database, broker, UTC) == 5
+    groups = [(MAKE_GROUP, [group]) for group in undone_groups(database)]
+    assert sent(broker) == [(MAKE_STATEMENT, [1]), (MAKE_STATEMENT, [2]), *groups]
+
+
+def test_nothing_is_sent_again_while_the_queue_has_something_left(
+    database: Database, broker: RedisBroker, bank: Bank
+) -> None:
+    close_months(database, group=1)
+    assert send_statements_due(database, broker, UTC) == 3
+    broker.client.lpop("dramatiq:statements")  # a worker has taken one, and not acknowledged it yet
+    assert send_statements_due(database, broker, UTC) == 0
+
+
+def test_messages_that_were_lost_are_sent_again(database: Database, broker: RedisBroker, bank: Bank) -> None:
+    close_months(database, group=1)
+    send_statements_due(database, broker, UTC)
+    before = sent(broker)
+    flush(broker)
+    assert send_statements_due(database, broker, UTC) == 3
+    assert sent(broker) == before
+
+
+def test_what_is_made_is_not_sent_any_more(database: Database, broker: RedisBroker, bank: Bank) -> None:
+    ask(database, bank)
+    work_off(database)
+    assert send_statements_due(database, broker, UTC) == 0
+
+
+def test_a_tick_sends_a_bounded_number_of_messages(
+    database: Database, broker: RedisBroker, bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "MOST_AT_ONCE", 2)
+    close_months(database, group=1)
+    assert send_statements_due(database, broker, UTC) == 2
+    park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
+    flush(broker)
+    assert send_statements_due(database, broker, UTC) == 2, "a parked one keeps no other from its turn"
+    assert sent(broker) == [(MAKE_GROUP, [2]), (MAKE_GROUP, [3])]
+
+
+def test_a_parked_message_is_left_until_an_operator_retries_it(
+    database: Database, broker: RedisBroker, bank: Bank
+) -> None:
+    close_months(database)
+    letter = park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
+    assert send_statements_due(database, broker, UTC) == send_again(database, broker) == 0
+    with unit_of_work(database) as connection:
+        dead_letters.retry(connection, AUTHOR, letter)
+    assert send_statements_due(database, broker, UTC) == 1
+    assert send_again(database, broker) == 0, "it is on its way"
+
+
+def test_a_dropped_message_is_sent_anew_if_its_work_is_still_due(
+    database: Database, broker: RedisBroker, bank: Bank
+) -> None:
+    close_months(database)
+    letter = park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
+    with unit_of_work(database) as connection:
+        dead_letters.drop(connection, AUTHOR, letter)
+    assert send_statements_due(database, broker, UTC) == 1
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [Letter(JOBS_QUEUE, "verify"), Letter(SETTLEMENT_QUEUE, "settle"), Letter(STATEMENTS_QUEUE, MAKE_GROUP, (7,))],
+)
+def test_whatever_an_operator_retries_is_sent_again_until_it_has_been_worked_on(
+    database: Database, broker: RedisBroker, letter: Letter
+) -> None:
+    parked = park(database, letter)
+    assert send_again(database, broker) == 0
+    with unit_of_work(database) as connection:
+        dead_letters.retry(connection, AUTHOR, parked)
+    assert [send_again(database, broker) for _ in range(2)] == [1, 0]
+    assert sent(broker, letter.queue) == [(letter.actor, list(letter.arguments))]
+    flush(broker)
+    assert send_again(database, broker) == 1
+    flush(broker)
+    with unit_of_work(database) as connection:
+        dead_letters.succeed(connection, letter)
+    assert send_again(database, broker) == 0
+
+
+def test_what_waits_is_told_to_the_metrics(database: Database, broker: RedisBroker, bank: Bank) -> None:
+    close_months(database, group=1)
+    park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
+    tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
+    assert REGISTRY.get_sample_value("giro_statement_groups_undone") == 3
+    assert REGISTRY.get_sample_value("giro_dead_letters") == 1
+    work_off(database)
+    tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
+    assert REGISTRY.get_sample_value("giro_statement_groups_undone") == 0
+
+
+def test_a_tick_sends_what_is_due_and_what_is_to_be_tried_again(
+    database: Database, broker: RedisBroker, bank: Bank
+) -> None:
+    letter = park(database, Letter(JOBS_QUEUE, "verify"))
+    with unit_of_work(database) as connection:
+        dead_letters.retry(connection, AUTHOR, letter)
+    for _ in range(2):
+        tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
+    assert (sent(broker), sent(broker, JOBS_QUEUE)) == ([(CLOSE_MONTHS, [])], [("verify", [])])
+
+
+def test_a_queue_that_is_away_gets_its_messages_later(
+    database: Database, broker: RedisBroker, bank: Bank, server: FakeServer
+) -> None:
+    server.connected = False
+    tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
+    server.connected = True
+    tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
+    assert sent(broker) == [(CLOSE_MONTHS, [])]

@@ -81,34 +81,23 @@ def test_the_next_wakeup_is_let_through_before_the_first_read(
     assert keys_at_first_read == [0]
 
 
-def test_a_database_that_cannot_be_written_postpones_and_raises_nothing(
-    database: Database,
-    broker: RedisBroker,
-    settings: Settings,
-    stop: threading.Event,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("error", "counted"), [(Unavailable, 0), (ZeroDivisionError, 1)])
+def test_a_settlement_that_fails_raises_nothing_and_only_what_nobody_expected_is_counted(
+    database: Database, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch, error: type[Exception], counted: int
 ) -> None:
-    def refuse(*_args: object, **_options: object) -> int:
-        raise Unavailable
+    bank = bank_of_two(database, ada_has=500)
+    transfer = accepted(database, from_ada_to_bob(bank))
 
-    monkeypatch.setattr(transfers, "settle_pending", refuse)
-    assert transfers.settle(broker, database, settings, stop) == 0
+    def fail(*_args: object, **_options: object) -> int:
+        raise error
 
-
-def test_an_exception_that_nobody_expected_is_counted_and_the_message_is_done(
-    database: Database,
-    broker: RedisBroker,
-    settings: Settings,
-    stop: threading.Event,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def break_down(*_args: object, **_options: object) -> int:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(transfers, "settle_pending", break_down)
     before = _unhandled()
-    assert transfers.settle(broker, database, settings, stop) == 0
-    assert _unhandled() == before + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(transfers, "settle_pending", fail)
+        broker.get_actor(SETTLE)()
+    assert _unhandled() == before + counted
+    broker.get_actor(SETTLE)()
+    assert status_of(database, transfer) is TransferStatus.COMPLETED
 
 
 def test_settling_goes_on_while_the_queue_is_away(

@@ -1,0 +1,50 @@
+"""Messages whose work keeps failing: parked, until an operator sends them again or drops them."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+
+from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
+from api.routing import CheckedRoute
+from api.schemas.base import Page, PageQuery
+from api.schemas.dead_letters import DeadLetterOut
+from api.schemas.problems import FOR_OPERATORS, WRITES, problems
+from core.domain.errors import ErrorCode
+from core.services import dead_letters
+
+router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
+
+_ACT = problems(*FOR_OPERATORS, ErrorCode.DEAD_LETTER_NOT_FOUND, *WRITES)
+
+
+@router.get("/dead-letters", responses=problems(*FOR_OPERATORS))
+async def list_dead_letters(
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+) -> Page[DeadLetterOut]:
+    """List the parked messages, oldest first."""
+    after = bank.cursors.open(page.cursor, of="operator:dead-letters") if page.cursor else 0
+    found = await dead_letters.list_parked(session, after=after, offset=page.offset or 0, limit=page.limit + 1)
+    shown = found[: page.limit]
+    return Page(
+        items=[DeadLetterOut.of(row) for row in shown],
+        limit=page.limit,
+        offset=page.offset or 0,
+        next_cursor=bank.cursors.seal(shown[-1].sequence, of="operator:dead-letters")
+        if len(found) > len(shown)
+        else None,
+    )
+
+
+@router.post("/dead-letters/{letter_id}/retry", status_code=204, responses=_ACT)
+async def retry_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, bank: BankDep) -> None:
+    """Let a parked message be sent again, as if it had never failed; the next tick sends it."""
+    author = author_of(request, identity)
+    await bank.intake.run(lambda connection: dead_letters.retry(connection, author, letter_id))
+
+
+@router.post("/dead-letters/{letter_id}/drop", status_code=204, responses=_ACT)
+async def drop_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, bank: BankDep) -> None:
+    """Forget a parked message. What is still due by the database is found again, and sent anew."""
+    author = author_of(request, identity)
+    await bank.intake.run(lambda connection: dead_letters.drop(connection, author, letter_id))

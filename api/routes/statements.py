@@ -1,0 +1,185 @@
+"""Statements of an account's months, as JSON and as documents."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from anyio import to_process
+from fastapi import APIRouter, Query, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.dependencies import Bank, BankDep, DocumentTypeDep, SessionDep, UserDep
+from api.routing import JSON_TYPE, CheckedRoute
+from api.schemas.base import Page, PageQuery
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery, StatementOut, StatementQuery
+from core import documents
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.statements import PendingStatement, Period
+from core.models.base import NEWEST
+from core.services import accounts, statements
+from core.services.statements import Month
+
+router = APIRouter(tags=["statements"], route_class=CheckedRoute)
+
+
+def _header(description: str, example: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}, "example": example}
+
+
+_RETRY_AFTER = _header("While it is pending: seconds until asking again is worth it.", "1")
+_DOCUMENT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The statement, in the form that `Accept` asks for.",
+        "headers": {
+            "Content-Disposition": _header("A file name, for documents.", 'attachment; filename="statement.csv"'),
+            "Vary": _header("The form depends on `Accept`.", "Accept"),
+        },
+        "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in documents.FORMATS},
+    }
+}
+_KEPT_DOCUMENT: dict[int | str, dict[str, Any]] = {
+    200: _DOCUMENT[200] | {"headers": _DOCUMENT[200]["headers"] | {"Retry-After": _RETRY_AFTER}}
+}
+_ASKED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "Asked for, or there already.",
+        "headers": {
+            "Location": _header("Where it is, or will be.", "/statements/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
+            "Retry-After": _RETRY_AFTER,
+        },
+    }
+}
+_FULL: dict[str, Any] = {"response_model": FullStatementOut}
+
+
+@router.get(
+    "/accounts/{account_id}/statement",
+    **_FULL,
+    responses=_DOCUMENT
+    | problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.STATEMENT_NOT_FOUND, ErrorCode.STATEMENT_TOO_LARGE),
+)
+async def get_statement_of_month(
+    account_id: UUID,
+    query: Annotated[MonthQuery, Query()],
+    *,
+    media_type: DocumentTypeDep,
+    identity: UserDep,
+    bank: BankDep,
+    session: SessionDep,
+) -> Response:
+    """Show an account's month, the current one by default. What is not made yet is computed, and `provisional`.
+
+    `Accept` chooses JSON, CSV, PDF or ISO 20022 camt.053. JSON pages its transactions, newest first; the documents
+    have all of them, oldest first.
+    """
+    account = await accounts.get(session, user_id=identity.id, account_id=account_id)
+    period = Period.parse(query.month) if query.month else None
+    zone = bank.settings.zone
+    month = await statements.of_month(session, account=account, period=period, zone=zone, bank=bank.settings.bank)
+    return await _answer(bank, session, month, media_type, query)
+
+
+@router.get(
+    "/statements/{statement_id}",
+    **_FULL,
+    responses=_KEPT_DOCUMENT
+    | problems(*FOR_USERS, ErrorCode.STATEMENT_NOT_FOUND, ErrorCode.STATEMENT_PENDING, ErrorCode.STATEMENT_TOO_LARGE),
+)
+async def get_statement(
+    statement_id: UUID,
+    query: Annotated[StatementQuery, Query()],
+    *,
+    media_type: DocumentTypeDep,
+    identity: UserDep,
+    bank: BankDep,
+    session: SessionDep,
+) -> Response:
+    """Show a statement that was made, or asked for, in the form that `Accept` chooses."""
+    found = await statements.get(session, user_id=identity.id, statement_id=statement_id)
+    if not isinstance(found, PendingStatement):
+        return await _answer(bank, session, found, media_type, query)
+    if media_type != JSON_TYPE:
+        raise Refusal(ErrorCode.STATEMENT_PENDING)
+    answer = FullStatementOut.with_transactions(found, [], limit=query.limit, next_cursor=None)
+    return Response(answer.model_dump_json(), media_type=JSON_TYPE, headers={"Vary": "Accept", "Retry-After": "1"})
+
+
+@router.get("/accounts/{account_id}/statements", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+async def list_statements(
+    account_id: UUID, page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+) -> Page[StatementOut]:
+    """List the statements of an account that were made or asked for, the newest month first."""
+    account = await accounts.get(session, user_id=identity.id, account_id=account_id)
+    name = f"statements:{account.id}"
+    below = bank.cursors.open(page.cursor, of=name) if page.cursor else NEWEST
+    found = await statements.list_for_account(
+        session, account=account, below=below, offset=page.offset or 0, limit=page.limit + 1
+    )
+    shown = found[: page.limit]
+    return Page(
+        items=[StatementOut.of(kept.statement) for kept in shown],
+        limit=page.limit,
+        offset=page.offset or 0,
+        next_cursor=bank.cursors.seal(shown[-1].run_id, of=name) if len(found) > len(shown) else None,
+    )
+
+
+@router.post(
+    "/accounts/{account_id}/statements",
+    status_code=202,
+    responses=_ASKED
+    | problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.STATEMENT_NOT_FOUND, *WITH_BODY, *WRITES),
+)
+async def ask_for_statement(
+    account_id: UUID,
+    body: AskForStatement,
+    *,
+    identity: UserDep,
+    response: Response,
+    bank: BankDep,
+    session: SessionDep,
+) -> StatementOut:
+    """Ask for the statement of a finished month. It is `pending` until a job has made it; asking again is the same."""
+    statement_id = await bank.intake.run(
+        lambda connection: statements.ask_for(
+            connection,
+            user_id=identity.id,
+            account_id=account_id,
+            period=Period.parse(body.month),
+            zone=bank.settings.zone,
+            group=bank.settings.statement_group,
+        )
+    )
+    found = await statements.get(session, user_id=identity.id, statement_id=statement_id)
+    response.headers["Location"] = f"/statements/{statement_id}"
+    if isinstance(found, PendingStatement):
+        response.headers["Retry-After"] = "1"
+        return StatementOut.of(found)
+    return StatementOut.of(found.statement)
+
+
+async def _answer(bank: Bank, session: AsyncSession, month: Month, media_type: str, query: StatementQuery) -> Response:
+    if media_type == JSON_TYPE:
+        return await _json(bank, session, month, query)
+    if month.statement.transaction_count > bank.settings.statement_transactions:
+        raise Refusal(ErrorCode.STATEMENT_TOO_LARGE)
+    await session.close()  # drawing takes long; a snapshot held meanwhile would keep the log from being cut
+    content = await to_process.run_sync(statements.draw, bank.settings, month, media_type, limiter=bank.drawing)
+    name = documents.file_name(month.statement, media_type)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"}
+    return Response(content, media_type=media_type, headers=headers)
+
+
+async def _json(bank: Bank, session: AsyncSession, month: Month, query: StatementQuery) -> Response:
+    name = f"statement:{month.account_id}:{month.statement.period}"
+    start = bank.cursors.open(query.cursor, of=name) if query.cursor else None
+    rows = await statements.list_transactions(session, month, start=start, limit=query.limit)
+    following = rows[-1].previous_id if rows else None
+    more = following is not None and following > month.before
+    answer = FullStatementOut.with_transactions(
+        month.statement,
+        rows,
+        limit=query.limit,
+        next_cursor=bank.cursors.seal(following, of=name) if more else None,
+    )
+    return Response(answer.model_dump_json(), media_type=JSON_TYPE, headers={"Vary": "Accept"})

@@ -1,0 +1,17 @@
+"""The last verification of the ledger."""
+
+from fastapi import APIRouter
+
+from api.dependencies import OperatorDep, SessionDep
+from api.routing import CheckedRoute
+from api.schemas.problems import FOR_OPERATORS, problems
+from api.schemas.verification import VerificationOut
+from core.services import verification
+
+router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
+
+
+@router.get("/verification", responses=problems(*FOR_OPERATORS))
+async def get_verification(_operator: OperatorDep, session: SessionDep) -> VerificationOut:
+    """Show what the last scheduled verification of the whole ledger found."""
+    return VerificationOut.of(await verification.last(session))

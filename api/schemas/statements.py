@@ -1,0 +1,139 @@
+"""Statements."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, Field
+
+from api.schemas.accounts import TransactionOut
+from api.schemas.base import DEFAULT_LIMIT, LARGEST_LIMIT, Cursor, Digits, In, Out, decimals
+from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
+from core.domain.transactions import TransactionView
+
+
+def _month(label: str) -> str:
+    return str(Period.parse(label))
+
+
+Month = Annotated[str, AfterValidator(_month), Field(examples=["2026-10"], description="A calendar month, YYYY-MM.")]
+
+
+class StatementQuery(In):
+    """Which of a statement's transactions JSON shows: `limit`, the newest ones or from where `cursor` points."""
+
+    limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
+    cursor: Annotated[Cursor | None, Field(description="`next_cursor` of the page before.")] = None
+
+
+class MonthQuery(StatementQuery):
+    """Which month, and which of its transactions."""
+
+    month: Month | None = None
+
+
+class AskForStatement(In):
+    """Which finished month."""
+
+    month: Month
+
+
+class BankOut(Out):
+    """The bank, as it was named when the statement was made."""
+
+    name: str
+    address: str | None
+    bic: str | None
+
+    @classmethod
+    def of(cls, bank: BankDetails) -> Self:
+        """Show the bank."""
+        return cls(name=bank.name, address=bank.address, bic=bank.bic)
+
+
+class StatementOut(Out):
+    """A statement without its transactions. Figures are minor units, and null while it is pending."""
+
+    id: UUID | None = Field(description="Null while it is provisional.")
+    account_id: UUID
+    period: str = Field(examples=["2026-10"])
+    status: StatementStatus
+    currency: str
+    number: int | None = Field(None, description="Counts the account's statements.")
+    account_number: str | None = None
+    holder: str | None = None
+    bank: BankOut | None = None
+    time_zone: str | None = Field(None, description="The zone that the month was counted in.")
+    starts_at: datetime | None = None
+    ends_at: datetime | None = Field(None, description="The first instant after the month.")
+    opening_balance: int | None = None
+    opening_balance_decimal: str | None = None
+    closing_balance: int | None = None
+    closing_balance_decimal: str | None = None
+    total_credits: int | None = None
+    total_credits_decimal: str | None = None
+    total_debits: int | None = None
+    total_debits_decimal: str | None = None
+    transaction_count: int | None = None
+    made_at: datetime | None = Field(None, description="When it was made, or computed.")
+
+    @classmethod
+    def of(cls, statement: StatementView | PendingStatement) -> Self:
+        """Show a statement."""
+        return cls(**_fields(statement))
+
+
+class FullStatementOut(StatementOut):
+    """A statement with a page of its transactions, newest first."""
+
+    transactions: list[TransactionOut]
+    limit: int
+    next_cursor: str | None
+
+    @classmethod
+    def with_transactions(
+        cls,
+        statement: StatementView | PendingStatement,
+        transactions: Sequence[TransactionView],
+        *,
+        limit: int,
+        next_cursor: str | None,
+    ) -> Self:
+        """Show a statement and some of its transactions."""
+        return cls(
+            **_fields(statement),
+            transactions=[TransactionOut.of(row) for row in transactions],
+            limit=limit,
+            next_cursor=next_cursor,
+        )
+
+
+def _fields(statement: StatementView | PendingStatement) -> dict[str, Any]:
+    names = {
+        "id": statement.id,
+        "account_id": statement.account_id,
+        "period": str(statement.period),
+        "currency": statement.currency,
+    }
+    if isinstance(statement, PendingStatement):
+        return {**names, "status": StatementStatus.PENDING}
+    amounts = {
+        name: getattr(statement, name)
+        for name in ("opening_balance", "closing_balance", "total_credits", "total_debits")
+    }
+    return {
+        **names,
+        **amounts,
+        **{f"{name}_decimal": decimals(amount, statement.currency) for name, amount in amounts.items()},
+        "status": statement.status,
+        "number": statement.number,
+        "account_number": statement.account_number,
+        "holder": statement.holder,
+        "bank": BankOut.of(statement.bank),
+        "time_zone": statement.time_zone,
+        "starts_at": statement.starts_at,
+        "ends_at": statement.ends_at,
+        "transaction_count": statement.transaction_count,
+        "made_at": statement.made_at,
+    }

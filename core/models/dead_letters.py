@@ -1,0 +1,36 @@
+"""Messages whose work keeps failing: counted here, since a queue server forgets."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, Integer, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.models.base import Base, Moment, PublicId
+
+
+class DeadLetter(Base):
+    """A message that failed, from its first failure on; parked once it has failed too often.
+
+    `arguments` is a JSON array, as the message carried it. The row goes when the work succeeds.
+    """
+
+    __tablename__ = "dead_letters"
+    __table_args__ = (
+        UniqueConstraint("actor", "arguments"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+        CheckConstraint("json_type(arguments) = 'array'", name="arguments"),
+        Index("ix_dead_letters_parked", "id", sqlite_where=text("parked_at IS NOT NULL")),
+        {"sqlite_strict": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    public_id: Mapped[UUID] = mapped_column(PublicId, unique=True)
+    queue: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str] = mapped_column(Text)
+    arguments: Mapped[str] = mapped_column(Text)
+    error: Mapped[str] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer)
+    first_failed_at: Mapped[datetime] = mapped_column(Moment)
+    last_failed_at: Mapped[datetime] = mapped_column(Moment)
+    parked_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -1,0 +1,65 @@
+"""Messages that keep failing: counted, parked, and sent again or dropped by an operator."""
+
+from uuid import UUID
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us, to_datetime
+from core.domain.audit import Action, Author
+from core.domain.dead_letters import MOST_ATTEMPTS, DeadLetterView, Letter
+from core.domain.errors import ErrorCode, Refusal
+from core.services.audit import write_down
+from core.storage import dead_letters
+
+LONGEST_ERROR = 500
+"""Characters kept of what went wrong."""
+
+
+def fail(connection: Connection, letter: Letter, error: Exception) -> None:
+    """Note that the work of a message has failed, with what nobody expected."""
+    cause = getattr(error, "orig", None) or error  # what the driver said, without the values that were written
+    text = f"{type(error).__name__}: {cause}"[:LONGEST_ERROR]
+    dead_letters.fail(connection, letter, error=text, at=to_datetime(now_us()), most_attempts=MOST_ATTEMPTS)
+
+
+def succeed(connection: Connection, letter: Letter) -> None:
+    """Note that the work of a message has succeeded: its failures are forgotten."""
+    dead_letters.succeed(connection, letter)
+
+
+def failing(connection: Connection) -> set[tuple[str, str]]:
+    """Read which messages have failed and not succeeded since: (actor, arguments as JSON) each."""
+    return dead_letters.failing(connection)
+
+
+def retry(connection: Connection, author: Author, letter_id: UUID) -> None:
+    """Take a message out of the parked ones: the scheduler's next tick sends it again.
+
+    Raises Refusal (`dead_letter_not_found`).
+    """
+    letter = _parked(connection, letter_id)
+    dead_letters.unpark(connection, letter_id)
+    write_down(connection, author, Action.DEAD_LETTER_RETRIED, letter_id, actor=letter.actor, arguments=letter.text)
+
+
+def drop(connection: Connection, author: Author, letter_id: UUID) -> None:
+    """Forget a parked message. What is due by the database is found again by the next tick, and sent anew.
+
+    Raises Refusal (`dead_letter_not_found`).
+    """
+    letter = _parked(connection, letter_id)
+    dead_letters.drop(connection, letter_id)
+    write_down(connection, author, Action.DEAD_LETTER_DROPPED, letter_id, actor=letter.actor, arguments=letter.text)
+
+
+async def list_parked(session: AsyncSession, *, after: int, offset: int, limit: int) -> list[DeadLetterView]:
+    """List parked messages, oldest first, from the row id after `after` on."""
+    return await dead_letters.read(session, after=after, offset=offset, limit=limit)
+
+
+def _parked(connection: Connection, letter_id: UUID) -> Letter:
+    letter = dead_letters.find_parked(connection, letter_id)
+    if letter is None:
+        raise Refusal(ErrorCode.DEAD_LETTER_NOT_FOUND)
+    return letter

@@ -1,0 +1,181 @@
+"""Making statements: closing months, and working off their accounts in groups.
+
+Nothing here depends on how often it is called, or by how many at once: a month is closed once, a statement is
+unique per account and month, and what is missing is found in the database.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import now_us, to_datetime
+from core.domain.statements import BankDetails, Period, Run
+from core.storage import statement_runs, statements
+from core.storage.engine import Database
+from core.storage.statements import Holding, NewStatement
+from core.storage.unit_of_work import unit_of_work
+
+
+class BrokenChain(Exception):
+    """A statement would not begin where the one before it ended, or would not add up: its account's chain is broken."""
+
+
+# --- closing months ----------------------------------------------------------------------------------------------
+
+
+def month_due(connection: Connection, zone: ZoneInfo) -> Period | None:
+    """Find the oldest finished month that is not closed yet, from that of the first customer's account on."""
+    newest = statement_runs.newest(connection)
+    if newest is not None:
+        period = newest.period.following
+    else:
+        opened_at = statement_runs.first_account_opened_at(connection)
+        if opened_at is None:
+            return None
+        period = Period.of(opened_at, zone)
+    return period if period.ends_at(zone) <= to_datetime(now_us()) else None
+
+
+def close_months(connection: Connection, zone: ZoneInfo, *, group: int) -> int:
+    """Close every finished month, oldest first, and count them. From its commit on no leg can fall into them.
+
+    Each becomes a run, whose accounts are divided into groups of up to `group` row ids.
+    """
+    closed = 0
+    while period := month_due(connection, zone):
+        newest = statement_runs.newest(connection)
+        last = statement_runs.last_account_id(connection)
+        statement_runs.add(
+            connection,
+            period=str(period),
+            time_zone=zone.key,
+            # Not the month's own first instant: between two time zones nothing may fall.
+            starts_at=newest.ends_at if newest else period.starts_at(zone),
+            ends_at=period.ends_at(zone),
+            opened_at=to_datetime(now_us()),
+            groups=[(first, min(first + group - 1, last)) for first in range(1, last + 1, group)],
+        )
+        closed += 1
+    return closed
+
+
+# --- making statements -------------------------------------------------------------------------------------------
+
+
+def make_group(database: Database, bank: BankDetails, group_id: int) -> int:
+    """Make the missing statements of one group's accounts, and count them; 0 for a group that is done.
+
+    Raises BrokenChain if an account's cannot be made. Those of the others are made all the same.
+    """
+    with database.reader.connect() as connection:
+        group = statement_runs.undone_group(connection, group_id)
+        if group is None:
+            return 0
+        first, last, through = group.first_account_id, group.last_account_id, group.run_id
+        found = _Found(connection, bank, first=first, last=last, through=through)
+    with unit_of_work(database) as connection:
+        made = _write(connection, found.missing)
+        if not found.broken:
+            statement_runs.finish_group(connection, group, to_datetime(now_us()))
+    found.complain()
+    return made
+
+
+def make_one(database: Database, bank: BankDetails, statement_id: int) -> int:
+    """Make a statement that was asked for, and those before it that are missing; count them.
+
+    Raises BrokenChain if it cannot be made.
+    """
+    with database.reader.connect() as connection:
+        asked_for = statements.find_requested(connection, statement_id)
+        if asked_for is None:
+            return 0
+        account_id, run_id = asked_for
+        found = _Found(connection, bank, first=account_id, last=account_id, through=run_id)
+    with unit_of_work(database) as connection:
+        made = _write(connection, found.missing)
+    found.complain()
+    return made
+
+
+class _Found:
+    """What some accounts' missing statements say.
+
+    Computed outside the lock, since nothing can be posted any more into a month that is closed: writing them is all
+    that other writers wait for.
+    """
+
+    def __init__(self, connection: Connection, bank: BankDetails, *, first: int, last: int, through: int) -> None:
+        self.missing: list[NewStatement] = []
+        self.broken: list[BrokenChain] = []
+        runs = statement_runs.all_runs(connection)
+        for holding in statements.holdings(connection, first=first, last=last):
+            try:
+                self.missing += _missing(connection, bank, holding, runs, through=through)
+            except BrokenChain as error:
+                self.broken.append(error)
+
+    def complain(self) -> None:
+        """Raise what was wrong with the first account whose statements cannot be made."""
+        if self.broken:
+            raise self.broken[0]
+
+
+def _missing(
+    connection: Connection, bank: BankDetails, holding: Holding, runs: Sequence[Run], *, through: int
+) -> list[NewStatement]:
+    """Compute an account's missing statements up to a run, oldest first; `runs` are given newest first."""
+    missing = [run for run in runs if run.id <= through and _lacks(holding, run)]
+    found: list[NewStatement] = []
+    start, number = holding.last_transaction_id, holding.last_number + len(missing)
+    made_at = to_datetime(now_us())
+    for run in missing:
+        # Each month is found behind the one after it, so the whole chain is walked once.
+        figures = statements.figures(
+            connection, holding.account_id, start=start, starts_at=run.starts_at, ends_at=run.ends_at
+        )
+        if not figures.add_up:
+            raise BrokenChain(f"account {holding.account_id}: the legs of {run.period} do not add up to its balances")
+        found.append(
+            NewStatement(
+                account_id=holding.account_id,
+                run_id=run.id,
+                number=number,
+                holder=holding.holder,
+                bank=bank,
+                figures=figures,
+                made_at=made_at,
+            )
+        )
+        start, number = figures.opening_transaction_id, number - 1
+    if missing and start != holding.last_closing_transaction_id:
+        raise BrokenChain(
+            f"account {holding.account_id}: its month begins behind leg {start}, "
+            f"the one before it ended with {holding.last_closing_transaction_id}"
+        )
+    return found[::-1]
+
+
+def _lacks(holding: Holding, run: Run) -> bool:
+    """Say whether an account has no statement of a month of its life."""
+    made = holding.last_run_id is not None and run.id <= holding.last_run_id
+    return (
+        not made and run.ends_at > holding.opened_at and not (holding.closed_at and holding.closed_at < run.starts_at)
+    )
+
+
+def _write(connection: Connection, missing: Sequence[NewStatement]) -> int:
+    made = Counter(statement.run_id for statement in missing if statements.write(connection, statement))
+    statement_runs.count_statements(connection, made.items())
+    return made.total()
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+async def list_runs(session: AsyncSession, *, below: int, offset: int, limit: int) -> list[Run]:
+    """List runs, the newest month first, from the row id before `below` on."""
+    return await statement_runs.read(session, below=below, offset=offset, limit=limit)

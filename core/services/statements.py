@@ -1,0 +1,177 @@
+"""Reading statements, and asking for one."""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core import documents
+from core.clock import now_us, to_datetime
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
+from core.domain.transactions import TransactionView
+from core.models import Account
+from core.services.statement_runs import close_months
+from core.settings import Settings
+from core.storage import accounts, statement_runs, statements, transactions, users
+from core.storage.engine import Database
+from core.storage.statements import Kept
+
+DRAWING_PRIORITY = 10
+"""The niceness of a process that draws documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A statement, and where its account's chain of transactions enters and leaves it."""
+
+    statement: StatementView
+    account_id: int
+    newest: int | None
+    """The last transaction up to the end of the month."""
+    before: int
+    """All its transactions have a greater row id than this one."""
+
+
+def ask_for(
+    connection: Connection, *, user_id: int, account_id: UUID, period: Period, zone: ZoneInfo, group: int
+) -> UUID:
+    """Ask for the statement of a finished month and return its id; of one that is there already, the same id.
+
+    Raises Refusal: `account_not_found`; `validation_failed` for a month that is not over; `statement_not_found` for
+    one in which the account did not exist.
+    """
+    account = accounts.read_owned(connection, user_id, account_id)
+    if account is None:
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+    close_months(connection, zone, group=group)  # the tick may not have come to it yet
+    if period >= _current(connection, zone):
+        raise Refusal(ErrorCode.VALIDATION_FAILED, field="body.month", detail="The month is not over yet.")
+    run = statement_runs.find(connection, period)
+    if run is None or not _existed(account["created_at"], account["closed_at"], run.starts_at, run.ends_at):
+        raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
+    return statements.request(connection, account_id=account["id"], run_id=run.id)
+
+
+async def get(session: AsyncSession, *, user_id: int, statement_id: UUID) -> Month | PendingStatement:
+    """Read a statement of one of a user's accounts; raises Refusal (`statement_not_found`) for any other."""
+    kept = await statements.get_owned(session, user_id, statement_id)
+    if kept is None:
+        raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
+    return _month(kept) if isinstance(kept.statement, StatementView) else kept.statement
+
+
+async def list_for_account(
+    session: AsyncSession, *, account: Account, below: int, offset: int, limit: int
+) -> list[Kept]:
+    """List an account's statements, the newest month first, from the run before `below` on."""
+    return await statements.of_account(session, account.id, below=below, offset=offset, limit=limit)
+
+
+async def of_month(
+    session: AsyncSession, *, account: Account, period: Period | None, zone: ZoneInfo, bank: BankDetails
+) -> Month:
+    """Read an account's statement of a month, or compute a provisional one; of the current month without `period`.
+
+    Raises Refusal: `validation_failed` for a month that has not begun, `statement_not_found` for one in which the
+    account did not exist.
+    """
+    connection = await session.connection()
+    current = await connection.run_sync(_current, zone)
+    period = period or current
+    if period > current:
+        raise Refusal(ErrorCode.VALIDATION_FAILED, field="query.month", detail="The month has not begun yet.")
+    kept = await statements.of_month(session, account.id, period)
+    if kept is not None and isinstance(kept.statement, StatementView):
+        return _month(kept)
+    return await _provisional(session, account, period, zone, bank)
+
+
+async def list_transactions(
+    session: AsyncSession, month: Month, *, start: int | None, limit: int
+) -> list[TransactionView]:
+    """List a month's transactions, newest first, from the one with row id `start` back (None: the newest)."""
+    connection = await session.connection()
+    return await connection.run_sync(_walk, month, month.newest if start is None else start, limit)
+
+
+def draw(settings: Settings, month: Month, media_type: str) -> bytes:
+    """Read a month's transactions and write them as a document of one of the types in `core.documents`.
+
+    Meant for a process of its own, which gives way to all others: a long month takes seconds of work, and next to
+    an event loop, or on it, they would be everybody's.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, DRAWING_PRIORITY)
+    database = Database(settings)
+    with database.reader.connect() as connection:
+        found = _walk(connection, month, month.newest, month.statement.transaction_count)
+    return documents.render(media_type, month.statement, found[::-1])
+
+
+def _walk(connection: Connection, month: Month, start: int | None, limit: int) -> list[TransactionView]:
+    found = transactions.walk(connection, month.account_id, start, offset=0, limit=limit) if limit else []
+    return [transaction for transaction in found if transaction.id > month.before]
+
+
+def _month(kept: Kept) -> Month:
+    assert isinstance(kept.statement, StatementView)
+    return Month(kept.statement, kept.account_id, kept.closing_transaction_id, kept.opening_transaction_id or 0)
+
+
+async def _provisional(
+    session: AsyncSession, account: Account, period: Period, zone: ZoneInfo, bank: BankDetails
+) -> Month:
+    connection = await session.connection()
+    starts_at, ends_at = await connection.run_sync(_bounds, period, zone)
+    if not _existed(account.created_at, account.closed_at, starts_at, ends_at):
+        raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
+    figures = await connection.run_sync(
+        statements.figures, account.id, start=account.last_transaction_id, starts_at=starts_at, ends_at=ends_at
+    )
+    assert account.owner_id is not None, "a customer's account"
+    owner = await users.get(session, account.owner_id)
+    statement = StatementView(
+        id=None,
+        status=StatementStatus.PROVISIONAL,
+        number=None,
+        account_id=account.public_id,
+        account_number=account.account_number,
+        holder=owner.name or owner.email,
+        bank=bank,
+        period=period,
+        time_zone=zone.key,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        currency=account.currency,
+        opening_balance=figures.opening_balance,
+        closing_balance=figures.closing_balance,
+        total_credits=figures.total_credits,
+        total_debits=figures.total_debits,
+        transaction_count=figures.transaction_count,
+        made_at=to_datetime(now_us()),
+    )
+    return Month(statement, account.id, figures.closing_transaction_id, figures.opening_transaction_id or 0)
+
+
+def _current(connection: Connection, zone: ZoneInfo) -> Period:
+    """The month that money posted now falls into: never one that is closed, whatever clock and time zone say."""
+    newest = statement_runs.newest(connection)
+    now = Period.of(to_datetime(now_us()), zone)
+    return max(now, newest.period.following) if newest else now
+
+
+def _bounds(connection: Connection, period: Period, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """From when to when a month goes: as it was closed, or as it will be."""
+    run = statement_runs.find(connection, period)
+    if run is not None:
+        return run.starts_at, run.ends_at
+    before = statement_runs.find(connection, period.preceding)
+    return before.ends_at if before else period.starts_at(zone), period.ends_at(zone)
+
+
+def _existed(opened_at: datetime, closed_at: datetime | None, starts_at: datetime, ends_at: datetime) -> bool:
+    return opened_at < ends_at and not (closed_at is not None and closed_at < starts_at)

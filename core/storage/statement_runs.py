@@ -1,0 +1,128 @@
+"""Runs of statements in the database, and their groups of accounts."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import to_datetime, to_us
+from core.domain.statements import Period, Run
+from core.models import StatementGroup, StatementRun
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some accounts of a run, by row id, both ends included."""
+
+    id: int
+    run_id: int
+    first_account_id: int
+    last_account_id: int
+
+
+def closed_until(connection: Connection) -> int:
+    """The end of the newest closed month, in microseconds since the epoch: no leg is posted before it. Else 0."""
+    row = connection.exec_driver_sql("SELECT ends_at FROM statement_runs ORDER BY id DESC LIMIT 1").first()
+    return row[0] if row else 0
+
+
+def newest(connection: Connection) -> Run | None:
+    """Read the newest run."""
+    row = connection.execute(_runs().limit(1)).first()
+    return _run(row) if row else None
+
+
+def all_runs(connection: Connection) -> list[Run]:
+    """Read all runs, one for each month, newest first."""
+    return [_run(row) for row in connection.execute(_runs())]
+
+
+def find(connection: Connection, period: Period) -> Run | None:
+    """Read the run of a month."""
+    row = connection.execute(_runs().where(StatementRun.period == str(period))).first()
+    return _run(row) if row else None
+
+
+def first_account_opened_at(connection: Connection) -> datetime | None:
+    """When the first customer's account was opened; None before that."""
+    query = "SELECT created_at FROM accounts WHERE kind = 'customer' ORDER BY id LIMIT 1"
+    row = connection.exec_driver_sql(query).first()
+    return to_datetime(row[0]) if row else None
+
+
+def last_account_id(connection: Connection) -> int:
+    """The row id of the newest account, whoever's it is."""
+    row_id: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM accounts").scalar_one()
+    return row_id
+
+
+def add(connection: Connection, *, groups: Sequence[tuple[int, int]], **values: Any) -> None:
+    """Write a run down, with its groups of accounts: (first row id, last row id) each."""
+    fresh = {"group_count": len(groups), "groups_done": 0, "statements": 0}
+    result = connection.execute(insert(StatementRun).values(**fresh, **values))
+    run_id = result.inserted_primary_key
+    assert run_id is not None
+    connection.execute(
+        insert(StatementGroup),
+        [{"run_id": run_id[0], "first_account_id": first, "last_account_id": last} for first, last in groups],
+    )
+
+
+def undone_groups(connection: Connection, *, limit: int) -> list[int]:
+    """Read the row ids of groups whose statements are not made yet, oldest first."""
+    query = "SELECT id FROM statement_groups WHERE done_at IS NULL ORDER BY id LIMIT ?"
+    return list(connection.exec_driver_sql(query, (limit,)).scalars())
+
+
+def count_undone_groups(connection: Connection) -> int:
+    """Count the groups whose statements are not made yet."""
+    query = "SELECT count(*) FROM statement_groups WHERE done_at IS NULL"
+    count: int = connection.exec_driver_sql(query).scalar_one()
+    return count
+
+
+def undone_group(connection: Connection, group_id: int) -> Group | None:
+    """Read a group whose statements are not made yet."""
+    query = (
+        "SELECT id, run_id, first_account_id, last_account_id FROM statement_groups WHERE id = ? AND done_at IS NULL"
+    )
+    row = connection.exec_driver_sql(query, (group_id,)).first()
+    return Group(*row) if row else None
+
+
+def count_statements(connection: Connection, made: Iterable[tuple[int, int]]) -> None:
+    """Add statements just made to their runs: (run, how many) each."""
+    changes = [(count, run_id) for run_id, count in made]
+    if changes:
+        connection.exec_driver_sql("UPDATE statement_runs SET statements = statements + ? WHERE id = ?", changes)
+
+
+def finish_group(connection: Connection, group: Group, at: datetime) -> None:
+    """Mark a group done, and its run finished with the last one. Once: two jobs of one group count as one."""
+    done = connection.exec_driver_sql(
+        "UPDATE statement_groups SET done_at = ? WHERE id = ? AND done_at IS NULL", (to_us(at), group.id)
+    )
+    if done.rowcount:
+        connection.exec_driver_sql(
+            "UPDATE statement_runs SET groups_done = groups_done + 1, "
+            "finished_at = CASE groups_done + 1 WHEN group_count THEN ? END WHERE id = ?",
+            (to_us(at), group.run_id),
+        )
+
+
+async def read(session: AsyncSession, *, below: int, offset: int, limit: int) -> list[Run]:
+    """Read runs, newest first, from the row id before `below` on."""
+    query = _runs().where(StatementRun.id < below).offset(offset).limit(limit)
+    return [_run(row) for row in await session.execute(query)]
+
+
+def _runs() -> Select[Any]:
+    return select(StatementRun.__table__).order_by(StatementRun.id.desc())
+
+
+def _run(row: Any) -> Run:
+    values = dict(row._mapping)
+    return Run(**values | {"period": Period.parse(values["period"])})

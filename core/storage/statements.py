@@ -1,0 +1,258 @@
+"""Statements in the database: what they are made from, and what was made."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import to_datetime, to_us
+from core.domain.statements import BankDetails, Figures, PendingStatement, Period, StatementStatus, StatementView
+from core.ids import new_id
+
+# Sums are taken in two halves: the amounts of one month may pass what SQLite's 64 bits hold.
+_HALF = 10**9
+_IN_SPAN = "posted_at >= :starts_at AND posted_at < :ends_at"
+_FIGURES = text(
+    f"""
+    WITH RECURSIVE chain (id, amount, posted_at, previous_id) AS (
+        SELECT id, amount, posted_at, previous_id FROM transactions WHERE id = :start AND account_id = :account
+        UNION ALL
+        SELECT t.id, t.amount, t.posted_at, t.previous_id FROM chain JOIN transactions t ON t.id = chain.previous_id
+        WHERE t.account_id = :account AND chain.posted_at >= :starts_at
+    )
+    SELECT
+        max(id) FILTER (WHERE posted_at < :starts_at),
+        max(id) FILTER (WHERE posted_at < :ends_at),
+        count(*) FILTER (WHERE {_IN_SPAN}),
+        sum(amount / {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}),
+        sum(amount % {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}),
+        sum(-amount / {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}),
+        sum(-amount % {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN})
+    FROM chain
+    """
+)
+
+
+def figures(
+    connection: Connection, account_id: int, *, start: int | None, starts_at: datetime, ends_at: datetime
+) -> Figures:
+    """Add up an account's legs of a span of time, walking its chain back from leg `start`.
+
+    That is the account's newest leg, or any later than the span: what lies between is walked over.
+    """
+    values = {"start": start, "account": account_id, "starts_at": to_us(starts_at), "ends_at": to_us(ends_at)}
+    opening, closing, count, *halves = connection.execute(_FIGURES, values).one()
+    balances = _balances_after(connection, opening, closing)
+    credit_high, credit_low, debit_high, debit_low = (half or 0 for half in halves)
+    return Figures(
+        opening_balance=balances.get(opening, 0),
+        closing_balance=balances.get(closing, 0),
+        total_credits=credit_high * _HALF + credit_low,
+        total_debits=debit_high * _HALF + debit_low,
+        transaction_count=count,
+        opening_transaction_id=opening,
+        closing_transaction_id=closing,
+    )
+
+
+def _balances_after(connection: Connection, *legs: int | None) -> dict[int | None, int]:
+    query = "SELECT id, balance_after FROM transactions WHERE id IN (?, ?)"
+    return {row[0]: row[1] for row in connection.exec_driver_sql(query, legs)}
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An account whose statements are to be made, and what its last one says (0 and None before the first)."""
+
+    account_id: int
+    holder: str
+    opened_at: datetime
+    closed_at: datetime | None
+    last_transaction_id: int | None
+    last_run_id: int | None
+    last_number: int
+    last_closing_transaction_id: int | None
+
+
+def holdings(connection: Connection, *, first: int, last: int) -> Iterator[Holding]:
+    """Read customers' accounts by row id, from `first` to `last`."""
+    rows = connection.exec_driver_sql(
+        """
+        SELECT a.id, coalesce(u.name, u.email), a.created_at, a.closed_at, a.last_transaction_id,
+            s.run_id, coalesce(s.number, 0), s.closing_transaction_id
+        FROM accounts a
+        JOIN users u ON u.id = a.owner_id
+        LEFT JOIN statements s ON s.id = (
+            SELECT id FROM statements WHERE account_id = a.id AND status = 'final' ORDER BY run_id DESC LIMIT 1
+        )
+        WHERE a.id BETWEEN ? AND ?
+        """,
+        (first, last),
+    )
+    for row in rows:
+        yield Holding(row[0], row[1], to_datetime(row[2]), None if row[3] is None else to_datetime(row[3]), *row[4:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewStatement:
+    """A statement as it is to be kept."""
+
+    account_id: int
+    run_id: int
+    number: int
+    holder: str
+    bank: BankDetails
+    figures: Figures
+    made_at: datetime
+
+
+_WRITE = """
+    INSERT INTO statements (public_id, account_id, run_id, status, number, holder, bank_name, bank_address, bank_bic,
+        opening_balance, closing_balance, total_credits, total_debits, transaction_count, opening_transaction_id,
+        closing_transaction_id, made_at)
+    VALUES (?, ?, ?, 'final', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (account_id, run_id) DO UPDATE SET status = 'final', number = excluded.number,
+        holder = excluded.holder, bank_name = excluded.bank_name, bank_address = excluded.bank_address,
+        bank_bic = excluded.bank_bic, opening_balance = excluded.opening_balance,
+        closing_balance = excluded.closing_balance, total_credits = excluded.total_credits,
+        total_debits = excluded.total_debits, transaction_count = excluded.transaction_count,
+        opening_transaction_id = excluded.opening_transaction_id,
+        closing_transaction_id = excluded.closing_transaction_id, made_at = excluded.made_at
+    WHERE statements.status = 'pending'
+"""
+
+
+def write(connection: Connection, statement: NewStatement) -> bool:
+    """Keep a statement, in place of the pending one if it was asked for; False if it was made already."""
+    bank, sums = statement.bank, statement.figures
+    parameters = (
+        new_id().bytes,
+        statement.account_id,
+        statement.run_id,
+        statement.number,
+        statement.holder,
+        bank.name,
+        bank.address,
+        bank.bic,
+        sums.opening_balance,
+        sums.closing_balance,
+        str(sums.total_credits),
+        str(sums.total_debits),
+        sums.transaction_count,
+        sums.opening_transaction_id,
+        sums.closing_transaction_id,
+        to_us(statement.made_at),
+    )
+    return connection.exec_driver_sql(_WRITE, parameters).rowcount == 1
+
+
+def request(connection: Connection, *, account_id: int, run_id: int) -> UUID:
+    """Ask for a statement and return its public id; that of the same one if it is there already."""
+    connection.exec_driver_sql(
+        "INSERT INTO statements (public_id, account_id, run_id, status) VALUES (?, ?, ?, 'pending') "
+        "ON CONFLICT (account_id, run_id) DO NOTHING",
+        (new_id().bytes, account_id, run_id),
+    )
+    query = "SELECT public_id FROM statements WHERE account_id = ? AND run_id = ?"
+    return UUID(bytes=connection.exec_driver_sql(query, (account_id, run_id)).scalar_one())
+
+
+def requested(connection: Connection, *, limit: int) -> list[int]:
+    """Read the row ids of statements that were asked for and are not made, the oldest first."""
+    query = "SELECT id FROM statements WHERE status = 'pending' ORDER BY id LIMIT ?"
+    return list(connection.exec_driver_sql(query, (limit,)).scalars())
+
+
+def find_requested(connection: Connection, statement_id: int) -> tuple[int, int] | None:
+    """Read account and run of a statement that was asked for and is not made."""
+    query = "SELECT account_id, run_id FROM statements WHERE id = ? AND status = 'pending'"
+    row = connection.exec_driver_sql(query, (statement_id,)).first()
+    return (row[0], row[1]) if row else None
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A statement as it is kept, beside what only the database needs to know of it."""
+
+    statement: StatementView | PendingStatement
+    run_id: int
+    account_id: int
+    opening_transaction_id: int | None
+    closing_transaction_id: int | None
+
+
+_SELECT = """
+    SELECT s.public_id, s.status, s.number, a.public_id AS account, a.account_number, s.holder, s.bank_name,
+        s.bank_address, s.bank_bic, r.period, r.time_zone, r.starts_at, r.ends_at, a.currency, s.opening_balance,
+        s.closing_balance, s.total_credits, s.total_debits, s.transaction_count, s.made_at,
+        s.run_id, s.account_id, s.opening_transaction_id, s.closing_transaction_id
+    FROM statements s JOIN statement_runs r ON r.id = s.run_id JOIN accounts a ON a.id = s.account_id
+"""
+
+
+async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Kept | None:
+    """Read one statement, if its account is this user's."""
+    query = text(f"{_SELECT} WHERE s.public_id = :id AND a.owner_id = :owner")
+    row = (await session.execute(query, {"id": public_id.bytes, "owner": owner_id})).first()
+    return _kept(row) if row else None
+
+
+async def of_month(session: AsyncSession, account_id: int, period: Period) -> Kept | None:
+    """Read an account's statement of a month, if it was made or asked for."""
+    query = text(f"{_SELECT} WHERE s.account_id = :account AND r.period = :period")
+    row = (await session.execute(query, {"account": account_id, "period": str(period)})).first()
+    return _kept(row) if row else None
+
+
+async def of_account(session: AsyncSession, account_id: int, *, below: int, offset: int, limit: int) -> list[Kept]:
+    """Read an account's statements, the newest month first, from the run before `below` on."""
+    query = text(
+        f"{_SELECT} WHERE s.account_id = :account AND s.run_id < :below "
+        "ORDER BY s.run_id DESC LIMIT :limit OFFSET :offset"
+    )
+    values = {"account": account_id, "below": below, "limit": limit, "offset": offset}
+    return [_kept(row) for row in await session.execute(query, values)]
+
+
+def _kept(row: Any) -> Kept:
+    statement: StatementView | PendingStatement
+    if row.status == StatementStatus.PENDING:
+        statement = PendingStatement(
+            id=UUID(bytes=row.public_id),
+            account_id=UUID(bytes=row.account),
+            period=Period.parse(row.period),
+            currency=row.currency,
+        )
+    else:
+        statement = _final(row)
+    return Kept(statement, *row[20:])
+
+
+def _final(row: Any) -> StatementView:
+    return StatementView(
+        id=UUID(bytes=row.public_id),
+        status=StatementStatus.FINAL,
+        number=row.number,
+        account_id=UUID(bytes=row.account),
+        account_number=row.account_number,
+        holder=row.holder,
+        bank=BankDetails(name=row.bank_name, address=row.bank_address, bic=row.bank_bic),
+        period=Period.parse(row.period),
+        time_zone=row.time_zone,
+        starts_at=to_datetime(row.starts_at),
+        ends_at=to_datetime(row.ends_at),
+        currency=row.currency,
+        opening_balance=row.opening_balance,
+        closing_balance=row.closing_balance,
+        total_credits=int(row.total_credits),
+        total_debits=int(row.total_debits),
+        transaction_count=row.transaction_count,
+        made_at=to_datetime(row.made_at),
+    )

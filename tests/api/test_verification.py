@@ -1,0 +1,60 @@
+"""The last verification of the ledger, as operators read it."""
+
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.api.conftest import Pair, Person, refused
+from tests.time_travel import Clock
+from workers import maintenance
+
+PATH = "/operator/verification"
+
+
+async def test_before_the_first_one_nothing_is_known(operator: Person) -> None:
+    answer = await operator.get(PATH)
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "holds": None,
+        "started_at": None,
+        "finished_at": None,
+        "accounts": None,
+        "transfers": None,
+        "transactions": None,
+        "breach_count": None,
+        "breaches": [],
+    }
+
+
+async def test_one_that_holds_says_what_was_read(
+    clock: Clock, operator: Person, pair: Pair, database: Database
+) -> None:
+    assert clock
+    assert pair
+    maintenance.verify(database)
+    assert (await operator.get(PATH)).json() == {
+        "holds": True,
+        "started_at": "2026-01-15T12:00:00Z",
+        "finished_at": "2026-01-15T12:00:00Z",
+        "accounts": 3,
+        "transfers": 1,
+        "transactions": 2,
+        "breach_count": 0,
+        "breaches": [],
+    }
+
+
+async def test_the_last_one_says_what_does_not_hold(
+    clock: Clock, operator: Person, pair: Pair, database: Database
+) -> None:
+    assert pair
+    maintenance.verify(database)
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer' AND balance > 0")
+    clock.advance(hours=24)
+    maintenance.verify(database)
+    found = (await operator.get(PATH)).json()
+    assert (found["holds"], found["breach_count"], found["started_at"]) == (False, 1, "2026-01-16T12:00:00Z")
+    assert found["breaches"] == [{"rule": "reserved_is_pending", "detail": "account 2: 7 reserved, 0 pending"}]
+
+
+async def test_it_is_for_operators_only(ada: Person) -> None:
+    refused(await ada.get(PATH), 403, "forbidden")

@@ -1,0 +1,83 @@
+"""Closing months and making statements in tests, as the scheduler and the jobs worker do between them."""
+
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from core.domain.statements import BankDetails
+from core.services import statement_runs
+from core.storage import statement_runs as stored
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import rows
+
+UTC_ZONE = ZoneInfo("UTC")
+BANK = BankDetails(name="Giro", address="1 Main Street", bic="GIRODEFF")
+
+
+def close_months(database: Database, zone: ZoneInfo = UTC_ZONE, group: int = 200) -> int:
+    """Close the months that are over, and count them."""
+    with unit_of_work(database) as connection:
+        return statement_runs.close_months(connection, zone, group=group)
+
+
+def undone_groups(database: Database) -> list[int]:
+    """The groups of accounts whose statements are to be made."""
+    with database.reader.connect() as connection:
+        return stored.undone_groups(connection, limit=1000)
+
+
+def work_off(database: Database, bank: BankDetails = BANK) -> int:
+    """Make what is to be made, and count the statements."""
+    return sum(statement_runs.make_group(database, bank, group) for group in undone_groups(database))
+
+
+def make_statements(database: Database, zone: ZoneInfo = UTC_ZONE, bank: BankDetails = BANK) -> int:
+    """Close the months that are over, make their statements, and count these."""
+    close_months(database, zone)
+    return work_off(database, bank)
+
+
+def make_requested(database: Database) -> int:
+    """Make what was asked for, and count the statements."""
+    requested = rows(database, "SELECT id FROM statements WHERE status = 'pending' ORDER BY id")
+    return sum(statement_runs.make_one(database, BANK, row["id"]) for row in requested)
+
+
+def statements_of(database: Database, account: UUID) -> list[dict[str, Any]]:
+    """Every column of an account's statements, raw, and their months, oldest first."""
+    return rows(
+        database,
+        "SELECT r.period, r.starts_at, r.ends_at, s.* FROM statements s JOIN statement_runs r ON r.id = s.run_id "
+        "JOIN accounts a ON a.id = s.account_id WHERE a.public_id = ? ORDER BY r.id",
+        account.bytes,
+    )
+
+
+def months_of(database: Database, account: UUID) -> list[str]:
+    """The months that an account has statements of."""
+    return [row["period"] for row in statements_of(database, account)]
+
+
+def runs(database: Database) -> list[dict[str, Any]]:
+    """Every column of every run, oldest first."""
+    return rows(database, "SELECT * FROM statement_runs ORDER BY id")
+
+
+def partition_of_legs(database: Database) -> dict[int, list[str]]:
+    """The months of the statements that hold each customer's leg, by the legs' row ids."""
+    found: dict[int, list[str]] = {
+        row["id"]: []
+        for row in rows(
+            database,
+            "SELECT t.id FROM transactions t JOIN accounts a ON a.id = t.account_id WHERE a.kind = 'customer'",
+        )
+    }
+    for row in rows(
+        database,
+        "SELECT t.id, r.period FROM statements s JOIN statement_runs r ON r.id = s.run_id "
+        "JOIN transactions t ON t.account_id = s.account_id AND t.id > coalesce(s.opening_transaction_id, 0) "
+        "AND t.id <= s.closing_transaction_id AND t.posted_at >= r.starts_at AND t.posted_at < r.ends_at",
+    ):
+        found[row["id"]].append(row["period"])
+    return found

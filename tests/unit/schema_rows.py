@@ -1,0 +1,180 @@
+"""A good row of every table, for tests that spoil one column of it."""
+
+from typing import Any
+
+ACCOUNT: dict[str, Any] = {
+    "public_id": b"another account!",
+    "owner_id": 1,
+    "account_number": "another number",
+    "kind": "customer",
+    "currency": "USD",
+    "status": "active",
+    "freeze_scope": None,
+    "balance": 0,
+    "reserved": 0,
+    "overdraft_limit": 0,
+    "last_transaction_id": None,
+    "last_transfer_id": None,
+    "created_at": 0,
+    "closed_at": None,
+}
+USER: dict[str, Any] = {
+    "public_id": b"another person!!",
+    "email": "another@example.com",
+    "name": None,
+    "password_hash": "!",
+    "role": "customer",
+    "is_active": 1,
+    "token_version": 0,
+    "created_at": 0,
+}
+TRANSFER: dict[str, Any] = {
+    "public_id": b"another transfer",
+    "kind": "transfer",
+    "status": "pending",
+    "from_account_id": 2,
+    "to_account_id": 3,
+    "amount": 1,
+    "currency": "USD",
+    "description": None,
+    "submitted_by": 1,
+    "request_id": "a",
+    "idempotency_key": None,
+    "fingerprint": None,
+    "answer_version": 1,
+    "previous_id": None,
+    "created_at": 0,
+    "settled_at": None,
+    "failure_code": None,
+}
+LEG: dict[str, Any] = {
+    "transfer_id": 1,
+    "account_id": 2,
+    "amount": 1,
+    "balance_after": 1,
+    "posted_at": 0,
+    "previous_id": None,
+}
+TOKEN: dict[str, Any] = {
+    "user_id": 1,
+    "family": b"a family of them",
+    "digest": b"a digest",
+    "token_version": 0,
+    "created_at": 0,
+    "expires_at": 1,
+    "spent_at": None,
+}
+ACT: dict[str, Any] = {
+    "at": 0,
+    "author_id": 1,
+    "action": "account_frozen",
+    "object_id": b"some account ...",
+    "details": "{}",
+    "request_id": "a",
+    "address": None,
+}
+RUN: dict[str, Any] = {
+    "period": "2026-01",
+    "time_zone": "UTC",
+    "starts_at": 0,
+    "ends_at": 1,
+    "opened_at": 1,
+    "group_count": 1,
+    "groups_done": 0,
+    "statements": 0,
+    "finished_at": None,
+}
+GROUP: dict[str, Any] = {"run_id": 1, "first_account_id": 1, "last_account_id": 3, "done_at": None}
+STATEMENT: dict[str, Any] = {
+    "public_id": b"a statement ....",
+    "account_id": 2,
+    "run_id": 1,
+    "status": "final",
+    "number": 1,
+    "holder": "Ada",
+    "bank_name": "Giro",
+    "bank_address": None,
+    "bank_bic": None,
+    "opening_balance": 0,
+    "closing_balance": 1,
+    "total_credits": "1",
+    "total_debits": "0",
+    "transaction_count": 1,
+    "opening_transaction_id": None,
+    "closing_transaction_id": 1,
+    "made_at": 1,
+}
+DEAD_LETTER: dict[str, Any] = {
+    "public_id": b"a dead letter ..",
+    "queue": "jobs",
+    "actor": "verify",
+    "arguments": "[]",
+    "error": "Exception: ",
+    "attempts": 1,
+    "first_failed_at": 0,
+    "last_failed_at": 0,
+    "parked_at": None,
+}
+VERIFICATION: dict[str, Any] = {
+    "started_at": 0,
+    "finished_at": 1,
+    "accounts": 0,
+    "transfers": 0,
+    "transactions": 0,
+    "breaches": 0,
+    "details": "[]",
+}
+CARD: dict[str, Any] = {
+    "public_id": b"another card ...",
+    "owner_id": 1,
+    "account_id": 2,
+    "type": "debit",
+    "status": "active",
+    "last4": "0042",
+    "expiry": "2030-11",
+    "sealed_number": b"s" * 44,
+    "key_version": 2,
+    "number_index": b"i" * 32,
+    "created_at": 0,
+    "cancelled_at": None,
+}
+GOOD = {
+    "accounts": ACCOUNT,
+    "users": USER,
+    "transfers": TRANSFER,
+    "transactions": LEG,
+    "refresh_tokens": TOKEN,
+    "audit_entries": ACT,
+    "statement_runs": RUN,
+    "statement_groups": GROUP,
+    "statements": STATEMENT,
+    "dead_letters": DEAD_LETTER,
+    "verifications": VERIFICATION,
+    "cards": CARD,
+}
+NEEDS_A_RUN = {"statement_groups", "statements"}
+
+
+FIGURES = (
+    "number",
+    "holder",
+    "bank_name",
+    "opening_balance",
+    "closing_balance",
+    "total_credits",
+    "total_debits",
+    "transaction_count",
+    "made_at",
+)
+"""What a statement has exactly when it is final."""
+NOTHING = dict.fromkeys(FIGURES) | {"status": "pending"}
+
+
+def flat(statement: tuple[str, tuple[Any, ...]]) -> tuple[Any, ...]:
+    return statement[0], *statement[1]
+
+
+def insert(table: str, **changes: Any) -> tuple[str, tuple[Any, ...]]:
+    row = GOOD[table] | changes
+    marks = ", ".join("?" * len(row))
+    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())

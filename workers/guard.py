@@ -1,0 +1,73 @@
+"""What stands around every actor: no exception of a job ends its worker, and none is forgotten."""
+
+import time
+from collections.abc import Callable
+
+from core import metrics
+from core.domain.dead_letters import Letter
+from core.domain.errors import ErrorCode, GiroError
+from core.logging import get_logger
+from core.services import dead_letters
+from core.storage.engine import Database
+from core.storage.unit_of_work import DATABASE_ERRORS, is_unavailable, unit_of_work
+
+log = get_logger(__name__)
+
+LOOK_AGAIN_SECONDS = 60
+"""How long a process relies on what it knows of failures: others that work on the same queue may have met more."""
+
+
+class Guard:
+    """Runs the work of messages. What fails in a way that nobody expected is counted in the database."""
+
+    def __init__(self, database: Database, process: str) -> None:
+        self._database = database
+        self._process = process
+        self._failing: set[tuple[str, str]] = set()
+        self._look_again_at = 0.0
+
+    def run[T](self, letter: Letter, work: Callable[[], T]) -> T | None:
+        """Do the work of a message and return its result; None if it failed. Never raises.
+
+        A database that is away is nobody's fault: the work is due again with the next message.
+        """
+        try:
+            result = work()
+            self._note_success(letter)
+        except GiroError as error:
+            log.warning("job_postponed", job=letter.actor, code=error.code, detail=error.detail)
+        except Exception as error:
+            if _is_away(error):
+                log.warning("job_postponed", job=letter.actor, code=ErrorCode.UNAVAILABLE, detail=str(error))
+            else:
+                self._note_failure(letter, error)
+        else:
+            return result
+        return None
+
+    def _note_failure(self, letter: Letter, error: Exception) -> None:
+        metrics.unhandled_exceptions.labels(self._process).inc()
+        log.error("job_failed", job=letter.actor, arguments=letter.text, exc_info=error)
+        self._failing.add((letter.actor, letter.text))
+        try:
+            with unit_of_work(self._database) as connection:
+                dead_letters.fail(connection, letter, error)
+        except Exception:
+            log.exception("failure_not_noted", job=letter.actor)
+
+    def _note_success(self, letter: Letter) -> None:
+        """Forget earlier failures, of this process or of others; a look costs milliseconds, so not each time."""
+        if time.monotonic() >= self._look_again_at:
+            with self._database.reader.connect() as connection:
+                self._failing = dead_letters.failing(connection)
+            self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+        key = (letter.actor, letter.text)
+        if key in self._failing:
+            with unit_of_work(self._database) as connection:
+                dead_letters.succeed(connection, letter)
+            self._failing.discard(key)
+
+
+def _is_away(error: Exception) -> bool:
+    """Say whether the database was locked, full … while something was read: there no unit of work translates it."""
+    return isinstance(error, DATABASE_ERRORS) and is_unavailable(error)
