@@ -35,6 +35,14 @@ PATIENCE_SECONDS = 90
 RETRY_SECONDS = 0.2
 STOP_SECONDS = 15
 
+STATEMENT_FORMATS = {
+    "application/json": "json",
+    "text/csv": "csv",
+    "application/pdf": "pdf",
+    "application/xml": "xml",
+}
+"""Media type → how its file's name ends."""
+
 Json = dict[str, Any]
 
 
@@ -71,15 +79,18 @@ class Tally:
     ended: Counter[str] = field(default_factory=Counter)
 
 
-def run_demo(transfer_count: int, out: Console) -> int:
-    """Run the demonstration and say what happens; the exit status is 0 if everything went as it must."""
+def run_demo(transfer_count: int, statements: Path, out: Console) -> int:
+    """Run the demonstration and say what happens; the exit status is 0 if everything went as it must.
+
+    The month's statements are left in the folder `statements`, in every format there is.
+    """
     with TemporaryDirectory(prefix="giro-demo-") as folder:
         environment = _environment(Path(folder))
         out.print(f"Starting a service of its own, with its data below {folder} …")
         try:
             with _service(environment, Path(folder) / "log.jsonl") as url:
                 out.print(f"It answers at {url}")
-                asyncio.run(_walk(url, environment, transfer_count, out))
+                asyncio.run(_walk(url, environment, transfer_count, statements, out))
                 return _verify(environment, out)
         except (DemoError, httpx2.HTTPError) as error:
             out.print(f"giro: the demonstration failed: {error}", style="red", markup=False)
@@ -145,7 +156,7 @@ def _giro() -> list[str]:
     return [sys.executable, "-m", "core.cli"]
 
 
-async def _walk(url: str, environment: Mapping[str, str], transfer_count: int, out: Console) -> None:
+async def _walk(url: str, environment: Mapping[str, str], transfer_count: int, statements: Path, out: Console) -> None:
     limits = httpx2.Limits(max_connections=CLIENTS)
     async with httpx2.AsyncClient(base_url=url, timeout=35, trust_env=False, limits=limits) as client:
         operator = await _operator(client, environment)
@@ -163,6 +174,9 @@ async def _walk(url: str, environment: Mapping[str, str], transfer_count: int, o
         seconds = time.perf_counter() - started
         _report(tally, seconds, out)
         await _print_ledger(client, (ada, grace), out)
+        files = await _statements(client, (ada, grace))
+        await asyncio.to_thread(_keep, files, statements)
+        out.print(f"This month's statements are in {statements}: {', '.join(files)}")
 
 
 async def _operator(client: httpx2.AsyncClient, environment: Mapping[str, str]) -> str:
@@ -308,6 +322,25 @@ async def _print_ledger(client: httpx2.AsyncClient, people: tuple[Person, Person
     out.print(f"Both balances together: {total / 100:.2f} USD, as much as was put in.")
     if total != OPENING_DEPOSIT * len(people):
         raise DemoError("money was lost or made")
+
+
+async def _statements(client: httpx2.AsyncClient, people: tuple[Person, Person]) -> dict[str, bytes]:
+    """Ask for this month's statements in every format: file name → content."""
+    files = {}
+    for person in people:
+        for media_type, extension in STATEMENT_FORMATS.items():
+            headers = {**person.headers, "Accept": media_type}
+            answer = await client.get(f"/accounts/{person.account_id}/statement", headers=headers)
+            if answer.status_code != 200:
+                raise DemoError(f"the statement as {media_type} was answered {answer.status_code}: {answer.text}")
+            files[f"{person.name.lower()}.{extension}"] = answer.content
+    return files
+
+
+def _keep(files: Mapping[str, bytes], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 def _verify(environment: Mapping[str, str], out: Console) -> int:

@@ -43,11 +43,17 @@ def up() -> None:
 @one_line_errors
 def demo(
     transfer_count: Annotated[int, typer.Option("--transfers", min=10, max=100_000, help="How many to send.")] = 300,
+    statements: Annotated[Path, typer.Option(help="Folder that the month's statements are written to.")] = Path(
+        "data/demo"
+    ),
 ) -> None:
-    """Run a service of its own on temporary data, send some hundred transfers through it, and verify the ledger."""
+    """Run a service of its own on temporary data, send some hundred transfers through it, and verify the ledger.
+
+    Leaves the month's statements behind: JSON, CSV, PDF and ISO 20022 camt.053.
+    """
     from core.demo import run_demo
 
-    raise typer.Exit(run_demo(transfer_count, out))
+    raise typer.Exit(run_demo(transfer_count, statements, out))
 
 
 @app.command()
