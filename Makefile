@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 
 .PHONY: help
 help: ## Show what make can do here
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 .PHONY: up
 up: $(VENV)/.ready ## Run the whole service on this machine, until Ctrl-C
@@ -29,6 +29,10 @@ contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI docume
 .PHONY: bench
 bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
 	@$(BIN)/python -m tests.benchmarks.service
+
+.PHONY: bench-statements
+bench-statements: $(VENV)/.test-ready ## Measure a month's statements, and what they cost transfers meanwhile
+	@$(BIN)/python -m tests.benchmarks.statements
 
 .PHONY: lint
 lint: $(VENV)/.test-ready ## Check style, types and who imports whom

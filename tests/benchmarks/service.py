@@ -61,8 +61,11 @@ class Connection:
         self._writer.close()
 
 
-async def at_ten_a_second(port: int, payers: Sequence[Payer], count: int) -> list[float]:
-    """Milliseconds from each transfer's 202 to the answer that it has ended, to a client that waits for it."""
+async def at_a_rate(port: int, payers: Sequence[Payer], count: int, *, rate: float = 10) -> list[float]:
+    """Milliseconds from each transfer's 202 to the answer that it has ended, to a client that waits for it.
+
+    `rate` transfers are submitted a second, `count` in all, whatever becomes of those before them.
+    """
     free: list[Connection] = []
     times = []
 
@@ -81,7 +84,7 @@ async def at_ten_a_second(port: int, payers: Sequence[Payer], count: int) -> lis
     begun = time.perf_counter()
     running = []
     for number in range(count):
-        await asyncio.sleep(begun + number / 10 - time.perf_counter())
+        await asyncio.sleep(begun + number / rate - time.perf_counter())
         running.append(asyncio.create_task(one()))
     await asyncio.gather(*running)
     for connection in free:
@@ -184,7 +187,7 @@ def measure(stack: Stack, rounds: int, seconds: float, connections: int) -> None
     idle = (cpu_seconds(pids) - used) / (time.perf_counter() - begun)
     print(f"at rest: {idle * 100:.1f} % of one processor, all processes together")
     for _ in range(rounds):
-        times = asyncio.run(at_ten_a_second(stack.port, payers, int(seconds * 10)))
+        times = asyncio.run(at_a_rate(stack.port, payers, int(seconds * 10)))
         print(
             f"accepted → completed at 10/s: median {statistics.median(times):.1f} ms, "
             f"p99 {quantile(times, 0.99):.1f} ms, n = {len(times)}"
