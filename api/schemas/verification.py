@@ -1,6 +1,5 @@
 """What the last verification of the ledger found."""
 
-import json
 from datetime import datetime
 from typing import Self
 
@@ -8,6 +7,7 @@ from pydantic import Field
 
 from api.schemas.base import Out
 from core.models import Verification
+from core.services.verification import breaches_of
 
 
 class BreachOut(Out):
@@ -40,5 +40,5 @@ class VerificationOut(Out):
             transfers=last.transfers if last else None,
             transactions=last.transactions if last else None,
             breach_count=last.breaches if last else None,
-            breaches=[BreachOut(rule=rule, detail=detail) for rule, detail in json.loads(last.details)] if last else [],
+            breaches=[BreachOut(rule=rule, detail=detail) for rule, detail in breaches_of(last)] if last else [],
         )

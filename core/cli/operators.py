@@ -126,7 +126,8 @@ def show_queue() -> None:
     """Show what waits to be settled."""
     state = look(operators.queue_state)
     age = None if state.oldest_age_seconds is None else f"{state.oldest_age_seconds:.1f} s"
-    show("pending", "oldest", "all ended up to", rows=[[state.pending, age, state.last_settled_sequence]], more=False)
+    row = [state.pending, age, state.last_settled_sequence, state.parked]
+    show("pending", "oldest", "all ended up to", "parked", rows=[row], more=False)
 
 
 @app.command("audit")

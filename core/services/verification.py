@@ -112,6 +112,11 @@ def keep(connection: Connection, report: Report, *, started_at: datetime) -> Non
     )
 
 
+def breaches_of(verification: Verification) -> list[tuple[str, str]]:
+    """List what a verification that was kept has found: rule and detail of each breach."""
+    return [(rule, detail) for rule, detail in json.loads(verification.details)]
+
+
 async def last(session: AsyncSession) -> Verification | None:
     """Read what the last verification found; None before the first."""
     return await rows.last(session)

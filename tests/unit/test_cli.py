@@ -221,10 +221,10 @@ class TestOperatorLooks:
 
     def test_the_queue_says_what_waits(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=1000)
-        assert self.lines("queue") == [["0", "-", "1"]]
+        assert self.lines("queue") == [["0", "-", "1", "0"]]
         accepted(database, from_ada_to_bob(bank))
-        ((pending, _age, unit, ended),) = self.lines("queue")
-        assert (pending, unit, ended) == ("1", "s", "1")
+        ((pending, _age, unit, ended, parked),) = self.lines("queue")
+        assert (pending, unit, ended, parked) == ("1", "s", "1", "0")
 
     def test_the_audit_log_is_shown_newest_first(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=1000)

@@ -1,0 +1,76 @@
+"""`giro operator …` about what runs by itself: statement runs, dead letters, the last verification."""
+
+from uuid import uuid4
+
+from core.clock import now_us, to_datetime
+from core.domain.dead_letters import Letter
+from core.services import dead_letters, verification
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import bank_of_two, rows
+from tests.months import close_months, make_statements
+from tests.time_travel import Clock
+from tests.unit.test_cli import everything_said, giro
+
+
+def lines(*words: str) -> list[list[str]]:
+    """What a list says below its heading: the words of each line."""
+    result = giro("operator", *words)
+    assert result.exit_code == 0, result.stderr
+    return [line.split() for line in result.stdout.splitlines()[1:]]
+
+
+def park(database: Database) -> str:
+    """Have a group of accounts fail until it is parked, and return the letter's id."""
+    with unit_of_work(database) as connection:
+        for _ in range(3):
+            dead_letters.fail(connection, Letter("statements", "make_statement_group", (7,)), ZeroDivisionError("zero"))
+    ((letter, *_),) = lines("dead-letters")
+    return letter
+
+
+def test_runs_are_listed_newest_first_with_their_progress(database: Database, clock: Clock) -> None:
+    bank_of_two(database, ada_has=1000)
+    clock.set(2026, 2, 3)
+    make_statements(database)
+    clock.set(2026, 3, 3)
+    close_months(database)
+    february, january = lines("statement-runs")
+    assert (february[0], january[0]) == ("2026-02", "2026-01")
+    assert (february[-5:], january[4:8]) == (["0", "of", "1", "0", "-"], ["1", "of", "1", "2"])
+
+
+def test_a_parked_message_is_listed_and_retried(database: Database) -> None:
+    assert lines("dead-letters") == []
+    letter = park(database)
+    assert "make_statement_group [7]" in everything_said(giro("operator", "dead-letters"))
+    assert lines("queue")[0][-1] == "1"
+    assert giro("operator", "retry", letter).exit_code == 0
+    assert lines("dead-letters") == []
+    assert [row["attempts"] for row in rows(database, "SELECT attempts FROM dead_letters")] == [0]
+    assert [row["action"] for row in rows(database, "SELECT action FROM audit_entries")] == ["dead_letter_retried"]
+
+
+def test_a_parked_message_is_dropped(database: Database) -> None:
+    assert giro("operator", "drop", park(database)).exit_code == 0
+    assert rows(database, "SELECT id FROM dead_letters") == []
+    assert [row["action"] for row in rows(database, "SELECT action FROM audit_entries")] == ["dead_letter_dropped"]
+
+
+def test_a_message_that_is_not_parked_ends_in_one_line(database: Database) -> None:
+    for verb in ("retry", "drop"):
+        result = giro("operator", verb, str(uuid4()))
+        assert (result.exit_code, "dead_letter_not_found" in result.stderr) == (1, True)
+
+
+def test_the_last_verification_is_shown_with_what_it_found(database: Database) -> None:
+    assert "no scheduled verification yet" in everything_said(giro("operator", "verification"))
+    bank_of_two(database, ada_has=500)
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'")
+    report = verification.verify(database)
+    with unit_of_work(database) as connection:
+        verification.keep(connection, report, started_at=to_datetime(now_us()))
+    said = everything_said(giro("operator", "verification"))
+    assert "balance_is_sum_of_legs" in said
+    assert f"3 1 2 {report.counts.total()}" in said
