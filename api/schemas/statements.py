@@ -17,7 +17,14 @@ def _month(label: str) -> str:
     return str(Period.parse(label))
 
 
-Month = Annotated[str, AfterValidator(_month), Field(examples=["2026-10"], description="A calendar month, YYYY-MM.")]
+# The years of core/domain/statements.py, as a pattern: 1970 to 9998.
+_YEAR = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
+
+Month = Annotated[
+    str,
+    AfterValidator(_month),
+    Field(examples=["2026-10"], description="A calendar month, YYYY-MM.", pattern=f"^{_YEAR}-(0[1-9]|1[0-2])$"),
+]
 
 
 class StatementQuery(In):

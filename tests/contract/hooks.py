@@ -19,9 +19,11 @@ SPARED = "GIRO_CONTRACT_SPARED"
 _UNFORESEEABLE = (
     b"The cursor is none of this list.",
     b"offset and cursor cannot go together",
+    b"The month is not over yet.",
+    b"The month has not begun yet.",
 )
 """Why the service may refuse (422) what fits the document: a document cannot say which cursors have been handed out,
-or that two parameters exclude each other."""
+that two parameters exclude each other, or what month it is."""
 
 
 @schemathesis.hook
