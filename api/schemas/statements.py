@@ -22,8 +22,8 @@ _YEAR = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
 
 Month = Annotated[
     str,
-    AfterValidator(_month),
     Field(examples=["2026-10"], description="A calendar month, YYYY-MM.", pattern=f"^{_YEAR}-(0[1-9]|1[0-2])$"),
+    AfterValidator(_month),
 ]
 
 
