@@ -1,9 +1,11 @@
-"""Statements as files: pure renderers without database, clock or settings. Equal input gives equal bytes."""
+"""Statements as files: pure renderers without database, clock or settings. Equal input gives equal bytes.
+
+A renderer's libraries are loaded when it is first used: the API names the formats, and draws in another process.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.documents import camt053, csv, pdf
 from core.documents.wording import is_provisional
 from core.domain.statements import StatementStatus, StatementView
 from core.domain.transactions import TransactionView
@@ -19,10 +21,28 @@ class Format:
     render: Renderer
 
 
+def _csv(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
+    from core.documents import csv
+
+    return csv.render(statement, transactions)
+
+
+def _pdf(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
+    from core.documents import pdf
+
+    return pdf.render(statement, transactions)
+
+
+def _camt053(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
+    from core.documents import camt053
+
+    return camt053.render(statement, transactions)
+
+
 FORMATS: dict[str, Format] = {
-    "text/csv": Format("csv", csv.render),
-    "application/pdf": Format("pdf", pdf.render),
-    "application/xml": Format("xml", camt053.render),
+    "text/csv": Format("csv", _csv),
+    "application/pdf": Format("pdf", _pdf),
+    "application/xml": Format("xml", _camt053),
 }
 """Media type → format. JSON is not among them: it has pages, and the API writes it."""
 

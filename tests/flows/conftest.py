@@ -9,9 +9,12 @@ from tests.flows.stack import Stack
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A running service that the tests of one file share; they leave it running."""
-    stack = Stack(tmp_path_factory.mktemp("stack"))
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running service that the tests of one file share; they leave it running.
+
+    Its processes are part of the coverage if the file says `MEASURED`: one such stack shows all that there is to see.
+    """
+    stack = Stack(tmp_path_factory.mktemp("stack"), measured=getattr(request.module, "MEASURED", False))
     try:
         yield stack.start()
     finally:

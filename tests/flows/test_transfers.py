@@ -10,6 +10,9 @@ import pytest
 from tests.flows.stack import Stack, is_alive
 from tests.waiting import eventually
 
+MEASURED = True
+"""What its processes execute counts for the coverage."""
+
 
 def test_a_transfer_is_accepted_pending_and_polled_to_completed(stack: Stack) -> None:
     ada, grace = stack.sign_up(), stack.sign_up()

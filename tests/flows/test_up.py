@@ -60,8 +60,7 @@ def test_a_client_that_waits_is_answered_when_the_service_stops(new_stack: MakeS
     assert [answer.status_code for answer in answers] == [202]
 
 
-def test_a_second_up_on_the_same_data_says_what_holds_it(new_stack: MakeStack) -> None:
-    stack = new_stack().start()
+def test_a_second_up_on_the_same_data_says_what_holds_it(stack: Stack) -> None:
     second = stack.giro("up")
     assert second.returncode == 3
     assert f"process {stack.supervisor.pid}" in second.stderr
@@ -83,15 +82,14 @@ def test_a_worker_on_a_database_that_is_not_there_says_what_to_do(new_stack: Mak
     assert "giro migrate" in started.stderr
 
 
-def test_several_copies_run_side_by_side(new_stack: MakeStack) -> None:
-    one, other = new_stack().start(), new_stack().start()
-    assert one.sign_up().open_account(funds=5)
+def test_several_copies_run_side_by_side(stack: Stack, new_stack: MakeStack) -> None:
+    other = new_stack().start()
+    assert stack.sign_up().open_account(funds=5)
     assert other.stop() == 0
-    assert one.sign_up().open_account(funds=5)
+    assert stack.sign_up().open_account(funds=5)
 
 
-def test_secrets_and_the_database_are_readable_by_their_owner_alone(new_stack: MakeStack) -> None:
-    stack = new_stack().start()
+def test_secrets_and_the_database_are_readable_by_their_owner_alone(stack: Stack) -> None:
     files = [path for path in stack.data.rglob("*") if path.is_file()]
     assert files
     assert {path.name: oct(path.stat().st_mode & 0o077) for path in files} == {path.name: "0o0" for path in files}

@@ -1,6 +1,5 @@
 """What the database itself refuses, whatever the code above it does: triggers, CHECKs, STRICT types, uniqueness."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -337,22 +336,22 @@ def test_a_row_at_its_bound_is_written(database: Database, bank: Bank, table: st
     assert written(database, statement, *values) == 1
 
 
-def wrong_types() -> Iterator[Any]:
+def wrong_values(column: str) -> list[Any]:
+    """Values of other types than a column's own."""
     texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
     texts |= {"period", "time_zone", "holder", "bank_name", "bank_address", "bank_bic", "total_credits", "total_debits"}
     texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry"}
     blobs = {"public_id", "fingerprint", "family", "digest", "object_id", "sealed_number", "number_index"}
-    for table, row in GOOD.items():
-        for column in row:
-            wrong = [b"blob"] if column in texts else ["text", 5] if column in blobs else ["text", 1.5, b"blob"]
-            yield from (pytest.param(table, column, value, id=f"{table}.{column}={value!r}") for value in wrong)
+    return [b"blob"] if column in texts else ["text", 5] if column in blobs else ["text", 1.5, b"blob"]
 
 
-@pytest.mark.parametrize(("table", "column", "value"), list(wrong_types()))
-def test_a_column_holds_its_own_type_and_no_other(database: Database, table: str, column: str, value: Any) -> None:
-    statement, values = insert(table, **{column: value})
-    refused(database, statement, *values, because="cannot store")
+@pytest.mark.parametrize("table", GOOD)
+def test_a_column_holds_its_own_type_and_no_other(database: Database, table: str) -> None:
+    for column in GOOD[table]:
+        for value in wrong_values(column):
+            statement, values = insert(table, **{column: value})
+            refused(database, statement, *values, because=f"cannot store .* {table}\\.{column}")
 
 
 def test_every_table_of_ours_is_strict(database: Database) -> None:
