@@ -26,6 +26,10 @@ test: $(VENV)/.test-ready ## Run the tests, with coverage
 contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI document, as a customer and as an operator
 	@$(BIN)/python -m tests.contract.service
 
+.PHONY: faults
+faults: $(VENV)/.test-ready ## Run the supervisor over children that misbehave in every way
+	@$(BIN)/pytest --no-cov tests/faults
+
 .PHONY: bench
 bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
 	@$(BIN)/python -m tests.benchmarks.service
