@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from api.dependencies import BankDep, SessionDep, UserDep
+from api.pages import page_of
 from api.routing import CheckedRoute
 from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
 from api.schemas.base import Page, PageQuery
@@ -44,13 +45,7 @@ async def list_accounts(
     found = await accounts.list_for_user(
         session, user_id=identity.id, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1
     )
-    shown = found[: page.limit]
-    return Page(
-        items=[AccountOut.of(account) for account in shown],
-        limit=page.limit,
-        offset=page.offset or 0,
-        next_cursor=bank.cursors.seal(shown[-1].id, of=name) if len(found) > len(shown) else None,
-    )
+    return page_of(page, found, show=AccountOut.of, cursor=lambda row: bank.cursors.seal(row.id, of=name))
 
 
 @router.get("/accounts/{account_id}", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))

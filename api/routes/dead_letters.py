@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
+from api.pages import page_of
 from api.routing import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.dead_letters import DeadLetterOut
@@ -25,14 +26,11 @@ async def list_dead_letters(
     """List the parked messages, oldest first."""
     after = bank.cursors.open(page.cursor, of="operator:dead-letters") if page.cursor else 0
     found = await dead_letters.list_parked(session, after=after, offset=page.offset or 0, limit=page.limit + 1)
-    shown = found[: page.limit]
-    return Page(
-        items=[DeadLetterOut.of(row) for row in shown],
-        limit=page.limit,
-        offset=page.offset or 0,
-        next_cursor=bank.cursors.seal(shown[-1].sequence, of="operator:dead-letters")
-        if len(found) > len(shown)
-        else None,
+    return page_of(
+        page,
+        found,
+        show=DeadLetterOut.of,
+        cursor=lambda row: bank.cursors.seal(row.sequence, of="operator:dead-letters"),
     )
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 
 from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
+from api.pages import page_of
 from api.routing import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.operators import AllTransfersQuery, Freeze, NewLimit, OperatorAccountOut, QueueOut
@@ -32,13 +33,7 @@ async def list_users(
     """List everybody who has signed up, oldest first."""
     after_id = bank.cursors.open(page.cursor, of="operator:users") if page.cursor else 0
     found = await operators.list_users(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
-    shown = found[: page.limit]
-    return Page(
-        items=[UserOut.of(user) for user in shown],
-        limit=page.limit,
-        offset=page.offset or 0,
-        next_cursor=bank.cursors.seal(shown[-1].id, of="operator:users") if len(found) > len(shown) else None,
-    )
+    return page_of(page, found, show=UserOut.of, cursor=lambda row: bank.cursors.seal(row.id, of="operator:users"))
 
 
 @router.post("/users/{user_id}/deactivate", responses=problems(*FOR_OPERATORS, ErrorCode.USER_NOT_FOUND, *WRITES))
@@ -71,12 +66,11 @@ async def list_all_accounts(
     """List every account, the external ones too, oldest first. A page is one snapshot."""
     after_id = bank.cursors.open(page.cursor, of="operator:accounts") if page.cursor else 0
     found = await operators.list_accounts(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
-    shown = found[: page.limit]
-    return Page(
-        items=[OperatorAccountOut.with_owner(account, owner_id) for account, owner_id in shown],
-        limit=page.limit,
-        offset=page.offset or 0,
-        next_cursor=bank.cursors.seal(shown[-1][0].id, of="operator:accounts") if len(found) > len(shown) else None,
+    return page_of(
+        page,
+        found,
+        show=lambda row: OperatorAccountOut.with_owner(*row),
+        cursor=lambda row: bank.cursors.seal(row[0].id, of="operator:accounts"),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.dependencies import BankDep, OperatorDep, SessionDep
+from api.pages import page_of
 from api.routing import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.problems import FOR_OPERATORS, problems
@@ -22,10 +23,6 @@ async def list_statement_runs(
     """List the months that are closed, newest first, with the progress of their statements."""
     below = bank.cursors.open(page.cursor, of="operator:statement-runs") if page.cursor else NEWEST
     found = await statement_runs.list_runs(session, below=below, offset=page.offset or 0, limit=page.limit + 1)
-    shown = found[: page.limit]
-    return Page(
-        items=[StatementRunOut.of(run) for run in shown],
-        limit=page.limit,
-        offset=page.offset or 0,
-        next_cursor=bank.cursors.seal(shown[-1].id, of="operator:statement-runs") if len(found) > len(shown) else None,
+    return page_of(
+        page, found, show=StatementRunOut.of, cursor=lambda row: bank.cursors.seal(row.id, of="operator:statement-runs")
     )
