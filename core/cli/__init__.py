@@ -7,9 +7,10 @@ below `giro operator`, `keys` changes keys, and `console` is what all of them sh
 from core.cli import keys, operators, oversight, transfers
 from core.cli.service import app, apply_migrations
 
-__all__ = ["app", "apply_migrations", "main", "oversight"]
+__all__ = ["app", "apply_migrations", "main"]
 
 app.add_typer(transfers.app)
+operators.app.add_typer(oversight.app)
 app.add_typer(operators.app, name="operator")
 app.add_typer(keys.app, name="keys")
 

@@ -99,6 +99,11 @@ def show(*columns: str, rows: Iterable[Sequence[object]], more: bool) -> None:
         complaints.print("There is more: see --limit.", style="dim")
 
 
+def show_first[Row](limit: int, *columns: str, found: Sequence[Row], row: Callable[[Row], Sequence[object]]) -> None:
+    """Print the first rows of what was found, of which one more than `limit` was asked for."""
+    show(*columns, rows=map(row, found[:limit]), more=len(found) > limit)
+
+
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(" ", "seconds").removesuffix("+00:00")

@@ -10,7 +10,7 @@ import typer
 from pydantic import EmailStr, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
-from core.cli.console import fail, look, one_line_errors, open_database, out, parse_account, show, the_bank
+from core.cli.console import fail, look, one_line_errors, open_database, out, parse_account, show, show_first, the_bank
 from core.cli.transfers import AccountName
 from core.domain.accounts import FreezeScope
 from core.domain.audit import Action, AuditFilter, AuditView, Author
@@ -101,11 +101,8 @@ def reactivate_user(email: UserEmail) -> None:
 def list_users(limit: Limit = 100) -> None:
     """List everybody who has signed up, oldest first."""
     found = look(lambda session: operators.list_users(session, after_id=0, offset=0, limit=limit + 1))
-    show(
-        *("id", "e-mail", "name", "role", "access", "since (UTC)"),
-        rows=[user_row(user) for user in found[:limit]],
-        more=len(found) > limit,
-    )
+    columns = ("id", "e-mail", "name", "role", "access", "since (UTC)")
+    show_first(limit, *columns, found=found, row=user_row)
 
 
 @app.command("accounts")
@@ -113,11 +110,8 @@ def list_users(limit: Limit = 100) -> None:
 def list_accounts(limit: Limit = 100) -> None:
     """List every account, the external ones too, oldest first."""
     found = look(lambda session: operators.list_accounts(session, after_id=0, offset=0, limit=limit + 1))
-    show(
-        *("id", "number", "owner", "currency", "balance", "reserved", "limit", "status"),
-        rows=[account_row(account, owner_id) for account, owner_id in found[:limit]],
-        more=len(found) > limit,
-    )
+    columns = ("id", "number", "owner", "currency", "balance", "reserved", "limit", "status")
+    show_first(limit, *columns, found=found, row=lambda row: account_row(*row))
 
 
 @app.command("queue")

@@ -7,8 +7,8 @@ from uuid import UUID
 import typer
 from sqlalchemy import Connection
 
-from core.cli.console import look, one_line_errors, open_database, out, show, the_bank
-from core.cli.operators import Limit, app
+from core.cli.console import look, one_line_errors, open_database, out, show, show_first, the_bank
+from core.cli.operators import Limit
 from core.domain.audit import Author
 from core.domain.dead_letters import DeadLetterView
 from core.domain.statements import Run
@@ -16,6 +16,8 @@ from core.models.base import NEWEST
 from core.services import dead_letters, statement_runs, verification
 from core.settings import load_settings
 from core.storage.unit_of_work import unit_of_work
+
+app = typer.Typer()
 
 LetterId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id, from `giro operator dead-letters`.")]
 
@@ -25,11 +27,8 @@ LetterId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id, 
 def list_statement_runs(limit: Limit = 24) -> None:
     """List the months that are closed, newest first, with the progress of their statements."""
     found = look(lambda session: statement_runs.list_runs(session, below=NEWEST, offset=0, limit=limit + 1))
-    show(
-        *("month", "time zone", "closed (UTC)", "groups done", "statements", "finished (UTC)"),
-        rows=[run_row(run) for run in found[:limit]],
-        more=len(found) > limit,
-    )
+    columns = ("month", "time zone", "closed (UTC)", "groups done", "statements", "finished (UTC)")
+    show_first(limit, *columns, found=found, row=run_row)
 
 
 @app.command("dead-letters")
@@ -37,11 +36,8 @@ def list_statement_runs(limit: Limit = 24) -> None:
 def list_dead_letters(limit: Limit = 100) -> None:
     """List the messages that are parked, since their work kept failing, oldest first."""
     found = look(lambda session: dead_letters.list_parked(session, after=0, offset=0, limit=limit + 1))
-    show(
-        *("id", "queue", "work", "attempts", "last failed (UTC)", "error"),
-        rows=[letter_row(letter) for letter in found[:limit]],
-        more=len(found) > limit,
-    )
+    columns = ("id", "queue", "work", "attempts", "last failed (UTC)", "error")
+    show_first(limit, *columns, found=found, row=letter_row)
 
 
 @app.command("retry")
