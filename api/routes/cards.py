@@ -11,7 +11,7 @@ from api.pages import page_of
 from api.routing import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.cards import CardOut, IssuedCardOut, NewCard
-from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from core.domain.errors import ErrorCode
 from core.services import cards
 from core.services.cards import IssuedCard
@@ -28,12 +28,12 @@ _ISSUED: dict[int | str, dict[str, Any]] = {
     201: {
         "description": "Issued. The only answer that shows the number and the CVC: keep them, or issue another card.",
         "headers": {
-            "Location": {
-                "description": "Where the card is shown, without these two.",
-                "schema": {"type": "string"},
-                "example": "/cards/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f",
-            },
-            "Cache-Control": {"description": "`no-store`", "schema": {"type": "string"}, "example": "no-store"},
+            "Location": header(
+                "Where the card is shown, without these two.",
+                "/cards/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f",
+                required=True,
+            ),
+            "Cache-Control": header("`no-store`", "no-store", required=True),
         },
     }
 }

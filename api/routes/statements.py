@@ -3,36 +3,36 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from anyio import to_process
+from anyio import BrokenWorkerProcess, to_process
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Bank, BankDep, DocumentTypeDep, SessionDep, UserDep
+from api.pages import page_of
 from api.routing import JSON_TYPE, CheckedRoute
 from api.schemas.base import Page, PageQuery
-from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery, StatementOut, StatementQuery
 from core import documents
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.statements import PendingStatement, Period
+from core.logging import get_logger
 from core.models.base import NEWEST
 from core.services import accounts, statements
 from core.services.statements import Month
 
+log = get_logger(__name__)
+
 router = APIRouter(tags=["statements"], route_class=CheckedRoute)
 
 
-def _header(description: str, example: str) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": "string"}, "example": example}
-
-
-_RETRY_AFTER = _header("While it is pending: seconds until asking again is worth it.", "1")
+_RETRY_AFTER = header("While it is pending: seconds until asking again is worth it.", "1")
 _DOCUMENT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The statement, in the form that `Accept` asks for.",
         "headers": {
-            "Content-Disposition": _header("A file name, for documents.", 'attachment; filename="statement.csv"'),
-            "Vary": _header("The form depends on `Accept`.", "Accept"),
+            "Content-Disposition": header("A file name, for documents.", 'attachment; filename="statement.csv"'),
+            "Vary": header("The form depends on `Accept`.", "Accept"),
         },
         "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in documents.FORMATS},
     }
@@ -44,7 +44,7 @@ _ASKED: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "Asked for, or there already.",
         "headers": {
-            "Location": _header("Where it is, or will be.", "/statements/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
+            "Location": header("Where it is, or will be.", "/statements/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
             "Retry-After": _RETRY_AFTER,
         },
     }
@@ -115,12 +115,11 @@ async def list_statements(
     found = await statements.list_for_account(
         session, account=account, below=below, offset=page.offset or 0, limit=page.limit + 1
     )
-    shown = found[: page.limit]
-    return Page(
-        items=[StatementOut.of(kept.statement) for kept in shown],
-        limit=page.limit,
-        offset=page.offset or 0,
-        next_cursor=bank.cursors.seal(shown[-1].run_id, of=name) if len(found) > len(shown) else None,
+    return page_of(
+        page,
+        found,
+        show=lambda kept: StatementOut.of(kept.statement),
+        cursor=lambda row: bank.cursors.seal(row.run_id, of=name),
     )
 
 
@@ -164,7 +163,12 @@ async def _answer(bank: Bank, session: AsyncSession, month: Month, media_type: s
     if month.statement.transaction_count > bank.settings.statement_transactions:
         raise Refusal(ErrorCode.STATEMENT_TOO_LARGE)
     await session.close()  # drawing takes long; a snapshot held meanwhile would keep the log from being cut
-    content = await to_process.run_sync(statements.draw, bank.settings, month, media_type, limiter=bank.drawing)
+    try:
+        content = await to_process.run_sync(statements.draw, bank.settings, month, media_type, limiter=bank.drawing)
+    except BrokenWorkerProcess:
+        # Ended from outside, for memory perhaps: the next request starts another.
+        log.warning("drawing_ended", account_id=str(month.statement.account_id), period=str(month.statement.period))
+        raise Unavailable from None
     name = documents.file_name(month.statement, media_type)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"}
     return Response(content, media_type=media_type, headers=headers)

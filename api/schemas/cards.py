@@ -1,12 +1,13 @@
 """Cards as clients ask for them and see them."""
 
+from datetime import date
 from typing import Self
 from uuid import UUID
 
 from pydantic import Field
 
 from api.schemas.base import In, Out
-from core.domain.cards import CardStatus, CardType, CardView, card_number, masked_number, shown_expiry
+from core.domain.cards import CardStatus, CardType, CardView, card_number, expires_on, masked_number, shown_expiry
 from core.services.cards import IssuedCard
 
 _EXAMPLE = card_number(123_456_789)
@@ -26,6 +27,7 @@ class CardOut(Out):
     account_id: UUID
     type: CardType
     expiry: str = Field(description="`MM/YY`: good until the last day of that month.", examples=["11/30"])
+    expires_on: date = Field(description="The last day on which it is good.", examples=["2030-11-30"])
     last4: str = Field(examples=[_EXAMPLE[-4:]])
     masked_number: str = Field(examples=[masked_number(_EXAMPLE[-4:])])
     status: CardStatus = Field(description="`frozen` as well while its account is frozen.")
@@ -38,6 +40,7 @@ class CardOut(Out):
             account_id=card.account_id,
             type=card.type,
             expiry=shown_expiry(card.expiry),
+            expires_on=expires_on(card.expiry),
             last4=card.last4,
             masked_number=masked_number(card.last4),
             status=card.status,

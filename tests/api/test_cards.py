@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,7 +16,7 @@ from tests import builders
 from tests.api.conftest import Pair, Person, Start, join, masked, refused
 from tests.api.contract import Json
 
-CARD_KEYS = {"id", "account_id", "type", "expiry", "last4", "masked_number", "status"}
+CARD_KEYS = {"id", "account_id", "type", "expiry", "expires_on", "last4", "masked_number", "status"}
 SHOWN_ONCE = {"card_number", "cvc"}
 ACTS = ("freeze", "unfreeze", "cancel")
 
@@ -77,6 +78,8 @@ class TestIssuing:
         (row,) = builders.rows(database, "SELECT expiry, created_at FROM cards")
         assert int(row["expiry"][:4]) - years == to_datetime(row["created_at"]).year
         assert issued["expiry"] == f"{row['expiry'][5:]}/{row['expiry'][2:4]}"
+        last_day = date.fromisoformat(issued["expires_on"])
+        assert (f"{last_day:%Y-%m}", (last_day + timedelta(days=1)).day) == (row["expiry"], 1)
 
     @pytest.mark.parametrize(
         ("change", "location"),
@@ -259,6 +262,7 @@ class TestTheListOfCards:
 def test_a_card_is_not_printed_with_what_is_shown_once() -> None:
     values: Any = {
         "id": uuid4(), "account_id": uuid4(), "type": "debit", "expiry": "11/30", "last4": "0006",
+        "expires_on": date(2030, 11, 30),
         "masked_number": "999999******0006", "status": "active", "card_number": "9999990000000006", "cvc": "042",
     }  # fmt: skip
     shown = IssuedCardOut(**values)

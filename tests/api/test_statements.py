@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 import re
+import signal
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,6 +15,7 @@ from pypdf import PdfReader
 
 from api.routing import negotiate
 from core import documents
+from core.services import statements
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
@@ -397,6 +400,20 @@ async def test_a_month_with_just_as_many_transactions_is_a_document(start: Start
         person = Person(api.client, ada.email, ada.token, "")
         answer = await person.get(f"/accounts/{made}/statement?month=2026-02", headers={"Accept": CSV})
         assert answer.status_code == 200
+
+
+async def test_a_drawing_that_is_ended_from_outside_is_unavailable_and_the_next_one_is_drawn(
+    ada: Person, made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, headers = f"/accounts/{made}/statement?month=2026-02", {"Accept": PDF}
+    with monkeypatch.context() as patch:
+        patch.setattr(statements, "draw", end_the_process)
+        refused(await ada.get(path, headers=headers), 503, "unavailable")
+    assert (await ada.get(path, headers=headers)).status_code == 200
+
+
+def end_the_process(*_ignored: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # --- negotiation -------------------------------------------------------------------------------------------------
