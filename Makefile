@@ -4,7 +4,9 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# A lock file is whole: with --no-deps, pip installs what it says and resolves nothing, so no release of tomorrow
+# can come between.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 .PHONY: help
 help: ## Show what make can do here
