@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from dramatiq import Worker
 
@@ -41,13 +42,12 @@ def run(settings: Settings, role: str) -> None:
     serve_metrics(settings.metrics_host, getattr(settings, port), variable=variable(port))
     heartbeat = Heartbeat(settings, role)
     heartbeat.start()
-    broker = create_broker(settings, database, connect(settings.queue_url), stop)
+    client = connect(settings.queue_url)
+    poll_ms = settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS
+    # A broker each: it takes what it starts for the only worker there is.
     workers = [
         Worker(
-            broker,
-            queues={queue},
-            worker_threads=1,
-            worker_timeout=settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS,
+            create_broker(settings, database, client, stop), queues={queue}, worker_threads=1, worker_timeout=poll_ms
         )
         for queue in ROLES[role]
     ]
@@ -56,8 +56,8 @@ def run(settings: Settings, role: str) -> None:
             worker.start()
         log.info("worker_ready")
         stop.wait()
-        for worker in workers:
-            worker.stop(timeout=STOP_MS)
+        with ThreadPoolExecutor(len(workers)) as pool:  # side by side: the supervisor grants the time of one
+            list(pool.map(lambda worker: worker.stop(timeout=STOP_MS), workers))
     except StoodDown:
         pass
     finally:

@@ -26,11 +26,12 @@ def test_what_was_accepted_before_a_stop_is_settled_after_the_next_start(new_sta
     assert ada.poll_to_end(answer.json()["id"]) == "completed"
 
 
-def test_sigterm_leaves_no_process_and_no_socket(new_stack: MakeStack) -> None:
+def test_sigterm_leaves_no_process_no_socket_and_no_complaint(new_stack: MakeStack) -> None:
     stack = new_stack().start()
     pids = stack.pids()
     assert len(pids) == 5
     assert stack.stop() == 0
+    assert [line for line in stack.log_text("up").splitlines() if '"level": "info"' not in line] == []
     assert not [pid for pid in pids if is_alive(pid)]
     assert not [path for path in stack.data.rglob("*") if path.is_socket()]
     assert not list((stack.data / "run").iterdir())
