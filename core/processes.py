@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from core import metrics
+from core import heartbeats, metrics
 from core.settings import Settings
 
 HEARTBEAT_SECONDS = 1.0
@@ -23,16 +23,19 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class Heartbeat:
-    """A thread that touches `<run_dir>/<name>.heartbeat` every second for as long as the process is alive.
+    """A thread that touches this process's heartbeat file every second for as long as the process is alive.
 
-    The file's time is read by the supervisor and by `heartbeat_age`. With `alive`, a beat is left out whenever it
-    returns False: a thread can go on beating in a process whose event loop or worker hangs, so let it ask them.
-    Threads do not survive a fork: a process that forks starts its heartbeat afterwards.
+    The file's time is read by the supervisor and by everybody who asks for the service's state (core/heartbeats.py).
+    With `alive`, a beat is left out whenever it returns False: a thread can go on beating in a process whose event
+    loop or worker hangs, so let it ask them. Threads do not survive a fork: a process that forks starts its heartbeat
+    afterwards.
     """
 
     def __init__(self, settings: Settings, name: str, *, alive: Callable[[], bool] | None = None) -> None:
-        self._path = heartbeat_path(settings.run_dir, name)
+        self._run_dir = settings.run_dir
+        self._name = name
         self._alive = alive or (lambda: True)
+        self._turn = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -41,12 +44,22 @@ class Heartbeat:
         self._beat()
         self._thread.start()
 
+    def rename(self, name: str) -> None:
+        """Beat under another name from now on: the process does something else than before."""
+        with self._turn:
+            before, self._name = self._path(), name
+            with suppress(OSError):
+                before.replace(self._path())
+
     def stop(self) -> None:
         """End the thread and remove the file; a second call does nothing."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._path.unlink(missing_ok=True)
+        self._path().unlink(missing_ok=True)
+
+    def _path(self) -> Path:
+        return heartbeats.path_of(self._run_dir, self._name)
 
     def _run(self) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
@@ -57,31 +70,16 @@ class Heartbeat:
             return
         metrics.heartbeat.set(time.time())
         # A full disk must not end this thread: the process would be killed for a silence that is none.
-        with suppress(OSError):
-            self._touch()
+        with self._turn, suppress(OSError):
+            self._touch(self._path())
 
-    def _touch(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Created anew when it is gone: the one before, of the same name, removes it as it stops.
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _touch(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.utime(descriptor)
         finally:
             os.close(descriptor)
-
-
-def heartbeat_path(run_dir: Path, name: str) -> Path:
-    """Name the file that the process `name` touches."""
-    return run_dir / f"{name}.heartbeat"
-
-
-def heartbeat_age(run_dir: Path, name: str) -> float | None:
-    """Seconds of wall-clock time since the last beat of the process `name`, at least 0; None if it never beat."""
-    try:
-        beaten_at = heartbeat_path(run_dir, name).stat().st_mtime
-    except OSError:
-        return None
-    return max(0.0, time.time() - beaten_at)
 
 
 def die_with_parent(parent_pid: int) -> None:

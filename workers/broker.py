@@ -1,6 +1,7 @@
 """The broker of a worker process, with every actor declared on it."""
 
 import threading
+from collections.abc import Callable
 
 import redis
 from dramatiq import Broker, Worker
@@ -31,9 +32,11 @@ class OneSettlementWorker(Middleware):
     gives its lock back. It runs in the process that settles, after every fork, so the lock has one holder.
     """
 
-    def __init__(self, database: Database, stop: threading.Event) -> None:
+    def __init__(self, database: Database, stop: threading.Event, settling: Callable[[], None]) -> None:
+        """`settling` is called when the lock is this worker's."""
         self._database = database
         self._stop = stop
+        self._settling = settling
         self._lock: FileLock | None = None
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
@@ -54,6 +57,7 @@ class OneSettlementWorker(Middleware):
                     raise StoodDown
             log.warning("taking_over", database=str(self._database.path))
         self._lock = lock
+        self._settling()
         broker.get_actor(SETTLE)()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
@@ -62,9 +66,19 @@ class OneSettlementWorker(Middleware):
             self._lock.close()
 
 
-def create_broker(settings: Settings, database: Database, client: redis.Redis, stop: threading.Event) -> RedisBroker:
-    """Make the broker and declare the actors of all queues; `stop` ends a settlement between two units of work."""
-    broker = make_broker(client, [OneSettlementWorker(database, stop)])
+def create_broker(
+    settings: Settings,
+    database: Database,
+    client: redis.Redis,
+    stop: threading.Event,
+    *,
+    settling: Callable[[], None] = lambda: None,
+) -> RedisBroker:
+    """Make the broker and declare the actors of all queues.
+
+    `stop` ends a settlement between two units of work; `settling` is called when the worker stands by no longer.
+    """
+    broker = make_broker(client, [OneSettlementWorker(database, stop, settling)])
     transfers.declare(broker, database, settings, stop)
     maintenance.declare(broker, database)
     statements.declare(broker, database, settings)

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from dramatiq import Worker
 
@@ -19,6 +20,9 @@ log = get_logger(__name__)
 
 ROLES = {"settlement": (SETTLEMENT_QUEUE,), "jobs": (JOBS_QUEUE, STATEMENTS_QUEUE)}
 """Each queue has a thread of its own: a long verification keeps no statement waiting."""
+
+STANDBY = "standby"
+"""What a settlement worker without the lock does, as its heartbeat says."""
 
 JOBS_POLL_MS = 1000
 """A job can wait a second; a transfer cannot (`GIRO_WORKER_POLL_MS`)."""
@@ -40,14 +44,18 @@ def run(settings: Settings, role: str) -> None:
     database.require_schema()
     port = f"metrics_port_{role}"
     serve_metrics(settings.metrics_host, getattr(settings, port), variable=variable(port))
-    heartbeat = Heartbeat(settings, role)
+    # A settlement worker stands by until it has the lock: its beats must not pass for those of the one that settles.
+    heartbeat = Heartbeat(settings, STANDBY if role == SETTLEMENT_QUEUE else role)
     heartbeat.start()
     client = connect(settings.queue_url)
     poll_ms = settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS
     # A broker each: it takes what it starts for the only worker there is.
     workers = [
         Worker(
-            create_broker(settings, database, client, stop), queues={queue}, worker_threads=1, worker_timeout=poll_ms
+            create_broker(settings, database, client, stop, settling=partial(heartbeat.rename, role)),
+            queues={queue},
+            worker_threads=1,
+            worker_timeout=poll_ms,
         )
         for queue in ROLES[role]
     ]

@@ -13,8 +13,8 @@ from api.dependencies import Bank, BankDep
 from api.routing import CheckedRoute
 from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
+from core import heartbeats
 from core.logging import get_logger
-from core.processes import heartbeat_age
 
 log = get_logger(__name__)
 
@@ -88,7 +88,7 @@ async def _sqlite(bank: Bank) -> Finding:
 
 def _process(name: str) -> Check:
     async def check(bank: Bank) -> Finding:
-        age = heartbeat_age(bank.settings.run_dir, name)
+        age = heartbeats.age(bank.settings.run_dir, name)
         alive = age is not None and age < bank.settings.silent_seconds
         return Health.OK if alive else Health.DEGRADED, {"heartbeat_age_seconds": age and round(age, 3)}
 

@@ -11,12 +11,12 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from core import stack
+from core import heartbeats, stack
 from core.card_security import CardVault
 from core.cli.console import complaints, one_line_errors, open_database, out
 from core.clock import now_us
+from core.data_folder import require_data_folder
 from core.logging import configure_logging
-from core.processes import heartbeat_age
 from core.services.card_keys import check_keys
 from core.services.verification import verify as verify_ledger
 from core.settings import Settings, load_settings, variable
@@ -59,11 +59,13 @@ def demo(
 @app.command()
 @one_line_errors
 def migrate() -> None:
-    """Create the database, or bring it to the schema of this version."""
+    """Create the database, or bring it to the schema of this version, and make the secrets that are missing."""
     settings = load_settings()
     configure_logging(settings, process="cli")
     os.umask(0o077)
-    apply_migrations()
+    require_data_folder(settings)
+    prepare(settings)
+    make_secrets(settings)
     out.print(f"{settings.database_path} is at migration {Database(settings).schema_revision()}")
 
 
@@ -71,30 +73,28 @@ def migrate() -> None:
 @one_line_errors
 def worker() -> None:
     """Run the settlement worker; it stands by while another one runs on the same database."""
-    become("settlement")
+    run_part("settlement")
 
 
 @app.command()
 @one_line_errors
 def jobs() -> None:
     """Run the worker for scheduled jobs."""
-    become("jobs")
+    run_part("jobs")
 
 
 @app.command()
 @one_line_errors
 def scheduler() -> None:
     """Run the scheduler."""
-    become("scheduler")
+    run_part("scheduler")
 
 
 @app.command()
 @one_line_errors
 def api() -> None:
     """Run the API."""
-    settings = load_settings()
-    check_keys(open_database(settings), CardVault(settings))
-    become("api")
+    run_part("api")
 
 
 @app.command()
@@ -178,10 +178,23 @@ def prepare(settings: Settings) -> None:
     check_keys(Database(settings), CardVault(settings))
 
 
-def become(name: str) -> NoReturn:
-    """Turn this process into one of those that `giro up` starts."""
-    command = stack.command_of(load_settings(), name)
-    os.execv(command[0], list(command))
+def make_secrets(settings: Settings) -> None:
+    """Make the secrets that are neither set nor there yet, those that `prepare` needed aside."""
+    _ = settings.signing_key, settings.queue_password
+
+
+def run_part(name: str) -> NoReturn:
+    """Run one part of the service, supervised, and exit."""
+    settings = load_settings()
+    raise typer.Exit(stack.run_part(settings, name, prepare=partial(check, settings)))
+
+
+def check(settings: Settings) -> None:
+    """See that a part can run, and complain in one line here rather than from a process that does not start."""
+    database = Database(settings)
+    database.require_schema()
+    check_keys(database, CardVault(settings))
+    database.close()
 
 
 def age_of(created_at: int) -> float:
@@ -191,7 +204,7 @@ def age_of(created_at: int) -> float:
 
 def heartbeat_of(settings: Settings, name: str) -> str:
     """Say in words whether a process is alive."""
-    age = heartbeat_age(settings.run_dir, name)
+    age = heartbeats.age(settings.run_dir, name)
     if age is None:
         return "not running"
     return f"alive {age:.1f} s ago" + ("" if age < settings.silent_seconds else ": silent")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.processes import Heartbeat, heartbeat_path
+from core import heartbeats
+from core.processes import Heartbeat
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -70,7 +71,7 @@ class TestDegraded:
     async def test_is_one_whose_worker_is_silent(self, api: Api, settings: Settings, workers: Any) -> None:
         workers[0]._stopped.set()
         workers[0]._thread.join()
-        path, long_ago = heartbeat_path(settings.run_dir, "settlement"), 1_000_000_000
+        path, long_ago = heartbeats.path_of(settings.run_dir, "settlement"), 1_000_000_000
         path.touch()
         os.utime(path, (long_ago, long_ago))
         answer = await api.client.get("/health")

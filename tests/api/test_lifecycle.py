@@ -11,7 +11,7 @@ import fakeredis
 import pytest
 
 from api.app import create_app
-from core.processes import heartbeat_path
+from core import heartbeats
 from core.settings import Settings
 from core.storage.engine import Database, DatabaseError
 from core.storage.unit_of_work import unit_of_work
@@ -37,10 +37,10 @@ async def test_a_start_collects_and_a_stop_leaves_no_thread_and_no_heartbeat(
     async with app.router.lifespan_context(app):
         assert gc.get_freeze_count() > 0
         assert {"writer", "waker", "heartbeat"} <= threads()
-        assert heartbeat_path(settings.run_dir, "api").exists()
+        assert heartbeats.path_of(settings.run_dir, "api").exists()
     gc.unfreeze()
     assert not {"writer", "waker", "heartbeat"} & threads()
-    assert not heartbeat_path(settings.run_dir, "api").exists()
+    assert not heartbeats.path_of(settings.run_dir, "api").exists()
 
 
 async def test_a_database_at_another_migration_is_refused_at_the_start(

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from core import heartbeats
 from core.settings import load_settings
 from core.stack import holder
 
@@ -62,9 +63,9 @@ print("waits for SIGTERM", file=sys.stderr, flush=True)
 while True: signal.pause()
 """
 BEATS = """
-import pathlib, sys, time
+import os, pathlib, sys, time
 while True:
-    pathlib.Path(sys.argv[1]).touch()
+    pathlib.Path(sys.argv[1].replace("PID", str(os.getpid()))).touch()
     time.sleep(0.1)
 """
 FORKS = """
@@ -198,6 +199,11 @@ class House:
         supervised.wait_until_ready()
         return supervised
 
+    def heartbeat_of(self, name: str) -> Path:
+        """The file that a child is to touch, with its own number in the place of PID."""
+        own = heartbeats.path_of(self.run_dir, name)
+        return own.with_name(own.name.replace(f".{os.getpid()}.", ".PID."))
+
     def close(self) -> None:
         for supervised in self.started:
             supervised.process.kill()
@@ -266,11 +272,9 @@ def test_a_program_that_cannot_be_started_counts_as_dead(house: House) -> None:
 
 def test_a_silent_child_is_ended_and_started_again_and_one_that_beats_is_left_alone(house: House) -> None:
     house.environment["GIRO_SILENT_SECONDS"] = str(SILENT_SECONDS)
-    beating = [
-        child(name, BEATS, house.run_dir / f"{name}.heartbeat", has_heartbeat=True) for name in ("jobs", "scheduler")
-    ]
+    beating = [child(name, BEATS, house.heartbeat_of(name), has_heartbeat=True) for name in ("jobs", "scheduler")]
     supervised = house.supervise_ready(*beating)
-    poll((house.run_dir / "jobs.heartbeat").exists, "a heartbeat")
+    poll(lambda: "jobs" in heartbeats.here(house.run_dir), "a heartbeat")
     os.kill(supervised.pid_of("jobs"), signal.SIGSTOP)
     silent = supervised.wait_for("child_silent")
     assert silent["child"] == "jobs"
@@ -290,15 +294,14 @@ def test_a_child_that_never_beats_is_silent_too(house: House) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_all_one_after_the_other_and_leaves_nothing(house: House, number: signal.Signals) -> None:
-    heartbeats = {name: house.run_dir / f"{name}.heartbeat" for name in ("settlement", "jobs")}
     supervised = house.supervise_ready(
         # The slower, the earlier: were all asked at once, they would end in the opposite order.
         child("settlement", OBEYS_SLOWLY, 0.0, stop_order=3),
-        child("jobs", BEATS, heartbeats["jobs"], stop_order=2, has_heartbeat=True),
+        child("jobs", BEATS, house.heartbeat_of("jobs"), stop_order=2, has_heartbeat=True),
         child("scheduler", OBEYS_SLOWLY, 0.3, stop_order=1),
     )
     poll(lambda: supervised.err.count("waits for SIGTERM") == 2, "children that wait")
-    poll(heartbeats["jobs"].exists, "a heartbeat")
+    poll(lambda: "jobs" in heartbeats.here(house.run_dir), "a heartbeat")
     supervised.send(number)
     assert supervised.exit_status() == 0
     assert [line["child"] for line in supervised.events("child_stopped")] == ["api", "scheduler", "jobs", "settlement"]

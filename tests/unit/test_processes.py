@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from core import processes
-from core.processes import Heartbeat, heartbeat_age, heartbeat_path
+from core import heartbeats, processes
+from core.processes import Heartbeat
 from core.settings import load_settings
 from tests.waiting import eventually
 
@@ -19,19 +19,19 @@ def fast_beats(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fast_beats")
 def test_a_heartbeat_beats_until_it_is_stopped(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path)
-    assert heartbeat_age(settings.run_dir, "jobs") is None
+    assert heartbeats.age(settings.run_dir, "jobs") is None
     heartbeat = Heartbeat(settings, "jobs")
     heartbeat.start()
-    path = heartbeat_path(settings.run_dir, "jobs")
+    path = heartbeats.path_of(settings.run_dir, "jobs")
     assert path.stat().st_mode & 0o777 == 0o600
     os.utime(path, (0, 0))
     eventually(lambda: path.stat().st_mtime > 0)
-    assert 0 <= (heartbeat_age(settings.run_dir, "jobs") or 0) < 60
+    assert 0 <= (heartbeats.age(settings.run_dir, "jobs") or 0) < 60
     path.unlink()
     eventually(path.exists)
     heartbeat.stop()
     heartbeat.stop()
-    assert heartbeat_age(settings.run_dir, "jobs") is None
+    assert heartbeats.age(settings.run_dir, "jobs") is None
 
 
 @pytest.mark.usefixtures("fast_beats")
@@ -47,7 +47,7 @@ def test_a_process_that_is_not_well_does_not_beat(tmp_path: Path) -> None:
     heartbeat.start()
     well[0] = False
     eventually(lambda: asked[0] > 2)
-    path = heartbeat_path(settings.run_dir, "jobs")
+    path = heartbeats.path_of(settings.run_dir, "jobs")
     os.utime(path, (0, 0))
     looks = asked[0]
     eventually(lambda: asked[0] > looks + 2)

@@ -74,11 +74,12 @@ def test_every_setting_says_what_it_means() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_variables_have_the_prefix_but_for_four_usual_names() -> None:
+def test_variables_have_the_prefix_but_for_five_usual_names() -> None:
     names = {variable(name) for name in Settings.model_fields}
     assert {name for name in names if not name.startswith("GIRO_")} == {
         "DATABASE_URL",
         "REDIS_URL",
+        "REDIS_PASSWORD",
         "JWT_SECRET",
         "SENTRY_DSN",
     }
@@ -324,3 +325,35 @@ def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
     with ThreadPoolExecutor(len(copies)) as pool:
         assert len(set(pool.map(key_of, copies))) == 1
     assert [item.name for item in Path("data/secrets").iterdir()] == ["jwt_secret"]
+
+
+# --- the queue's password ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "opened"),
+    [
+        ("redis://redis:6379/0", "redis://:p%40ss%2Fw%3Ard@redis:6379/0"),
+        ("rediss://giro@redis", "rediss://giro:p%40ss%2Fw%3Ard@redis"),
+        ("redis://:other@redis:6379", "redis://:other@redis:6379"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+    ],
+)
+def test_the_queues_password_joins_a_url_that_has_none(monkeypatch: pytest.MonkeyPatch, url: str, opened: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    monkeypatch.setenv("REDIS_PASSWORD", "p@ss/w:rd")
+    assert load_settings().queue_url == opened
+
+
+def test_the_queues_password_is_made_once_where_it_has_a_file_and_no_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "secrets" / "redis" / "password"
+    monkeypatch.setenv("REDIS_URL", "redis://redis")
+    monkeypatch.setenv("GIRO_REDIS_PASSWORD_FILE", str(path))
+    made = load_settings().queue_url
+    assert made == f"redis://:{path.read_text().strip()}@redis"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert load_settings().queue_url == made
+    monkeypatch.setenv("REDIS_PASSWORD", "given")
+    assert load_settings().queue_url == "redis://:given@redis"

@@ -1,0 +1,34 @@
+"""The data folder: made when it is missing, and looked at before anything is started on it."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from core.settings import Settings, SettingsError, variable
+
+
+def require_data_folder(settings: Settings) -> None:
+    """Make the data folder if it is missing, and see that this process may write to what lies in it.
+
+    Raises SettingsError with one line that says whose it is and how to mend that.
+    """
+    folder = settings.data_dir.absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{variable('data_dir')}: cannot make {error.filename} ({error.strerror})") from None
+    database, secrets = settings.database_path, folder / "secrets"
+    for path in (folder, secrets, folder / "run", database.parent, database):
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
+            raise SettingsError(_how_to_mend(path, folder))
+    with suppress(OSError):
+        secrets.chmod(0o700)  # it comes with a clone, open to all, so that containers find it
+
+
+def _how_to_mend(path: Path, folder: Path) -> str:
+    owner, me = path.stat(), f"{os.geteuid()}:{os.getegid()}"
+    return (
+        f"{variable('data_dir')}: {path} belongs to {owner.st_uid}:{owner.st_gid}, and Giro runs as {me} and may not "
+        f"write there: `chown -R {me} {folder}` (in containers this is ./data of the host; "
+        "or set GIRO_UID and GIRO_GID to those of its owner)"
+    )

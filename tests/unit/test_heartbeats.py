@@ -1,0 +1,107 @@
+"""Signs of life: each process has its own, so that none hides another."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from core import heartbeats
+from core.healthcheck import complaint
+from core.processes import Heartbeat
+from core.settings import load_settings
+
+LONG_AGO = 1_000_000_000
+
+
+def touch(path: Path, at: float | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    if at is not None:
+        os.utime(path, (at, at))
+    return path
+
+
+def elsewhere(run_dir: Path, name: str) -> Path:
+    own = heartbeats.path_of(run_dir, name)
+    return own.with_name(own.name.replace(f".{heartbeats.HOST}.", ".another-host."))
+
+
+def test_the_age_of_a_name_is_that_of_the_newest_who_bears_it(tmp_path: Path) -> None:
+    assert heartbeats.age(tmp_path, "settlement") is None
+    touch(heartbeats.path_of(tmp_path, "settlement", 1), LONG_AGO)
+    old = heartbeats.age(tmp_path, "settlement")
+    assert old is not None
+    assert old > 1_000_000
+    touch(elsewhere(tmp_path, "settlement"))
+    new = heartbeats.age(tmp_path, "settlement")
+    assert new is not None
+    assert new < 60
+
+
+def test_a_worker_that_stands_by_does_not_pass_for_the_one_that_settles(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    heartbeat = Heartbeat(settings, "standby")
+    heartbeat.start()
+    assert heartbeats.age(settings.run_dir, "settlement") is None
+    heartbeat.rename("settlement")
+    assert heartbeats.age(settings.run_dir, "settlement") is not None
+    assert heartbeats.age(settings.run_dir, "standby") is None
+    heartbeat.stop()
+    assert heartbeats.here(settings.run_dir) == {}
+
+
+def test_the_last_beat_of_a_process_is_found_by_its_number_whatever_it_does(tmp_path: Path) -> None:
+    assert heartbeats.last_beat_ns(tmp_path, 7) is None
+    path = touch(heartbeats.path_of(tmp_path, "standby", 7))
+    touch(heartbeats.path_of(tmp_path, "jobs", 77), LONG_AGO)
+    assert heartbeats.last_beat_ns(tmp_path, 7) == path.stat().st_mtime_ns
+
+
+def test_what_a_process_left_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    gone, kept = (touch(heartbeats.path_of(tmp_path, "jobs", pid)) for pid in (7, 8))
+    strange = touch(elsewhere(tmp_path, "jobs"))
+    heartbeats.forget(tmp_path, 7)
+    assert sorted(tmp_path.iterdir()) == sorted([kept, strange])
+    assert not gone.exists()
+
+
+def test_what_nobody_has_touched_for_an_hour_is_forgotten_at_the_next_start(tmp_path: Path) -> None:
+    kept = touch(elsewhere(tmp_path, "api"), time.time() - heartbeats.STALE_SECONDS + 60)
+    touch(elsewhere(tmp_path, "jobs"), time.time() - heartbeats.STALE_SECONDS - 1)
+    heartbeats.forget_stale(tmp_path)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+class TestAContainer:
+    @pytest.fixture(autouse=True)
+    def run_dir(self, clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        clean_environment.setenv("GIRO_DATA_DIR", str(tmp_path))
+        return tmp_path / "run"
+
+    def test_is_well_while_all_that_runs_in_it_beats(self, run_dir: Path) -> None:
+        touch(heartbeats.path_of(run_dir, "jobs"))
+        assert complaint() is None
+
+    def test_is_not_well_when_nothing_runs_in_it(self, run_dir: Path) -> None:
+        touch(elsewhere(run_dir, "jobs"))
+        assert complaint() == "nothing beats here"
+
+    def test_is_not_well_when_one_of_its_processes_is_silent(self, run_dir: Path) -> None:
+        touch(heartbeats.path_of(run_dir, "jobs", 7))
+        touch(heartbeats.path_of(run_dir, "scheduler", 8), time.time() - 30)
+        assert str(complaint()).startswith("scheduler has not beaten for ")
+
+    def test_is_silent_after_the_time_that_the_setting_says(
+        self, run_dir: Path, clean_environment: pytest.MonkeyPatch
+    ) -> None:
+        touch(heartbeats.path_of(run_dir, "scheduler"), time.time() - 30)
+        clean_environment.setenv("GIRO_SILENT_SECONDS", "60")
+        assert complaint() is None
+
+    def test_is_not_well_when_its_api_beats_and_does_not_answer(
+        self, run_dir: Path, clean_environment: pytest.MonkeyPatch
+    ) -> None:
+        touch(heartbeats.path_of(run_dir, "api"))
+        clean_environment.setenv("GIRO_PORT", "1")
+        assert str(complaint()).startswith("the API does not answer: ")
