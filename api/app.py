@@ -17,6 +17,7 @@ from api.errors import add_error_handlers
 from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
 from api.openapi import DESCRIPTION, openapi
+from api.pulse import Pulse
 from api.refusals import Refusals
 from api.routes import (
     accounts,
@@ -111,7 +112,8 @@ def _lifespan(settings: Settings, queue: redis.Redis | None) -> Callable[[FastAP
         database.require_schema()
         bank = _open(settings, database, queue)
         app.state.bank = bank
-        heartbeat = Heartbeat(settings, "api")
+        pulse = Pulse()
+        heartbeat = Heartbeat(settings, "api", alive=pulse.is_felt)
         heartbeat.start()
         restore = _on_stop_signal(bank.waiters.release)
         # What is here by now stays for good: the collector need not look at it again.
@@ -122,6 +124,7 @@ def _lifespan(settings: Settings, queue: redis.Redis | None) -> Callable[[FastAP
         restore()
         await _close(bank)
         heartbeat.stop()
+        pulse.stop()
         log.info("api_stopped")
 
     return lifespan

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,22 +79,47 @@ class Tally:
     ended: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, from outside: where it answers, and how `giro` is called beside it."""
+
+    url: str
+    giro: Sequence[str]
+    environment: Mapping[str, str]
+
+    def call(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run a `giro` command to its end."""
+        command = [*self.giro, *arguments]
+        return subprocess.run(command, env=self.environment, input=stdin, text=True, capture_output=True, check=False)
+
+
 def run_demo(transfer_count: int, statements: Path, out: Console) -> int:
-    """Run the demonstration and say what happens; the exit status is 0 if everything went as it must.
+    """Run the demonstration on a service of its own and say what happens; the exit status is as that of `walk`."""
+    with TemporaryDirectory(prefix="giro-demo-") as folder:
+        out.print(f"Starting a service of its own, with its data below {folder} …")
+        try:
+            with _service(_environment(Path(folder)), Path(folder) / "log.jsonl") as service:
+                out.print(f"It answers at {service.url}")
+                return walk(service, transfer_count, statements, out)
+        except DemoError as error:
+            return _fail(error, out)
+
+
+def walk(service: Service, transfer_count: int, statements: Path, out: Console) -> int:
+    """Walk through a service that nobody has used yet; the exit status is 0 if everything went as it must.
 
     The month's statements are left in the folder `statements`, in every format there is.
     """
-    with TemporaryDirectory(prefix="giro-demo-") as folder:
-        environment = _environment(Path(folder))
-        out.print(f"Starting a service of its own, with its data below {folder} …")
-        try:
-            with _service(environment, Path(folder) / "log.jsonl") as url:
-                out.print(f"It answers at {url}")
-                asyncio.run(_walk(url, environment, transfer_count, statements, out))
-                return _verify(environment, out)
-        except (DemoError, httpx2.HTTPError) as error:
-            out.print(f"giro: the demonstration failed: {error}", style="red", markup=False)
-            return 1
+    try:
+        asyncio.run(_walk(service, transfer_count, statements, out))
+    except (DemoError, httpx2.HTTPError) as error:
+        return _fail(error, out)
+    return _verify(service, out)
+
+
+def _fail(error: Exception, out: Console) -> int:
+    out.print(f"giro: the demonstration failed: {error}", style="red", markup=False)
+    return 1
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -122,14 +147,15 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _service(environment: Mapping[str, str], log: Path) -> Iterator[str]:
-    """Run `giro up` until the block ends; yields the API's URL once it is ready."""
+def _service(environment: Mapping[str, str], log: Path) -> Iterator[Service]:
+    """Run `giro up` until the block ends; yields the service once it is ready."""
+    giro = [sys.executable, "-m", "core.cli"]
     url = f"http://127.0.0.1:{environment['GIRO_PORT']}"
     with log.open("wb") as output:
-        process = subprocess.Popen([*_giro(), "up"], env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen([*giro, "up"], env=environment, stdout=output, stderr=output)
     try:
         _wait_until_ready(process, url, log)
-        yield url
+        yield Service(url, giro, environment)
     finally:
         process.terminate()
         try:
@@ -152,14 +178,10 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
     raise DemoError("the service did not become ready")
 
 
-def _giro() -> list[str]:
-    return [sys.executable, "-m", "core.cli"]
-
-
-async def _walk(url: str, environment: Mapping[str, str], transfer_count: int, statements: Path, out: Console) -> None:
+async def _walk(service: Service, transfer_count: int, statements: Path, out: Console) -> None:
     limits = httpx2.Limits(max_connections=CLIENTS)
-    async with httpx2.AsyncClient(base_url=url, timeout=35, trust_env=False, limits=limits) as client:
-        operator = await _operator(client, environment)
+    async with httpx2.AsyncClient(base_url=service.url, timeout=35, trust_env=False, limits=limits) as client:
+        operator = await _operator(client, service)
         ada, grace = [await _person(client, name) for name in ("Ada", "Grace")]
         out.print(
             f"Ada and Grace signed up and opened accounts; an operator funds each with {OPENING_DEPOSIT / 100:.2f}."
@@ -179,11 +201,8 @@ async def _walk(url: str, environment: Mapping[str, str], transfer_count: int, s
         out.print(f"This month's statements are in {statements}: {', '.join(files)}")
 
 
-async def _operator(client: httpx2.AsyncClient, environment: Mapping[str, str]) -> str:
-    command = [*_giro(), "operator", "create", OPERATOR]
-    made = await asyncio.to_thread(
-        subprocess.run, command, env=environment, input=PASSWORD, text=True, capture_output=True, check=False
-    )
+async def _operator(client: httpx2.AsyncClient, service: Service) -> str:
+    made = await asyncio.to_thread(service.call, "operator", "create", OPERATOR, stdin=PASSWORD)
     if made.returncode != 0:
         raise DemoError(made.stderr.strip())
     return await _log_in(client, OPERATOR)
@@ -343,7 +362,7 @@ def _keep(files: Mapping[str, bytes], folder: Path) -> None:
         (folder / name).write_bytes(content)
 
 
-def _verify(environment: Mapping[str, str], out: Console) -> int:
-    done = subprocess.run([*_giro(), "verify"], env=environment, capture_output=True, text=True, check=False)
+def _verify(service: Service, out: Console) -> int:
+    done = service.call("verify")
     out.print(f"giro verify: {done.stdout.strip()}{done.stderr.strip()}", markup=False)
     return done.returncode

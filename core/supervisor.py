@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -50,7 +51,7 @@ class Child:
     name: str
     command: Sequence[str]
     stop_order: int
-    """The lowest is stopped first."""
+    """The lowest are stopped first, those of the same at once."""
     grace_seconds: float
     """Time between SIGTERM and SIGKILL, and what those stopped before it have left of theirs."""
     has_heartbeat: bool = True
@@ -60,6 +61,10 @@ class Child:
     this one are started only when it is there."""
     output: Path | None = None
     """Where its output goes; None: to the supervisor's own. For programs that do not log in Giro's format."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What it has beside, or instead of, the environment of all children."""
+    descriptors: Sequence[int] = ()
+    """Open descriptors of the supervisor that it keeps under the same numbers."""
 
 
 @dataclass(slots=True)
@@ -128,7 +133,8 @@ class _Slot:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environment,
+                env={**environment, **child.environment},
+                pass_fds=child.descriptors,
                 # A Ctrl-C at the terminal reaches the supervisor alone, which stops the others in order.
                 start_new_session=True,
                 preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - there is one thread
@@ -229,11 +235,16 @@ class Supervisor:
         environment: Mapping[str, str],
         missing: Callable[[], str | None],
         announce: Callable[[], None],
+        forget: Callable[[int], None],
     ) -> None:
-        """`missing` says what the service still lacks to be ready, or None; `announce` is called once, when it is."""
+        """`missing` says what the service still lacks to be ready, or None; `announce` is called once, when it is.
+
+        `forget` is called with the number of each child's process that has ended.
+        """
         self._settings = settings
         self._missing = missing
         self._announce = announce
+        self._forget = forget
         self._slots = [_Slot(child) for child in children]
         self._environment = environment
         self._signals = _Signals()
@@ -317,7 +328,7 @@ class Supervisor:
                 if slot.process is not None and slot.process.pid == pid:
                     exit_code = os.waitstatus_to_exitcode(status)
                     slot.ended(exit_code)
-                    heartbeats.forget(self._settings.run_dir, pid)
+                    self._forget(pid)
                     self._note_death(slot, _how(exit_code))
 
     def _note_death(self, slot: _Slot, how: Mapping[str, object]) -> None:
@@ -352,32 +363,39 @@ class Supervisor:
         asked_by = self._signals.stop_asked_by
         log.info("service_stopping", signal=asked_by.name if asked_by else None)
         deadline = time.monotonic()
-        for slot in sorted(self._slots, key=lambda slot: slot.child.stop_order):
-            # Time that one does not need goes to the next: the sum is bounded, and a worker on a busy machine may
+        in_turn = sorted(self._slots, key=_stop_order)
+        for _, together in groupby(in_turn, key=_stop_order):
+            slots = list(together)
+            # Time that some do not need goes to the next: the sum is bounded, and a worker on a busy machine may
             # need more than its own, while the API seldom needs any.
-            deadline += slot.child.grace_seconds
-            self._stop_one(slot, deadline)
+            deadline += max(slot.child.grace_seconds for slot in slots)
+            self._stop_together(slots, deadline)
         for slot in self._slots:
             _remove_traces(slot.child)
         log.info("service_stopped")
 
-    def _stop_one(self, slot: _Slot, deadline: float) -> None:
+    def _stop_together(self, slots: Sequence[_Slot], deadline: float) -> None:
         self._reap()
-        if not slot.runs:
-            return
-        slot.ask_to_stop()
+        for slot in slots:
+            slot.ask_to_stop()
         asked_at = time.monotonic()
-        self._wait_for(slot, deadline, until=lambda: self._signals.hurry)
-        if slot.runs:
-            log.warning("child_killed", child=slot.child.name, after_seconds=round(time.monotonic() - asked_at, 3))
-            slot.kill()
-            self._wait_for(slot, time.monotonic() + KILL_SECONDS, until=lambda: False)
+        self._wait_for(slots, deadline, until=lambda: self._signals.hurry)
+        for slot in slots:
+            if slot.runs:
+                seconds = round(time.monotonic() - asked_at, 3)
+                log.warning("child_killed", child=slot.child.name, after_seconds=seconds)
+                slot.kill()
+        self._wait_for(slots, time.monotonic() + KILL_SECONDS, until=lambda: False)
 
-    def _wait_for(self, slot: _Slot, deadline: float, *, until: Callable[[], bool]) -> None:
-        """Wait until the process of `slot` is reaped; at most to the `deadline` (monotonic), or until `until`."""
-        while slot.runs and not until() and (left := deadline - time.monotonic()) > 0:
+    def _wait_for(self, slots: Sequence[_Slot], deadline: float, *, until: Callable[[], bool]) -> None:
+        """Wait until the processes of `slots` are reaped; at most to the `deadline` (monotonic), or until `until`."""
+        while any(slot.runs for slot in slots) and not until() and (left := deadline - time.monotonic()) > 0:
             self._signals.wait(left)
             self._reap()
+
+
+def _stop_order(slot: _Slot) -> int:
+    return slot.child.stop_order
 
 
 def _remove_traces(child: Child) -> None:

@@ -17,6 +17,7 @@ from core.cli.console import complaints, one_line_errors, open_database, out
 from core.clock import now_us
 from core.data_folder import require_data_folder
 from core.logging import configure_logging
+from core.parts import PROCESSES
 from core.services.card_keys import check_keys
 from core.services.verification import verify as verify_ledger
 from core.settings import Settings, load_settings, variable
@@ -132,7 +133,7 @@ def status() -> None:
     table.add_row("SQLite", version_of_sqlite + (", affected by the WAL-reset bug" if affected else ""))
     table.add_row("running", stack.holder(settings) or "no `giro up` on this database")
     table.add_row("pending", f"{backlog.pending} transfers{age}")
-    for name in stack.PROCESSES:
+    for name in PROCESSES:
         table.add_row(name, heartbeat_of(settings, name))
     out.print(table)
 

