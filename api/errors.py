@@ -14,7 +14,7 @@ from core import metrics
 from core.domain.cards import without_card_numbers
 from core.domain.errors import MESSAGES, ErrorCode, GiroError
 from core.logging import get_logger
-from core.storage.unit_of_work import DATABASE_ERRORS, is_unavailable
+from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable
 
 log = get_logger(__name__)
 
@@ -130,7 +130,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def unhandled(error: Exception, request_id: str) -> Response:
     """Log and count an exception that nobody expected, and answer 500 without a word about it."""
-    metrics.unhandled_exceptions.labels("api").inc()
+    metrics.unhandled_exceptions.inc()
     log.error("unhandled_exception", request_id=request_id, exc_info=error)
     return problem(ErrorCode.INTERNAL_ERROR, request_id=request_id)
 
@@ -163,6 +163,7 @@ def _printable(part: object) -> str:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
+    count_error(error)
     if not is_unavailable(error):
         raise error
     log.error("database_unavailable", error=str(error))

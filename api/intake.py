@@ -8,14 +8,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, cast
 
 from sqlalchemy import Connection
 
 from core import metrics
-from core.domain.errors import GiroError, Refusal, Unavailable
+from core.domain.errors import ErrorCode, GiroError, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.logging import get_logger
 from core.services.transfers import accept
@@ -42,6 +42,7 @@ class _Job:
     task: TransferRequest | Work
     answer: "asyncio.Future[Any]"
     state: _State = _State.WAITING
+    arrived: float = field(default_factory=time.perf_counter)
 
 
 class Intake:
@@ -64,6 +65,8 @@ class Intake:
         self._changed = threading.Condition()
         self._stopping = False
         self._call_scheduled = False
+        for code in (ErrorCode.UNAVAILABLE, ErrorCode.OUTCOME_UNKNOWN, ErrorCode.INTERNAL_ERROR):
+            metrics.transfers_refused.labels(code)  # at 0 from the start, so that the first one is seen to rise
         # A daemon: a writer that waits for a lock held by a stopped process must not keep this one alive.
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
         self._thread.start()
@@ -93,8 +96,9 @@ class Intake:
         job = _Job(task, self._loop.create_future())
         with self._changed:
             if self._stopping or len(self._jobs) >= self._most_waiting:
-                raise Unavailable
+                raise _turned_away(task)
             self._jobs[job] = None
+            self._show_waiting()
         if not self._call_scheduled:
             # Called once the requests that are ready in this turn of the loop have come this far too: they make one
             # group. Called at once, the writer would take the first alone and pay a whole commit for it.
@@ -120,7 +124,13 @@ class Intake:
                 return  # taken: its outcome comes, and is the truth
             job.state = _State.EXPIRED
             del self._jobs[job]
+            self._show_waiting()
+        if not job.answer.done():
+            _time_and_count(job, Unavailable())
         _resolve([(job, Unavailable())])
+
+    def _show_waiting(self) -> None:
+        metrics.intake_waiting.set(len(self._jobs))
 
     # --- on the writer's thread ---
 
@@ -140,6 +150,7 @@ class Intake:
             for job in group:
                 job.state = _State.TAKEN
                 del self._jobs[job]
+            self._show_waiting()
         return group
 
     def _write_group(self) -> None:
@@ -171,7 +182,7 @@ class Intake:
         self._answer([(job, outcome)])
 
     def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
-        if _report([outcome for job, outcome in answers if isinstance(job.task, TransferRequest)]):
+        if _report([(job, outcome) for job, outcome in answers if isinstance(job.task, TransferRequest)]):
             self._on_accepted()
         self._loop.call_soon_threadsafe(_resolve, answers)
 
@@ -204,12 +215,33 @@ def _resolve(answers: Sequence[tuple[_Job, Any]]) -> None:
             job.answer.set_result(outcome)
 
 
-def _report(outcomes: Sequence[Any]) -> bool:
+def _turned_away(task: TransferRequest | Work) -> Unavailable:
+    """Count what is not even taken in. Not timed: answers that cost nothing would make the others look fast."""
+    error = Unavailable()
+    if isinstance(task, TransferRequest):
+        _count_refusal(error)
+    return error
+
+
+def _time_and_count(job: _Job, outcome: Any) -> None:
+    """Tell the metrics that a transfer has its answer."""
+    if isinstance(job.task, TransferRequest):
+        metrics.accept_latency.observe(time.perf_counter() - job.arrived)
+        if isinstance(outcome, BaseException):
+            _count_refusal(outcome)
+
+
+def _count_refusal(error: BaseException) -> None:
+    """Count a transfer that was not accepted, by the code that its answer has."""
+    code = error.code if isinstance(error, GiroError) else ErrorCode.INTERNAL_ERROR
+    metrics.transfers_refused.labels(code).inc()
+
+
+def _report(answers: Sequence[tuple[_Job, Any]]) -> bool:
     """Tell logs and metrics what became of a group's transfers; say whether one was accepted."""
-    for outcome in outcomes:
-        if isinstance(outcome, Refusal):
-            metrics.transfers_refused.labels(outcome.code).inc()
-    fresh = [outcome for outcome in outcomes if isinstance(outcome, AcceptedTransfer) and not outcome.replayed]
+    for job, outcome in answers:
+        _time_and_count(job, outcome)
+    fresh = [outcome for _, outcome in answers if isinstance(outcome, AcceptedTransfer) and not outcome.replayed]
     if not fresh:
         return False
     metrics.transfers_accepted.inc(len(fresh))

@@ -30,6 +30,9 @@ SECURITY_HEADERS = {
 }
 CACHE_CONTROL = "private, no-cache"
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Those that metrics tell apart."""
+
 
 class Observe:
     """Outermost: names the request, times it, adds the headers of every answer, and answers what nobody expected.
@@ -81,11 +84,11 @@ def _add_headers(headers: MutableHeaders, request_id: str) -> None:
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:
-    # The route's template and never the path: labels must be few.
+    # The route's template and never the path, no method but those that are: a client could invent any number.
     route = getattr(scope.get("route"), "path", "none")
-    method = scope["method"]
+    method = scope["method"] if scope["method"] in METHODS else "other"
     metrics.http_request_duration.labels(method, route, status).observe(seconds)
-    log.debug("request", method=method, route=route, status=status, duration_ms=round(seconds * 1000, 3))
+    log.debug("request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 3))
 
 
 class Paths:

@@ -17,3 +17,8 @@ if importlib.util.find_spec("pysqlite3"):
 
     sys.modules["sqlite3"] = pysqlite3
     sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
+
+import sqlite3
+
+SQLITE_VERSION = sqlite3.sqlite_version
+"""Of the library in use, whichever that is."""

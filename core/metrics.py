@@ -1,28 +1,96 @@
-"""What every process counts and times, for Prometheus. One port per process; no label holds an id."""
+"""What every process counts and times, for Prometheus. One port per process; no label holds what a client wrote."""
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+import os
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
+from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from core import SQLITE_VERSION
 from core.settings import SettingsError
+
+# When a series began is of no use to anybody here, and would be one more for each counter and histogram.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 LIFETIME = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 SIZE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
+# --- every process -----------------------------------------------------------------------------------------------
+
+# `multiprocess_mode` says what several processes behind one port add up to; see `serve_metrics`.
+heartbeat = Gauge(
+    "giro_heartbeat_timestamp_seconds", "When this process last said that it is alive.", multiprocess_mode="max"
+)
+unhandled_exceptions = Counter("giro_unhandled_exceptions_total", "Exceptions that no code expected.")
+lock_wait_duration = Histogram(
+    "giro_lock_wait_duration_seconds", "Time that a writer waited for its turn.", buckets=FAST
+)
+commit_duration = Histogram("giro_commit_duration_seconds", "Time of a COMMIT alone.", buckets=FAST)
+database_errors = Counter("giro_database_errors_total", "Errors of the database, by SQLite's name for them.", ["error"])
+
+
+class _Now(Collector):
+    """What a process says of itself at each scrape: what it is built of, and its clock."""
+
+    def describe(self) -> Iterable[Metric]:
+        return self.collect()
+
+    def collect(self) -> Iterable[Metric]:
+        build = {"version": version("giro"), "python": platform.python_version(), "sqlite": SQLITE_VERSION}
+        yield InfoMetricFamily("giro_build", "What this process is built of.", value=build)
+        yield GaugeMetricFamily("giro_clock_timestamp_seconds", "What this process takes for now.", value=time.time())
+
+
+NOW = _Now()
+REGISTRY.register(NOW)
+
+# --- the API -----------------------------------------------------------------------------------------------------
+
 http_request_duration = Histogram(
     "giro_http_request_duration_seconds",
-    "Time to answer a request.",
+    "Time to answer a request, a wait that the client prefers included.",
     ["method", "route", "status"],
     buckets=FAST,
 )
-unhandled_exceptions = Counter("giro_unhandled_exceptions_total", "Exceptions that no code expected.", ["process"])
-
 transfers_accepted = Counter("giro_transfers_accepted_total", "Transfers accepted, replays not counted.")
-transfers_refused = Counter("giro_transfers_refused_total", "Transfers refused, by error code.", ["code"])
+transfers_refused = Counter(
+    "giro_transfers_refused_total", "Transfers that the intake did not accept, by error code.", ["code"]
+)
+accept_latency = Histogram(
+    "giro_accept_latency_seconds",
+    "Time from a transfer's arrival at the intake until its answer is known.",
+    buckets=FAST,
+)
 accept_group_size = Histogram("giro_accept_group_size", "Requests written in one unit of work.", buckets=SIZE)
 accept_commit_duration = Histogram(
     "giro_accept_duration_seconds", "Time from the database's lock to the end of the commit of a group.", buckets=FAST
 )
+intake_waiting = Gauge("giro_intake_waiting", "Requests that wait to be written.", multiprocess_mode="livesum")
+login_failures = Counter("giro_login_failures_total", "Log-ins refused.")
+wakeups = Counter("giro_wakeups_total", "Wake-ups for the settlement worker, by outcome.", ["outcome"])
 
+# --- settlement --------------------------------------------------------------------------------------------------
+
+settlement_active = Gauge(
+    "giro_settlement_active", "1 while this process settles, 0 while it stands by.", multiprocess_mode="livemax"
+)
 transfers_settled = Counter(
     "giro_transfers_settled_total", "Transfers ended by settlement, by status and reason.", ["status", "reason"]
 )
@@ -34,31 +102,46 @@ transfer_lifetime = Histogram(
     "giro_transfer_lifetime_seconds", "Time from a transfer's acceptance to its end.", buckets=LIFETIME
 )
 
-wakeups = Counter("giro_wakeups_total", "Wake-ups for the settlement worker, by outcome.", ["outcome"])
-swept = Counter("giro_sweep_wakeups_total", "Wake-ups sent because a transfer had been pending for too long.")
-pending_transfers = Gauge("giro_pending_transfers", "Transfers that wait to be settled.")
-oldest_pending_age = Gauge("giro_oldest_pending_age_seconds", "Age of the oldest transfer that waits to be settled.")
+# --- jobs and the scheduler --------------------------------------------------------------------------------------
 
 statements_made = Counter("giro_statements_made_total", "Statements made.")
 statement_group_duration = Histogram(
     "giro_statement_group_duration_seconds", "Time to make the statements of one group of accounts.", buckets=LIFETIME
 )
-statement_groups_undone = Gauge("giro_statement_groups_undone", "Groups of accounts whose statements are to be made.")
-dead_letters = Gauge("giro_dead_letters", "Messages that are parked, since their work kept failing.")
+checkpoint_duration = Histogram(
+    "giro_checkpoint_duration_seconds", "Time to cut the write-ahead log back, while no other can write.", buckets=FAST
+)
+checkpoints_blocked = Counter("giro_checkpoints_blocked_total", "Checkpoints that a reader kept from finishing.")
+swept = Counter("giro_sweep_wakeups_total", "Wake-ups sent because a transfer had been pending for too long.")
 
-verification_breaches = Gauge("giro_verification_breaches", "Broken rules that the last verification found.")
-verification_time = Gauge("giro_verification_timestamp_seconds", "When the last verification ended.")
-heartbeat = Gauge("giro_heartbeat_timestamp_seconds", "When this process last said that it is alive.")
+# --- the port ----------------------------------------------------------------------------------------------------
 
 
-def serve_metrics(host: str, port: int, *, variable: str) -> None:
+def serve_metrics(host: str, port: int, *, variable: str, sources: Sequence[Collector] = ()) -> None:
     """Answer `GET /metrics` on a port of its own, in a thread; port 0 serves nothing.
 
-    Raises SettingsError, naming the setting's `variable`, when the port cannot be had.
+    `sources` are read at each scrape, beside what this process has counted. Raises SettingsError, naming the
+    setting's `variable`, when the port cannot be had.
     """
     if port == 0:
         return
     try:
-        start_http_server(port, host)
+        start_http_server(port, host, _served(sources))
     except OSError as error:
         raise SettingsError(f"{variable}: cannot listen on {host}:{port} ({error.strerror})") from None
+
+
+def _served(sources: Sequence[Collector]) -> CollectorRegistry:
+    """Put together what a port shows.
+
+    With PROMETHEUS_MULTIPROC_DIR in the environment since before this module was imported, all processes that share
+    this folder count in its files, and each shows the counts of all of them; what it says of itself is its own.
+    """
+    registry = CollectorRegistry()
+    counted: Sequence[Collector] = [REGISTRY]
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        files: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+        counted = [files, PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, NOW]
+    for collector in (*counted, *sources):
+        registry.register(collector)
+    return registry

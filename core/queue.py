@@ -80,11 +80,17 @@ def message(actor: str, queue: str, *arguments: int) -> "dramatiq.Message[Any]":
 
 
 def is_idle(broker: RedisBroker, queue: str) -> bool:
-    """Say whether a queue has no message, waiting or in work; raises redis.RedisError.
+    """Say whether a queue has no message, waiting or in work; raises redis.RedisError."""
+    return count_messages(broker, queue) == 0
+
+
+def count_messages(broker: RedisBroker, queue: str) -> int:
+    """Count a queue's messages, waiting or in work; raises redis.RedisError.
 
     Dramatiq keeps a message in the hash beside its queue's list until it is acknowledged.
     """
-    return not broker.client.hlen(f"{broker.namespace}:{queue}.msgs")
+    count: int = broker.client.hlen(f"{broker.namespace}:{queue}.msgs")
+    return count
 
 
 def send_wakeup(broker: RedisBroker) -> bool:
@@ -115,6 +121,8 @@ class Waker(threading.Thread):
         self._broker = broker
         self._asked = threading.Event()
         self._stopping = False
+        for outcome in ("sent", "coalesced", "failed"):
+            metrics.wakeups.labels(outcome)  # at 0 from the start, so that the first one is seen to rise
 
     def wake(self) -> None:
         """Ask for a wake-up; returns at once."""

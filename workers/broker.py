@@ -8,12 +8,14 @@ from dramatiq import Broker, Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, MiddlewareError
 
+from core import metrics
 from core.logging import get_logger
 from core.queue import SETTLE, SETTLEMENT_QUEUE, make_broker
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock
 from workers import maintenance, statements, transfers
+from workers.queue_metrics import QueueMetrics
 
 log = get_logger(__name__)
 
@@ -48,6 +50,7 @@ class OneSettlementWorker(Middleware):
             return
         if worker.worker_threads != 1:
             raise MiddlewareError("settlement is serial: start the worker with --processes 1 --threads 1")
+        metrics.settlement_active.set(0)
         lock = settlement_lock(self._database.path)
         if not lock.try_acquire():
             log.warning("standing_by", database=str(self._database.path))
@@ -58,11 +61,13 @@ class OneSettlementWorker(Middleware):
             log.warning("taking_over", database=str(self._database.path))
         self._lock = lock
         self._settling()
+        metrics.settlement_active.set(1)
         broker.get_actor(SETTLE)()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Let the next worker settle."""
         if self._lock is not None:
+            metrics.settlement_active.set(0)
             self._lock.close()
 
 
@@ -78,7 +83,7 @@ def create_broker(
 
     `stop` ends a settlement between two units of work; `settling` is called when the worker stands by no longer.
     """
-    broker = make_broker(client, [OneSettlementWorker(database, stop, settling)])
+    broker = make_broker(client, [OneSettlementWorker(database, stop, settling), QueueMetrics()])
     transfers.declare(broker, database, settings, stop)
     maintenance.declare(broker, database)
     statements.declare(broker, database, settings)

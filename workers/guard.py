@@ -9,7 +9,7 @@ from core.domain.errors import ErrorCode, GiroError
 from core.logging import get_logger
 from core.services import dead_letters
 from core.storage.engine import Database
-from core.storage.unit_of_work import DATABASE_ERRORS, is_unavailable, unit_of_work
+from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable, unit_of_work
 
 log = get_logger(__name__)
 
@@ -20,9 +20,8 @@ LOOK_AGAIN_SECONDS = 60
 class Guard:
     """Runs the work of messages. What fails in a way that nobody expected is counted in the database."""
 
-    def __init__(self, database: Database, process: str) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._process = process
         self._failing: set[tuple[str, str]] = set()
         self._look_again_at = 0.0
 
@@ -38,6 +37,7 @@ class Guard:
             log.warning("job_postponed", job=letter.actor, code=error.code, detail=error.detail)
         except Exception as error:
             if _is_away(error):
+                count_error(error)
                 log.warning("job_postponed", job=letter.actor, code=ErrorCode.UNAVAILABLE, detail=str(error))
             else:
                 self._note_failure(letter, error)
@@ -46,7 +46,7 @@ class Guard:
         return None
 
     def _note_failure(self, letter: Letter, error: Exception) -> None:
-        metrics.unhandled_exceptions.labels(self._process).inc()
+        metrics.unhandled_exceptions.inc()
         log.error("job_failed", job=letter.actor, arguments=letter.text, exc_info=error)
         self._failing.add((letter.actor, letter.text))
         try:

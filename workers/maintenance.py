@@ -7,7 +7,6 @@ from typing import Any
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from core import metrics
 from core.clock import now_us, to_datetime
 from core.domain.dead_letters import Letter
 from core.logging import get_logger
@@ -32,8 +31,6 @@ def verify(database: Database) -> Report:
     report = verify_ledger(database)
     with unit_of_work(database) as connection:
         keep_verification(connection, report, started_at=started_at)
-    metrics.verification_breaches.set(sum(report.counts.values()))
-    metrics.verification_time.set_to_current_time()
     for breach in report.breaches[:LOGGED_BREACHES]:
         log.error("ledger_breach", rule=breach.rule, detail=breach.detail)
     log.info(
@@ -67,7 +64,7 @@ JOBS: dict[str, Callable[[Database], Any]] = {
 
 def declare(broker: RedisBroker, database: Database) -> None:
     """Declare one actor for each job. What fails comes again with the schedule."""
-    guard = Guard(database, process="jobs")
+    guard = Guard(database)
     for name, job in JOBS.items():
         declare = dramatiq.actor(broker=broker, actor_name=name, queue_name=JOBS_QUEUE)
         declare(_guarded(guard, name, job, database))

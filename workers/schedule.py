@@ -33,6 +33,8 @@ from core.services.statement_runs import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, statement_runs, statements, transfers
 from core.storage.engine import Database, DatabaseError
+from core.storage.unit_of_work import count_error
+from workers.gauges import Gauges
 
 log = get_logger(__name__)
 
@@ -47,10 +49,7 @@ def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> boo
     """
     with database.reader.connect() as connection:
         backlog = transfers.backlog(connection)
-        metrics.dead_letters.set(dead_letters.count_parked(connection))
     age = (now_us() - backlog.oldest_created_at) / 1e6 if backlog.oldest_created_at is not None else 0.0
-    metrics.pending_transfers.set(backlog.pending)
-    metrics.oldest_pending_age.set(max(age, 0.0))
     if age <= age_seconds:
         return False
     sent = send_wakeup(broker)
@@ -66,7 +65,6 @@ def send_statements_due(database: Database, broker: RedisBroker, zone: ZoneInfo)
     A message that was lost is sent again once the queue is empty. A parked one waits for an operator.
     """
     with database.reader.connect() as connection:
-        metrics.statement_groups_undone.set(statement_runs.count_undone_groups(connection))
         parked = dead_letters.parked(connection)
         most = MOST_AT_ONCE + len(parked)
         letters = [Letter(STATEMENTS_QUEUE, CLOSE_MONTHS)] if month_due(connection, zone) else []
@@ -122,6 +120,7 @@ def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_s
     except redis.RedisError as error:
         log.warning("queue_unreachable", error=str(error))
     except DBAPIError as error:
+        count_error(error)
         log.warning("database_unavailable", error=str(error.orig))
 
 
@@ -132,10 +131,15 @@ def run(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     database = Database(settings)
     database.require_schema()
-    serve_metrics(settings.metrics_host, settings.metrics_port_scheduler, variable=variable("metrics_port_scheduler"))
+    broker = make_broker(connect(settings.queue_url))
+    serve_metrics(
+        settings.metrics_host,
+        settings.metrics_port_scheduler,
+        variable=variable("metrics_port_scheduler"),
+        sources=[Gauges(database, broker, settings.zone)],
+    )
     heartbeat = Heartbeat(settings, "scheduler")
     heartbeat.start()
-    broker = make_broker(connect(settings.queue_url))
     timetable = Timetable(
         {
             "verify": settings.verify_hours * 3600,

@@ -50,7 +50,7 @@ def _report(made: int, seconds: float) -> None:
 
 def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
     """Declare the actors. What a message carries is looked up, and believed no further."""
-    guard = Guard(database, process="statements")
+    guard = Guard(database)
 
     @dramatiq.actor(broker=broker, actor_name=CLOSE_MONTHS, queue_name=STATEMENTS_QUEUE)
     def close(*_ignored: Any, **_forged: Any) -> None:

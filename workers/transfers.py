@@ -25,7 +25,7 @@ def settle(broker: RedisBroker, database: Database, settings: Settings, stop: th
 
 def declare(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> None:
     """Declare the actor. No time limit: it would raise in the middle of a commit."""
-    guard = Guard(database, process="settlement")
+    guard = Guard(database)
 
     @dramatiq.actor(broker=broker, actor_name=SETTLE, queue_name=SETTLEMENT_QUEUE)
     def look(*_ignored: Any, **_forged: Any) -> None:

@@ -7,6 +7,7 @@ from api.routes.users import hash_password, verify_password
 from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogInForm, Refresh, TokensOut
+from core import metrics
 from core.domain.errors import ErrorCode, Refusal
 from core.security import Claims
 from core.services import tokens, users
@@ -27,7 +28,7 @@ async def log_in(
     if not await verify_password(bank, form.password, kept) or user is None:
         known = user.public_id if user else None
         await bank.intake.run(lambda connection: tokens.fail_log_in(connection, author, known))
-        raise Refusal(ErrorCode.UNAUTHENTICATED)
+        raise _log_in_refused()
     stronger = await hash_password(bank, form.password) if bank.passwords.is_outdated(user.password_hash) else None
     days = bank.settings.refresh_token_days
     begun = await bank.intake.run(
@@ -36,8 +37,13 @@ async def log_in(
         )
     )
     if begun is None:
-        raise Refusal(ErrorCode.UNAUTHENTICATED)
+        raise _log_in_refused()
     return _answer(bank, begun, response)
+
+
+def _log_in_refused() -> Refusal:
+    metrics.login_failures.inc()
+    return Refusal(ErrorCode.UNAUTHENTICATED)
 
 
 @router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))

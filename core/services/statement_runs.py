@@ -6,6 +6,7 @@ unique per account and month, and what is missing is found in the database.
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -37,6 +38,13 @@ def month_due(connection: Connection, zone: ZoneInfo) -> Period | None:
             return None
         period = Period.of(opened_at, zone)
     return period if period.ends_at(zone) <= to_datetime(now_us()) else None
+
+
+def overdue_since(connection: Connection, zone: ZoneInfo) -> datetime | None:
+    """Find the end of the oldest finished month whose statements are not all made, closed or not; None: all are."""
+    missing = month_due(connection, zone)
+    # A month is closed after those before it: one that is not finished is older than any that is not closed.
+    return statement_runs.unfinished_since(connection) or (missing.ends_at(zone) if missing else None)
 
 
 def close_months(connection: Connection, zone: ZoneInfo, *, group: int) -> int:

@@ -7,9 +7,12 @@ and are never the database itself: closing a second descriptor of that would dro
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from core import metrics
 
 
 class FileLock:
@@ -57,12 +60,14 @@ class Turnstile:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Hold the right to write to the database."""
+        arrived = time.perf_counter()
         with self._threads:
             self._queue.acquire()
             try:
                 self._write.acquire()
             finally:
                 self._queue.release()
+            metrics.lock_wait_duration.observe(time.perf_counter() - arrived)
             try:
                 yield
             finally:

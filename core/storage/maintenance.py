@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from core import metrics
 from core.storage.engine import Database
 
 
@@ -18,8 +19,15 @@ def checkpoint(database: Database) -> Checkpoint:
     with database.turnstile.turn(), database.writer.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
-        blocked, _log_pages, moved = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        with metrics.checkpoint_duration.time():
+            blocked, _log_pages, moved = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        metrics.checkpoints_blocked.inc(blocked)
         return Checkpoint(bool(blocked), moved)
+
+
+def database_bytes(database: Database) -> int:
+    """Size of the database file, without its log. Asked of the file system; raises OSError if it is not there."""
+    return database.path.stat().st_size
 
 
 def wal_bytes(database: Database) -> int:

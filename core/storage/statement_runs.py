@@ -77,11 +77,20 @@ def undone_groups(connection: Connection, *, limit: int) -> list[int]:
     return list(connection.exec_driver_sql(query, (limit,)).scalars())
 
 
-def count_undone_groups(connection: Connection) -> int:
-    """Count the groups whose statements are not made yet."""
-    query = "SELECT count(*) FROM statement_groups WHERE done_at IS NULL"
-    count: int = connection.exec_driver_sql(query).scalar_one()
-    return count
+def count_groups(connection: Connection) -> tuple[int, int]:
+    """Count the groups of all runs that are not finished, and those of them that are not done."""
+    all_groups, undone = connection.exec_driver_sql(
+        "SELECT coalesce(sum(group_count), 0), coalesce(sum(group_count - groups_done), 0) FROM statement_runs "
+        "WHERE finished_at IS NULL"
+    ).one()
+    return all_groups, undone
+
+
+def unfinished_since(connection: Connection) -> datetime | None:
+    """The end of the oldest closed month whose statements are not all made; None when they are."""
+    query = "SELECT ends_at FROM statement_runs WHERE finished_at IS NULL ORDER BY id LIMIT 1"
+    row = connection.exec_driver_sql(query).first()
+    return to_datetime(row[0]) if row else None
 
 
 def undone_group(connection: Connection, group_id: int) -> Group | None:

@@ -167,6 +167,13 @@ def requested(connection: Connection, *, limit: int) -> list[int]:
     return list(connection.exec_driver_sql(query, (limit,)).scalars())
 
 
+def count_requested(connection: Connection) -> int:
+    """Count the statements that were asked for and are not made."""
+    query = "SELECT count(*) FROM statements WHERE status = 'pending'"
+    count: int = connection.exec_driver_sql(query).scalar_one()
+    return count
+
+
 def find_requested(connection: Connection, statement_id: int) -> tuple[int, int] | None:
     """Read account and run of a statement that was asked for and is not made."""
     query = "SELECT account_id, run_id FROM statements WHERE id = ? AND status = 'pending'"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from core import metrics
 from core.domain.errors import OutcomeUnknown, Unavailable
 from core.logging import get_logger
 from core.storage.engine import Database
@@ -24,7 +25,8 @@ _RETRY_LATER = {
     "SQLITE_PROTOCOL",
     "SQLITE_NOTADB",
 }
-
+for _name in _RETRY_LATER:
+    metrics.database_errors.labels(_name)  # at 0 from the start, or the first of its kind would not be seen to rise
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
 """What the database raises: through the engines, and where the driver is used as it is (core/storage/peek.py)."""
@@ -45,8 +47,10 @@ def unit_of_work(database: Database) -> Iterator[Connection]:
             work.rollback()
             raise
         try:
-            work.commit()
+            with metrics.commit_duration.time():
+                work.commit()
         except DBAPIError as error:
+            count_error(error)
             log.error("commit_failed", error=str(error.orig))
             _rollback_quietly(connection)
             _pass_fence(connection)
@@ -55,8 +59,18 @@ def unit_of_work(database: Database) -> Iterator[Connection]:
 
 def is_unavailable(error: Exception) -> bool:
     """Say whether an error of the database is its state (locked, full, read-only …) and not our statement."""
-    name = getattr(getattr(error, "orig", error), "sqlite_errorname", "") or ""
-    return any(name == known or name.startswith(f"{known}_") for known in _RETRY_LATER)
+    return _primary_name(error) in _RETRY_LATER
+
+
+def count_error(error: Exception) -> None:
+    """Count an error of the database; for whoever meets one outside a unit of work, which counts its own."""
+    metrics.database_errors.labels(_primary_name(error)).inc()
+
+
+def _primary_name(error: Exception) -> str:
+    """SQLite's name for the kind of an error: SQLITE_IOERR for SQLITE_IOERR_WRITE; `none` for what has no name."""
+    name = getattr(getattr(error, "orig", error), "sqlite_errorname", None) or "none"
+    return "_".join(name.split("_")[:2])
 
 
 @contextmanager
@@ -64,6 +78,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
+        count_error(error)
         if is_unavailable(error):
             log.error("database_unavailable", error=str(error.orig))
             raise Unavailable from error
@@ -96,6 +111,7 @@ def _pass_fence(connection: Connection) -> None:
         raw.execute("UPDATE fences SET passed = passed + 1")
         raw.execute("COMMIT")
     except Exception as error:
+        count_error(error)
         log.error("fence_failed", error=str(error))
         _rollback_quietly(connection)
         raise OutcomeUnknown from error

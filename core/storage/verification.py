@@ -13,6 +13,7 @@ from core.domain.statements import Figures
 from core.models import Verification
 
 _BLOCK = 1000
+_HALF = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,20 @@ def runs(connection: Connection) -> list[tuple[int, str, int]]:
 def add(connection: Connection, **values: Any) -> None:
     """Keep what a verification found."""
     connection.execute(insert(Verification).values(**values))
+
+
+def newest(connection: Connection) -> tuple[datetime, datetime, int] | None:
+    """Read when the last verification began and ended, and how many breaches it found; None before the first."""
+    query = "SELECT started_at, finished_at, breaches FROM verifications ORDER BY id DESC LIMIT 1"
+    row = connection.exec_driver_sql(query).first()
+    return (to_datetime(row[0]), to_datetime(row[1]), row[2]) if row else None
+
+
+def imbalances(connection: Connection) -> dict[str, int]:
+    """Sum all balances of each currency, in minor units; reads every account."""
+    # In two halves: before it comes back to 0, a sum may pass what SQLite's 64 bits hold.
+    query = f"SELECT currency, sum(balance / {_HALF}), sum(balance % {_HALF}) FROM accounts GROUP BY currency"
+    return {row[0]: row[1] * _HALF + row[2] for row in connection.exec_driver_sql(query)}
 
 
 async def last(session: AsyncSession) -> Verification | None:

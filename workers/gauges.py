@@ -1,0 +1,147 @@
+"""What the scheduler's port shows of database, queue and disk: read from them at each scrape, and kept nowhere."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+from dramatiq.brokers.redis import RedisBroker
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from core.clock import now_us, to_us
+from core.logging import get_logger
+from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, count_messages
+from core.services.statement_runs import overdue_since
+from core.storage import dead_letters, maintenance, statement_runs, statements, transactions, transfers, verification
+from core.storage.engine import Database
+from core.storage.unit_of_work import count_error
+
+log = get_logger(__name__)
+
+IMBALANCE_SECONDS = 60
+"""How long the sums of all balances are shown before they are taken anew: that reads every account."""
+
+QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
+
+HELP = {
+    "giro_pending_transfers": "Transfers that wait to be settled.",
+    "giro_oldest_pending_age_seconds": "Age of the oldest transfer that waits to be settled; 0 if none does.",
+    "giro_queue_up": "1 if the queue's server answers, else 0.",
+    "giro_queue_messages": "Messages of a queue, waiting or in work.",
+    "giro_dead_letters": "Messages that are parked, since their work kept failing.",
+    "giro_database_size_bytes": "Size of the database file, without its write-ahead log.",
+    "giro_wal_size_bytes": "Size of the write-ahead log.",
+    "giro_disk_free_bytes": "Room left on the database's disk, for whoever is no administrator.",
+    "giro_disk_size_bytes": "Size of the database's disk.",
+    "giro_statement_groups": "Groups of accounts in the runs of statements that are not finished.",
+    "giro_statement_groups_undone": "Those of them whose statements are not made yet.",
+    "giro_statements_requested": "Statements that were asked for and are not made yet.",
+    "giro_statements_overdue_seconds": "Time since the end of the oldest month whose statements are not all made.",
+    "giro_verification_timestamp_seconds": "When the last verification ended.",
+    "giro_verification_duration_seconds": "How long the last verification took.",
+    "giro_verification_breaches": "Broken rules that the last verification found.",
+    "giro_imbalance_minor_units": "Sum of all balances of a currency, which has to be 0.",
+    "giro_ledger_ahead_seconds": "How far the newest transaction lies in the future of this clock; 0 if it does not.",
+}
+LABELS = {"giro_queue_messages": ["queue"], "giro_imbalance_minor_units": ["currency"]}
+
+Reading = Iterator[tuple[str, float | Mapping[str, float]]]
+"""A gauge's name and its value, or its value for each label, one after the other."""
+
+
+class Gauges(Collector):
+    """Reads the sources anew for each scrape, in the thread that answers it.
+
+    A source that is away leaves its gauges out, which shows more than an old value would, and is logged once.
+    """
+
+    def __init__(self, database: Database, broker: RedisBroker, zone: ZoneInfo) -> None:
+        self._database = database
+        self._broker = broker
+        self._zone = zone
+        self._one_scrape = threading.Lock()
+        self._away: set[str] = set()
+        self._imbalances: dict[str, int] = {}
+        self._imbalances_until = 0.0
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the gauges, without reading anything: registering asks."""
+        return [_family(name) for name in HELP]
+
+    def collect(self) -> Iterable[Metric]:
+        """Read everything. Never raises: what cannot be read is left out."""
+        with self._one_scrape:
+            readings = (("disk", self._of_disk), ("queue", self._of_queue), ("database", self._of_database))
+            return [_family(name, value) for source, read in readings for name, value in self._try(source, read)]
+
+    def _try(self, source: str, read: Callable[[], Reading]) -> list[tuple[str, float | Mapping[str, float]]]:
+        try:
+            found = list(read())
+        except Exception as error:
+            if isinstance(error, DBAPIError):
+                count_error(error)
+            if source not in self._away:
+                log.warning("metrics_source_away", source=source, error=f"{type(error).__name__}: {error}")
+            self._away.add(source)
+            return [("giro_queue_up", 0)] if source == "queue" else []
+        self._away.discard(source)
+        return found
+
+    def _of_disk(self) -> Reading:
+        disk = shutil.disk_usage(self._database.path.parent)
+        yield "giro_disk_free_bytes", disk.free
+        yield "giro_disk_size_bytes", disk.total
+        yield "giro_database_size_bytes", maintenance.database_bytes(self._database)
+        yield "giro_wal_size_bytes", maintenance.wal_bytes(self._database)
+
+    def _of_queue(self) -> Reading:
+        yield "giro_queue_messages", {queue: count_messages(self._broker, queue) for queue in QUEUES}
+        yield "giro_queue_up", 1
+
+    def _of_database(self) -> Reading:
+        with self._database.reader.connect() as connection:
+            yield from self._of_transfers(connection)
+            yield from self._of_jobs(connection)
+            yield "giro_imbalance_minor_units", self._sums(connection)
+
+    def _of_transfers(self, connection: Connection) -> Reading:
+        backlog, now = transfers.backlog(connection), now_us()
+        oldest = now if backlog.oldest_created_at is None else backlog.oldest_created_at
+        yield "giro_pending_transfers", backlog.pending
+        yield "giro_oldest_pending_age_seconds", max(now - oldest, 0) / 1e6
+        yield "giro_ledger_ahead_seconds", max(transactions.last_posted_at(connection) - now, 0) / 1e6
+
+    def _of_jobs(self, connection: Connection) -> Reading:
+        yield "giro_dead_letters", dead_letters.count_parked(connection)
+        groups, undone = statement_runs.count_groups(connection)
+        yield "giro_statement_groups", groups
+        yield "giro_statement_groups_undone", undone
+        yield "giro_statements_requested", statements.count_requested(connection)
+        since = overdue_since(connection, self._zone)
+        yield "giro_statements_overdue_seconds", max(now_us() - to_us(since), 0) / 1e6 if since else 0
+        last = verification.newest(connection)
+        if last is not None:
+            started_at, finished_at, breaches = last
+            yield "giro_verification_timestamp_seconds", finished_at.timestamp()
+            yield "giro_verification_duration_seconds", (finished_at - started_at).total_seconds()
+            yield "giro_verification_breaches", breaches
+
+    def _sums(self, connection: Connection) -> Mapping[str, float]:
+        now = time.monotonic()
+        if now >= self._imbalances_until:
+            self._imbalances = verification.imbalances(connection)
+            self._imbalances_until = now + IMBALANCE_SECONDS
+        return self._imbalances
+
+
+def _family(name: str, value: float | Mapping[str, float] = MappingProxyType({})) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, HELP[name], labels=LABELS.get(name, []))
+    values = value.items() if isinstance(value, Mapping) else [(None, value)]
+    for label, number in values:
+        family.add_metric([] if label is None else [label], number)
+    return family
