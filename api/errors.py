@@ -163,9 +163,9 @@ def _printable(part: object) -> str:
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    count_error(error)
     if not is_unavailable(error):
         raise error
+    count_error(error)
     log.error("database_unavailable", error=str(error))
     return problem(ErrorCode.UNAVAILABLE, request_id=request.state.request_id)
 

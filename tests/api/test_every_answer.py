@@ -217,9 +217,9 @@ class TestAnExceptionThatNobodyExpected:
         assert f"KeyError: '{SECRET}'" in line["exception"]
 
     async def test_is_counted(self, ada: Person, broken: None) -> None:
-        before = counted("giro_unhandled_exceptions_total", process="api")
+        before = counted("giro_unhandled_exceptions_total")
         await ada.get("/users/me")
-        assert counted("giro_unhandled_exceptions_total", process="api") == before + 1
+        assert counted("giro_unhandled_exceptions_total") == before + 1
 
     async def test_concerns_one_request_and_no_other(self, ada: Person, broken: None) -> None:
         await ada.get("/users/me")

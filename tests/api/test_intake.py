@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection, event
 
 from api.intake import Intake
@@ -283,6 +284,13 @@ def fails_at_commit(connection: Connection) -> None:
     )
 
 
+def break_the_fence(connection: Connection) -> None:
+    """Have the commit fail that is to follow on a failed one."""
+    connection.exec_driver_sql(
+        "CREATE TRIGGER no_fence BEFORE UPDATE ON fences BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    )
+
+
 class TestACommitThatFails:
     async def test_with_a_fence_that_holds_is_answered_unavailable(
         self, make: Make, database: Database, bank: builders.Bank
@@ -301,17 +309,110 @@ class TestACommitThatFails:
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         intake = make()
-        await intake.run(
-            lambda connection: connection.exec_driver_sql(
-                "CREATE TRIGGER no_fence BEFORE UPDATE ON fences BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
-            ).close()
-        )
+        await intake.run(break_the_fence)
         calls = (intake.accept(builders.from_ada_to_bob(bank)), intake.run(fails_at_commit))
         outcomes = await piled_up(database, *calls)
         assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 2
         assert {outcome.code for outcome in outcomes} == {ErrorCode.OUTCOME_UNKNOWN}
         assert await intake.run(mark("mark")) == "mark"
         assert pending(database) == 0
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"giro_{name}", labels) or 0.0
+
+
+def refusals() -> dict[str, float]:
+    """Transfers refused so far, by code."""
+    return {code: counted("transfers_refused_total", code=code) for code in ErrorCode}
+
+
+def more_than(before: dict[str, float]) -> dict[str, float]:
+    return {code: count - before[code] for code, count in refusals().items() if count != before[code]}
+
+
+class TestWhatIsCounted:
+    async def test_are_transfers_and_no_other_writes(self, make: Make, database: Database, bank: builders.Bank) -> None:
+        intake, latency, refused = make(), counted("accept_latency_seconds_count"), refusals()
+
+        def refuses(_connection: Connection) -> None:
+            raise Refusal(ErrorCode.EMAIL_TAKEN)
+
+        orders = [builders.from_ada_to_bob(bank, amount) for amount in (100, 10**6, 10**6)]
+        await piled_up(
+            database, *(intake.accept(order) for order in orders), intake.run(mark("mark")), intake.run(refuses)
+        )
+        assert more_than(refused) == {"insufficient_funds": 2}
+        assert counted("accept_latency_seconds_count") == latency + 3
+
+    async def test_a_transfer_for_which_there_is_no_room_is_unavailable_and_not_quick(
+        self, make: Make, database: Database, bank: builders.Bank
+    ) -> None:
+        intake, latency, refused = make(waiting=1), counted("accept_latency_seconds_count"), refusals()
+        calls = [intake.run(mark("mark-0")), intake.accept(builders.from_ada_to_bob(bank)), intake.run(mark("mark-1"))]
+        await piled_up(database, *calls)
+        assert more_than(refused) == {"unavailable": 1}
+        assert counted("accept_latency_seconds_count") == latency
+
+    async def test_a_transfer_whose_time_runs_out_is_unavailable_after_that_time(
+        self, make: Make, database: Database, bank: builders.Bank
+    ) -> None:
+        intake, refused = make(seconds=0.3), refusals()
+        waited, count = counted("accept_latency_seconds_sum"), counted("accept_latency_seconds_count")
+        with locked(database):
+            calls = (intake.accept(builders.from_ada_to_bob(bank)), intake.run(mark("mark-late")))
+            await asyncio.gather(*calls, return_exceptions=True)
+        assert more_than(refused) == {"unavailable": 1}
+        assert counted("accept_latency_seconds_count") == count + 1
+        assert counted("accept_latency_seconds_sum") - waited >= 0.29
+
+    async def test_a_transfer_that_nobody_waits_for_any_more_has_no_answer(
+        self, make: Make, database: Database, bank: builders.Bank
+    ) -> None:
+        intake, latency, refused = make(), counted("accept_latency_seconds_count"), refusals()
+        with locked(database):
+            given_up = asyncio.ensure_future(intake.accept(builders.from_ada_to_bob(bank)))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await given_up
+        assert more_than(refused) == {}
+        assert counted("accept_latency_seconds_count") == latency
+
+    @pytest.mark.parametrize("fence_holds", [True, False])
+    async def test_a_commit_that_fails_is_what_the_clients_are_told(
+        self, make: Make, database: Database, bank: builders.Bank, fence_holds: bool
+    ) -> None:
+        intake = make()
+        if not fence_holds:
+            await intake.run(break_the_fence)
+        refused = refusals()
+        calls = [intake.accept(builders.from_ada_to_bob(bank)) for _ in range(2)]
+        await piled_up(database, *calls, intake.run(fails_at_commit))
+        assert more_than(refused) == {"unavailable" if fence_holds else "outcome_unknown": 2}
+
+    async def test_a_transfer_that_goes_wrong_by_a_bug_is_an_internal_error(
+        self, make: Make, database: Database, bank: builders.Bank
+    ) -> None:
+        intake, refused = make(), refusals()
+        broken = builders.from_ada_to_bob(bank, description=object())
+        outcomes = await piled_up(database, intake.accept(broken), intake.accept(builders.from_ada_to_bob(bank)))
+        assert [isinstance(outcome, AcceptedTransfer) for outcome in outcomes] == [False, True]
+        assert more_than(refused) == {"internal_error": 1}
+
+    async def test_what_waits_is_shown_while_it_does(self, make: Make, database: Database) -> None:
+        intake = make(seconds=0.3)
+        with locked(database):
+            calls = [asyncio.ensure_future(intake.run(mark(f"mark-{number}"))) for number in range(3)]
+            await asyncio.sleep(0)
+            assert counted("intake_waiting") == 3
+            calls[0].cancel()
+            await asyncio.wait(calls[:1])
+            assert counted("intake_waiting") == 2
+            await asyncio.wait(calls)
+            assert counted("intake_waiting") == 0, "their time has run out"
+        await intake.run(mark("mark"))
+        assert counted("intake_waiting") == 0
 
 
 class TestStopping:

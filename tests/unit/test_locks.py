@@ -6,11 +6,13 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from core.storage.locks import FileLock, Turnstile, settlement_lock
 from tests.waiting import eventually
@@ -90,6 +92,33 @@ def test_whoever_waits_goes_before_whoever_has_just_been(opened: Callable[[], Tu
         order.append("first again")
     thread.join(timeout=30)
     assert order == ["first", "second", "first again"]
+
+
+def waits() -> tuple[float, float]:
+    """How many writers have had their turn, and how long all of them waited for it, in seconds."""
+    name = "giro_lock_wait_duration_seconds"
+    return REGISTRY.get_sample_value(f"{name}_count") or 0.0, REGISTRY.get_sample_value(f"{name}_sum") or 0.0
+
+
+def test_the_wait_for_a_turn_is_timed_and_the_turn_is_not(opened: Callable[[], Turnstile]) -> None:
+    first, second = opened(), opened()
+    count, seconds = waits()
+
+    def wait_and_go() -> None:
+        with second.turn():
+            pass
+
+    held_from = time.perf_counter()
+    with first.turn():
+        thread = threading.Thread(target=wait_and_go)
+        thread.start()
+        eventually(first.somebody_waits)
+        eventually(lambda: time.perf_counter() > held_from + 0.3)
+        assert waits()[0] == count + 1, "the second has had no turn yet"
+        assert waits()[1] - seconds < 0.1, "the first has waited for nobody"
+    thread.join(timeout=30)
+    assert waits()[0] == count + 2
+    assert 0.1 < waits()[1] - seconds <= time.perf_counter() - held_from
 
 
 def test_somebody_waits_only_while_somebody_does(opened: Callable[[], Turnstile]) -> None:

@@ -1,41 +1,106 @@
-"""The metrics ports: served on request, and a port that cannot be had stops the start with one line."""
+"""The metrics ports: what they serve, and a port that cannot be had stops the start with one line."""
 
+import os
+import platform
 import socket
+import subprocess
+import sys
+import time
 import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
-from core import metrics
+from core import SQLITE_VERSION, metrics
 from core.metrics import serve_metrics
 from core.settings import SettingsError
+from core.storage.engine import Database
+from tests.flows.stack import free_port
+
+Serve = Callable[..., str]
+
+PORT_OF_API = "GIRO_METRICS_PORT_API"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port: int = held.getsockname()[1]
-        return port
-
-
-def test_metrics_are_served_where_the_setting_says(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Serve metrics on a port of this test, and return what it answers."""
     started = []
     monkeypatch.setattr(metrics, "start_http_server", lambda *where: started.append(start_http_server(*where)))
-    port = free_port()
-    serve_metrics("127.0.0.1", port, variable="GIRO_METRICS_PORT_API")
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-    finally:
-        (server, thread) = started[0]
+
+    def answer(*sources: Collector) -> str:
+        port = free_port()
+        serve_metrics("127.0.0.1", port, variable=PORT_OF_API, sources=sources)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            text: str = response.read().decode()
+            return text
+
+    yield answer
+    for server, thread in started:
         server.shutdown()
         server.server_close()
         thread.join()
-    assert "giro_transfers_settled_total" in text
+
+
+def samples(text: str) -> dict[str, float]:
+    """The values that are served, by name; of series with labels, one."""
+    return {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+
+
+class Source(Collector):
+    """Something that is read at each scrape."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def describe(self) -> Iterable[Metric]:
+        return [GaugeMetricFamily("a_source", "Read at each scrape.")]
+
+    def collect(self) -> Iterable[Metric]:
+        self.reads += 1
+        return [GaugeMetricFamily("a_source", "Read at each scrape.", value=7)]
+
+
+def test_metrics_are_served_where_the_setting_says(serve: Serve) -> None:
+    served = samples(serve())
+    assert {"giro_heartbeat_timestamp_seconds", "giro_unhandled_exceptions_total", "python_info"} <= served.keys()
+    assert {"process_open_fds", "giro_commit_duration_seconds_bucket"} <= served.keys()
+
+
+def test_sources_are_read_once_at_each_scrape_and_shown_beside_what_was_counted(serve: Serve) -> None:
+    source = Source()
+    served = samples(serve(source))
+    assert (served["a_source"], source.reads) == (7, 1)
+    assert "giro_transfers_accepted_total" in served
+    assert "a_source" not in samples(serve()), "another port knows nothing of it"
+
+
+def test_no_series_says_when_another_began(serve: Serve) -> None:
+    assert not [name for name in samples(serve()) if name.endswith("_created")]
+
+
+def test_a_process_says_what_it_is_built_of(database: Database) -> None:
+    sqlite, _ = database.sqlite()
+    assert sqlite == SQLITE_VERSION
+    built = {"version": version("giro"), "python": platform.python_version(), "sqlite": sqlite}
+    assert REGISTRY.get_sample_value("giro_build_info", built) == 1
+
+
+def test_a_process_shows_its_own_clock_at_each_scrape() -> None:
+    before = time.time()
+    first, second = (REGISTRY.get_sample_value("giro_clock_timestamp_seconds") or 0.0 for _ in range(2))
+    assert before <= first <= second <= time.time()
 
 
 def test_port_zero_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "start_http_server", lambda *_where: pytest.fail("nothing is to be served"))
-    serve_metrics("127.0.0.1", 0, variable="GIRO_METRICS_PORT_API")
+    serve_metrics("127.0.0.1", 0, variable=PORT_OF_API)
 
 
 def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
@@ -43,3 +108,43 @@ def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
         port = held.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"^GIRO_METRICS_PORT_JOBS: cannot listen on 127\.0\.0\.1:{port} "):
             serve_metrics("127.0.0.1", port, variable="GIRO_METRICS_PORT_JOBS")
+
+
+# --- several processes behind one port ---------------------------------------------------------------------------
+
+COUNTS = """
+from core import metrics
+metrics.transfers_accepted.inc(3)
+metrics.transfers_refused.labels("unavailable").inc()
+metrics.accept_latency.observe(0.002)
+metrics.heartbeat.set(5)
+metrics.intake_waiting.set(2)
+"""
+COUNTS_AND_SERVES = """
+import sys, urllib.request
+from core import metrics
+metrics.transfers_accepted.inc(4)
+metrics.accept_latency.observe(0.002)
+metrics.heartbeat.set(4)
+metrics.intake_waiting.set(1)
+metrics.serve_metrics("127.0.0.1", int(sys.argv[1]), variable="GIRO_METRICS_PORT_API")
+print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=10).read().decode())
+"""
+
+
+def test_processes_that_share_a_folder_are_counted_together(tmp_path: Path) -> None:
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    def run(script: str) -> str:
+        command = [sys.executable, "-c", script, str(free_port())]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    run(COUNTS)
+    served = samples(run(COUNTS_AND_SERVES))
+    assert (served["giro_transfers_accepted_total"], served["giro_transfers_refused_total"]) == (7, 1)
+    assert served["giro_accept_latency_seconds_count"] == 2
+    assert served["giro_heartbeat_timestamp_seconds"] == 5, "the latest of them"
+    assert served["giro_intake_waiting"] == 3
+    assert served["giro_build_info"] == 1
+    assert served["giro_clock_timestamp_seconds"] == pytest.approx(time.time(), abs=60)
+    assert {"process_open_fds", "python_info"} <= served.keys()

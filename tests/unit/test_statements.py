@@ -465,7 +465,9 @@ def test_the_scheduler_and_the_verification_read_no_whole_table_but_what_they_ch
     with database.reader.connect() as connection:
         for look in (stored_runs.undone_groups, stored.requested):
             assert look(connection, limit=10)
-        assert stored_runs.count_undone_groups(connection) == 1
+        assert stored_runs.count_groups(connection) == (1, 1)
+        assert stored_runs.unfinished_since(connection) == MARCH.ends_at(UTC_ZONE)
+        assert stored.count_requested(connection) == 1
         assert len(list(rows_of.statements(connection))) == 4
     sent = [*queries]
     checks_all = [(query, given) for query, given in sent if "FROM statements s CROSS JOIN" in query]

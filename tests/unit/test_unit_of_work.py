@@ -4,11 +4,13 @@ Full disks and failed commits are real: the pages run out, or the kernel refuses
 """
 
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
@@ -87,16 +89,70 @@ def test_a_broken_constraint_is_our_own_error(database: Database) -> None:
     assert still_works(database)
 
 
+# --- what is counted ---------------------------------------------------------------------------------------------
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_a_commit_is_timed_and_a_rollback_is_none(database: Database) -> None:
+    before = counted("giro_commit_duration_seconds_count")
+    with unit_of_work(database) as connection:
+        add_user(connection)
+    with pytest.raises(ZeroDivisionError), unit_of_work(database):
+        raise ZeroDivisionError
+    assert counted("giro_commit_duration_seconds_count") == before + 1
+
+
+def test_a_commit_is_timed_alone(database: Database) -> None:
+    before = counted("giro_commit_duration_seconds_sum")
+    with unit_of_work(database) as connection:
+        add_user(connection)
+        worked = time.perf_counter()
+        while time.perf_counter() < worked + 0.5:
+            pass
+    assert counted("giro_commit_duration_seconds_sum") - before < 0.5
+
+
+@pytest.mark.parametrize(
+    ("error", "statement"),
+    [
+        ("SQLITE_ERROR", "SELECT * FROM nowhere"),
+        ("SQLITE_CONSTRAINT", "INSERT INTO fences (id, passed) VALUES (2, 0)"),
+        ("SQLITE_MISMATCH", "INSERT INTO fences (id, passed) VALUES ('one', 0)"),
+    ],
+)
+def test_an_error_is_counted_by_its_primary_name_once(database: Database, error: str, statement: str) -> None:
+    before = counted("giro_database_errors_total", error=error)
+    with pytest.raises(DBAPIError), unit_of_work(database) as connection:
+        connection.exec_driver_sql(statement)
+    assert counted("giro_database_errors_total", error=error) == before + 1
+
+
+def test_an_error_that_is_dealt_with_inside_is_none(database: Database) -> None:
+    before = counted("giro_database_errors_total", error="SQLITE_CONSTRAINT")
+    with unit_of_work(database) as connection, pytest.raises(IntegrityError):
+        connection.exec_driver_sql("INSERT INTO fences (id, passed) VALUES (2, 0)")
+    assert counted("giro_database_errors_total", error="SQLITE_CONSTRAINT") == before
+
+
+@pytest.mark.parametrize("error", ["SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT"])
+def test_what_may_befall_a_database_is_shown_before_it_does(error: str) -> None:
+    assert REGISTRY.get_sample_value("giro_database_errors_total", {"error": error}) is not None
+
+
 # --- the database does not play along ----------------------------------------------------------------------------
 
 
 def test_a_locked_database_is_unavailable_and_nothing_was_begun(settings: Settings, database: Database) -> None:
     impatient = Database(settings.model_copy(update={"sqlite_busy_ms": 0}))
-    begun = False
+    begun, before = False, counted("giro_database_errors_total", error="SQLITE_BUSY")
     # A stranger to the turnstile, say an operator with a shell.
     with database.writer.begin(), pytest.raises(Unavailable), unit_of_work(impatient):
         begun = True
     assert not begun
+    assert counted("giro_database_errors_total", error="SQLITE_BUSY") == before + 1
     assert still_works(impatient)
     impatient.close()
 
@@ -208,11 +264,13 @@ def with_a_log(database: Database) -> Database:
 
 def test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed(with_a_log: Database) -> None:
     before, room = fences_passed(with_a_log), 100_000
+    errors = counted("giro_database_errors_total", error="SQLITE_IOERR")
     limit = files_limited_to(wal(with_a_log).stat().st_size + room)
     with pytest.raises(Unavailable), limit, unit_of_work(with_a_log) as connection:
         fill(connection)
     assert users(with_a_log) == 0
     assert fences_passed(with_a_log) == before + 1
+    assert counted("giro_database_errors_total", error="SQLITE_IOERR") == errors + 1
     assert still_works(with_a_log)
 
 
@@ -230,11 +288,12 @@ def test_what_a_failed_commit_left_behind_is_not_there_after_a_restart(
 
 
 def test_a_commit_that_fails_is_unknown_where_the_fence_fails_too(with_a_log: Database) -> None:
-    before = fences_passed(with_a_log)
+    before, errors = fences_passed(with_a_log), counted("giro_database_errors_total", error="SQLITE_IOERR")
     limit = files_limited_to(wal(with_a_log).stat().st_size + 100)
     with pytest.raises(OutcomeUnknown), limit, unit_of_work(with_a_log) as connection:
         add_user(connection)
     assert fences_passed(with_a_log) == before
+    assert counted("giro_database_errors_total", error="SQLITE_IOERR") == errors + 2, "the commit, and the fence"
     assert still_works(with_a_log), "no unit of work was left open"
 
 

@@ -8,6 +8,7 @@ import pytest
 from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import MiddlewareError
+from prometheus_client import REGISTRY
 
 from core.domain.transfers import TransferStatus
 from core.queue import CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
@@ -32,6 +33,10 @@ def settlement_worker(broker: RedisBroker, threads: int = 1) -> Worker:
     return Worker(broker, queues={SETTLEMENT_QUEUE}, worker_threads=threads, worker_timeout=20)
 
 
+def settling() -> float | None:
+    return REGISTRY.get_sample_value("giro_settlement_active")
+
+
 def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(
     database: Database, broker: RedisBroker, other_worker: FileLock
 ) -> None:
@@ -41,12 +46,15 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(
     starting = threading.Thread(target=second.start)
     starting.start()
     starting.join(timeout=0.5)
+    assert settling() == 0
     assert starting.is_alive(), "it waits for the lock before it looks at any message"
     assert status_of(database, transfer) is TransferStatus.PENDING
     other_worker.release()
     eventually(lambda: status_of(database, transfer) is TransferStatus.COMPLETED)
     starting.join()
+    assert settling() == 1
     second.stop()
+    assert settling() == 0
 
 
 def test_a_worker_told_to_stop_while_it_stands_by_starts_nothing(
@@ -77,6 +85,7 @@ def test_settlement_refuses_a_second_thread(broker: RedisBroker) -> None:
 def test_the_jobs_worker_needs_no_lock(broker: RedisBroker, other_worker: FileLock) -> None:
     worker = Worker(broker, queues={JOBS_QUEUE}, worker_threads=1, worker_timeout=20)
     worker.start()
+    assert settling() == 0
     worker.stop()
 
 

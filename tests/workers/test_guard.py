@@ -42,12 +42,12 @@ def attempts(database: Database) -> list[tuple[str, str, int, bool]]:
 
 
 def counted() -> float:
-    return REGISTRY.get_sample_value("giro_unhandled_exceptions_total", {"process": "statements"}) or 0.0
+    return REGISTRY.get_sample_value("giro_unhandled_exceptions_total") or 0.0
 
 
 @pytest.fixture
 def guarded(database: Database) -> Guard:
-    return Guard(database, process="statements")
+    return Guard(database)
 
 
 def test_what_work_returns_is_passed_on_and_nothing_is_noted(database: Database, guarded: Guard) -> None:
@@ -102,9 +102,9 @@ def test_a_success_forgets_what_failed_before(database: Database, guarded: Guard
 
 def test_failures_are_counted_across_processes(database: Database) -> None:
     for _ in range(3):
-        Guard(database, process="statements").run(LETTER, fails())
+        Guard(database).run(LETTER, fails())
     assert attempts(database) == [("make_statement_group", "[5]", 3, True)]
-    assert Guard(database, process="statements").run(LETTER, lambda: 7) == 7
+    assert Guard(database).run(LETTER, lambda: 7) == 7
     assert letters(database) == []
 
 
@@ -112,7 +112,7 @@ def test_what_another_process_met_is_forgotten_too_if_not_at_once(
     database: Database, guarded: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarded.run(LETTER, lambda: None)
-    Guard(database, process="statements").run(LETTER, fails())
+    Guard(database).run(LETTER, fails())
     guarded.run(LETTER, lambda: None)
     assert len(letters(database)) == 1, "it has just looked"
     later = guard.time.monotonic() + guard.LOOK_AGAIN_SECONDS

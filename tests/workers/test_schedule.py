@@ -7,7 +7,6 @@ import pytest
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from fakeredis import FakeServer
-from prometheus_client import REGISTRY
 
 from core.domain.audit import Author
 from core.domain.dead_letters import Letter
@@ -251,17 +250,6 @@ def test_whatever_an_operator_retries_is_sent_again_until_it_has_been_worked_on(
     with unit_of_work(database) as connection:
         dead_letters.succeed(connection, letter)
     assert send_again(database, broker) == 0
-
-
-def test_what_waits_is_told_to_the_metrics(database: Database, broker: RedisBroker, bank: Bank) -> None:
-    close_months(database, group=1)
-    park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
-    tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
-    assert REGISTRY.get_sample_value("giro_statement_groups_undone") == 3
-    assert REGISTRY.get_sample_value("giro_dead_letters") == 1
-    work_off(database)
-    tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
-    assert REGISTRY.get_sample_value("giro_statement_groups_undone") == 0
 
 
 def test_a_tick_sends_what_is_due_and_what_is_to_be_tried_again(

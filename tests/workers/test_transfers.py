@@ -131,4 +131,4 @@ def _legs(database: Database) -> list[tuple[object, ...]]:
 
 
 def _unhandled() -> float:
-    return REGISTRY.get_sample_value("giro_unhandled_exceptions_total", {"process": "settlement"}) or 0.0
+    return REGISTRY.get_sample_value("giro_unhandled_exceptions_total") or 0.0

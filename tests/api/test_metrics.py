@@ -1,0 +1,105 @@
+"""What the API counts: few series, whatever clients send, and each outcome under its name."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from prometheus_client import REGISTRY
+
+from api.middleware import METHODS
+from tests.api.conftest import Api, Person, payment
+
+HTTP = "giro_http_request_duration_seconds"
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def requests() -> set[tuple[str, str, str]]:
+    """Method, route and status of every series of requests."""
+    return {
+        (sample.labels["method"], sample.labels["route"], sample.labels["status"])
+        for family in REGISTRY.collect()
+        if family.name == HTTP
+        for sample in family.samples
+        if sample.name == f"{HTTP}_count"
+    }
+
+
+def made_up() -> Iterator[str]:
+    """Words that no server knows."""
+    for number in range(100):
+        yield f"WORD{number}"
+
+
+async def test_methods_that_clients_make_up_are_one_series(api: Api) -> None:
+    before = requests()
+    for method in made_up():
+        assert (await api.client.request(method, "/transfers")).status_code == 405
+    assert requests() - before <= {("other", "/transfers", "405"), ("other", "none", "405")}
+    assert len(requests() - before) <= 1
+
+
+async def test_paths_that_clients_make_up_are_one_series(api: Api) -> None:
+    before = requests()
+    for word in made_up():
+        assert (await api.client.get(f"/{word}/{uuid4()}")).status_code == 404
+        assert (await api.client.get(f"/docs/assets/{word}.js")).status_code == 404
+    assert {route for _, route, _ in requests() - before} <= {"none"}
+
+
+async def test_ids_in_a_path_are_no_labels(api: Api, ada: Person) -> None:
+    before = requests()
+    for _ in range(100):
+        await ada.get(f"/transfers/{uuid4()}")
+        await ada.get(f"/accounts/{uuid4()}/transactions")
+        await ada.get(f"/accounts?limit={uuid4().int % 100 + 1}")
+    assert requests() - before <= {
+        ("GET", "/transfers/{transfer_id}", "404"),
+        ("GET", "/accounts/{account_id}/transactions", "404"),
+        ("GET", "/accounts", "200"),
+    }
+
+
+async def test_every_label_of_a_request_is_one_that_is_known(api: Api, ada: Person) -> None:
+    await ada.get("/accounts")
+    routes = {getattr(route, "path", "none") for route in api.app.routes} | {"none"}
+    for method, route, status in requests():
+        assert method in METHODS | {"other"}
+        assert route in routes
+        assert 0 <= int(status) < 600
+
+
+@pytest.mark.parametrize("username", ["nobody@example.com", "joan@example.com"])
+async def test_a_log_in_that_is_refused_is_counted(api: Api, username: str) -> None:
+    await api.sign_up("joan")
+    before = counted("giro_login_failures_total")
+    answer = await api.client.post("/login", data={"username": username, "password": "wrong horse battery"})
+    assert answer.status_code == 401
+    assert counted("giro_login_failures_total") == before + 1
+
+
+async def test_a_log_in_that_succeeds_or_is_malformed_is_no_failure(api: Api) -> None:
+    before = counted("giro_login_failures_total")
+    joan = await api.sign_up("joan")
+    assert (await api.client.post("/login", data={"username": joan.email})).status_code == 422
+    assert counted("giro_login_failures_total") == before
+
+
+async def test_a_transfer_is_counted_by_what_became_of_it(api: Api, ada: Person) -> None:
+    accepted, refused = "giro_transfers_accepted_total", "giro_transfers_refused_total"
+    before = counted(accepted), counted(refused, code="insufficient_funds")
+    payer, payee = await ada.open(), await ada.open()
+    assert (await ada.post("/transfers", payment(payer, payee))).status_code == 400
+    assert (counted(accepted), counted(refused, code="insufficient_funds")) == (before[0], before[1] + 1)
+
+
+@pytest.mark.parametrize("outcome", ["sent", "coalesced", "failed"])
+async def test_what_may_become_of_a_wakeup_is_shown_before_it_does(api: Api, outcome: str) -> None:
+    assert REGISTRY.get_sample_value("giro_wakeups_total", {"outcome": outcome}) is not None
+
+
+@pytest.mark.parametrize("code", ["unavailable", "outcome_unknown", "internal_error"])
+async def test_what_is_the_bank_s_own_failure_is_shown_before_it_happens(api: Api, code: str) -> None:
+    assert REGISTRY.get_sample_value("giro_transfers_refused_total", {"code": code}) is not None

@@ -1,0 +1,357 @@
+"""What the scheduler's port shows: read at each scrape, and left out where it cannot be read."""
+
+import shutil
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import structlog
+from dramatiq.brokers.redis import RedisBroker
+from fakeredis import FakeServer
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import event
+
+from core.domain.dead_letters import MOST_ATTEMPTS, Letter
+from core.domain.statements import Period
+from core.queue import JOBS_QUEUE, MAKE_GROUP, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, message, send_wakeup
+from core.services import dead_letters, statement_runs, statements
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.maintenance import checkpoint
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, fund, open_account, settle_all
+from tests.months import BANK, close_months, make_requested, undone_groups, work_off
+from tests.time_travel import Clock
+from workers import gauges, maintenance
+from workers.gauges import HELP, IMBALANCE_SECONDS, Gauges
+
+UTC = ZoneInfo("UTC")
+DAY = 86_400
+
+OF_QUEUE = {"giro_queue_messages"}
+OF_DISK = {"giro_disk_free_bytes", "giro_disk_size_bytes", "giro_database_size_bytes", "giro_wal_size_bytes"}
+OF_VERIFICATION = {name for name in HELP if name.startswith("giro_verification_")}
+
+Scrape = Callable[[], dict[str, Any]]
+
+
+@pytest.fixture
+def registry(database: Database, broker: RedisBroker) -> CollectorRegistry:
+    """What the scheduler's port serves of its sources."""
+    registry = CollectorRegistry()
+    registry.register(Gauges(database, broker, UTC))
+    return registry
+
+
+@pytest.fixture
+def scrape(registry: CollectorRegistry) -> Scrape:
+    """Ask the port, and return each gauge's value, or its values by label."""
+
+    def shown() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for family in text_string_to_metric_families(generate_latest(registry).decode()):
+            assert family.type == "gauge"
+            values = {
+                sample.labels.get("queue") or sample.labels.get("currency"): sample.value for sample in family.samples
+            }
+            found[family.name] = values.get(None, values)
+        return found
+
+    return shown
+
+
+@pytest.fixture
+def bank(database: Database, clock: Clock) -> Bank:
+    return bank_of_two(database, ada_has=500)
+
+
+def park(database: Database, letter: Letter) -> None:
+    with unit_of_work(database) as connection:
+        for _ in range(MOST_ATTEMPTS):
+            dead_letters.fail(connection, letter, ValueError("what nobody expected"))
+
+
+def put_balance(database: Database, currency: str, by: int) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql(
+            "UPDATE accounts SET balance = balance + ? WHERE currency = ? AND kind = 'external'", (by, currency)
+        )
+
+
+# --- what is shown -----------------------------------------------------------------------------------------------
+
+
+def test_every_gauge_is_shown_and_none_that_was_not_announced(
+    database: Database, bank: Bank, scrape: Scrape, registry: CollectorRegistry
+) -> None:
+    maintenance.verify(database)
+    assert scrape().keys() == HELP.keys()
+    announced = {family.name for family in Gauges.describe(SimpleNamespace())}  # type: ignore[arg-type]
+    assert announced == HELP.keys()
+
+
+def test_before_anything_has_happened_there_is_nothing_to_worry_about(scrape: Scrape) -> None:
+    shown = scrape()
+    assert shown["giro_imbalance_minor_units"] == {}
+    assert shown["giro_queue_up"] == 1
+    assert not OF_VERIFICATION & shown.keys(), "absent before the first"
+    calm = shown.keys() - OF_DISK - {"giro_imbalance_minor_units", "giro_queue_up", "giro_queue_messages"}
+    assert {name: shown[name] for name in calm} == dict.fromkeys(calm, 0)
+
+
+def test_what_waits_to_be_settled_and_since_when(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
+    for _ in range(2):
+        accepted(database, from_ada_to_bob(bank))
+        clock.advance(seconds=5)
+    shown = scrape()
+    assert (shown["giro_pending_transfers"], shown["giro_oldest_pending_age_seconds"]) == (2, 10)
+    settle_all(database)
+    shown = scrape()
+    assert (shown["giro_pending_transfers"], shown["giro_oldest_pending_age_seconds"]) == (0, 0)
+
+
+def test_an_age_is_never_negative(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
+    accepted(database, from_ada_to_bob(bank))
+    clock.advance(hours=-1)
+    assert scrape()["giro_oldest_pending_age_seconds"] == 0
+
+
+def test_a_ledger_in_the_future_is_shown_until_the_clock_has_caught_up(
+    bank: Bank, clock: Clock, scrape: Scrape
+) -> None:
+    assert scrape()["giro_ledger_ahead_seconds"] == 0
+    clock.advance(hours=-1)
+    assert scrape()["giro_ledger_ahead_seconds"] == 3600
+    clock.advance(hours=2)
+    assert scrape()["giro_ledger_ahead_seconds"] == 0
+
+
+def test_messages_are_counted_by_queue(broker: RedisBroker, scrape: Scrape) -> None:
+    send_wakeup(broker)
+    for _ in range(3):
+        broker.enqueue(message("verify", JOBS_QUEUE))
+    assert scrape()["giro_queue_messages"] == {SETTLEMENT_QUEUE: 1, JOBS_QUEUE: 3, STATEMENTS_QUEUE: 0}
+
+
+def test_parked_messages_are_counted(database: Database, scrape: Scrape) -> None:
+    park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
+    assert scrape()["giro_dead_letters"] == 1
+
+
+def test_sizes_are_those_of_the_files_and_of_their_disk(database: Database, bank: Bank, scrape: Scrape) -> None:
+    shown, log = scrape(), database.path.with_name(f"{database.path.name}-wal")
+    assert shown["giro_wal_size_bytes"] == log.stat().st_size > 0
+    assert shown["giro_database_size_bytes"] == database.path.stat().st_size > 0
+    assert shown["giro_disk_size_bytes"] == shutil.disk_usage(database.path).total
+    assert 0 < shown["giro_disk_free_bytes"] < shown["giro_disk_size_bytes"]
+    checkpoint(database)
+    assert scrape()["giro_wal_size_bytes"] == 0
+
+
+def test_what_the_last_verification_found(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
+    maintenance.verify(database)
+    assert scrape()["giro_verification_breaches"] == 0
+    put_balance(database, "USD", by=1)
+    later = clock.advance(hours=24)
+    maintenance.verify(database)
+    clock.advance(hours=3)
+    shown = scrape()
+    assert shown["giro_verification_breaches"] == 2
+    assert shown["giro_verification_timestamp_seconds"] == later.timestamp()
+    assert shown["giro_verification_duration_seconds"] == 0, "this clock stands still"
+
+
+def test_a_verification_took_as_long_as_its_row_says(database: Database, scrape: Scrape) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO verifications (started_at, finished_at, accounts, transfers, transactions, breaches, details) "
+            "VALUES (1000000, 3500000, 0, 0, 0, 7, '[]')"
+        )
+    shown = scrape()
+    assert [shown[name] for name in sorted(OF_VERIFICATION)] == [7, 2.5, 3.5]
+
+
+# --- statements --------------------------------------------------------------------------------------------------
+
+
+def ask(database: Database, bank: Bank) -> None:
+    """Ask for Ada's statement of January."""
+    with unit_of_work(database) as connection:
+        statements.ask_for(
+            connection, user_id=bank.ada.id, account_id=bank.ada_account, period=Period(2026, 1), zone=UTC, group=1
+        )
+
+
+def test_groups_count_for_as_long_as_their_run_is_not_finished(
+    database: Database, bank: Bank, clock: Clock, scrape: Scrape
+) -> None:
+    clock.set(2026, 2, 1)
+    close_months(database, group=1)
+    seen = []
+    for group in undone_groups(database):
+        shown = scrape()
+        seen.append((shown["giro_statement_groups"], shown["giro_statement_groups_undone"]))
+        statement_runs.make_group(database, BANK, group)
+    assert seen == [(3, 3), (3, 2), (3, 1)]
+    shown = scrape()
+    assert (shown["giro_statement_groups"], shown["giro_statement_groups_undone"]) == (0, 0)
+
+
+def test_what_customers_asked_for_counts_until_it_is_made(
+    database: Database, bank: Bank, clock: Clock, scrape: Scrape
+) -> None:
+    clock.set(2026, 2, 10)
+    ask(database, bank)
+    assert scrape()["giro_statements_requested"] == 1
+    make_requested(database)
+    assert scrape()["giro_statements_requested"] == 0
+
+
+@pytest.mark.parametrize(
+    ("zone", "closed", "made", "now", "overdue"),
+    [
+        pytest.param("UTC", None, False, (2026, 1, 31, 23, 59, 59), 0, id="the month has not ended"),
+        pytest.param("UTC", None, False, (2026, 2, 1), 0, id="it ends now"),
+        pytest.param("UTC", None, False, (2026, 2, 2), DAY, id="not even closed"),
+        pytest.param("UTC", (2026, 2, 1), False, (2026, 2, 3), 2 * DAY, id="closed and not made"),
+        pytest.param("UTC", (2026, 2, 1), True, (2026, 2, 28), 0, id="made"),
+        pytest.param("UTC", (2026, 2, 1), True, (2026, 3, 2), DAY, id="the next one is missing"),
+        pytest.param("UTC", (2026, 2, 1), False, (2026, 3, 2), 29 * DAY, id="the oldest counts, closed or not"),
+        pytest.param("Europe/Berlin", None, False, (2026, 2, 1), 3600, id="a month of the bank's zone"),
+    ],
+)
+def test_statements_are_overdue_from_the_end_of_the_oldest_month_that_is_not_done(
+    database: Database,
+    broker: RedisBroker,
+    bank: Bank,
+    clock: Clock,
+    zone: str,
+    closed: tuple[int, ...] | None,
+    made: bool,
+    now: tuple[int, ...],
+    overdue: int,
+) -> None:
+    if closed:
+        clock.set(*closed)
+        close_months(database)
+        if made:
+            work_off(database)
+    clock.set(*now)
+    (family,) = (
+        family
+        for family in Gauges(database, broker, ZoneInfo(zone)).collect()
+        if family.name == "giro_statements_overdue_seconds"
+    )
+    assert [sample.value for sample in family.samples] == [overdue]
+
+
+# --- balances ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the cache of the sums goes by."""
+    ticking = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(gauges, "time", SimpleNamespace(monotonic=lambda: ticking.now))
+    return ticking
+
+
+def test_balances_sum_to_nothing_by_currency_or_by_how_much_they_do_not(
+    database: Database, bank: Bank, scrape: Scrape, monotonic: SimpleNamespace
+) -> None:
+    with unit_of_work(database) as connection:
+        euros = open_account(connection, bank.ada, "EUR")
+    fund(database, euros, 700)
+    assert scrape()["giro_imbalance_minor_units"] == {"USD": 0, "EUR": 0}
+    put_balance(database, "EUR", by=-1)
+    monotonic.now += IMBALANCE_SECONDS
+    assert scrape()["giro_imbalance_minor_units"] == {"USD": 0, "EUR": -1}
+
+
+def test_a_sum_may_pass_what_the_database_can_count_to(database: Database, bank: Bank, scrape: Scrape) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        connection.exec_driver_sql("UPDATE accounts SET balance = 8000000000000000000 WHERE kind = 'customer'")
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+    assert scrape()["giro_imbalance_minor_units"] == {"USD": pytest.approx(1.6e19)}
+
+
+def test_all_balances_are_summed_once_a_minute_at_most(
+    database: Database, bank: Bank, scrape: Scrape, monotonic: SimpleNamespace
+) -> None:
+    scrape()
+    put_balance(database, "USD", by=1)
+    monotonic.now += IMBALANCE_SECONDS - 1
+    assert scrape()["giro_imbalance_minor_units"] == {"USD": 0}, "as it was"
+    monotonic.now += 1
+    assert scrape()["giro_imbalance_minor_units"] == {"USD": 1}
+
+
+# --- how it is read ----------------------------------------------------------------------------------------------
+
+
+def test_registering_reads_nothing(settings: Settings, broker: RedisBroker) -> None:
+    nowhere = Database(settings.model_copy(update={"data_dir": settings.data_dir / "nowhere"}))
+    CollectorRegistry().register(Gauges(nowhere, broker, UTC))
+    assert "reader" not in nowhere.__dict__, "it has not been opened"
+
+
+def test_a_scrape_is_one_transaction_of_one_connection_that_is_closed(
+    database: Database, bank: Bank, scrape: Scrape
+) -> None:
+    seen: list[str] = []
+    for name in ("connect", "begin", "close"):
+        event.listen(database.reader, name, lambda *_, name=name: seen.append(name))
+    scrape()
+    assert seen == ["connect", "begin", "close"]
+
+
+def test_scrapes_at_the_same_time_each_get_the_whole_answer(database: Database, bank: Bank, scrape: Scrape) -> None:
+    answers: list[dict[str, Any]] = []
+    threads = [threading.Thread(target=lambda: answers.append(scrape())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [answer.keys() for answer in answers] == [HELP.keys() - OF_VERIFICATION] * 8
+
+
+def warnings(logged: list[Any]) -> list[str]:
+    return [line["source"] for line in logged if line["event"] == "metrics_source_away"]
+
+
+def test_a_queue_that_is_away_is_down_and_said_so_once(server: FakeServer, bank: Bank, scrape: Scrape) -> None:
+    with structlog.testing.capture_logs() as logged:
+        server.connected = False
+        for _ in range(3):
+            shown = scrape()
+            assert shown["giro_queue_up"] == 0
+            assert shown.keys() == HELP.keys() - OF_QUEUE - OF_VERIFICATION
+        server.connected = True
+        shown = scrape()
+        assert (shown["giro_queue_up"], shown["giro_queue_messages"]["jobs"]) == (1, 0)
+        assert warnings(logged) == ["queue"]
+        server.connected = False
+        scrape()
+        assert warnings(logged) == ["queue", "queue"], "it has been there in between"
+
+
+def test_a_database_that_is_away_is_left_out_and_said_so_once(database: Database, bank: Bank, scrape: Scrape) -> None:
+    away = database.path.with_name("away.db")
+    with structlog.testing.capture_logs() as logged:
+        database.path.rename(away)
+        for _ in range(2):
+            assert scrape().keys() == OF_QUEUE | {"giro_queue_up"}
+        away.rename(database.path)
+        assert scrape().keys() == HELP.keys() - OF_VERIFICATION
+    assert sorted(warnings(logged)) == ["database", "disk"]
+
+
+def test_a_database_that_is_none_is_left_out(database: Database, scrape: Scrape) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("DROP TABLE verifications")
+    assert scrape().keys() == OF_QUEUE | OF_DISK | {"giro_queue_up"}
