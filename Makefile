@@ -32,6 +32,10 @@ contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI docume
 faults: $(VENV)/.test-ready ## Run the supervisor over children that misbehave in every way
 	@$(BIN)/pytest --no-cov tests/faults
 
+.PHONY: monitoring
+monitoring: $(VENV)/.test-ready ## Hold metrics and rules to what Prometheus says of them (needs promtool)
+	@$(BIN)/pytest --no-cov tests/monitoring
+
 .PHONY: bench
 bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
 	@$(BIN)/python -m tests.benchmarks.service
@@ -39,6 +43,10 @@ bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate
 .PHONY: bench-statements
 bench-statements: $(VENV)/.test-ready ## Measure a month's statements, and what they cost transfers meanwhile
 	@$(BIN)/python -m tests.benchmarks.statements
+
+.PHONY: bench-metrics
+bench-metrics: $(VENV)/.test-ready ## Measure what the metrics cost where transfers are accepted
+	@$(BIN)/python -m tests.benchmarks.metrics
 
 .PHONY: lint
 lint: $(VENV)/.test-ready ## Check style, types and who imports whom

@@ -13,8 +13,10 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A running service that the tests of one file share; they leave it running.
 
     Its processes are part of the coverage if the file says `MEASURED`: one such stack shows all that there is to see.
+    They serve their metrics if it says `SCRAPED`.
     """
-    stack = Stack(tmp_path_factory.mktemp("stack"), measured=getattr(request.module, "MEASURED", False))
+    wanted = {name: getattr(request.module, name.upper(), False) for name in ("measured", "scraped")}
+    stack = Stack(tmp_path_factory.mktemp("stack"), **wanted)
     try:
         yield stack.start()
     finally:

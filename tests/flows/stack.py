@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx2
 
+from core.stack import PROCESSES
 from tests.waiting import eventually
 
 PASSWORD = "correct horse battery"
@@ -43,13 +44,17 @@ def _read(path: Path) -> str:
 class Stack:
     """One service: its settings, and the processes started on them. It ends what it started, by pid."""
 
-    def __init__(self, folder: Path, *, measured: bool = True, **settings: object) -> None:
-        """`measured` False: its processes are left out of the coverage, which doubles the time they take to start."""
+    def __init__(self, folder: Path, *, measured: bool = True, scraped: bool = False, **settings: object) -> None:
+        """`measured` False: its processes are left out of the coverage, which doubles the time they take to start.
+
+        `scraped` True: each serves its metrics, on a port that nobody else had.
+        """
         self.folder = folder
         self.data = folder / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        metrics = {f"metrics_port_{name}": 0 for name in ("api", "settlement", "jobs", "scheduler")}
+        self.metrics_ports = {name: free_port() if scraped else 0 for name in PROCESSES}
+        metrics = {f"metrics_port_{name}": port for name, port in self.metrics_ports.items()}
         own = {"data_dir": self.data, "port": self.port, "password_hash_rounds": 4, **metrics, **settings}
         left_out = ("GIRO_",) if measured else ("GIRO_", "COVERAGE_", "COV_CORE_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
@@ -147,6 +152,13 @@ class Stack:
         """The log lines of an event."""
         whole = [line for line in self.log_text(name).splitlines(keepends=True) if re.fullmatch(r"\{.*\}\n", line)]
         return [line for line in map(json.loads, whole) if line.get("event") == event]
+
+    def scrape(self, process: str) -> str:
+        """What Prometheus would read of a process."""
+        answer = httpx2.get(f"http://127.0.0.1:{self.metrics_ports[process]}/metrics", trust_env=False, timeout=10)
+        assert answer.status_code == 200, answer.text
+        text: str = answer.text
+        return text
 
     # --- as a client ---
 

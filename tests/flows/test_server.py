@@ -1,8 +1,64 @@
-"""What only a real server shows: the bytes on the wire, and what it logs about them."""
+"""What only a real server shows: the bytes on the wire, what it logs about them, and what each process measures."""
 
 import socket
+from collections.abc import Callable
+
+import pytest
+from httpx2 import Response
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.flows.stack import Stack
+from tests.waiting import eventually
+from workers.gauges import HELP
+
+SCRAPED = True
+"""Its processes serve their metrics."""
+
+EVERYWHERE = {
+    "giro_build_info",
+    "giro_heartbeat_timestamp_seconds",
+    "giro_clock_timestamp_seconds",
+    "giro_unhandled_exceptions_total",
+    "giro_lock_wait_duration_seconds_bucket",
+    "giro_commit_duration_seconds_bucket",
+    "giro_database_errors_total",
+    "python_info",
+    "process_open_fds",
+}
+MESSAGES = {
+    "dramatiq_messages_total",
+    "dramatiq_messages_inprogress",
+    "dramatiq_message_duration_seconds_bucket",
+}
+MEASURED_BY = {
+    "api": {
+        "giro_http_request_duration_seconds_bucket",
+        "giro_transfers_accepted_total",
+        "giro_transfers_refused_total",
+        "giro_accept_latency_seconds_bucket",
+        "giro_accept_group_size_bucket",
+        "giro_accept_duration_seconds_bucket",
+        "giro_intake_waiting",
+        "giro_login_failures_total",
+        "giro_wakeups_total",
+    },
+    "settlement": {
+        "giro_settlement_active",
+        "giro_transfers_settled_total",
+        "giro_settlement_batch_size_bucket",
+        "giro_settlement_duration_seconds_bucket",
+        "giro_transfer_lifetime_seconds_bucket",
+        *MESSAGES,
+    },
+    "jobs": {
+        "giro_statements_made_total",
+        "giro_statement_group_duration_seconds_bucket",
+        "giro_checkpoint_duration_seconds_bucket",
+        "giro_checkpoints_blocked_total",
+        *MESSAGES,
+    },
+    "scheduler": {*HELP, "giro_sweep_wakeups_total"},
+}
 
 
 def test_head_is_answered_like_get_without_a_body_and_without_a_complaint(stack: Stack) -> None:
@@ -32,3 +88,50 @@ def test_pipelined_requests_are_answered_in_order(stack: Stack) -> None:
         )
         answers = b"".join(iter(lambda: client.recv(65536), b""))
     assert answers.index(b"200 OK") < answers.index(b"404 Not Found")
+
+
+def scraped(stack: Stack, process: str) -> dict[str, float]:
+    """What a process measures, by name, all labels together."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(stack.scrape(process)):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    return found
+
+
+Paying = Callable[[], Response]
+
+
+@pytest.fixture(scope="module")
+def pay(stack: Stack) -> Paying:
+    """Have somebody pay, and wait for the end of it; it has been done once already."""
+    ada = stack.sign_up()
+    payer, payee = ada.open_account(funds=500), ada.open_account()
+
+    def submit() -> Response:
+        return ada.submit(payer, payee, Prefer="wait=20")
+
+    assert submit().json()["status"] == "completed"
+    return submit
+
+
+@pytest.mark.parametrize("process", MEASURED_BY)
+def test_every_process_serves_what_it_measures(stack: Stack, pay: Paying, process: str) -> None:
+    wanted = EVERYWHERE | MEASURED_BY[process]
+    eventually(lambda: wanted <= scraped(stack, process).keys())  # the first verification may still be under way
+
+
+def test_one_transfer_is_one_at_every_process_that_it_passes(stack: Stack, pay: Paying) -> None:
+    latency, lifetime = "giro_accept_latency_seconds_count", "giro_transfer_lifetime_seconds_count"
+    accepted, ended = scraped(stack, "api")[latency], scraped(stack, "settlement")[lifetime]
+    assert pay().json()["status"] == "completed"
+    assert scraped(stack, "api")[latency] == accepted + 1
+    eventually(lambda: scraped(stack, "settlement")[lifetime] == ended + 1)
+
+
+def test_a_service_that_is_well_says_so(stack: Stack, pay: Paying) -> None:
+    assert scraped(stack, "settlement")["giro_settlement_active"] == 1
+    shown = eventually(lambda: (now := scraped(stack, "scheduler"))["giro_pending_transfers"] == 0 and now)
+    wrong = ("imbalance_minor_units", "ledger_ahead_seconds", "dead_letters", "statements_overdue_seconds")
+    assert [shown[f"giro_{name}"] for name in wrong] == [0, 0, 0, 0]
+    assert shown["giro_queue_up"] == 1

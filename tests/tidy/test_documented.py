@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
 
 import core
 from api.errors import STATUSES
@@ -16,6 +17,7 @@ from core.domain.statements import StatementStatus
 from core.domain.transfers import TransferKind, TransferStatus
 from core.services.verification import RULES
 from core.settings import Settings, variable
+from workers import gauges, queue_metrics
 
 HOME = Path(core.__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
@@ -29,9 +31,24 @@ def names_in(page: str) -> set[str]:
     return set(re.findall(r"`([^`\n]+)`", (REFERENCE / page).read_text()))
 
 
-def metric_names() -> list[str]:
-    collectors = [item for item in vars(metrics).values() if isinstance(item, Counter | Gauge | Histogram)]
-    return [f"{item._name}_total" if isinstance(item, Counter) else item._name for item in collectors]
+def measured() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Type and labels of every metric that a process of Giro shows, by name."""
+    found = {name: ("gauge", tuple(gauges.LABELS.get(name, ()))) for name in gauges.HELP}
+    for item in [*vars(metrics).values(), *vars(queue_metrics).values()]:
+        if isinstance(item, MetricWrapperBase):
+            suffix = "_total" if isinstance(item, Counter) else ""
+            found[item._name + suffix] = (item._type, tuple(item._labelnames))
+    for family in metrics.NOW.collect():
+        (sample,) = family.samples
+        found[sample.name] = ("gauge", tuple(sample.labels))
+    return found
+
+
+def metric_rows() -> dict[str, list[str]]:
+    """The cells of each row of the tables of metrics, by its first."""
+    lines = re.findall(r"^\| (`[a-z_]+` \|.*) \|$", (REFERENCE / "metrics.md").read_text(), re.MULTILINE)
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    return {row[0].strip("`"): row for row in cells}
 
 
 @pytest.mark.parametrize("code", ErrorCode)
@@ -62,16 +79,19 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     assert documented <= known
 
 
-@pytest.mark.parametrize("name", metric_names())
-def test_every_metric_is_documented(name: str) -> None:
-    assert name.startswith("giro_")
-    assert name in names_in("metrics.md")
+@pytest.mark.parametrize(("name", "shown"), measured().items())
+def test_every_metric_is_documented_with_its_type_its_labels_and_its_meaning(
+    name: str, shown: tuple[str, tuple[str, ...]]
+) -> None:
+    assert re.match(r"giro_|dramatiq_", name)
+    _, kind, labels, _, meaning, _ = metric_rows()[name]
+    assert (kind, tuple(re.findall(r"`(\w+)`", labels))) == shown
+    assert meaning.endswith(".")
 
 
 def test_no_metric_is_documented_that_does_not_exist() -> None:
-    known = {name + suffix for name in metric_names() for suffix in ("", "_bucket", "_sum", "_count")}
-    documented = {name for name in names_in("metrics.md") if re.fullmatch(r"giro_[a-z_]+", name)}
-    assert documented <= known
+    documented = {name for name in names_in("metrics.md") if re.fullmatch(r"(giro|dramatiq)_[a-z_]+", name)}
+    assert metric_rows().keys() | documented == measured().keys()
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -318,6 +319,24 @@ def test_scrapes_at_the_same_time_each_get_the_whole_answer(database: Database, 
     for thread in threads:
         thread.join()
     assert [answer.keys() for answer in answers] == [HELP.keys() - OF_VERIFICATION] * 8
+
+
+def test_no_two_scrapes_read_at_the_same_time(database: Database, scrape: Scrape) -> None:
+    meeting, met = threading.Barrier(2), []
+
+    def look_around(*_: Any) -> None:
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(0.3)
+            met.append("another that reads")
+
+    event.listen(database.reader, "begin", look_around)
+    threads = [threading.Thread(target=scrape) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert meeting.broken
+    assert met == []
 
 
 def warnings(logged: list[Any]) -> list[str]:

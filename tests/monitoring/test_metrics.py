@@ -1,0 +1,50 @@
+"""What promtool says of what the four ports serve: nothing. It needs Prometheus's tools on the PATH."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from core.stack import PROCESSES
+from tests.flows.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """The path of promtool; without it these tests fail, since they would show nothing."""
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.fail("promtool is not on the PATH: it comes with Prometheus (Debian: apt install prometheus)")
+    return found
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A running service with some traffic behind it: good, refused, and not found."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), measured=False, scraped=True)
+    try:
+        ada = stack.start().sign_up()
+        payer, payee = ada.open_account(funds=500), ada.open_account()
+        assert ada.submit(payer, payee, Prefer="wait=20").json()["status"] == "completed"
+        assert ada.submit(payer, payee, 10**6).status_code == 400
+        assert ada.get("/nowhere").status_code == 404
+        yield stack
+    finally:
+        stack.close()
+
+
+def complaints(promtool: str, text: str) -> str:
+    """What promtool finds wrong with metrics as they are served."""
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_promtool_finds_nothing_wrong(stack: Stack, promtool: str, process: str) -> None:
+    assert complaints(promtool, stack.scrape(process)) == ""
+
+
+def test_promtool_would_say_so(promtool: str) -> None:
+    unnamed = "# HELP giro_things Things.\n# TYPE giro_things counter\ngiro_things 1\n"
+    assert "_total" in complaints(promtool, unnamed)
