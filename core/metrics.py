@@ -34,7 +34,7 @@ SIZE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 # --- every process -----------------------------------------------------------------------------------------------
 
-# `multiprocess_mode` says what several processes behind one port add up to; see `serve_metrics`.
+# `multiprocess_mode` says what several processes behind one port add up to; see `_shared`.
 heartbeat = Gauge(
     "giro_heartbeat_timestamp_seconds", "When this process last said that it is alive.", multiprocess_mode="max"
 )
@@ -125,23 +125,23 @@ def serve_metrics(host: str, port: int, *, variable: str, sources: Sequence[Coll
     """
     if port == 0:
         return
+    registry = _shared() if os.environ.get("PROMETHEUS_MULTIPROC_DIR") else REGISTRY
+    for source in sources:
+        registry.register(source)
     try:
-        start_http_server(port, host, _served(sources))
+        start_http_server(port, host, registry)
     except OSError as error:
         raise SettingsError(f"{variable}: cannot listen on {host}:{port} ({error.strerror})") from None
 
 
-def _served(sources: Sequence[Collector]) -> CollectorRegistry:
-    """Put together what a port shows.
+def _shared() -> CollectorRegistry:
+    """Put together what processes show that share the folder PROMETHEUS_MULTIPROC_DIR.
 
-    With PROMETHEUS_MULTIPROC_DIR in the environment since before this module was imported, all processes that share
-    this folder count in its files, and each shows the counts of all of them; what it says of itself is its own.
+    If they have had it since before this module was imported, they count in files there, and each shows the counts of
+    all of them; what a process says of itself is its own.
     """
     registry = CollectorRegistry()
-    counted: Sequence[Collector] = [REGISTRY]
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        files: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-        counted = [files, PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, NOW]
-    for collector in (*counted, *sources):
+    files: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+    for collector in (files, PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, NOW):
         registry.register(collector)
     return registry

@@ -1,13 +1,14 @@
 """What the API counts: few series, whatever clients send, and each outcome under its name."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from prometheus_client import REGISTRY
 
 from api.middleware import METHODS
-from tests.api.conftest import Api, Person, payment
+from tests.api.conftest import Api, Person, payment, refused
 
 HTTP = "giro_http_request_duration_seconds"
 
@@ -103,3 +104,14 @@ async def test_what_may_become_of_a_wakeup_is_shown_before_it_does(api: Api, out
 @pytest.mark.parametrize("code", ["unavailable", "outcome_unknown", "internal_error"])
 async def test_what_is_the_bank_s_own_failure_is_shown_before_it_happens(api: Api, code: str) -> None:
     assert REGISTRY.get_sample_value("giro_transfers_refused_total", {"code": code}) is not None
+
+
+async def test_a_database_that_cannot_be_read_is_counted_by_what_it_says(
+    api: Api, ada: Person, database_file: Path
+) -> None:
+    before = counted("giro_database_errors_total", error="SQLITE_CANTOPEN")
+    away = database_file.rename(database_file.with_name("away.db"))
+    refused(await ada.get("/accounts"), 503, "unavailable")
+    away.rename(database_file)
+    assert counted("giro_database_errors_total", error="SQLITE_CANTOPEN") == before + 1
+    assert (await ada.get("/accounts")).status_code == 200

@@ -45,6 +45,10 @@ def counted() -> float:
     return REGISTRY.get_sample_value("giro_unhandled_exceptions_total") or 0.0
 
 
+def cannot_open() -> float:
+    return REGISTRY.get_sample_value("giro_database_errors_total", {"error": "SQLITE_CANTOPEN"}) or 0.0
+
+
 @pytest.fixture
 def guarded(database: Database) -> Guard:
     return Guard(database)
@@ -146,14 +150,14 @@ def test_a_database_that_cannot_be_read_is_nobodys_failure(database: Database, g
         with database.reader.connect():
             pass
 
-    before = counted()
+    before, missing = counted(), cannot_open()
     with unit_of_work(database):
         pass
     away = database.path.rename(database.path.with_name("away.db"))
     assert guarded.run(LETTER, read) is None
     away.rename(database.path)
     assert letters(database) == []
-    assert counted() == before
+    assert (counted(), cannot_open()) == (before, missing + 1)
 
 
 def test_a_statement_of_ours_that_is_wrong_is_a_failure(database: Database, guarded: Guard) -> None:

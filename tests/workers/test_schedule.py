@@ -7,6 +7,7 @@ import pytest
 from dramatiq import Message
 from dramatiq.brokers.redis import RedisBroker
 from fakeredis import FakeServer
+from prometheus_client import REGISTRY
 
 from core.domain.audit import Author
 from core.domain.dead_letters import Letter
@@ -105,8 +106,11 @@ def test_a_job_stays_due_while_the_queue_is_away(database: Database, broker: Red
 
 
 def test_a_tick_survives_a_database_that_is_away(database: Database, broker: RedisBroker) -> None:
+    error = ("giro_database_errors_total", {"error": "SQLITE_CANTOPEN"})
+    before = REGISTRY.get_sample_value(*error) or 0.0
     database.path.rename(database.path.with_name("away.db"))
     tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
+    assert REGISTRY.get_sample_value(*error) == before + 1
 
 
 # --- statements --------------------------------------------------------------------------------------------------

@@ -1,0 +1,56 @@
+"""The command `giro`, with an API that counts nothing: the other side of `make bench-metrics`."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client.metrics import MetricWrapperBase
+
+from core import metrics, stack
+from core.cli import main
+from core.settings import Settings
+from core.supervisor import Child
+
+FACTORY = "tests.benchmarks.unmeasured:create_app"
+
+
+class Nothing:
+    """A metric that is never told anything."""
+
+    def labels(self, *_values: Any) -> "Nothing":
+        return self
+
+    def inc(self, amount: float = 1) -> None:
+        pass
+
+    set = observe = inc
+
+    def time(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def create_app() -> FastAPI:
+    """Make the application, as uvicorn calls it, once nothing is counted any more."""
+    for name, item in vars(metrics).items():
+        if isinstance(item, MetricWrapperBase):
+            setattr(metrics, name, Nothing())
+    from api.app import create_app as with_metrics
+
+    return with_metrics()
+
+
+def children(settings: Settings) -> list[Child]:
+    """List what the service consists of, with this API in place of its own."""
+    listed = []
+    for child in real_children(settings):
+        words = [FACTORY if word == "api.app:create_app" else word for word in child.command]
+        listed.append(replace(child, command=words))
+    assert FACTORY in listed[-1].command
+    return listed
+
+
+if __name__ == "__main__":
+    real_children = stack.service_children
+    stack.service_children = children
+    main()
