@@ -33,8 +33,12 @@ faults: $(VENV)/.test-ready ## Run the supervisor over children that misbehave i
 	@$(BIN)/pytest --no-cov tests/faults
 
 .PHONY: monitoring
-monitoring: $(VENV)/.test-ready ## Hold metrics and rules to what Prometheus says of them (needs promtool)
+monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus and promtool)
 	@$(BIN)/pytest --no-cov tests/monitoring
+
+.PHONY: dashboards
+dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
+	@$(BIN)/python -m deploy.grafana.dashboards
 
 .PHONY: bench
 bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
