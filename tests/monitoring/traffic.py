@@ -1,0 +1,96 @@
+"""Everything that can happen to a bank within a minute, so that every panel has something to show."""
+
+import signal
+import threading
+from datetime import UTC, datetime
+from typing import Self
+from uuid import UUID, uuid4
+
+from core.clock import to_us
+from core.domain.statements import Period
+from core.settings import load_settings
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.flows.stack import Stack
+from tests.waiting import eventually
+
+PAUSE_SECONDS = 0.2
+LAST_MONTH = Period.of(datetime.now(UTC), UTC).preceding
+
+
+class Traffic:
+    """What happens once, each a method; and Ada's payments, which go on for as long as it is entered."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.operator = stack.sign_up("operator")
+        self.ada = stack.sign_up()
+        self.account = self.ada.open_account(funds=1_000_000)
+        self.other = self.ada.open_account()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._pay_on, name="traffic")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=60)
+
+    def _pay_on(self) -> None:
+        while not self._stop.wait(PAUSE_SECONDS):
+            self.ada.submit(self.account, self.other, 1, Prefer="wait=2")
+            self.ada.submit(self.other, self.other)
+
+    def refused_in_several_ways(self) -> None:
+        euros = self.ada.open_account(currency="EUR")
+        for payer, payee, code in (
+            (self.account, self.account, "same_account"),
+            (self.account, str(uuid4()), "account_not_found"),
+            (self.account, euros, "currency_mismatch"),
+            (self.other, self.account, "insufficient_funds"),
+        ):
+            assert self.ada.submit(payer, payee).json()["code"] == code
+
+    def failed_at_settlement(self) -> None:
+        """Freeze the payer before settlement, which is held up meanwhile; the sweep has to wake it.
+
+        Only while no payments go on: a worker that is stopped in the middle of one keeps the database's lock.
+        """
+        swept = len(self.stack.logged("transfers_overdue"))
+        doomed = self.ada.open_account(funds=1000)
+        self.stack.kill("settlement", signal.SIGSTOP)
+        transfer = self.ada.submit(doomed, self.other).json()["id"]
+        assert self.operator.post(f"/operator/accounts/{doomed}/freeze", {"scope": "debit"}).status_code == 200
+        eventually(lambda: len(self.stack.logged("transfers_overdue")) > swept)
+        self.stack.kill("settlement", signal.SIGCONT)
+        assert self.ada.poll_to_end(transfer) == "failed"
+
+    def logged_in_with_a_wrong_password(self) -> None:
+        answer = self.stack.client.post("/login", data={"username": "nobody@example.com", "password": "a wrong one"})
+        assert answer.status_code == 401
+
+    def looked_at_by_an_operator(self) -> None:
+        for path in ("users", "accounts", "queue", "dead-letters", "statement-runs", "verification", "audit"):
+            assert self.operator.get(f"/operator/{path}").status_code == 200
+
+    def months_pass(self) -> None:
+        """Have the last month closed and its statements made, and ask for one that no run has."""
+        self._opened_last_month(self.account)
+        eventually(lambda: self._statement_of(self.account)["status"] == "final")
+        late = self.ada.open_account()
+        self._opened_last_month(late)
+        assert self.ada.post(f"/accounts/{late}/statements", {"month": str(LAST_MONTH)}).status_code == 202
+        eventually(lambda: self._statement_of(late)["status"] == "final")
+
+    def _opened_last_month(self, account: str) -> None:
+        database = Database(load_settings(_env_file=None, data_dir=self.stack.data))
+        with unit_of_work(database) as connection:
+            values = (to_us(LAST_MONTH.starts_at(UTC)), UUID(account).bytes)
+            connection.exec_driver_sql("UPDATE accounts SET created_at = ? WHERE public_id = ?", values)
+        database.close()
+
+    def _statement_of(self, account: str) -> dict[str, object]:
+        statement: dict[str, object] = self.ada.get(f"/accounts/{account}/statement?month={LAST_MONTH}").json()
+        return statement
