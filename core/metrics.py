@@ -49,12 +49,14 @@ database_errors = Counter("giro_database_errors_total", "Errors of the database,
 class _Now(Collector):
     """What a process says of itself at each scrape: what it is built of, and its clock."""
 
+    def __init__(self) -> None:
+        self._build = {"version": version("giro"), "python": platform.python_version(), "sqlite": SQLITE_VERSION}
+
     def describe(self) -> Iterable[Metric]:
         return self.collect()
 
     def collect(self) -> Iterable[Metric]:
-        build = {"version": version("giro"), "python": platform.python_version(), "sqlite": SQLITE_VERSION}
-        yield InfoMetricFamily("giro_build", "What this process is built of.", value=build)
+        yield InfoMetricFamily("giro_build", "What this process is built of.", value=self._build)
         yield GaugeMetricFamily("giro_clock_timestamp_seconds", "What this process takes for now.", value=time.time())
 
 

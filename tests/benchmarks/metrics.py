@@ -78,8 +78,8 @@ def load(stack: Stack, payers: Sequence[Payer], connections: int, seconds: float
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=8, help="pairs of loads (default: 8)")
-    parser.add_argument("--seconds", type=float, default=10, help="length of one load (default: 10)")
+    parser.add_argument("--pairs", type=int, default=16, help="pairs of loads (default: 16)")
+    parser.add_argument("--seconds", type=float, default=4, help="length of one load (default: 4)")
     parser.add_argument("--connections", type=int, default=32, help="connections of the load (default: 32)")
     options = parser.parse_args()
     print(f"{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}")
