@@ -33,8 +33,8 @@ faults: $(VENV)/.test-ready ## Run the supervisor over children that misbehave i
 	@$(BIN)/pytest --no-cov tests/faults
 
 .PHONY: monitoring
-monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus and promtool)
-	@$(BIN)/pytest --no-cov tests/monitoring
+monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus, promtool, amtool)
+	@$(BIN)/pytest --no-cov --dist loadscope tests/monitoring
 
 .PHONY: dashboards
 dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
