@@ -15,7 +15,7 @@ os.environ.setdefault("dramatiq_queue_prefetch", "100")
 
 import dramatiq
 import redis
-from dramatiq.brokers.redis import RedisBroker
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.middleware import Callbacks, Middleware, ShutdownNotifications
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -58,13 +58,35 @@ def connect(url: str) -> redis.Redis:
     )
 
 
+class Consumer(_RedisConsumer):
+    """Takes messages for what they are in, not for what they say.
+
+    Dramatiq's worker looks its consumer up by the queue that a message names. One that names another queue would end
+    the thread that has worked it off, and with it settlement.
+    """
+
+    def __next__(self) -> "dramatiq.MessageProxy | None":
+        """Take the next message, if there is one."""
+        proxy: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
+        if proxy is None or proxy.queue_name == self.queue_name:
+            return proxy
+        log.warning("message_of_another_queue", queue=self.queue_name)
+        return dramatiq.MessageProxy(proxy._message.copy(queue_name=self.queue_name))
+
+
+class Broker(RedisBroker):
+    """Dramatiq's broker, with consumers of ours."""
+
+    consumer_class = Consumer
+
+
 def make_broker(client: redis.Redis, middleware: list[Middleware] | None = None) -> RedisBroker:
     """Make the broker and declare it Dramatiq's own.
 
     No retries, no age or time limit: what is to be done stands in the database, an exception in the middle of a
     commit helps nobody, and a message is a hint that another will repeat.
     """
-    broker = RedisBroker(  # type: ignore[no-untyped-call]
+    broker = Broker(  # type: ignore[no-untyped-call]
         client=client,
         middleware=[Callbacks(), ShutdownNotifications(), *(middleware or [])],
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,

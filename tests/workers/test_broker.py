@@ -11,7 +11,18 @@ from dramatiq.middleware import MiddlewareError
 from prometheus_client import REGISTRY
 
 from core.domain.transfers import TransferStatus
-from core.queue import CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
+from core.queue import (
+    CLOSE_MONTHS,
+    JOBS_QUEUE,
+    MAKE_GROUP,
+    MAKE_STATEMENT,
+    SETTLE,
+    SETTLEMENT_QUEUE,
+    STATEMENTS_QUEUE,
+    count_messages,
+    message,
+    send_wakeup,
+)
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock
@@ -107,3 +118,19 @@ def test_a_worker_declares_settlement_and_every_job(
     assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE}
     jobs = {"verify", "checkpoint", "forget_expired_tokens"}
     assert broker.get_declared_actors() == {"settle", *jobs, CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT}
+
+
+@pytest.mark.parametrize("said", ["made-up", JOBS_QUEUE, ""])
+def test_a_message_that_names_another_queue_than_its_own_does_not_end_the_worker(
+    database: Database, broker: RedisBroker, said: str
+) -> None:
+    bank = bank_of_two(database, ada_has=500)
+    worker = settlement_worker(broker)
+    worker.start()
+    forged = message(SETTLE, said).copy(options={"redis_message_id": "forged"})
+    broker.do_enqueue(SETTLEMENT_QUEUE, "forged", forged.encode())
+    eventually(lambda: count_messages(broker, SETTLEMENT_QUEUE) == 0)
+    transfer = accepted(database, from_ada_to_bob(bank))
+    send_wakeup(broker)
+    eventually(lambda: status_of(database, transfer) is TransferStatus.COMPLETED)
+    worker.stop()
