@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Annotated, cast
 
 from anyio import CapacityLimiter
@@ -69,8 +70,14 @@ _bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False, refreshUrl="t
 
 
 def address_of(request: Request) -> str | None:
-    """The address that a request came from, as far as the server knows."""
-    return request.client.host if request.client else None
+    """The address that a request came from, as far as the server and the proxies it trusts know."""
+    if request.client is None:
+        return None
+    try:
+        # Without its zone, which is any text: a careless proxy hands on what a client made up.
+        return str(ip_address(request.client.host.partition("%")[0]))
+    except ValueError:
+        return None
 
 
 def author_of(request: Request, who: Identity | User | None = None) -> Author:

@@ -65,7 +65,7 @@ def _api(settings: Settings) -> Child:
     command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app"]
     command += ["--host", settings.host, "--port", str(settings.port), "--loop", "uvloop", "--http", "httptools"]
     command += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
-    command += ["--timeout-graceful-shutdown", str(graceful)]
+    command += ["--timeout-graceful-shutdown", str(graceful), "--forwarded-allow-ips", settings.trusted_proxies]
     return Child(name="api", command=command, stop_order=0, grace_seconds=graceful + 1)
 
 

@@ -1,17 +1,28 @@
-"""Every setting, its default and what it means. Values come from the environment, then from `.env`, then from here."""
+"""Every setting, its default and what it means.
+
+Values come from the environment, then from `.env`, then from files of secrets, then from here.
+"""
 
 import difflib
 import os
 import tempfile
 from functools import cached_property
 from hashlib import blake2b
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -25,6 +36,9 @@ UNIX_SOCKET_PATH_MAX = 100
 
 OF_COMPOSE = {"GIRO_UID", "GIRO_GID", "GIRO_PUBLISH", "GIRO_IMAGE"}
 """Read by docker-compose.yml, from the same `.env`; a test holds them to that file."""
+
+CONTAINER_SECRETS = Path("/run/secrets")
+"""Where container engines put the secrets that a container is given."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -52,6 +66,36 @@ def _keys_by_version(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _proxies(text: str) -> str:
+    """Check who may name a client's address; the server itself would take a misspelt network for a name, silently."""
+    items = [item.strip() for item in text.split(",")]
+    for item in items:
+        try:
+            network = ip_network(item)
+        except ValueError:
+            raise ValueError(f"{item!r} is no address or network, like 127.0.0.1 or 10.0.0.0/8") from None
+        if network.prefixlen == 0:
+            raise ValueError(f"{item} is everybody, and everybody could claim any address")
+    return ",".join(items)
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Settings that are files, named like their variables in lower case: secrets that no environment shows.
+
+    The library's own source passes over links and empty files, and has to list the folder. A secret that is passed
+    over would be made anew at random, so here one that cannot be read stops the start, with SettingsError.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        path = secret_file(field_name)
+        value = None if path is None else _secret_in(path, field_name)
+        return value, str(field.validation_alias or field_name), False
+
+    def __call__(self) -> dict[str, Any]:
+        values = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
+        return {key: value for value, key, _ in values if value is not None}
+
+
 class Settings(BaseSettings):
     """The settings of one Giro.
 
@@ -72,6 +116,11 @@ class Settings(BaseSettings):
     port: Port = Field(8000, description="Port that the API listens on.")
     api_processes: int = Field(
         1, ge=1, le=64, description="Processes that serve the API, on one port. More pay on machines with many cores."
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+        "127.0.0.1",
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks, "
+        "comma separated.",
     )
     data_dir: Path = Field(
         Path("./data"), description="Folder of the database, of secrets made here, and of sockets and locks."
@@ -200,6 +249,17 @@ class Settings(BaseSettings):
     sqlite_busy_ms: int = Field(5000, ge=0, description="Time SQLite waits for a lock of its own.")
     sqlite_cache_mb: int = Field(256, ge=1, description="Page cache of each connection, at most.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls)
+
     @field_validator("redis_url")
     @classmethod
     def _queue_scheme(cls, url: SecretStr | None) -> SecretStr | None:
@@ -294,23 +354,54 @@ class Settings(BaseSettings):
         return _kept_secret(self.data_dir / "secrets" / "card_index_key", otherwise="restore it from a backup")
 
     def sources(self) -> dict[str, str]:
-        """Say of every setting where its value came from: `environment`, `.env` or `default`."""
+        """Say of every setting where its value came from: `environment`, `.env`, the path of a file, or `default`."""
         environment = EnvSettingsSource(type(self))()
         dotenv = DotEnvSettingsSource(type(self))()
-        return {
-            name: "environment"
-            if _keys(name) & environment.keys()
-            else ".env"
-            if _keys(name) & dotenv.keys()
-            else "default"
-            for name in type(self).model_fields
-        }
+
+        def source(name: str) -> str:
+            if _keys(name) & environment.keys():
+                return "environment"
+            if _keys(name) & dotenv.keys():
+                return ".env"
+            return str(secret_file(name) or "default")
+
+        return {name: source(name) for name in type(self).model_fields}
 
 
 def variable(name: str) -> str:
     """Name the environment variable of a setting."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else PREFIX + name.upper()
+
+
+def secret_file(name: str) -> Path | None:
+    """Find the file of a setting, among the credentials of a systemd service first, then a container's secrets.
+
+    Raises SettingsError if a folder may not be looked into.
+    """
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    for folder in (*([Path(credentials)] if credentials else []), CONTAINER_SECRETS):
+        path = folder / variable(name).lower()
+        try:
+            path.lstat()  # and not exists(): a link to nowhere was meant to be a secret
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise SettingsError(f"{variable(name)}: cannot look into {folder} ({error.strerror})") from None
+        return path
+    return None
+
+
+def _secret_in(path: Path, name: str) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable(name)}: cannot read {path} ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{variable(name)}: {path} is no text") from None
+    if not text:
+        raise SettingsError(f"{variable(name)}: {path} is empty")
+    return text
 
 
 def load_settings(**overrides: Any) -> Settings:

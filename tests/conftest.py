@@ -23,10 +23,12 @@ UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 
 
 def _forget_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Leave no variable of Giro in the environment, and no `.env` in the working directory."""
+    """Leave no variable of Giro in the environment, no file of secrets, and no `.env` in the working directory."""
     for name in list(os.environ):
         if name.startswith(PREFIX) or name in UNPREFIXED:
             patch.delenv(name)
+    patch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    patch.setattr("core.settings.CONTAINER_SECRETS", folder / "no-secrets-here")
     patch.chdir(folder)
 
 

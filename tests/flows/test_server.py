@@ -135,3 +135,11 @@ def test_a_service_that_is_well_says_so(stack: Stack, pay: Paying) -> None:
     wrong = ("imbalance_minor_units", "ledger_ahead_seconds", "dead_letters", "statements_overdue_seconds")
     assert [shown[f"giro_{name}"] for name in wrong] == [0, 0, 0, 0]
     assert shown["giro_queue_up"] == 1
+
+
+def test_the_audit_log_names_the_client_that_a_proxy_on_this_machine_speaks_for(stack: Stack) -> None:
+    forwarded = {"X-Forwarded-For": "192.0.2.66, 203.0.113.9", "X-Forwarded-Proto": "https"}
+    answer = stack.client.post("/login", data={"username": "x@example.com", "password": "wrong"}, headers=forwarded)
+    assert answer.status_code == 401
+    shown = stack.giro("operator", "audit", "--action", "log_in_failed").stdout
+    assert ("203.0.113.9" in shown, "192.0.2.66" in shown, "127.0.0.1" in shown) == (True, False, False)

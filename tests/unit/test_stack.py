@@ -45,6 +45,12 @@ def test_one_process_of_the_service_can_be_run_alone(tmp_path: Path) -> None:
     assert list(part(settings, "jobs")[0].command) == [sys.executable, "-m", "workers.main", "jobs"]
 
 
+def test_the_api_is_told_which_proxies_to_believe(tmp_path: Path) -> None:
+    settings = load_settings(data_dir=tmp_path, redis_url=None, trusted_proxies="10.0.0.0/8, ::1")
+    command = part(settings, "api")[0].command
+    assert command[command.index("--forwarded-allow-ips") + 1] == "10.0.0.0/8,::1"
+
+
 def test_with_a_queue_server_given_none_is_started(tmp_path: Path) -> None:
     children = service_children(load_settings(data_dir=tmp_path, redis_url="redis://elsewhere"))
     assert "valkey" not in [each.name for each in children]

@@ -1,0 +1,72 @@
+"""Whose address is recorded when a request comes through a proxy, or claims to."""
+
+import httpx2
+import pytest
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from tests.api.conftest import Api, Person
+
+PROXY = "127.0.0.1"
+CLIENT = "203.0.113.9"
+MADE_UP = "192.0.2.66"
+
+
+async def recorded(api: Api, operator: Person, *forwarded: str, peer: str = PROXY, trusted: str = PROXY) -> str | None:
+    """Fail to log in, as a request that comes from `peer`, and return the address that the audit log names."""
+    headers = [("X-Forwarded-For", value) for value in forwarded]
+    server = ProxyHeadersMiddleware(api.app, trusted_hosts=trusted)  # what uvicorn puts around the application
+    transport = httpx2.ASGITransport(app=server, client=(peer, 40_000))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
+        credentials = {"username": "nobody@example.com", "password": "correct horse battery"}
+        answer = await client.post("/login", data=credentials, headers=headers)
+    assert answer.status_code == 401, answer.text
+    (entry,) = (await operator.get("/operator/audit?action=log_in_failed&limit=1")).json()["items"]
+    address: str | None = entry["address"]
+    return address
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ((), PROXY),
+        ((CLIENT,), CLIENT),
+        ((f"{CLIENT}:51000",), CLIENT),
+        (("2001:DB8::1",), "2001:db8::1"),
+        (("[2001:db8::1]:51000",), "2001:db8::1"),
+        ((f"{MADE_UP}, {CLIENT}",), CLIENT),
+        ((MADE_UP, CLIENT), CLIENT),
+        ((f"{MADE_UP}, {CLIENT}, 127.0.0.1",), CLIENT),
+        (("",), PROXY),
+        (("unknown",), None),
+        (("x" * 5000,), None),
+        ((f"fe80::1%{'x' * 5000}",), "fe80::1"),
+    ],
+)
+async def test_a_trusted_proxy_names_the_client(
+    api: Api, operator: Person, forwarded: tuple[str, ...], address: str | None
+) -> None:
+    assert await recorded(api, operator, *forwarded) == address
+
+
+@pytest.mark.parametrize("forwarded", [(), (MADE_UP,), (f"{MADE_UP}, {PROXY}",), (MADE_UP, PROXY), ("unknown",)])
+async def test_what_anybody_else_claims_changes_nothing(api: Api, operator: Person, forwarded: tuple[str, ...]) -> None:
+    assert await recorded(api, operator, *forwarded, peer=CLIENT) == CLIENT
+
+
+async def test_a_whole_network_can_be_trusted_and_the_nearest_stranger_to_it_is_the_client(
+    api: Api, operator: Person
+) -> None:
+    path = (f"{MADE_UP}, {CLIENT}, 10.1.2.3",)
+    assert await recorded(api, operator, *path, peer="10.9.9.9", trusted="127.0.0.1,10.0.0.0/8") == CLIENT
+    assert await recorded(api, operator, *path, peer="11.9.9.9", trusted="127.0.0.1,10.0.0.0/8") == "11.9.9.9"
+    assert await recorded(api, operator, *path, peer="fd00::7", trusted="fd00::/8,10.0.0.0/8") == CLIENT
+
+
+async def test_where_something_is_never_depends_on_how_it_was_asked_for(api: Api) -> None:
+    server = ProxyHeadersMiddleware(api.app, trusted_hosts=PROXY)
+    transport = httpx2.ASGITransport(app=server, client=(PROXY, 40_000))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
+        body = {"email": "ada@example.com", "password": "correct horse battery"}
+        answer = await client.post("/signup", json=body, headers={"X-Forwarded-Proto": "https", "Host": "evil.test"})
+    assert (answer.status_code, answer.headers["location"]) == (201, "/users/me")
+    assert "evil" not in answer.text + repr(answer.headers)
