@@ -121,6 +121,13 @@ class Paths:
             scope["route"] = asked.get("route")
 
 
+SPILL_BYTES = 4 * 1024 * 1024
+"""What is read of a body beyond its bound, and thrown away, before it is refused.
+
+A connection that is closed under somebody who still sends is reset, and the answer is lost: a proxy makes a 502 of it.
+"""
+
+
 class Limits:
     """Reads the whole body before anything else happens, within a size and a time, and bounds the headers.
 
@@ -149,23 +156,33 @@ class Limits:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | Response | None:
         """Read the body, or say why not; None if the client went away: half an order is no order."""
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > self._body_bytes):
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        # Who asks before sending (Expect) has sent nothing yet that would have to be read.
+        most = self._body_bytes if "expect" in headers else self._body_bytes + SPILL_BYTES
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > most):
             return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
-        chunks: list[bytes] = []
         try:
             async with asyncio.timeout(self._body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    chunks.append(message.get("body", b""))
-                    if sum(map(len, chunks)) > self._body_bytes:
-                        return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
-                    if not message.get("more_body", False):
-                        return b"".join(chunks)
+                body, size = await self._collect(receive)
         except TimeoutError:
             return self._refuse(scope, ErrorCode.REQUEST_TIMEOUT)
+        return self._refuse(scope, ErrorCode.BODY_TOO_LARGE) if size > self._body_bytes else body
+
+    async def _collect(self, receive: Receive) -> tuple[bytes | None, int]:
+        """Read a body to its end, or to that of our patience, and say how long it was; None if the client went away."""
+        chunks: list[bytes] = []
+        size = 0
+        while size <= self._body_bytes + SPILL_BYTES:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None, 0
+            size += len(chunk := message.get("body", b""))
+            if size <= self._body_bytes:
+                chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        return b"".join(chunks), size
 
     def _refuse(self, scope: Scope, code: ErrorCode) -> Response:
         # What is left of the body is not read, so the connection cannot be used again.

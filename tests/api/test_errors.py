@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from api.errors import STATUSES
+from api.middleware import SPILL_BYTES
 from tests.api.conftest import JSON, Api, Pair, Person, Start, masked, payment, refused
 from tests.api.contract import Json
 
@@ -216,8 +217,8 @@ class TestABodyThatIsTooMuch:
             pulled += 1
             yield b"x"
 
-        for length in (65_537, 10**30):
-            headers = JSON | {"Content-Length": str(length)}
+        for length, more in ((65_537, {"Expect": "100-continue"}), (65_537 + SPILL_BYTES, {}), (10**30, {})):
+            headers = JSON | {"Content-Length": str(length)} | more
             answer = await api.client.post("/signup", content=body(), headers=headers)
             refused(answer, 413, "body_too_large")
             assert answer.headers["connection"] == "close"
@@ -233,7 +234,20 @@ class TestABodyThatIsTooMuch:
                 yield b" " * 16_384
 
         refused(await api.client.post("/signup", content=endless(), headers=JSON), 413, "body_too_large")
-        assert pulled <= 6
+        assert pulled <= (65_536 + SPILL_BYTES) / 16_384 + 2
+
+    async def test_is_read_to_its_end_if_that_is_near_so_that_its_sender_reads_the_answer(self, api: Api) -> None:
+        pulled = 0
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal pulled
+            for _ in range(10):
+                pulled += 1
+                yield b" " * 16_384
+
+        for headers in (JSON, JSON | {"Content-Length": str(10 * 16_384)}):
+            refused(await api.client.post("/signup", content=body(), headers=headers), 413, "body_too_large")
+        assert pulled == 20
 
     async def test_is_one_byte_more_than_the_bound(self, api: Api) -> None:
         for size, status in ((65_536, 400), (65_537, 413)):
