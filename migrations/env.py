@@ -48,6 +48,7 @@ if context.is_offline_mode():
 
 _database = Database(load_settings())
 _database.create()
+_database.refuse_newer_schema(_database.schema_revision())
 with _database.turnstile.turn():
     asyncio.run(run_migrations(_database))
 _database.close()

@@ -116,10 +116,19 @@ class Database:
     def require_schema(self) -> None:
         """Raise DatabaseError unless the file is at the migration that this code needs."""
         revision = self.schema_revision()
+        self.refuse_newer_schema(revision)
         if not self.is_current(revision):
             raise DatabaseError(
                 f"the database {self.path} is at migration {revision}, this Giro needs {SCHEMA_REVISION}: "
                 "run `giro migrate`"
+            )
+
+    def refuse_newer_schema(self, revision: str | None) -> None:
+        """Raise DatabaseError if a migration is one that this code has never heard of: no migration leads back."""
+        if revision is not None and revision > SCHEMA_REVISION:
+            raise DatabaseError(
+                f"the database {self.path} is at migration {revision}, from a newer Giro; this one knows those "
+                f"up to {SCHEMA_REVISION}"
             )
 
     @staticmethod

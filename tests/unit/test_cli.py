@@ -49,6 +49,14 @@ class TestStatus:
         assert "settlement not running" in said
 
 
+class TestMigrate:
+    def test_leaves_the_database_of_a_newer_giro_alone_and_says_so(self, database: Database) -> None:
+        with database.writer.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        result = giro("migrate")
+        assert (result.exit_code, "at migration 9999, from a newer Giro" in everything_said(result)) == (2, True)
+
+
 class TestDeposit:
     def test_stays_pending_without_a_worker_and_says_so(
         self, database: Database, monkeypatch: pytest.MonkeyPatch

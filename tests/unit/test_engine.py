@@ -339,11 +339,15 @@ async def test_an_empty_database_is_at_no_migration(nowhere: Database) -> None:
         nowhere.require_schema()
 
 
-def test_a_database_of_another_version_is_not_worked_with(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("revision", "words"),
+    [("0001", "this Giro needs .*: run `giro migrate`"), ("9999", "from a newer Giro; this one knows those up to ")],
+)
+def test_a_database_of_another_version_is_not_worked_with(database: Database, revision: str, words: str) -> None:
     with unit_of_work(database) as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = ?", (revision,))
     assert not database.is_current(database.schema_revision())
-    with pytest.raises(DatabaseError, match="at migration 9999"):
+    with pytest.raises(DatabaseError, match=f"at migration {revision}, {words}"):
         database.require_schema()
 
 
