@@ -16,6 +16,9 @@ help: ## Show what make can do here
 up: $(VENV)/.ready ## Run the whole service on this machine, until Ctrl-C
 	@$(BIN)/giro up
 
+.PHONY: setup
+setup: $(VENV)/.ready ## Set up what the service needs, and start nothing
+
 .PHONY: demo
 demo: $(VENV)/.ready ## Send some hundred transfers through a service of its own, and verify the ledger
 	@$(BIN)/giro demo
@@ -39,6 +42,10 @@ monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real 
 .PHONY: dashboards
 dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
 	@$(BIN)/python -m deploy.grafana.dashboards
+
+.PHONY: deploy-test
+deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the unit of systemd
+	@$(BIN)/pytest --no-cov -n 0 tests/deploy
 
 .PHONY: bench
 bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory

@@ -1,0 +1,14 @@
+"""Programs that Giro is deployed with, and that no lock file brings."""
+
+import os
+import shutil
+
+import pytest
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program; fails with one line if it is not installed."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        pytest.fail(f"{name} is not installed; on Debian and Ubuntu: apt install {package}", pytrace=False)
+    return found
