@@ -15,7 +15,6 @@ from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -29,6 +28,7 @@ from sqlalchemy.exc import ArgumentError
 from core.domain.statements import BankDetails
 from core.heartbeats import HOST
 from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
+from core.secret_files import SecretFileError, SecretFiles, secret_file
 
 PREFIX = "GIRO_"
 UNIX_SOCKET_PATH_MAX = 100
@@ -36,9 +36,6 @@ UNIX_SOCKET_PATH_MAX = 100
 
 OF_COMPOSE = {"GIRO_UID", "GIRO_GID", "GIRO_PUBLISH", "GIRO_IMAGE"}
 """Read by docker-compose.yml, from the same `.env`; a test holds them to that file."""
-
-CONTAINER_SECRETS = Path("/run/secrets")
-"""Where container engines put the secrets that a container is given."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -77,23 +74,6 @@ def _proxies(text: str) -> str:
         if network.prefixlen == 0:
             raise ValueError(f"{item} is everybody, and everybody could claim any address")
     return ",".join(items)
-
-
-class SecretFiles(PydanticBaseSettingsSource):
-    """Settings that are files, named like their variables in lower case: secrets that no environment shows.
-
-    The library's own source passes over links and empty files, and has to list the folder. A secret that is passed
-    over would be made anew at random, so here one that cannot be read stops the start, with SettingsError.
-    """
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
-        path = secret_file(field_name)
-        value = None if path is None else _secret_in(path, field_name)
-        return value, str(field.validation_alias or field_name), False
-
-    def __call__(self) -> dict[str, Any]:
-        values = (self.get_field_value(field, name) for name, field in self.settings_cls.model_fields.items())
-        return {key: value for value, key, _ in values if value is not None}
 
 
 class Settings(BaseSettings):
@@ -363,7 +343,7 @@ class Settings(BaseSettings):
                 return "environment"
             if _keys(name) & dotenv.keys():
                 return ".env"
-            return str(secret_file(name) or "default")
+            return str(secret_file(variable(name)) or "default")
 
         return {name: source(name) for name in type(self).model_fields}
 
@@ -372,36 +352,6 @@ def variable(name: str) -> str:
     """Name the environment variable of a setting."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else PREFIX + name.upper()
-
-
-def secret_file(name: str) -> Path | None:
-    """Find the file of a setting, among the credentials of a systemd service first, then a container's secrets.
-
-    Raises SettingsError if a folder may not be looked into.
-    """
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    for folder in (*([Path(credentials)] if credentials else []), CONTAINER_SECRETS):
-        path = folder / variable(name).lower()
-        try:
-            path.lstat()  # and not exists(): a link to nowhere was meant to be a secret
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise SettingsError(f"{variable(name)}: cannot look into {folder} ({error.strerror})") from None
-        return path
-    return None
-
-
-def _secret_in(path: Path, name: str) -> str:
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(f"{variable(name)}: cannot read {path} ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{variable(name)}: {path} is no text") from None
-    if not text:
-        raise SettingsError(f"{variable(name)}: {path} is empty")
-    return text
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -414,6 +364,8 @@ def load_settings(**overrides: Any) -> Settings:
             raise SettingsError(f"{name} is no setting of Giro" + (f"; did you mean {close[0]}?" if close else ""))
     try:
         return Settings(**overrides)
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         message = first["msg"].removeprefix("Value error, ")
