@@ -73,6 +73,18 @@ class Leg:
     """The account's leg before this one."""
 
 
+FAILURES = frozenset(
+    {
+        ErrorCode.OWNER_INACTIVE,
+        ErrorCode.ACCOUNT_CLOSED,
+        ErrorCode.ACCOUNT_FROZEN,
+        ErrorCode.INSUFFICIENT_FUNDS,
+        ErrorCode.BALANCE_LIMIT_EXCEEDED,
+    }
+)
+"""Why a transfer that was accepted can fail: what may have changed since. Its accounts and their currency have not."""
+
+
 @dataclass(slots=True)
 class Settlement:
     """What becomes of a batch: its legs, and the reason of each transfer that fails."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from core import metrics
 from core.clock import now_us
 from core.domain import ledger
-from core.domain.ledger import LedgerAccount, PendingTransfer, Settlement
+from core.domain.ledger import FAILURES, LedgerAccount, PendingTransfer, Settlement
 from core.domain.transfers import TransferStatus
 from core.logging import get_logger
 from core.storage import accounts, statement_runs, transactions, transfers
@@ -18,6 +18,10 @@ from core.storage.transfers import PendingRow
 from core.storage.unit_of_work import unit_of_work
 
 log = get_logger(__name__)
+
+for _reason in FAILURES:
+    # At 0 from the start, or the first of its kind would not be seen to rise.
+    metrics.transfers_settled.labels("failed", _reason.value)
 
 FIRST_CHUNK = 128
 """Transfers settled before the first look at who waits: some two milliseconds of work."""

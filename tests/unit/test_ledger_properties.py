@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.domain.accounts import AccountStatus, FreezeScope
 from core.domain.errors import ErrorCode
-from core.domain.ledger import LedgerAccount, PendingTransfer, Settlement, refusal, settle
+from core.domain.ledger import FAILURES, LedgerAccount, PendingTransfer, Settlement, refusal, settle
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
 from tests.unit.ledger_builders import account, external
 
@@ -150,6 +150,12 @@ def test_every_accounts_chain_is_whole(run: Run) -> None:
 @given(runs())
 def test_every_reservation_is_given_back(run: Run) -> None:
     assert all(item.reserved == 0 for item in run.after.values())
+
+
+@given(runs())
+def test_what_fails_fails_in_one_of_the_known_ways(run: Run) -> None:
+    same = {ErrorCode.SAME_ACCOUNT, ErrorCode.CURRENCY_MISMATCH}
+    assert {reason for _, reason in run.done.failed} <= FAILURES | same
 
 
 @given(runs())

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from core.clock import now_us, to_us
 from core.domain.errors import ErrorCode, Unavailable
+from core.domain.ledger import FAILURES
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.services import settlement
@@ -417,6 +418,12 @@ def test_endings_are_counted_by_status_and_reason(database: Database, bank: Bank
     assert sample(name, status="completed", reason="") == completed + 3
     assert sample(name, status="failed", reason="owner_inactive") == failed + 2
     assert sample("giro_transfer_lifetime_seconds_count") == ended + 5
+
+
+@pytest.mark.parametrize("code", sorted(FAILURES))
+def test_each_way_to_fail_is_counted_from_the_start(code: ErrorCode) -> None:
+    labels = {"status": "failed", "reason": code.value}
+    assert REGISTRY.get_sample_value("giro_transfers_settled_total", labels) is not None
 
 
 def test_a_batch_is_logged_with_the_requests_behind_it(database: Database, bank: Bank) -> None:
