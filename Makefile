@@ -47,6 +47,10 @@ dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
 deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the unit of systemd
 	@$(BIN)/pytest --no-cov -n 0 tests/deploy
 
+.PHONY: stack-test
+stack-test: $(VENV)/.test-ready ## Bring the containers up, use them, kill each in turn, and count the money (needs Docker)
+	@$(BIN)/pytest --no-cov -n 0 -v -rA tests/containers
+
 .PHONY: bench
 bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
 	@$(BIN)/python -m tests.benchmarks.service
@@ -60,11 +64,12 @@ bench-metrics: $(VENV)/.test-ready ## Measure what the metrics cost where transf
 	@$(BIN)/python -m tests.benchmarks.metrics
 
 .PHONY: lint
-lint: $(VENV)/.test-ready ## Check style, types and who imports whom
+lint: $(VENV)/.test-ready ## Check style, types, who imports whom, and the Dockerfile
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
 
 .PHONY: format
 format: $(VENV)/.test-ready ## Put the code into the house style

@@ -1,0 +1,40 @@
+# One image for every part of the service: the command chooses (`up`, `api`, `worker`, `jobs`, `scheduler`, `migrate`).
+
+FROM python:3.12-slim AS builder
+WORKDIR /build
+RUN python -m venv --without-pip /opt/giro
+# The dependencies first: as long as the lock file is the same, this layer is too.
+COPY requirements.lock ./
+RUN pip --python /opt/giro/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
+    -r requirements.lock
+COPY pyproject.toml README.md ./
+COPY migrations migrations
+COPY core core
+COPY workers workers
+COPY api api
+# What builds Giro is in the lock file too, and is not needed any more once Giro is built.
+RUN pip --python /opt/giro/bin/python install --no-cache-dir --disable-pip-version-check --no-deps \
+    --no-build-isolation . \
+    && pip --python /opt/giro/bin/python uninstall --yes --quiet hatchling editables trove-classifiers pathspec pluggy
+
+FROM python:3.12-slim AS runner
+LABEL org.opencontainers.image.title="Giro" \
+    org.opencontainers.image.description="A self-hosted banking service whose transfers run through a queue."
+RUN useradd --uid 1000 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin giro \
+    && install --directory --owner giro --group giro --mode 0700 /app/data
+COPY --from=builder /opt/giro /opt/giro
+# The bytecode is in the image: the root file system is meant to be read-only.
+ENV PATH=/opt/giro/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    GIRO_HOST=0.0.0.0 \
+    GIRO_METRICS_HOST=0.0.0.0 \
+    GIRO_DATA_DIR=/app/data
+WORKDIR /app
+USER 1000:1000
+VOLUME /app/data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s CMD ["python", "-m", "core.healthcheck"]
+ENTRYPOINT ["giro"]
+# Migrates, then serves: the whole service in one container, its queue server included.
+CMD ["up"]

@@ -1,0 +1,1 @@
+"""The service in containers, as docker-compose.yml describes it."""

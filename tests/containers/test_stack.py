@@ -1,0 +1,303 @@
+"""The whole stack in containers: it starts on the first try, stays up, and nothing is lost whatever is killed.
+
+One stack, from the first start to the last: the tests stand in the order in which they happen.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from rich.console import Console
+
+from core.demo import OPERATOR, PASSWORD, Service, walk
+from tests.containers.compose import GIRO, HEAL_SECONDS, SERVICES, Compose
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(2400)
+
+TRANSFERS = 100
+STATEMENT = ("period", "opening_balance", "closing_balance", "transaction_count", "transactions")
+"""What of a month that is not over depends on no clock."""
+PAUSE_SECONDS = 0.05
+ALERT_SECONDS = 180
+"""An alert waits for half a minute before it believes what it sees."""
+STANDBY = "standing_by"
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    compose = Compose(tmp_path_factory.mktemp("project"))
+    try:
+        yield compose
+    finally:
+        compose.close()
+
+
+class Customer:
+    """Somebody who has signed up, as a client that does not give up sees the service."""
+
+    def __init__(self, compose: Compose, email: str) -> None:
+        self._compose = compose
+        self._email = email
+        self._headers: dict[str, str] = {}
+
+    def ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        """Ask until there is an answer that is not "later"."""
+
+        def answer() -> httpx2.Response | None:
+            try:
+                if not self._headers:
+                    form = {"username": self._email, "password": PASSWORD}
+                    tokens = self._compose.client.post("/login", data=form).json()
+                    self._headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+                headers = self._headers | request.get("headers", {})
+                got = self._compose.client.request(method, path, **request | {"headers": headers})
+            except (httpx2.TransportError, KeyError):
+                return None
+            return got if got.status_code not in {502, 503} else None
+
+        return eventually(answer, HEAL_SECONDS)
+
+    def account(self) -> dict[str, Any]:
+        account: dict[str, Any] = self.ask("GET", "/accounts").json()["items"][0]
+        return account
+
+
+@contextmanager
+def traffic(payer: Customer, payee_account: str) -> Iterator[list[str]]:
+    """Transfers of one cent, one after the other, while the block runs; yields the ids of those that were accepted."""
+    accepted: list[str] = []
+    source, stop = payer.account()["id"], threading.Event()
+
+    def send() -> None:
+        while not stop.is_set():
+            body = {"from_account_id": source, "to_account_id": payee_account, "amount": 1}
+            answer = payer.ask("POST", "/transfers", json=body, headers={"Idempotency-Key": str(uuid4())})
+            assert answer.status_code == 202, answer.text
+            accepted.append(answer.json()["id"])
+            stop.wait(PAUSE_SECONDS)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield accepted
+    finally:
+        stop.set()
+        sender.join(2 * HEAL_SECONDS)
+
+
+def assert_all_complete(customer: Customer, transfers: list[str]) -> None:
+    def still_pending() -> list[str]:
+        return [one for one in transfers if customer.ask("GET", f"/transfers/{one}").json()["status"] != "completed"]
+
+    eventually(lambda: not still_pending(), HEAL_SECONDS)
+
+
+def verify(compose: Compose) -> None:
+    said = compose.do("exec", "-T", "api", "giro", "verify")
+    assert "every rule holds" in said
+
+
+def ask_prometheus(compose: Compose, path: str) -> Any:
+    return httpx2.get(f"http://127.0.0.1:{compose.ports['prometheus']}/api/v1/{path}", trust_env=False).json()["data"]
+
+
+def firing(compose: Compose) -> set[str]:
+    """The alerts that Prometheus holds for true."""
+    return {
+        alert["labels"]["alertname"]
+        for alert in ask_prometheus(compose, "alerts")["alerts"]
+        if alert["state"] == "firing"
+    }
+
+
+def told(compose: Compose) -> set[str]:
+    """The alerts that have come to Alertmanager."""
+    url = f"http://127.0.0.1:{compose.ports['alertmanager']}/api/v2/alerts"
+    return {alert["labels"]["alertname"] for alert in httpx2.get(url, trust_env=False).json()}
+
+
+# --- the first start ---------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_somebody_else_is_refused_with_one_line_that_says_how_to_mend_it(compose: Compose) -> None:
+    compose.build()
+    strange = str(compose.owner + 1)
+    refused = compose.run("run", "--rm", "-T", "migrate", GIRO_UID=strange)
+    assert refused.returncode == 2
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("giro: ")]
+    assert f"/app/data belongs to {compose.owner}:" in line
+    assert "chown -R" in line
+    assert "GIRO_UID" in line
+
+
+def test_a_fresh_clone_comes_up_whole_by_one_command(compose: Compose) -> None:
+    started = time.monotonic()
+    compose.up()
+    print(f"\nfrom `up` to all healthy, images built: {time.monotonic() - started:.1f} s")
+    (migrated,) = compose.containers("migrate")
+    assert (migrated["State"], migrated["ExitCode"]) == ("exited", 0)
+    secrets = [path for path in (compose.folder / "data" / "secrets").rglob("*") if path.name != ".gitkeep"]
+    made = {path.name for path in secrets if path.is_file()}
+    assert made == {"jwt_secret", "card_keys", "card_index_key", "password"}
+    assert {oct(path.stat().st_mode & 0o777) for path in secrets if path.is_file()} == {"0o600"}
+
+
+def test_only_the_api_is_published_and_the_dashboards_on_loopback(compose: Compose) -> None:
+    config = json.loads(compose.do("config", "--format", "json"))
+    published = {name: service.get("ports", []) for name, service in config["services"].items()}
+    assert {name for name, ports in published.items() if ports} == {"api", "prometheus", "alertmanager", "grafana"}
+    for name in ("prometheus", "alertmanager", "grafana"):
+        assert [port["host_ip"] for port in published[name]] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("service", GIRO)
+def test_a_process_of_giro_may_do_nothing_that_it_need_not(compose: Compose, service: str) -> None:
+    status = compose.do("exec", "-T", service, "cat", "/proc/1/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert fields["Uid"].split() == [str(compose.owner)] * 4
+    assert int(fields["CapBnd"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    assert compose.run("exec", "-T", service, "sh", "-c", "touch /app/x /opt/giro/x /etc/x").returncode != 0
+    assert "giro" in compose.do("exec", "-T", service, "cat", "/proc/1/cmdline")
+
+
+def test_the_image_holds_no_tests_no_data_and_no_compiler(compose: Compose) -> None:
+    look = """
+import importlib.util, pathlib, shutil
+print([name for name in ("tests", "pytest", "hatchling") if importlib.util.find_spec(name)])
+print([name for name in ("gcc", "cc", "make") if shutil.which(name)])
+print([path.name for path in pathlib.Path("/app").iterdir()])
+"""
+    assert compose.do("exec", "-T", "api", "python", "-c", look).split("\n")[:3] == ["[]", "[]", "['data']"]
+
+
+# --- what it does ------------------------------------------------------------------------------------------------
+
+
+def test_the_demonstration_walks_through_it(compose: Compose, tmp_path: Path) -> None:
+    service = Service(compose.url, compose.giro(), compose.environment)
+    with (tmp_path / "said").open("w") as said:
+        status = walk(service, TRANSFERS, tmp_path / "statements", Console(file=said, width=200))
+    assert status == 0, (tmp_path / "said").read_text()
+    assert len(list((tmp_path / "statements").iterdir())) == 8
+
+
+def test_prometheus_scrapes_every_process_and_knows_the_rules(compose: Compose) -> None:
+    def processes() -> set[str]:
+        targets = ask_prometheus(compose, "targets")["activeTargets"]
+        return {
+            target["labels"]["process"]
+            for target in targets
+            if target["health"] == "up" and "process" in target["labels"]
+        }
+
+    eventually(lambda: processes() == {"api", "settlement", "jobs", "scheduler"})
+    assert ask_prometheus(compose, "rules")["groups"]
+    assert ask_prometheus(compose, "alertmanagers")["activeAlertmanagers"]
+
+
+def test_the_dashboards_are_provisioned(compose: Compose) -> None:
+    health = httpx2.get(f"http://127.0.0.1:{compose.ports['grafana']}/api/health", trust_env=False)
+    assert health.json()["database"] == "ok"
+    mounted = compose.do("exec", "-T", "grafana", "ls", "/etc/grafana/dashboards", "/etc/grafana/provisioning")
+    for name in ("transfers.json", "service.json", "jobs.json", "datasources", "dashboards"):
+        assert name in mounted
+
+
+# --- what it survives --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name not in ("alertmanager", "grafana")])
+def test_a_container_that_is_killed_comes_back_and_nothing_is_lost(compose: Compose, service: str) -> None:
+    ada, grace = Customer(compose, "ada@example.com"), Customer(compose, "grace@example.com")
+    before = [customer.account()["balance"] for customer in (ada, grace)]
+    (container,) = compose.containers(service)
+    with traffic(ada, grace.account()["id"]) as sent:
+        eventually(lambda: len(sent) >= 5, HEAL_SECONDS)
+        compose.kill(container)
+        compose.wait_until_healthy()
+        again = len(sent) + 5
+        eventually(lambda: len(sent) >= again, HEAL_SECONDS)
+    assert_all_complete(ada, sent)
+    after = [customer.account()["balance"] for customer in (ada, grace)]
+    assert after == [before[0] - len(sent), before[1] + len(sent)]
+    verify(compose)
+
+
+def test_a_process_inside_that_is_killed_is_started_again_by_process_1(compose: Compose) -> None:
+    before = compose.log("jobs").count("child_started")
+    find = "for d in /proc/[0-9]*; do grep -qa workers.main $d/cmdline && kill -9 ${d#/proc/}; done"
+    compose.run("exec", "-T", "jobs", "sh", "-c", find)
+    eventually(lambda: compose.log("jobs").count("child_started") == before + 1, HEAL_SECONDS)
+    compose.wait_until_healthy()
+
+
+def test_a_second_worker_stands_by_and_takes_over_when_the_first_dies(compose: Compose) -> None:
+    ada, grace = Customer(compose, "ada@example.com"), Customer(compose, "grace@example.com")
+    compose.up("--no-recreate", "--scale", "worker=2")
+    first, second = sorted(compose.containers("worker"), key=lambda container: container["Name"])
+
+    def log_of(container: dict[str, Any]) -> str:
+        return compose.do("logs", "--no-color", "--no-log-prefix", "--index", container["Name"][-1], "worker")
+
+    eventually(lambda: STANDBY in log_of(second), HEAL_SECONDS)
+    took_over = log_of(second).count("taking_over")
+    # For as long as Docker waits before it starts the first one again, and longer, there is the second.
+    compose.kill(first)
+    eventually(lambda: log_of(second).count("taking_over") > took_over, HEAL_SECONDS)
+    with traffic(ada, grace.account()["id"]) as sent:
+        eventually(lambda: len(sent) >= 5, HEAL_SECONDS)
+    assert_all_complete(ada, sent)
+    compose.up("--no-recreate", "--scale", "worker=1")
+
+
+def test_a_worker_that_is_gone_is_told_of_and_what_waited_settles_when_it_is_back(compose: Compose) -> None:
+    ada, grace = Customer(compose, "ada@example.com"), Customer(compose, "grace@example.com")
+    compose.do("stop", "worker")
+    body = {"from_account_id": ada.account()["id"], "to_account_id": grace.account()["id"], "amount": 1}
+    transfer = ada.ask("POST", "/transfers", json=body).json()
+    assert transfer["status"] == "pending"
+    eventually(lambda: "SettlementWorkerLost" in told(compose), ALERT_SECONDS)
+    compose.do("start", "worker")
+    assert_all_complete(ada, [transfer["id"]])
+    eventually(lambda: "SettlementWorkerLost" not in firing(compose), ALERT_SECONDS)
+
+
+def test_whatever_was_there_is_there_after_down_and_up(compose: Compose) -> None:
+    people = [Customer(compose, email) for email in ("ada@example.com", "grace@example.com", OPERATOR)]
+
+    def look() -> list[Any]:
+        ada, grace, operator = people
+        found: list[Any] = [operator.ask("GET", "/operator/users").json()]
+        for customer in (ada, grace):
+            account = customer.account()
+            found += [account, customer.ask("GET", f"/accounts/{account['id']}/transactions").json()["items"]]
+            statement = customer.ask("GET", f"/accounts/{account['id']}/statement").json()
+            found.append({name: statement[name] for name in STATEMENT})
+        return found
+
+    before = look()
+    compose.down()
+    compose.up()
+    assert look() == before
+    verify(compose)
+
+
+def test_the_image_alone_migrates_and_serves_the_same_data(compose: Compose) -> None:
+    compose.down()
+    alone = ("-e", "REDIS_URL=", "-e", "GIRO_REDIS_PASSWORD_FILE=", "-p", f"127.0.0.1:{compose.ports['api']}:8000")
+    compose.do("run", "--detach", "--no-deps", *alone, "migrate", "up")
+    ada = Customer(compose, "ada@example.com")
+    source, target = ada.account()["id"], Customer(compose, "grace@example.com").account()["id"]
+    body = {"from_account_id": source, "to_account_id": target, "amount": 1}
+    answer = ada.ask("POST", "/transfers", json=body, headers={"Prefer": "wait=10"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+    compose.down()
