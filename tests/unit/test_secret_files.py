@@ -8,7 +8,8 @@ from typing import NoReturn
 
 import pytest
 
-from core.settings import SettingsError, load_settings
+from core.settings import load_settings
+from tests.unit.complaints import complaint
 
 LONG_SECRET = "x" * 32
 
@@ -16,14 +17,6 @@ LONG_SECRET = "x" * 32
 @pytest.fixture(autouse=True)
 def _clean(clean_environment: pytest.MonkeyPatch) -> None:
     """Every test here starts without variables, in an empty folder."""
-
-
-def complaint() -> str:
-    with pytest.raises(SettingsError) as error:
-        load_settings()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture

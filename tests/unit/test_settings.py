@@ -11,6 +11,7 @@ import pytest
 
 from core.domain.statements import BankDetails
 from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
+from tests.unit.complaints import complaint
 
 LONG_SECRET = "x" * 32
 
@@ -18,14 +19,6 @@ LONG_SECRET = "x" * 32
 @pytest.fixture(autouse=True)
 def _clean(clean_environment: pytest.MonkeyPatch) -> None:
     """Every test here starts without variables, in an empty folder."""
-
-
-def complaint() -> str:
-    with pytest.raises(SettingsError) as error:
-        load_settings()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 # --- the bank ----------------------------------------------------------------------------------------------------
