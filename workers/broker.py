@@ -11,6 +11,7 @@ from dramatiq.middleware import Middleware, MiddlewareError
 from core import metrics
 from core.logging import get_logger
 from core.queue import SETTLE, SETTLEMENT_QUEUE, make_broker
+from core.services.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock
@@ -51,6 +52,7 @@ class OneSettlementWorker(Middleware):
         if worker.worker_threads != 1:
             raise MiddlewareError("settlement is serial: start the worker with --processes 1 --threads 1")
         metrics.settlement_active.set(0)
+        count_from_zero()
         lock = settlement_lock(self._database.path)
         if not lock.try_acquire():
             log.warning("standing_by", database=str(self._database.path))

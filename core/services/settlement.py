@@ -19,10 +19,6 @@ from core.storage.unit_of_work import unit_of_work
 
 log = get_logger(__name__)
 
-for _reason in FAILURES:
-    # At 0 from the start, or the first of its kind would not be seen to rise.
-    metrics.transfers_settled.labels("failed", _reason.value)
-
 FIRST_CHUNK = 128
 """Transfers settled before the first look at who waits: some two milliseconds of work."""
 LARGEST_CHUNK = 2048
@@ -41,6 +37,12 @@ class _Batch:
     """When all its legs were posted, in microseconds since the epoch."""
     rows: list[PendingRow] = field(default_factory=list)
     outcome: Settlement = field(default_factory=lambda: Settlement([], [], []))
+
+
+def count_from_zero() -> None:
+    """Show each way to fail at 0, or the first of its kind would not be seen to rise. For the process that settles."""
+    for reason in FAILURES:
+        metrics.transfers_settled.labels("failed", reason.value)
 
 
 def settle_pending(database: Database, *, batch: int, lock_ms: float, stop: Callable[[], bool] = lambda: False) -> int:
