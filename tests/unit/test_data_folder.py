@@ -67,5 +67,8 @@ def start_as_nobody(data: Path) -> tuple[int, str]:
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "try: require_data_folder(settings)\nexcept SettingsError as error: sys.exit(str(error))"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(data)], capture_output=True, text=True, check=False)
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "COV_CORE_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(data)], env=unmeasured, capture_output=True, text=True, check=False
+    )
     return done.returncode, done.stderr
