@@ -40,10 +40,10 @@ def create_app() -> FastAPI:
     return with_metrics()
 
 
-def children(settings: Settings) -> list[Child]:
+def children(settings: Settings, listener: int | None = None) -> list[Child]:
     """List what the service consists of, with this API in place of its own."""
     listed = []
-    for child in real_children(settings):
+    for child in real_children(settings, listener):
         words = [FACTORY if word == "api.app:create_app" else word for word in child.command]
         listed.append(replace(child, command=words))
     assert FACTORY in listed[-1].command
