@@ -78,7 +78,7 @@ def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lam
         _check_metrics_ports(settings, [name])
         prepare()
         if name != "api":
-            return _supervise(settings, part(settings, name), partial(_silent, settings), lambda: None)
+            return _supervise(settings, part(settings, name), partial(_silent, settings, name), lambda: None)
         with _probe(settings) as missing, listener_of(settings) as listener:
             return _supervise(settings, part(settings, name, listener), missing, lambda: None)
 
@@ -113,8 +113,9 @@ def _supervise(
     ).run()
 
 
-def _silent(settings: Settings) -> str | None:
-    return None if heartbeats.here(settings.run_dir) else "it has not beaten yet"
+def _silent(settings: Settings, name: str) -> str | None:
+    """Say whether a part has not beaten yet, under its name or as one that stands by."""
+    return None if heartbeats.here(settings.run_dir).keys() & {name, "standby"} else "it has not beaten yet"
 
 
 @contextmanager
