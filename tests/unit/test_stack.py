@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core import stack
+from core import heartbeats, stack
 from core.parts import child_environment, part, service_children
 from core.settings import load_settings
 from core.stack import StartRefused, api_url, bindable_port, holder
@@ -90,3 +90,21 @@ def test_an_address_of_another_machine_is_one_clear_line() -> None:
 
 
 # What a process says about itself
+
+
+@pytest.mark.parametrize(
+    ("part_name", "beating", "ready"),
+    [
+        ("jobs", "api", False),
+        ("jobs", "jobs", True),
+        ("settlement", "settlement", True),
+        ("settlement", "standby", True),
+    ],
+)
+def test_a_part_is_ready_when_it_beats_and_not_when_another_does(
+    tmp_path: Path, part_name: str, beating: str, ready: bool
+) -> None:
+    settings = load_settings(data_dir=tmp_path)
+    settings.run_dir.mkdir()
+    heartbeats.path_of(settings.run_dir, beating).touch()
+    assert (stack._silent(settings, part_name) is None) == ready
