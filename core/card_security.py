@@ -7,25 +7,18 @@ from hashlib import sha256
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from core.domain.cards import CVC_DIGITS
+from core.key_derivation import derive_key
 from core.key_files import kept_secret, new_secret, parse_keys, replace_secret, write_keys
 from core.settings import Settings, SettingsError
 
-KEY_BYTES = 32
 NONCE_BYTES = 12
 
 
 class CardKeyError(SettingsError):
     """Cards that the keys at hand do not fit; the message is one line for an operator. Nothing was lost by it."""
-
-
-def derive_key(secret: str, purpose: str) -> bytes:
-    """Derive a key of 256 bits for one purpose from a secret (HKDF with SHA-256, RFC 5869)."""
-    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=f"giro {purpose}".encode()).derive(secret.encode())
 
 
 class CardKeys:

@@ -23,14 +23,14 @@ def kept_secret(path: Path, make: Callable[[], str] = new_secret) -> str:
         with suppress(FileExistsError):
             path.hardlink_to(draft)
         draft.unlink()
-        _sync_folder(path)
+        sync_folder(path)
     return path.read_text().strip()
 
 
 def replace_secret(path: Path, text: str) -> None:
     """Put another text in a secret's place: readers find the old one or the new one, after a power cut as well."""
     _draft(path, text).replace(path)
-    _sync_folder(path)
+    sync_folder(path)
 
 
 def parse_keys(text: str) -> dict[int, str]:
@@ -68,7 +68,7 @@ def _draft(path: Path, text: str) -> Path:
     return draft
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Have a new name outlive a power cut: what is sealed with a key must not be on the disk without it."""
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:

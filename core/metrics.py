@@ -93,6 +93,11 @@ wakeups = Counter("giro_wakeups_total", "Wake-ups for the settlement worker, by 
 settlement_active = Gauge(
     "giro_settlement_active", "1 while this process settles, 0 while it stands by.", multiprocess_mode="livemax"
 )
+settlement_halted = Gauge(
+    "giro_settlement_halted",
+    "1 while nothing is settled, since the ledger does not verify, else 0.",
+    multiprocess_mode="livemax",
+)
 transfers_settled = Counter(
     "giro_transfers_settled_total", "Transfers ended by settlement, by status and reason.", ["status", "reason"]
 )

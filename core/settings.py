@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         description="Key that card numbers are found by and CVCs derived with, at least 32 bytes. It cannot be "
         "changed. Without it one is made at random, once, and kept in the data folder (mode 0600).",
     )
+    anchor_key: Annotated[SecretStr, AfterValidator(_at_least_32_bytes)] | None = Field(
+        None,
+        description="Key that signs anchors of the ledger, at least 32 bytes. Without it one is made at random, once, "
+        "and kept in the data folder (mode 0600).",
+    )
     sentry_dsn: SecretStr | None = Field(
         None,
         validation_alias="SENTRY_DSN",
@@ -219,6 +224,15 @@ class Settings(BaseSettings):
         2, gt=0, le=600, description="A transfer pending for longer is forgotten: the worker is woken for it."
     )
     verify_hours: float = Field(24, gt=0, description="Time between two verifications of the whole ledger.")
+    verify_recent_minutes: float = Field(
+        15, gt=0, description="Time between two verifications of what is new in the ledger, and of all balances."
+    )
+    anchor_file: Path | None = Field(
+        None,
+        description="File that signed hashes of the ledger are appended to. Default: `anchors.jsonl` in the data "
+        "folder; it protects more on another machine's disk.",
+    )
+    anchor_minutes: float = Field(5, gt=0, description="Time between two anchors, if anything was settled.")
     checkpoint_minutes: float = Field(
         10, gt=0, description="Time between two checkpoints that cut the write-ahead log back."
     )
@@ -332,6 +346,18 @@ class Settings(BaseSettings):
         if self.card_index_key:
             return self.card_index_key.get_secret_value()
         return _kept_secret(self.data_dir / "secrets" / "card_index_key", otherwise="restore it from a backup")
+
+    @cached_property
+    def anchor_secret(self) -> str:
+        """`GIRO_ANCHOR_KEY`, or the key kept in the data folder, made at the first use."""
+        if self.anchor_key:
+            return self.anchor_key.get_secret_value()
+        return _kept_secret(self.data_dir / "secrets" / "anchor_key", otherwise="restore it from a backup")
+
+    @property
+    def anchor_path(self) -> Path:
+        """The file of anchors, absolute."""
+        return (self.anchor_file or self.data_dir / "anchors.jsonl").absolute()
 
     def sources(self) -> dict[str, str]:
         """Say of every setting where its value came from: `environment`, `.env`, the path of a file, or `default`."""

@@ -87,6 +87,6 @@ def create_broker(
     """
     broker = make_broker(client, [OneSettlementWorker(database, stop, settling), QueueMetrics()])
     transfers.declare(broker, database, settings, stop)
-    maintenance.declare(broker, database)
+    maintenance.declare(broker, database, settings)
     statements.declare(broker, database, settings)
     return broker

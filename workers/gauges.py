@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
@@ -16,8 +17,18 @@ from sqlalchemy.exc import DBAPIError
 from core.clock import now_us, to_us
 from core.logging import get_logger
 from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, count_messages
+from core.services.anchors import last_anchor
 from core.services.statement_runs import overdue_since
-from core.storage import dead_letters, maintenance, statement_runs, statements, transactions, transfers, verification
+from core.storage import (
+    blocks,
+    dead_letters,
+    maintenance,
+    statement_runs,
+    statements,
+    transactions,
+    transfers,
+    verification,
+)
 from core.storage.engine import Database
 from core.storage.unit_of_work import count_error
 
@@ -42,9 +53,12 @@ HELP = {
     "giro_statement_groups_undone": "Those of them whose statements are not made yet.",
     "giro_statements_requested": "Statements that were asked for and are not made yet.",
     "giro_statements_overdue_seconds": "Time since the end of the oldest month whose statements are not all made.",
-    "giro_verification_timestamp_seconds": "When the last verification ended.",
-    "giro_verification_duration_seconds": "How long the last verification took.",
+    "giro_verification_timestamp_seconds": "When the last verification of the whole ledger ended.",
+    "giro_verification_duration_seconds": "How long the last verification of the whole ledger took.",
     "giro_verification_breaches": "Broken rules that the last verification found.",
+    "giro_block_height": "Height of the newest block.",
+    "giro_anchored_height": "Height of the block that the last anchor names; -1 before the first.",
+    "giro_unanchored_seconds": "How long the oldest block above that has waited for an anchor; 0 if none does.",
     "giro_imbalance_minor_units": "Sum of all balances of a currency, which has to be 0.",
     "giro_ledger_ahead_seconds": "How far the newest transaction lies in the future of this clock; 0 if it does not.",
 }
@@ -60,8 +74,10 @@ class Gauges(Collector):
     A source that is away leaves its gauges out, which shows more than an old value would, and is logged once.
     """
 
-    def __init__(self, database: Database, broker: RedisBroker, zone: ZoneInfo) -> None:
+    def __init__(self, database: Database, broker: RedisBroker, zone: ZoneInfo, anchors: Path) -> None:
+        """`anchors` is the file of them."""
         self._database = database
+        self._anchors = anchors
         self._broker = broker
         self._zone = zone
         self._one_scrape = threading.Lock()
@@ -107,6 +123,7 @@ class Gauges(Collector):
         with self._database.reader.connect() as connection:
             yield from self._of_transfers(connection)
             yield from self._of_jobs(connection)
+            yield from self._of_blocks(connection)
             yield "giro_imbalance_minor_units", self._sums(connection)
 
     def _of_transfers(self, connection: Connection) -> Reading:
@@ -124,12 +141,23 @@ class Gauges(Collector):
         yield "giro_statements_requested", statements.count_requested(connection)
         since = overdue_since(connection, self._zone)
         yield "giro_statements_overdue_seconds", max(now_us() - to_us(since), 0) / 1e6 if since else 0
-        last = verification.newest(connection)
+        last = verification.newest_full(connection)
         if last is not None:
-            started_at, finished_at, breaches = last
+            started_at, finished_at = last
             yield "giro_verification_timestamp_seconds", finished_at.timestamp()
             yield "giro_verification_duration_seconds", (finished_at - started_at).total_seconds()
-            yield "giro_verification_breaches", breaches
+            yield "giro_verification_breaches", verification.newest_breaches(connection)
+
+    def _of_blocks(self, connection: Connection) -> Reading:
+        head, anchor = blocks.head(connection), last_anchor(self._anchors)
+        anchored = anchor.height if anchor else -1
+        waiting = blocks.at(connection, anchored + 1)
+        yield "giro_block_height", head.height
+        yield "giro_anchored_height", anchored
+        yield (
+            "giro_unanchored_seconds",
+            max(now_us() - waiting.made_at, 0) / 1e6 if waiting and waiting.ending_count else 0,
+        )
 
     def _sums(self, connection: Connection) -> Mapping[str, float]:
         now = time.monotonic()

@@ -2,19 +2,21 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
+from core.anchor_security import AnchorKey
 from core.clock import now_us, to_datetime
 from core.domain.dead_letters import Letter
 from core.logging import get_logger
 from core.queue import JOBS_QUEUE
-from core.services import tokens
-from core.services.verification import Report
-from core.services.verification import keep as keep_verification
-from core.services.verification import verify as verify_ledger
+from core.services import tokens, verification
+from core.services.anchors import anchor_head
+from core.services.verification import Anchors, Report
+from core.settings import Settings
 from core.storage import maintenance
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -25,21 +27,45 @@ log = get_logger(__name__)
 LOGGED_BREACHES = 20
 
 
-def verify(database: Database) -> Report:
+def verify(database: Database, settings: Settings) -> Report:
     """Verify the whole ledger, keep what was found, and say loudly if it does not hold."""
+    return _verified(database, partial(verification.verify, anchors=Anchors.of(settings)))
+
+
+def verify_recent(database: Database, settings: Settings) -> Report:
+    """Verify what has come since the last verification, and keep and say what was found as `verify` does."""
+    return _verified(database, partial(verification.verify_recent, anchors=Anchors.of(settings)))
+
+
+def _verified(database: Database, check: Callable[[Database], Report]) -> Report:
     started, started_at = time.perf_counter(), to_datetime(now_us())
-    report = verify_ledger(database)
+    report = check(database)
     with unit_of_work(database) as connection:
-        keep_verification(connection, report, started_at=started_at)
+        verification.keep(connection, report, started_at=started_at)
     for breach in report.breaches[:LOGGED_BREACHES]:
         log.error("ledger_breach", rule=breach.rule, detail=breach.detail)
+    for warning in report.warnings:
+        log.warning("ledger_warning", detail=warning)
     log.info(
         "ledger_verified",
+        scope=report.scope,
         holds=report.holds,
         transactions=report.transactions,
+        height=report.height,
         duration_ms=round((time.perf_counter() - started) * 1000, 3),
     )
     return report
+
+
+def anchor(database: Database, settings: Settings) -> None:
+    """Sign the newest block, if it is not signed yet."""
+    try:
+        made = anchor_head(database, AnchorKey(settings.anchor_secret), settings.anchor_path)
+    except OSError as error:
+        log.error("anchor_not_written", path=str(settings.anchor_path), error=str(error))
+        return
+    if made is not None:
+        log.info("ledger_anchored", height=made.height, hash=made.hash.hex())
 
 
 def checkpoint(database: Database) -> None:
@@ -55,23 +81,25 @@ def forget_expired_tokens(database: Database) -> None:
     log.info("tokens_forgotten", count=forgotten)
 
 
-JOBS: dict[str, Callable[[Database], Any]] = {
+JOBS: dict[str, Callable[[Database, Settings], Any]] = {
     "verify": verify,
-    "checkpoint": checkpoint,
-    "forget_expired_tokens": forget_expired_tokens,
+    "verify_recent": verify_recent,
+    "anchor": anchor,
+    "checkpoint": lambda database, _settings: checkpoint(database),
+    "forget_expired_tokens": lambda database, _settings: forget_expired_tokens(database),
 }
 
 
-def declare(broker: RedisBroker, database: Database) -> None:
+def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
     """Declare one actor for each job. What fails comes again with the schedule."""
     guard = Guard(database)
     for name, job in JOBS.items():
         declare = dramatiq.actor(broker=broker, actor_name=name, queue_name=JOBS_QUEUE)
-        declare(_guarded(guard, name, job, database))
+        declare(_guarded(guard, name, partial(job, database, settings)))
 
 
-def _guarded(guard: Guard, name: str, job: Callable[[Database], Any], database: Database) -> Callable[..., None]:
+def _guarded(guard: Guard, name: str, job: Callable[[], Any]) -> Callable[..., None]:
     def actor(*_ignored: Any, **_forged: Any) -> None:
-        guard.run(Letter(JOBS_QUEUE, name), lambda: job(database))
+        guard.run(Letter(JOBS_QUEUE, name), job)
 
     return actor

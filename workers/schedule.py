@@ -12,7 +12,7 @@ from dramatiq.brokers.redis import RedisBroker
 from sqlalchemy.exc import DBAPIError
 
 from core import metrics
-from core.clock import now_us
+from core.clock import now_us, to_us
 from core.domain.dead_letters import Letter
 from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
@@ -31,7 +31,7 @@ from core.queue import (
 )
 from core.services.statement_runs import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
-from core.storage import dead_letters, statement_runs, statements, transfers
+from core.storage import dead_letters, statement_runs, statements, transfers, verification
 from core.storage.engine import Database, DatabaseError
 from core.storage.unit_of_work import count_error
 from workers.gauges import Gauges
@@ -92,11 +92,12 @@ def _send(broker: RedisBroker, letters: Sequence[Letter]) -> int:
 
 
 class Timetable:
-    """Which jobs are due, each first at the start and then every so many seconds."""
+    """Which jobs are due, each first at the start, or `later`, and then every so many seconds."""
 
-    def __init__(self, every_seconds: dict[str, float]) -> None:
+    def __init__(self, every_seconds: dict[str, float], later: dict[str, float] | None = None) -> None:
+        """`later` is when a job is first due, in monotonic seconds."""
         self._every = every_seconds
-        self._next = dict.fromkeys(every_seconds, 0.0)
+        self._next = dict.fromkeys(every_seconds, 0.0) | (later or {})
 
     def due(self, now: float) -> list[str]:
         """The jobs that are due at `now` (monotonic seconds)."""
@@ -105,6 +106,13 @@ class Timetable:
     def done(self, job: str, now: float) -> None:
         """Note that a job's message has been sent; until then it stays due."""
         self._next[job] = now + self._every[job]
+
+
+def seconds_to_full_verification(database: Database, every_hours: float) -> float:
+    """How long a whole verification can wait: a restart alone is no reason to read everything again."""
+    with database.reader.connect() as connection:
+        last = verification.newest_full(connection)
+    return 0.0 if last is None else every_hours * 3600 - (now_us() - to_us(last[1])) / 1e6
 
 
 def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
@@ -136,16 +144,19 @@ def run(settings: Settings) -> None:
         settings.metrics_host,
         settings.metrics_port_scheduler,
         variable=variable("metrics_port_scheduler"),
-        sources=[Gauges(database, broker, settings.zone)],
+        sources=[Gauges(database, broker, settings.zone, settings.anchor_path)],
     )
     heartbeat = Heartbeat(settings, "scheduler")
     heartbeat.start()
     timetable = Timetable(
         {
+            "verify_recent": settings.verify_recent_minutes * 60,
             "verify": settings.verify_hours * 3600,
+            "anchor": settings.anchor_minutes * 60,
             "checkpoint": settings.checkpoint_minutes * 60,
             "forget_expired_tokens": 3600,
-        }
+        },
+        later={"verify": time.monotonic() + seconds_to_full_verification(database, settings.verify_hours)},
     )
     log.info("scheduler_ready")
     age_seconds = 0.0  # at the start whatever is pending may have been forgotten while nobody ran

@@ -15,6 +15,7 @@ from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
 from core import heartbeats
 from core.logging import get_logger
+from core.services import verification
 
 log = get_logger(__name__)
 
@@ -86,6 +87,16 @@ async def _sqlite(bank: Bank) -> Finding:
     return Health.DEGRADED if affected else Health.OK, {"version": version}
 
 
+async def _ledger(bank: Bank) -> Finding:
+    """Tell what the last verification found: while a rule is broken, transfers are accepted and not settled."""
+    async with bank.reading() as session:
+        last = await verification.last(session)
+    if last is None:
+        return Health.OK, {"verified_at": None}
+    found = {"verified_at": last.finished_at, "breaches": last.breaches}
+    return Health.DEGRADED if last.breaches else Health.OK, found
+
+
 def _process(name: str) -> Check:
     async def check(bank: Bank) -> Finding:
         age = heartbeats.age(bank.settings.run_dir, name)
@@ -99,6 +110,7 @@ _NEEDED: dict[str, Check] = {"database": _database, "migrations": _migrations, "
 _WANTED: dict[str, Check] = {
     "queue": _queue,
     "sqlite": _sqlite,
+    "ledger": _ledger,
     "settlement": _process("settlement"),
     "jobs": _process("jobs"),
     "scheduler": _process("scheduler"),

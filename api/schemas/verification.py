@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from api.schemas.base import Out
+from core.domain.verification import Scope
 from core.models import Verification
 from core.services.verification import breaches_of
 
@@ -21,11 +22,15 @@ class VerificationOut(Out):
     """The last verification. Before the first one every field but `breaches` is null."""
 
     holds: bool | None = Field(description="True when no rule is broken.")
+    scope: Scope | None = Field(description="`recent`: what came since the one before, and every balance.")
     started_at: datetime | None
     finished_at: datetime | None
     accounts: int | None
     transfers: int | None
     transactions: int | None
+    height: int | None = Field(description="The newest block that was verified.")
+    head_hash: str | None = Field(description="Its hash: 64 hex digits.")
+    anchored_height: int | None = Field(description="The newest block that an anchor names.")
     breach_count: int | None
     breaches: list[BreachOut] = Field(description="Up to 100 of each broken rule.")
 
@@ -34,11 +39,15 @@ class VerificationOut(Out):
         """Show the last verification."""
         return cls(
             holds=last.breaches == 0 if last else None,
+            scope=last.scope if last else None,
             started_at=last.started_at if last else None,
             finished_at=last.finished_at if last else None,
             accounts=last.accounts if last else None,
             transfers=last.transfers if last else None,
             transactions=last.transactions if last else None,
+            height=last.height if last else None,
+            head_hash=last.head_hash.hex() if last and last.head_hash else None,
+            anchored_height=last.anchored_height if last else None,
             breach_count=last.breaches if last else None,
             breaches=[BreachOut(rule=rule, detail=detail) for rule, detail in breaches_of(last)] if last else [],
         )

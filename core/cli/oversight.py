@@ -65,8 +65,13 @@ def show_verification() -> None:
         out.print("there was no scheduled verification yet")
         return
     show(
-        *("finished (UTC)", "accounts", "transfers", "transactions", "breaches"),
-        rows=[[last.finished_at, last.accounts, last.transfers, last.transactions, last.breaches]],
+        *("finished (UTC)", "scope", "accounts", "transfers", "transactions", "block", "anchored", "breaches"),
+        rows=[
+            [
+                *(last.finished_at, last.scope, last.accounts, last.transfers, last.transactions),
+                *(last.height, last.anchored_height, last.breaches),
+            ]
+        ],
         more=False,
     )
     for rule, detail in verification.breaches_of(last):

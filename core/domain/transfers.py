@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from core.domain.errors import ErrorCode
@@ -69,6 +70,28 @@ class TransferRequest:
     request_id: str
     address: str | None = None
     """Where a deposit or a withdrawal was ordered from, for the audit log; None on the machine itself."""
+
+
+class Terms(NamedTuple):
+    """What never changes of a transfer, as it is stored. Times are microseconds since the epoch."""
+
+    sequence: int
+    public_id: bytes
+    kind: str
+    from_account_id: int
+    to_account_id: int
+    amount: int
+    """Minor units."""
+    currency: str
+    description: str | None
+    submitted_by: int
+    request_id: str
+    idempotency_key: str | None
+    fingerprint: bytes | None
+    answer_version: int
+    previous_id: int | None
+    """The transfer before it from the same account."""
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from core.models.accounts import Account
 from core.models.audit import AuditEntry
 from core.models.base import Base
+from core.models.blocks import Block
 from core.models.cards import Card
 from core.models.dead_letters import DeadLetter
 from core.models.fences import Fence
@@ -17,6 +18,7 @@ __all__ = [
     "Account",
     "AuditEntry",
     "Base",
+    "Block",
     "Card",
     "DeadLetter",
     "Fence",

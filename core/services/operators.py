@@ -77,7 +77,14 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
         raise Refusal(ErrorCode.LIMIT_IN_USE, field="body.amount")
     accounts.set_overdraft_limit(connection, account["id"], amount)
     write_down(
-        connection, author, Action.OVERDRAFT_LIMIT_SET, account_id, before=account["overdraft_limit"], after=amount
+        connection,
+        author,
+        Action.OVERDRAFT_LIMIT_SET,
+        account_id,
+        before=account["overdraft_limit"],
+        after=amount,
+        # Where in the account's legs the new limit begins to hold: times could not tell two acts of one moment apart.
+        last_transaction=account["last_transaction_id"] or 0,
     )
 
 

@@ -1,7 +1,7 @@
 """Settlement: executing pending transfers in the order of their acceptance, many in one unit of work."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -9,12 +9,13 @@ from sqlalchemy import Connection
 from core import metrics
 from core.clock import now_us
 from core.domain import ledger
-from core.domain.ledger import FAILURES, LedgerAccount, PendingTransfer, Settlement
-from core.domain.transfers import TransferStatus
+from core.domain.blocks import BlockKind, Sealer
+from core.domain.ledger import FAILURES, LedgerAccount, PendingTransfer
+from core.domain.transfers import Terms, TransferStatus
 from core.logging import get_logger
-from core.storage import accounts, statement_runs, transactions, transfers
+from core.services import verification
+from core.storage import accounts, blocks, statement_runs, transactions, transfers
 from core.storage.engine import Database
-from core.storage.transfers import PendingRow
 from core.storage.unit_of_work import unit_of_work
 
 log = get_logger(__name__)
@@ -35,12 +36,15 @@ class _Batch:
 
     settled_at: int
     """When all its legs were posted, in microseconds since the epoch."""
-    rows: list[PendingRow] = field(default_factory=list)
-    outcome: Settlement = field(default_factory=lambda: Settlement([], [], []))
+    rows: list[Terms] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Why, by sequence."""
+    sealer: Sealer = field(default_factory=Sealer)
 
 
 def count_from_zero() -> None:
     """Show each way to fail at 0, or the first of its kind would not be seen to rise. For the process that settles."""
+    metrics.settlement_halted.set(0)
     for reason in FAILURES:
         metrics.transfers_settled.labels("failed", reason.value)
 
@@ -64,6 +68,8 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
     with unit_of_work(database) as connection:
         # Everything is read here, inside the lock: planned before it, a freeze or an accept in between is missed.
         started = time.perf_counter()
+        if not _is_free(connection):
+            return 0
         batch = _Batch(settled_at=_posting_time(connection))
         book: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
@@ -73,11 +79,31 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
             if rows < chunk or (elapsed_ms > lock_ms and database.turnstile.somebody_waits()):
                 break
             chunk = min(chunk * 2, LARGEST_CHUNK)
-        if book:
+        if batch.rows:
             accounts.write_settled(connection, book.values())
+            _seal(connection, batch)
     if batch.rows:
         _report(batch, time.perf_counter() - started)
     return len(batch.rows)
+
+
+def _is_free(connection: Connection) -> bool:
+    """Say whether anything may be settled; a ledger that does not verify is left as it is."""
+    sound = verification.is_sound(connection)
+    if sound != _Halt.sound:
+        _Halt.sound = sound
+        metrics.settlement_halted.set(not sound)
+        if sound:
+            log.warning("settlement_goes_on")
+        else:
+            log.error("settlement_halted", why="the ledger does not verify: run `giro verify`")
+    return sound
+
+
+class _Halt:
+    """What this process has told last, so that it tells each change once."""
+
+    sound = True
 
 
 def _posting_time(connection: Connection) -> int:
@@ -93,53 +119,77 @@ def _posting_time(connection: Connection) -> int:
 
 def _settle_chunk(connection: Connection, batch: _Batch, book: dict[int, LedgerAccount], limit: int) -> int:
     """Settle up to `limit` more transfers; `book` holds the accounts met so far, as they now stand."""
-    rows = transfers.read_pending(connection, after=batch.rows[-1].id if batch.rows else 0, limit=limit)
+    rows = transfers.read_pending(connection, after=batch.rows[-1].sequence if batch.rows else 0, limit=limit)
     if not rows:
         return 0
     met = {account for row in rows for account in (row.from_account_id, row.to_account_id)}
     for account in accounts.read_for_settlement(connection, list(met - book.keys())):
         book[account.id] = account
     outcome = ledger.settle(
-        (PendingTransfer(row.id, row.from_account_id, row.to_account_id, row.amount) for row in rows),
+        (PendingTransfer(row.sequence, row.from_account_id, row.to_account_id, row.amount) for row in rows),
         book,
         next_leg_id=transactions.next_id(connection),
     )
-    if outcome.legs:
-        transactions.add(connection, outcome.legs, batch.settled_at)
-    endings = [(TransferStatus.COMPLETED.value, batch.settled_at, None, done.id) for done in outcome.completed]
-    failures = [(TransferStatus.FAILED.value, batch.settled_at, why.value, done.id) for done, why in outcome.failed]
-    if transfers.end(connection, [*endings, *failures]) != len(rows):
-        raise SettlementConflict("a transfer ended elsewhere while it was being settled; nothing of this was kept")
+    batch.failed |= {transfer.id: reason.value for transfer, reason in outcome.failed}
+    legs = [
+        (leg.id, leg.transfer_id, leg.account_id, leg.amount, leg.balance_after, batch.settled_at, leg.previous_id)
+        for leg in outcome.legs
+    ]
+    transactions.add(connection, legs)
+    batch.sealer.add_legs(legs)
+    _end(connection, batch, rows)
     batch.rows += rows
-    batch.outcome.completed += outcome.completed
-    batch.outcome.failed += outcome.failed
     return len(rows)
+
+
+def _end(connection: Connection, batch: _Batch, rows: Sequence[Terms]) -> None:
+    """Give transfers their terminal status, in their order."""
+    endings = []
+    for row in rows:
+        failure = batch.failed.get(row.sequence)
+        status = TransferStatus.FAILED.value if failure else TransferStatus.COMPLETED.value
+        endings.append((status, batch.settled_at, failure, row.sequence))
+        batch.sealer.add_ending(row, status, batch.settled_at, failure)
+    if transfers.end(connection, endings) != len(rows):
+        raise SettlementConflict("a transfer ended elsewhere while it was being settled; nothing of this was kept")
+
+
+def _seal(connection: Connection, batch: _Batch) -> None:
+    """Write the block over what was settled."""
+    block = batch.sealer.seal(
+        BlockKind.SETTLEMENT,
+        blocks.head(connection),
+        first_sequence=batch.rows[0].sequence,
+        last_sequence=batch.rows[-1].sequence,
+        made_at=batch.settled_at,
+    )
+    blocks.add(connection, block)
 
 
 def _report(batch: _Batch, seconds: float) -> None:
     """Tell logs and metrics, after the commit."""
     now = now_us()
-    failed = {transfer.id: reason.value for transfer, reason in batch.outcome.failed}
+    failed = batch.failed
     metrics.settlement_batch_size.observe(len(batch.rows))
     metrics.settlement_duration.observe(seconds)
-    metrics.transfers_settled.labels("completed", "").inc(len(batch.outcome.completed))
+    metrics.transfers_settled.labels("completed", "").inc(len(batch.rows) - len(failed))
     for row in batch.rows:
         metrics.transfer_lifetime.observe((now - row.created_at) / 1e6)
-        if reason := failed.get(row.id):
+        if reason := failed.get(row.sequence):
             metrics.transfers_settled.labels("failed", reason).inc()
         log.debug(
             "transfer_settled",
-            sequence=row.id,
-            status="failed" if row.id in failed else "completed",
-            failure_code=failed.get(row.id),
+            sequence=row.sequence,
+            status="failed" if row.sequence in failed else "completed",
+            failure_code=failed.get(row.sequence),
             request_id=row.request_id,
         )
     log.info(
         "settled",
         count=len(batch.rows),
         failed=len(failed),
-        first_sequence=batch.rows[0].id,
-        last_sequence=batch.rows[-1].id,
+        first_sequence=batch.rows[0].sequence,
+        last_sequence=batch.rows[-1].sequence,
         duration_ms=round(seconds * 1000, 3),
         request_ids=[row.request_id for row in batch.rows[:LOGGED_REQUEST_IDS]],
     )

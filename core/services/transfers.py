@@ -13,7 +13,8 @@ from core.clock import now_us, to_datetime, to_us
 from core.domain import ledger
 from core.domain.accounts import AccountKind
 from core.domain.audit import Act, Action, Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.blocks import cancellation
+from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.transfers import (
     TRANSITIONS,
     AcceptedTransfer,
@@ -23,8 +24,9 @@ from core.domain.transfers import (
     TransferView,
 )
 from core.ids import new_id
+from core.services import verification
 from core.services.audit import write_all_down
-from core.storage import accounts, transfers
+from core.storage import accounts, blocks, transfers
 from core.storage.accounts import Party
 from core.storage.transfers import KeyScope, Link
 
@@ -202,7 +204,8 @@ def _field_of(code: ErrorCode) -> str | None:
 def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> TransferView:
     """Cancel a pending transfer for who submitted it, and release its funds; again is the same answer.
 
-    Raises Refusal: `transfer_not_found` for everyone else, `transfer_not_cancellable` once it has ended otherwise.
+    Raises Refusal: `transfer_not_found` for everyone else, `transfer_not_cancellable` once it has ended otherwise;
+    and Unavailable while the ledger does not verify.
     """
     transfer = transfers.read(connection, transfer_id)
     if transfer is None or not transfer.may_be_read_by(user_id):
@@ -213,10 +216,14 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
         return transfer
     if TransferStatus.CANCELLED not in TRANSITIONS[transfer.status]:
         raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
+    if not verification.is_sound(connection):
+        raise Unavailable("The ledger does not verify, so nothing is ended; nothing was recorded.")
     ended_at = max(now_us(), to_us(transfer.created_at))
     changed = transfers.end(connection, [(TransferStatus.CANCELLED, ended_at, None, transfer.sequence)])
     assert changed == 1, "read as pending in this unit of work"
-    accounts.release(connection, transfers.payer_of(connection, transfer.sequence), transfer.amount)
+    terms = transfers.terms_of(connection, transfer.sequence)
+    accounts.release(connection, terms.from_account_id, terms.amount)
+    blocks.add(connection, cancellation(blocks.head(connection), terms, ended_at))
     return replace(transfer, status=TransferStatus.CANCELLED, settled_at=to_datetime(ended_at))
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from core.clock import to_datetime
-from core.domain.ledger import Leg
+from core.domain.blocks import LegRow
 from core.domain.transactions import TransactionView
 from core.domain.transfers import TransferKind
 
@@ -23,16 +23,14 @@ def last_posted_at(connection: Connection) -> int:
     return row[0] if row else 0
 
 
-def add(connection: Connection, legs: Sequence[Leg], posted_at: int) -> None:
-    """Write legs, all posted at one time (microseconds since the epoch)."""
-    connection.exec_driver_sql(
-        "INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (leg.id, leg.transfer_id, leg.account_id, leg.amount, leg.balance_after, posted_at, leg.previous_id)
-            for leg in legs
-        ],
-    )
+def add(connection: Connection, legs: Sequence[LegRow]) -> None:
+    """Write legs."""
+    if legs:
+        connection.exec_driver_sql(
+            "INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            list(legs),
+        )
 
 
 _CHAIN = text(

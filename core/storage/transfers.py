@@ -11,22 +11,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
 from core.domain.errors import ErrorCode
-from core.domain.transfers import AcceptedTransfer, TransferKind, TransferStatus, TransferView
+from core.domain.transfers import AcceptedTransfer, Terms, TransferKind, TransferStatus, TransferView
 
 KeyScope = tuple[str, int]
 """An idempotency key and the row id of the user whose key it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class PendingRow:
-    """A transfer that waits to be settled, with what its logs and metrics need."""
-
-    id: int
-    from_account_id: int
-    to_account_id: int
-    amount: int
-    created_at: int
-    request_id: str
+TERMS = (
+    "id, public_id, kind, from_account_id, to_account_id, amount, currency, description, submitted_by, request_id, "
+    "idempotency_key, fingerprint, answer_version, previous_id, created_at"
+)
+"""The columns of `Terms`, in its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +73,12 @@ def add(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
 # --- settling ----------------------------------------------------------------------------------------------------
 
 
-def read_pending(connection: Connection, *, after: int, limit: int) -> list[PendingRow]:
+def read_pending(connection: Connection, *, after: int, limit: int) -> list[Terms]:
     """Read what waits to be settled, in the order of acceptance, from the sequence after `after` on."""
     rows = connection.exec_driver_sql(
-        "SELECT id, from_account_id, to_account_id, amount, created_at, request_id FROM transfers "
-        "WHERE status = 'pending' AND id > ? ORDER BY id LIMIT ?",
-        (after, limit),
+        f"SELECT {TERMS} FROM transfers WHERE status = 'pending' AND id > ? ORDER BY id LIMIT ?", (after, limit)
     )
-    return [PendingRow(*row) for row in rows]
+    return [Terms(*row) for row in rows]
 
 
 def end(connection: Connection, endings: Sequence[tuple[str, int, str | None, int]]) -> int:
@@ -105,11 +98,9 @@ def one_is_on_its_way_to(connection: Connection, account_id: int) -> bool:
     return connection.exec_driver_sql(query, (account_id,)).first() is not None
 
 
-def payer_of(connection: Connection, sequence: int) -> int:
-    """The row id of the account that a transfer pays from."""
-    query = "SELECT from_account_id FROM transfers WHERE id = ?"
-    payer: int = connection.exec_driver_sql(query, (sequence,)).scalar_one()
-    return payer
+def terms_of(connection: Connection, sequence: int) -> Terms:
+    """Read the terms of one transfer."""
+    return Terms(*connection.exec_driver_sql(f"SELECT {TERMS} FROM transfers WHERE id = ?", (sequence,)).one())
 
 
 def backlog(connection: Connection) -> Backlog:

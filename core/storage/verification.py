@@ -9,11 +9,43 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
+from core.domain.blocks import Block, LegRow
 from core.domain.statements import Figures
+from core.domain.transfers import Terms
 from core.models import Verification
+from core.models.base import NEWEST
+from core.storage import blocks, transactions
+from core.storage.transfers import TERMS, next_sequence
 
 _BLOCK = 1000
 _HALF = 10**9
+_ENDING = "status, settled_at, failure_code"
+
+FROM_THE_LAST = (NEWEST, NEWEST)
+"""Where `statements` begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How far the ledger reaches at one moment."""
+
+    head: Block | None
+    """None where somebody has removed the chain."""
+    last_leg: int
+    front: int
+    """Every transfer up to this sequence has ended."""
+    newest: int
+    """The newest transfer's sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRow:
+    """A transfer as it is stored, with how it ended. Times are microseconds since the epoch."""
+
+    terms: Terms
+    status: str
+    settled_at: int | None
+    failure: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +59,28 @@ class AccountRow:
     reserved: int
     overdraft_limit: int
     last_transaction_id: int | None
+    last_transfer_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class LegRow:
-    """A leg beside what its transfer says; the transfer's part is None where there is no such transfer."""
+class Limits:
+    """An account's overdraft limit, and how it came to be what it is. Minor units."""
 
-    id: int
-    transfer_id: int
-    account_id: int
-    amount: int
-    balance_after: int
-    posted_at: int
-    previous_id: int | None
-    status: str | None
-    from_account_id: int | None
-    to_account_id: int | None
-    transfer_amount: int | None
+    now: int
+    changes: list[tuple[int | None, int]]
+    """Newest first: the account's last leg when it was changed (None: not written down), and the limit before."""
+
+    def at(self, leg_id: int) -> int:
+        """The limit that held for a leg."""
+        limit = self.now
+        for last_leg, before in self.changes:
+            if last_leg is None:
+                limit = max(limit, before)  # either may have held
+            elif leg_id > last_leg:
+                break
+            else:
+                limit = before
+        return limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,86 +97,197 @@ class StatementRow:
     last_transaction_id: int | None
 
 
-def count(connection: Connection, table: str) -> int:
-    """Count the rows of `accounts`, `transfers` or `transactions`."""
-    assert table in ("accounts", "transfers", "transactions")
-    rows: int = connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
-    return rows
+# --- how far it reaches ------------------------------------------------------------------------------------------
+
+
+def extent(connection: Connection) -> Extent:
+    """Read how far blocks, legs and transfers reach."""
+    newest = next_sequence(connection)[0] - 1
+    oldest = connection.exec_driver_sql("SELECT min(id) FROM transfers WHERE status = 'pending'").scalar()
+    last_leg = transactions.next_id(connection) - 1
+    return Extent(blocks.newest(connection), last_leg, newest if oldest is None else oldest - 1, newest)
+
+
+def front(connection: Connection, height: int) -> tuple[int, set[int]]:
+    """The last transfer settled up to a block, and those beyond it that had been cancelled up to that block."""
+    query = "SELECT last_sequence FROM blocks WHERE height <= ? AND kind <> 'cancellation' ORDER BY height DESC LIMIT 1"
+    settled: int = connection.exec_driver_sql(query, (height,)).scalar() or 0
+    query = "SELECT first_sequence FROM blocks WHERE kind = 'cancellation' AND first_sequence > ? AND height <= ?"
+    return settled, {row[0] for row in connection.exec_driver_sql(query, (settled, height))}
+
+
+# --- row by row --------------------------------------------------------------------------------------------------
+
+
+def legs(connection: Connection, *, after: int, through: int, limit: int) -> list[LegRow]:
+    """Read legs in the order of posting."""
+    query = (
+        "SELECT id, transfer_id, account_id, amount, balance_after, posted_at, previous_id FROM transactions "
+        "WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    )
+    return [tuple(row) for row in connection.exec_driver_sql(query, (after, through, limit))]
+
+
+def leg(connection: Connection, leg_id: int) -> tuple[int, int] | None:
+    """Read whose leg this is (an account's row id), and the balance after it."""
+    query = "SELECT account_id, balance_after FROM transactions WHERE id = ?"
+    row = connection.exec_driver_sql(query, (leg_id,)).first()
+    return (row[0], row[1]) if row else None
+
+
+def transfers(connection: Connection, *, after: int, through: int, limit: int) -> list[TransferRow]:
+    """Read transfers in the order of acceptance."""
+    query = f"SELECT {TERMS}, {_ENDING} FROM transfers WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+    return [_transfer(row) for row in connection.exec_driver_sql(query, (after, through, limit))]
+
+
+def transfer(connection: Connection, sequence: int) -> TransferRow | None:
+    """Read one transfer."""
+    found = transfers(connection, after=sequence - 1, through=sequence, limit=1)
+    return found[0] if found else None
+
+
+def payer(connection: Connection, sequence: int) -> int | None:
+    """The row id of the account that a transfer pays from; None where there is no such transfer."""
+    query = "SELECT from_account_id FROM transfers WHERE id = ?"
+    return connection.exec_driver_sql(query, (sequence,)).scalar()
+
+
+def account_facts(connection: Connection, *, after: int) -> list[tuple[int, str, str]]:
+    """Read some accounts beyond a row id: row id, kind and currency of each."""
+    query = f"SELECT id, kind, currency FROM accounts WHERE id > ? ORDER BY id LIMIT {_BLOCK}"
+    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query, (after,))]
 
 
 def accounts(connection: Connection) -> Iterator[AccountRow]:
     """Read every account."""
     rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(
-        "SELECT id, kind, currency, balance, reserved, overdraft_limit, last_transaction_id FROM accounts ORDER BY id"
+        "SELECT id, kind, currency, balance, reserved, overdraft_limit, last_transaction_id, last_transfer_id "
+        "FROM accounts ORDER BY id"
     )
     return (AccountRow(*row) for row in rows)
 
 
-def legs(connection: Connection) -> Iterator[LegRow]:
-    """Read every leg in the order of posting."""
-    rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(
-        "SELECT l.id, l.transfer_id, l.account_id, l.amount, l.balance_after, l.posted_at, l.previous_id, "
-        "t.status, t.from_account_id, t.to_account_id, t.amount "
-        "FROM transactions l LEFT JOIN transfers t ON t.id = l.transfer_id ORDER BY l.id"
+def limits(connection: Connection, account_id: int) -> Limits:
+    """Read an account's overdraft limit, and from the audit log how it was changed."""
+    query = "SELECT overdraft_limit, public_id FROM accounts WHERE id = ?"
+    now, public_id = connection.exec_driver_sql(query, (account_id,)).one()
+    changes = connection.exec_driver_sql(
+        "SELECT details ->> 'last_transaction', details ->> 'before' FROM audit_entries "
+        "WHERE object_id = ? AND action = 'overdraft_limit_set' ORDER BY id DESC",
+        (public_id,),
     )
-    return (LegRow(*row) for row in rows)
+    return Limits(now, [(row[0], row[1]) for row in changes])
 
 
-def completed_transfers(connection: Connection) -> int:
-    """Count the transfers that should have legs."""
-    rows: int = connection.exec_driver_sql("SELECT count(*) FROM transfers WHERE status = 'completed'").scalar_one()
-    return rows
+def statements(connection: Connection, *, below: tuple[int, int]) -> list[StatementRow]:
+    """Read some final statements, by account, each one's newest month first.
 
-
-def reserved_by_account(connection: Connection) -> dict[int, int]:
-    """Add up the debits of each account's pending transfers, in minor units (in Python: SQLite's SUM can overflow)."""
-    totals: dict[int, int] = {}
-    rows = connection.exec_driver_sql("SELECT from_account_id, amount FROM transfers WHERE status = 'pending'")
-    for account_id, amount in rows:
-        totals[account_id] = totals.get(account_id, 0) + amount
-    return totals
-
-
-def statements(connection: Connection) -> Iterator[StatementRow]:
-    """Read every final statement, by account, each one's newest month first."""
-    rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(
+    `below` is the account and the run of the statement read last; `FROM_THE_LAST` to begin.
+    """
+    rows = connection.exec_driver_sql(
         "SELECT s.id, s.account_id, s.run_id, s.number, r.starts_at, r.ends_at, a.last_transaction_id, "
         "s.opening_balance, s.closing_balance, s.total_credits, s.total_debits, s.transaction_count, "
         "s.opening_transaction_id, s.closing_transaction_id "
         "FROM statements s CROSS JOIN statement_runs r ON r.id = s.run_id CROSS JOIN accounts a ON a.id = s.account_id "
-        "WHERE s.status = 'final' ORDER BY s.account_id DESC, s.run_id DESC"  # as the index is, read backwards
+        "WHERE s.status = 'final' AND (s.account_id, s.run_id) < (?, ?) "
+        f"ORDER BY s.account_id DESC, s.run_id DESC LIMIT {_BLOCK}",  # as the index is, read backwards
+        below,
     )
-    for row in rows:
-        figures = Figures(
-            opening_balance=row[7],
-            closing_balance=row[8],
-            total_credits=int(row[9]),
-            total_debits=int(row[10]),
-            transaction_count=row[11],
-            opening_transaction_id=row[12],
-            closing_transaction_id=row[13],
-        )
-        yield StatementRow(
-            id=row[0],
-            account_id=row[1],
-            run_id=row[2],
-            number=row[3],
-            figures=figures,
-            starts_at=to_datetime(row[4]),
-            ends_at=to_datetime(row[5]),
-            last_transaction_id=row[6],
-        )
+    return [_statement(row) for row in rows]
 
 
-def runs(connection: Connection) -> list[tuple[int, str, int]]:
-    """Read every closed month: (row id, month, statements that were made of it)."""
-    query = "SELECT id, period, statements FROM statement_runs ORDER BY id"
+def runs(connection: Connection) -> list[tuple[str, int, int]]:
+    """Read every closed month: month, statements that were made of it as it says, and those that are there."""
+    query = (
+        "SELECT r.period, r.statements, count(s.id) FROM statement_runs r "
+        "LEFT JOIN statements s ON s.run_id = r.id AND s.status = 'final' GROUP BY r.id ORDER BY r.id"
+    )
     return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query)]
+
+
+def _transfer(row: Any) -> TransferRow:
+    return TransferRow(Terms(*row[:15]), *row[15:])
+
+
+def _statement(row: Any) -> StatementRow:
+    figures = Figures(
+        opening_balance=row[7],
+        closing_balance=row[8],
+        total_credits=int(row[9]),
+        total_debits=int(row[10]),
+        transaction_count=row[11],
+        opening_transaction_id=row[12],
+        closing_transaction_id=row[13],
+    )
+    return StatementRow(
+        id=row[0],
+        account_id=row[1],
+        run_id=row[2],
+        number=row[3],
+        figures=figures,
+        starts_at=to_datetime(row[4]),
+        ends_at=to_datetime(row[5]),
+        last_transaction_id=row[6],
+    )
+
+
+# --- the file itself ---------------------------------------------------------------------------------------------
+
+
+def tables(connection: Connection) -> list[str]:
+    """Name every table."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+    return [row[0] for row in connection.exec_driver_sql(query)]
+
+
+def complaints(connection: Connection, table: str) -> list[str]:
+    """Ask SQLite whether a table, its indexes and its foreign keys are whole; what is not, in SQLite's words."""
+    found = [row[0] for row in connection.exec_driver_sql(f'PRAGMA integrity_check("{table}")') if row[0] != "ok"]
+    strays = connection.exec_driver_sql(f'PRAGMA foreign_key_check("{table}")')
+    return found + [f"row {row[1]} of {table} points to a row of {row[2]} that is not there" for row in strays]
+
+
+def doubled_keys(connection: Connection) -> list[tuple[str, int, int]]:
+    """Find idempotency keys with more than one transfer: key, user's row id, transfers. Empty in a whole ledger."""
+    rows = connection.exec_driver_sql(
+        "SELECT idempotency_key, submitted_by, count(*) FROM transfers WHERE idempotency_key IS NOT NULL "
+        "GROUP BY idempotency_key, submitted_by HAVING count(*) > 1"
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+# --- what was found ----------------------------------------------------------------------------------------------
 
 
 def add(connection: Connection, **values: Any) -> None:
     """Keep what a verification found."""
     connection.execute(insert(Verification).values(**values))
+
+
+def last_head(connection: Connection) -> tuple[int, bytes] | None:
+    """The block that the last verification went up to, and its hash; None if that one found breaches, or was none."""
+    query = "SELECT height, head_hash, breaches FROM verifications ORDER BY id DESC LIMIT 1"
+    row = connection.exec_driver_sql(query).first()
+    return (row[0], row[1]) if row and row[1] is not None and row[2] == 0 else None
+
+
+def newest_breaches(connection: Connection) -> int:
+    """Count what the last verification found; 0 before the first."""
+    query = "SELECT breaches FROM verifications ORDER BY id DESC LIMIT 1"
+    return connection.exec_driver_sql(query).scalar() or 0
+
+
+def newest_full(connection: Connection) -> tuple[datetime, datetime] | None:
+    """Read when the last verification of the whole ledger began and ended; None before the first."""
+    query = "SELECT started_at, finished_at FROM verifications WHERE scope = 'full' ORDER BY id DESC LIMIT 1"
+    row = connection.exec_driver_sql(query).first()
+    return (to_datetime(row[0]), to_datetime(row[1])) if row else None
+
+
+def highest_anchor(connection: Connection) -> int | None:
+    """The highest block that a verification has seen an anchor of; None if none has."""
+    return connection.exec_driver_sql("SELECT max(anchored_height) FROM verifications").scalar()
 
 
 def newest(connection: Connection) -> tuple[datetime, datetime, int] | None:

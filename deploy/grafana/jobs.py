@@ -84,7 +84,9 @@ TIMETABLE = Stat(
     title="Scheduled jobs",
     question="Does the timetable run?",
     shows="How often each job of the timetable has run since the jobs worker started, and how long ago that"
-    " was: `checkpoint` every 10 minutes, `forget_expired_tokens` every hour, `verify` every 24 hours,"
+    " was: `anchor` every 5 minutes, `checkpoint` every 10, `verify_recent` every 15, `forget_expired_tokens` every"
+    " hour,"
+    " `verify` every 24 hours,"
     " unless the settings say otherwise.",
     bad="Too few for the time: the scheduler is down, or it cannot reach the queue (`queue_unreachable` in"
     " its log). A job that is missing has not run at all.",
@@ -150,8 +152,8 @@ CARE = Section(
                 title="Time of a verification",
                 question="Does verifying become too slow?",
                 shows="How long the last verification took.",
-                bad="It grows with the ledger. Once it takes hours, verify less often (`GIRO_VERIFY_HOURS`); it reads"
-                " in a snapshot that holds the write-ahead log meanwhile.",
+                bad="It grows with the ledger. Once it takes hours, verify the whole less often"
+                " (`GIRO_VERIFY_HOURS`); what is new is verified in between.",
                 unit=units.Seconds,
                 queries={"last": read_by_scheduler("giro_verification_duration_seconds")},
             ),
@@ -163,6 +165,26 @@ CARE = Section(
                 " deployed then and at machine faults, and see the stat of the same name for what to do.",
                 unit=units.Short,
                 queries={"breaches": BREACHES},
+            ),
+            Graph(
+                title="Blocks without an anchor",
+                question="Is what was settled signed?",
+                shows="How long the oldest block above the last anchor has waited; 0 when the newest is signed.",
+                bad="More than a few times `GIRO_ANCHOR_MINUTES`: the jobs worker does not run, or the file of anchors"
+                " cannot be written (`anchor_not_written` in its log).",
+                unit=units.Seconds,
+                queries={"oldest": read_by_scheduler("giro_unanchored_seconds")},
+            ),
+            Graph(
+                title="Height of the chain",
+                question="How fast does the chain of blocks grow, and how much of it is signed?",
+                shows="The newest block, and the newest that an anchor names.",
+                bad="Two lines that part for more than `GIRO_ANCHOR_MINUTES`.",
+                unit=units.Short,
+                queries={
+                    "newest": read_by_scheduler("giro_block_height"),
+                    "anchored": read_by_scheduler("giro_anchored_height"),
+                },
             ),
             Graph(
                 title="Checkpoints",

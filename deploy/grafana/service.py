@@ -55,6 +55,17 @@ PARTS = Section(
                 queries={"": 'sum(giro_settlement_active{process="settlement"}) or vector(0)'},
             ),
             Stat(
+                title="Settlement halted",
+                question="Does the ledger verify, so that it may be built on?",
+                shows="1 while nothing is settled since the last verification found a breach, or the chain of blocks"
+                " does not end where the ledger does.",
+                bad="Transfers are accepted and wait. `docs/how-to/when-verify-fails.md` says what to do.",
+                unit=units.NoUnit,
+                steps=none_allowed(),
+                meanings={"0": ("no", "green"), "1": ("halted", "red")},
+                queries={"": 'max(giro_settlement_halted{process="settlement"}) or vector(0)'},
+            ),
+            Stat(
                 title="Queue server",
                 question="Does the queue answer?",
                 shows="Whether the scheduler reaches the queue server (Redis or Valkey).",

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from core import heartbeats
+from core.clock import now_us, to_datetime
 from core.processes import Heartbeat
+from core.services.verification import Report, keep
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -15,7 +17,7 @@ from tests.api.conftest import Api, Start, locked, until
 from tests.api.contract import Json
 
 NEEDED = {"database", "migrations", "disk"}
-WANTED = {"queue", "sqlite", "settlement", "jobs", "scheduler"}
+WANTED = {"queue", "sqlite", "ledger", "settlement", "jobs", "scheduler"}
 
 
 def statuses(body: Json) -> dict[str, str]:
@@ -83,6 +85,17 @@ class TestDegraded:
         answer = await api.client.get("/health")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
+        assert (await api.client.get("/health/ready")).status_code == 200
+
+    async def test_is_one_whose_ledger_does_not_verify(self, api: Api, database: Database, workers: Any) -> None:
+        report = Report()
+        report.add("reserved_is_pending", "account 2: 7 reserved, 0 pending")
+        with unit_of_work(database) as connection:
+            keep(connection, report, started_at=to_datetime(now_us()))
+        answer = await api.client.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"ledger": "degraded"}
+        assert answer.json()["checks"]["ledger"]["breaches"] == 1
         assert (await api.client.get("/health/ready")).status_code == 200
 
 

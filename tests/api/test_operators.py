@@ -361,7 +361,7 @@ async def test_every_act_is_found_in_the_audit_log_newest_first(operator: Person
     acts = [
         ("account_frozen", pair.payer["id"], {"scope": "debit"}),
         ("account_unfrozen", pair.payer["id"], {}),
-        ("overdraft_limit_set", pair.payer["id"], {"before": 0, "after": 700}),
+        ("overdraft_limit_set", pair.payer["id"], {"before": 0, "after": 700, "last_transaction": 2}),
         ("user_deactivated", ada_id, {}),
         ("user_reactivated", ada_id, {}),
     ]

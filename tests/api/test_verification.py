@@ -1,5 +1,7 @@
 """The last verification of the ledger, as operators read it."""
 
+from core.settings import Settings
+from core.storage import blocks
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Pair, Person, refused
@@ -14,6 +16,10 @@ async def test_before_the_first_one_nothing_is_known(operator: Person) -> None:
     assert answer.status_code == 200
     assert answer.json() == {
         "holds": None,
+        "scope": None,
+        "height": None,
+        "head_hash": None,
+        "anchored_height": None,
         "started_at": None,
         "finished_at": None,
         "accounts": None,
@@ -25,13 +31,19 @@ async def test_before_the_first_one_nothing_is_known(operator: Person) -> None:
 
 
 async def test_one_that_holds_says_what_was_read(
-    clock: Clock, operator: Person, pair: Pair, database: Database
+    clock: Clock, operator: Person, pair: Pair, database: Database, settings: Settings
 ) -> None:
     assert clock
     assert pair
-    maintenance.verify(database)
+    maintenance.verify(database, settings)
+    with database.reader.connect() as connection:
+        head = blocks.head(connection)
     assert (await operator.get(PATH)).json() == {
         "holds": True,
+        "scope": "full",
+        "height": head.height,
+        "head_hash": head.hash.hex(),
+        "anchored_height": None,
         "started_at": "2026-01-15T12:00:00Z",
         "finished_at": "2026-01-15T12:00:00Z",
         "accounts": 3,
@@ -43,14 +55,14 @@ async def test_one_that_holds_says_what_was_read(
 
 
 async def test_the_last_one_says_what_does_not_hold(
-    clock: Clock, operator: Person, pair: Pair, database: Database
+    clock: Clock, operator: Person, pair: Pair, database: Database, settings: Settings
 ) -> None:
     assert pair
-    maintenance.verify(database)
+    maintenance.verify(database, settings)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer' AND balance > 0")
     clock.advance(hours=24)
-    maintenance.verify(database)
+    maintenance.verify(database, settings)
     found = (await operator.get(PATH)).json()
     assert (found["holds"], found["breach_count"], found["started_at"]) == (False, 1, "2026-01-16T12:00:00Z")
     assert found["breaches"] == [{"rule": "reserved_is_pending", "detail": "account 2: 7 reserved, 0 pending"}]

@@ -49,7 +49,9 @@ class Compose:
             **{f"{name.upper()}_PORT": str(port) for name, port in self.ports.items() if name != "api"},
         }
         # Left out of the image, and read by compose for what it passes on: none of the developer's own.
-        self.environment |= dict.fromkeys(("REDIS_PASSWORD", "JWT_SECRET", "GIRO_CARD_KEYS", "GIRO_CARD_INDEX_KEY"), "")
+        self.environment |= dict.fromkeys(
+            ("REDIS_PASSWORD", "JWT_SECRET", "GIRO_CARD_KEYS", "GIRO_CARD_INDEX_KEY", "GIRO_ANCHOR_KEY"), ""
+        )
         self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=40)
 
     def give_data_to(self, uid: int) -> None:

@@ -146,7 +146,7 @@ def test_a_fresh_clone_comes_up_whole_by_one_command(compose: Compose) -> None:
     assert (migrated["State"], migrated["ExitCode"]) == ("exited", 0)
     secrets = [path for path in (compose.folder / "data" / "secrets").rglob("*") if path.name != ".gitkeep"]
     made = {path.name for path in secrets if path.is_file()}
-    assert made == {"jwt_secret", "card_keys", "card_index_key", "password"}
+    assert made == {"jwt_secret", "card_keys", "card_index_key", "anchor_key", "password"}
     assert {oct(path.stat().st_mode & 0o777) for path in secrets if path.is_file()} == {"0o600"}
 
 

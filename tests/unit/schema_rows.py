@@ -115,7 +115,19 @@ DEAD_LETTER: dict[str, Any] = {
     "last_failed_at": 0,
     "parked_at": None,
 }
+BLOCK: dict[str, Any] = {
+    "height": 99,
+    "kind": "settlement",
+    "first_leg_id": 1,
+    "leg_count": 0,
+    "first_sequence": 1,
+    "last_sequence": 1,
+    "ending_count": 1,
+    "made_at": 0,
+    "hash": b"h" * 32,
+}
 VERIFICATION: dict[str, Any] = {
+    "scope": "full",
     "started_at": 0,
     "finished_at": 1,
     "accounts": 0,
@@ -123,6 +135,9 @@ VERIFICATION: dict[str, Any] = {
     "transactions": 0,
     "breaches": 0,
     "details": "[]",
+    "height": 0,
+    "head_hash": b"h" * 32,
+    "anchored_height": None,
 }
 CARD: dict[str, Any] = {
     "public_id": b"another card ...",
@@ -150,6 +165,7 @@ GOOD = {
     "statements": STATEMENT,
     "dead_letters": DEAD_LETTER,
     "verifications": VERIFICATION,
+    "blocks": BLOCK,
     "cards": CARD,
 }
 NEEDS_A_RUN = {"statement_groups", "statements"}

@@ -1,5 +1,6 @@
 """The command line: what it says, and with which exit status it ends."""
 
+import json
 from uuid import UUID
 
 import pytest
@@ -38,6 +39,32 @@ class TestVerify:
         result = giro("verify")
         assert result.exit_code == 1
         assert "balance_is_sum_of_legs" in result.stdout
+
+    def test_says_as_one_json_object_what_it_found(self, database: Database) -> None:
+        bank_of_two(database, ada_has=500)
+        found = json.loads(giro("verify", "--json").stdout)
+        assert (found["holds"], found["scope"], found["height"], found["transactions"]) == (True, "full", 1, 2)
+
+    def test_keeps_what_it_found_only_when_told_to(self, database: Database) -> None:
+        accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql("UPDATE accounts SET reserved = reserved + 1 WHERE balance = 500")
+        assert giro("verify").exit_code == 1
+        assert giro("verify", "--keep").exit_code == 1
+        assert rows(database, "SELECT breaches FROM verifications") == [{"breaches": 1}]
+        assert settle_all(database) == 0
+        assert "1 breaches, so nothing is settled" in everything_said(giro("status"))
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql("UPDATE accounts SET reserved = reserved - 1 WHERE balance = 500")
+        assert giro("verify", "--keep").exit_code == 0
+        assert settle_all(database) == 1
+        accepted_since = giro("verify", "--recent", "--json").stdout
+        assert json.loads(accepted_since)["transactions"] == 2
+
+    def test_takes_a_public_key_of_64_hex_digits(self, database: Database) -> None:
+        for wrong in ("7", "zz" * 32):
+            assert giro("verify", "--public-key", wrong).exit_code == 2
+        assert giro("verify", "--public-key", "07" * 32).exit_code == 0
 
 
 class TestStatus:
@@ -246,7 +273,7 @@ class TestOperatorLooks:
         assert [line[3:5] for line in found] == [
             ["user_deactivated", author], ["overdraft_limit_set", author], ["deposit_ordered", author]
         ]  # fmt: skip
-        assert found[1][5:-1] == [str(bank.ada_account), "before=0", "after=70", "-"]
+        assert found[1][5:-1] == [str(bank.ada_account), "before=0", "after=70", "last_transaction=2", "-"]
 
     def test_the_audit_log_is_shown_by_action(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=1000)

@@ -226,7 +226,7 @@ def test_a_limit_is_raised_and_lowered_down_to_the_debt(
     owing(database, bank, author)
     do(database, author, limiting(limit), bank.bob_account)
     assert account_row(database, bank.bob_account)["overdraft_limit"] == limit
-    assert log(database)[-1] == ("overdraft_limit_set", {"before": 500, "after": limit})
+    assert log(database)[-1][1] == {"before": 500, "after": limit, "last_transaction": 3}
     assert len(log(database)) == 2
 
 
@@ -344,8 +344,8 @@ ACTS: list[tuple[Act, str, dict[str, Any]]] = [
     (freezing(DEBIT), "account_frozen", {"scope": "debit"}),
     (freezing(ALL), "account_frozen", {"scope": "all"}),
     (operators.unfreeze, "account_unfrozen", {}),
-    (limiting(70), "overdraft_limit_set", {"before": 0, "after": 70}),
-    (limiting(20), "overdraft_limit_set", {"before": 70, "after": 20}),
+    (limiting(70), "overdraft_limit_set", {"before": 0, "after": 70, "last_transaction": 2}),
+    (limiting(20), "overdraft_limit_set", {"before": 70, "after": 20, "last_transaction": 2}),
     (operators.deactivate, "user_deactivated", {}),
     (operators.reactivate, "user_reactivated", {}),
 ]

@@ -122,6 +122,28 @@ def test_a_transaction_is_never_deleted(database: Database, bank: Bank) -> None:
     refused(database, "DELETE FROM transactions", because="a transaction is never deleted")
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("height", "kind", "first_leg_id", "leg_count", "first_sequence", "last_sequence", "ending_count", "made_at"),
+        "hash",
+    ],
+)
+def test_a_block_never_changes(database: Database, bank: Bank, column: str) -> None:
+    refused(database, f"UPDATE blocks SET {column} = {column}", because="a block never changes")
+
+
+def test_a_block_is_never_deleted(database: Database) -> None:
+    refused(database, "DELETE FROM blocks", because="a block is never deleted")
+
+
+def test_a_transfer_is_cancelled_by_one_block(database: Database, bank: Bank) -> None:
+    statement, values = insert("blocks", kind="cancellation")
+    written(database, statement, *values)
+    statement, values = insert("blocks", kind="cancellation", height=100)
+    refused(database, statement, *values, because="UNIQUE constraint failed: blocks.first_sequence")
+
+
 @pytest.mark.parametrize("column", ["id", "at", "author_id", "action", "object_id", "details", "request_id", "address"])
 def test_an_act_that_was_written_down_never_changes(database: Database, column: str) -> None:
     statement, values = insert("audit_entries")
@@ -278,6 +300,16 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ("dead_letters", {"attempts": -1}, "ck_dead_letters_attempts"),
         ("dead_letters", {"arguments": "{}"}, "ck_dead_letters_arguments"),
         ("verifications", {"details": "{}"}, "ck_verifications_details"),
+        ("verifications", {"scope": "half"}, "ck_verifications_scope"),
+        ("verifications", {"height": None}, "ck_verifications_head"),
+        ("blocks", {"kind": "other"}, "ck_blocks_kind"),
+        ("blocks", {"kind": "genesis"}, "ck_blocks_genesis"),
+        ("blocks", {"height": 0, "kind": "settlement"}, "ck_blocks_genesis"),
+        ("blocks", {"kind": "cancellation", "last_sequence": 2}, "ck_blocks_one"),
+        ("blocks", {"kind": "cancellation", "leg_count": 2}, "ck_blocks_one"),
+        ("blocks", {"leg_count": -1}, "ck_blocks_counts"),
+        ("blocks", {"ending_count": -1}, "ck_blocks_counts"),
+        ("blocks", {"hash": b"short"}, "ck_blocks_hash"),
         ("audit_entries", {"author_id": 999}, "FOREIGN KEY"),
         ("cards", {"type": "gift"}, "ck_cards_type"),
         ("cards", {"status": "lost"}, "ck_cards_status"),
@@ -341,8 +373,18 @@ def wrong_values(column: str) -> list[Any]:
     texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
     texts |= {"period", "time_zone", "holder", "bank_name", "bank_address", "bank_bic", "total_credits", "total_debits"}
-    texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry"}
-    blobs = {"public_id", "fingerprint", "family", "digest", "object_id", "sealed_number", "number_index"}
+    texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry", "scope"}
+    blobs = {
+        "public_id",
+        "fingerprint",
+        "family",
+        "digest",
+        "object_id",
+        "sealed_number",
+        "number_index",
+        "hash",
+        "head_hash",
+    }
     return [b"blob"] if column in texts else ["text", 5] if column in blobs else ["text", 1.5, b"blob"]
 
 
@@ -351,7 +393,8 @@ def test_a_column_holds_its_own_type_and_no_other(database: Database, table: str
     for column in GOOD[table]:
         for value in wrong_values(column):
             statement, values = insert(table, **{column: value})
-            refused(database, statement, *values, because=f"cannot store .* {table}\\.{column}")
+            because = "datatype mismatch" if column == "height" and table == "blocks" else f"{table}\\.{column}"
+            refused(database, statement, *values, because=because)
 
 
 def test_every_table_of_ours_is_strict(database: Database) -> None:

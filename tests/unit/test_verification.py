@@ -1,19 +1,21 @@
 """The verification finds what is broken: for every rule, a ledger in which exactly that rule was broken by hand."""
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 
 import pytest
 
-from core.services import verification
-from core.services.verification import RULES, Report, verify
-from core.settings import Settings
+from core.domain.users import Role
+from core.services import operators
+from core.services.verification import RULES, Report, verify, walk
+from core.services.verification import report as reports
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,
     accepted,
+    add_user,
+    author,
+    balance_of,
     bank_of_two,
     from_ada_to_bob,
     from_bob_to_ada,
@@ -23,6 +25,7 @@ from tests.builders import (
     settle_all,
 )
 from tests.months import make_statements
+from tests.tampering import forget_types, recompute_chain, tamper
 from tests.time_travel import Clock
 
 
@@ -47,18 +50,13 @@ def bank(database: Database) -> Bank:
 
 
 @pytest.fixture
-def edit(database: Database, bank: Bank, settings: Settings) -> Callable[..., Report]:
-    """Change the file behind Giro's back, without triggers, CHECKs and foreign keys, and verify it."""
+def edit(database: Database, bank: Bank) -> Callable[..., Report]:
+    """Change the file behind Giro's back, give its blocks the hashes of what they now cover, and verify it."""
 
-    def edit_and_verify(*statements: str) -> Report:
-        database.close()
-        with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as raw:
-            raw.execute("PRAGMA ignore_check_constraints=ON")
-            raw.execute("PRAGMA foreign_keys=OFF")
-            for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-                raw.execute(f"DROP TRIGGER {name}")
-            for statement in statements:
-                assert raw.execute(statement).rowcount != 0, f"changed nothing: {statement}"
+    def edit_and_verify(*statements: str, recompute: bool = True) -> Report:
+        tamper(database, *statements)
+        if recompute:
+            recompute_chain(database)
         return verify(database)
 
     return edit_and_verify
@@ -88,14 +86,22 @@ ADA = "id = (SELECT min(id) FROM accounts WHERE kind = 'customer')"
 ADAS_FIRST_LEG = f"id = (SELECT min(id) FROM transactions WHERE account_id = (SELECT id FROM accounts WHERE {ADA}))"
 ADAS_LAST_LEG = f"id = (SELECT last_transaction_id FROM accounts WHERE {ADA})"
 LAST_SETTLED = "id = (SELECT max(transfer_id) FROM transactions)"
+NEWEST = "id = (SELECT max(id) FROM transfers)"
 LAST_PAIR = "transfer_id = (SELECT max(transfer_id) FROM transactions)"
 LAST_DEBIT = f"{LAST_PAIR} AND amount < 0"
 LAST_CREDIT = f"{LAST_PAIR} AND amount > 0"
 
 BREAKS: list[tuple[str, list[str]]] = [
+    # The rules that are broken, by statements that break them and no other.
     # A balance that somebody raised breaks two promises at once: its own legs, and the sum of its currency.
-    ("currency_sums_to_zero", [f"UPDATE accounts SET balance = balance + 5 WHERE {ADA}"]),
-    ("currency_sums_to_zero", ["UPDATE accounts SET balance = balance + 1 WHERE kind = 'external'"]),
+    (
+        "currency_sums_to_zero balance_is_sum_of_legs",
+        [f"UPDATE accounts SET balance = balance + 5 WHERE {ADA}"],
+    ),
+    (
+        "currency_sums_to_zero balance_is_sum_of_legs",
+        ["UPDATE accounts SET balance = balance + 1 WHERE kind = 'external'"],
+    ),
     (
         "balance_is_sum_of_legs",
         [
@@ -121,7 +127,7 @@ BREAKS: list[tuple[str, list[str]]] = [
         ["UPDATE transfers SET amount = amount + 1 WHERE id = (SELECT max(transfer_id) FROM transactions)"],
     ),
     (
-        "legs_match_transfer",
+        "legs_match_transfer transfer_chain_is_whole",
         [f"UPDATE transfers SET from_account_id = to_account_id, to_account_id = from_account_id WHERE {LAST_SETTLED}"],
     ),
     (
@@ -131,7 +137,7 @@ BREAKS: list[tuple[str, list[str]]] = [
         ],
     ),
     (
-        "completed_has_legs",
+        "completed_has_legs blocks_are_whole",
         [
             "UPDATE transfers SET status = 'cancelled' WHERE id = (SELECT max(transfer_id) FROM transactions)",
             "UPDATE transfers SET status = 'completed', failure_code = NULL WHERE status = 'failed'",
@@ -139,12 +145,53 @@ BREAKS: list[tuple[str, list[str]]] = [
     ),
     ("reserved_is_pending", [f"UPDATE accounts SET reserved = reserved + 1 WHERE {ADA}"]),
     ("reserved_is_pending", [f"UPDATE accounts SET reserved = 0 WHERE {ADA}"]),
+    ("transfer_chain_is_whole", [f"UPDATE transfers SET previous_id = previous_id - 1 WHERE {LAST_SETTLED}"]),
+    ("transfer_chain_is_whole", [f"UPDATE transfers SET previous_id = NULL WHERE {NEWEST}"]),
+    ("transfer_chain_is_whole", [f"UPDATE accounts SET last_transfer_id = last_transfer_id - 1 WHERE {ADA}"]),
+    ("time_never_goes_back", [f"UPDATE transfers SET created_at = created_at - 3600000000 WHERE {NEWEST}"]),
+    ("legs_match_transfer", [f"UPDATE transfers SET currency = 'EUR' WHERE {LAST_SETTLED}"]),
+    # SQLite sees it too, by its CHECKs.
+    ("ending_is_whole file_is_sound", [f"UPDATE transfers SET failure_code = 'account_closed' WHERE {LAST_SETTLED}"]),
+    # SQLite sees it too, by its CHECKs.
+    ("ending_is_whole file_is_sound", [f"UPDATE transfers SET settled_at = 5 WHERE {NEWEST}"]),
+    ("file_is_sound", [f"UPDATE transfers SET submitted_by = 999 WHERE {NEWEST}"]),
+    ("file_is_sound", ["INSERT INTO refresh_tokens VALUES (1, 999, x'00', x'00', 0, 0, 1, NULL)"]),
     (
-        "reserved_is_pending",
+        "keys_are_unique",
         [
-            "UPDATE transfers SET status = 'cancelled', settled_at = 0 WHERE id = (SELECT max(id) FROM transfers)",
+            "DROP INDEX uq_transfers_idempotency_key",
+            "UPDATE transfers SET idempotency_key = 'a', fingerprint = x'00' WHERE status = 'pending'",
         ],
     ),
+    (
+        "blocks_are_whole",
+        [
+            f"UPDATE transfers SET status = 'cancelled', settled_at = created_at WHERE {NEWEST}",
+            f"UPDATE accounts SET reserved = 40 WHERE {ADA}",
+        ],
+    ),
+]
+BREAKS_OF_BLOCKS: list[tuple[str, list[str]]] = [
+    ("block_recomputes", ["UPDATE blocks SET hash = zeroblob(32) WHERE height = 2"]),
+    ("block_recomputes", ["UPDATE transfers SET description = 'for supper' WHERE status = 'failed'"]),
+    ("block_recomputes", [f"UPDATE transfers SET settled_at = settled_at + 1 WHERE {LAST_SETTLED}"]),
+    ("block_recomputes", ["UPDATE transfers SET failure_code = 'account_closed' WHERE status = 'failed'"]),
+    ("block_recomputes", ["UPDATE transfers SET public_id = randomblob(16) WHERE id = 2"]),
+    ("block_recomputes", [f"UPDATE transfers SET request_id = 'another' WHERE {LAST_SETTLED}"]),
+    ("block_recomputes", [f"UPDATE transactions SET posted_at = posted_at + 1 WHERE {LAST_PAIR}"]),
+    ("block_recomputes", ["UPDATE blocks SET hash = (SELECT hash FROM blocks WHERE height = 3) WHERE height = 2"]),
+    ("blocks_are_whole", ["UPDATE blocks SET leg_count = leg_count - 1 WHERE height = 2"]),
+    ("blocks_are_whole", ["UPDATE blocks SET last_sequence = last_sequence - 1 WHERE height = 4"]),
+    ("blocks_are_whole", ["DELETE FROM blocks WHERE height = (SELECT max(height) FROM blocks)"]),
+    ("blocks_are_whole", ["DELETE FROM blocks WHERE height = 0"]),
+    ("blocks_are_whole", ["DELETE FROM blocks"]),
+]
+BREAKS_OF_TYPES = [
+    ("accounts", "UPDATE accounts SET balance = 'much' WHERE currency = 'JPY' AND kind = 'customer'"),
+    ("accounts", f"UPDATE accounts SET reserved = 42.0 WHERE {ADA}"),
+    ("transactions", f"UPDATE transactions SET amount = 1.5 WHERE {LAST_DEBIT}"),
+    ("transfers", f"UPDATE transfers SET amount = 1.0 WHERE {LAST_SETTLED}"),
+    ("transfers", f"UPDATE transfers SET amount = '2' WHERE {NEWEST}"),
 ]
 JANUARY = "run_id = 1 AND account_id = (SELECT min(id) FROM accounts WHERE kind = 'customer')"
 FEBRUARY = JANUARY.replace("run_id = 1", "run_id = 2")
@@ -164,12 +211,10 @@ BREAKS_OF_STATEMENTS: list[tuple[str, list[str]]] = [
     ("statement_recomputes", [f"UPDATE statements SET transaction_count = transaction_count + 1 WHERE {JANUARY}"]),
     ("statement_recomputes", [f"UPDATE statements SET closing_transaction_id = 1 WHERE {FEBRUARY}"]),
 ]
-BROKEN_BELOW = {"balance_within_limit"}
-"""It takes an overdraft first, see its own test."""
-ALSO = {
-    # A balance cannot be wrong by itself: it differs from its legs, or its currency's sum does, or both.
-    "currency_sums_to_zero": {"balance_is_sum_of_legs"},
-}
+BROKEN_BELOW = {"balance_within_limit", "values_are_integers"}
+"""These take more than statements, see their own tests."""
+BROKEN_ELSEWHERE = {"anchor_holds"}
+"""See test_anchors.py."""
 
 
 def test_a_healthy_ledger_holds(database: Database, bank: Bank) -> None:
@@ -185,11 +230,50 @@ def test_an_empty_ledger_holds(database: Database) -> None:
     assert (report.accounts, report.transfers, report.transactions) == (0, 0, 0)
 
 
-@pytest.mark.parametrize(("rule", "statements"), BREAKS)
+@pytest.mark.parametrize(("rules", "statements"), BREAKS)
 def test_a_broken_rule_is_found_and_no_other_is_blamed(
+    edit: Callable[..., Report], rules: str, statements: list[str]
+) -> None:
+    assert broken(edit(*statements)) == set(rules.split())
+
+
+@pytest.mark.parametrize(
+    ("rules", "statements"),
+    [row for row in BREAKS if any(name in " ".join(row[1]) for name in (LAST_PAIR, LAST_SETTLED))],
+)
+def test_a_change_of_what_has_ended_is_seen_by_its_block_whatever_else_it_breaks(
+    edit: Callable[..., Report], rules: str, statements: list[str]
+) -> None:
+    found = broken(edit(*statements, recompute=False))
+    assert found - {"block_recomputes"} == set(rules.split())
+    assert "block_recomputes" in found
+
+
+@pytest.mark.parametrize(("rule", "statements"), BREAKS_OF_BLOCKS)
+def test_a_ledger_that_adds_up_and_is_not_what_its_blocks_cover_is_found(
     edit: Callable[..., Report], rule: str, statements: list[str]
 ) -> None:
-    assert broken(edit(*statements)) == {rule} | ALSO.get(rule, set())
+    assert broken(edit(*statements, recompute=False)) == {rule}
+
+
+@pytest.mark.parametrize("table", ["accounts", "transactions", "transfers"])
+def test_tables_that_hold_what_their_columns_do_not_are_found(
+    edit: Callable[..., Report], database: Database, table: str
+) -> None:
+    forget_types(database, table)
+    for changed, statement in BREAKS_OF_TYPES:
+        if changed == table:
+            assert "values_are_integers" in broken(edit(statement, recompute=False))
+
+
+def test_a_block_that_cancels_what_is_not_cancelled_is_found(edit: Callable[..., Report]) -> None:
+    report = edit(
+        "INSERT INTO blocks SELECT height + 1, 'cancellation', first_leg_id + leg_count, 0, "
+        "(SELECT max(id) FROM transfers), (SELECT max(id) FROM transfers), 1, made_at, hash FROM blocks "
+        "ORDER BY height DESC LIMIT 1",
+        recompute=False,
+    )
+    assert broken(report) == {"blocks_are_whole"}
 
 
 @pytest.mark.parametrize(("rule", "statements"), BREAKS_OF_STATEMENTS)
@@ -219,18 +303,56 @@ def test_a_balance_below_its_limit_is_found(edit: Callable[..., Report], databas
     settle_all(database)
     assert verify(database).holds
     report = edit("UPDATE accounts SET overdraft_limit = 100 WHERE balance < 0 AND kind = 'customer'")
-    assert broken(report) == {"balance_within_limit"}
+    assert broken(report) == {"balance_within_limit", "file_is_sound"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "lowest", "holds"),
+    [
+        # The limits that an operator sets, and in between the balance goes down to `lowest` and back to 500.
+        ([1000, 0], -1000, True),
+        ([1000, 0], -999, True),
+        ([1000, 400, 2000], -1000, True),
+        ([1000, 400, 2000], -1001, False),
+        ([100], -101, False),
+    ],
+)
+def test_a_balance_is_held_to_the_limit_of_its_time(
+    database: Database, bank: Bank, edit: Callable[..., Report], limits: list[int], lowest: int, holds: bool
+) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE users SET is_active = 1")
+        operator = add_user(connection, role=Role.OPERATOR)
+        operators.set_overdraft_limit(connection, author(operator), bank.bob_account, limits[0])
+    set_account(database, bank.bob_account, overdraft_limit=5000)  # as settlement without its check would see it
+    settle_all(database)
+    start = balance_of(database, bank.bob_account)
+    accepted(database, from_bob_to_ada(bank, start - lowest))
+    settle_all(database)
+    accepted(database, from_ada_to_bob(bank, 500 - lowest))
+    settle_all(database)
+    set_account(database, bank.bob_account, overdraft_limit=limits[0])
+    with unit_of_work(database) as connection:
+        for limit in limits[1:]:
+            operators.set_overdraft_limit(connection, author(operator), bank.bob_account, limit)
+    assert verify(database).holds is holds
+    if not holds:
+        assert broken(verify(database)) == {"balance_within_limit"}
 
 
 def test_every_rule_has_a_ledger_in_which_it_is_broken() -> None:
-    assert {rule for rule, _ in BREAKS + BREAKS_OF_STATEMENTS} | BROKEN_BELOW == set(RULES)
+    tables = BREAKS + BREAKS_OF_BLOCKS + BREAKS_OF_STATEMENTS
+    broken_here = {rule for rules, _ in tables for rule in rules.split()}
+    assert broken_here | BROKEN_BELOW | BROKEN_ELSEWHERE == set(RULES)
 
 
 def test_a_leg_of_another_amount_than_its_transfer_is_found_though_the_last_balance_fits(
     edit: Callable[..., Report],
 ) -> None:
     report = edit(f"UPDATE transactions SET amount = amount + 1 WHERE {ADAS_FIRST_LEG}")
-    assert broken(report) == {"legs_match_transfer", "balance_after_recomputes", "balance_is_sum_of_legs"}
+    assert broken(report) == {
+        *("legs_match_transfer", "balance_after_recomputes", "balance_is_sum_of_legs", "currency_sums_to_zero"),
+    }
 
 
 def test_only_half_of_a_transfer_is_found(edit: Callable[..., Report]) -> None:
@@ -248,12 +370,12 @@ def test_a_transfer_executed_twice_is_found(edit: Callable[..., Report]) -> None
         "UPDATE accounts SET last_transaction_id = (SELECT max(id) FROM transactions WHERE account_id = accounts.id), "
         "balance = coalesce((SELECT sum(amount) FROM transactions WHERE account_id = accounts.id), 0)",
     )
-    assert {"legs_match_transfer", "completed_has_legs"} <= broken(report)
+    assert broken(report) == {"legs_match_transfer"}
 
 
 def test_legs_of_a_transfer_that_does_not_exist_are_found(edit: Callable[..., Report]) -> None:
-    report = edit("DELETE FROM transfers WHERE id = (SELECT max(transfer_id) FROM transactions)")
-    assert {"completed_has_legs", "legs_match_transfer"} <= broken(report)
+    report = edit("DELETE FROM transfers WHERE id = (SELECT max(transfer_id) FROM transactions)", recompute=False)
+    assert {"completed_has_legs", "blocks_are_whole", "file_is_sound"} <= broken(report)
 
 
 def test_legs_of_an_account_that_does_not_exist_are_found(edit: Callable[..., Report]) -> None:
@@ -275,7 +397,7 @@ def test_a_completed_transfer_without_legs_is_found_though_another_has_legs_it_s
 def test_breaches_beyond_the_most_that_are_listed_are_counted(
     edit: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "MOST_BREACHES", 2)
+    monkeypatch.setattr(reports, "MOST_BREACHES", 2)
     report = edit("UPDATE accounts SET reserved = reserved + 1000")
     assert report.counts["reserved_is_pending"] == 5
     assert len(report.breaches) == 2
@@ -292,10 +414,10 @@ def test_a_breach_says_where_it_is(edit: Callable[..., Report], database: Databa
 def test_progress_is_told_now_and_then_and_at_the_end(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "PROGRESS_EVERY", 2)
+    monkeypatch.setattr(walk, "PROGRESS_EVERY", 2)
     told: list[tuple[int, int]] = []
-    verify(database, lambda done, of: told.append((done, of)))
-    assert told == [(4, 12), (8, 12), (12, 12), (12, 12)]
+    verify(database, progress=lambda done, of: told.append((done, of)))
+    assert told == [(2, 12), (4, 12), (6, 12), (8, 12), (10, 12), (12, 12), (12, 12)]
 
 
 def test_a_verification_changes_nothing(database: Database, bank: Bank) -> None:

@@ -116,7 +116,7 @@ def test_a_worker_declares_settlement_and_every_job(
 ) -> None:
     broker = create_broker(settings, database, fakeredis.FakeRedis(), stop)
     assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE}
-    jobs = {"verify", "checkpoint", "forget_expired_tokens"}
+    jobs = {"verify", "verify_recent", "anchor", "checkpoint", "forget_expired_tokens"}
     assert broker.get_declared_actors() == {"settle", *jobs, CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT}
 
 

@@ -41,10 +41,10 @@ Scrape = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture
-def registry(database: Database, broker: RedisBroker) -> CollectorRegistry:
+def registry(database: Database, broker: RedisBroker, settings: Settings) -> CollectorRegistry:
     """What the scheduler's port serves of its sources."""
     registry = CollectorRegistry()
-    registry.register(Gauges(database, broker, UTC))
+    registry.register(Gauges(database, broker, UTC, settings.anchor_path))
     return registry
 
 
@@ -87,9 +87,9 @@ def put_balance(database: Database, currency: str, by: int) -> None:
 
 
 def test_every_gauge_is_shown_and_none_that_was_not_announced(
-    database: Database, bank: Bank, scrape: Scrape, registry: CollectorRegistry
+    settings: Settings, database: Database, bank: Bank, scrape: Scrape, registry: CollectorRegistry
 ) -> None:
-    maintenance.verify(database)
+    maintenance.verify(database, settings)
     assert scrape().keys() == HELP.keys()
     announced = {family.name for family in Gauges.describe(SimpleNamespace())}  # type: ignore[arg-type]
     assert announced == HELP.keys()
@@ -100,7 +100,12 @@ def test_before_anything_has_happened_there_is_nothing_to_worry_about(scrape: Sc
     assert shown["giro_imbalance_minor_units"] == {}
     assert shown["giro_queue_up"] == 1
     assert not OF_VERIFICATION & shown.keys(), "absent before the first"
-    calm = shown.keys() - OF_DISK - {"giro_imbalance_minor_units", "giro_queue_up", "giro_queue_messages"}
+    assert shown["giro_anchored_height"] == -1
+    calm = (
+        shown.keys()
+        - OF_DISK
+        - {"giro_anchored_height", "giro_imbalance_minor_units", "giro_queue_up", "giro_queue_messages"}
+    )
     assert {name: shown[name] for name in calm} == dict.fromkeys(calm, 0)
 
 
@@ -113,6 +118,22 @@ def test_what_waits_to_be_settled_and_since_when(database: Database, bank: Bank,
     settle_all(database)
     shown = scrape()
     assert (shown["giro_pending_transfers"], shown["giro_oldest_pending_age_seconds"]) == (0, 0)
+
+
+def test_blocks_wait_for_an_anchor_from_the_oldest_on_that_has_none(
+    database: Database, bank: Bank, clock: Clock, settings: Settings, scrape: Scrape
+) -> None:
+    maintenance.anchor(database, settings)
+    shown = scrape()
+    assert shown["giro_block_height"] == shown["giro_anchored_height"]
+    assert shown["giro_unanchored_seconds"] == 0
+    for _ in range(2):
+        accepted(database, from_ada_to_bob(bank))
+        settle_all(database)
+        clock.advance(seconds=30)
+    later = scrape()
+    assert later["giro_block_height"] == later["giro_anchored_height"] + 2
+    assert later["giro_unanchored_seconds"] == 60
 
 
 def test_an_age_is_never_negative(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
@@ -153,12 +174,14 @@ def test_sizes_are_those_of_the_files_and_of_their_disk(database: Database, bank
     assert scrape()["giro_wal_size_bytes"] == 0
 
 
-def test_what_the_last_verification_found(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
-    maintenance.verify(database)
+def test_what_the_last_verification_found(
+    database: Database, settings: Settings, bank: Bank, clock: Clock, scrape: Scrape
+) -> None:
+    maintenance.verify(database, settings)
     assert scrape()["giro_verification_breaches"] == 0
     put_balance(database, "USD", by=1)
     later = clock.advance(hours=24)
-    maintenance.verify(database)
+    maintenance.verify(database, settings)
     clock.advance(hours=3)
     shown = scrape()
     assert shown["giro_verification_breaches"] == 2
@@ -169,8 +192,9 @@ def test_what_the_last_verification_found(database: Database, bank: Bank, clock:
 def test_a_verification_took_as_long_as_its_row_says(database: Database, scrape: Scrape) -> None:
     with unit_of_work(database) as connection:
         connection.exec_driver_sql(
-            "INSERT INTO verifications (started_at, finished_at, accounts, transfers, transactions, breaches, details) "
-            "VALUES (1000000, 3500000, 0, 0, 0, 7, '[]')"
+            "INSERT INTO verifications "
+            "(scope, started_at, finished_at, accounts, transfers, transactions, breaches, details) "
+            "VALUES ('full', 1000000, 3500000, 0, 0, 0, 7, '[]')"
         )
     shown = scrape()
     assert [shown[name] for name in sorted(OF_VERIFICATION)] == [7, 2.5, 3.5]
@@ -227,6 +251,7 @@ def test_what_customers_asked_for_counts_until_it_is_made(
 )
 def test_statements_are_overdue_from_the_end_of_the_oldest_month_that_is_not_done(
     database: Database,
+    settings: Settings,
     broker: RedisBroker,
     bank: Bank,
     clock: Clock,
@@ -244,7 +269,7 @@ def test_statements_are_overdue_from_the_end_of_the_oldest_month_that_is_not_don
     clock.set(*now)
     (family,) = (
         family
-        for family in Gauges(database, broker, ZoneInfo(zone)).collect()
+        for family in Gauges(database, broker, ZoneInfo(zone), settings.anchor_path).collect()
         if family.name == "giro_statements_overdue_seconds"
     )
     assert [sample.value for sample in family.samples] == [overdue]
@@ -297,7 +322,7 @@ def test_all_balances_are_summed_once_a_minute_at_most(
 
 def test_registering_reads_nothing(settings: Settings, broker: RedisBroker) -> None:
     nowhere = Database(settings.model_copy(update={"data_dir": settings.data_dir / "nowhere"}))
-    CollectorRegistry().register(Gauges(nowhere, broker, UTC))
+    CollectorRegistry().register(Gauges(nowhere, broker, UTC, settings.anchor_path))
     assert "reader" not in nowhere.__dict__, "it has not been opened"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from core.clock import now_us, to_datetime, to_us
 from core.domain.errors import Unavailable
@@ -16,16 +17,45 @@ from core.storage import tokens
 from core.storage.engine import Database
 from core.storage.maintenance import wal_bytes
 from core.storage.unit_of_work import unit_of_work
-from core.storage.verification import count
-from tests.builders import add_user, bank_of_two, rows
+from tests.builders import accepted, add_user, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.time_travel import Clock
 from workers import maintenance
 from workers.guard import Guard
 
 
-def test_verify_reports_a_ledger_that_holds(database: Database) -> None:
+def test_verify_reports_a_ledger_that_holds(database: Database, settings: Settings) -> None:
     bank_of_two(database, ada_has=500)
-    assert maintenance.verify(database).holds
+    assert maintenance.verify(database, settings).holds
+
+
+def test_what_is_new_is_verified_from_where_the_last_verification_ended(database: Database, settings: Settings) -> None:
+    bank = bank_of_two(database, ada_has=500)
+    maintenance.verify(database, settings)
+    accepted(database, from_ada_to_bob(bank))
+    settle_all(database)
+    for _ in range(2):
+        assert maintenance.verify_recent(database, settings).holds
+    found = rows(database, "SELECT scope, transactions, height FROM verifications ORDER BY id")
+    assert [tuple(row.values()) for row in found] == [("full", 2, 1), ("recent", 2, 2), ("recent", 0, 2)]
+
+
+def test_the_newest_block_is_anchored_once(database: Database, settings: Settings) -> None:
+    bank_of_two(database, ada_has=500)
+    for _ in range(2):
+        maintenance.anchor(database, settings)
+    (line,) = settings.anchor_path.read_text().splitlines()
+    assert json.loads(line)["height"] == 1
+    assert maintenance.verify(database, settings).anchors == 1
+
+
+def test_a_file_of_anchors_that_cannot_be_written_is_said_and_stops_nothing(
+    database: Database, settings: Settings
+) -> None:
+    settings.anchor_path.mkdir()
+    with capture_logs() as logs:
+        maintenance.anchor(database, settings)
+    (entry,) = [entry for entry in logs if entry["event"] == "anchor_not_written"]
+    assert str(settings.anchor_path) in entry["path"]
 
 
 def test_a_checkpoint_cuts_the_log_to_nothing(database: Database) -> None:
@@ -43,7 +73,7 @@ def test_a_checkpoint_is_timed_and_one_that_a_reader_keeps_from_finishing_is_cou
     timed, blocked = "giro_checkpoint_duration_seconds_count", "giro_checkpoints_blocked_total"
     before = [REGISTRY.get_sample_value(name) or 0.0 for name in (timed, blocked)]
     with impatient.reader.connect() as reader:
-        count(reader, "accounts")  # from here on it holds on to what it has seen
+        reader.exec_driver_sql("SELECT * FROM accounts").all()  # from here on it holds on to what it has seen
         maintenance.checkpoint(impatient)
     maintenance.checkpoint(impatient)
     assert [REGISTRY.get_sample_value(name) for name in (timed, blocked)] == [before[0] + 2, before[1] + 1]
@@ -75,19 +105,19 @@ def test_every_job_runs_from_a_message_whatever_the_message_says(broker: RedisBr
 
 @pytest.mark.parametrize("error", [Unavailable, ZeroDivisionError])
 def test_a_job_that_fails_is_done_until_its_next_time(database: Database, error: type[Exception]) -> None:
-    def fail(_database: Database) -> None:
+    def fail() -> None:
         raise error
 
-    maintenance._guarded(Guard(database), "fails", fail, database)()
+    maintenance._guarded(Guard(database), "fails", fail)()
 
 
-def test_what_a_verification_found_is_kept(database: Database, clock: Clock) -> None:
+def test_what_a_verification_found_is_kept(database: Database, settings: Settings, clock: Clock) -> None:
     bank_of_two(database, ada_has=500)
-    maintenance.verify(database)
+    maintenance.verify(database, settings)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer'")
     later = clock.advance(hours=24)
-    maintenance.verify(database)
+    maintenance.verify(database, settings)
     first, second = rows(database, "SELECT * FROM verifications ORDER BY id")
     assert (first["accounts"], first["transfers"], first["transactions"], first["breaches"]) == (3, 1, 2, 0)
     assert (first["details"], second["breaches"]) == ("[]", 2)

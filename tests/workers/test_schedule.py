@@ -22,13 +22,14 @@ from core.queue import (
     send_wakeup,
 )
 from core.services import dead_letters, statements
+from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows
 from tests.months import close_months, undone_groups, work_off
 from tests.time_travel import Clock
-from workers import schedule
-from workers.schedule import Timetable, send_again, send_statements_due, sweep, tick
+from workers import maintenance, schedule
+from workers.schedule import Timetable, seconds_to_full_verification, send_again, send_statements_due, sweep, tick
 
 UTC = ZoneInfo("UTC")
 NOTHING_DUE = Timetable({})
@@ -81,6 +82,19 @@ def test_a_job_is_due_at_the_start_and_then_after_its_time(now: float, due: list
         for job in timetable.due(0.0):
             timetable.done(job, 0.0)
     assert timetable.due(now) == due
+
+
+@pytest.mark.parametrize(("hours_ago", "due_in"), [(None, 0), (0, 24), (23, 1), (30, -6)])
+def test_the_whole_ledger_is_verified_again_when_it_is_time_and_not_for_a_restart(
+    database: Database, settings: Settings, clock: Clock, hours_ago: int | None, due_in: int
+) -> None:
+    if hours_ago is not None:
+        maintenance.verify(database, settings)
+        clock.advance(hours=hours_ago)
+        maintenance.verify_recent(database, settings)
+    assert seconds_to_full_verification(database, 24) == due_in * 3600
+    timetable = Timetable({"verify": 3600, "recent": 60}, later={"verify": 1000.0})
+    assert (timetable.due(999.0), timetable.due(1000.0)) == (["recent"], ["verify", "recent"])
 
 
 def test_after_long_absence_a_job_is_due_once_and_not_for_each_time_missed() -> None:

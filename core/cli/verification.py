@@ -1,0 +1,84 @@
+"""`giro verify`: whether the ledger holds."""
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from core.cli.console import complaints, fail, one_line_errors, open_database, out
+from core.clock import now_us, to_datetime
+from core.services import verification
+from core.services.verification import Anchors, Report
+from core.settings import load_settings
+from core.storage.unit_of_work import unit_of_work
+
+app = typer.Typer()
+
+PUBLIC_KEY_HELP = "Key that the anchors must be signed with (64 hex digits), where the bank's secret is not at hand."
+
+
+@app.command()
+@one_line_errors
+def verify(
+    recent: Annotated[bool, typer.Option("--recent", help="Only what came since the last verification kept.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the result: a breach stops settlement, a ledger that holds frees it.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    public_key: Annotated[str, typer.Option(help=PUBLIC_KEY_HELP)] = "",
+) -> None:
+    """Check the ledger: balances, legs, transfers, statements, the chain of blocks, and what was signed of it.
+
+    Exit status 0 when every rule holds, 1 when one is broken.
+    """
+    settings = load_settings()
+    database = open_database(settings)
+    anchors = Anchors(settings.anchor_path, _key(public_key)) if public_key else Anchors.of(settings)
+    check = verification.verify_recent if recent else verification.verify
+    started_at = to_datetime(now_us())
+    with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("Reading transactions")
+        report = check(
+            database, anchors=anchors, progress=lambda done, of: progress.update(task, completed=done, total=of or 1)
+        )
+    if keep:
+        with unit_of_work(database) as connection:
+            verification.keep(connection, report, started_at=started_at)
+    if as_json:
+        print(json.dumps(_as_json(report)))
+    else:
+        _print(report, anchors)
+    raise typer.Exit(0 if report.holds else 1)
+
+
+def _key(text: str) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        fail("--public-key: give 64 hex digits")
+    return key
+
+
+def _print(report: Report, anchors: Anchors) -> None:
+    for warning in report.warnings:
+        complaints.print(warning, style="yellow", markup=False)
+    for breach in report.breaches:
+        out.print(f"{breach.rule}: {breach.detail}", style="red", markup=False)
+    if report.head_hash is not None:
+        out.print(f"block {report.height}: {report.head_hash.hex()}", soft_wrap=True)
+    out.print(f"{report.anchors} anchors with key {anchors.public_key.hex()}", soft_wrap=True)
+    out.print(
+        f"{report.accounts} accounts, {report.transfers} transfers, {report.transactions} transactions, "
+        f"{report.blocks} blocks: " + ("every rule holds" if report.holds else f"{report.counts.total()} breaches"),
+    )
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    values = dataclasses.asdict(report)
+    values["head_hash"] = report.head_hash and report.head_hash.hex()
+    return {"holds": report.holds, **values}

@@ -1,0 +1,33 @@
+"""Anchoring: signing the newest block, and writing what was signed where the database's owner cannot change it."""
+
+from pathlib import Path
+
+from core.anchor_security import AnchorKey
+from core.clock import now_us
+from core.domain.anchors import Anchor, from_line, to_line
+from core.storage import anchors, blocks
+from core.storage.engine import Database
+
+
+def anchor_head(database: Database, key: AnchorKey, path: Path) -> Anchor | None:
+    """Sign the newest block and append that to the file; None where the last anchor says it already.
+
+    Raises OSError where the file cannot be written, and Unavailable where the chain has no head.
+    """
+    with database.reader.connect() as connection:
+        head = blocks.head(connection)
+    before = last_anchor(path)
+    if before is not None and (before.height, before.hash, before.public_key) == (head.height, head.hash, key.public):
+        return None
+    anchor = key.sign(head.height, head.hash, now_us())
+    anchors.append(path, to_line(anchor))
+    return anchor
+
+
+def last_anchor(path: Path) -> Anchor | None:
+    """Read the last anchor of a file; None where there is none, or where its last line is none."""
+    line = anchors.last(path)
+    try:
+        return from_line(line) if line is not None else None
+    except ValueError:
+        return None

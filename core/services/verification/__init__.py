@@ -1,0 +1,159 @@
+"""Verification: reads the ledger and says which promises do not hold. It changes nothing.
+
+What has ended never changes, so it is read in many short snapshots that keep no write-ahead log from being cut; one
+last snapshot compares the accounts with what was read. Memory grows with the accounts, and not with the ledger.
+"""
+
+from collections import Counter, defaultdict
+from contextlib import closing
+
+from sqlalchemy import Connection
+
+from core.clock import now_us
+from core.domain.blocks import Block
+from core.domain.verification import Scope
+from core.services.verification.anchors import Anchors, check_anchors
+from core.services.verification.book import Book
+from core.services.verification.kept import breaches_of, is_sound, keep, last
+from core.services.verification.report import MOST_BREACHES, RULES, Breach, Report
+from core.services.verification.statements import check_statements
+from core.services.verification.walk import Progress, Walk, check_ending
+from core.storage import blocks
+from core.storage import verification as rows
+from core.storage.engine import Database
+
+__all__ = [
+    "MOST_BREACHES",
+    "RULES",
+    "Anchors",
+    "Breach",
+    "Report",
+    "breaches_of",
+    "is_sound",
+    "keep",
+    "last",
+    "verify",
+    "verify_recent",
+]
+
+CATCH_UP_LEGS = 20_000
+"""When no more legs than this have come since, the rest is read together with the accounts, in the last snapshot."""
+
+MOST_CATCHING_UP = 10
+"""Rounds after which the last snapshot is taken all the same."""
+
+LONG_PENDING_SECONDS = 60
+"""A transfer that has been pending for longer is worth a warning; it breaks no rule."""
+
+
+def verify(database: Database, *, anchors: Anchors | None = None, progress: Progress = lambda done, of: None) -> Report:
+    """Check every rule of `RULES` over the whole ledger; without `anchors` all but `anchor_holds`."""
+    report = Report(Scope.FULL)
+    with closing(database.reader.connect()) as connection:
+        for table in rows.tables(connection):
+            for complaint in rows.complaints(connection, table):
+                report.add("file_is_sound", complaint)
+            connection.rollback()
+        _read(connection, report, None, progress)
+        check_statements(connection, report, connection.rollback)
+        for key, user_id, count in rows.doubled_keys(connection):
+            report.add("keys_are_unique", f"user {user_id} has {count} transfers with the key {key}")
+        connection.rollback()
+        if anchors is not None:
+            check_anchors(connection, report, anchors, connection.rollback)
+    return report
+
+
+def verify_recent(
+    database: Database, *, anchors: Anchors | None = None, progress: Progress = lambda done, of: None
+) -> Report:
+    """Check what has come since the last verification, and every account as it now stands.
+
+    If that one did not hold, or there was none, the whole ledger is verified.
+    """
+    with database.reader.connect() as connection:
+        start = _start(connection)
+    if start is None:
+        return verify(database, anchors=anchors, progress=progress)
+    report = Report(Scope.RECENT)
+    with closing(database.reader.connect()) as connection:
+        _read(connection, report, start, progress)
+        if anchors is not None:
+            check_anchors(connection, report, anchors, connection.rollback, since=start.height)
+    return report
+
+
+def _start(connection: Connection) -> Block | None:
+    """Find the block that the last verification ended with; None where the whole ledger is to be read."""
+    verified = rows.last_head(connection)
+    if verified is None:
+        return None
+    block = blocks.at(connection, verified[0])
+    return block if block is not None and block.hash == verified[1] else None
+
+
+def _read(connection: Connection, report: Report, start: Block | None, progress: Progress) -> None:
+    book = Book(report, from_start=start is None)
+    walk = Walk(report, book, start, progress)
+    if start is not None:
+        walk.begin_behind(connection, start)
+    extent = rows.extent(connection)
+    for _ in range(MOST_CATCHING_UP):
+        connection.rollback()
+        walk.advance(connection, extent, connection.rollback)
+        read, extent = extent, rows.extent(connection)
+        if extent.last_leg - read.last_leg <= CATCH_UP_LEGS:
+            break
+    walk.advance(connection, extent, _keep_hold)
+    reserved = _check_pending(connection, report, walk, book, extent.newest)
+    _check_accounts(connection, report, book, reserved)
+    if extent.head is not None:
+        report.height, report.head_hash = extent.head.height, extent.head.hash
+    progress(report.transactions, report.transactions)
+    connection.rollback()
+
+
+def _keep_hold() -> None:
+    """The last snapshot is one."""
+
+
+def _check_pending(connection: Connection, report: Report, walk: Walk, book: Book, newest: int) -> dict[int, int]:
+    """Read what has not ended, and what was cancelled in between; the sum that each account's debits reserve."""
+    reserved: dict[int, int] = defaultdict(int)
+    cancelled, old, after = walk.cancelled_ahead, 0, walk.sequence
+    while found := rows.transfers(connection, after=after, through=newest, limit=1000):
+        for row in found:
+            sequence = row.terms.sequence
+            report.transfers += 1
+            book.send(connection, row.terms)
+            check_ending(report, row)
+            if row.status == "pending" and type(row.terms.amount) is int:
+                reserved[row.terms.from_account_id] += row.terms.amount
+                old += row.terms.created_at < now_us() - LONG_PENDING_SECONDS * 1_000_000
+            elif row.status == "pending":
+                report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}")
+            elif row.status != "cancelled" or sequence not in cancelled:
+                report.add("blocks_are_whole", f"transfer {sequence} is {row.status}, and no block says so")
+            cancelled.discard(sequence)
+        after = found[-1].terms.sequence
+    for sequence in sorted(cancelled):
+        report.add("blocks_are_whole", f"a block cancels transfer {sequence}, which is not cancelled")
+    if old:
+        report.warnings.append(f"{old} transfers have been pending for more than {LONG_PENDING_SECONDS} s")
+    return reserved
+
+
+def _check_accounts(connection: Connection, report: Report, book: Book, reserved: dict[int, int]) -> None:
+    balances: Counter[str] = Counter()
+    legs: Counter[str] = Counter()
+    for account in rows.accounts(connection):
+        report.accounts += 1
+        legs[account.currency] += book.check(connection, account, reserved.get(account.id, 0))
+        if type(account.balance) is int:
+            balances[account.currency] += account.balance
+    for stranger in sorted(book.strangers):
+        report.add("chain_is_whole", f"account {stranger} has legs and does not exist")
+    for sums, what in ((balances, "balances"), (legs, "legs")):
+        for currency, total in sums.items():
+            if total != 0:
+                report.add("currency_sums_to_zero", f"{currency}: the {what} sum to {total}")

@@ -1,0 +1,69 @@
+"""Holds the ledger to what was signed of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection
+
+from core.anchor_security import AnchorKey, is_signed_with
+from core.domain.anchors import Anchor, from_line
+from core.services.verification.report import Report
+from core.settings import Settings
+from core.storage import blocks
+from core.storage import verification as rows
+from core.storage.anchors import read
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """Where the anchors are, and the key that they must be signed with (Ed25519, 32 bytes)."""
+
+    path: Path
+    public_key: bytes
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of this bank."""
+        return cls(settings.anchor_path, AnchorKey(settings.anchor_secret).public)
+
+
+def check_anchors(
+    connection: Connection, report: Report, anchors: Anchors, let_go: Callable[[], None], *, since: int = -1
+) -> None:
+    """Check each anchor above the height `since`: its signature, and that the ledger has the block that it names.
+
+    A line that is no anchor is a warning: a power cut can tear one. That anchors are missing is found by the highest
+    one that an earlier verification saw.
+    """
+    unreadable = 0
+    for line in read(anchors.path):
+        try:
+            anchor = from_line(line)
+        except ValueError:
+            unreadable += 1
+            continue
+        if anchor.height > since:
+            report.anchors += 1
+            _check(connection, report, anchor, anchors.public_key)
+            let_go()
+        report.anchored_height = max(report.anchored_height or 0, anchor.height)
+    if unreadable:
+        report.warnings.append(f"{unreadable} lines of the file of anchors are none; a power cut can tear one")
+    seen = rows.highest_anchor(connection)
+    if seen is not None and (report.anchored_height is None or report.anchored_height < seen):
+        report.add("anchor_holds", f"anchors up to block {seen} were seen before, and end at {report.anchored_height}")
+    let_go()
+
+
+def _check(connection: Connection, report: Report, anchor: Anchor, public_key: bytes) -> None:
+    name = f"the anchor of block {anchor.height}"
+    if not is_signed_with(anchor, public_key):
+        report.add("anchor_holds", f"{name} is not signed with the bank's key")
+        return
+    block = blocks.at(connection, anchor.height)
+    if block is None:
+        report.add("anchor_holds", f"{name}: the ledger has no such block")
+    elif block.hash != anchor.hash:
+        report.add("anchor_holds", f"{name}: that block has another hash now")

@@ -1,0 +1,189 @@
+"""The accounts as their legs alone make them, a few numbers each: what memory a verification needs."""
+
+from array import array
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from core.domain.accounts import AccountKind
+from core.domain.blocks import LegRow
+from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
+from core.domain.transfers import Terms
+from core.services.verification.report import Report
+from core.storage import verification as rows
+from core.storage.verification import AccountRow, Limits
+
+UNKNOWN = -1
+"""In place of a leg or a transfer that a recent verification has not met; 0 is none at all."""
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What never changes of the accounts, by row id, from 1 on."""
+
+    kinds: list[str]
+    currencies: list[str]
+    """The same few strings again and again, so eight bytes each."""
+
+
+class Book:
+    """Every account up to the leg and the transfer just read. 48 bytes an account, and nothing for a leg."""
+
+    def __init__(self, report: Report, *, from_start: bool) -> None:
+        self._report = report
+        self._first = 0 if from_start else UNKNOWN
+        self._facts = _Facts([""], [""])
+        self._words: dict[str, str] = {}
+        self._totals, self._balances = array("q", [0]), array("q", [0])
+        self._last_legs, self._last_transfers = array("q", [0]), array("q", [0])
+        self._limits: dict[int, Limits] = {}
+        self._last_time = self._last_accepted = 0
+        self.strangers: set[int] = set()
+        """Accounts that legs name and that do not exist."""
+
+    # --- reading along ---------------------------------------------------------------------------------------
+
+    def currency(self, connection: Connection, account_id: int) -> str | None:
+        """The currency of an account; None where there is no such account."""
+        return self._facts.currencies[account_id] or None if self._knows(connection, account_id) else None
+
+    def post(self, connection: Connection, leg: LegRow) -> None:
+        """Take the next leg in."""
+        leg_id, _transfer, account, amount, balance_after, posted_at, previous_id = leg
+        if posted_at < self._last_time:
+            self._report.add(
+                "time_never_goes_back", f"leg {leg_id} was posted {self._last_time - posted_at} µs too early"
+            )
+        self._last_time = max(self._last_time, posted_at)
+        if not self._knows(connection, account):
+            self.strangers.add(account)
+            return
+        if self._last_legs[account] == UNKNOWN:
+            self._meet(connection, account, before=leg_id, previous_id=previous_id)
+        # Counted on from what the leg before says, so that what one wrong leg shifts is not blamed on all after it.
+        expected = self._balances[account] + amount
+        if balance_after != expected:
+            self._report.add("balance_after_recomputes", f"leg {leg_id} says {balance_after}, not {expected}")
+        if (previous_id or 0) != self._last_legs[account]:
+            last = self._last_legs[account] or None
+            self._report.add("chain_is_whole", f"leg {leg_id} names {previous_id} before it, not {last}")
+        self._check_limits(connection, account, leg_id, balance_after)
+        self._last_legs[account], self._balances[account] = leg_id, balance_after
+        try:
+            self._totals[account] += amount
+        except OverflowError:
+            self._report.add("balance_is_sum_of_legs", f"account {account}: its legs pass 64 bits at leg {leg_id}")
+
+    def send(self, connection: Connection, terms: Terms) -> None:
+        """Take the next transfer in, which links to the one before it from the same account."""
+        if terms.created_at < self._last_accepted:
+            early = self._last_accepted - terms.created_at
+            self._report.add("time_never_goes_back", f"transfer {terms.sequence} was accepted {early} µs too early")
+        self._last_accepted = max(self._last_accepted, terms.created_at)
+        payer, named = terms.from_account_id, terms.previous_id or 0
+        if not self._knows(connection, payer):
+            return
+        last = self._last_transfers[payer]
+        if last == UNKNOWN:
+            last = named if _is_earlier_transfer(connection, payer, named, terms.sequence) else 0
+        if named != last:
+            self._report.add(
+                "transfer_chain_is_whole",
+                f"transfer {terms.sequence} names {terms.previous_id} before it, not {last or None}",
+            )
+        self._last_transfers[payer] = terms.sequence
+
+    # --- the accounts as they stand --------------------------------------------------------------------------
+
+    def check(self, connection: Connection, account: AccountRow, reserved: int) -> int:
+        """Compare an account with what was read of it; returns the sum of its legs, in minor units."""
+        values = (account.balance, account.reserved, account.overdraft_limit)
+        if any(type(value) is not int for value in values):
+            self._report.add("values_are_integers", f"account {account.id} has {values}")
+            return 0
+        assert self._knows(connection, account.id), "read in a snapshot that is no younger"
+        if self._last_legs[account.id] == UNKNOWN:
+            self._meet(connection, account.id, before=None, previous_id=account.last_transaction_id)
+        total, last_leg = self._totals[account.id], self._last_legs[account.id] or None
+        say = self._report.add
+        if account.balance != total:
+            say("balance_is_sum_of_legs", f"account {account.id}: {account.balance}, legs sum to {total}")
+        if account.last_transaction_id != last_leg:
+            say("chain_is_whole", f"account {account.id} ends at {account.last_transaction_id}, not {last_leg}")
+        self._check_last_transfer(connection, account)
+        floor, ceiling = _bounds(account.kind, account.overdraft_limit)
+        if not floor <= account.balance <= ceiling:
+            say("balance_within_limit", f"account {account.id}: {account.balance} is not from {floor} to {ceiling}")
+        if account.reserved != reserved:
+            say("reserved_is_pending", f"account {account.id}: {account.reserved} reserved, {reserved} pending")
+        return total
+
+    def _check_last_transfer(self, connection: Connection, account: AccountRow) -> None:
+        last, named = self._last_transfers[account.id], account.last_transfer_id
+        if last == UNKNOWN:
+            last = named or 0 if _is_earlier_transfer(connection, account.id, named or 0, None) else 0
+        if (named or 0) != last:
+            self._report.add("transfer_chain_is_whole", f"account {account.id} ends at {named}, not {last or None}")
+
+    # --- inside ----------------------------------------------------------------------------------------------
+
+    def _knows(self, connection: Connection, account_id: int) -> bool:
+        """Say whether there is such an account. Accounts opened in the meantime are read when they are met."""
+        while not 0 < account_id < len(self._totals):
+            opened = rows.account_facts(connection, after=len(self._totals) - 1)
+            if not opened or account_id <= 0:
+                return False
+            for row_id, kind, currency in opened:
+                missing = row_id + 1 - len(self._totals)
+                self._grow(missing)
+                self._facts.kinds[row_id] = self._words.setdefault(kind, kind)
+                self._facts.currencies[row_id] = self._words.setdefault(currency, currency)
+        return bool(self._facts.kinds[account_id])
+
+    def _grow(self, by: int) -> None:
+        for facts in (self._facts.kinds, self._facts.currencies):
+            facts.extend([""] * by)
+        for numbers, start in (
+            (self._totals, 0),
+            (self._balances, 0),
+            (self._last_legs, self._first),
+            (self._last_transfers, self._first),
+        ):
+            numbers.extend([start] * by)
+
+    def _meet(self, connection: Connection, account: int, *, before: int | None, previous_id: int | None) -> None:
+        """Begin with an account where the last verification left it: at the leg that it goes on from."""
+        leg = rows.leg(connection, previous_id) if previous_id else None
+        if previous_id is None or leg is None or leg[0] != account or (before is not None and previous_id >= before):
+            previous_id, leg = 0, (account, 0)
+        self._last_legs[account] = previous_id
+        self._balances[account] = self._totals[account] = leg[1]
+
+    def _check_limits(self, connection: Connection, account: int, leg_id: int, balance: int) -> None:
+        kind = self._facts.kinds[account]
+        floor, ceiling = _bounds(kind, 0)
+        if floor <= balance <= ceiling:
+            return
+        if kind == AccountKind.CUSTOMER and balance < 0:
+            # Limits are read when they matter, and once more if one was raised since.
+            for _ in range(2):
+                if account in self._limits and balance >= -self._limits[account].at(leg_id):
+                    return
+                self._limits[account] = rows.limits(connection, account)
+            if balance >= -self._limits[account].at(leg_id):
+                return
+            floor = -self._limits[account].at(leg_id)
+        self._report.add(
+            "balance_within_limit", f"leg {leg_id} leaves {balance}, which is not from {floor} to {ceiling}"
+        )
+
+
+def _bounds(kind: str, overdraft_limit: int) -> tuple[int, int]:
+    """The lowest and the highest balance that an account may have, in minor units."""
+    if kind == AccountKind.EXTERNAL:
+        return -EXTERNAL_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
+    return -overdraft_limit, CUSTOMER_BALANCE_BOUND
+
+
+def _is_earlier_transfer(connection: Connection, payer: int, named: int, sequence: int | None) -> bool:
+    return (sequence is None or named < sequence) and rows.payer(connection, named) == payer

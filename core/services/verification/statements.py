@@ -1,0 +1,59 @@
+"""Makes every statement anew, and says which of them does not tell what its account's legs do."""
+
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import Connection
+
+from core.services.verification.report import Report
+from core.storage import verification as rows
+from core.storage.statements import figures as compute
+from core.storage.verification import StatementRow
+
+
+def check_statements(connection: Connection, report: Report, let_go: Callable[[], None]) -> None:
+    """Go through the statements, each account's newest month first, so that its chain is walked once."""
+    later: StatementRow | None = None
+    for statement in _all(connection, let_go):
+        if later is not None and later.account_id != statement.account_id:
+            _check_first(report, later)
+            later = None
+        _check(connection, report, statement, later)
+        later = statement
+    if later is not None:
+        _check_first(report, later)
+    for period, counted, there in rows.runs(connection):
+        if counted != there:
+            report.add("run_counts_statements", f"{period}: {counted} statements were made, {there} are there")
+    let_go()
+
+
+def _all(connection: Connection, let_go: Callable[[], None]) -> Iterator[StatementRow]:
+    below = rows.FROM_THE_LAST
+    while found := rows.statements(connection, below=below):
+        yield from found
+        let_go()
+        below = (found[-1].account_id, found[-1].run_id)
+
+
+def _check(connection: Connection, report: Report, statement: StatementRow, later: StatementRow | None) -> None:
+    start = later.figures.opening_transaction_id if later else statement.last_transaction_id
+    figures = compute(
+        connection, statement.account_id, start=start, starts_at=statement.starts_at, ends_at=statement.ends_at
+    )
+    if figures != statement.figures:
+        report.add("statement_recomputes", f"{_name(statement)} says {statement.figures}, the legs {figures}")
+    if later and (statement.number, statement.run_id) != (later.number - 1, later.run_id - 1):
+        report.add(
+            "statements_follow", f"{_name(statement)} is number {statement.number}, before number {later.number}"
+        )
+    if later and statement.figures.closing_transaction_id != later.figures.opening_transaction_id:
+        report.add("statements_follow", f"{_name(statement)} does not end where the one after it begins")
+
+
+def _check_first(report: Report, statement: StatementRow) -> None:
+    if statement.number != 1 or statement.figures.opening_transaction_id is not None:
+        report.add("statements_follow", f"{_name(statement)} is the first, and something came before it")
+
+
+def _name(statement: StatementRow) -> str:
+    return f"statement {statement.id} of account {statement.account_id}"

@@ -1,0 +1,239 @@
+"""Reads legs, transfers and blocks side by side, each in its own order, and checks what they say of each other."""
+
+import struct
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import Connection
+
+from core.domain.blocks import Block, BlockKind, LegRow, Sealer, cancellation
+from core.services.verification.book import Book
+from core.services.verification.report import Report
+from core.storage import blocks
+from core.storage import verification as rows
+from core.storage.verification import Extent, TransferRow
+
+ROWS = 2000
+"""Rows read in one snapshot: some ten milliseconds, in which the write-ahead log cannot be cut."""
+
+PROGRESS_EVERY = 1000
+
+Progress = Callable[[int, int], None]
+"""Told now and then how many legs have been read, and of how many."""
+
+UNREADABLE = (struct.error, TypeError, AttributeError)
+"""What a value raises that is not of its column's type."""
+
+
+class Walk:
+    """Goes through the ledger in the order in which it was written, once, however long it is.
+
+    What it reads has ended and never changes again, so it may be read in many short snapshots. `advance` can be
+    called again when more has ended.
+    """
+
+    def __init__(self, report: Report, book: Book, start: Block | None, progress: Progress) -> None:
+        """Begin behind a block that was verified before, or without one at the very beginning."""
+        self._report, self._book, self._progress = report, book, progress
+        self._previous = start
+        self._leg = self._first_leg = start.next_leg_id - 1 if start else 0
+        self._sequence = self._checked = 0
+        self._current: Block | None = None
+        self._sealer = Sealer()
+        self._cancelled: set[int] = set()
+        """Cancelled by a block, while an older transfer was pending: the walk has not come to them."""
+
+    def begin_behind(self, connection: Connection, start: Block) -> None:
+        """Find where settlement had come to at a block, and what was cancelled ahead of it."""
+        self._sequence, self._cancelled = rows.front(connection, start.height)
+        self._checked = self._sequence
+
+    def advance(self, connection: Connection, extent: Extent, let_go: Callable[[], None]) -> None:
+        """Read on up to the end of `extent`; `let_go` ends a snapshot, and is called between two reads."""
+        legs = _Peekable(self._legs(connection, extent, let_go))
+        following = self._blocks(connection, extent, let_go)
+        for transfer in self._transfers(connection, extent, let_go):
+            while self._current is None or transfer.terms.sequence > self._current.last_sequence:
+                self._close()
+                self._current = self._next_settled(connection, following)
+                if self._current is None:
+                    break
+            own = [leg for leg in legs.up_to(transfer.terms.sequence) if self._take(connection, leg)]
+            self._check_transfer(connection, transfer, own)
+        for leg in legs.rest():
+            if self._take(connection, leg):
+                self._report.add("completed_has_legs", f"leg {leg[0]}: transfer {leg[1]} has not ended, or is missing")
+        self._finish(connection, following)
+
+    @property
+    def cancelled_ahead(self) -> set[int]:
+        """What blocks say was cancelled and the walk has not come to: an older transfer is pending."""
+        return self._cancelled
+
+    @property
+    def sequence(self) -> int:
+        """The last transfer that was read."""
+        return self._sequence
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def _legs(self, connection: Connection, extent: Extent, let_go: Callable[[], None]) -> Iterator[LegRow]:
+        while found := rows.legs(connection, after=self._leg, through=extent.last_leg, limit=ROWS):
+            let_go()
+            for leg in found:
+                self._leg = leg[0]
+                self._report.transactions += 1
+                if self._report.transactions % PROGRESS_EVERY == 0:
+                    self._progress(self._report.transactions, extent.last_leg - self._first_leg)
+                yield leg
+
+    def _transfers(self, connection: Connection, extent: Extent, let_go: Callable[[], None]) -> Iterator[TransferRow]:
+        while found := rows.transfers(connection, after=self._sequence, through=extent.front, limit=ROWS):
+            let_go()
+            for transfer in found:
+                self._sequence = transfer.terms.sequence
+                self._report.transfers += 1
+                yield transfer
+
+    def _blocks(self, connection: Connection, extent: Extent, let_go: Callable[[], None]) -> Iterator[Block]:
+        first = self._previous.height + 1 if self._previous else 0
+        while found := blocks.read(connection, first=first, last=extent.head.height if extent.head else -1, limit=ROWS):
+            let_go()
+            yield from found
+            first = found[-1].height + 1
+
+    # --- legs and transfers ----------------------------------------------------------------------------------
+
+    def _take(self, connection: Connection, leg: LegRow) -> bool:
+        """Take a leg in, and say whether its values can be worked with."""
+        try:
+            self._sealer.add_legs([leg])
+        except UNREADABLE:
+            self._report.add("values_are_integers", f"leg {leg[0]} holds {leg[1:]}")
+            return False
+        self._book.post(connection, leg)
+        return True
+
+    def _check_transfer(self, connection: Connection, row: TransferRow, legs: list[LegRow]) -> None:
+        sequence = row.terms.sequence
+        covered = self._current is not None and self._current.first_sequence <= sequence
+        of_its_own = row.status == "cancelled" and self._current_kind is not BlockKind.GENESIS
+        try:
+            if covered and not of_its_own:
+                self._sealer.add_ending(row.terms, row.status, row.settled_at or 0, row.failure)
+            self._book.send(connection, row.terms)
+            self._check_legs(connection, row, legs)
+        except UNREADABLE:
+            self._report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}")
+        if of_its_own and sequence not in self._cancelled:
+            self._report.add("blocks_are_whole", f"transfer {sequence} is cancelled, and no block says so")
+        elif not of_its_own and not covered:
+            self._report.add("blocks_are_whole", f"transfer {sequence} has ended, and no block covers it")
+        self._cancelled.discard(sequence)
+        self._checked = sequence
+        check_ending(self._report, row)
+
+    @property
+    def _current_kind(self) -> BlockKind | None:
+        return self._current.kind if self._current else None
+
+    def _check_legs(self, connection: Connection, row: TransferRow, legs: list[LegRow]) -> None:
+        terms, say = row.terms, self._report.add
+        sequence, amount = terms.sequence, terms.amount
+        for leg in legs:
+            if leg[1] != sequence:
+                missing = leg[1] > self._checked
+                rule, what = (
+                    ("completed_has_legs", "is missing") if missing else ("legs_match_transfer", "has legs already")
+                )
+                say(rule, f"leg {leg[0]}: transfer {leg[1]} {what}")
+        legs = [leg for leg in legs if leg[1] == sequence]
+        if (row.status == "completed") != bool(legs):
+            say("completed_has_legs", f"transfer {sequence} is {row.status} and has {len(legs) or 'no'} legs")
+        if not legs:
+            return
+        sides = [(leg[2], leg[3]) for leg in legs]
+        if sides != [(terms.from_account_id, -amount), (terms.to_account_id, amount)]:
+            say("legs_match_transfer", f"legs of transfer {sequence} say {sides}, unlike it")
+        currencies = {self._book.currency(connection, account) for account, _ in sides} - {None}
+        if not currencies <= {terms.currency}:
+            say("legs_match_transfer", f"transfer {sequence} is in {terms.currency}, its accounts in {currencies}")
+
+    # --- blocks ----------------------------------------------------------------------------------------------
+
+    def _next_settled(self, connection: Connection, following: Iterator[Block]) -> Block | None:
+        """Go to the next block that covers a span of transfers, checking the cancellations on the way."""
+        for block in following:
+            self._report.blocks += 1
+            if block.kind is not BlockKind.CANCELLATION:
+                return block
+            self._check_cancellation(connection, block)
+        return None
+
+    def _check_cancellation(self, connection: Connection, block: Block) -> None:
+        transfer = rows.transfer(connection, block.first_sequence)
+        made = None
+        if transfer is not None and transfer.status == "cancelled" and self._previous is not None:
+            made = cancellation(self._previous, transfer.terms, transfer.settled_at or 0)
+        self._compare(block, made)
+        if block.first_sequence in self._cancelled or block.first_sequence <= self._checked:
+            self._report.add("blocks_are_whole", f"block {block.height} cancels transfer {block.first_sequence} again")
+        self._cancelled.add(block.first_sequence)
+
+    def _close(self) -> None:
+        """Seal what was read since the last block as that block was sealed, and compare."""
+        if (block := self._current) is None:
+            return
+        made = self._sealer.seal(
+            block.kind,
+            self._previous,
+            first_sequence=block.first_sequence,
+            last_sequence=block.last_sequence,
+            made_at=block.made_at,
+        )
+        self._compare(block, made)
+        self._sealer, self._current = Sealer(), None
+
+    def _compare(self, block: Block, made: Block | None) -> None:
+        """Hold a block to what the ledger makes of it; the next one is held to what this one says of itself."""
+        if made is None or made.outline != block.outline:
+            self._report.add(
+                "blocks_are_whole", f"block {block.height} says {block.outline}, the ledger {made and made.outline}"
+            )
+        elif made.hash != block.hash:
+            self._report.add("block_recomputes", f"block {block.height} does not have the hash of what it covers")
+        self._previous = block
+
+    def _finish(self, connection: Connection, following: Iterator[Block]) -> None:
+        """Close the last block, and every one that covers what is not there."""
+        while True:
+            self._close()
+            self._current = self._next_settled(connection, following)
+            if self._current is None:
+                return
+
+
+def check_ending(report: Report, row: TransferRow) -> None:
+    """Check that a transfer has the time and the reason that its status asks for, and no other."""
+    has = (row.settled_at is not None, row.failure is not None)
+    if has != (row.status != "pending", row.status == "failed"):
+        report.add("ending_is_whole", f"transfer {row.terms.sequence} is {row.status}: {row.settled_at}, {row.failure}")
+
+
+class _Peekable:
+    """Legs, taken up to a transfer."""
+
+    def __init__(self, legs: Iterator[LegRow]) -> None:
+        self._legs = legs
+        self._next = next(legs, None)
+
+    def up_to(self, sequence: int) -> Iterator[LegRow]:
+        """Take the legs of a transfer, and those before them that are of none."""
+        while (leg := self._next) is not None and leg[1] <= sequence:
+            self._next = next(self._legs, None)
+            yield leg
+
+    def rest(self) -> Iterator[LegRow]:
+        """Take what is left."""
+        while (leg := self._next) is not None:
+            self._next = next(self._legs, None)
+            yield leg

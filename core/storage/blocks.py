@@ -1,0 +1,57 @@
+"""Blocks in the database."""
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from core.domain.blocks import Block, BlockKind
+from core.domain.errors import Unavailable
+
+_COLUMNS = "height, kind, first_leg_id, leg_count, first_sequence, last_sequence, ending_count, made_at, hash"
+
+
+def newest(connection: Connection) -> Block | None:
+    """Read the newest block. None where somebody has removed them all: the migration wrote the genesis."""
+    row = connection.exec_driver_sql(f"SELECT {_COLUMNS} FROM blocks ORDER BY height DESC LIMIT 1").first()
+    return _block(row) if row else None
+
+
+def head(connection: Connection) -> Block:
+    """Read the block that the next one follows. Raises Unavailable where there is none."""
+    if (block := newest(connection)) is None:
+        raise Unavailable("The chain of blocks is missing; nothing was recorded.")
+    return block
+
+
+def add(connection: Connection, block: Block) -> None:
+    """Write a block, in the unit of work that wrote what it covers."""
+    connection.exec_driver_sql(
+        f"INSERT INTO blocks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            block.height,
+            block.kind.value,
+            block.first_leg_id,
+            block.leg_count,
+            block.first_sequence,
+            block.last_sequence,
+            block.ending_count,
+            block.made_at,
+            block.hash,
+        ),
+    )
+
+
+def read(connection: Connection, *, first: int, last: int, limit: int) -> list[Block]:
+    """Read blocks in their order, from one height up to another."""
+    query = f"SELECT {_COLUMNS} FROM blocks WHERE height BETWEEN ? AND ? ORDER BY height LIMIT ?"
+    return [_block(row) for row in connection.exec_driver_sql(query, (first, last, limit))]
+
+
+def at(connection: Connection, height: int) -> Block | None:
+    """Read one block."""
+    found = read(connection, first=height, last=height, limit=1)
+    return found[0] if found else None
+
+
+def _block(row: Any) -> Block:
+    return Block(row[0], BlockKind(row[1]), *row[2:])

@@ -1,0 +1,89 @@
+"""Changing a ledger behind Giro's back, as somebody who can write its file would."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from core.domain.blocks import Block, BlockKind, Sealer, cancellation
+from core.domain.transfers import Terms
+from core.storage.engine import Database
+from core.storage.transfers import TERMS
+
+LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
+
+
+@contextmanager
+def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database file without triggers, CHECKs and foreign keys. Nobody else may have it open."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        raw.execute("PRAGMA ignore_check_constraints=ON")
+        raw.execute("PRAGMA foreign_keys=OFF")
+        for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            raw.execute(f"DROP TRIGGER {name}")
+        yield raw
+
+
+def tamper(database: Database, *statements: str) -> None:
+    """Run statements that each change something; whoever uses `database` next opens it anew."""
+    database.close()
+    with unguarded(database.path) as raw:
+        for statement in statements:
+            assert raw.execute(statement).rowcount != 0, f"changed nothing: {statement}"
+
+
+def forget_types(database: Database, table: str) -> None:
+    """Let a table hold what its columns do not: not STRICT any more, as an older SQLite would have written it."""
+    database.close()
+    with unguarded(database.path) as raw:
+        raw.execute("PRAGMA writable_schema=ON")
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, ') STRICT', ')') WHERE name = ?", (table,))
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' INTEGER', ' BLOB') WHERE name = ?", (table,))
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, '\tid BLOB', '\tid INTEGER')")
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' id BLOB', ' id INTEGER')")
+
+
+def recompute_chain(database: Database) -> None:
+    """Give every block the hash of what it now covers, as whoever knows how they are made can."""
+    database.close()
+    with unguarded(database.path) as raw:
+        before: Block | None = None
+        kept = raw.execute(
+            "SELECT height, kind, first_leg_id, leg_count, first_sequence, last_sequence, ending_count, made_at, hash "
+            "FROM blocks ORDER BY height"
+        ).fetchall()
+        for row in kept:
+            before = _made(raw, Block(row[0], BlockKind(row[1]), *row[2:]), before)
+            raw.execute(
+                "UPDATE blocks SET first_leg_id = ?, leg_count = ?, ending_count = ?, hash = ? WHERE height = ?",
+                (before.first_leg_id, before.leg_count, before.ending_count, before.hash, before.height),
+            )
+
+
+def _made(raw: sqlite3.Connection, block: Block, before: Block | None) -> Block:
+    span = "id BETWEEN ? AND ? AND status <> 'pending'"
+    if block.kind is BlockKind.SETTLEMENT:
+        span += " AND status <> 'cancelled'"
+    endings = raw.execute(
+        f"SELECT status, settled_at, failure_code, {TERMS} FROM transfers WHERE {span} ORDER BY id",
+        (block.first_sequence, block.last_sequence),
+    ).fetchall()
+    if block.kind is BlockKind.CANCELLATION:
+        assert before is not None
+        return cancellation(before, Terms(*endings[0][3:]), endings[0][1])
+    sealer = Sealer()
+    sealer.add_legs(
+        raw.execute(
+            f"SELECT {LEG} FROM transactions WHERE transfer_id BETWEEN ? AND ? ORDER BY id",
+            (block.first_sequence, block.last_sequence),
+        )
+    )
+    for row in endings:
+        sealer.add_ending(Terms(*row[3:]), *row[:3])
+    return sealer.seal(
+        block.kind,
+        before,
+        first_sequence=block.first_sequence,
+        last_sequence=block.last_sequence,
+        made_at=block.made_at,
+    )

@@ -1,0 +1,127 @@
+"""A ledger that does not verify is not built on: it accepts, and ends nothing until a verification holds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from core.clock import now_us, to_datetime
+from core.domain.errors import Unavailable
+from core.domain.transfers import AcceptedTransfer, TransferStatus
+from core.services import transfers, verification
+from core.services.verification import Report, verify
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, settle_all, status_of
+from tests.tampering import tamper
+from tests.time_travel import Clock
+
+PENDING, COMPLETED, CANCELLED = TransferStatus.PENDING, TransferStatus.COMPLETED, TransferStatus.CANCELLED
+
+BREAK = "UPDATE accounts SET reserved = reserved + 1 WHERE kind = 'customer' AND balance = 0"
+MEND = "UPDATE accounts SET reserved = reserved - 1 WHERE kind = 'customer' AND balance = 0"
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    return bank_of_two(database, ada_has=1000)
+
+
+@pytest.fixture
+def pending(database: Database, bank: Bank) -> AcceptedTransfer:
+    return accepted(database, from_ada_to_bob(bank))
+
+
+def keep(database: Database) -> Report:
+    report = verify(database)
+    with unit_of_work(database) as connection:
+        verification.keep(connection, report, started_at=to_datetime(now_us()))
+    return report
+
+
+def is_halted() -> bool:
+    return REGISTRY.get_sample_value("giro_settlement_halted") == 1
+
+
+def events(logs: list[Any], name: str) -> int:
+    return sum(entry["event"] == name for entry in logs)
+
+
+def test_nothing_is_settled_while_the_last_verification_found_a_breach_and_everything_once_one_holds(
+    database: Database, pending: AcceptedTransfer
+) -> None:
+    tamper(database, BREAK)
+    assert not keep(database).holds
+    with capture_logs() as logs:
+        assert [settle_all(database) for _ in range(3)] == [0, 0, 0]
+    assert (status_of(database, pending), is_halted()) == (PENDING, True)
+    assert events(logs, "settlement_halted") == 1
+    tamper(database, MEND)
+    assert settle_all(database) == 0, "that it holds again has to be verified"
+    assert keep(database).holds
+    with capture_logs() as logs:
+        assert settle_all(database) == 1
+    assert (status_of(database, pending), is_halted()) == (COMPLETED, False)
+    assert events(logs, "settlement_goes_on") == 1
+    assert verify(database).holds
+
+
+def test_transfers_are_accepted_all_the_same(database: Database, bank: Bank) -> None:
+    tamper(database, BREAK)
+    keep(database)
+    assert status_of(database, accepted(database, from_ada_to_bob(bank))) is PENDING
+
+
+def test_nothing_is_cancelled_either(database: Database, bank: Bank, pending: AcceptedTransfer) -> None:
+    tamper(database, BREAK)
+    keep(database)
+
+    def cancel() -> None:
+        with unit_of_work(database) as connection:
+            transfers.cancel(connection, user_id=bank.ada.id, transfer_id=pending.id)
+
+    with pytest.raises(Unavailable, match="does not verify"):
+        cancel()
+    assert status_of(database, pending) is PENDING
+    tamper(database, MEND)
+    keep(database)
+    cancel()
+    assert status_of(database, pending) is CANCELLED
+
+
+ENDS: dict[str, Callable[[], list[str]]] = {
+    "the last legs are missing": lambda: ["DELETE FROM transactions WHERE id IN (1, 2)"],
+    "somebody added a leg": lambda: ["INSERT INTO transactions VALUES (3, 1, 1, 5, 5, 0, NULL)"],
+    "the last block is missing": lambda: ["DELETE FROM blocks WHERE height = 1"],
+    "there is no block": lambda: ["DELETE FROM blocks"],
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_that_is_not_the_chains_halts_before_anything_is_built_on_it(
+    database: Database, pending: AcceptedTransfer, end: str
+) -> None:
+    tamper(database, *ENDS[end]())
+    assert settle_all(database) == 0
+    assert (status_of(database, pending), is_halted()) == (PENDING, True)
+    (kept,) = rows(database, "SELECT breaches, details FROM verifications")
+    assert kept["breaches"] == 1
+    assert "blocks_are_whole" in kept["details"]
+    assert not verify(database).holds
+    assert settle_all(database) == 0
+    assert len(rows(database, "SELECT 1 FROM verifications")) == 1, "it is kept once"
+
+
+def test_a_transfer_that_has_been_pending_for_long_is_a_warning_and_halts_nothing(
+    database: Database, bank: Bank, clock: Clock
+) -> None:
+    clock.advance(days=4000)
+    pending = accepted(database, from_ada_to_bob(bank))
+    clock.advance(seconds=61)
+    report = keep(database)
+    assert report.holds
+    assert report.warnings == ["1 transfers have been pending for more than 60 s"]
+    assert settle_all(database) == 1
+    assert status_of(database, pending) is COMPLETED
