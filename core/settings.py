@@ -236,6 +236,11 @@ class Settings(BaseSettings):
     checkpoint_minutes: float = Field(
         10, gt=0, description="Time between two checkpoints that cut the write-ahead log back."
     )
+    backup_dir: Path | None = Field(
+        None, description="Folder that scheduled backups are kept in. Default: `backups` in the data folder."
+    )
+    backup_hours: float = Field(24, ge=0, description="Age at which the newest backup is followed by another. 0: none.")
+    backup_keep: int = Field(7, ge=1, description="Scheduled backups that are kept.")
     silent_seconds: float = Field(
         20, ge=2, description="A process whose heartbeat is older counts as lost, and the supervisor restarts it."
     )
@@ -289,6 +294,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The bank's time zone."""
         return ZoneInfo(self.time_zone)
+
+    @property
+    def backups_path(self) -> Path:
+        """Where backups are kept, absolute."""
+        return (self.backup_dir or self.data_dir / "backups").absolute()
 
     @property
     def run_dir(self) -> Path:

@@ -53,7 +53,7 @@ def run(
     """
 
     def start() -> str | None:
-        with _hold_database(settings) as lock:
+        with hold_database(settings) as lock:
             chosen = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
             _check_metrics_ports(chosen, PROCESSES)
             _sign(lock, chosen)
@@ -175,7 +175,7 @@ def bindable_port(host: str, port: int, *, names: tuple[str, str] = ("GIRO_HOST"
 
 
 @contextmanager
-def _hold_database(settings: Settings) -> Iterator[int]:
+def hold_database(settings: Settings) -> Iterator[int]:
     """Hold the supervisor's lock of the database, and yield its descriptor. StartRefused if another one holds it.
 
     The file stays when the lock is released: two that removed and made it would each lock a file of their own.

@@ -46,7 +46,7 @@ def _migrate(connection: Connection) -> None:
 if context.is_offline_mode():
     raise DatabaseError("Giro's migrations need the database: run them without --sql")
 
-_database = Database(load_settings())
+_database = Database(context.config.attributes.get("settings") or load_settings())
 _database.create()
 _database.refuse_newer_schema(_database.schema_revision())
 with _database.turnstile.turn():

@@ -1,15 +1,16 @@
 """`giro`: the one command of an operator and of a first try.
 
-`service` runs and shows the service, `transfers` moves money in and out, `verification` checks the ledger,
-`operators` and `oversight` hold what stands below `giro operator`, `keys` changes keys, and `console` is what all of
-them share.
+`service` runs and shows the service, `verification` checks the ledger, `backups` copies it and puts it back,
+`transfers` moves money in and out, `operators` and `oversight` hold what stands below `giro operator`, `keys` changes
+keys, and `console` is what all of them share.
 """
 
-from core.cli import keys, operators, oversight, transfers, verification
+from core.cli import backups, keys, operators, oversight, transfers, verification
 from core.cli.service import app, apply_migrations
 
 __all__ = ["app", "apply_migrations", "main"]
 
+app.add_typer(backups.app)
 app.add_typer(transfers.app)
 app.add_typer(verification.app)
 operators.app.add_typer(oversight.app)

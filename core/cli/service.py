@@ -142,8 +142,8 @@ def root(
         raise typer.Exit
 
 
-def apply_migrations() -> None:
-    """Bring the database to the newest migration, in this process."""
+def apply_migrations(settings: Settings | None = None) -> None:
+    """Bring the database to the newest migration, in this process; by default the one that the environment names."""
     from alembic import command
     from alembic.config import Config
 
@@ -151,6 +151,7 @@ def apply_migrations() -> None:
     config = Config()
     config.set_main_option("script_location", str(home / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
+    config.attributes["settings"] = settings
     command.upgrade(config, "head")
 
 

@@ -12,6 +12,10 @@ class Action(StrEnum):
 
     ACCOUNT_FROZEN = "account_frozen"
     ACCOUNT_UNFROZEN = "account_unfrozen"
+    BACKUP_TAKEN = "backup_taken"
+    """By hand: a copy of everything is in somebody's hands."""
+    BACKUP_RESTORED = "backup_restored"
+    """Whatever was accepted between the backup and this entry is not in the ledger."""
     CARD_KEYS_ROTATED = "card_keys_rotated"
     CARD_REVEALED = "card_revealed"
     """Its number and CVC were shown, once, to the customer it was issued to."""

@@ -1,0 +1,127 @@
+"""`giro backup` and `giro restore`."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress, TaskID
+
+from core import heartbeats, stack
+from core.cli.console import complaints, fail, one_line_errors, open_database, out, the_bank
+from core.cli.service import apply_migrations
+from core.data_folder import require_data_folder
+from core.domain.audit import Action
+from core.logging import configure_logging
+from core.parts import PROCESSES
+from core.services import backups, restoring
+from core.services.audit import write_down
+from core.services.backups import BackupError, LedgerBroken, Manifest
+from core.settings import Settings, load_settings
+from core.storage.unit_of_work import unit_of_work
+
+app = typer.Typer()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the backup's manifest, as JSON.")]
+To = Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Default: where the scheduled ones are kept.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup: giro-….db, its manifest beside it.")]
+
+
+@app.command("backup")
+@one_line_errors
+def back_up(to: To = None, as_json: AsJson = False) -> None:
+    """Copy the ledger while the service runs, and verify the copy. Keys are in no backup: keep them apart from it.
+
+    Exit status 0 when it is made, 1 when the copy breaks a rule, 2 when it cannot be made.
+    """
+    settings = load_settings()
+    database = open_database(settings)
+    os.umask(0o077)
+    with one_line_of_a_backup(), drawn_progress() as progress:
+        path, manifest = backups.make(settings, database, to or settings.backups_path, progress)
+    with unit_of_work(database) as connection:
+        write_down(connection, the_bank(), Action.BACKUP_TAKEN, file=path.name)
+    if as_json:
+        print(manifest.model_dump_json(indent=2))
+    else:
+        out.print(f"{path}: {summary_of(manifest)}, verified", soft_wrap=True, markup=False)
+        out.print(f"keep apart from it: {', '.join(manifest.keys)}", soft_wrap=True, markup=False)
+
+
+@app.command()
+@one_line_errors
+def restore(
+    file: File,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older backup to this schema.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup into an empty data folder, where nothing runs, with the keys that were kept apart.
+
+    Exit status 0 when it is restored, 1 when the ledger in it breaks a rule, 2 when it cannot be restored, 3 when a
+    Giro runs here.
+    """
+    settings = load_settings()
+    configure_logging(settings.model_copy(update={"log_level": "error"}), process="cli")
+    os.umask(0o077)
+    require_data_folder(settings)
+    with one_line_of_a_backup(), nothing_running(settings), drawn_progress() as progress:
+        done = restoring.restore(settings, file, the_bank(), progress, migrate=apply_migrations if migrate else None)
+    for warning in done.warnings:
+        complaints.print(f"giro: {warning}", style="yellow", soft_wrap=True, markup=False)
+    if as_json:
+        print(done.manifest.model_dump_json(indent=2))
+    else:
+        made = done.manifest.made_at.isoformat(" ", "seconds").removesuffix("+00:00")
+        out.print(f"{settings.database_path}: {summary_of(done.manifest)}, verified", soft_wrap=True, markup=False)
+        out.print(f"what was accepted after {made} UTC is not in it", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def one_line_of_a_backup() -> Iterator[None]:
+    """Have what is wrong with a backup end the command, with 1 for a ledger that is broken and 2 for anything else."""
+    try:
+        yield
+    except LedgerBroken as error:
+        fail(str(error), status=1)
+    except BackupError as error:
+        fail(str(error))
+
+
+@contextmanager
+def nothing_running(settings: Settings) -> Iterator[None]:
+    """Hold the supervisor's lock, and see that no part runs without one."""
+    try:
+        with stack.hold_database(settings):
+            for name in PROCESSES:
+                age = heartbeats.age(settings.run_dir, name)
+                if age is not None and age < settings.silent_seconds:
+                    fail(f"{name} was alive {age:.0f} s ago: stop the service first", stack.HELD)
+            yield
+    except stack.StartRefused as refusal:
+        fail(str(refusal), refusal.status)
+
+
+@contextmanager
+def drawn_progress() -> Iterator[backups.Progress]:
+    """Draw a line for each step, on a terminal."""
+    with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
+        tasks: dict[str, TaskID] = {}
+
+        def draw(step: str, done: int, of: int) -> None:
+            if step not in tasks:
+                tasks[step] = drawing.add_task(step)
+            drawing.update(tasks[step], completed=done, total=of)
+
+        yield draw
+
+
+def summary_of(manifest: Manifest) -> str:
+    """Say in a few words what a backup holds."""
+    counts = manifest.counts
+    return (
+        f"{counts['accounts']} accounts, {counts['transfers']} transfers, {counts['transactions']} transactions, "
+        f"{manifest.size_bytes / 1e6:.1f} MB"
+    )

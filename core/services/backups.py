@@ -1,0 +1,246 @@
+"""Backups: one file with the whole ledger, verified before it gets its name, and a manifest beside it."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from hashlib import file_digest
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from core.clock import now_us, to_datetime
+from core.logging import get_logger
+from core.services.key_fingerprints import fingerprints
+from core.services.verification import verify
+from core.settings import Settings
+from core.storage import backup as storage
+from core.storage.engine import Database
+from core.storage.locks import FileLock
+from core.storage.maintenance import database_bytes, wal_bytes
+from core.storage.unit_of_work import DATABASE_ERRORS
+
+log = get_logger(__name__)
+
+ANCHORS = "anchors.jsonl"
+"""What the ledger was anchored with, in the data folder; a file of its own, and so in a backup too."""
+
+FAILURES: tuple[type[Exception], ...] = (OSError, *DATABASE_ERRORS)
+"""What disk and database raise; anything else is a mistake in here."""
+
+_DRAFT = ".making-"
+
+Progress = Callable[[str, int, int], None]
+"""Told now and then what is being done, how much of it is done, and of how much."""
+
+
+class BackupError(Exception):
+    """A backup that could not be made, or cannot be used; the message is one line for an operator."""
+
+
+class LedgerBroken(BackupError):
+    """A copy that does not hold what a ledger promises."""
+
+
+class Manifest(BaseModel):
+    """What stands beside a backup: what it is, what it holds, and which keys it needs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: Literal[1] = 1
+    file: str
+    made_at: datetime
+    """When its copy began: it holds everything that was answered before."""
+    duration_seconds: float
+    giro: str
+    schema_revision: str
+    size_bytes: int
+    sha256: str
+    head: dict[str, int]
+    counts: dict[str, int]
+    keys: dict[str, str]
+    """Fingerprints (core/services/key_fingerprints.py) of the keys that were there. The keys are in no backup."""
+    anchors_sha256: str | None
+    """Of the file with the anchors beside it; None where there was none."""
+
+
+def make(settings: Settings, database: Database, folder: Path, progress: Progress) -> tuple[Path, Manifest]:
+    """Make a backup in a folder, while others write; the file and its manifest.
+
+    It gets its name when it is whole, on the disk and verified, and last of all. Raises BackupError where it cannot be
+    made, and LedgerBroken for a copy that does not verify; then, as when this is killed, nothing has a final name.
+    """
+    folder = folder.absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(folder):
+            _require_room(settings, database, folder)
+            draft = Path(mkdtemp(prefix=_DRAFT, dir=folder))
+            try:
+                return _publish(_draw(settings, database, draft, progress), folder)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+    except FAILURES as error:
+        raise BackupError(f"no backup was made in {folder}: {getattr(error, 'orig', error)}") from error
+
+
+def kept(folder: Path) -> list[tuple[Path, Manifest]]:
+    """List the backups of a folder, oldest first. What has no readable manifest is none."""
+    found = []
+    for path in folder.glob("giro-*.db"):
+        try:
+            found.append((path, read_manifest(path)))
+        except BackupError as error:
+            log.warning("backup_ignored", error=str(error))
+    return sorted(found, key=lambda backup: backup[1].made_at)
+
+
+def is_due(folder: Path, hours: float) -> bool:
+    """Say whether the newest backup of a folder is older than this, or from the future: then no clock can be right."""
+    backups = kept(folder)
+    if not backups:
+        return True
+    age = to_datetime(now_us()) - backups[-1][1].made_at
+    return not timedelta(0) <= age < timedelta(hours=hours)
+
+
+def prune(folder: Path, keep: int, made: Path) -> int:
+    """Delete all but the newest `keep` (at least 1) backups of a folder, and never the one just `made`; count them."""
+    older = [path for path, _ in kept(folder) if path != made]
+    doomed = older[: max(len(older) - (keep - 1), 0)]
+    for path in doomed:
+        for part in (path, anchors_of(path), manifest_of(path)):
+            part.unlink(missing_ok=True)
+    return len(doomed)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest beside a backup; raises BackupError if there is none, or it is none."""
+    beside = manifest_of(path)
+    try:
+        return Manifest.model_validate_json(beside.read_bytes())
+    except OSError as error:
+        raise BackupError(f"cannot read the manifest {beside} ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BackupError(f"{beside} is no manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def manifest_of(path: Path) -> Path:
+    """Name the manifest of a backup."""
+    return path.with_suffix(".json")
+
+
+def anchors_of(path: Path) -> Path:
+    """Name the file with the anchors of a backup."""
+    return path.with_suffix(f".{ANCHORS}")
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Not for a database that is open."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def settings_of(settings: Settings, path: Path) -> Settings:
+    """The same settings, with another file as the database."""
+    return settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{quote(str(path.absolute()))}"})
+
+
+def require_sound(copy: Database, progress: Progress) -> None:
+    """Check every page, and then every rule of the ledger; raises LedgerBroken."""
+    progress("Checking pages", 0, 1)
+    if broken := storage.broken_pages(copy):
+        raise LedgerBroken(f"{copy.path.name} is damaged: {broken[0]}")
+    report = verify(copy, lambda done, of: progress("Verifying", done, of or 1))
+    if not report.holds:
+        first = report.breaches[0]
+        raise LedgerBroken(
+            f"the ledger in {copy.path.name} breaks its rules in {report.counts.total()} places, "
+            f"first {first.rule}: {first.detail}"
+        )
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process make backups in a folder, and clear away what one that was killed has left."""
+    lock = FileLock(folder / ".lock")
+    try:
+        if not lock.try_acquire():
+            raise BackupError(f"another backup is being made in {folder}")
+        for draft in folder.glob(f"{_DRAFT}*"):
+            shutil.rmtree(draft, ignore_errors=True)
+        yield
+    finally:
+        lock.close()
+
+
+def _require_room(settings: Settings, database: Database, folder: Path) -> None:
+    """Refuse a backup for which there is no room, or that would leave the service too little to go on."""
+    disk, needed = shutil.disk_usage(folder), database_bytes(database) + wal_bytes(database)
+    if folder.stat().st_dev == database.path.parent.stat().st_dev:
+        needed += settings.disk_free_mb * 1_000_000
+    if disk.free < needed:
+        raise BackupError(f"{folder} has {disk.free // 1_000_000} MB free, and a backup needs {needed // 1_000_000}")
+
+
+def _draw(settings: Settings, database: Database, draft: Path, progress: Progress) -> tuple[Path, Manifest]:
+    """Make everything that belongs to a backup, whole and verified, in a folder that nobody looks into."""
+    started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(settings)
+    path = draft / f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
+    anchors_sha256 = _copy_anchors(settings, path)  # before the ledger: it must not lack what an anchor speaks of
+    storage.copy(database, path, lambda done, of: progress("Copying", done, of))
+    copy = Database(settings_of(settings, path))
+    copy.require_schema()
+    require_sound(copy, progress)
+    with copy.reader.connect() as connection:
+        head, counts = storage.head(connection), storage.counts(connection)
+    copy.close()
+    manifest = Manifest(
+        file=path.name,
+        made_at=made_at,
+        duration_seconds=round(time.perf_counter() - started, 3),
+        giro=version("giro"),
+        schema_revision=str(copy.schema_revision()),
+        size_bytes=path.stat().st_size,
+        sha256=digest(path),
+        head=head,
+        counts=counts,
+        keys=keys | fingerprints(settings),  # cards may have been sealed anew meanwhile
+        anchors_sha256=anchors_sha256,
+    )
+    _write(manifest_of(path), f"{manifest.model_dump_json(indent=2)}\n".encode())
+    return path, manifest
+
+
+def _copy_anchors(settings: Settings, path: Path) -> str | None:
+    source = settings.data_dir / ANCHORS
+    if not source.exists():
+        return None
+    text = source.read_bytes()
+    _write(anchors_of(path), text[: text.rfind(b"\n") + 1])  # the last line may be half written
+    return digest(anchors_of(path))
+
+
+def _write(path: Path, text: bytes) -> None:
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(text)
+    storage.sync(path)
+
+
+def _publish(drawn: tuple[Path, Manifest], folder: Path) -> tuple[Path, Manifest]:
+    """Give a backup its name. The database comes last: where it is, the rest is."""
+    draft, manifest = drawn
+    final = folder / draft.name
+    if final.exists():
+        raise BackupError(f"{final} is there already")
+    for part in (anchors_of(draft), manifest_of(draft), draft):
+        if part.exists():
+            part.rename(folder / part.name)
+    storage.sync(folder)
+    return final, manifest

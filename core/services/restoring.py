@@ -1,0 +1,167 @@
+"""Putting a backup in the place of a ledger that is lost."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+
+from core.card_security import CardVault
+from core.domain.audit import Action, Author
+from core.services import backups
+from core.services.audit import write_down
+from core.services.backups import ANCHORS, FAILURES, BackupError, Manifest, Progress
+from core.services.card_keys import check_keys
+from core.services.key_fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
+from core.settings import Settings
+from core.storage import backup as storage
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+
+_DRAFT = ".restoring-"
+
+WHAT_IT_MEANS = {
+    JWT_SECRET: "everybody has to log in again",
+    ANCHOR_KEY: "what it has signed can be checked with the old one only",
+}
+"""What another key than that of the backup means, for those that the ledger can do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was restored, and what its operator should know of it."""
+
+    manifest: Manifest
+    migrated: bool
+    warnings: list[str] = field(default_factory=list)
+
+
+def restore(
+    settings: Settings,
+    file: Path,
+    author: Author,
+    progress: Progress,
+    *,
+    migrate: Callable[[Settings], None] | None = None,
+) -> Restored:
+    """Make a backup the ledger of a data folder that has none. Only where nothing runs on that folder.
+
+    Everything is checked on a copy, which gets the database's name last of all: wherever this ends, there is the whole
+    ledger or none. `migrate` brings an older one to this schema. Raises BackupError where the folder is not empty or
+    the backup is not what its manifest says, LedgerBroken where it does not verify, SettingsError where the keys do not
+    fit, DatabaseError for a schema that is not this one.
+    """
+    manifest = backups.read_manifest(file)
+    require_empty(settings, file, manifest)
+    require_intact(file, manifest)
+    warnings = _require_keys(settings, manifest)
+    try:
+        with _draft_beside(settings.database_path) as draft:
+            _copy(file, draft)
+            migrated = _prepare(backups.settings_of(settings, draft), manifest, author, progress, migrate)
+            _publish(settings, file, manifest, draft)
+    except FAILURES as error:
+        raise BackupError(f"nothing was restored: {getattr(error, 'orig', error)}") from error
+    return Restored(manifest, migrated, warnings)
+
+
+def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
+    """Refuse to restore over data: BackupError, which names what is there. Keys and backups may be."""
+    database, anchors = settings.database_path, settings.data_dir.absolute() / ANCHORS
+    for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm", "journal"))):
+        if path.exists():
+            raise BackupError(f"{path} is there: a backup is restored to an empty data folder only; move it away first")
+    if anchors.exists() and backups.digest(anchors) != manifest.anchors_sha256:
+        raise BackupError(f"{anchors} is there, and is not that of {file.name}: it is evidence; move it away first")
+
+
+def require_intact(file: Path, manifest: Manifest) -> None:
+    """Raise BackupError unless a backup is what its manifest says, byte for byte."""
+    parts = {file: manifest.sha256}
+    if manifest.anchors_sha256:
+        parts[backups.anchors_of(file)] = manifest.anchors_sha256
+    for path, expected in parts.items():
+        try:
+            found = backups.digest(path)
+        except OSError as error:
+            raise BackupError(f"cannot read {path} ({error.strerror})") from None
+        if found != expected:
+            raise BackupError(f"{path} is not what its manifest says (SHA-256 {found}); take another backup")
+
+
+def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
+    """Refuse to begin without the keys of the cards: one that is missing would be made at random, and fit none."""
+    present = fingerprints(settings)
+    if manifest.counts.get("cards"):
+        for what, missing in (
+            ("card keys", not any(name.startswith(CARD_KEY) for name in present)),
+            ("card index key", CARD_INDEX_KEY not in present),
+        ):
+            if missing:
+                raise BackupError(
+                    f"there are {manifest.counts['cards']} cards in {manifest.file}, and no {what} here: put what was "
+                    "kept apart into the data folder's `secrets`, or set it"
+                )
+    return [
+        f"the {name} is not that of the backup: {meaning}"
+        for name, meaning in WHAT_IT_MEANS.items()
+        if name in manifest.keys and present.get(name) != manifest.keys[name]
+    ]
+
+
+@contextmanager
+def _draft_beside(database: Path) -> Iterator[Path]:
+    """A place for the database to be prepared in, on the disk that it is to lie on."""
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in database.parent.glob(f"{_DRAFT}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(mkdtemp(prefix=_DRAFT, dir=database.parent))
+    try:
+        yield folder / database.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(file: Path, target: Path) -> None:
+    target.touch(mode=0o600, exist_ok=False)
+    shutil.copyfile(file, target)
+
+
+def _prepare(
+    here: Settings, manifest: Manifest, author: Author, progress: Progress, migrate: Callable[[Settings], None] | None
+) -> bool:
+    """Migrate, verify, and write down what is done; say whether there was something to migrate."""
+    database = Database(here)
+    revision = database.schema_revision()
+    database.refuse_newer_schema(revision)
+    older = not database.is_current(revision)
+    if older:
+        if migrate is None:
+            raise BackupError(f"{manifest.file} is at migration {revision}: restore it with --migrate")
+        migrate(here)
+    backups.require_sound(database, progress)
+    if manifest.counts.get("cards"):
+        check_keys(database, CardVault(here))
+    with unit_of_work(database) as connection:
+        made_at = manifest.made_at.isoformat()
+        write_down(connection, author, Action.BACKUP_RESTORED, file=manifest.file, made_at=made_at)
+    database.close()
+    storage.require_one_piece(here.database_path)
+    return older
+
+
+def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) -> None:
+    """Put everything into its place, the database last."""
+    if manifest.anchors_sha256:
+        anchors = settings.data_dir.absolute() / ANCHORS
+        beside = anchors.with_name(f"{ANCHORS}.restoring")
+        beside.unlink(missing_ok=True)
+        _copy(backups.anchors_of(file), beside)
+        storage.sync(beside)
+        beside.rename(anchors)
+        storage.sync(anchors.parent)
+    storage.sync(draft)
+    # A link and no rename: a database that has come meanwhile is not written over.
+    settings.database_path.hardlink_to(draft)
+    storage.sync(settings.database_path.parent)

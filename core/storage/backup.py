@@ -1,0 +1,79 @@
+"""A copy of the database, taken while others write, and what a copy holds."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from core.storage.engine import Database, DatabaseError
+
+STEP_PAGES = 1000
+"""Pages copied between two reports of progress: some four megabytes."""
+
+COUNTED = ("users", "accounts", "cards", "transfers", "transactions", "statements", "audit_entries")
+
+Progress = Callable[[int, int], None]
+"""Told now and then how much is done, and of how much."""
+
+
+def copy(database: Database, target: Path, progress: Progress) -> None:
+    """Copy one snapshot of the database into a new file with mode 0600, in one piece without a write-ahead log.
+
+    No writer waits for it. Only SQLite opens the database: closing a descriptor of ours would drop its locks. The copy
+    is on the disk when this returns. Raises DatabaseError, and sqlite3.Error or OSError where it cannot be written.
+    """
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with database.reader.connect() as connection, closing(sqlite3.connect(target, isolation_level=None)) as new:
+        # Reading begins the transaction that holds the snapshot from the first page to the last. Without one, each
+        # step would see what was committed before it, and the copy would begin anew.
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        source = connection.connection.driver_connection
+        assert source is not None
+        new.execute("PRAGMA synchronous=OFF")  # what is interrupted is thrown away, and what is whole synced below
+        source.backup(new, pages=STEP_PAGES, sleep=0, progress=lambda _status, left, of: progress(of - left, of))
+        new.execute("PRAGMA journal_mode=DELETE").fetchall()
+    sync(target)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, outlive a power cut. Not for a database that is open."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def broken_pages(database: Database) -> list[str]:
+    """Have SQLite check every page and every index of a database: what it complains of, at most ten lines."""
+    try:
+        with database.reader.connect() as connection:
+            lines = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(10)")]
+    except DBAPIError as error:
+        return [str(error.orig)]
+    return [] if lines == ["ok"] else lines
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Count the rows of the tables that matter, by table."""
+    return {table: connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() for table in COUNTED}
+
+
+def head(connection: Connection) -> dict[str, int]:
+    """The newest row ids: `transfer`, `transaction` and `audit_entry`, 0 where there is none."""
+    tables = {"transfer": "transfers", "transaction": "transactions", "audit_entry": "audit_entries"}
+    return {
+        name: connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table}").scalar_one()
+        for name, table in tables.items()
+    }
+
+
+def require_one_piece(path: Path) -> None:
+    """Raise DatabaseError if a closed database has left something in a log beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise DatabaseError(f"{path} could not be put into one piece: {log.name} is not empty")

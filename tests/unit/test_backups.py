@@ -1,0 +1,339 @@
+"""Backups: whole, verified and private, or not there at all."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from core.card_security import CardVault
+from core.services import backups
+from core.services.backups import BackupError, LedgerBroken, Manifest, kept, read_manifest
+from core.services.verification import verify
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.locks import FileLock
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_card, rows, settle_all
+from tests.time_travel import Clock
+
+SECRET = "a secret of cards that is long enough to be one"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "elsewhere"
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    """A bank with transfers that have ended, and a pending one."""
+    bank = bank_of_two(database, ada_has=1000)
+    accepted(database, from_ada_to_bob(bank, 100))
+    settle_all(database)
+    accepted(database, from_ada_to_bob(bank, 40))
+    return bank
+
+
+def make(
+    settings: Settings, database: Database, folder: Path, progress: backups.Progress = lambda step, done, of: None
+) -> tuple[Path, Manifest]:
+    return backups.make(settings, database, folder, progress)
+
+
+def names_in(folder: Path) -> set[str]:
+    """What lies in a folder, but for the lock."""
+    return {path.name for path in folder.iterdir()} - {".lock"}
+
+
+def break_ledger(database: Database) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'")
+
+
+def test_a_backup_is_a_database_of_its_own_that_holds_what_was_committed(
+    settings: Settings, database: Database, bank: Bank, folder: Path
+) -> None:
+    path, _ = make(settings, database, folder)
+    copy = Database(backups.settings_of(settings, path))
+    query = "SELECT id, status, amount FROM transfers ORDER BY id"
+    assert rows(copy, query) == rows(database, query)
+    assert [row["status"] for row in rows(copy, query)] == ["completed", "completed", "pending"]
+    assert verify(copy).holds
+    assert rows(copy, "PRAGMA journal_mode") == [{"journal_mode": "delete"}]
+    assert names_in(folder) == {path.name, f"{path.stem}.json"}, "one piece: no log, no memory beside it"
+
+
+def test_a_backup_is_for_its_owner_alone(settings: Settings, database: Database, folder: Path) -> None:
+    (settings.data_dir / "anchors.jsonl").write_text("{}\n")
+    path, _ = make(settings, database, folder)
+    files = [path, backups.manifest_of(path), backups.anchors_of(path)]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in [folder, *files]] == [0o700, 0o600, 0o600, 0o600]
+
+
+def test_the_manifest_says_what_the_backup_is_and_what_it_holds(
+    settings: Settings, database: Database, bank: Bank, folder: Path
+) -> None:
+    path, manifest = make(settings, database, folder)
+    assert read_manifest(path) == manifest
+    assert manifest.file == path.name
+    assert (manifest.size_bytes, manifest.sha256) == (path.stat().st_size, backups.digest(path))
+    assert manifest.schema_revision == database.schema_revision()
+    assert manifest.head == {"transfer": 3, "transaction": 4, "audit_entry": 1}
+    assert {name: manifest.counts[name] for name in ("users", "accounts", "transfers", "transactions")} == {
+        "users": 3,
+        "accounts": 3,
+        "transfers": 3,
+        "transactions": 4,
+    }
+
+
+def test_what_is_committed_while_it_is_copied_is_in_the_next_one(
+    settings: Settings, database: Database, bank: Bank, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.storage.backup.STEP_PAGES", 1)
+    steps = []
+
+    def pay(step: str, done: int, of: int) -> None:
+        if step == "Copying":
+            steps.append(done)
+            accepted(database, from_ada_to_bob(bank, 1))
+            settle_all(database)
+
+    path, manifest = make(settings, database, folder, pay)
+    assert len(steps) > 10
+    assert steps == sorted(steps), "it did not begin anew"
+    assert manifest.counts["transfers"] == 3
+    assert rows(Database(backups.settings_of(settings, path)), "SELECT count(*) AS n FROM transfers") == [{"n": 3}]
+    assert len(rows(database, "SELECT id FROM transfers")) == 3 + len(steps)
+
+
+def test_a_copy_that_breaks_a_rule_gets_no_name(
+    settings: Settings, database: Database, bank: Bank, folder: Path
+) -> None:
+    break_ledger(database)
+    with pytest.raises(LedgerBroken, match="balance_is_sum_of_legs"):
+        make(settings, database, folder)
+    assert names_in(folder) == set()
+
+
+def test_the_anchors_are_copied_before_the_ledger_and_without_a_line_that_is_half_written(
+    settings: Settings, database: Database, folder: Path
+) -> None:
+    anchors = settings.data_dir / "anchors.jsonl"
+    anchors.write_text('{"block": 1}\n{"bl')
+
+    def anchor(step: str, done: int, of: int) -> None:
+        anchors.write_text('{"block": 1}\n{"block": 2}\n')
+
+    path, manifest = make(settings, database, folder, anchor)
+    beside = backups.anchors_of(path)
+    assert beside.read_text() == '{"block": 1}\n'
+    assert manifest.anchors_sha256 == backups.digest(beside)
+
+
+def test_two_at_once_in_one_folder_are_refused(settings: Settings, database: Database, folder: Path) -> None:
+    folder.mkdir()
+    lock = FileLock(folder / ".lock")
+    assert lock.try_acquire()
+    with pytest.raises(BackupError, match="another backup is being made"):
+        make(settings, database, folder)
+    lock.close()
+    make(settings, database, folder)
+
+
+# --- keys ---
+
+
+def test_keys_are_named_by_fingerprints_and_stand_in_no_part_of_a_backup(
+    settings: Settings, database: Database, bank: Bank, folder: Path
+) -> None:
+    issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
+    path, manifest = make(settings, database, folder)
+    assert manifest.keys.keys() == {"card_key_1", "card_index_key", "jwt_secret"}
+    secrets = [file.read_text().strip() for file in (settings.data_dir / "secrets").iterdir()]
+    assert settings.jwt_secret is not None
+    for secret in [*secrets, settings.jwt_secret.get_secret_value()]:
+        for part in (path, backups.manifest_of(path)):
+            assert secret.rpartition(":")[2].encode() not in part.read_bytes()
+
+
+def test_a_key_that_is_not_here_is_not_made(settings: Settings, database: Database, folder: Path) -> None:
+    unset = settings.model_copy(update={"jwt_secret": None})
+    assert make(unset, database, folder)[1].keys == {}
+    assert not (settings.data_dir / "secrets").exists()
+
+
+def test_keys_have_the_same_fingerprint_wherever_they_come_from(
+    settings: Settings, database: Database, folder: Path
+) -> None:
+    vault = CardVault(settings)
+    kept_here = make(settings, database, folder)[1].keys
+    version, _, secret = vault.path.read_text().partition(":")
+    given = settings.model_copy(update={"card_keys": type(settings.jwt_secret)(f"2:{SECRET},{version}:{secret}")})
+    keys = make(given, database, folder)[1].keys
+    assert keys["card_key_1"] == kept_here["card_key_1"] != keys["card_key_2"]
+
+
+# --- what fails, and what is killed ---
+
+MAKE = """
+import sys, time
+from core.services import backups
+from core.settings import load_settings
+from core.storage.engine import Database
+
+def report(step, done, of):
+    if step == {step!r}:
+        print("there", flush=True)
+        time.sleep(600)
+
+settings = load_settings(_env_file=None)
+{before}
+try:
+    backups.make(settings, Database(settings), settings.backups_path, report)
+except backups.BackupError as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+def start(settings: Settings) -> Callable[..., "subprocess.Popen[str]"]:
+    """Start a process that makes a backup and stays where it is told to."""
+
+    def start_making(step: str = "", before: str = "") -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-c", MAKE.format(step=step, before=before)],
+            env={"GIRO_DATA_DIR": str(settings.data_dir), "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start_making
+
+
+@pytest.mark.parametrize("step", ["Copying", "Checking pages", "Verifying"])
+def test_a_backup_that_is_killed_leaves_nothing_with_a_name_and_the_next_one_clears_up(
+    settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"], step: str
+) -> None:
+    with start(step) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "there\n"
+        with pytest.raises(BackupError, match="another backup is being made"):
+            make(settings, database, settings.backups_path)
+        process.send_signal(signal.SIGKILL)
+    (left,) = names_in(settings.backups_path)
+    assert left.startswith(".making-")
+    assert kept(settings.backups_path) == []
+    path, _ = make(settings, database, settings.backups_path)
+    assert names_in(settings.backups_path) == {path.name, f"{path.stem}.json"}
+
+
+def test_a_disk_that_is_full_leaves_nothing_and_is_said_in_one_line(
+    settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    # The kernel refuses to let a file grow beyond this, as a full disk does.
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    with start(before=full) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.startswith("no backup was made in ")
+    assert said.count("\n") == 1
+    assert names_in(settings.backups_path) == set()
+    assert verify(database).holds
+
+
+def test_a_backup_that_would_leave_the_service_no_room_is_refused(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    greedy = settings.model_copy(update={"disk_free_mb": 10**9})
+    with pytest.raises(BackupError, match=r"MB free, and a backup needs 1000000000"):
+        make(greedy, database, tmp_path / "backups")
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_one_line(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BackupError, match="no backup was made in"):
+        make(settings, database, tmp_path / "file" / "backups")
+
+
+# --- those that are kept ---
+
+
+def test_backups_are_listed_oldest_first_and_what_is_none_is_passed_over(
+    settings: Settings, database: Database, folder: Path, clock: Clock
+) -> None:
+    made = []
+    for _ in range(3):
+        made.append(make(settings, database, folder)[0])
+        clock.advance(hours=1)
+    (folder / "giro-without-a-manifest.db").touch()
+    (folder / "giro-odd.db").touch()
+    (folder / "giro-odd.json").write_text('{"format": 2}')
+    made[2].unlink()  # killed while it got its names, or deleted by hand: a manifest alone is no backup
+    assert [path for path, _ in kept(folder)] == made[:2]
+
+
+@pytest.mark.parametrize(
+    ("age", "due"),
+    [(timedelta(hours=23, minutes=59), False), (timedelta(hours=24), True), (timedelta(hours=-1), True)],
+)
+def test_the_next_one_is_due_when_the_newest_is_old_or_from_the_future(
+    settings: Settings, database: Database, folder: Path, clock: Clock, age: timedelta, due: bool
+) -> None:
+    assert backups.is_due(folder, 24), "there is none"
+    make(settings, database, folder)
+    clock.advance(hours=age / timedelta(hours=1))
+    assert backups.is_due(folder, 24) is due
+
+
+def test_only_the_newest_are_kept_and_what_is_not_a_backup_is_left_alone(
+    settings: Settings, database: Database, folder: Path, clock: Clock
+) -> None:
+    (settings.data_dir / "anchors.jsonl").write_text("{}\n")
+    made = []
+    for _ in range(4):
+        made.append(make(settings, database, folder)[0])
+        clock.advance(hours=1)
+    stranger = folder / "giro-stranger.db"
+    stranger.touch()
+    assert backups.prune(folder, 2, made[-1]) == 2
+    assert [path for path, _ in kept(folder)] == made[2:]
+    assert stranger.exists()
+    assert len(names_in(folder)) == 2 * 3 + 1
+
+
+def test_the_one_just_made_is_kept_even_where_the_clock_went_back(
+    settings: Settings, database: Database, folder: Path, clock: Clock
+) -> None:
+    for _ in range(3):
+        clock.advance(hours=1)
+        make(settings, database, folder)
+    clock.advance(hours=-9)
+    made, _ = make(settings, database, folder)
+    assert backups.prune(folder, 1, made) == 3
+    assert [path for path, _ in kept(folder)] == [made]
+
+
+@pytest.mark.parametrize("keep", [1, 7])
+def test_nothing_is_deleted_while_there_are_no_more_than_are_kept(
+    settings: Settings, database: Database, folder: Path, keep: int
+) -> None:
+    made, _ = make(settings, database, folder)
+    assert backups.prune(folder, keep, made) == 0
+    assert len(kept(folder)) == 1
+
+
+def test_a_manifest_is_plain_json(settings: Settings, database: Database, folder: Path) -> None:
+    path, manifest = make(settings, database, folder)
+    written = json.loads(backups.manifest_of(path).read_text())
+    assert written["format"] == 1
+    assert written["sha256"] == manifest.sha256

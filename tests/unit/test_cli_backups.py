@@ -1,0 +1,121 @@
+"""`giro backup` and `giro restore`: what they say, and with which exit status they end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core import heartbeats, stack
+from core.services import backups
+from core.settings import Settings
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import bank_of_two, rows
+from tests.unit.test_cli import everything_said, giro
+
+pytestmark = pytest.mark.usefixtures("as_it_was")
+
+
+@pytest.fixture
+def bank(database: Database) -> None:
+    bank_of_two(database, ada_has=500)
+
+
+@pytest.fixture
+def made(bank: None, settings: Settings) -> Path:
+    """A backup of a ledger that is lost since."""
+    assert giro("backup").exit_code == 0
+    ((path, _),) = backups.kept(settings.backups_path)
+    settings.database_path.unlink()
+    for log in settings.data_dir.glob("banking.db-*"):
+        log.unlink()
+    return path
+
+
+def actions(settings: Settings) -> list[str]:
+    return [row["action"] for row in rows(Database(settings), "SELECT action FROM audit_entries ORDER BY id")]
+
+
+class TestBackup:
+    def test_says_where_it_is_what_it_holds_and_what_to_keep_apart(self, bank: None, settings: Settings) -> None:
+        result = giro("backup")
+        ((path, _),) = backups.kept(settings.backups_path)
+        assert result.exit_code == 0, result.stderr
+        said = everything_said(result)
+        assert f"{path}: 3 accounts, 1 transfers, 2 transactions" in said
+        assert "keep apart from it:" in said
+
+    def test_goes_to_another_folder_and_prints_its_manifest(self, bank: None, tmp_path: Path) -> None:
+        result = giro("backup", "--to", str(tmp_path / "usb"), "--json")
+        ((path, manifest),) = backups.kept(tmp_path / "usb")
+        assert json.loads(result.stdout) == json.loads(backups.manifest_of(path).read_text())
+        assert manifest.counts["transfers"] == 1
+
+    def test_is_written_down_after_it_was_made(self, bank: None, settings: Settings) -> None:
+        giro("backup")
+        ((path, _),) = backups.kept(settings.backups_path)
+        assert actions(settings)[-1] == "backup_taken"
+        assert actions(backups.settings_of(settings, path))[-1:] != ["backup_taken"]
+
+    def test_ends_with_1_where_the_copy_breaks_a_rule(self, bank: None, database: Database) -> None:
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
+        result = giro("backup")
+        assert (result.exit_code, "reserved_is_pending" in result.stderr) == (1, True)
+
+    def test_ends_with_2_and_one_line_where_it_cannot_be_made(self, bank: None, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        result = giro("backup", "--to", str(tmp_path / "file" / "backups"))
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+
+
+class TestRestore:
+    def test_puts_the_ledger_back_and_says_what_is_not_in_it(self, made: Path, settings: Settings) -> None:
+        result = giro("restore", str(made))
+        assert result.exit_code == 0, result.stderr
+        assert "what was accepted after" in result.stdout
+        assert giro("verify").exit_code == 0
+        assert actions(settings)[-1] == "backup_restored"
+
+    def test_prints_the_manifest(self, made: Path) -> None:
+        assert json.loads(giro("restore", "--json", str(made)).stdout)["file"] == made.name
+
+    def test_is_refused_over_data(self, made: Path, settings: Settings) -> None:
+        settings.database_path.write_text("a ledger")
+        result = giro("restore", str(made))
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert settings.database_path.read_text() == "a ledger"
+
+    def test_ends_with_1_where_the_ledger_breaks_a_rule(self, made: Path, settings: Settings) -> None:
+        broken = Database(backups.settings_of(settings, made))
+        with unit_of_work(broken) as connection:
+            connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
+        broken.close()
+        changed = backups.read_manifest(made).model_copy(update={"sha256": backups.digest(made)})
+        backups.manifest_of(made).write_text(changed.model_dump_json())
+        result = giro("restore", str(made))
+        assert (result.exit_code, "reserved_is_pending" in result.stderr) == (1, True)
+        assert not settings.database_path.exists()
+
+    def test_ends_with_3_where_a_giro_runs_on_the_folder(self, made: Path, settings: Settings) -> None:
+        with stack.hold_database(settings):
+            result = giro("restore", str(made))
+        assert (result.exit_code, "is held by another Giro" in result.stderr) == (3, True)
+
+    @pytest.mark.parametrize("part", ["api", "settlement", "jobs", "scheduler"])
+    def test_ends_with_3_where_a_part_runs_alone(self, made: Path, settings: Settings, part: str) -> None:
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        heartbeats.path_of(settings.run_dir, part).touch()
+        result = giro("restore", str(made))
+        assert (result.exit_code, f"{part} was alive" in result.stderr) == (3, True)
+        assert not settings.database_path.exists()
+
+    def test_warns_of_another_signing_key(
+        self, made: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.rmtree(settings.data_dir / "secrets", ignore_errors=True)
+        rewritten = backups.read_manifest(made).model_copy(update={"keys": {"jwt_secret": "0123456789abcdef"}})
+        backups.manifest_of(made).write_text(rewritten.model_dump_json())
+        result = giro("restore", str(made))
+        assert (result.exit_code, "everybody has to log in again" in result.stderr) == (0, True)
