@@ -31,6 +31,8 @@ STATEMENTS_QUEUE = "statements"
 
 SETTLE = "settle"
 """Name of the actor that settles what is pending."""
+BACK_UP = "back_up"
+"""Makes a backup if one is due."""
 CLOSE_MONTHS = "close_months"
 MAKE_GROUP = "make_statement_group"
 """Takes the row id of a group."""

@@ -15,7 +15,7 @@ from core.services.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock
-from workers import maintenance, statements, transfers
+from workers import backups, maintenance, statements, transfers
 from workers.queue_metrics import QueueMetrics
 
 log = get_logger(__name__)
@@ -88,5 +88,6 @@ def create_broker(
     broker = make_broker(client, [OneSettlementWorker(database, stop, settling), QueueMetrics()])
     transfers.declare(broker, database, settings, stop)
     maintenance.declare(broker, database, settings)
+    backups.declare(broker, database, settings)
     statements.declare(broker, database, settings)
     return broker

@@ -4,9 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
-from zoneinfo import ZoneInfo
 
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -18,7 +16,9 @@ from core.clock import now_us, to_us
 from core.logging import get_logger
 from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, count_messages
 from core.services.anchors import last_anchor
+from core.services.backups import kept
 from core.services.statement_runs import overdue_since
+from core.settings import Settings
 from core.storage import (
     blocks,
     dead_letters,
@@ -59,6 +59,10 @@ HELP = {
     "giro_block_height": "Height of the newest block.",
     "giro_anchored_height": "Height of the block that the last anchor names; -1 before the first.",
     "giro_unanchored_seconds": "How long the oldest block above that has waited for an anchor; 0 if none does.",
+    "giro_backup_timestamp_seconds": "When the copy of the newest backup began: it holds what was answered before.",
+    "giro_backup_size_bytes": "Size of the newest backup.",
+    "giro_backup_duration_seconds": "How long the newest backup took, its verification included.",
+    "giro_backup_interval_seconds": "Age at which the newest backup is followed by another; 0: none are made.",
     "giro_imbalance_minor_units": "Sum of all balances of a currency, which has to be 0.",
     "giro_ledger_ahead_seconds": "How far the newest transaction lies in the future of this clock; 0 if it does not.",
 }
@@ -74,12 +78,13 @@ class Gauges(Collector):
     A source that is away leaves its gauges out, which shows more than an old value would, and is logged once.
     """
 
-    def __init__(self, database: Database, broker: RedisBroker, zone: ZoneInfo, anchors: Path) -> None:
-        """`anchors` is the file of them."""
+    def __init__(self, database: Database, broker: RedisBroker, settings: Settings) -> None:
         self._database = database
-        self._anchors = anchors
+        self._anchors = settings.anchor_path
         self._broker = broker
-        self._zone = zone
+        self._zone = settings.zone
+        self._backups = settings.backups_path
+        self._backup_hours = settings.backup_hours
         self._one_scrape = threading.Lock()
         self._away: set[str] = set()
         self._imbalances: dict[str, int] = {}
@@ -92,7 +97,12 @@ class Gauges(Collector):
     def collect(self) -> Iterable[Metric]:
         """Read everything. Never raises: what cannot be read is left out."""
         with self._one_scrape:
-            readings = (("disk", self._of_disk), ("queue", self._of_queue), ("database", self._of_database))
+            readings = (
+                ("disk", self._of_disk),
+                ("queue", self._of_queue),
+                ("database", self._of_database),
+                ("backups", self._of_backups),
+            )
             return [_family(name, value) for source, read in readings for name, value in self._try(source, read)]
 
     def _try(self, source: str, read: Callable[[], Reading]) -> list[tuple[str, float | Mapping[str, float]]]:
@@ -118,6 +128,15 @@ class Gauges(Collector):
     def _of_queue(self) -> Reading:
         yield "giro_queue_messages", {queue: count_messages(self._broker, queue) for queue in QUEUES}
         yield "giro_queue_up", 1
+
+    def _of_backups(self) -> Reading:
+        yield "giro_backup_interval_seconds", self._backup_hours * 3600
+        backups = kept(self._backups)
+        if backups:
+            _, newest = backups[-1]
+            yield "giro_backup_timestamp_seconds", newest.made_at.timestamp()
+            yield "giro_backup_size_bytes", newest.size_bytes
+            yield "giro_backup_duration_seconds", newest.duration_seconds
 
     def _of_database(self) -> Reading:
         with self._database.reader.connect() as connection:

@@ -18,6 +18,7 @@ from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
 from core.processes import Heartbeat
 from core.queue import (
+    BACK_UP,
     CLOSE_MONTHS,
     JOBS_QUEUE,
     MAKE_GROUP,
@@ -40,6 +41,9 @@ log = get_logger(__name__)
 
 MOST_AT_ONCE = 100
 """Messages of one kind that a tick sends; the next one that finds the queue empty sends more."""
+
+LOOK_FOR_BACKUP_SECONDS = 600
+"""Longest time between two looks at whether a backup is due."""
 
 
 def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> bool:
@@ -115,6 +119,22 @@ def seconds_to_full_verification(database: Database, every_hours: float) -> floa
     return 0.0 if last is None else every_hours * 3600 - (now_us() - to_us(last[1])) / 1e6
 
 
+def timetable_of(settings: Settings, database: Database) -> Timetable:
+    """The timetable of these settings."""
+    every_seconds = {
+        "verify_recent": settings.verify_recent_minutes * 60,
+        "verify": settings.verify_hours * 3600,
+        "anchor": settings.anchor_minutes * 60,
+        "checkpoint": settings.checkpoint_minutes * 60,
+        "forget_expired_tokens": 3600,
+    }
+    if settings.backup_hours > 0:
+        # The worker looks whether one is due; what failed, or was cut short by a stop, is soon tried again.
+        every_seconds[BACK_UP] = min(settings.backup_hours * 3600, LOOK_FOR_BACKUP_SECONDS)
+    verify_at = time.monotonic() + seconds_to_full_verification(database, settings.verify_hours)
+    return Timetable(every_seconds, later={"verify": verify_at})
+
+
 def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
     """Do once what is due now. A queue or a database that is away is logged; the next tick tries again."""
     try:
@@ -144,20 +164,11 @@ def run(settings: Settings) -> None:
         settings.metrics_host,
         settings.metrics_port_scheduler,
         variable=variable("metrics_port_scheduler"),
-        sources=[Gauges(database, broker, settings.zone, settings.anchor_path)],
+        sources=[Gauges(database, broker, settings)],
     )
     heartbeat = Heartbeat(settings, "scheduler")
     heartbeat.start()
-    timetable = Timetable(
-        {
-            "verify_recent": settings.verify_recent_minutes * 60,
-            "verify": settings.verify_hours * 3600,
-            "anchor": settings.anchor_minutes * 60,
-            "checkpoint": settings.checkpoint_minutes * 60,
-            "forget_expired_tokens": 3600,
-        },
-        later={"verify": time.monotonic() + seconds_to_full_verification(database, settings.verify_hours)},
-    )
+    timetable = timetable_of(settings, database)
     log.info("scheduler_ready")
     age_seconds = 0.0  # at the start whatever is pending may have been forgotten while nobody ran
     while not stop.is_set():

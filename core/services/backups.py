@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from hashlib import file_digest
 from importlib.metadata import version
@@ -15,17 +15,17 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.clock import now_us, to_datetime
-from core.logging import get_logger
-from core.services.key_fingerprints import fingerprints
-from core.services.verification import verify
+from core.domain.anchors import from_line
+from core.services.key_fingerprints import ANCHOR_KEY, fingerprints
+from core.services.verification import Anchors, verify
 from core.settings import Settings
+from core.storage import anchors as file_of_anchors
 from core.storage import backup as storage
+from core.storage import blocks
 from core.storage.engine import Database
 from core.storage.locks import FileLock
 from core.storage.maintenance import database_bytes, wal_bytes
 from core.storage.unit_of_work import DATABASE_ERRORS
-
-log = get_logger(__name__)
 
 ANCHORS = "anchors.jsonl"
 """What the ledger was anchored with, in the data folder; a file of its own, and so in a backup too."""
@@ -93,10 +93,8 @@ def kept(folder: Path) -> list[tuple[Path, Manifest]]:
     """List the backups of a folder, oldest first. What has no readable manifest is none."""
     found = []
     for path in folder.glob("giro-*.db"):
-        try:
+        with suppress(BackupError):
             found.append((path, read_manifest(path)))
-        except BackupError as error:
-            log.warning("backup_ignored", error=str(error))
     return sorted(found, key=lambda backup: backup[1].made_at)
 
 
@@ -152,12 +150,12 @@ def settings_of(settings: Settings, path: Path) -> Settings:
     return settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{quote(str(path.absolute()))}"})
 
 
-def require_sound(copy: Database, progress: Progress) -> None:
+def require_sound(copy: Database, anchors: Anchors | None, progress: Progress) -> None:
     """Check every page, and then every rule of the ledger; raises LedgerBroken."""
     progress("Checking pages", 0, 1)
     if broken := storage.broken_pages(copy):
         raise LedgerBroken(f"{copy.path.name} is damaged: {broken[0]}")
-    report = verify(copy, lambda done, of: progress("Verifying", done, of or 1))
+    report = verify(copy, anchors=anchors, progress=lambda done, of: progress("Verifying", done, of or 1))
     if not report.holds:
         first = report.breaches[0]
         raise LedgerBroken(
@@ -193,11 +191,12 @@ def _draw(settings: Settings, database: Database, draft: Path, progress: Progres
     """Make everything that belongs to a backup, whole and verified, in a folder that nobody looks into."""
     started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(settings)
     path = draft / f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
-    anchors_sha256 = _copy_anchors(settings, path)  # before the ledger: it must not lack what an anchor speaks of
     storage.copy(database, path, lambda done, of: progress("Copying", done, of))
     copy = Database(settings_of(settings, path))
     copy.require_schema()
-    require_sound(copy, progress)
+    anchors_sha256 = _copy_anchors(settings, copy, anchors_of(path))
+    anchors = Anchors(anchors_of(path), Anchors.of(settings).public_key) if ANCHOR_KEY in keys else None
+    require_sound(copy, anchors, progress)
     with copy.reader.connect() as connection:
         head, counts = storage.head(connection), storage.counts(connection)
     copy.close()
@@ -218,13 +217,22 @@ def _draw(settings: Settings, database: Database, draft: Path, progress: Progres
     return path, manifest
 
 
-def _copy_anchors(settings: Settings, path: Path) -> str | None:
-    source = settings.data_dir / ANCHORS
-    if not source.exists():
+def _copy_anchors(settings: Settings, copy: Database, target: Path) -> str | None:
+    """Copy the anchors of what the copy holds: those that were made since speak of blocks that it lacks."""
+    if not settings.anchor_path.exists():
         return None
-    text = source.read_bytes()
-    _write(anchors_of(path), text[: text.rfind(b"\n") + 1])  # the last line may be half written
-    return digest(anchors_of(path))
+    with copy.reader.connect() as connection:
+        head = blocks.head(connection).height
+    lines = [line for line in file_of_anchors.read(settings.anchor_path) if _is_up_to(head, line)]
+    _write(target, "".join(f"{line}\n" for line in lines).encode())
+    return digest(target)
+
+
+def _is_up_to(height: int, line: str) -> bool:
+    try:
+        return from_line(line).height <= height
+    except ValueError:
+        return False  # a power cut tore it
 
 
 def _write(path: Path, text: bytes) -> None:

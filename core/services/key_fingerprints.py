@@ -44,7 +44,7 @@ def _keys(settings: Settings) -> Iterator[tuple[str, bytes]]:
     for name, key in (
         (CARD_INDEX_KEY, _given(settings.card_index_key, folder / "card_index_key")),
         (JWT_SECRET, _given(settings.jwt_secret, folder / "jwt_secret")),
-        (ANCHOR_KEY, _given(None, folder / "anchor_key")),
+        (ANCHOR_KEY, _given(settings.anchor_key, folder / "anchor_key")),
     ):
         if key:
             yield name, key

@@ -11,9 +11,10 @@ from core.card_security import CardVault
 from core.domain.audit import Action, Author
 from core.services import backups
 from core.services.audit import write_down
-from core.services.backups import ANCHORS, FAILURES, BackupError, Manifest, Progress
+from core.services.backups import FAILURES, BackupError, Manifest, Progress
 from core.services.card_keys import check_keys
 from core.services.key_fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
+from core.services.verification import Anchors
 from core.settings import Settings
 from core.storage import backup as storage
 from core.storage.engine import Database
@@ -59,7 +60,10 @@ def restore(
     try:
         with _draft_beside(settings.database_path) as draft:
             _copy(file, draft)
-            migrated = _prepare(backups.settings_of(settings, draft), manifest, author, progress, migrate)
+            here = backups.settings_of(settings, draft)
+            migrated = _prepare(
+                here, manifest, _anchors(settings, file, manifest), author=author, progress=progress, migrate=migrate
+            )
             _publish(settings, file, manifest, draft)
     except FAILURES as error:
         raise BackupError(f"nothing was restored: {getattr(error, 'orig', error)}") from error
@@ -68,7 +72,7 @@ def restore(
 
 def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
     """Refuse to restore over data: BackupError, which names what is there. Keys and backups may be."""
-    database, anchors = settings.database_path, settings.data_dir.absolute() / ANCHORS
+    database, anchors = settings.database_path, settings.anchor_path
     for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm", "journal"))):
         if path.exists():
             raise BackupError(f"{path} is there: a backup is restored to an empty data folder only; move it away first")
@@ -110,6 +114,14 @@ def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
     ]
 
 
+def _anchors(settings: Settings, file: Path, manifest: Manifest) -> Anchors | None:
+    """What was signed of the backup, if there is something, and the key is here that signed it."""
+    key_is_here = ANCHOR_KEY in manifest.keys and fingerprints(settings).get(ANCHOR_KEY) == manifest.keys[ANCHOR_KEY]
+    if not manifest.anchors_sha256 or not key_is_here:
+        return None
+    return Anchors(backups.anchors_of(file), Anchors.of(settings).public_key)
+
+
 @contextmanager
 def _draft_beside(database: Path) -> Iterator[Path]:
     """A place for the database to be prepared in, on the disk that it is to lie on."""
@@ -129,7 +141,13 @@ def _copy(file: Path, target: Path) -> None:
 
 
 def _prepare(
-    here: Settings, manifest: Manifest, author: Author, progress: Progress, migrate: Callable[[Settings], None] | None
+    here: Settings,
+    manifest: Manifest,
+    anchors: Anchors | None,
+    *,
+    author: Author,
+    progress: Progress,
+    migrate: Callable[[Settings], None] | None,
 ) -> bool:
     """Migrate, verify, and write down what is done; say whether there was something to migrate."""
     database = Database(here)
@@ -140,7 +158,7 @@ def _prepare(
         if migrate is None:
             raise BackupError(f"{manifest.file} is at migration {revision}: restore it with --migrate")
         migrate(here)
-    backups.require_sound(database, progress)
+    backups.require_sound(database, anchors, progress)
     if manifest.counts.get("cards"):
         check_keys(database, CardVault(here))
     with unit_of_work(database) as connection:
@@ -154,8 +172,9 @@ def _prepare(
 def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) -> None:
     """Put everything into its place, the database last."""
     if manifest.anchors_sha256:
-        anchors = settings.data_dir.absolute() / ANCHORS
-        beside = anchors.with_name(f"{ANCHORS}.restoring")
+        anchors = settings.anchor_path
+        anchors.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = anchors.with_name(f"{anchors.name}.restoring")
         beside.unlink(missing_ok=True)
         _copy(backups.anchors_of(file), beside)
         storage.sync(beside)

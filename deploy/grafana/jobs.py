@@ -14,6 +14,7 @@ BREACHES = read_by_scheduler("giro_verification_breaches")
 UNDONE = read_by_scheduler("giro_statement_groups_undone")
 REQUESTED = read_by_scheduler("giro_statements_requested")
 DEAD_LETTERS = read_by_scheduler("giro_dead_letters")
+SINCE_BACKUP = 'time() - max(giro_backup_timestamp_seconds{process="scheduler"})'
 SINCE_VERIFICATION = 'time() - max(giro_verification_timestamp_seconds{process="scheduler"})'
 JOBS_WORKER = 'max(time() - process_start_time_seconds{process="jobs"})'
 
@@ -80,14 +81,24 @@ AT_A_GLANCE = (
     ),
 )
 
+LAST_BACKUP = Stat(
+    title="Last backup",
+    question="How much would a lost disk cost?",
+    shows="Time since the copy of the newest backup began: what was accepted since is in none.",
+    bad="Older than `GIRO_BACKUP_HOURS` (24 h): look for `job_failed` with `back_up` in the log of the jobs worker."
+    " `giro backup` makes one at once.",
+    unit=units.Seconds,
+    steps=rising(25 * HOUR, 49 * HOUR),
+    absent="none yet",
+    queries={"": SINCE_BACKUP},
+)
+
 TIMETABLE = Stat(
     title="Scheduled jobs",
     question="Does the timetable run?",
     shows="How often each job of the timetable has run since the jobs worker started, and how long ago that"
-    " was: `anchor` every 5 minutes, `checkpoint` every 10, `verify_recent` every 15, `forget_expired_tokens` every"
-    " hour,"
-    " `verify` every 24 hours,"
-    " unless the settings say otherwise.",
+    " was: `anchor` every 5 minutes, `checkpoint` and `back_up` (a look whether one is due) every 10, `verify_recent`"
+    " every 15, `forget_expired_tokens` every hour, `verify` every 24 hours, unless the settings say otherwise.",
     bad="Too few for the time: the scheduler is down, or it cannot reach the queue (`queue_unreachable` in"
     " its log). A job that is missing has not run at all.",
     unit=units.Short,
@@ -139,6 +150,40 @@ STATEMENTS = Section(
                     "p50": quantile(0.5, "giro_statement_group_duration_seconds", window=QUARTER),
                     "p99": quantile(0.99, "giro_statement_group_duration_seconds", window=QUARTER),
                 },
+            ),
+        ),
+    ),
+)
+
+BACKUPS = Section(
+    "Backups",
+    (
+        (
+            Graph(
+                title="Age of the newest backup",
+                question="Are backups made regularly?",
+                shows="Time since the newest backup was begun, and the age at which the next one is due"
+                " (`GIRO_BACKUP_HOURS`; 0: none are made).",
+                bad="It rises above the line: none is made. A saw with higher teeth: the jobs worker is busy or away.",
+                unit=units.Seconds,
+                queries={"age": SINCE_BACKUP, "due at": read_by_scheduler("giro_backup_interval_seconds")},
+            ),
+            Graph(
+                title="Size of the newest backup",
+                question="How much room do backups need?",
+                shows="Size of the newest backup; `GIRO_BACKUP_KEEP` (7) of them are kept.",
+                bad="It falls: the ledger only grows, so look what was backed up.",
+                unit=units.BytesSI,
+                queries={"size": read_by_scheduler("giro_backup_size_bytes")},
+            ),
+            Graph(
+                title="Time of a backup",
+                question="Does a backup take too long?",
+                shows="How long the newest backup took, with the verification of the copy.",
+                bad="It grows with the ledger. Other jobs wait meanwhile, and the write-ahead log grows while it is"
+                " copied.",
+                unit=units.Seconds,
+                queries={"last": read_by_scheduler("giro_backup_duration_seconds")},
             ),
         ),
     ),
@@ -267,6 +312,6 @@ MESSAGES = Section(
 BOARD = Board(
     name="jobs",
     title="Giro: Jobs",
-    about="Is the scheduled work done? Statements, verification, checkpoints, and what the workers do.",
-    sections=(Section("Is it done?", (AT_A_GLANCE, (TIMETABLE,))), STATEMENTS, CARE, MESSAGES),
+    about="Is the scheduled work done? Statements, backups, verification, checkpoints, and what the workers do.",
+    sections=(Section("Is it done?", (AT_A_GLANCE, (LAST_BACKUP, TIMETABLE))), STATEMENTS, BACKUPS, CARE, MESSAGES),
 )

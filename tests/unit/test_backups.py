@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from core.anchor_security import AnchorKey
 from core.card_security import CardVault
+from core.domain.anchors import to_line
 from core.services import backups
+from core.services.anchors import anchor_head
 from core.services.backups import BackupError, LedgerBroken, Manifest, kept, read_manifest
 from core.services.verification import verify
 from core.settings import Settings
@@ -122,18 +125,16 @@ def test_a_copy_that_breaks_a_rule_gets_no_name(
     assert names_in(folder) == set()
 
 
-def test_the_anchors_are_copied_before_the_ledger_and_without_a_line_that_is_half_written(
-    settings: Settings, database: Database, folder: Path
+def test_the_anchors_of_what_the_copy_holds_are_copied_and_no_line_that_is_none(
+    settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
-    anchors = settings.data_dir / "anchors.jsonl"
-    anchors.write_text('{"block": 1}\n{"bl')
-
-    def anchor(step: str, done: int, of: int) -> None:
-        anchors.write_text('{"block": 1}\n{"block": 2}\n')
-
-    path, manifest = make(settings, database, folder, anchor)
+    assert anchor_head(database, AnchorKey(settings.anchor_secret), settings.anchor_path)
+    of_the_copy = settings.anchor_path.read_text()
+    with settings.anchor_path.open("a") as file:
+        file.write(to_line(AnchorKey(settings.anchor_secret).sign(9999, bytes(32), 5)) + '\n{"bl')
+    path, manifest = make(settings, database, folder)
     beside = backups.anchors_of(path)
-    assert beside.read_text() == '{"block": 1}\n'
+    assert beside.read_text() == of_the_copy
     assert manifest.anchors_sha256 == backups.digest(beside)
 
 
@@ -154,8 +155,9 @@ def test_keys_are_named_by_fingerprints_and_stand_in_no_part_of_a_backup(
     settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
     issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
+    assert settings.anchor_secret
     path, manifest = make(settings, database, folder)
-    assert manifest.keys.keys() == {"card_key_1", "card_index_key", "jwt_secret"}
+    assert manifest.keys.keys() == {"card_key_1", "card_index_key", "jwt_secret", "anchor_key"}
     secrets = [file.read_text().strip() for file in (settings.data_dir / "secrets").iterdir()]
     assert settings.jwt_secret is not None
     for secret in [*secrets, settings.jwt_secret.get_secret_value()]:

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from core.anchor_security import AnchorKey
 from core.card_security import CardKeyError, CardVault
 from core.cli import apply_migrations
 from core.cli.console import the_bank
 from core.services import backups, restoring
+from core.services.anchors import anchor_head
 from core.services.backups import BackupError, LedgerBroken, Manifest
 from core.services.card_keys import rotate
 from core.services.restoring import Restored
-from core.services.verification import verify
+from core.services.verification import Anchors, verify
 from core.settings import Settings, load_settings
 from core.storage.engine import SCHEMA_REVISION, Database, DatabaseError
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_card, rows, settle_all
@@ -45,7 +47,7 @@ def bank(database: Database) -> Bank:
 def made(settings: Settings, database: Database, bank: Bank, tmp_path: Path) -> Path:
     """A backup of that bank, with one card."""
     issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
-    (settings.data_dir / "anchors.jsonl").write_text('{"block": 1}\n')
+    anchor_head(database, AnchorKey(settings.anchor_secret), settings.anchor_path)
     path, _ = backups.make(settings, database, tmp_path / "backups", quiet)
     return path
 
@@ -87,7 +89,7 @@ def test_a_restored_ledger_is_the_one_that_was_backed_up(database: Database, mad
     restored = Database(empty)
     assert rows(restored, LEDGER) == before
     assert verify(restored).holds
-    assert (empty.data_dir / "anchors.jsonl").read_text() == '{"block": 1}\n'
+    assert verify(restored, anchors=Anchors.of(empty)).anchors == 1
     assert names_in(empty.data_dir) == {"banking.db", "anchors.jsonl", "secrets"}
     assert empty.database_path.stat().st_mode & 0o777 == 0o600
 
@@ -190,8 +192,9 @@ def test_a_backup_of_a_newer_giro_is_refused(
 def test_an_older_backup_is_migrated_only_where_that_is_asked_for(
     settings: Settings, made: Path, empty: Settings
 ) -> None:
-    rewrite(made, "DROP TABLE dead_letters", "DROP TABLE verifications", "DELETE FROM alembic_version")
-    rewrite(made, "INSERT INTO alembic_version VALUES ('0005')", schema_revision="0005")
+    for table in ("dead_letters", "verifications", "blocks"):
+        rewrite(made, f"DROP TABLE {table}")
+    rewrite(made, "UPDATE alembic_version SET version_num = '0005'", schema_revision="0005", anchors_sha256=None)
     with pytest.raises(BackupError, match="at migration 0005: restore it with --migrate"):
         restore(empty, made)
     assert names_in(empty.data_dir) == {"secrets"}

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from core.domain.transfers import TransferStatus
 from core.queue import (
+    BACK_UP,
     CLOSE_MONTHS,
     JOBS_QUEUE,
     MAKE_GROUP,
@@ -116,7 +117,7 @@ def test_a_worker_declares_settlement_and_every_job(
 ) -> None:
     broker = create_broker(settings, database, fakeredis.FakeRedis(), stop)
     assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE}
-    jobs = {"verify", "verify_recent", "anchor", "checkpoint", "forget_expired_tokens"}
+    jobs = {"verify", "verify_recent", "anchor", "checkpoint", "forget_expired_tokens", BACK_UP}
     assert broker.get_declared_actors() == {"settle", *jobs, CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT}
 
 

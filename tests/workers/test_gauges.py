@@ -19,7 +19,7 @@ from sqlalchemy import event
 from core.domain.dead_letters import MOST_ATTEMPTS, Letter
 from core.domain.statements import Period
 from core.queue import JOBS_QUEUE, MAKE_GROUP, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, message, send_wakeup
-from core.services import dead_letters, statement_runs, statements
+from core.services import backups, dead_letters, statement_runs, statements
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.maintenance import checkpoint
@@ -28,6 +28,7 @@ from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, fund, o
 from tests.months import BANK, close_months, make_requested, undone_groups, work_off
 from tests.time_travel import Clock
 from workers import gauges, maintenance
+from workers.backups import back_up
 from workers.gauges import HELP, IMBALANCE_SECONDS, Gauges
 
 UTC = ZoneInfo("UTC")
@@ -36,15 +37,17 @@ DAY = 86_400
 OF_QUEUE = {"giro_queue_messages"}
 OF_DISK = {"giro_disk_free_bytes", "giro_disk_size_bytes", "giro_database_size_bytes", "giro_wal_size_bytes"}
 OF_VERIFICATION = {name for name in HELP if name.startswith("giro_verification_")}
+ALWAYS = {"giro_queue_up", "giro_backup_interval_seconds"}
+OF_BACKUPS = {name for name in HELP if name.startswith("giro_backup_")} - {"giro_backup_interval_seconds"}
 
 Scrape = Callable[[], dict[str, Any]]
 
 
 @pytest.fixture
-def registry(database: Database, broker: RedisBroker, settings: Settings) -> CollectorRegistry:
+def registry(settings: Settings, database: Database, broker: RedisBroker) -> CollectorRegistry:
     """What the scheduler's port serves of its sources."""
     registry = CollectorRegistry()
-    registry.register(Gauges(database, broker, UTC, settings.anchor_path))
+    registry.register(Gauges(database, broker, settings))
     return registry
 
 
@@ -90,6 +93,7 @@ def test_every_gauge_is_shown_and_none_that_was_not_announced(
     settings: Settings, database: Database, bank: Bank, scrape: Scrape, registry: CollectorRegistry
 ) -> None:
     maintenance.verify(database, settings)
+    back_up(database, settings)
     assert scrape().keys() == HELP.keys()
     announced = {family.name for family in Gauges.describe(SimpleNamespace())}  # type: ignore[arg-type]
     assert announced == HELP.keys()
@@ -99,13 +103,10 @@ def test_before_anything_has_happened_there_is_nothing_to_worry_about(scrape: Sc
     shown = scrape()
     assert shown["giro_imbalance_minor_units"] == {}
     assert shown["giro_queue_up"] == 1
-    assert not OF_VERIFICATION & shown.keys(), "absent before the first"
+    assert not (OF_VERIFICATION | OF_BACKUPS) & shown.keys(), "absent before the first"
     assert shown["giro_anchored_height"] == -1
-    calm = (
-        shown.keys()
-        - OF_DISK
-        - {"giro_anchored_height", "giro_imbalance_minor_units", "giro_queue_up", "giro_queue_messages"}
-    )
+    of_another_kind = {"giro_imbalance_minor_units", "giro_queue_up", "giro_queue_messages", "giro_anchored_height"}
+    calm = shown.keys() - OF_DISK - of_another_kind - {"giro_backup_interval_seconds"}
     assert {name: shown[name] for name in calm} == dict.fromkeys(calm, 0)
 
 
@@ -250,8 +251,8 @@ def test_what_customers_asked_for_counts_until_it_is_made(
     ],
 )
 def test_statements_are_overdue_from_the_end_of_the_oldest_month_that_is_not_done(
-    database: Database,
     settings: Settings,
+    database: Database,
     broker: RedisBroker,
     bank: Bank,
     clock: Clock,
@@ -269,10 +270,27 @@ def test_statements_are_overdue_from_the_end_of_the_oldest_month_that_is_not_don
     clock.set(*now)
     (family,) = (
         family
-        for family in Gauges(database, broker, ZoneInfo(zone), settings.anchor_path).collect()
+        for family in Gauges(database, broker, settings.model_copy(update={"time_zone": zone})).collect()
         if family.name == "giro_statements_overdue_seconds"
     )
     assert [sample.value for sample in family.samples] == [overdue]
+
+
+# --- backups -----------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_backup_is_shown_as_its_manifest_says(
+    settings: Settings, database: Database, scrape: Scrape, clock: Clock
+) -> None:
+    assert not scrape().keys() & OF_BACKUPS
+    for _ in range(2):
+        moment = clock.advance(hours=1)
+        path, manifest = backups.make(settings, database, settings.backups_path, lambda step, done, of: None)
+    shown = scrape()
+    assert shown["giro_backup_timestamp_seconds"] == moment.timestamp()
+    assert shown["giro_backup_size_bytes"] == path.stat().st_size
+    assert shown["giro_backup_duration_seconds"] == manifest.duration_seconds
+    assert shown["giro_backup_interval_seconds"] == DAY
 
 
 # --- balances ----------------------------------------------------------------------------------------------------
@@ -322,7 +340,7 @@ def test_all_balances_are_summed_once_a_minute_at_most(
 
 def test_registering_reads_nothing(settings: Settings, broker: RedisBroker) -> None:
     nowhere = Database(settings.model_copy(update={"data_dir": settings.data_dir / "nowhere"}))
-    CollectorRegistry().register(Gauges(nowhere, broker, UTC, settings.anchor_path))
+    CollectorRegistry().register(Gauges(nowhere, broker, settings))
     assert "reader" not in nowhere.__dict__, "it has not been opened"
 
 
@@ -343,7 +361,7 @@ def test_scrapes_at_the_same_time_each_get_the_whole_answer(database: Database, 
         thread.start()
     for thread in threads:
         thread.join()
-    assert [answer.keys() for answer in answers] == [HELP.keys() - OF_VERIFICATION] * 8
+    assert [answer.keys() for answer in answers] == [HELP.keys() - OF_VERIFICATION - OF_BACKUPS] * 8
 
 
 def test_no_two_scrapes_read_at_the_same_time(database: Database, scrape: Scrape) -> None:
@@ -374,7 +392,7 @@ def test_a_queue_that_is_away_is_down_and_said_so_once(server: FakeServer, bank:
         for _ in range(3):
             shown = scrape()
             assert shown["giro_queue_up"] == 0
-            assert shown.keys() == HELP.keys() - OF_QUEUE - OF_VERIFICATION
+            assert shown.keys() == HELP.keys() - OF_QUEUE - OF_VERIFICATION - OF_BACKUPS
         server.connected = True
         shown = scrape()
         assert (shown["giro_queue_up"], shown["giro_queue_messages"]["jobs"]) == (1, 0)
@@ -389,13 +407,13 @@ def test_a_database_that_is_away_is_left_out_and_said_so_once(database: Database
     with structlog.testing.capture_logs() as logged:
         database.path.rename(away)
         for _ in range(2):
-            assert scrape().keys() == OF_QUEUE | {"giro_queue_up"}
+            assert scrape().keys() == OF_QUEUE | ALWAYS
         away.rename(database.path)
-        assert scrape().keys() == HELP.keys() - OF_VERIFICATION
+        assert scrape().keys() == HELP.keys() - OF_VERIFICATION - OF_BACKUPS
     assert sorted(warnings(logged)) == ["database", "disk"]
 
 
 def test_a_database_that_is_none_is_left_out(database: Database, scrape: Scrape) -> None:
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("DROP TABLE verifications")
-    assert scrape().keys() == OF_QUEUE | OF_DISK | {"giro_queue_up"}
+    assert scrape().keys() == OF_QUEUE | OF_DISK | ALWAYS

@@ -13,6 +13,7 @@ from core.domain.audit import Author
 from core.domain.dead_letters import Letter
 from core.domain.statements import Period
 from core.queue import (
+    BACK_UP,
     CLOSE_MONTHS,
     JOBS_QUEUE,
     MAKE_GROUP,
@@ -29,7 +30,15 @@ from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows
 from tests.months import close_months, undone_groups, work_off
 from tests.time_travel import Clock
 from workers import maintenance, schedule
-from workers.schedule import Timetable, seconds_to_full_verification, send_again, send_statements_due, sweep, tick
+from workers.schedule import (
+    Timetable,
+    seconds_to_full_verification,
+    send_again,
+    send_statements_due,
+    sweep,
+    tick,
+    timetable_of,
+)
 
 UTC = ZoneInfo("UTC")
 NOTHING_DUE = Timetable({})
@@ -125,6 +134,20 @@ def test_a_tick_survives_a_database_that_is_away(database: Database, broker: Red
     database.path.rename(database.path.with_name("away.db"))
     tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
     assert REGISTRY.get_sample_value(*error) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("hours", "look_every"), [(24, 600), (0.1, 360), (0, None)], ids=["a day", "minutes", "none are made"]
+)
+def test_whether_a_backup_is_due_is_looked_at_often_enough(
+    settings: Settings, database: Database, hours: float, look_every: float | None
+) -> None:
+    timetable = timetable_of(settings.model_copy(update={"backup_hours": hours}), database)
+    assert (BACK_UP in timetable.due(0.0)) is (look_every is not None)
+    if look_every is not None:
+        timetable.done(BACK_UP, 0.0)
+        assert BACK_UP not in timetable.due(look_every - 1)
+        assert BACK_UP in timetable.due(look_every)
 
 
 # --- statements --------------------------------------------------------------------------------------------------

@@ -1,0 +1,44 @@
+"""The actor that makes backups, on the queue of the jobs: it never runs beside a checkpoint or a verification."""
+
+from functools import partial
+from typing import Any
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+
+from core.domain.dead_letters import Letter
+from core.logging import get_logger
+from core.queue import BACK_UP, JOBS_QUEUE
+from core.services import backups
+from core.settings import Settings
+from core.storage.engine import Database
+from workers.guard import Guard
+
+log = get_logger(__name__)
+
+
+def back_up(database: Database, settings: Settings) -> None:
+    """Make a backup if the newest one is old, and delete those that are too many; raises BackupError if it fails.
+
+    The message alone says too little: a service that starts often would keep backups of an hour only.
+    """
+    folder = settings.backups_path
+    if settings.backup_hours == 0 or not backups.is_due(folder, settings.backup_hours):
+        return
+    path, manifest = backups.make(settings, database, folder, lambda _step, _done, _of: None)
+    log.info(
+        "backup_made",
+        file=path.name,
+        size_bytes=manifest.size_bytes,
+        duration_ms=round(manifest.duration_seconds * 1000, 3),
+        deleted=backups.prune(folder, settings.backup_keep, path),
+    )
+
+
+def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
+    """Declare the actor. A backup that failed is tried again at the next look, and an operator sees it parked."""
+    guard = Guard(database)
+
+    @dramatiq.actor(broker=broker, actor_name=BACK_UP, queue_name=JOBS_QUEUE)
+    def look(*_ignored: Any, **_forged: Any) -> None:
+        guard.run(Letter(JOBS_QUEUE, BACK_UP), partial(back_up, database, settings))
