@@ -35,6 +35,10 @@ contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI docume
 faults: $(VENV)/.test-ready ## Run the supervisor over children that misbehave in every way
 	@$(BIN)/pytest --no-cov tests/faults
 
+.PHONY: drill
+drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count what is missing
+	@$(BIN)/python -m tests.faults.drill
+
 .PHONY: monitoring
 monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus, promtool, amtool)
 	@$(BIN)/pytest --no-cov --dist loadscope tests/monitoring

