@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from core import metrics
 from core.storage.engine import Database
 
+READER_MS = 100
+"""Time that a checkpoint waits for readers. All writers wait with it, and a backup or a verification reads for long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -19,8 +22,13 @@ def checkpoint(database: Database) -> Checkpoint:
     with database.turnstile.turn(), database.writer.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
-        with metrics.checkpoint_duration.time():
-            blocked, _log_pages, moved = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        (patience,) = raw.execute("PRAGMA busy_timeout").fetchone()
+        raw.execute(f"PRAGMA busy_timeout={min(patience, READER_MS)}").fetchone()
+        try:
+            with metrics.checkpoint_duration.time():
+                blocked, _log_pages, moved = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={patience}").fetchone()
         metrics.checkpoints_blocked.inc(blocked)
         return Checkpoint(bool(blocked), moved)
 

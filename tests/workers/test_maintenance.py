@@ -1,6 +1,7 @@
 """The jobs: verifying, cutting the log back, forgetting old tokens."""
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_a_checkpoint_is_timed_and_one_that_a_reader_keeps_from_finishing_is_cou
     maintenance.checkpoint(impatient)
     assert [REGISTRY.get_sample_value(name) for name in (timed, blocked)] == [before[0] + 2, before[1] + 1]
     impatient.close()
+
+
+def test_a_checkpoint_soon_gives_up_on_a_reader_and_writers_are_as_patient_as_before(database: Database) -> None:
+    bank_of_two(database, ada_has=500)
+    with database.reader.connect() as reader:
+        count(reader, "accounts")
+        begun = time.monotonic()
+        maintenance.checkpoint(database)
+        assert time.monotonic() - begun < 2, "transfers wait meanwhile, and a backup reads for long"
+    assert rows_of_writer(database, "PRAGMA busy_timeout") == [5000]
+
+
+def rows_of_writer(database: Database, query: str) -> list[int]:
+    with database.writer.connect() as connection:
+        return [row[0] for row in connection.exec_driver_sql(query)]
 
 
 def test_only_tokens_past_their_life_are_forgotten(database: Database) -> None:
