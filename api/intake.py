@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from core import metrics
 from core.domain.errors import ErrorCode, GiroError, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
+from core.failpoints import hit
 from core.logging import get_logger
 from core.services.transfers import accept
 from core.storage.engine import Database
@@ -159,7 +160,9 @@ class Intake:
             with unit_of_work(self._database) as connection:
                 started = time.perf_counter()
                 group = self._take()
+                hit("accept.before_write")
                 outcomes = _perform(connection, group)
+                hit("accept.before_commit")
         except GiroError as error:
             # Failed before it was taken (no lock to be had), or rolled back: the whole group gets this answer.
             self._answer([(job, error) for job in group or self._take()])
@@ -169,6 +172,7 @@ class Intake:
             for job in group:
                 self._write_alone(job)
         else:
+            hit("accept.after_commit")
             metrics.accept_group_size.observe(len(group))
             metrics.accept_commit_duration.observe(time.perf_counter() - started)
             self._answer(list(zip(group, outcomes, strict=True)))

@@ -3,12 +3,14 @@
 import time
 from datetime import UTC, datetime, timedelta
 
+from core.failpoints import clock_shift_us
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now_us() -> int:
     """Read the wall clock: microseconds since the epoch."""
-    return time.time_ns() // 1000
+    return time.time_ns() // 1000 + clock_shift_us()
 
 
 def to_datetime(us: int) -> datetime:

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from core import failpoints
 from core.settings import Settings, SettingsError
 
 Logger = structlog.stdlib.BoundLogger
@@ -64,6 +65,8 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     for bound in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(bound).handlers[:] = []
         logging.getLogger(bound).propagate = True
+    if failpoints.armed():
+        get_logger(__name__).critical("failpoints_on", failpoints=failpoints.armed())
 
 
 def report_to_sentry(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from core import metrics
+from core.failpoints import hit
 from core.logging import get_logger
 
 log = get_logger(__name__)
@@ -119,9 +120,12 @@ def count_messages(broker: RedisBroker, queue: str) -> int:
 
 def send_wakeup(broker: RedisBroker) -> bool:
     """Wake the settlement worker, unless one wake-up is already on its way; raises redis.RedisError."""
+    hit("wakeup.before_send")
     if not broker.client.set(WAKE_KEY, b"1", nx=True, px=WAKE_MS):
         return False
+    hit("wakeup.between")
     broker.enqueue(message(SETTLE, SETTLEMENT_QUEUE))
+    hit("wakeup.after_send")
     return True
 
 

@@ -25,6 +25,7 @@ from pydantic_settings import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from core import failpoints
 from core.domain.statements import BankDetails
 from core.heartbeats import HOST
 from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
@@ -394,10 +395,16 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings, or raise SettingsError with one line that names the variable and what is wrong with it."""
     known = {variable(name) for name in Settings.model_fields} | OF_COMPOSE
     dotenv = () if "_env_file" in overrides else DotEnvSettingsSource(Settings).env_vars
-    for name in (*os.environ, *(name.upper() for name in dotenv)):
+    # Failpoints are no setting: a file that lies about must not be able to switch one on.
+    named = [name for name in os.environ if name != failpoints.VARIABLE]
+    for name in (*named, *(name.upper() for name in dotenv)):
         if name.startswith(PREFIX) and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             raise SettingsError(f"{name} is no setting of Giro" + (f"; did you mean {close[0]}?" if close else ""))
+    try:
+        failpoints.arm(os.environ.get(failpoints.VARIABLE))
+    except ValueError as error:
+        raise SettingsError(f"{failpoints.VARIABLE}: {error}") from None
     try:
         return Settings(**overrides)
     except SecretFileError as error:

@@ -10,6 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from core import metrics
 from core.domain.dead_letters import Letter
+from core.failpoints import hit
 from core.logging import get_logger
 from core.queue import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 from core.services import statement_runs
@@ -25,6 +26,7 @@ def close_months(database: Database, settings: Settings) -> None:
     """Close the months that are over, and so open a run for each."""
     with unit_of_work(database) as connection:
         closed = statement_runs.close_months(connection, settings.zone, group=settings.statement_group)
+        hit("months.before_commit")
     log.info("months_closed", count=closed)
 
 
@@ -46,6 +48,7 @@ def _report(made: int, seconds: float) -> None:
     metrics.statements_made.inc(made)
     metrics.statement_group_duration.observe(seconds)
     log.info("statements_made", count=made, duration_ms=round(seconds * 1000, 3))
+    hit("statements.before_ack")
 
 
 def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:

@@ -8,6 +8,7 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
 from core.domain.dead_letters import Letter
+from core.failpoints import hit
 from core.queue import SETTLE, SETTLEMENT_QUEUE, take_wakeup
 from core.services.settlement import settle_pending
 from core.settings import Settings
@@ -18,9 +19,11 @@ from workers.guard import Guard
 def settle(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> int:
     """Settle all that is pending and count it. What could not be settled is still pending: the sweep comes again."""
     take_wakeup(broker)
-    return settle_pending(
+    settled = settle_pending(
         database, batch=settings.settlement_batch, lock_ms=settings.settlement_lock_ms, stop=stop.is_set
     )
+    hit("settle.before_ack")
+    return settled
 
 
 def declare(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> None:

@@ -12,6 +12,7 @@ from core.domain import ledger
 from core.domain.blocks import BlockKind, Sealer
 from core.domain.ledger import FAILURES, LedgerAccount, PendingTransfer
 from core.domain.transfers import Terms, TransferStatus
+from core.failpoints import hit
 from core.logging import get_logger
 from core.services import verification
 from core.storage import accounts, blocks, statement_runs, transactions, transfers
@@ -82,7 +83,9 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
         if batch.rows:
             accounts.write_settled(connection, book.values())
             _seal(connection, batch)
+            hit("settle.before_commit")
     if batch.rows:
+        hit("settle.after_commit")
         _report(batch, time.perf_counter() - started)
     return len(batch.rows)
 
@@ -135,8 +138,10 @@ def _settle_chunk(connection: Connection, batch: _Batch, book: dict[int, LedgerA
         (leg.id, leg.transfer_id, leg.account_id, leg.amount, leg.balance_after, batch.settled_at, leg.previous_id)
         for leg in outcome.legs
     ]
+    hit("settle.before_write")
     transactions.add(connection, legs)
     batch.sealer.add_legs(legs)
+    hit("settle.between_writes")
     _end(connection, batch, rows)
     batch.rows += rows
     return len(rows)

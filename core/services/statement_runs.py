@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
 from core.domain.statements import BankDetails, Period, Run
+from core.failpoints import hit
 from core.storage import statement_runs, statements
 from core.storage.engine import Database
 from core.storage.statements import Holding, NewStatement
@@ -176,8 +177,10 @@ def _lacks(holding: Holding, run: Run) -> bool:
 
 
 def _write(connection: Connection, missing: Sequence[NewStatement]) -> int:
+    hit("statements.before_write")
     made = Counter(statement.run_id for statement in missing if statements.write(connection, statement))
     statement_runs.count_statements(connection, made.items())
+    hit("statements.between_writes")
     return made.total()
 
 

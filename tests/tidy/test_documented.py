@@ -1,4 +1,4 @@
-"""Every error code, setting, metric, verification rule and audited action is written down in docs/reference."""
+"""Every error code, setting, metric, failpoint, rule of the verifier and audited action stands in docs/reference."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 import core
 from api.errors import STATUSES
-from core import metrics
+from core import failpoints, metrics
 from core.domain.audit import Action
 from core.domain.cards import CardStatus, CardType
 from core.domain.errors import MESSAGES, ErrorCode
@@ -92,6 +92,11 @@ def test_every_metric_is_documented_with_its_type_its_labels_and_its_meaning(
 def test_no_metric_is_documented_that_does_not_exist() -> None:
     documented = {name for name in names_in("metrics.md") if re.fullmatch(r"(giro|dramatiq)_[a-z_]+", name)}
     assert metric_rows().keys() | documented == measured().keys()
+
+
+def test_every_failpoint_and_all_that_can_happen_there_is_documented_and_no_other() -> None:
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", (REFERENCE / "failpoints.md").read_text(), re.MULTILINE)
+    assert rows == [*failpoints.POINTS.items(), *failpoints.ACTIONS.items()]
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -1,0 +1,188 @@
+"""Failpoints: off unless the environment says otherwise, and loud when they are on."""
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import core
+from core import failpoints
+from core.clock import now_us
+from core.failpoints import CLOCK, POINTS, StruckError, arm, armed, hit, parse
+from core.logging import configure_logging
+from core.settings import SettingsError, load_settings
+from tests.unit.complaints import complaint
+
+HOME = Path(core.__file__).parent.parent
+POINT = "settle.before_commit"
+
+
+@pytest.fixture(autouse=True)
+def _off_again(clean_environment: pytest.MonkeyPatch) -> Iterator[None]:
+    yield
+    arm(None)
+
+
+def places() -> Counter[str]:
+    """Every place that the code passes, by the name that it passes it under."""
+    calls = [
+        node
+        for folder in ("api", "core", "workers")
+        for path in (HOME / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "hit"
+    ]
+    return Counter(node.args[0].value for node in calls if isinstance(node.args[0], ast.Constant))
+
+
+def struck(times: int) -> int:
+    """How often a place raises when it is passed so often."""
+    count = 0
+    for _ in range(times):
+        try:
+            hit(POINT)
+        except StruckError:
+            count += 1
+    return count
+
+
+# --- where they are ----------------------------------------------------------------------------------------------
+
+
+def test_every_failpoint_is_passed_in_one_place_and_none_is_passed_that_is_not_listed() -> None:
+    assert places() == Counter(dict.fromkeys(POINTS, 1))
+
+
+# --- what they do ------------------------------------------------------------------------------------------------
+
+
+def test_they_are_off_unless_they_are_switched_on() -> None:
+    assert armed() is None
+    for point in POINTS:
+        hit(point)
+
+
+@pytest.mark.parametrize(("said", "ended_by"), [("exit", signal.SIGKILL), ("stop", signal.SIGSTOP)])
+def test_a_process_kills_or_stops_itself(said: str, ended_by: signal.Signals) -> None:
+    script = f"from core import failpoints as f; f.arm('{POINT}={said}'); f.hit('{POINT}')"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=HOME)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    if said == "stop":
+        assert os.WIFSTOPPED(status)
+        assert os.WSTOPSIG(status) == ended_by
+        process.kill()
+        process.wait()
+    else:
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == -ended_by
+
+
+def test_a_place_takes_longer() -> None:
+    arm(f"{POINT}=delay:50")
+    started = time.perf_counter()
+    hit(POINT)
+    assert time.perf_counter() - started >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("said", "fewest", "most"),
+    [("raise", 100, 100), ("raise:3", 3, 3), ("raise:0", 0, 0), ("raise:0.0", 0, 0), ("raise:0.5", 20, 80)],
+)
+def test_how_often_is_said_by_a_count_or_a_chance(said: str, fewest: int, most: int) -> None:
+    arm(f"{POINT}={said}")
+    assert fewest <= struck(100) <= most
+
+
+def test_one_place_does_nothing_to_another() -> None:
+    arm("settle.before_ack=raise")
+    assert struck(1) == 0
+
+
+def test_the_clock_goes_wrong_by_what_is_said() -> None:
+    before = now_us()
+    arm(f"{CLOCK}=shift:-3600000")
+    assert -3600 <= (now_us() - before) / 1e6 < -3590
+
+
+def test_a_file_is_read_anew_whenever_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "failpoints"
+    arm(f"@{file}")
+    assert struck(1) == 0, "it is not there yet"
+    file.write_text(f"{POINT}=raise\n")
+    assert struck(2) == 2
+    (tmp_path / "next").write_text(f"{POINT}=raise:0\n")
+    (tmp_path / "next").replace(file)
+    assert struck(1) == 0
+    file.unlink()
+    assert struck(1) == 0
+
+
+def test_several_are_separated_by_commas_or_lines() -> None:
+    assert parse("settle.before_ack=exit:0.01, settle.after_commit=delay:200:3\naccept.before_write=stop,").keys() == {
+        "settle.before_ack",
+        "settle.after_commit",
+        "accept.before_write",
+    }
+
+
+# --- how they are switched on ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("settle.befor_commit=exit", "settle.befor_commit is no failpoint"),
+        (POINT, "'' is nothing that can happen at settle.before_commit"),
+        (f"{POINT}=explode", "'explode' is nothing that can happen at settle.before_commit"),
+        (f"{POINT}=shift:5", "'shift' is nothing that can happen at settle.before_commit"),
+        ("clock=exit", "'exit' is nothing that can happen at clock"),
+        (f"{POINT}=delay", f"{POINT}=delay: a number is missing or is none"),
+        (f"{POINT}=delay:long", f"{POINT}=delay:long: a number is missing or is none"),
+        (f"{POINT}=exit:1:2", f"{POINT}=exit:1:2: there is one number too many"),
+    ],
+)
+def test_one_that_is_not_understood_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, text: str, problem: str
+) -> None:
+    monkeypatch.setenv("GIRO_FAILPOINTS", text)
+    assert complaint() == f"GIRO_FAILPOINTS: {problem}"
+
+
+def test_the_environment_switches_them_on_and_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIRO_FAILPOINTS", f"{POINT}=raise:1")
+    load_settings()
+    assert struck(2) == 1
+    monkeypatch.delenv("GIRO_FAILPOINTS")
+    load_settings()
+    assert armed() is None
+
+
+def test_a_file_of_settings_cannot_switch_one_on() -> None:
+    Path(".env").write_text(f"GIRO_FAILPOINTS={POINT}=exit\n")
+    with pytest.raises(SettingsError, match="GIRO_FAILPOINTS is no setting of Giro"):
+        load_settings()
+    assert armed() is None
+
+
+def test_every_process_says_loudly_that_one_is_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIRO_FAILPOINTS", f"{POINT}=raise")
+    configure_logging(load_settings(), process="settlement")
+    line = json.loads(capsys.readouterr().err)
+    said = {"event": "failpoints_on", "failpoints": f"{POINT}=raise", "level": "critical", "process": "settlement"}
+    assert line.items() >= said.items()
+
+
+def test_no_process_says_anything_of_them_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(load_settings(), process="settlement")
+    assert capsys.readouterr().err == ""
+    assert failpoints.armed() is None
