@@ -352,7 +352,9 @@ class Supervisor:
         for slot in self._slots:
             if slot.process is None or not slot.child.has_heartbeat:
                 continue
-            slot.silence.look(heartbeats.last_beat_ns(self._settings.run_dir, slot.process.pid), elapsed)
+            # It was not silent before it was there.
+            lived = min(elapsed, now - slot.started_at)
+            slot.silence.look(heartbeats.last_beat_ns(self._settings.run_dir, slot.process.pid), lived)
             if slot.silence.seconds > self._settings.silent_seconds:
                 log.error("child_silent", child=slot.child.name, seconds=round(slot.silence.seconds, 3))
                 slot.kill()

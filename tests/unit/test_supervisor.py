@@ -4,7 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from core.supervisor import Backoff, Silence
+from core.settings import Settings
+from core.supervisor import Backoff, Child, Silence, Supervisor
 
 
 def test_the_delay_grows_to_ten_seconds_and_starts_anew_after_a_steady_run() -> None:
@@ -27,3 +28,21 @@ def test_a_clock_that_jumps_makes_nobody_silent(tmp_path: Path) -> None:
 
 
 # Stopping
+
+
+def test_nobody_is_silent_before_it_was_started(settings: Settings) -> None:
+    child = Child(name="api", command=["sleep", "60"], stop_order=0, grace_seconds=1)
+    supervisor = Supervisor(
+        settings, [child], environment={}, missing=lambda: None, announce=lambda: None, forget=lambda pid: None
+    )
+    (slot,) = supervisor._slots
+    supervisor._looked_at = time.monotonic() - 2
+    slot.start(dict(os.environ))
+    try:
+        supervisor._end_what_is_silent()
+        assert slot.silence.seconds < 1
+    finally:
+        process = slot.process
+        assert process is not None
+        slot.kill()
+        process.wait()
