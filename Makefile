@@ -32,8 +32,12 @@ contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI docume
 	@$(BIN)/python -m tests.contract.service
 
 .PHONY: faults
-faults: $(VENV)/.test-ready ## Run the supervisor over children that misbehave in every way
+faults: $(VENV)/.test-ready ## Do to the service all that can go wrong, and count the money; KILLS=1000 SEED=1: the long form
+ifdef KILLS
+	@$(BIN)/python -m tests.faults.harness --kills $(KILLS) --seed $(or $(SEED),1)
+else
 	@$(BIN)/pytest --no-cov tests/faults
+endif
 
 .PHONY: drill
 drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count what is missing

@@ -1,0 +1,207 @@
+"""The nemesis: carries a plan out against a running service, and heals everything when it is over."""
+
+import heapq
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from core.storage.locks import Turnstile
+from tests.faults.harness.plan import Fault
+from tests.faults.harness.processes import children_of, send
+from tests.faults.harness.queue import Tamperer
+from tests.flows.stack import Stack
+
+Undo = Callable[[], None]
+
+
+class Nemesis:
+    """Does what a plan says. Each kind of fault is a method that says how to end it; None: it could not be done."""
+
+    def __init__(self, stack: Stack, failpoints: Path, seed: int) -> None:
+        """`failpoints` is the file that the service's processes read their failpoints from."""
+        self.done: Counter[str] = Counter()
+        self.kills: list[tuple[float, str]] = []
+        """When something was killed (monotonic seconds), and what."""
+        self._stack = stack
+        self._failpoints = failpoints
+        self._switched_on: dict[str, str] = {}
+        self._tamperer = Tamperer(stack.data / "run" / "valkey.sock", random.Random(seed))
+        self._database = stack.data / "banking.db"
+        self._over = threading.Event()
+        self._stopped: set[int] = set()
+        self._kinds: dict[str, Callable[[Fault], Undo | None]] = {
+            "kill": self._kill,
+            "kill everything": self._kill_everything,
+            "terminate": self._terminate,
+            "stop and continue": self._stop,
+            "failpoint": self._fail,
+            "flush the queue": lambda _: _done(self._tamperer.flush()),
+            "restore an old queue": lambda fault: _done(self._tamperer.restore_dump(int(fault.what[0]))),
+            "duplicate messages": lambda _: _done(self._tamperer.duplicate()),
+            "reorder messages": lambda _: _done(self._tamperer.reorder()),
+            "delay messages": self._delay_messages,
+            "forge a message": lambda fault: _done(self._tamperer.forge(fault.what[0])),
+            "hold the write lock": lambda fault: self._hold(self._hold_turn, fault),
+            "hold the database": lambda fault: self._hold(self._hold_database, fault),
+            "start a second worker": self._second_worker,
+            "skew the clock": self._skew,
+        }
+
+    def carry_out(self, plan: list[Fault]) -> None:
+        """Do everything in its time. What takes long moves the rest back."""
+        order = count()
+        started = time.monotonic()
+        agenda = [(fault.at, next(order), fault, None) for fault in plan]
+        heapq.heapify(agenda)
+        while agenda:
+            at, _, fault, undo = heapq.heappop(agenda)
+            early = started + at - time.monotonic()
+            if early > 0:
+                time.sleep(early)
+            before = time.monotonic()
+            if undo is not None:
+                undo()
+            elif (end := self._begin(fault)) is not None and fault.seconds:
+                heapq.heappush(agenda, (at + fault.seconds, next(order), fault, end))
+            started += max(0.0, time.monotonic() - before - 0.2)
+
+    def heal(self) -> None:
+        """End every fault that still lasts, and have the service run."""
+        self._over.set()
+        self._switched_on.clear()
+        self._write_failpoints()
+        for pid in self._stopped:
+            self._continue(pid)
+        for process in self._stack.processes:
+            if process is not self._stack.supervisor and process.poll() is None:
+                process.terminate()
+        self.keep_running()
+
+    def keep_running(self) -> None:
+        """Start the service if it is down, as systemd would: it gives up where a child dies before it is ready."""
+        if self._stack.supervisor.poll() is not None:
+            self._stack.supervisor = self._stack.run("up")
+
+    def _begin(self, fault: Fault) -> Undo | None:
+        self.keep_running()
+        self._tamperer.take_dump()
+        undo = self._kinds[fault.kind](fault)
+        if undo is not None:
+            self.done[fault.kind if fault.kind != "failpoint" else f"failpoint: {_action(fault.what[0])}"] += 1
+        return undo
+
+    # --- processes ---
+
+    def _target(self, fault: Fault) -> tuple[str, int] | None:
+        """The first of the children that a fault may be done to that is alive."""
+        alive = children_of(self._stack.supervisor.pid)
+        return next(((name, alive[name]) for name in fault.what if name in alive), None)
+
+    def _kill(self, fault: Fault) -> Undo | None:
+        target = self._target(fault)
+        if target is None or not send(target[1], signal.SIGKILL):
+            return None
+        self.kills.append((time.monotonic(), target[0]))
+        return _nothing
+
+    def _kill_everything(self, _fault: Fault) -> Undo:
+        """Kill the supervisor: the kernel ends its children with it. Then start the service anew."""
+        self.kills.append((time.monotonic(), "everything"))
+        self._stack.supervisor.kill()
+        self._stack.supervisor.wait()
+        self.keep_running()
+        return _nothing
+
+    def _terminate(self, fault: Fault) -> Undo | None:
+        target = self._target(fault)
+        return _nothing if target and send(target[1], signal.SIGTERM) else None
+
+    def _stop(self, fault: Fault) -> Undo | None:
+        target = self._target(fault)
+        if target is None or not send(target[1], signal.SIGSTOP):
+            return None
+        self._stopped.add(target[1])
+        return lambda: self._continue(target[1])
+
+    def _continue(self, pid: int) -> None:
+        if self._stack.is_ours(pid):
+            send(pid, signal.SIGCONT)
+
+    def _second_worker(self, fault: Fault) -> Undo:
+        worker = self._stack.run("worker")
+        return worker.kill if fault.what[0] == "kill" else worker.terminate
+
+    # --- failpoints and clock ---
+
+    def _fail(self, fault: Fault) -> Undo:
+        point, _, said = fault.what[0].partition("=")
+        return self._switch(point, said)
+
+    def _skew(self, fault: Fault) -> Undo:
+        return self._switch("clock", f"shift:{fault.what[0]}")
+
+    def _switch(self, point: str, said: str) -> Undo:
+        self._switched_on[point] = said
+        self._write_failpoints()
+
+        def off() -> None:
+            self._switched_on.pop(point, None)
+            self._write_failpoints()
+            for pid in children_of(self._stack.supervisor.pid).values():
+                self._continue(pid)  # it may have stopped itself
+
+        return off
+
+    def _write_failpoints(self) -> None:
+        text = "\n".join(f"{point}={said}" for point, said in self._switched_on.items())
+        new = self._failpoints.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self._failpoints)
+
+    # --- queue and locks ---
+
+    def _delay_messages(self, _fault: Fault) -> Undo:
+        withheld = self._tamperer.withhold()
+        return lambda: self._tamperer.put_back(withheld)
+
+    def _hold(self, hold: Callable[[threading.Event], None], _fault: Fault) -> Undo:
+        enough = threading.Event()
+        threading.Thread(target=hold, args=(enough,), daemon=True).start()
+        return enough.set
+
+    def _hold_turn(self, enough: threading.Event) -> None:
+        turnstile = Turnstile(self._database)
+        with turnstile.turn():
+            self._wait(enough)
+        turnstile.close()
+
+    def _hold_database(self, enough: threading.Event) -> None:
+        connection = sqlite3.connect(self._database, timeout=0.5, isolation_level=None)
+        with suppress(sqlite3.OperationalError):
+            connection.execute("BEGIN IMMEDIATE")
+            self._wait(enough)
+            connection.execute("ROLLBACK")
+        connection.close()
+
+    def _wait(self, enough: threading.Event) -> None:
+        while not enough.wait(0.05) and not self._over.is_set():
+            pass
+
+
+def _nothing() -> None:
+    """Nothing has to be done to end what is over at once."""
+
+
+def _done(was_done: bool) -> Undo | None:
+    return _nothing if was_done else None
+
+
+def _action(said: str) -> str:
+    return said.partition("=")[2].partition(":")[0]

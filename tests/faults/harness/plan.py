@@ -1,0 +1,105 @@
+"""What is done to the service, and when: all of it from one number."""
+
+import random
+from dataclasses import dataclass
+
+CHILDREN = ("settlement", "api", "jobs", "scheduler", "valkey")
+SECONDS_PER_KILL = 2.2
+"""Time that a plan takes for each kill; about as many faults of other kinds lie between them."""
+
+LONGEST_PAUSE = 8.0
+"""Longer than the watchdog's patience: some that are stopped are killed, others go on."""
+
+FAILPOINTS = (
+    *(f"{place}=exit:0.2" for place in ("accept.before_write", "accept.before_commit", "accept.after_commit")),
+    *(f"{place}=exit:0.2" for place in ("wakeup.before_send", "wakeup.between", "wakeup.after_send")),
+    *(f"{place}=exit:0.2" for place in ("settle.before_write", "settle.between_writes", "settle.before_commit")),
+    *(f"{place}=exit:0.2" for place in ("settle.after_commit", "settle.before_ack")),
+    *(f"{place}=raise:0.5" for place in ("accept.before_commit", "settle.before_write", "settle.between_writes")),
+    *(f"{place}=raise:0.5" for place in ("settle.before_commit", "settle.after_commit", "wakeup.between")),
+    *(f"{place}=delay:300:0.3" for place in ("accept.before_commit", "accept.after_commit", "wakeup.between")),
+    *(f"{place}=delay:300:0.3" for place in ("settle.between_writes", "settle.before_commit", "settle.before_ack")),
+    *(f"{place}=stop:0.1" for place in ("accept.after_commit", "settle.before_commit", "settle.before_ack")),
+)
+SHIFTS = (-7_200_000, -60_000, -1_000, 1_000, 60_000, 7_200_000)
+"""Milliseconds that the clock goes wrong by."""
+
+FORGERIES = (
+    "undecodable",
+    "no message",
+    "unknown actor",
+    "wrong types",
+    "unknown ids",
+    "another queue",
+    "a key for ever",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is done to the service."""
+
+    at: float
+    """Seconds from the start of the run."""
+    kind: str
+    what: tuple[str, ...] = ()
+    """What it is done to, or with; where it may be dead already, the next one is taken."""
+    seconds: float = 0.0
+    """How long it lasts."""
+
+
+def make_plan(seed: int, kills: int) -> list[Fault]:
+    """Plan a run with so many kills (SIGKILL), in the order of time. The same numbers give the same plan."""
+    dice = random.Random(seed)
+    length = kills * SECONDS_PER_KILL
+    targets = list(CHILDREN) * (kills // len(CHILDREN) + 1)
+    dice.shuffle(targets)
+    plan = [_kill(dice, at, target) for at, target in zip(_spread(dice, kills, length), targets, strict=False)]
+    kinds = list(_OTHERS) * (kills // len(_OTHERS) + 1)
+    dice.shuffle(kinds)
+    plan += [_other(dice, at, kind) for at, kind in zip(_spread(dice, len(kinds), length), kinds, strict=True)]
+    return sorted(plan, key=lambda fault: fault.at)
+
+
+def length_of(plan: list[Fault]) -> float:
+    """Seconds until the last fault is over."""
+    return max(fault.at + fault.seconds for fault in plan)
+
+
+def _spread(dice: random.Random, count: int, length: float) -> list[float]:
+    """Moments at random, one in each of as many equal stretches of time."""
+    return [(number + dice.random()) * length / count for number in range(count)]
+
+
+def _kill(dice: random.Random, at: float, target: str) -> Fault:
+    # Each child as often as every other: the longer the row of its deaths, the longer its supervisor waits.
+    if dice.random() < 0.08:
+        return Fault(at, "kill everything")
+    others = [child for child in CHILDREN if child != target]
+    return Fault(at, "kill", (target, *dice.sample(others, k=len(others))))
+
+
+def _other(dice: random.Random, at: float, kind: str) -> Fault:
+    choices, shortest, longest = _OTHERS[kind]
+    what = tuple(dice.sample(choices, k=len(choices))) if kind in ("stop and continue", "terminate") else ()
+    if choices and not what:
+        what = (dice.choice(choices),)
+    return Fault(at, kind, what, dice.uniform(shortest, longest))
+
+
+_OTHERS: dict[str, tuple[tuple[str, ...], float, float]] = {
+    "stop and continue": (CHILDREN, 0.1, LONGEST_PAUSE),
+    "failpoint": (FAILPOINTS, 1.0, 4.0),
+    "terminate": (CHILDREN, 0, 0),
+    "flush the queue": ((), 0, 0),
+    "restore an old queue": (("1", "2", "4", "8"), 0, 0),
+    "duplicate messages": ((), 0, 0),
+    "reorder messages": ((), 0, 0),
+    "delay messages": ((), 0.5, 3.0),
+    "forge a message": (FORGERIES, 0, 0),
+    "hold the write lock": ((), 0.2, 3.0),
+    "hold the database": ((), 0.2, 2.0),
+    "start a second worker": (("kill", "terminate"), 2.0, 5.0),
+    "skew the clock": (tuple(map(str, SHIFTS)), 1.0, 4.0),
+}
+"""Kind → what it can be done to or with, and how long it lasts, at least and at most."""

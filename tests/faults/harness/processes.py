@@ -1,0 +1,44 @@
+"""The processes of a running service, found in the process table: its log is not asked, it may be behind."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+WORDS = {
+    "settlement": (b"workers.main", b"settlement"),
+    "jobs": (b"workers.main", b"jobs"),
+    "scheduler": (b"workers.schedule",),
+    "api": (b"uvicorn",),
+}
+"""What stands on the command line of each child; Valkey is the only one that is not Python's."""
+
+
+def children_of(pid: int) -> dict[str, int]:
+    """The living children of a supervisor, by name."""
+    found = {}
+    with suppress(OSError):
+        for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if name := _name_of(int(number)):
+                found[name] = int(number)
+    return found
+
+
+def send(pid: int, number: signal.Signals) -> bool:
+    """Send a signal; False if there is nobody any more."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _name_of(pid: int) -> str | None:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    for name, wanted in WORDS.items():
+        if all(word in words for word in wanted):
+            return name
+    return "valkey" if b"valkey" in words[0] else None

@@ -1,0 +1,139 @@
+"""What can be done to the messages of a running Valkey, from beside the service."""
+
+import json
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import redis
+
+from core.queue import JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, WAKE_KEY
+
+QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
+NAMESPACE = "dramatiq"
+MOST_DUMPS = 20
+
+
+class Tamperer:
+    """Changes what is in the queues. A server that is away at the moment cannot be tampered with, which is no error."""
+
+    def __init__(self, socket: Path, dice: random.Random) -> None:
+        self._client = redis.Redis(unix_socket_path=str(socket), socket_timeout=1, socket_connect_timeout=1)
+        self._dice = dice
+        self._dumps: list[dict[bytes, tuple[int, bytes]]] = []
+        self._forged = 0
+
+    def take_dump(self) -> None:
+        """Keep a copy of everything that the server holds now."""
+        with suppress(redis.RedisError):
+            dump = {}
+            for key in self._client.scan_iter(count=1000):
+                content, left = self._client.dump(key), self._client.pttl(key)
+                if content is not None:
+                    dump[key] = (max(left, 0), content)
+            self._dumps = [*self._dumps, dump][-MOST_DUMPS:]
+
+    def restore_dump(self, back: int) -> bool:
+        """Put an older copy in the place of what is there."""
+        if not self._dumps:
+            return False
+        dump = self._dumps[-min(back, len(self._dumps))]
+        with suppress(redis.RedisError):
+            pipeline = self._client.pipeline().flushall()
+            for key, (left, content) in dump.items():
+                pipeline.restore(key, left, content, replace=True)
+            pipeline.execute()
+            return True
+        return False
+
+    def flush(self) -> bool:
+        with suppress(redis.RedisError):
+            return bool(self._client.flushall())
+        return False
+
+    def duplicate(self) -> bool:
+        """Have every message come twice, under the same id of its own and another one of the queue's."""
+        with suppress(redis.RedisError):
+            for queue in QUEUES:
+                for name, body in self._client.hgetall(f"{NAMESPACE}:{queue}.msgs").items():
+                    self._put(queue, name.decode() + "-again", body)
+            self._put(SETTLEMENT_QUEUE, "twice-1", self._settle("twice-1"))
+            self._put(SETTLEMENT_QUEUE, "twice-2", self._settle("twice-1"))
+            return True
+        return False
+
+    def reorder(self) -> bool:
+        with suppress(redis.RedisError):
+            for queue in QUEUES:
+                ids = self._client.lrange(f"{NAMESPACE}:{queue}", 0, -1)
+                self._dice.shuffle(ids)
+                if ids:
+                    self._client.pipeline().delete(f"{NAMESPACE}:{queue}").rpush(f"{NAMESPACE}:{queue}", *ids).execute()
+            return True
+        return False
+
+    def withhold(self) -> list[tuple[str, bytes]]:
+        """Take the messages that wait out of their queues, to be put back later."""
+        with suppress(redis.RedisError):
+            return [
+                (queue, name)
+                for queue in QUEUES
+                for name in self._client.lpop(f"{NAMESPACE}:{queue}", count=1000) or []
+            ]
+        return []
+
+    def put_back(self, withheld: list[tuple[str, bytes]]) -> None:
+        with suppress(redis.RedisError):
+            for queue, name in withheld:
+                self._client.rpush(f"{NAMESPACE}:{queue}", name)
+
+    def forge(self, forgery: str) -> bool:
+        """Put something into every queue that none of Giro's processes wrote."""
+        with suppress(redis.RedisError):
+            if forgery == "a key for ever":
+                self._client.set(WAKE_KEY, b"1")
+                return True
+            for queue in QUEUES:
+                self._forged += 1
+                name = f"forged-{self._forged}"
+                self._put(queue, name, self._forgery(forgery, queue, name))
+            return True
+        return False
+
+    def _put(self, queue: str, name: str, body: bytes) -> None:
+        self._client.hset(f"{NAMESPACE}:{queue}.msgs", name, body)
+        self._client.rpush(f"{NAMESPACE}:{queue}", name)
+
+    def _settle(self, name: str) -> bytes:
+        return _message(SETTLEMENT_QUEUE, SETTLE, name)
+
+    def _forgery(self, forgery: str, queue: str, name: str) -> bytes:
+        match forgery:
+            case "undecodable":
+                return b"\xff\x00{"
+            case "no message":
+                return self._dice.choice([b"[]", b"{}", b"null", b'"settle"'])
+            case "unknown actor":
+                return _message(queue, "no_such_actor", name)
+            case "wrong types":
+                wrong = {"args": {"a": 1}, "kwargs": [1], "options": None, "message_id": [], "actor_name": {}}
+                field = self._dice.choice(list(wrong))
+                return _message(queue, MAKE_GROUP, name, **{field: wrong[field]})
+            case "unknown ids":
+                return _message(queue, self._dice.choice([MAKE_GROUP, MAKE_STATEMENT]), name, args=[2**62])
+            case _:
+                return _message("another queue", SETTLE, name)
+
+
+def _message(queue: str, actor: str, name: str, **fields: object) -> bytes:
+    """A message as Dramatiq writes it, with fields of one's own."""
+    usual = {
+        "queue_name": queue,
+        "actor_name": actor,
+        "args": [],
+        "kwargs": {},
+        "options": {"redis_message_id": name},
+        "message_id": f"id-of-{name}",
+        "message_timestamp": 0,
+    }
+    return json.dumps(usual | fields).encode()

@@ -1,0 +1,55 @@
+"""The table at the end: what was done, what came of it, how long it took to recover, and what held."""
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+
+from tests.faults.harness.run import Result
+
+MOST_FINDINGS = 5
+
+
+def one_line(result: Result) -> str:
+    """A run in one line, as progress."""
+    verdict = "holds" if result.holds else "DOES NOT HOLD: " + ", ".join(k for k, v in result.findings.items() if v)
+    return (
+        f"seed {result.seed}: {killed(result)} kills, {result.faults.total()} faults, {result.transfers} transfers, "
+        f"recovery {spread(result.recoveries)}, {result.seconds:.0f} s: {verdict}"
+    )
+
+
+def killed(result: Result) -> int:
+    """How often the nemesis killed something outright."""
+    return result.faults["kill"] + result.faults["kill everything"]
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median and greatest of some times."""
+    return f"median {median(seconds):.2f} s, at most {max(seconds):.2f} s" if seconds else "-"
+
+
+def table(results: Sequence[Result]) -> str:
+    """All runs together."""
+    sums: dict[str, Counter[str]] = {"faults": Counter(), "ends of processes": Counter(), "submissions": Counter()}
+    for result in results:
+        for counter, counts in zip(sums.values(), (result.faults, result.deaths, result.outcomes), strict=True):
+            counter.update(counts)
+    lines = [f"{len(results)} runs in {sum(result.seconds for result in results):.0f} s"]
+    for heading, counter in sums.items():
+        lines += ["", f"{heading}: {counter.total()}"]
+        lines += [f"  {count:>7}  {name}" for name, count in counter.most_common()]
+    recoveries = [seconds for result in results for seconds in result.recoveries]
+    lines += ["", f"from a kill to the end of a transfer submitted after it ({len(recoveries)}): {spread(recoveries)}"]
+    lines += [f"transfers in the ledgers: {sum(result.transfers for result in results)}"]
+    lines += [f"pages of balances added up: {sum(result.pages for result in results)}", "", "what holds"]
+    return "\n".join([*lines, *_verdicts(results)])
+
+
+def _verdicts(results: Sequence[Result]) -> list[str]:
+    lines = []
+    for check in dict.fromkeys(name for result in results for name in result.findings):
+        broken = [result for result in results if result.findings.get(check)]
+        seeds = ", ".join(str(result.seed) for result in broken)
+        lines.append(f"  {'no: seed ' + seeds if broken else 'yes':>7}  {check.replace('_', ' ')}")
+        lines += [f"           {finding}" for result in broken for finding in result.findings[check][:MOST_FINDINGS]]
+    return lines

@@ -1,0 +1,223 @@
+"""One run: start a service, let clients and the nemesis at it, heal it, wait, and judge."""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+import httpx2
+
+from tests.faults.harness.checks import CHECKS, Ledger, read_ledger
+from tests.faults.harness.clients import Client, Reader, Teller
+from tests.faults.harness.history import History, Submission
+from tests.faults.harness.nemesis import Nemesis
+from tests.faults.harness.plan import make_plan
+from tests.flows.stack import Client as Person
+from tests.flows.stack import Stack
+from tests.waiting import eventually
+
+TELLERS = 3
+ACCOUNTS = 6
+FUNDS = 100_000
+"""Minor units on each account."""
+RECOVERED = 10
+"""Transfers that must have been submitted and have ended after the last fault before the clients stop."""
+HEALED_WITHIN_SECONDS = 60
+"""Time after the last fault in which everything must have ended."""
+
+SETTINGS = {
+    "access_token_seconds": 86_400,
+    "intake_seconds": 2,
+    "silent_seconds": 5,
+    "sqlite_busy_ms": 1_000,
+    "verify_hours": 0.002,  # every seven seconds: it must hold in the middle as well
+    "checkpoint_minutes": 0.05,
+    "settlement_batch": 50,
+}
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a run."""
+
+    seed: int
+    kills: int
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    deaths: Counter[str] = field(default_factory=Counter)
+    """How the service's processes ended, as its supervisor saw it."""
+    recoveries: list[float] = field(default_factory=list)
+    """Seconds from a kill until a transfer that was submitted after it had ended."""
+    pages: int = 0
+    transfers: int = 0
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    """Check → what it found."""
+
+    @property
+    def holds(self) -> bool:
+        return not any(self.findings.values())
+
+
+def run(seed: int, kills: int, folder: Path) -> Result:
+    """Run one plan on a service of its own below `folder`; what was seen is left there."""
+    started = time.monotonic()
+    result, history = Result(seed, kills), History()
+    failpoints = folder / "failpoints"
+    stack = Stack(folder, measured=False, **SETTINGS)
+    stack.environment["GIRO_FAILPOINTS"] = f"@{failpoints}"
+    try:
+        stack.start()
+        person, accounts = _bank(stack)
+        nemesis = Nemesis(stack, failpoints, seed)
+        with _clients(stack, person, accounts, history, seed) as clients:
+            nemesis.carry_out(make_plan(seed, kills))
+            nemesis.heal()
+            healed_at = time.monotonic()
+            result.findings["recovers"] = _wait_for_recovery(nemesis, history)
+            _stop(clients)
+        result.findings["ends_in_time"] = _wait_for_the_end(stack, healed_at)
+        if result.holds:
+            _resolve(stack, person, history)
+            _repeat(stack, person, history, random.Random(seed))
+        result.findings["verify"] = _verify(stack)
+        ledger = read_ledger(stack.data / "banking.db")
+        result.findings |= {check.__name__: check(history, ledger) for check in CHECKS}
+        _fill(result, nemesis, history, ledger, stack)
+    finally:
+        stack.close()
+        _keep(folder, history, result)
+    result.seconds = time.monotonic() - started
+    return result
+
+
+def _bank(stack: Stack) -> tuple[Person, list[str]]:
+    """Somebody with all the accounts, so that one page shows all of them, and money on each."""
+    operator, person = stack.sign_up("operator"), stack.sign_up()
+    accounts = [person.open_account() for _ in range(ACCOUNTS)]
+    for account in accounts:
+        body = {"to_account_id": account, "amount": FUNDS}
+        assert operator.post("/deposits", body, Prefer="wait=30").status_code == 200
+    return person, accounts
+
+
+@contextmanager
+def _clients(stack: Stack, person: Person, accounts: list[str], history: History, seed: int) -> Iterator[list[Client]]:
+    clients: list[Client] = [
+        Teller(f"teller-{number}", stack.url, person.headers, history, accounts, random.Random(f"{seed}-{number}"))
+        for number in range(TELLERS)
+    ]
+    clients.append(Reader(stack.url, person.headers, history, len(accounts), FUNDS * len(accounts)))
+    for client in clients:
+        client.start()
+    try:
+        yield clients
+    finally:
+        _stop(clients)
+
+
+def _stop(clients: list[Client]) -> None:
+    for client in clients:
+        client.stop(within=HEALED_WITHIN_SECONDS)
+    for client in clients:
+        client.join(2 * HEALED_WITHIN_SECONDS)
+
+
+def _wait_for_recovery(nemesis: Nemesis, history: History) -> list[str]:
+    """Let the clients go on until they are served again."""
+    healed_at = time.monotonic()
+
+    def served() -> bool:
+        nemesis.keep_running()
+        later = [item for item in history.submissions[-1000:] if item.invoked_at >= healed_at and item.ended_at]
+        return len(later) >= RECOVERED
+
+    try:
+        eventually(served, HEALED_WITHIN_SECONDS)
+    except AssertionError:
+        return [f"clients were not served within {HEALED_WITHIN_SECONDS} s after the last fault"]
+    return []
+
+
+def _pending(stack: Stack) -> int | None:
+    """Count what is pending, from the file; None while nobody answers at the door."""
+    try:
+        if stack.client.get("/health/ready").status_code != 200:
+            return None
+    except httpx2.TransportError:
+        return None
+    return sum(row.status == "pending" for row in read_ledger(stack.data / "banking.db").rows)
+
+
+def _wait_for_the_end(stack: Stack, healed_at: float) -> list[str]:
+    seconds = HEALED_WITHIN_SECONDS - (time.monotonic() - healed_at)
+    try:
+        eventually(lambda: _pending(stack) == 0, seconds)
+    except AssertionError:
+        return [f"{HEALED_WITHIN_SECONDS} s after the last fault are pending: {_pending(stack)}"]
+    return []
+
+
+def _resolve(stack: Stack, person: Person, history: History) -> None:
+    """Look up what became of every submission whose client does not know."""
+    for submission in history.submissions:
+        if submission.outcome == "unknown":
+            items = person.get(f"/transfers?idempotency_key={submission.key}").json()["items"]
+            submission.resolved, submission.doubtful = True, False
+            submission.id = items[0]["id"] if items else None
+
+
+def _repeat(stack: Stack, person: Person, history: History, dice: random.Random) -> None:
+    """Send some of what was accepted once more, now that all is well."""
+    accepted = [submission for submission in history.submissions if submission.id is not None]
+    for submission in dice.sample(accepted, k=min(100, len(accepted))):
+        order = (submission.payer, submission.payee, submission.amount)
+        answer = person.submit(*order, **{"Idempotency-Key": submission.key})
+        if answer.status_code != 202:
+            history.problems.append(f"{submission.key}, sent again, was answered {answer.status_code}: {answer.text}")
+        submission.bodies.add(answer.content)
+
+
+def _verify(stack: Stack) -> list[str]:
+    done = stack.giro("verify")
+    complaints = [] if done.returncode == 0 else [done.stdout + done.stderr]
+    return complaints + [f"{line['rule']}: {line['detail']}" for line in stack.logged("ledger_breach")]
+
+
+def _fill(result: Result, nemesis: Nemesis, history: History, ledger: Ledger, stack: Stack) -> None:
+    result.faults, result.pages, result.transfers = nemesis.done, history.pages, len(ledger.rows)
+    result.outcomes = Counter(map(_outcome, history.submissions))
+    for line in stack.logged("child_died"):
+        result.deaths[f"{line['child']} {line.get('signal', line.get('exit_status'))}"] += 1
+    result.recoveries = [
+        seconds for moment, _ in nemesis.kills if (seconds := _recovery(moment, history.submissions)) is not None
+    ]
+
+
+def _outcome(submission: Submission) -> str:
+    if submission.resolved:
+        return "unknown, then " + ("found" if submission.id else "not there")
+    if submission.refused:
+        return f"refused: {submission.refused}"
+    return submission.outcome if submission.id else "not recorded"
+
+
+def _recovery(moment: float, submissions: list[Submission]) -> float | None:
+    """Seconds until a transfer had ended that was submitted after a moment."""
+    ends = (item.ended_at for item in submissions if item.ended_at is not None and item.invoked_at >= moment)
+    first = min(ends, default=None)
+    return None if first is None else first - moment
+
+
+def _keep(folder: Path, history: History, result: Result) -> None:
+    """Leave what was seen, for whoever wants to know how it came to a finding."""
+    text = partial(json.dumps, default=lambda value: sorted(item.decode() for item in value))
+    lines = [text(asdict(submission)) for submission in history.submissions]
+    (folder / "history.jsonl").write_text(os.linesep.join(lines))
+    (folder / "findings.json").write_text(json.dumps(result.findings, indent=2))
