@@ -49,12 +49,15 @@ LOOK_FOR_BACKUP_SECONDS = 600
 def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> bool:
     """Wake the settlement worker if a transfer has been pending for longer than `age_seconds`; say whether it was.
 
-    This covers every message that was lost, and every crash between a commit and its wake-up.
+    This covers every message that was lost, and every crash between a commit and its wake-up. Where the clock was set
+    back, a transfer lies in the future, nobody knows for how long it has waited, and the worker is woken too.
     """
     with database.reader.connect() as connection:
         backlog = transfers.backlog(connection)
-    age = (now_us() - backlog.oldest_created_at) / 1e6 if backlog.oldest_created_at is not None else 0.0
-    if age <= age_seconds:
+    if backlog.oldest_created_at is None:
+        return False
+    age = (now_us() - backlog.oldest_created_at) / 1e6
+    if 0 <= age <= age_seconds:
         return False
     sent = send_wakeup(broker)
     if sent:

@@ -62,6 +62,14 @@ def test_a_young_transfer_is_left_to_its_own_wakeup(database: Database, broker: 
     assert waiting(broker, SETTLEMENT_QUEUE) == 0
 
 
+def test_a_transfer_that_lies_in_the_future_wakes_the_worker(
+    database: Database, broker: RedisBroker, clock: Clock
+) -> None:
+    accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
+    clock.advance(hours=-1)
+    assert sweep(database, broker, age_seconds=60)
+
+
 def test_nothing_pending_wakes_nobody(database: Database, broker: RedisBroker) -> None:
     bank_of_two(database, ada_has=500)
     assert not sweep(database, broker, age_seconds=0)
