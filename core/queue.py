@@ -6,6 +6,7 @@ nothing: the worker reads what is pending, and the sweep wakes it where a wake-u
 
 import os
 import threading
+import time
 from typing import Any
 
 # Dramatiq reads these when it is imported. A consumer that lost its server tries again soon, and takes many
@@ -16,6 +17,7 @@ os.environ.setdefault("dramatiq_queue_prefetch", "100")
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Callbacks, Middleware, ShutdownNotifications
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -49,6 +51,9 @@ HEARTBEAT_TIMEOUT_MS = 5_000
 MAINTENANCE_PER_MILLION = 100_000
 """Share of queue commands that look for such workers; the default finds them after minutes."""
 
+CLEAR_UP_SECONDS = 5.0
+"""How often an idle consumer looks for what it was handed and what is no message."""
+
 
 def connect(url: str) -> redis.Redis:
     """Make a client that gives up soon: nothing in Giro waits for the queue."""
@@ -62,19 +67,70 @@ def connect(url: str) -> redis.Redis:
 
 
 class Consumer(_RedisConsumer):
-    """Takes messages for what they are in, not for what they say.
+    """Takes messages for what they are in, not for what they say, and drops what is none of this queue's.
 
-    Dramatiq's worker looks its consumer up by the queue that a message names. One that names another queue would end
-    the thread that has worked it off, and with it settlement.
+    Dramatiq believes its messages. One that cannot be read would be kept for ever, one that names another queue or
+    has options of its own would end the thread that works it off, and one from the future would be held until then.
     """
+
+    _clear_up_at = 0.0
 
     def __next__(self) -> "dramatiq.MessageProxy | None":
         """Take the next message, if there is one."""
-        proxy: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
-        if proxy is None or proxy.queue_name == self.queue_name:
-            return proxy
-        log.warning("message_of_another_queue", queue=self.queue_name)
-        return dramatiq.MessageProxy(proxy._message.copy(queue_name=self.queue_name))
+        try:
+            return self._take()
+        except redis.ConnectionError as error:
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+
+    def _take(self) -> "dramatiq.MessageProxy | None":
+        try:
+            proxy: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
+        except (ConnectionClosed, redis.RedisError):
+            raise
+        except Exception as error:  # whatever comes of bytes that are no message
+            log.warning("message_dropped", queue=self.queue_name, error=f"{type(error).__name__}: {error}")
+            return None
+        if proxy is None:
+            self._clear_up()
+            return None
+        if self._is_for_here(proxy):
+            return dramatiq.MessageProxy(self._as_ours(proxy))
+        log.warning("message_dropped", queue=self.queue_name, error="it is for no work of this queue")
+        self.queued_message_ids.discard(proxy.message_id)
+        return None
+
+    def _is_for_here(self, said: "dramatiq.MessageProxy") -> bool:
+        """Say whether a message has the types of one, and asks for work that is done on this queue."""
+        types = ((said.message_id, str), (said.actor_name, str), (said.args, list | tuple), (said.kwargs, dict))
+        if not all(isinstance(value, kind) for value, kind in types) or not isinstance(said.options, dict):
+            return False
+        actor = self.broker.actors.get(said.actor_name)
+        delayed = self.queue_name.endswith(".DQ")  # Giro sends none there
+        named = isinstance(said.options.get("redis_message_id"), str)
+        return named and not delayed and actor is not None and actor.queue_name == self.queue_name
+
+    def _as_ours(self, said: "dramatiq.MessageProxy") -> "dramatiq.Message[Any]":
+        return dramatiq.Message(
+            queue_name=self.queue_name,
+            actor_name=said.actor_name,
+            args=tuple(said.args),
+            kwargs=said.kwargs,
+            options={"redis_message_id": said.options["redis_message_id"]},
+            message_id=said.message_id,
+        )
+
+    def _clear_up(self) -> None:
+        """Acknowledge what was dropped. A queue that keeps it never counts as idle, and the scheduler waits for that.
+
+        By its place and not by its name, which cannot be read either: what was handed to this consumer while nothing
+        is in work was dropped.
+        """
+        if self.outstanding_message_count or time.monotonic() < self._clear_up_at:
+            return
+        self._clear_up_at = time.monotonic() + CLEAR_UP_SECONDS
+        broker = self.broker
+        for name in broker.client.smembers(f"{broker.namespace}:__acks__.{broker.broker_id}.{self.queue_name}"):
+            broker.do_ack(self.queue_name, name)
 
 
 class Broker(RedisBroker):

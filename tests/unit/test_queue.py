@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 
+import dramatiq
 import fakeredis
 import pytest
 import redis
@@ -54,6 +55,7 @@ def sent(outcome: str) -> float:
 def test_a_wakeup_is_one_message_for_the_settlement_worker(broker: RedisBroker) -> None:
     assert send_wakeup(broker) is True
     assert waiting(broker) == 1
+    dramatiq.actor(lambda: None, broker=broker, actor_name=SETTLE, queue_name=SETTLEMENT_QUEUE)
     consumer = broker.consume(SETTLEMENT_QUEUE, prefetch=1, timeout=10)
     waked = next(consumer)
     consumer.close()

