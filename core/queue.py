@@ -178,7 +178,10 @@ def send_wakeup(broker: RedisBroker) -> bool:
     """Wake the settlement worker, unless one wake-up is already on its way; raises redis.RedisError."""
     hit("wakeup.before_send")
     if not broker.client.set(WAKE_KEY, b"1", nx=True, px=WAKE_MS):
-        return False
+        if 0 <= broker.client.pttl(WAKE_KEY) <= WAKE_MS:
+            return False
+        # None of ours: a key that does not run out would hold every wake-up back, the sweep's too.
+        broker.client.set(WAKE_KEY, b"1", px=WAKE_MS)
     hit("wakeup.between")
     broker.enqueue(message(SETTLE, SETTLEMENT_QUEUE))
     hit("wakeup.after_send")

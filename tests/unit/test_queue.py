@@ -82,6 +82,16 @@ def test_a_wakeup_that_nobody_takes_up_counts_as_lost_after_some_time(broker: Re
     assert eventually(lambda: send_wakeup(broker))
 
 
+@pytest.mark.parametrize("milliseconds", [None, 86_400_000])
+def test_a_key_that_does_not_run_out_in_time_holds_no_wakeup_back(
+    broker: RedisBroker, milliseconds: int | None
+) -> None:
+    broker.client.set(WAKE_KEY, b"1", px=milliseconds)
+    assert send_wakeup(broker) is True
+    assert 0 < broker.client.pttl(WAKE_KEY) <= WAKE_MS
+    assert send_wakeup(broker) is False
+
+
 def test_two_processes_share_what_is_on_its_way(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
     other = make_broker(fakeredis.FakeRedis(server=server))
     assert send_wakeup(broker) is True
