@@ -131,7 +131,8 @@ class Nemesis:
         return lambda: self._continue(target[1])
 
     def _continue(self, pid: int) -> None:
-        if self._stack.is_ours(pid):
+        # Valkey writes its title over its environment, so that is not enough to know it by.
+        if pid in children_of(self._stack.supervisor.pid).values() or self._stack.is_ours(pid):
             send(pid, signal.SIGCONT)
 
     def _second_worker(self, fault: Fault) -> Undo:
