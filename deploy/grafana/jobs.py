@@ -73,7 +73,7 @@ AT_A_GLANCE = (
         title="Dead letters",
         question="Does some work keep failing?",
         shows="Messages that are parked, since their work failed three times in a row.",
-        bad="`giro operator dead-letters` shows what went wrong. Mend the cause, then `giro operator retry ID`; a group"
+        bad="`giro queue list` shows what went wrong. Mend the cause, then `giro queue retry ID`; a group"
         " of statements waits for that.",
         unit=units.Short,
         steps=none_allowed(),

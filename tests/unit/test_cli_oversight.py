@@ -1,4 +1,4 @@
-"""`giro operator …` about what runs by itself: statement runs, dead letters, the last verification."""
+"""`giro operator …` and `giro queue …` about what runs by itself: statement runs, dead letters, verification."""
 
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from tests.unit.test_cli import everything_said, giro
 
 def lines(*words: str) -> list[list[str]]:
     """What a list says below its heading: the words of each line."""
-    result = giro("operator", *words)
+    result = giro(*words)
     assert result.exit_code == 0, result.stderr
     return [line.split() for line in result.stdout.splitlines()[1:]]
 
@@ -25,7 +25,7 @@ def park(database: Database) -> str:
     with unit_of_work(database) as connection:
         for _ in range(3):
             dead_letters.fail(connection, Letter("statements", "make_statement_group", (7,)), ZeroDivisionError("zero"))
-    ((letter, *_),) = lines("dead-letters")
+    ((letter, *_),) = lines("queue", "list")
     return letter
 
 
@@ -35,31 +35,31 @@ def test_runs_are_listed_newest_first_with_their_progress(database: Database, cl
     make_statements(database)
     clock.set(2026, 3, 3)
     close_months(database)
-    february, january = lines("statement-runs")
+    february, january = lines("operator", "statement-runs")
     assert (february[0], january[0]) == ("2026-02", "2026-01")
     assert (february[-5:], january[4:8]) == (["0", "of", "1", "0", "-"], ["1", "of", "1", "2"])
 
 
 def test_a_parked_message_is_listed_and_retried(database: Database) -> None:
-    assert lines("dead-letters") == []
+    assert lines("queue", "list") == []
     letter = park(database)
-    assert "make_statement_group [7]" in everything_said(giro("operator", "dead-letters"))
-    assert lines("queue")[0][-1] == "1"
-    assert giro("operator", "retry", letter).exit_code == 0
-    assert lines("dead-letters") == []
+    assert "make_statement_group [7]" in everything_said(giro("queue", "list"))
+    assert lines("operator", "queue")[0][-1] == "1"
+    assert giro("queue", "retry", letter).exit_code == 0
+    assert lines("queue", "list") == []
     assert [row["attempts"] for row in rows(database, "SELECT attempts FROM dead_letters")] == [0]
     assert [row["action"] for row in rows(database, "SELECT action FROM audit_entries")] == ["dead_letter_retried"]
 
 
 def test_a_parked_message_is_dropped(database: Database) -> None:
-    assert giro("operator", "drop", park(database)).exit_code == 0
+    assert giro("queue", "drop", park(database)).exit_code == 0
     assert rows(database, "SELECT id FROM dead_letters") == []
     assert [row["action"] for row in rows(database, "SELECT action FROM audit_entries")] == ["dead_letter_dropped"]
 
 
 def test_a_message_that_is_not_parked_ends_in_one_line(database: Database) -> None:
     for verb in ("retry", "drop"):
-        result = giro("operator", verb, str(uuid4()))
+        result = giro("queue", verb, str(uuid4()))
         assert (result.exit_code, "dead_letter_not_found" in result.stderr) == (1, True)
 
 
