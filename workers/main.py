@@ -45,12 +45,14 @@ def run(settings: Settings, role: str) -> None:
     port = f"metrics_port_{role}"
     serve_metrics(settings.metrics_host, getattr(settings, port), variable=variable(port))
     # A settlement worker stands by until it has the lock: its beats must not pass for those of the one that settles.
-    heartbeat = Heartbeat(settings, STANDBY if role == SETTLEMENT_QUEUE else role)
+    workers: list[Worker] = []
+    name = STANDBY if role == SETTLEMENT_QUEUE else role
+    heartbeat = Heartbeat(settings, name, alive=lambda: all(map(works, workers)))
     heartbeat.start()
     client = connect(settings.queue_url)
     poll_ms = settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS
     # A broker each: it takes what it starts for the only worker there is.
-    workers = [
+    workers += [
         Worker(
             create_broker(settings, database, client, stop, settling=partial(heartbeat.rename, role)),
             queues={queue},
@@ -72,6 +74,11 @@ def run(settings: Settings, role: str) -> None:
         heartbeat.stop()
         database.close()
     log.info("worker_stopped")
+
+
+def works(worker: Worker) -> bool:
+    """Say whether all threads of a worker live, or it has none yet. A process that lost one would look healthy."""
+    return all(thread.is_alive() for thread in [*worker.workers, *worker.consumers.values()])
 
 
 def main() -> int:
