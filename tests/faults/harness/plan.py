@@ -55,7 +55,8 @@ def make_plan(seed: int, kills: int) -> list[Fault]:
     targets = list(CHILDREN) * (kills // len(CHILDREN) + 1)
     dice.shuffle(targets)
     plan = [_kill(dice, at, target) for at, target in zip(_spread(dice, kills, length), targets, strict=False)]
-    kinds = list(_OTHERS) * (kills // len(_OTHERS) + 1)
+    # Failpoints more often than the rest: there are many of them.
+    kinds = [*_OTHERS, "failpoint", "failpoint"] * (kills // len(_OTHERS) + 1)
     dice.shuffle(kinds)
     plan += [_other(dice, at, kind) for at, kind in zip(_spread(dice, len(kinds), length), kinds, strict=True)]
     return sorted(plan, key=lambda fault: fault.at)
