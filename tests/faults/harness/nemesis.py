@@ -55,7 +55,7 @@ class Nemesis:
         }
 
     def carry_out(self, plan: list[Fault]) -> None:
-        """Do everything in its time. What takes long moves the rest back."""
+        """Do everything in its time, or as soon after it as can be."""
         order = count()
         started = time.monotonic()
         agenda = [(fault.at, next(order), fault, None) for fault in plan]
@@ -65,12 +65,10 @@ class Nemesis:
             early = started + at - time.monotonic()
             if early > 0:
                 time.sleep(early)
-            before = time.monotonic()
             if undo is not None:
                 undo()
             elif (end := self._begin(fault)) is not None and fault.seconds:
                 heapq.heappush(agenda, (at + fault.seconds, next(order), fault, end))
-            started += max(0.0, time.monotonic() - before - 0.2)
 
     def heal(self) -> None:
         """End every fault that still lasts, and have the service run."""

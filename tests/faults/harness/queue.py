@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from core.queue import JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, WAKE_KEY
 
@@ -18,7 +20,11 @@ class Tamperer:
     """Changes what is in the queues. A server that is away at the moment cannot be tampered with, which is no error."""
 
     def __init__(self, socket: Path, dice: random.Random) -> None:
-        self._client = redis.Redis(unix_socket_path=str(socket), socket_timeout=1, socket_connect_timeout=1)
+        # No second try: the server may be stopped, and the nemesis has an appointment with it.
+        once = Retry(NoBackoff(), 0)
+        self._client = redis.Redis(
+            unix_socket_path=str(socket), socket_timeout=0.3, socket_connect_timeout=0.3, retry=once
+        )
         self._dice = dice
         self._dumps: list[dict[bytes, tuple[int, bytes]]] = []
         self._forged = 0
