@@ -43,6 +43,10 @@ endif
 drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count what is missing
 	@$(BIN)/python -m tests.faults.drill
 
+.PHONY: simulate
+simulate: $(VENV)/.test-ready ## Play thousands of sequences of all that can happen, against a small model (two minutes)
+	@SIMULATE_SECONDS=$${SIMULATE_SECONDS:-120} $(BIN)/pytest --no-cov --dist load tests/simulation
+
 .PHONY: monitoring
 monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus, promtool, amtool)
 	@$(BIN)/pytest --no-cov --dist loadscope tests/monitoring

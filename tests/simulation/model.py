@@ -1,0 +1,211 @@
+"""What the bank promises, said once more and in other words: a small book that predicts what every step leads to.
+
+Nothing of the ledger is used here. Amounts are minor units; accounts and people are names, transfers are known by their
+sequence, refusals and failures by their code.
+"""
+
+from dataclasses import dataclass, field
+
+CUSTOMERS_MOST = 9 * 10**15
+EXTERNALS_MOST = 9 * 10**18
+BANK = "the bank"
+"""Who submits deposits and withdrawals."""
+
+
+class Refused(Exception):
+    """A request that changes nothing; its argument is the code."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request to move money, by whom and under which key. A deposit has no payer, a withdrawal no payee."""
+
+    by: str
+    payer: str | None
+    payee: str | None
+    amount: int
+    currency: str | None = None
+    key: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "deposit" if self.payer is None else "withdrawal" if self.payee is None else "transfer"
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        """What two requests under one key must agree on."""
+        return self.kind, self.payer, self.payee, self.amount, self.currency
+
+
+@dataclass
+class Account:
+    """An account as it stands; without an owner it is a currency's external one."""
+
+    owner: str | None
+    currency: str
+    balance: int = 0
+    limit: int = 0
+    frozen: str | None = None
+    closed: bool = False
+
+
+@dataclass
+class Transfer:
+    """A transfer that was accepted, and what has become of it."""
+
+    order: Order
+    payer: str
+    payee: str
+    status: str = "pending"
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer to an order that was accepted, now or before."""
+
+    sequence: int
+    replayed: bool
+
+
+@dataclass
+class Book:
+    """The whole bank."""
+
+    accounts: dict[str, Account]
+    next_sequence: int
+    inactive: set[str] = field(default_factory=set)
+    transfers: dict[int, Transfer] = field(default_factory=dict)
+    legs: list[tuple[int, str, int, int]] = field(default_factory=list)
+    """Sequence, account, amount and balance after it, in the order of posting."""
+
+    # --- what customers do ---
+
+    def accept(self, order: Order) -> Accepted:
+        """Accept an order, or answer the one that its key stands for; raises Refused."""
+        if (known := self._bound(order)) is not None:
+            if self.transfers[known].order.said != order.said:
+                raise Refused("idempotency_key_reused")
+            return Accepted(known, replayed=True)
+        payer, payee = self._sides(order)
+        self._check(payer, payee, order.amount, held=self.reserved(payer))
+        sequence, self.next_sequence = self.next_sequence, self.next_sequence + 1
+        self.transfers[sequence] = Transfer(order, payer, payee)
+        return Accepted(sequence, replayed=False)
+
+    def cancel(self, by: str, sequence: int) -> None:
+        """Cancel a pending transfer; raises Refused."""
+        transfer = self.transfers[sequence]
+        if by != transfer.order.by:
+            owners = {self.accounts[transfer.payer].owner}
+            if transfer.status == "completed":
+                owners.add(self.accounts[transfer.payee].owner)
+            raise Refused("transfer_not_cancellable" if by in owners else "transfer_not_found")
+        if transfer.status in ("completed", "failed"):
+            raise Refused("transfer_not_cancellable")
+        transfer.status = "cancelled"
+
+    def close(self, by: str, name: str) -> None:
+        """Close an account that is empty and that nothing is on its way from or to; raises Refused."""
+        account = self.accounts[name]
+        if account.owner != by:
+            raise Refused("account_not_found")
+        if account.closed:
+            return
+        if account.frozen:
+            raise Refused("account_frozen")
+        if any(name in (transfer.payer, transfer.payee) for transfer in self.pending().values()):
+            raise Refused("account_has_pending")
+        if account.balance:
+            raise Refused("account_not_empty")
+        account.closed = True
+
+    # --- what operators do ---
+
+    def freeze(self, name: str, scope: str | None) -> None:
+        """Freeze an account in a scope, or unfreeze it (None); raises Refused."""
+        self._open_one(name).frozen = scope
+
+    def set_limit(self, name: str, limit: int) -> None:
+        """Set how far below 0 an account may go; raises Refused."""
+        account = self._open_one(name)
+        if account.balance < -limit:
+            raise Refused("limit_in_use")
+        account.limit = limit
+
+    def set_active(self, person: str, *, active: bool) -> None:
+        """Take somebody's access away, or give it back."""
+        (self.inactive.discard if active else self.inactive.add)(person)
+
+    # --- what the worker does ---
+
+    def settle(self, most: int) -> None:
+        """Settle what is pending, first in, first settled, `most` transfers at most."""
+        for sequence, transfer in list(self.pending().items())[:most]:
+            transfer.status, transfer.failure = "completed", self._why_not(transfer)
+            if transfer.failure is not None:
+                transfer.status = "failed"
+                continue
+            for name, amount in ((transfer.payer, -transfer.order.amount), (transfer.payee, transfer.order.amount)):
+                account = self.accounts[name]
+                account.balance += amount
+                self.legs.append((sequence, name, amount, account.balance))
+
+    # --- looks ---
+
+    def pending(self) -> dict[int, Transfer]:
+        """What waits to be settled, by its sequence and in its order."""
+        return {number: transfer for number, transfer in self.transfers.items() if transfer.status == "pending"}
+
+    def reserved(self, name: str) -> int:
+        """What an account's pending transfers hold of its funds."""
+        return sum(transfer.order.amount for transfer in self.pending().values() if transfer.payer == name)
+
+    # --- rules ---
+
+    def _bound(self, order: Order) -> int | None:
+        """The transfer that a key stands for: a key is its user's own."""
+        if order.key is None:
+            return None
+        mine = (order.by, order.key)
+        return next((n for n, known in self.transfers.items() if (known.order.by, known.order.key) == mine), None)
+
+    def _sides(self, order: Order) -> tuple[str, str]:
+        if order.payer is not None and order.payer == order.payee:
+            raise Refused("same_account")
+        if order.payer is not None and order.payee is not None and self.accounts[order.payer].owner != order.by:
+            raise Refused("account_not_found")
+        named = [name for name in (order.payer, order.payee) if name is not None]
+        if order.currency and any(self.accounts[name].currency != order.currency for name in named):
+            raise Refused("currency_mismatch")
+        external = f"outside {self.accounts[named[0]].currency}"
+        return order.payer or external, order.payee or external
+
+    def _why_not(self, transfer: Transfer) -> str | None:
+        if self.accounts[transfer.payer].owner in self.inactive:
+            return "owner_inactive"
+        try:
+            self._check(transfer.payer, transfer.payee, transfer.order.amount, held=0)
+        except Refused as refusal:
+            return str(refusal)
+        return None
+
+    def _check(self, payer: str, payee: str, amount: int, *, held: int) -> None:
+        source, target = self.accounts[payer], self.accounts[payee]
+        if source.currency != target.currency:
+            raise Refused("currency_mismatch")
+        for account, when in ((source, ("debit", "all")), (target, ("all",))):
+            if account.closed:
+                raise Refused("account_closed")
+            if account.frozen in when:
+                raise Refused("account_frozen")
+        lowest = -source.limit if source.owner else -EXTERNALS_MOST
+        if source.balance - held - amount < lowest:
+            raise Refused("insufficient_funds" if source.owner else "balance_limit_exceeded")
+        if target.balance + amount > (CUSTOMERS_MOST if target.owner else EXTERNALS_MOST):
+            raise Refused("balance_limit_exceeded")
+
+    def _open_one(self, name: str) -> Account:
+        if self.accounts[name].closed:
+            raise Refused("account_closed")
+        return self.accounts[name]

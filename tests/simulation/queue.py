@@ -1,0 +1,74 @@
+"""A queue that does what real ones do at their worst: it loses, repeats, reorders, delays, and is away."""
+
+from collections import Counter
+from typing import Any
+
+import redis
+
+from core.queue import SETTLEMENT_QUEUE, message
+from tests.simulation.time import Clock
+
+
+class Queue:
+    """Stands where Dramatiq's broker and its client stand. Messages lie in a list, in nobody's order."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._keys: dict[str, float] = {}
+        self.away = False
+        self.messages: list[Any] = []
+        self.sent: Counter[str] = Counter()
+
+    # --- the broker ---
+
+    @property
+    def client(self) -> "Queue":
+        return self
+
+    def enqueue(self, sent: Any) -> None:
+        self._answer()
+        self.messages.append(sent)
+        self.sent[sent.actor_name] += 1
+
+    # --- its client ---
+
+    def set(self, key: str, _value: bytes, *, nx: bool, px: int) -> bool:
+        self._answer()
+        if nx and self._keys.get(key, 0) > self._clock.elapsed:
+            return False
+        self._keys[key] = self._clock.elapsed + px / 1000
+        return True
+
+    def delete(self, key: str) -> None:
+        self._answer()
+        self._keys.pop(key, None)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise redis.ConnectionError
+
+    def holds_a_key(self) -> bool:
+        """Say whether a wake-up counts as being on its way, whatever has become of its message."""
+        return any(until > self._clock.elapsed for until in self._keys.values())
+
+    # --- what befalls it ---
+
+    def suffer(self, what: str) -> None:
+        """Lose, repeat or reverse messages, forge one, forget everything, be away, or be back."""
+        if what in ("be away", "be back"):
+            self.away = what == "be away"
+        elif what == "forge":
+            self.messages.append(message("settle", SETTLEMENT_QUEUE, 2**70, -1))
+        elif what == "forget everything":
+            self.forget_everything()
+        elif what == "reverse":
+            self.messages.reverse()
+        elif what == "lose":
+            self.messages = self.messages[1:]
+        else:
+            self.messages = self.messages[:1] + self.messages
+
+    def forget_everything(self) -> None:
+        """Start the server anew: it keeps nothing."""
+        self.messages.clear()
+        self._keys.clear()

@@ -1,0 +1,47 @@
+"""Sequences of everything that can happen, in any order, against a small model (Hypothesis).
+
+`SIMULATE_SECONDS` is how long each of the players plays; a failure prints the shortest sequence that shows it.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from random import SystemRandom
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.simulation.machine import Simulation
+from tests.simulation.template import Template
+
+SECONDS = float(os.environ.get("SIMULATE_SECONDS", "7"))
+AT_ONCE = 10
+"""Sequences between two looks at the clock."""
+STEPS = 40
+
+PROFILE = settings(
+    max_examples=AT_ONCE,
+    stateful_step_count=STEPS,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+    print_blob=False,
+)
+
+
+@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.parametrize("player", [1, 2])
+def test_whatever_happens_in_whatever_order_the_bank_does_what_the_model_says(
+    player: int, template: Template, quiet: None, record_property: Callable[[str, object], None]
+) -> None:
+    played: Counter[str] = Counter()
+    machine = type("Simulation", (Simulation,), {"template": template, "counts": played})
+    until, begun = time.monotonic() + SECONDS, SystemRandom().getrandbits(32)
+    while time.monotonic() < until:
+        begun += 1
+        print(f"seed {begun}")
+        run_state_machine_as_test(seed(begun)(machine), settings=PROFILE)
+    record_property("played", dict(played))
