@@ -47,6 +47,14 @@ drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and co
 simulate: $(VENV)/.test-ready ## Play thousands of sequences of all that can happen, against a small model (two minutes)
 	@SIMULATE_SECONDS=$${SIMULATE_SECONDS:-120} $(BIN)/pytest --no-cov --dist load tests/simulation
 
+.PHONY: mutants
+mutants: $(VENV)/.test-ready ## Put bugs into a copy of the code, one by one, and see that the tests find each (some minutes)
+	@$(BIN)/python -m tests.mutants
+
+.PHONY: mutants-quick
+mutants-quick: $(VENV)/.test-ready ## Do so with ten of them, within a minute
+	@$(BIN)/python -m tests.mutants --quick
+
 .PHONY: monitoring
 monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus, promtool, amtool)
 	@$(BIN)/pytest --no-cov --dist loadscope tests/monitoring

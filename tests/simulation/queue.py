@@ -1,6 +1,7 @@
 """A queue that does what real ones do at their worst: it loses, repeats, reorders, delays, and is away."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -16,6 +17,8 @@ class Queue:
         self._clock = clock
         self._keys: dict[str, float] = {}
         self.away = False
+        self.meanwhile: list[Callable[[], None]] = []
+        """What others do while the worker's word is still on its way here."""
         self.messages: list[Any] = []
         self.sent: Counter[str] = Counter()
 
@@ -40,6 +43,9 @@ class Queue:
         return True
 
     def delete(self, key: str) -> None:
+        others, self.meanwhile = self.meanwhile, []
+        for other in others:
+            other()
         self._answer()
         self._keys.pop(key, None)
 

@@ -1,6 +1,7 @@
 """Sequences of everything that can happen, in any order, against a small model (Hypothesis).
 
 `SIMULATE_SECONDS` is how long each of the players plays; a failure prints the shortest sequence that shows it.
+`SIMULATE_SEED` plays the same once more, `SIMULATE_SHORTEN=no` stops at the first sequence that fails, as it is.
 """
 
 import os
@@ -17,6 +18,7 @@ from tests.simulation.machine import Simulation
 from tests.simulation.template import Template
 
 SECONDS = float(os.environ.get("SIMULATE_SECONDS", "7"))
+SEED = int(os.environ.get("SIMULATE_SEED") or SystemRandom().getrandbits(32))
 AT_ONCE = 10
 """Sequences between two looks at the clock."""
 STEPS = 40
@@ -26,7 +28,7 @@ PROFILE = settings(
     stateful_step_count=STEPS,
     deadline=None,
     database=None,
-    phases=[Phase.generate, Phase.shrink],
+    phases=[Phase.generate] if os.environ.get("SIMULATE_SHORTEN") == "no" else [Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
     print_blob=False,
 )
@@ -37,11 +39,11 @@ PROFILE = settings(
 def test_whatever_happens_in_whatever_order_the_bank_does_what_the_model_says(
     player: int, template: Template, quiet: None, record_property: Callable[[str, object], None]
 ) -> None:
+    print(f"SIMULATE_SEED={SEED}")  # shown if it fails
     played: Counter[str] = Counter()
     machine = type("Simulation", (Simulation,), {"template": template, "counts": played})
-    until, begun = time.monotonic() + SECONDS, SystemRandom().getrandbits(32)
+    until, number = time.monotonic() + SECONDS, SEED + player * 2**32
     while time.monotonic() < until:
-        begun += 1
-        print(f"seed {begun}")
-        run_state_machine_as_test(seed(begun)(machine), settings=PROFILE)
+        number += 1
+        run_state_machine_as_test(seed(number)(machine), settings=PROFILE)
     record_property("played", dict(played))

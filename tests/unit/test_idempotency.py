@@ -23,6 +23,7 @@ from tests.builders import (
     settle_all,
     status_of,
 )
+from tests.time_travel import Clock
 
 REUSED = (ErrorCode.IDEMPOTENCY_KEY_REUSED, "header.Idempotency-Key")
 
@@ -97,6 +98,16 @@ def test_a_replay_is_the_same_whatever_has_become_of_the_transfer(database: Data
     assert settle_all(database) == 0
 
 
+def test_a_key_is_bound_for_good(database: Database, bank: Bank, clock: Clock) -> None:
+    first = accepted(database, keyed(bank))
+    settle_all(database)
+    clock.advance(days=4000)
+    accepted(database, from_ada_to_bob(bank, idempotency_key="a newer key"))
+    assert accepted(database, keyed(bank)) == replace(first, replayed=True)
+    (outcome,) = accept(database, keyed(bank, 200))
+    assert reason(outcome) == REUSED
+
+
 def test_a_replay_is_answered_though_the_funds_are_gone_and_the_account_is_closed(
     database: Database, bank: Bank
 ) -> None:
@@ -120,6 +131,12 @@ def test_a_key_belongs_to_its_user(database: Database, bank: Bank) -> None:
     assert hers.id != his.id
     assert not his.replayed
     assert accepted(database, from_bob_to_ada(bank, idempotency_key="a key")).id == his.id
+
+
+def test_a_key_that_somebody_else_has_used_is_a_new_one(database: Database, bank: Bank) -> None:
+    hers = accepted(database, keyed(bank))
+    his = accepted(database, from_bob_to_ada(bank, idempotency_key="a key"))
+    assert (his.id != hers.id, his.replayed) == (True, False)
 
 
 @pytest.mark.parametrize("other", ["A key", "a key ", "a  key", "ä key", "a key\x00"])

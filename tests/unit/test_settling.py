@@ -293,6 +293,17 @@ def test_a_transfer_that_ended_elsewhere_rolls_everything_back(
     assert whole(database)
 
 
+@pytest.mark.parametrize("how", [COMPLETED, FAILED, TransferStatus.CANCELLED])
+def test_what_has_ended_is_not_counted_as_ending_again(database: Database, bank: Bank, how: TransferStatus) -> None:
+    (transfer,) = send(database, bank, 1)
+    settle_all(database)
+    before = rows(database, "SELECT * FROM transfers")
+    ending = (how.value, now_us(), "account_frozen" if how is FAILED else None, transfer.sequence)
+    with unit_of_work(database) as connection:
+        assert transfers.end(connection, [ending]) == 0
+    assert rows(database, "SELECT * FROM transfers") == before
+
+
 def test_a_database_that_cannot_be_written_settles_nothing(database: Database, bank: Bank, settings: Settings) -> None:
     send(database, bank, 3)
     impatient = Database(settings.model_copy(update={"sqlite_busy_ms": 0}))

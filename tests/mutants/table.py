@@ -1,0 +1,315 @@
+"""Bugs that would cost money, each with what it changes in the code and the tests that must see it.
+
+A mutant that survives is a hole in the tests, and is mended by a test. One whose text is no longer found has to be
+moved along with the code. Groups that settle whole or not at all do not exist yet, and neither do their mutants.
+"""
+
+from dataclasses import dataclass
+
+SIMULATION = "tests/simulation"
+"""Stands for a minute of simulation from a seed of its own: it stops at the first sequence that goes wrong."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One bug."""
+
+    bug: str
+    """What goes wrong, in a few words."""
+    path: str
+    swaps: tuple[tuple[str, str], ...]
+    """Texts that stand in the file once each, and what is put in their place."""
+    killers: tuple[str, ...]
+    """Tests that must fail; each by itself would do."""
+    quick: bool = False
+    """Part of the short run in CI."""
+
+    def applied_to(self, text: str) -> str:
+        """Put the bug into the text of its file; raises LookupError where that is not what it was any more."""
+        for old, new in self.swaps:
+            if text.count(old) != 1:
+                raise LookupError(f"stands {text.count(old)} times in {self.path}: {old!r}")
+            text = text.replace(old, new)
+        return text
+
+
+MUTANTS = (
+    # --- settling ---
+    Mutant(
+        "no status guard where a transfer ends",
+        "core/storage/transfers.py",
+        ((" WHERE id = ? AND status = 'pending'", " WHERE id = ?"),),
+        ("tests/unit/test_settling.py::test_what_has_ended_is_not_counted_as_ending_again",),
+        quick=True,
+    ),
+    Mutant(
+        "nobody counts how many transfers ended",
+        "core/services/settlement.py",
+        (
+            (
+                "if transfers.end(connection, [*endings, *failures]) != len(rows):",
+                "if transfers.end(connection, [*endings, *failures]) < 0:",
+            ),
+        ),
+        ("tests/unit/test_settling.py::test_a_transfer_that_ended_elsewhere_rolls_everything_back",),
+    ),
+    Mutant(
+        "the commit of a settlement split in two",
+        "core/services/settlement.py",
+        (
+            (
+                "        if book:\n",
+                (
+                    "        connection.exec_driver_sql('COMMIT')\n"
+                    "        connection.exec_driver_sql('BEGIN IMMEDIATE')\n"
+                    "        if book:\n"
+                ),
+            ),
+        ),
+        (SIMULATION,),
+        quick=True,
+    ),
+    Mutant(
+        "planned outside the lock",
+        "core/services/settlement.py",
+        (
+            (
+                "    with unit_of_work(database) as connection:\n        # Everything",
+                (
+                    "    with database.reader.connect() as early:\n"
+                    "        ids = [row[0] for row in early.exec_driver_sql('SELECT id FROM accounts')]\n"
+                    "        planned = {account.id: account for account in accounts.read_for_settlement(early, ids)}\n"
+                    "    with unit_of_work(database) as connection:\n        # Everything"
+                ),
+            ),
+            ("        book: dict[int, LedgerAccount] = {}\n", "        book = planned\n"),
+        ),
+        (SIMULATION,),
+        quick=True,
+    ),
+    Mutant(
+        "balance_after from a stale read",
+        "core/services/settlement.py",
+        (("list(met - book.keys())", "list(met)"),),
+        ("tests/unit/test_settling.py::test_chains_are_whole_across_chunks_and_units_of_work",),
+        quick=True,
+    ),
+    Mutant(
+        "settled by amount, not in the order of acceptance",
+        "core/storage/transfers.py",
+        (("AND id > ? ORDER BY id LIMIT ?", "AND id > ? ORDER BY amount LIMIT ?"),),
+        ("tests/unit/test_settling.py::test_transfers_settle_in_the_order_of_their_acceptance",),
+    ),
+    Mutant(
+        "nothing checked again when it settles",
+        "core/domain/ledger.py",
+        (("reason = reason or refusal(payer, payee, transfer.amount, spoken_for=0)", "reason = reason or None"),),
+        ("tests/unit/test_settling.py::test_everything_is_checked_again_when_it_settles",),
+    ),
+    Mutant(
+        "the reservation of a failed transfer kept",
+        "core/domain/ledger.py",
+        (
+            ("        payer.reserved -= transfer.amount\n", ""),
+            (
+                "            account.balance += amount\n",
+                "            account.balance += amount\n            account.reserved += min(amount, 0)\n",
+            ),
+        ),
+        ("tests/unit/test_settling.py::test_everything_is_checked_again_when_it_settles",),
+    ),
+    Mutant(
+        "an overdraft by one cent",
+        "core/domain/ledger.py",
+        (("- amount < payer.floor:", "- amount < payer.floor - 1:"),),
+        ("tests/unit/test_ledger.py",),
+    ),
+    Mutant(
+        "the clock believed though it has gone back",
+        "core/services/settlement.py",
+        (("return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))", "return now_us()"),),
+        (SIMULATION,),
+    ),
+    Mutant(
+        "a second worker allowed",
+        "workers/broker.py",
+        (("        if not lock.try_acquire():\n", "        if not lock.try_acquire() and False:\n"),),
+        ("tests/workers/test_broker.py::test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone",),
+    ),
+    Mutant(
+        "the mark of a wake-up cleared after the look",
+        "workers/transfers.py",
+        (
+            ("    take_wakeup(broker)\n    return settle_pending(", "    settled = settle_pending("),
+            ("stop=stop.is_set\n    )\n", "stop=stop.is_set\n    )\n    take_wakeup(broker)\n    return settled\n"),
+        ),
+        (SIMULATION,),
+    ),
+    Mutant(
+        "no sweep",
+        "workers/schedule.py",
+        (("    sent = send_wakeup(broker)\n", "    sent = False\n"),),
+        ("tests/workers/test_schedule.py::test_a_transfer_pending_for_too_long_wakes_the_worker",),
+    ),
+    Mutant(
+        "no sweep of what a clock that was set back has made young",
+        "workers/schedule.py",
+        (("if 0 <= age <= age_seconds:", "if age <= age_seconds:"),),
+        (SIMULATION,),
+    ),
+    # --- accepting and cancelling ---
+    Mutant(
+        "answered before the commit",
+        "api/intake.py",
+        (
+            (
+                "                outcomes = _perform(connection, group)\n",
+                (
+                    "                outcomes = _perform(connection, group)\n"
+                    "                answers = list(zip(group, outcomes, strict=True))\n"
+                    "                self._loop.call_soon_threadsafe(_resolve, answers)\n"
+                ),
+            ),
+        ),
+        (SIMULATION,),
+    ),
+    Mutant(
+        "woken before the commit",
+        "api/intake.py",
+        (
+            (
+                "                outcomes = _perform(connection, group)\n",
+                "                outcomes = _perform(connection, group)\n                self._on_accepted()\n",
+            ),
+            ("            self._on_accepted()\n        self._loop", "            pass\n        self._loop"),
+        ),
+        (SIMULATION,),
+    ),
+    Mutant(
+        "a request expired and yet accepted",
+        "api/intake.py",
+        (("            del self._jobs[job]\n            self._show_waiting()\n        if not", "        if not"),),
+        ("tests/api/test_intake.py::TestARequestWhoseTimeRunsOut",),
+    ),
+    Mutant(
+        "a group taken before its turn has come",
+        "api/intake.py",
+        (
+            ("        group: list[_Job] = []\n        try:", "        group = self._take()\n        try:"),
+            ("                group = self._take()\n", ""),
+        ),
+        (SIMULATION,),
+    ),
+    Mutant(
+        "funds reserved twice within a group",
+        "core/services/transfers.py",
+        (("        payer.ledger.reserved += request.amount\n", ""),),
+        ("tests/unit/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
+    ),
+    Mutant(
+        "what is pending to an account spent",
+        "core/services/transfers.py",
+        (("spoken_for=payer.ledger.reserved)", "spoken_for=0)"),),
+        ("tests/unit/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
+    ),
+    Mutant(
+        "anybody's account paid from",
+        "core/services/transfers.py",
+        (("and payer.owner_id != request.submitted_by:", "and payer.owner_id is None:"),),
+        (
+            "tests/unit/test_accepting.py::test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only",
+        ),
+    ),
+    Mutant(
+        "the reservation leaked on cancel",
+        "core/services/transfers.py",
+        (
+            (
+                "accounts.release(connection, transfers.payer_of(connection, transfer.sequence), transfer.amount)",
+                "pass",
+            ),
+        ),
+        (
+            "tests/unit/test_cancelling.py::test_a_pending_transfer_is_cancelled_by_who_submitted_it_and_gives_its_funds_back",
+        ),
+        quick=True,
+    ),
+    # --- keys ---
+    Mutant(
+        "a key not scoped to its user",
+        "core/storage/transfers.py",
+        (
+            (
+                '"SELECT t.idempotency_key, t.submitted_by, t.fingerprint',
+                '"SELECT t.idempotency_key, wanted.column2, t.fingerprint',
+            ),
+            (" AND t.submitted_by = wanted.column2 ", " "),
+        ),
+        ("tests/unit/test_idempotency.py::test_a_key_that_somebody_else_has_used_is_a_new_one",),
+        quick=True,
+    ),
+    Mutant(
+        "a key pruned after a year",
+        "core/storage/transfers.py",
+        (
+            ("from core.clock import to_datetime\n", "from core.clock import now_us, to_datetime\n"),
+            (
+                't.submitted_by = wanted.column2 "\n',
+                't.submitted_by = wanted.column2 "\n        f"AND t.created_at > {now_us() - 365 * 86_400_000_000} "\n',
+            ),
+        ),
+        ("tests/unit/test_idempotency.py::test_a_key_is_bound_for_good",),
+    ),
+    Mutant(
+        "an answer rebuilt from columns that change",
+        "core/storage/transfers.py",
+        (
+            (
+                't.description, t.created_at, t.answer_version, t.request_id "',
+                't.description, coalesce(t.settled_at, t.created_at), t.answer_version, t.request_id "',
+            ),
+        ),
+        ("tests/unit/test_idempotency.py::test_a_replay_is_the_same_whatever_has_become_of_the_transfer",),
+        quick=True,
+    ),
+    Mutant(
+        "another request under the same key replayed",
+        "core/services/transfers.py",
+        (("            if fingerprint == request.fingerprint:\n", "            if fingerprint:\n"),),
+        ("tests/unit/test_idempotency.py::test_a_key_with_another_request_is_refused_in_the_same_group_and_later",),
+    ),
+    # --- storage ---
+    Mutant(
+        "a deferred BEGIN",
+        "core/storage/engine.py",
+        (('connection.exec_driver_sql("BEGIN IMMEDIATE")', 'connection.exec_driver_sql("BEGIN")'),),
+        ("tests/unit/test_engine.py::test_a_unit_of_work_locks_before_it_reads",),
+        quick=True,
+    ),
+    Mutant(
+        "a commit that is not waited for on disk",
+        "core/storage/engine.py",
+        (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
+        ("tests/unit/test_engine.py::test_the_writer_commits_to_disk_and_checks_foreign_keys",),
+    ),
+    Mutant(
+        "the turnstile left out",
+        "core/storage/unit_of_work.py",
+        (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),
+        ("tests/unit/test_unit_of_work.py::test_it_holds_the_turn_from_beginning_to_end",),
+        quick=True,
+    ),
+    Mutant(
+        "no fence after a failed commit",
+        "core/storage/unit_of_work.py",
+        (("            _pass_fence(connection)\n", ""),),
+        ("tests/unit/test_unit_of_work.py::test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed",),
+        quick=True,
+    ),
+    Mutant(
+        "a fence that failed passed for one that held",
+        "core/storage/unit_of_work.py",
+        (("        raise OutcomeUnknown from error\n", ""),),
+        ("tests/unit/test_unit_of_work.py::test_a_commit_that_fails_is_unknown_where_the_fence_fails_too",),
+    ),
+)

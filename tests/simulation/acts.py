@@ -1,0 +1,77 @@
+"""What people ask for beside moving money: what the services do, and what the model makes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from core.domain.accounts import FreezeScope
+from core.services import accounts, operators, transfers
+from tests.builders import author
+from tests.simulation.eye import Eye
+from tests.simulation.model import BANK, Book
+from tests.simulation.template import Template
+
+
+@dataclass
+class Act:
+    """Anything but an order that somebody asks for: what it does to the bank, and to the model."""
+
+    name: str
+    work: Callable[[Connection], Any]
+    effect: Callable[[Book], None]
+
+
+class Acts:
+    """Makes acts on the accounts and people of a template, and on the transfers that an eye sees."""
+
+    def __init__(self, template: Template, eye: Eye) -> None:
+        self._template = template
+        self._eye = eye
+        self._bank = author(template.people[BANK][0])
+
+    def closing(self, account: str, owner: str) -> Act:
+        """Close an account, by its owner."""
+        row_id, public_id = self._template.people[owner][0], self._template.accounts[account][1]
+
+        def work(connection: Connection) -> None:
+            accounts.close_account(connection, user_id=row_id, account_id=public_id)
+
+        return Act("close", work, lambda book: book.close(owner, account))
+
+    def cancelling(self, sequence: int, by: str) -> Act:
+        row_id, public_id = self._template.people[by][0], self._eye.id_of(sequence)
+
+        def work(connection: Connection) -> None:
+            transfers.cancel(connection, user_id=row_id, transfer_id=public_id)
+
+        return Act("cancel", work, lambda book: book.cancel(by, sequence))
+
+    def freezing(self, account: str, scope: str | None) -> Act:
+        who, public_id = self._bank, self._template.accounts[account][1]
+
+        def work(connection: Connection) -> None:
+            if scope is None:
+                operators.unfreeze(connection, who, public_id)
+            else:
+                operators.freeze(connection, who, public_id, FreezeScope(scope))
+
+        return Act("freeze" if scope else "unfreeze", work, lambda book: book.freeze(account, scope))
+
+    def limiting(self, account: str, limit: int) -> Act:
+        who, public_id = self._bank, self._template.accounts[account][1]
+
+        def work(connection: Connection) -> None:
+            operators.set_overdraft_limit(connection, who, public_id, limit)
+
+        return Act("limit", work, lambda book: book.set_limit(account, limit))
+
+    def activating(self, person: str, *, active: bool) -> Act:
+        who, public_id = self._bank, self._template.people[person][1]
+        change = operators.reactivate if active else operators.deactivate
+        return Act(
+            "reactivate" if active else "deactivate",
+            lambda connection: change(connection, who, public_id),
+            lambda book: book.set_active(person, active=active),
+        )

@@ -1,0 +1,51 @@
+"""A look at the database file as it is, past everything that might only say so."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+
+class Eye:
+    """Reads what is committed: accounts by name, and transfers from sequence `first` on."""
+
+    def __init__(self, path: Path, names: dict[int, str], *, first: int) -> None:
+        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        self._names = names
+        self._first = first
+        self._ids: dict[int, UUID] = {}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def id_of(self, sequence: int) -> UUID:
+        if sequence not in self._ids:
+            row = self._connection.execute("SELECT public_id FROM transfers WHERE id = ?", (sequence,)).fetchone()
+            self._ids[sequence] = UUID(bytes=row[0])
+        return self._ids[sequence]
+
+    def accounts(self) -> dict[str, tuple[Any, ...]]:
+        rows = self._connection.execute(
+            "SELECT id, balance, reserved, overdraft_limit, status, freeze_scope FROM accounts"
+        )
+        return {self._names[row[0]]: row[1:] for row in rows}
+
+    def transfers(self) -> list[tuple[Any, ...]]:
+        rows = self._connection.execute(
+            "SELECT id, kind, from_account_id, to_account_id, amount, submitted_by, idempotency_key, status, "
+            "failure_code FROM transfers WHERE id >= ? ORDER BY id",
+            (self._first,),
+        )
+        return [(row[0], row[1], self._names[row[2]], self._names[row[3]], *row[4:]) for row in rows]
+
+    def legs(self) -> list[tuple[int, str, int, int]]:
+        rows = self._connection.execute(
+            "SELECT transfer_id, account_id, amount, balance_after FROM transactions "
+            "WHERE transfer_id >= ? ORDER BY id",
+            (self._first,),
+        )
+        return [(row[0], self._names[row[1]], row[2], row[3]) for row in rows]
+
+    def times(self) -> list[tuple[int, int]]:
+        """When each transfer was created and when it ended, in the order of acceptance; all have to have ended."""
+        return self._connection.execute("SELECT created_at, settled_at FROM transfers ORDER BY id").fetchall()
