@@ -47,8 +47,8 @@ MUTANTS = (
         "core/services/settlement.py",
         (
             (
-                "if transfers.end(connection, [*endings, *failures]) != len(rows):",
-                "if transfers.end(connection, [*endings, *failures]) < 0:",
+                "if transfers.end(connection, endings) != len(rows):",
+                "if transfers.end(connection, endings) < 0:",
             ),
         ),
         ("tests/unit/test_settling.py::test_a_transfer_that_ended_elsewhere_rolls_everything_back",),
@@ -58,11 +58,11 @@ MUTANTS = (
         "core/services/settlement.py",
         (
             (
-                "        if book:\n",
+                "        if batch.rows:\n            accounts",
                 (
                     "        connection.exec_driver_sql('COMMIT')\n"
                     "        connection.exec_driver_sql('BEGIN IMMEDIATE')\n"
-                    "        if book:\n"
+                    "        if batch.rows:\n            accounts"
                 ),
             ),
         ),
@@ -140,8 +140,8 @@ MUTANTS = (
         "the mark of a wake-up cleared after the look",
         "workers/transfers.py",
         (
-            ("    take_wakeup(broker)\n    return settle_pending(", "    settled = settle_pending("),
-            ("stop=stop.is_set\n    )\n", "stop=stop.is_set\n    )\n    take_wakeup(broker)\n    return settled\n"),
+            ("    take_wakeup(broker)\n    settled", "    settled"),
+            ("stop=stop.is_set\n    )\n", "stop=stop.is_set\n    )\n    take_wakeup(broker)\n"),
         ),
         (SIMULATION,),
     ),
@@ -225,7 +225,7 @@ MUTANTS = (
         "core/services/transfers.py",
         (
             (
-                "accounts.release(connection, transfers.payer_of(connection, transfer.sequence), transfer.amount)",
+                "accounts.release(connection, terms.from_account_id, terms.amount)",
                 "pass",
             ),
         ),
@@ -233,6 +233,41 @@ MUTANTS = (
             "tests/unit/test_cancelling.py::test_a_pending_transfer_is_cancelled_by_who_submitted_it_and_gives_its_funds_back",
         ),
         quick=True,
+    ),
+    # --- proof ---
+    Mutant(
+        "settled on though the ledger does not verify",
+        "core/services/verification/kept.py",
+        (("    if rows.newest_breaches(connection):\n", "    if False:\n"),),
+        ("tests/unit/test_halting.py",),
+        quick=True,
+    ),
+    Mutant(
+        "built on an end that was cut off",
+        "core/services/verification/kept.py",
+        (("head.next_leg_id == following", "True"),),
+        ("tests/unit/test_halting.py",),
+    ),
+    Mutant(
+        "an ending left out of its block",
+        "core/services/settlement.py",
+        (("        batch.sealer.add_ending(row, status, batch.settled_at, failure)\n", ""),),
+        ("tests/unit/test_blocks.py",),
+    ),
+    Mutant(
+        "a block that does not name the one before it",
+        "core/domain/blocks.py",
+        (("before = previous.hash if previous else NO_HASH", "before = NO_HASH"),),
+        ("tests/unit/test_blocks.py",),
+    ),
+    Mutant(
+        "anybody's signature taken for the bank's",
+        "core/anchor_security.py",
+        (
+            ("    if anchor.public_key != public_key:\n        return False\n", ""),
+            ("from_public_bytes(public_key)", "from_public_bytes(anchor.public_key)"),
+        ),
+        ("tests/unit/test_anchors.py",),
     ),
     # --- keys ---
     Mutant(
