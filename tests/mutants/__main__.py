@@ -72,7 +72,7 @@ def _is_green(copies: "SimpleQueue[Path]", chosen: Iterable[Mutant]) -> bool:
     """Run every killer on the code as it is: one that is red anyway would catch nothing."""
     copy = copies.get()
     killers = {killer for mutant in chosen for killer in mutant.killers}
-    done = _run(copy, sorted(killers), simulated_seconds=2)
+    done = _run(copy, sorted(killers), simulated_seconds=10)
     copies.put(copy)
     if done.returncode != 0:
         print("Red without any mutant:", done.stdout[-3000:], sep="\n")

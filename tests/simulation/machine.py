@@ -148,15 +148,17 @@ class Simulation(RuleBasedStateMachine):
 
     # --- API processes ---
 
-    @rule(api=APIS)
-    def write_send_and_settle(self, api: int) -> None:
-        """As on every good day."""
+    @rule(api=APIS, meanwhile=MEANWHILE)
+    def write_send_and_settle(self, api: int, meanwhile: list[str]) -> None:
+        """As on every good day; others may act before the worker's word comes to the queue."""
         self.count("good day")
         self.let_write(self.apis[api])
         self.undisturbed &= self.apis[api].send()
         if self.queue.messages:
             self.queue.messages.pop(0)
+            self.queue.meanwhile = [self.others(self.workers[0], what) for what in meanwhile]
             self.let_settle(self.workers[0], 100, None, [])
+            self.queue.meanwhile = []
 
     @rule(api=APIS, strike=STRIKES, meanwhile=MEANWHILE)
     def write(self, api: int, strike: str | None, meanwhile: list[str]) -> None:
@@ -203,10 +205,7 @@ class Simulation(RuleBasedStateMachine):
             self.workers[0].restart()
         self.undisturbed &= strike is None
         self.world.somebody_waits = yields
-        # Of two things that others do meanwhile, one comes before the worker's word to the queue.
-        self.queue.meanwhile = [self.others(self.workers[0], what) for what in meanwhile[1:]]
-        self.let_settle(self.workers[0], batch, Strike(strike, unit) if strike else None, meanwhile[:1])
-        self.queue.meanwhile = []
+        self.let_settle(self.workers[0], batch, Strike(strike, unit) if strike else None, meanwhile)
         if message is not None and strike in (BEFORE_COMMIT, AFTER_COMMIT):
             self.queue.messages.append(message)
 
@@ -223,14 +222,16 @@ class Simulation(RuleBasedStateMachine):
 
     # --- time ---
 
-    @rule(seconds=st.sampled_from([0.5, 2.5, INTAKE_SECONDS + 1, 400 * 86_400, -1, -3600, -40 * 86_400]))
-    def have_time_pass_or_the_clock_set_back(self, seconds: float) -> None:
-        if seconds > 0:
-            self.count("time passes")
-            self.let_time_pass(seconds)
-        else:
-            self.count("clock set back")
-            self.clock.set_wall_back(-int(seconds))
+    @rule(seconds=st.sampled_from([0.5, 2.5, INTAKE_SECONDS + 1]))
+    def have_time_pass(self, seconds: float) -> None:
+        self.count("time passes")
+        self.let_time_pass(seconds)
+
+    @rule(seconds=st.sampled_from([400 * 86_400, -1, -3600, -40 * 86_400]))
+    def have_the_clock_set(self, seconds: int) -> None:
+        """Far forward is also what comes after a long rest."""
+        self.count("clock set")
+        self.clock.set_wall(seconds)
 
     # --- what must hold ---
 
@@ -348,7 +349,7 @@ class Simulation(RuleBasedStateMachine):
 
     def let_write(self, api: Api, *, strike: Strike | None = None, meanwhile: list[str] | None = None) -> None:
         """Have a group written, and hold each answer to what the model predicts."""
-        self.world.meanwhile = [self.others(api, what) for what in meanwhile or []]
+        self.world.meanwhile[api] = [self.others(api, what) for what in meanwhile or []]
         group: list[Asked] = []
         expected: list[object] = []
 
@@ -400,7 +401,7 @@ class Simulation(RuleBasedStateMachine):
         return Accepted(answer.sequence, answer.replayed) if isinstance(answer, AcceptedTransfer) else None
 
     def let_settle(self, worker: Worker, batch: int, strike: Strike | None, meanwhile: list[str]) -> None:
-        self.world.meanwhile = [self.others(worker, what) for what in meanwhile]
+        self.world.meanwhile[worker] = [self.others(worker, what) for what in meanwhile]
         worker.settle(batch=batch, effect=lambda: self.book.settle(batch), strike=strike)
 
     def act(self, act: Act) -> None:
@@ -431,7 +432,7 @@ class Simulation(RuleBasedStateMachine):
 
     def others(self, waits: object, what: str) -> Callable[[], None]:
         """Something that others do while one process stands in line for its turn."""
-        api = self.apis[0] if waits is self.apis[1] else self.apis[1]
+        api = max((api for api in self.apis if api is not waits), key=lambda api: len(self.waiting_in(api)))
         worker = self.workers[0] if waits is self.workers[1] else self.workers[1]
         pending = next(iter(self.book.pending()), None)
         transfer = self.book.transfers[pending] if pending else None

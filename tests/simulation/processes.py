@@ -66,14 +66,13 @@ class World:
         self.loop = Loop(self.clock)
         self.queue = Queue(self.clock)
         self.writing: Process | None = None
-        self.meanwhile: list[Callable[[], None]] = []
-        """What others do while the process that asks for its turn next still stands in line."""
+        self.meanwhile: dict[Process, list[Callable[[], None]]] = {}
+        """What others do while a process stands in line; nobody keeps those waiting in turn."""
         self.somebody_waits = False
 
-    def stand_in_line(self) -> None:
-        """Let the others go first. None of them is kept waiting in turn."""
-        others, self.meanwhile = self.meanwhile, []
-        for other in others:
+    def stand_in_line(self, process: "Process") -> None:
+        """Let the others go first."""
+        for other in self.meanwhile.pop(process, []):
             other()
 
 
@@ -86,7 +85,7 @@ class Turnstile:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        self._world.stand_in_line()
+        self._world.stand_in_line(self._process)
         assert self._world.writing is None, f"{self._process.name} writes in the turn of {self._world.writing}"
         self._world.writing = self._process
         try:

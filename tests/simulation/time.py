@@ -22,9 +22,9 @@ class Clock:
         """Let time pass."""
         self.elapsed += seconds
 
-    def set_wall_back(self, seconds: int) -> None:
-        """Have somebody set the wall clock, which no timer goes by."""
-        self._wall_is_off_by -= seconds
+    def set_wall(self, seconds: int) -> None:
+        """Have somebody set the wall clock, which no timer goes by, forward or (negative) back."""
+        self._wall_is_off_by += seconds
 
     def wall_ns(self) -> int:
         """Nanoseconds since the epoch, as the wall clock has them."""
@@ -46,6 +46,7 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self._clock = clock
+        self.set_exception_handler(lambda *_: None)  # an answer that a crash left without a reader is no news
 
     def time(self) -> float:
         return self._clock.elapsed
