@@ -35,12 +35,17 @@ class Queue:
 
     # --- its client ---
 
-    def set(self, key: str, _value: bytes, *, nx: bool, px: int) -> bool:
+    def set(self, key: str, _value: bytes, *, px: int, nx: bool = False) -> bool:
         self._answer()
         if nx and self._keys.get(key, 0) > self._clock.elapsed:
             return False
         self._keys[key] = self._clock.elapsed + px / 1000
         return True
+
+    def pttl(self, key: str) -> int:
+        self._answer()
+        left = self._keys.get(key, 0) - self._clock.elapsed
+        return int(left * 1000) if left > 0 else -2
 
     def delete(self, key: str) -> None:
         others, self.meanwhile = self.meanwhile, []
