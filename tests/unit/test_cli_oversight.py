@@ -73,4 +73,4 @@ def test_the_last_verification_is_shown_with_what_it_found(database: Database) -
         verification.keep(connection, report, started_at=to_datetime(now_us()))
     said = everything_said(giro("operator", "verification"))
     assert "balance_is_sum_of_legs" in said
-    assert f"3 1 2 {report.counts.total()}" in said
+    assert f"full 3 1 2 1 - {report.counts.total()}" in said

@@ -468,11 +468,10 @@ def test_the_scheduler_and_the_verification_read_no_whole_table_but_what_they_ch
         assert stored_runs.count_groups(connection) == (1, 1)
         assert stored_runs.unfinished_since(connection) == MARCH.ends_at(UTC_ZONE)
         assert stored.count_requested(connection) == 1
-        assert len(list(rows_of.statements(connection))) == 4
+        assert len(rows_of.statements(connection, below=rows_of.FROM_THE_LAST)) == 4
     sent = [*queries]
     checks_all = [(query, given) for query, given in sent if "FROM statements s CROSS JOIN" in query]
     assert scans(database, [item for item in sent if item not in checks_all]) == []
     ((query, _),) = checks_all
     steps = [row["detail"] for row in rows(database, f"EXPLAIN QUERY PLAN {query}")]
-    assert steps[0].startswith("SCAN s USING INDEX ")
-    assert all(step.startswith("SEARCH ") for step in steps[1:])
+    assert all(step.startswith("SEARCH ") for step in steps), steps
