@@ -472,6 +472,6 @@ def test_the_scheduler_and_the_verification_read_no_whole_table_but_what_they_ch
     sent = [*queries]
     checks_all = [(query, given) for query, given in sent if "FROM statements s CROSS JOIN" in query]
     assert scans(database, [item for item in sent if item not in checks_all]) == []
-    ((query, _),) = checks_all
-    steps = [row["detail"] for row in rows(database, f"EXPLAIN QUERY PLAN {query}")]
+    ((query, given),) = checks_all
+    steps = [row["detail"] for row in rows(database, f"EXPLAIN QUERY PLAN {query}", *given)]
     assert all(step.startswith("SEARCH ") for step in steps), steps
