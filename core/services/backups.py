@@ -28,7 +28,7 @@ from core.storage.maintenance import database_bytes, wal_bytes
 from core.storage.unit_of_work import DATABASE_ERRORS
 
 ANCHORS = "anchors.jsonl"
-"""What the ledger was anchored with, in the data folder; a file of its own, and so in a backup too."""
+"""How the file beside a backup ends that holds the anchors of what is in it."""
 
 FAILURES: tuple[type[Exception], ...] = (OSError, *DATABASE_ERRORS)
 """What disk and database raise; anything else is a mistake in here."""
