@@ -27,6 +27,14 @@ demo: $(VENV)/.ready ## Send some hundred transfers through a service of its own
 test: $(VENV)/.test-ready ## Run the tests, with coverage
 	@$(BIN)/pytest
 
+.PHONY: coverage
+coverage: $(VENV)/.test-ready ## Run them, and write to tests/coverage/html which lines they reach
+	@$(BIN)/pytest --cov-report=html
+
+.PHONY: flows
+flows: $(VENV)/.test-ready ## Start, use, stop and restart whole services, as their users would
+	@$(BIN)/pytest --no-cov tests/flows
+
 .PHONY: contract
 contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI document, as a customer and as an operator
 	@$(BIN)/python -m tests.contract.service
@@ -82,6 +90,10 @@ bench-statements: $(VENV)/.test-ready ## Measure a month's statements, and what 
 .PHONY: bench-metrics
 bench-metrics: $(VENV)/.test-ready ## Measure what the metrics cost where transfers are accepted
 	@$(BIN)/python -m tests.benchmarks.metrics
+
+.PHONY: bench-chain
+bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settling, and how fast a ledger is verified
+	@$(BIN)/python -m tests.benchmarks.chain
 
 .PHONY: lint
 lint: $(VENV)/.test-ready ## Check style, types, who imports whom, and the Dockerfile
