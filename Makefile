@@ -47,6 +47,10 @@ else
 	@$(BIN)/pytest --no-cov tests/faults
 endif
 
+.PHONY: power
+power: $(VENV)/.test-ready ## Cut a service's power wherever its record can be cut; CUTS=5000 SEED=2: more (needs strace)
+	@$(BIN)/python -m tests.faults.power $(if $(CUTS),--cuts $(CUTS)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: drill
 drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count what is missing
 	@$(BIN)/python -m tests.faults.drill

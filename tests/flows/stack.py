@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -79,11 +80,12 @@ class Stack:
 
     def run(self, *command: str, name: str | None = None) -> "subprocess.Popen[bytes]":
         """Start a `giro` command that goes on running; its log is kept under `name`."""
-        name = name or command[0]
+        return self.spawn([sys.executable, "-m", "core.cli", *command], name or command[0])
+
+    def spawn(self, words: Sequence[str], name: str) -> "subprocess.Popen[bytes]":
+        """Start any program with the settings of this stack; its log is kept under `name`."""
         with (self.folder / f"{name}.out").open("ab") as out, (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "core.cli", *command], env=self.environment, stdout=out, stderr=log
-            )
+            process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=log)
         self.processes.append(process)
         return process
 
@@ -170,6 +172,10 @@ class Stack:
         else:
             answer = self.client.post("/signup", json={"email": email, "password": PASSWORD})
             assert answer.status_code == 201, answer.text
+        return self.log_in(email)
+
+    def log_in(self, email: str) -> "Client":
+        """Return who may ask in the name of somebody who has signed up."""
         tokens = self.client.post("/login", data={"username": email, "password": PASSWORD}).json()
         return Client(self, {"Authorization": f"Bearer {tokens['access_token']}"})
 

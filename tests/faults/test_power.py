@@ -1,0 +1,90 @@
+"""Lost power: every call that a real service makes to its disk is recorded, and the record is cut where it can be.
+
+`make power` goes on with more cuts. The disk and the checks have tests of their own in test_power_cuts.py.
+"""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.power.check import Examiner, Ledger, Told, judge
+from tests.faults.power.disk import Disk, Files
+from tests.faults.power.record import DATABASE, Answer, Truncate
+from tests.faults.power.replay import Replay
+from tests.faults.power.service import TRANSFERS, Recording, record, why_impossible
+
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(why_impossible() is not None, reason=f"cannot record: {why_impossible()}"),
+]
+
+LOG = f"{DATABASE}-wal"
+LOG_HEADER, FRAME = 32, 24 + 4096
+"""Bytes. Source: https://www.sqlite.org/fileformat2.html#walformat."""
+DAMAGED_FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A service under load, recorded once for all tests."""
+    return record(tmp_path_factory.mktemp("recorded").resolve())
+
+
+def test_a_replay_of_the_record_ends_with_the_very_files_that_the_service_left(
+    recording: Recording, tmp_path: Path
+) -> None:
+    assert Replay(recording.before, recording.events, tmp_path).everything() == recording.after
+
+
+def test_the_record_shows_a_service_at_work_and_its_log_cut_back_in_the_middle(recording: Recording) -> None:
+    answers = [event for event in recording.events if isinstance(event, Answer)]
+    assert len({answer.id for answer in answers if answer.accepted}) >= TRANSFERS
+    assert {answer.ended[0] for answer in answers if answer.ended} == {"completed", "cancelled"}
+    cut_back = [event.at for event in recording.events if isinstance(event, Truncate) and event.name == LOG]
+    assert any(answers[0].at < at < answers[-1].at for at in cut_back)
+
+
+def test_power_cut_at_any_moment_takes_back_nothing_that_a_client_was_told(
+    recording: Recording, tmp_path: Path
+) -> None:
+    result = Replay(recording.before, recording.events, tmp_path).run(cuts=100, ways=1)
+    assert result.findings == {}
+    assert result.lossy_cuts == 0
+    assert result.accepted >= TRANSFERS
+    assert result.went_on > 10
+
+
+def test_a_log_that_is_torn_anywhere_loses_what_comes_after_and_nothing_else(
+    recording: Recording, tmp_path: Path
+) -> None:
+    files, examiner, dice = longest_log(recording), Examiner(tmp_path), random.Random(1)
+    database, log = files[DATABASE], files[LOG]
+    whole = examiner.look(files)
+    lengths = range(LOG_HEADER, len(log), FRAME)
+    by_length = [examiner.look({DATABASE: database, LOG: log[:length]}) for length in [*lengths, len(log)]]
+    for left in by_length:
+        assert judge(left, whole, Told()) == {}
+    sizes = [size(left) for left in by_length]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[-1] == size(whole)
+    for length, left in dice.sample(list(zip(lengths, by_length, strict=False)), DAMAGED_FRAMES):
+        torn = log[: length + dice.randrange(1, FRAME)]
+        flipped = bytearray(log)
+        flipped[length + dice.randrange(FRAME)] ^= 1 << dice.randrange(8)
+        for damaged in (torn, bytes(flipped)):
+            assert examiner.look({DATABASE: database, LOG: damaged}) == left
+
+
+def longest_log(recording: Recording) -> Files:
+    """The files when the log had grown longest."""
+    disk, best = Disk(recording.before), {LOG: b""}
+    for event in recording.events:
+        disk.do(event)
+        if isinstance(event, Answer) and len((seen := disk.seen()).get(LOG, b"")) > len(best[LOG]):
+            best = seen
+    return best
+
+
+def size(ledger: Ledger) -> tuple[int, int, int]:
+    return len(ledger.accepted), len(ledger.legs), len(ledger.blocks)
