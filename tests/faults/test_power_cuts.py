@@ -174,7 +174,7 @@ def test_an_answer_before_the_sync_is_found_and_one_after_it_is_not(
     sync, answered_late = Sync(4, 3, DATABASE), Answer(5, transfer, accepted=True, ended=None)
     assert cut(before, [write, sync, answered_late], tmp_path / "late").holds
     early = cut(before, [write, answered_early, sync], tmp_path / "early")
-    assert early.findings == {"what_was_answered_202_is_there": [f"cut 3: {transfer} was answered 202 and is lost"]}
+    assert early.findings == {"what_was_answered_202_is_there": [f"{transfer} was answered 202 and is lost"]}
     assert (early.lossy_cuts, early.most_lost) == (1, 1)
 
 

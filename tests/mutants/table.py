@@ -328,6 +328,12 @@ MUTANTS = (
         ("tests/unit/test_engine.py::test_the_writer_commits_to_disk_and_checks_foreign_keys",),
     ),
     Mutant(
+        "a commit that a cut of the power takes back",
+        "core/storage/engine.py",
+        (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
+        ("tests/faults/test_power.py::test_power_cut_at_any_moment_takes_back_nothing_that_a_client_was_told",),
+    ),
+    Mutant(
         "the turnstile left out",
         "core/storage/unit_of_work.py",
         (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),

@@ -74,9 +74,7 @@ def _table(result: Result) -> str:
     lines += ["", "what holds"]
     for check in dict.fromkeys([*(check.__name__ for check in CHECKS), GOES_ON, *result.findings]):
         found = result.findings.get(check, [])
-        lines.append(
-            f"{'NO' if found else 'yes':>7}  {check.replace('_', ' ')}" + f": {len(found)} times" * bool(found)
-        )
+        lines.append(f"{'NO' if found else 'yes':>7}  {check.replace('_', ' ')}")
         lines += [f"         {finding}" for finding in found[:MOST_FINDINGS]]
     return "\n".join(lines)
 
