@@ -60,6 +60,7 @@ def test_a_file_may_have_grown_without_its_bytes_and_may_not_have_shrunk() -> No
 def test_a_name_is_there_for_good_once_its_folder_is_synced() -> None:
     made = (Write(1, "a", 0, NEW), Sync(3, 2, "a"))
     assert {} in left_by_a_cut({}, *made)
+    assert {} in left_by_a_cut({}, *made, Sync(5, 0, None))
     assert {} not in left_by_a_cut({}, *made, Sync(5, 4, None))
 
 
@@ -208,10 +209,12 @@ def test_a_gap_another_transfer_or_a_settlement_out_of_order_is_no_prefix(
     folder.mkdir()
     whole = Examiner(folder).look({DATABASE: content(database)})
     assert judge(whole, whole, Told()) == {}
-    first = whole.accepted[1][1]
+    deposit, *_, last = whole.accepted
     gap = replace(whole, accepted=whole.accepted[1:])
-    late = replace(whole, endings=whole.endings | {UUID(bytes=first): None})
-    assert [set(judge(left, whole, Told())) for left in (gap, late)] == [
+    other = replace(whole, accepted=[*whole.accepted[:-1], (*last[:-1], last[-1] + 1)])
+    late = replace(whole, endings=whole.endings | {UUID(bytes=deposit[1]): None})
+    assert [set(judge(left, whole, Told())) for left in (gap, other, late)] == [
+        {"what_is_there_is_a_prefix"},
         {"what_is_there_is_a_prefix"},
         {"what_has_settled_is_a_prefix"},
     ]
