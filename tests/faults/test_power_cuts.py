@@ -212,6 +212,7 @@ def test_a_gap_another_transfer_or_a_settlement_out_of_order_is_no_prefix(
     deposit, *_, last = whole.accepted
     gap = replace(whole, accepted=whole.accepted[1:])
     other = replace(whole, accepted=[*whole.accepted[:-1], (*last[:-1], last[-1] + 1)])
+    assert judge(gap, gap, Told()), "a gap is one even where the whole run has it"
     late = replace(whole, endings=whole.endings | {UUID(bytes=deposit[1]): None})
     assert [set(judge(left, whole, Told())) for left in (gap, other, late)] == [
         {"what_is_there_is_a_prefix"},
