@@ -14,10 +14,8 @@ from tests.faults.power.record import DATABASE, Answer, Truncate
 from tests.faults.power.replay import Replay
 from tests.faults.power.service import TRANSFERS, Recording, record, why_impossible
 
-pytestmark = [
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(why_impossible() is not None, reason=f"cannot record: {why_impossible()}"),
-]
+IMPOSSIBLE = why_impossible()
+pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))]
 
 LOG = f"{DATABASE}-wal"
 LOG_HEADER, FRAME = 32, 24 + 4096

@@ -51,10 +51,21 @@ class RecordedStack(Stack):
         return self.spawn(traced, name or command[0])
 
     def stop(self) -> int:
-        """Ask the service to stop, and wait for it and for the end of its record: strace itself hears no signal."""
-        (served,) = Path(f"/proc/{self.supervisor.pid}/task/{self.supervisor.pid}/children").read_text().split()
-        os.kill(int(served), signal.SIGTERM)
+        """Ask the service to stop, and wait for its end and for that of its record."""
+        self._tell_served()
         return self.supervisor.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        self._tell_served()
+        super().close()
+
+    def _tell_served(self) -> None:
+        """Send what strace runs a SIGTERM: strace itself hears none, and would leave it running if it were killed."""
+        for process in self.processes:
+            if process.poll() is None:
+                served = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                for pid in served:
+                    os.kill(int(pid), signal.SIGTERM)
 
 
 def record(folder: Path) -> Recording:
