@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy.exc import DatabaseError as DatabaseDamaged
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import is_account_number
@@ -46,6 +47,8 @@ def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
             fail(str(error))
         except GiroError as error:
             fail(f"{error.detail} ({error.code})", status=1)
+        except DatabaseDamaged as error:
+            fail(f"cannot read the database: {error.orig}")
 
     return wrapped
 

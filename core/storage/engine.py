@@ -112,6 +112,8 @@ class Database:
                 )
         except exc.DatabaseError as error:
             raise DatabaseError(f"cannot read the database {self.path}: {error.orig}") from error
+        except UnicodeDecodeError as error:  # what SQLite says of a damaged schema has the damage in it
+            raise DatabaseError(f"cannot read the database {self.path}: {error.object!r}") from error
 
     def require_schema(self) -> None:
         """Raise DatabaseError unless the file is at the migration that this code needs."""
