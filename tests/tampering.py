@@ -19,9 +19,14 @@ def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA ignore_check_constraints=ON")
         raw.execute("PRAGMA foreign_keys=OFF")
-        for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        triggers = raw.execute("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _, _ in triggers:
             raw.execute(f"DROP TRIGGER {name}")
         yield raw
+        tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for _, table, sql in triggers:
+            if table in tables:  # put back, as whoever wants to be unseen does
+                raw.execute(sql)
 
 
 def tamper(database: Database, *statements: str) -> None:

@@ -41,14 +41,9 @@ def verify(
     started_at = to_datetime(now_us())
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("Reading transactions")
-        try:
-            report = check(
-                database,
-                anchors=anchors,
-                progress=lambda done, of: progress.update(task, completed=done, total=of or 1),
-            )
-        except (ValueError, TypeError, OverflowError) as error:  # a damaged value is of no kind that the code knows
-            fail(f"the ledger holds a value that cannot be read: {error}")
+        report = check(
+            database, anchors=anchors, progress=lambda done, of: progress.update(task, completed=done, total=of or 1)
+        )
     if keep:
         with unit_of_work(database) as connection:
             verification.keep(connection, report, started_at=started_at)

@@ -25,6 +25,7 @@ _RETRY_LATER = {
     "SQLITE_PROTOCOL",
     "SQLITE_NOTADB",
 }
+_DAMAGE = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 for _name in _RETRY_LATER:
     metrics.database_errors.labels(_name)  # at 0 from the start, or the first of its kind would not be seen to rise
 
@@ -60,6 +61,11 @@ def unit_of_work(database: Database) -> Iterator[Connection]:
 def is_unavailable(error: Exception) -> bool:
     """Say whether an error of the database is its state (locked, full, read-only …) and not our statement."""
     return _primary_name(error) in _RETRY_LATER
+
+
+def is_damage(error: DBAPIError) -> bool:
+    """Say whether an error means that the file does not hold what it should, and not that it cannot be had now."""
+    return _primary_name(error) in _DAMAGE or not is_unavailable(error)
 
 
 def count_error(error: Exception) -> None:

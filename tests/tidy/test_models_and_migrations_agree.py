@@ -4,60 +4,31 @@
 """
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
 import core
-from core.models import Base
 from core.settings import Settings
+from core.storage import schema
 from core.storage.engine import SCHEMA_REVISION, Database
 from tests.builders import rows
 
 HOME = Path(core.__file__).parent.parent
 
 
-def normalised(sql: str) -> str:
-    """One way to write it: no quotes around names, single spaces, none around brackets and commas."""
-    words = re.sub(r"\s+", " ", sql.replace('"', "")).strip()
-    return re.sub(r" ?([(),=<>]+) ?", r"\1", words)
-
-
-def schema_of(master: list[dict[str, str | None]]) -> dict[str, str]:
-    """Name each object and say how it was made; the indexes of UNIQUE constraints have no words of their own."""
-    return {
-        f"{row['type']} {row['name']} of {row['tbl_name']}": normalised(row["sql"] or "automatic")
-        for row in master
-        if row["tbl_name"] != "alembic_version"
-    }
-
-
-MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-
-
-@pytest.fixture(scope="module")
-def of_the_models() -> dict[str, str]:
-    engine = create_engine("sqlite://")
-    with engine.begin() as connection:
-        Base.metadata.create_all(connection)
-        made = schema_of([dict(row._mapping) for row in connection.exec_driver_sql(MASTER)])
-    engine.dispose()
-    return made
-
-
-def test_models_and_migrations_make_the_same_database(database: Database, of_the_models: dict[str, str]) -> None:
-    of_the_migrations = schema_of(rows(database, MASTER))
-    assert of_the_migrations.keys() == of_the_models.keys()
-    for name, sql in of_the_models.items():
+def test_models_and_migrations_make_the_same_database(database: Database) -> None:
+    with database.reader.connect() as connection:
+        of_the_migrations = schema.read(connection)
+    assert of_the_migrations.keys() == schema.expected().keys()
+    for name, sql in schema.expected().items():
         assert of_the_migrations[name] == sql, name
 
 
-def test_the_comparison_sees_checks_triggers_partial_indexes_and_strict(of_the_models: dict[str, str]) -> None:
-    everything = "\n".join(of_the_models.values())
+def test_the_comparison_sees_checks_triggers_partial_indexes_and_strict() -> None:
+    everything = "\n".join(schema.expected().values())
     for word in ("CHECK(", "CREATE TRIGGER", "WHERE status='pending'", "STRICT", "REFERENCES", "UNIQUE"):
         assert word in everything
 

@@ -1,8 +1,6 @@
 """Blocks: their bytes, what each covers, and how the chain begins in a database that was there before it."""
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -169,8 +167,6 @@ def upgraded(database: Database, settings: Settings) -> Callable[[], None]:
 
     def back_and_up() -> None:
         database.close()
-        with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as raw:
-            kept = raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
         with unguarded(settings.database_path) as raw:
             raw.execute("DROP TABLE blocks")
             raw.execute("DROP TABLE verifications")
@@ -180,9 +176,6 @@ def upgraded(database: Database, settings: Settings) -> Callable[[], None]:
             )
             raw.execute("INSERT INTO verifications VALUES (1, 1, 2, 3, 4, 5, 0, '[]')")
             raw.execute("UPDATE alembic_version SET version_num = '0006'")
-            for name, sql in kept:
-                if not name.startswith("blocks_"):
-                    raw.execute(sql)
         config = Config()
         config.set_main_option("script_location", str(Path(core.__file__).parent.parent / "migrations"))
         config.set_main_option("path_separator", "os")

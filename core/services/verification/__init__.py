@@ -5,9 +5,11 @@ last snapshot compares the accounts with what was read. Memory grows with the ac
 """
 
 from collections import Counter, defaultdict
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us
 from core.domain.blocks import Block
@@ -18,9 +20,10 @@ from core.services.verification.kept import breaches_of, is_sound, keep, last
 from core.services.verification.report import MOST_BREACHES, RULES, Breach, Report
 from core.services.verification.statements import check_statements
 from core.services.verification.walk import Progress, Walk, check_ending
-from core.storage import blocks
+from core.storage import blocks, schema
 from core.storage import verification as rows
 from core.storage.engine import Database
+from core.storage.unit_of_work import is_damage
 
 __all__ = [
     "MOST_BREACHES",
@@ -42,6 +45,9 @@ CATCH_UP_LEGS = 20_000
 MOST_CATCHING_UP = 10
 """Rounds after which the last snapshot is taken all the same."""
 
+UNREADABLE = (ValueError, TypeError, OverflowError)
+"""What a damaged value raises where it is made into what it should be: a kind, a time, a text."""
+
 LONG_PENDING_SECONDS = 60
 """A transfer that has been pending for longer is worth a warning; it breaks no rule."""
 
@@ -49,7 +55,9 @@ LONG_PENDING_SECONDS = 60
 def verify(database: Database, *, anchors: Anchors | None = None, progress: Progress = lambda done, of: None) -> Report:
     """Check every rule of `RULES` over the whole ledger; without `anchors` all but `anchor_holds`."""
     report = Report(Scope.FULL)
-    with closing(database.reader.connect()) as connection:
+    with closing(database.reader.connect()) as connection, _readable(report):
+        for difference in schema.differences(connection):
+            report.add("schema_is_whole", difference)
         for table in rows.tables(connection):
             for complaint in rows.complaints(connection, table):
                 report.add("file_is_sound", complaint)
@@ -76,11 +84,24 @@ def verify_recent(
     if start is None:
         return verify(database, anchors=anchors, progress=progress)
     report = Report(Scope.RECENT)
-    with closing(database.reader.connect()) as connection:
+    with closing(database.reader.connect()) as connection, _readable(report):
         _read(connection, report, start, progress)
         if anchors is not None:
             check_anchors(connection, report, anchors, connection.rollback, since=start.height)
     return report
+
+
+@contextmanager
+def _readable(report: Report) -> Iterator[None]:
+    """Make a breach of what cannot be read. The rest is not looked at then, and the ledger does not hold."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not is_damage(error):
+            raise
+        report.add("file_is_sound", f"SQLite cannot read on: {error.orig}")
+    except UNREADABLE as error:
+        report.add("values_are_integers", f"a value is of no kind that is known here: {error}")
 
 
 def _start(connection: Connection) -> Block | None:

@@ -26,6 +26,7 @@ RULES = {
     "reserved_is_pending": "What an account has reserved is the sum of its pending debits.",
     "keys_are_unique": "No two transfers of a user were accepted with one idempotency key.",
     "values_are_integers": "Every amount, balance, time and row id is stored as an integer, every text as a text.",
+    "schema_is_whole": "Every table, index and trigger is there as the migrations made it, and no other trigger is.",
     "file_is_sound": "SQLite finds its own structures whole, and no row that points nowhere.",
     "blocks_are_whole": "Blocks follow each other, and every leg and every ending lies in exactly one of them.",
     "block_recomputes": "Each block's hash is that of the block before it, its legs and its endings.",
