@@ -22,7 +22,7 @@ _FIGURES = text(
         SELECT id, amount, posted_at, previous_id FROM transactions WHERE id = :start AND account_id = :account
         UNION ALL
         SELECT t.id, t.amount, t.posted_at, t.previous_id FROM chain JOIN transactions t ON t.id = chain.previous_id
-        WHERE t.account_id = :account AND chain.posted_at >= :starts_at
+        WHERE t.account_id = :account AND chain.posted_at >= :starts_at AND t.id < chain.id
     )
     SELECT
         max(id) FILTER (WHERE posted_at < :starts_at),

@@ -97,6 +97,17 @@ class StatementRow:
     last_transaction_id: int | None
 
 
+class Disordered(ValueError):
+    """Rows that do not come in the order of their ids: a page of the file is not what it was."""
+
+
+def moved_on(after: int, last: int) -> int:
+    """Where to read on from; raises Disordered unless that lies behind where it was read from."""
+    if last <= after:
+        raise Disordered(f"row {last} comes after row {after}")
+    return last
+
+
 # --- how far it reaches ------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from core.cli import app
+from core.clock import to_datetime
+from core.services.verification import verify
 from core.storage.engine import Database
+from core.storage.statements import figures
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, fund, settle_all
+from tests.tampering import tamper
 
 FLIPS = 60
 PAGE = 4096
@@ -154,3 +158,22 @@ def change_schema(sound: bytes, database: Database, *changes: str) -> None:
     with closing(sqlite3.connect(database.path, isolation_level=None)) as raw:
         for change in changes:
             raw.execute(change)
+
+
+@pytest.mark.parametrize("row_id", [2**40, 5000])
+def test_a_row_id_far_from_all_others_takes_no_memory(database: Database, sound: bytes, row_id: int) -> None:
+    write(database.path, sound)
+    tamper(database, f"UPDATE accounts SET id = {row_id} WHERE id = (SELECT max(id) FROM accounts)")
+    report = verify(database)
+    assert "file_is_sound" in report.counts
+    assert f"account {row_id} comes after account" in str(report.breaches)
+
+
+def test_legs_that_name_each_other_in_a_circle_are_walked_once(database: Database, sound: bytes) -> None:
+    write(database.path, sound)
+    tamper(database, "UPDATE transactions SET previous_id = id WHERE previous_id IS NOT NULL")
+    month = {"starts_at": to_datetime(0), "ends_at": to_datetime(2**53)}
+    with database.reader.connect() as connection:
+        last = connection.exec_driver_sql("SELECT id, account_id FROM transactions ORDER BY id DESC").first()
+        assert last is not None
+        assert figures(connection, last[1], start=last[0], **month).transaction_count == 1

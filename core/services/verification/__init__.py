@@ -45,8 +45,8 @@ CATCH_UP_LEGS = 20_000
 MOST_CATCHING_UP = 10
 """Rounds after which the last snapshot is taken all the same."""
 
-UNREADABLE = (ValueError, TypeError, OverflowError)
-"""What a damaged value raises where it is made into what it should be: a kind, a time, a text."""
+UNREADABLE = (ValueError, TypeError, OverflowError, LookupError)
+"""What a damaged value raises where it is made into what it should be: a kind, a time, a text, an account."""
 
 LONG_PENDING_SECONDS = 60
 """A transfer that has been pending for longer is worth a warning; it breaks no rule."""
@@ -100,6 +100,8 @@ def _readable(report: Report) -> Iterator[None]:
         if not is_damage(error):
             raise
         report.add("file_is_sound", f"SQLite cannot read on: {error.orig}")
+    except rows.Disordered as error:
+        report.add("file_is_sound", f"rows are not in their order: {error}")
     except UNREADABLE as error:
         report.add("values_are_integers", f"a value is of no kind that is known here: {error}")
 
@@ -156,7 +158,7 @@ def _check_pending(connection: Connection, report: Report, walk: Walk, book: Boo
             elif row.status != "cancelled" or sequence not in cancelled:
                 report.add("blocks_are_whole", f"transfer {sequence} is {row.status}, and no block says so")
             cancelled.discard(sequence)
-        after = found[-1].terms.sequence
+        after = rows.moved_on(after, found[-1].terms.sequence)
     for sequence in sorted(cancelled):
         report.add("blocks_are_whole", f"a block cancels transfer {sequence}, which is not cancelled")
     if old:

@@ -13,6 +13,9 @@ from core.services.verification.report import Report
 from core.storage import verification as rows
 from core.storage.verification import AccountRow, Limits
 
+MOST_MISSING = 1000
+"""Row ids between two accounts that may be missing. Nobody deletes any, and memory is taken up to the highest id."""
+
 UNKNOWN = -1
 """In place of a leg or a transfer that a recent verification has not met; 0 is none at all."""
 
@@ -101,7 +104,8 @@ class Book:
         if any(type(value) is not int for value in values):
             self._report.add("values_are_integers", f"account {account.id} has {values}")
             return 0
-        assert self._knows(connection, account.id), "read in a snapshot that is no younger"
+        if not self._knows(connection, account.id):
+            raise rows.Disordered(f"account {account.id} is read with all others, and not by its id")
         if self._last_legs[account.id] == UNKNOWN:
             self._meet(connection, account.id, before=None, previous_id=account.last_transaction_id)
         total, last_leg = self._totals[account.id], self._last_legs[account.id] or None
@@ -135,6 +139,8 @@ class Book:
                 return False
             for row_id, kind, currency in opened:
                 missing = row_id + 1 - len(self._totals)
+                if not 0 < missing <= MOST_MISSING:
+                    raise rows.Disordered(f"account {row_id} comes after account {len(self._totals) - 1}")
                 self._grow(missing)
                 self._facts.kinds[row_id] = self._words.setdefault(kind, kind)
                 self._facts.currencies[row_id] = self._words.setdefault(currency, currency)

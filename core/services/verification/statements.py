@@ -32,7 +32,10 @@ def _all(connection: Connection, let_go: Callable[[], None]) -> Iterator[Stateme
     while found := rows.statements(connection, below=below):
         yield from found
         let_go()
-        below = (found[-1].account_id, found[-1].run_id)
+        last = (found[-1].account_id, found[-1].run_id)
+        if last >= below:
+            raise rows.Disordered(f"the statement of {last} comes after that of {below}")
+        below = last
 
 
 def _check(connection: Connection, report: Report, statement: StatementRow, later: StatementRow | None) -> None:

@@ -79,6 +79,7 @@ class Walk:
     def _legs(self, connection: Connection, extent: Extent, let_go: Callable[[], None]) -> Iterator[LegRow]:
         while found := rows.legs(connection, after=self._leg, through=extent.last_leg, limit=ROWS):
             let_go()
+            rows.moved_on(self._leg, found[-1][0])
             for leg in found:
                 self._leg = leg[0]
                 self._report.transactions += 1
@@ -89,6 +90,7 @@ class Walk:
     def _transfers(self, connection: Connection, extent: Extent, let_go: Callable[[], None]) -> Iterator[TransferRow]:
         while found := rows.transfers(connection, after=self._sequence, through=extent.front, limit=ROWS):
             let_go()
+            rows.moved_on(self._sequence, found[-1].terms.sequence)
             for transfer in found:
                 self._sequence = transfer.terms.sequence
                 self._report.transfers += 1
@@ -99,7 +101,7 @@ class Walk:
         while found := blocks.read(connection, first=first, last=extent.head.height if extent.head else -1, limit=ROWS):
             let_go()
             yield from found
-            first = found[-1].height + 1
+            first = rows.moved_on(first - 1, found[-1].height) + 1
 
     # --- legs and transfers ----------------------------------------------------------------------------------
 
