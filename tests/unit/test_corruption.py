@@ -166,7 +166,7 @@ def test_a_row_id_far_from_all_others_takes_no_memory(database: Database, sound:
     tamper(database, f"UPDATE accounts SET id = {row_id} WHERE id = (SELECT max(id) FROM accounts)")
     report = verify(database)
     assert "file_is_sound" in report.counts
-    assert f"account {row_id} comes after account" in str(report.breaches)
+    assert report.accounts == 0, "it was not read on"
 
 
 def test_legs_that_name_each_other_in_a_circle_are_walked_once(database: Database, sound: bytes) -> None:
