@@ -22,6 +22,7 @@ from api.refusals import Refusals
 from api.routes import (
     accounts,
     audit,
+    batches,
     cards,
     dead_letters,
     docs,
@@ -52,6 +53,7 @@ log = get_logger(__name__)
 # Routes are tried in this order, so those that are asked most often come first.
 ROUTERS = (
     transfers.router,
+    batches.router,
     accounts.router,
     cards.router,
     statements.router,
@@ -95,6 +97,8 @@ def create_app(settings: Settings | None = None, queue: redis.Redis | None = Non
         body_bytes=settings.body_bytes,
         body_seconds=settings.body_seconds,
         header_bytes=settings.header_bytes,
+        bulk={batches.PATH: settings.bulk_body_bytes},
+        bulk_requests=settings.bulk_requests,
     )
     app.add_middleware(Paths)
     app.add_middleware(Observe)
@@ -141,6 +145,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> 
         waiting=settings.intake_waiting,
         group=settings.intake_group,
         seconds=settings.intake_seconds,
+        most_pending=settings.bulk_pending,
         on_accepted=waker.wake,
     )
     return Bank(

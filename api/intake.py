@@ -7,18 +7,22 @@ next group. A lone request is a group of one and waits for nobody. All writing h
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Any, cast
 
 from sqlalchemy import Connection
 
 from core import metrics
+from core.domain.batches import AcceptedBatch, BatchRequest
 from core.domain.errors import ErrorCode, GiroError, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.failpoints import hit
 from core.logging import get_logger
+from core.services import batches
 from core.services.transfers import accept
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -26,6 +30,7 @@ from core.storage.unit_of_work import unit_of_work
 log = get_logger(__name__)
 
 Work = Callable[[Connection], Any]
+Task = TransferRequest | BatchRequest | Work
 
 LOGGED_REQUEST_IDS = 20
 
@@ -40,7 +45,7 @@ class _State(Enum):
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    task: TransferRequest | Work
+    task: Task
     answer: "asyncio.Future[Any]"
     state: _State = _State.WAITING
     arrived: float = field(default_factory=time.perf_counter)
@@ -49,14 +54,23 @@ class _Job:
 class Intake:
     """Takes requests from the event loop and writes them, grouped, on a thread of its own.
 
-    At most `waiting` requests wait, each for `seconds` at most; a group holds `group` at most. `on_accepted` is
-    called on the thread after a commit that accepted a transfer.
+    At most `waiting` requests wait, each for `seconds` at most; a group holds `group` transfers at most, but never
+    splits a batch. No batch is accepted while `most_pending` transfers wait to be settled. `on_accepted` is called on
+    the thread after a commit that accepted a transfer.
     """
 
     def __init__(
-        self, database: Database, *, waiting: int, group: int, seconds: float, on_accepted: Callable[[], None]
+        self,
+        database: Database,
+        *,
+        waiting: int,
+        group: int,
+        seconds: float,
+        most_pending: int,
+        on_accepted: Callable[[], None],
     ) -> None:
         self._database = database
+        self._most_pending = most_pending
         self._most_waiting = waiting
         self._group = group
         self._seconds = seconds
@@ -76,6 +90,10 @@ class Intake:
         """Accept a transfer: when this returns, it is on disk. Raises what `run` raises."""
         return cast(AcceptedTransfer, await self._submit(request))
 
+    async def accept_batch(self, request: BatchRequest) -> AcceptedBatch:
+        """Accept a batch: when this returns, it is on disk. Raises what `run` raises."""
+        return cast(AcceptedBatch, await self._submit(request))
+
     async def run[T](self, work: Callable[[Connection], T]) -> T:
         """Do a piece of work in the next unit of work and return what it returned, once that is committed.
 
@@ -93,7 +111,7 @@ class Intake:
 
     # --- on the event loop ---
 
-    async def _submit(self, task: TransferRequest | Work) -> Any:
+    async def _submit(self, task: Task) -> Any:
         job = _Job(task, self._loop.create_future())
         with self._changed:
             if self._stopping or len(self._jobs) >= self._most_waiting:
@@ -147,7 +165,7 @@ class Intake:
     def _take(self) -> list[_Job]:
         """Claim the next group. Called only with the database's lock held: until then a request may still expire."""
         with self._changed:
-            group = list(self._jobs)[: self._group]
+            group = list(_first(self._jobs, self._group))
             for job in group:
                 job.state = _State.TAKEN
                 del self._jobs[job]
@@ -161,7 +179,7 @@ class Intake:
                 started = time.perf_counter()
                 group = self._take()
                 hit("accept.before_write")
-                outcomes = _perform(connection, group)
+                outcomes = self._perform(connection, group)
                 hit("accept.before_commit")
         except GiroError as error:
             # Failed before it was taken (no lock to be had), or rolled back: the whole group gets this answer.
@@ -180,22 +198,44 @@ class Intake:
     def _write_alone(self, job: _Job) -> None:
         try:
             with unit_of_work(self._database) as connection:
-                (outcome,) = _perform(connection, [job])
+                (outcome,) = self._perform(connection, [job])
         except Exception as error:
             outcome = error
         self._answer([(job, outcome)])
 
+    def _perform(self, connection: Connection, group: Sequence[_Job]) -> list[Any]:
+        """Do every job of a group; a refusal is an outcome, any other exception ends the unit of work."""
+        requests = [job.task for job in group if isinstance(job.task, TransferRequest)]
+        accepted = iter(accept(connection, requests) if requests else ())
+        return [
+            next(accepted) if isinstance(job.task, TransferRequest) else _do(connection, self._work_of(job.task))
+            for job in group
+        ]
+
+    def _work_of(self, task: BatchRequest | Work) -> Work:
+        if isinstance(task, BatchRequest):
+            return partial(batches.accept, request=task, most_pending=self._most_pending)
+        return task
+
     def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
-        if _report([(job, outcome) for job, outcome in answers if isinstance(job.task, TransferRequest)]):
+        if _report([(job, outcome) for job, outcome in answers if _is_order(job.task)]):
             self._on_accepted()
         self._loop.call_soon_threadsafe(_resolve, answers)
 
 
-def _perform(connection: Connection, group: Sequence[_Job]) -> list[Any]:
-    """Do every job of a group; a refusal is an outcome, any other exception ends the unit of work."""
-    requests = [job.task for job in group if isinstance(job.task, TransferRequest)]
-    accepted = iter(accept(connection, requests) if requests else ())
-    return [next(accepted) if isinstance(job.task, TransferRequest) else _do(connection, job.task) for job in group]
+def _first(jobs: Iterable[_Job], most: int) -> Iterator[_Job]:
+    """Pick jobs from the front until they hold so many transfers, or are so many; at least one."""
+    size = 0
+    for job in jobs:
+        size += len(job.task.transfers) if isinstance(job.task, BatchRequest) else 1
+        if size > most and job is not next(iter(jobs)):
+            return
+        yield job
+
+
+def _is_order(task: Task) -> bool:
+    """Say whether a task is to move money: metrics and logs tell of those."""
+    return isinstance(task, TransferRequest | BatchRequest)
 
 
 def _do(connection: Connection, work: Work) -> Any:
@@ -219,17 +259,17 @@ def _resolve(answers: Sequence[tuple[_Job, Any]]) -> None:
             job.answer.set_result(outcome)
 
 
-def _turned_away(task: TransferRequest | Work) -> Unavailable:
+def _turned_away(task: Task) -> Unavailable:
     """Count what is not even taken in. Not timed: answers that cost nothing would make the others look fast."""
     error = Unavailable()
-    if isinstance(task, TransferRequest):
+    if _is_order(task):
         _count_refusal(error)
     return error
 
 
 def _time_and_count(job: _Job, outcome: Any) -> None:
     """Tell the metrics that a transfer has its answer."""
-    if isinstance(job.task, TransferRequest):
+    if _is_order(job.task):
         metrics.accept_latency.observe(time.perf_counter() - job.arrived)
         if isinstance(outcome, BaseException):
             _count_refusal(outcome)
@@ -245,17 +285,37 @@ def _report(answers: Sequence[tuple[_Job, Any]]) -> bool:
     """Tell logs and metrics what became of a group's transfers; say whether one was accepted."""
     for job, outcome in answers:
         _time_and_count(job, outcome)
-    fresh = [outcome for _, outcome in answers if isinstance(outcome, AcceptedTransfer) and not outcome.replayed]
-    if not fresh:
-        return False
-    metrics.transfers_accepted.inc(len(fresh))
-    for transfer in fresh:
+    fresh = [outcome for _, outcome in answers if not isinstance(outcome, BaseException) and not outcome.replayed]
+    transfers = [outcome for outcome in fresh if isinstance(outcome, AcceptedTransfer)]
+    for batch in fresh:
+        if isinstance(batch, AcceptedBatch):
+            _report_batch(batch)
+    if transfers:
+        _report_transfers(transfers)
+    return bool(fresh)
+
+
+def _report_transfers(transfers: Sequence[AcceptedTransfer]) -> None:
+    metrics.transfers_accepted.inc(len(transfers))
+    for transfer in transfers:
         log.debug("transfer_accepted", sequence=transfer.sequence, request_id=transfer.request_id)
     log.info(
         "accepted",
-        count=len(fresh),
-        first_sequence=fresh[0].sequence,
-        last_sequence=fresh[-1].sequence,
-        request_ids=[transfer.request_id for transfer in fresh[:LOGGED_REQUEST_IDS]],
+        count=len(transfers),
+        first_sequence=transfers[0].sequence,
+        last_sequence=transfers[-1].sequence,
+        request_ids=[transfer.request_id for transfer in transfers[:LOGGED_REQUEST_IDS]],
     )
-    return True
+
+
+def _report_batch(batch: AcceptedBatch) -> None:
+    metrics.transfers_accepted.inc(batch.accepted)
+    for code, count in Counter(line for line in batch.lines if isinstance(line, ErrorCode)).items():
+        metrics.transfers_refused.labels(code).inc(count)
+    log.info(
+        "batch_accepted",
+        batch_id=str(batch.id),
+        count=batch.accepted,
+        refused=len(batch.lines) - batch.accepted,
+        first_sequence=batch.first_sequence,
+    )

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -131,54 +131,84 @@ A connection that is closed under somebody who still sends is reset, and the ans
 class Limits:
     """Reads the whole body before anything else happens, within a size and a time, and bounds the headers.
 
-    Bodies are small here. Reading one first means that no route ever holds half a request.
+    Reading it first means that no route ever holds half a request. Bodies are small, but for those of the paths in
+    `bulk` (path → bytes): of these, `bulk_requests` at most are in hand at once, and so in memory.
     """
 
-    def __init__(self, app: ASGIApp, *, body_bytes: int, body_seconds: float, header_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        body_bytes: int,
+        body_seconds: float,
+        header_bytes: int,
+        bulk: Mapping[str, int],
+        bulk_requests: int,
+    ) -> None:
         self._app = app
         self._body_bytes = body_bytes
         self._body_seconds = body_seconds
         self._header_bytes = header_bytes
+        self._bulk = bulk
+        self._bulk_requests = bulk_requests
+        self._in_hand = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
+        elif scope["path"] not in self._bulk:
+            await self._handle(scope, receive, send, self._body_bytes)
+        elif self._in_hand < self._bulk_requests:
+            self._in_hand += 1
+            try:
+                await self._handle(scope, receive, send, self._bulk[scope["path"]])
+            finally:
+                self._in_hand -= 1
+        else:
+            await self._turn_away(scope, receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
         body: bytes | Response | None
         if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
             body = self._refuse(scope, ErrorCode.HEADERS_TOO_LARGE)
         else:
-            body = await self._read(scope, receive)
+            body = await self._read(scope, receive, most)
         if isinstance(body, Response):
             await body(scope, receive, send)
         elif body is not None:
             await self._app(scope, _replay(body, receive), send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | Response | None:
+    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say that there is no room now, once what was sent has been read and thrown away."""
+        body = await self._read(scope, receive, 0)
+        if body is not None:
+            await self._refuse(scope, ErrorCode.UNAVAILABLE)(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes | Response | None:
         """Read the body, or say why not; None if the client went away: half an order is no order."""
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         # Who asks before sending (Expect) has sent nothing yet that would have to be read.
-        most = self._body_bytes if "expect" in headers else self._body_bytes + SPILL_BYTES
-        if declared.isdecimal() and (len(declared) > 18 or int(declared) > most):
+        readable = most if "expect" in headers else most + SPILL_BYTES
+        if declared.isdecimal() and (len(declared) > 18 or int(declared) > readable):
             return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
         try:
             async with asyncio.timeout(self._body_seconds):
-                body, size = await self._collect(receive)
+                body, size = await self._collect(receive, most)
         except TimeoutError:
             return self._refuse(scope, ErrorCode.REQUEST_TIMEOUT)
-        return self._refuse(scope, ErrorCode.BODY_TOO_LARGE) if size > self._body_bytes else body
+        return self._refuse(scope, ErrorCode.BODY_TOO_LARGE) if size > most else body
 
-    async def _collect(self, receive: Receive) -> tuple[bytes | None, int]:
+    async def _collect(self, receive: Receive, most: int) -> tuple[bytes | None, int]:
         """Read a body to its end, or to that of our patience, and say how long it was; None if the client went away."""
         chunks: list[bytes] = []
         size = 0
-        while size <= self._body_bytes + SPILL_BYTES:
+        while size <= most + SPILL_BYTES:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None, 0
             size += len(chunk := message.get("body", b""))
-            if size <= self._body_bytes:
+            if size <= most:
                 chunks.append(chunk)
             if not message.get("more_body", False):
                 break

@@ -32,6 +32,20 @@ FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 LIFETIME = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 SIZE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
+
+class HistogramOfMany(Histogram):
+    """A histogram that takes many equal observations as one: observing thousands one by one takes milliseconds."""
+
+    def observe_many(self, amount: float, count: int) -> None:
+        """Observe the same amount so many times."""
+        # The client library's own fields, as its `observe` uses them; the tests hold this to that.
+        self._sum.inc(amount * count)
+        for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
+            if amount <= bound:
+                bucket.inc(count)
+                return
+
+
 # --- every process -----------------------------------------------------------------------------------------------
 
 # `multiprocess_mode` says what several processes behind one port add up to; see `_shared`.
@@ -105,7 +119,7 @@ settlement_batch_size = Histogram("giro_settlement_batch_size", "Transfers settl
 settlement_duration = Histogram(
     "giro_settlement_duration_seconds", "Time of one settlement, its commit included.", buckets=FAST
 )
-transfer_lifetime = Histogram(
+transfer_lifetime = HistogramOfMany(
     "giro_transfer_lifetime_seconds", "Time from a transfer's acceptance to its end.", buckets=LIFETIME
 )
 

@@ -190,6 +190,13 @@ class Settings(BaseSettings):
     card_years: int = Field(4, ge=1, le=20, description="Years after which a card expires, at the end of its month.")
 
     body_bytes: int = Field(65_536, ge=1024, description="Largest body of a request.")
+    bulk_body_bytes: int = Field(4_194_304, ge=1024, description="Largest body of a batch of transfers.")
+    bulk_requests: int = Field(
+        8, ge=1, description="Batches that may be in hand at once, and so in memory; one more is answered 503."
+    )
+    bulk_pending: int = Field(
+        500_000, ge=1, description="Transfers that may wait to be settled; while more do, batches are answered 503."
+    )
     header_bytes: int = Field(16_384, ge=1024, description="Largest sum of a request's header lines.")
     body_seconds: float = Field(10, gt=0, description="Time in which the body must arrive.")
     wait_seconds: int = Field(30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is given.")

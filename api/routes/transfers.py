@@ -30,7 +30,7 @@ from core.services.transfers import TransferFilter, TransferPage
 router = APIRouter(tags=["transfers"], route_class=CheckedRoute)
 operator_router = APIRouter(tags=["operator"], route_class=CheckedRoute)
 
-_REFUSALS = (
+REFUSALS = (
     ErrorCode.SAME_ACCOUNT,
     ErrorCode.ACCOUNT_NOT_FOUND,
     ErrorCode.CURRENCY_MISMATCH,
@@ -42,6 +42,7 @@ _REFUSALS = (
     ErrorCode.IDEMPOTENCY_KEY_INVALID,
     ErrorCode.IDEMPOTENCY_KEY_REUSED,
 )
+"""Why a transfer can be refused."""
 
 
 _PREFER = {
@@ -99,7 +100,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *_REFUSALS, *WITH_BODY, *WRITES))
+@router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES))
 async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep, bank: BankDep) -> Response:
     """Submit a transfer from one of one's accounts. Its funds are reserved, or it is refused, at once."""
     order = _order(
@@ -116,7 +117,7 @@ async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep
 
 
 @operator_router.post(
-    "/deposits", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *_REFUSALS, *WITH_BODY, *WRITES)
+    "/deposits", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
 )
 async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
     """Bring money in: a transfer from the currency's external account."""
@@ -125,7 +126,7 @@ async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorD
 
 
 @operator_router.post(
-    "/withdrawals", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *_REFUSALS, *WITH_BODY, *WRITES)
+    "/withdrawals", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
 )
 async def submit_withdrawal(body: NewWithdrawal, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
     """Pay money out: a transfer to the currency's external account."""
@@ -262,6 +263,7 @@ async def _find(query: TransferQuery, identity: Identity, bank: Bank, session: A
         status=query.status,
         account_id=query.account_id,
         idempotency_key=query.idempotency_key,
+        batch_id=query.batch_id,
         created_from=query.created_from,
         created_to=query.created_to,
     )

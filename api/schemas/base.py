@@ -2,7 +2,6 @@
 
 import re
 from typing import Annotated, Self
-from unicodedata import category
 
 from pydantic import (
     AfterValidator,
@@ -38,8 +37,11 @@ _PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 """What `_printable` lets through, for the document. Lone surrogates, which it refuses, are no text to begin with."""
 
 
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
 def _printable(text: str) -> str:
-    if any(category(character) in ("Cc", "Cs") for character in text):
+    if _UNPRINTABLE.search(text):
         raise ValueError("must not hold control characters")
     return text
 

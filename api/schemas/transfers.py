@@ -74,7 +74,7 @@ class NewTransfer(In):
         return self
 
 
-def fingerprint(path: str, body: NewTransfer | NewDeposit | NewWithdrawal) -> bytes:
+def fingerprint(path: str, body: In) -> bytes:
     """Digest a request by what it says (16 bytes): the same path and the same values give the same digest."""
     return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=16).digest()
 
@@ -85,6 +85,7 @@ class TransferQuery(PageQuery):
     status: TransferStatus | None = None
     account_id: UUID | None = None
     idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] | None = None
+    batch_id: UUID | None = None
     created_from: Moment | None = None
     created_to: Annotated[Moment, Field(description="Exclusive.")] | None = None
 
@@ -94,6 +95,11 @@ class FailureOut(Out):
 
     code: ErrorCode
     message: str
+    index: int | None = Field(
+        None,
+        exclude_if=lambda index: index is None,
+        description="With `batch_failed`: the line of the batch because of which it failed, from 0.",
+    )
 
 
 class TransferOut(Out):
@@ -128,7 +134,7 @@ class TransferOut(Out):
             description=row.description,
             kind=row.kind,
             status=row.status,
-            failure=None if code is None else FailureOut(code=code, message=MESSAGES[code]),
+            failure=None if code is None else FailureOut(code=code, message=MESSAGES[code], index=row.failed_index),
             created_at=row.created_at,
             settled_at=row.settled_at,
         )

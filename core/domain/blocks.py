@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from typing import NamedTuple
 
 from core.domain.transfers import Terms, TransferStatus
 
@@ -64,6 +65,16 @@ class Block:
         return self.first_leg_id + self.leg_count
 
 
+class Ending(NamedTuple):
+    """A transfer that has ended, and how."""
+
+    terms: Terms
+    status: str
+    ended_at: int
+    """Microseconds since the epoch."""
+    failure: str | None
+
+
 class Sealer:
     """Takes legs and endings in, each in their order, and makes a block of them. Memory does not grow with them."""
 
@@ -74,14 +85,23 @@ class Sealer:
 
     def add_legs(self, legs: Iterable[LegRow]) -> None:
         """Add legs. Raises struct.error where one holds anything but 64-bit integers."""
-        packed = [_LEG.pack(*leg[:6], leg[6] or 0) for leg in legs]
+        pack = _LEG.pack
+        packed = [
+            pack(leg_id, transfer, account, amount, after, at, previous or 0)
+            for leg_id, transfer, account, amount, after, at, previous in legs
+        ]
         self._legs.update(b"".join(packed))
         self.leg_count += len(packed)
 
     def add_ending(self, terms: Terms, status: str, ended_at: int, failure: str | None) -> None:
         """Add a transfer that has ended: its terms, and how and when (µs) it ended. Raises as `add_legs` does."""
-        self._endings.update(_encode_ending(terms, status, ended_at, failure))
-        self.ending_count += 1
+        self.add_endings([Ending(terms, status, ended_at, failure)])
+
+    def add_endings(self, endings: Iterable[Ending]) -> None:
+        """Add transfers that have ended. Raises as `add_legs` does."""
+        encoded = [_encode(ending) for ending in endings]
+        self._endings.update(b"".join(encoded))
+        self.ending_count += len(encoded)
 
     def seal(
         self, kind: BlockKind, previous: Block | None, *, first_sequence: int, last_sequence: int, made_at: int
@@ -114,22 +134,30 @@ def cancellation(previous: Block, terms: Terms, ended_at: int) -> Block:
     )
 
 
-def _encode_ending(terms: Terms, status: str, ended_at: int, failure: str | None) -> bytes:
+def _encode(ending: Ending) -> bytes:
     """Write numbers in fixed width, then the length of each text in characters (-1 for none), then the texts."""
-    texts = (terms.kind, terms.currency, status, failure, terms.request_id, terms.description, terms.idempotency_key)
-    fingerprint = terms.fingerprint
+    terms, status, ended_at, failure = ending
+    (sequence, public_id, kind, payer, payee, amount, currency, description, submitted_by, request_id, key, fingerprint,
+     version, previous_id, created_at) = terms  # fmt: skip
     numbers = _ENDING.pack(
-        terms.sequence,
-        terms.public_id,
-        terms.from_account_id,
-        terms.to_account_id,
-        terms.amount,
-        terms.submitted_by,
-        terms.answer_version,
-        terms.previous_id or 0,
-        terms.created_at,
+        sequence,
+        public_id,
+        payer,
+        payee,
+        amount,
+        submitted_by,
+        version,
+        previous_id or 0,
+        created_at,
         ended_at,
-        *[-1 if text is None else len(text) for text in texts],
+        len(kind),
+        len(currency),
+        len(status),
+        -1 if failure is None else len(failure),
+        len(request_id),
+        -1 if description is None else len(description),
+        -1 if key is None else len(key),
         -1 if fingerprint is None else len(fingerprint),
     )
-    return b"".join((numbers, "".join([text for text in texts if text]).encode(), fingerprint or b""))
+    texts = f"{kind}{currency}{status}{failure or ''}{request_id}{description or ''}{key or ''}"
+    return b"".join((numbers, texts.encode(), fingerprint or b""))

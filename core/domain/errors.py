@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     ACCOUNT_NOT_EMPTY = "account_not_empty"
     ACCOUNT_NOT_FOUND = "account_not_found"
     BALANCE_LIMIT_EXCEEDED = "balance_limit_exceeded"
+    BATCH_FAILED = "batch_failed"
     BODY_TOO_LARGE = "body_too_large"
     CARD_CANCELLED = "card_cancelled"
     CARD_NOT_FOUND = "card_not_found"
@@ -58,6 +59,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.ACCOUNT_NOT_EMPTY: "The balance of the account is not 0.",
     ErrorCode.ACCOUNT_NOT_FOUND: "There is no such account.",
     ErrorCode.BALANCE_LIMIT_EXCEEDED: "The balance would leave the range that an account can hold.",
+    ErrorCode.BATCH_FAILED: "Another transfer of its atomic batch failed, so none of them was executed.",
     ErrorCode.BODY_TOO_LARGE: "The body is larger than this call takes.",
     ErrorCode.CARD_CANCELLED: "The card is cancelled.",
     ErrorCode.CARD_NOT_FOUND: "There is no such card.",

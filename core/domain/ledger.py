@@ -4,8 +4,11 @@ Pure: balances and transfers in, legs and failures out. The same rules refuse a 
 and fail it when it is settled.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
 from core.domain.errors import ErrorCode
@@ -49,19 +52,24 @@ class LedgerAccount:
         return self.status is AccountStatus.ACTIVE or self.freeze_scope is FreezeScope.DEBIT
 
 
-@dataclass(frozen=True, slots=True)
-class PendingTransfer:
-    """A transfer that waits to be settled."""
+class Order(Protocol):
+    """What settling has to know of a pending transfer."""
 
-    id: int
-    from_account_id: int
-    to_account_id: int
-    amount: int
+    @property
+    def sequence(self) -> int: ...
+
+    @property
+    def from_account_id(self) -> int: ...
+
+    @property
+    def to_account_id(self) -> int: ...
+
+    @property
+    def amount(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One side of an executed transfer: a transaction to be written."""
+class Leg(NamedTuple):
+    """One side of an executed transfer: a transaction, as it is stored."""
 
     id: int
     transfer_id: int
@@ -69,6 +77,8 @@ class Leg:
     amount: int
     """Minor units; negative for a debit."""
     balance_after: int
+    posted_at: int
+    """Microseconds since the epoch."""
     previous_id: int | None
     """The account's leg before this one."""
 
@@ -76,6 +86,7 @@ class Leg:
 FAILURES = frozenset(
     {
         ErrorCode.OWNER_INACTIVE,
+        ErrorCode.BATCH_FAILED,
         ErrorCode.ACCOUNT_CLOSED,
         ErrorCode.ACCOUNT_FROZEN,
         ErrorCode.INSUFFICIENT_FUNDS,
@@ -87,11 +98,10 @@ FAILURES = frozenset(
 
 @dataclass(slots=True)
 class Settlement:
-    """What becomes of a batch: its legs, and the reason of each transfer that fails."""
+    """What becomes of pending transfers: their legs, and the reason of each that fails, by sequence."""
 
-    legs: list[Leg]
-    completed: list[PendingTransfer]
-    failed: list[tuple[PendingTransfer, ErrorCode]]
+    legs: list[Leg] = field(default_factory=list)
+    failed: dict[int, ErrorCode] = field(default_factory=dict)
 
 
 def refusal(payer: LedgerAccount, payee: LedgerAccount, amount: int, *, spoken_for: int) -> ErrorCode | None:
@@ -118,32 +128,89 @@ def refusal(payer: LedgerAccount, payee: LedgerAccount, amount: int, *, spoken_f
 
 
 def settle(
-    transfers: Iterable[PendingTransfer], accounts: Mapping[int, LedgerAccount], *, next_leg_id: int
+    orders: Sequence[Order],
+    accounts: Mapping[int, LedgerAccount],
+    *,
+    next_leg_id: int,
+    posted_at: int,
+    atomic: Iterable[tuple[int, int]] = (),
 ) -> Settlement:
     """Execute transfers in the order given, each seeing the balances that those before it left.
 
     Every transfer ends: with a debit and a credit leg, or with a reason. Its reservation is released either way.
     `accounts` (row id → account) holds both sides of every transfer and is changed in place; legs are numbered
-    from `next_leg_id` on.
+    from `next_leg_id` on and posted at `posted_at` (µs). `atomic` names those that complete together or not at all, by
+    the first sequence and the last, in their order: where one of them fails, the others do, with `batch_failed`.
     """
-    settlement = Settlement([], [], [])
-    for transfer in transfers:
-        payer, payee = accounts[transfer.from_account_id], accounts[transfer.to_account_id]
-        payer.reserved -= transfer.amount
-        reason = ErrorCode.OWNER_INACTIVE if not payer.owner_active else None
-        reason = reason or refusal(payer, payee, transfer.amount, spoken_for=0)
+    book, start = _Book(accounts, next_leg_id, posted_at), 0
+    for first, last in atomic:
+        begin = bisect_left(orders, first, start, key=_sequence)
+        end = bisect_right(orders, last, begin, key=_sequence)
+        book.execute_each(orders[start:begin])
+        book.execute_together(orders[begin:end])
+        start = end
+    book.execute_each(orders[start:])
+    return book.settlement
+
+
+_sequence = attrgetter("sequence")
+
+
+class _Book:
+    """The accounts while transfers are settled, and what was settled so far."""
+
+    def __init__(self, accounts: Mapping[int, LedgerAccount], next_leg_id: int, posted_at: int) -> None:
+        self.settlement = Settlement()
+        self._accounts = accounts
+        self._next_leg_id = next_leg_id
+        self._posted_at = posted_at
+
+    def execute_each(self, orders: Iterable[Order]) -> None:
+        """Execute transfers that have nothing to do with each other."""
+        for order in orders:
+            if (reason := self._execute(order)) is not None:
+                self.settlement.failed[order.sequence] = reason
+
+    def execute_together(self, orders: Sequence[Order]) -> None:
+        """Execute transfers that complete together, or take back what was done of them."""
+        touched = [self._accounts[side] for order in orders for side in (order.from_account_id, order.to_account_id)]
+        before = [(account, account.balance, account.last_transaction_id) for account in touched]
+        leg_count, next_leg_id = len(self.settlement.legs), self._next_leg_id
+        tried, reason = 0, None
+        while reason is None and tried < len(orders):
+            reason = self._execute(orders[tried])
+            tried += 1
+        if reason is None:
+            return
+        for account, balance, last_transaction_id in before:
+            account.balance, account.last_transaction_id = balance, last_transaction_id
+        del self.settlement.legs[leg_count:]
+        self._next_leg_id = next_leg_id
+        for untried in orders[tried:]:
+            self._accounts[untried.from_account_id].reserved -= untried.amount
+        self.settlement.failed |= {order.sequence: ErrorCode.BATCH_FAILED for order in orders}
+        self.settlement.failed[orders[tried - 1].sequence] = reason
+
+    def _execute(self, order: Order) -> ErrorCode | None:
+        """Post both legs of a transfer, or say why not; its reservation is released either way."""
+        amount = order.amount
+        payer, payee = self._accounts[order.from_account_id], self._accounts[order.to_account_id]
+        payer.reserved -= amount
+        if not payer.owner_active:
+            return ErrorCode.OWNER_INACTIVE
+        reason = refusal(payer, payee, amount, spoken_for=0)
         if reason is not None:
-            settlement.failed.append((transfer, reason))
-            continue
-        for account, amount in ((payer, -transfer.amount), (payee, transfer.amount)):
-            account.balance += amount
-            settlement.legs.append(
-                Leg(next_leg_id, transfer.id, account.id, amount, account.balance, account.last_transaction_id)
-            )
-            account.last_transaction_id = next_leg_id
-            next_leg_id += 1
-        settlement.completed.append(transfer)
-    return settlement
+            return reason
+        self._post(order.sequence, payer, -amount)
+        self._post(order.sequence, payee, amount)
+        return None
+
+    def _post(self, transfer_id: int, account: LedgerAccount, amount: int) -> None:
+        leg_id, account.balance = self._next_leg_id, account.balance + amount
+        self.settlement.legs.append(
+            Leg(leg_id, transfer_id, account.id, amount, account.balance, self._posted_at, account.last_transaction_id)
+        )
+        account.last_transaction_id, self._next_leg_id = leg_id, leg_id + 1
 
 
 def _why_not(account: LedgerAccount) -> ErrorCode:

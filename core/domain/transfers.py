@@ -47,8 +47,7 @@ TRANSITIONS: dict[TransferStatus, dict[TransferStatus, str]] = {
 """The whole state machine, each move with what makes it: `pending` is left once, and nothing leaves the others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferRequest:
+class TransferRequest(NamedTuple):
     """An order to move money, checked for form and not yet for funds.
 
     `payer` is None for a deposit and `payee` for a withdrawal: the external account takes their place.
@@ -132,6 +131,8 @@ class TransferView:
     submitted_by: int
     payer_owner_id: int | None
     payee_owner_id: int | None
+    failed_index: int | None = None
+    """The line of its batch because of which it failed, from 0; None where it did not fail with its batch."""
 
     def may_be_read_by(self, user_id: int) -> bool:
         """Who submitted it, the payer's owner, and once it is completed the payee's owner."""

@@ -3,6 +3,7 @@
 from core.models.accounts import Account
 from core.models.audit import AuditEntry
 from core.models.base import Base
+from core.models.batches import Batch
 from core.models.blocks import Block
 from core.models.cards import Card
 from core.models.dead_letters import DeadLetter
@@ -18,6 +19,7 @@ __all__ = [
     "Account",
     "AuditEntry",
     "Base",
+    "Batch",
     "Block",
     "Card",
     "DeadLetter",

@@ -1,21 +1,25 @@
 """Settlement: executing pending transfers in the order of their acceptance, many in one unit of work."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from logging import DEBUG
 
 from sqlalchemy import Connection
 
 from core import metrics
 from core.clock import now_us
 from core.domain import ledger
-from core.domain.blocks import BlockKind, Sealer
-from core.domain.ledger import FAILURES, LedgerAccount, PendingTransfer
+from core.domain.blocks import BlockKind, Ending, Sealer
+from core.domain.errors import ErrorCode
+from core.domain.ledger import FAILURES, LedgerAccount
 from core.domain.transfers import Terms, TransferStatus
 from core.failpoints import hit
 from core.logging import get_logger
 from core.services import verification
-from core.storage import accounts, blocks, statement_runs, transactions, transfers
+from core.storage import accounts, batches, blocks, statement_runs, transactions, transfers
+from core.storage.batches import Span
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
@@ -25,6 +29,9 @@ FIRST_CHUNK = 128
 """Transfers settled before the first look at who waits: some two milliseconds of work."""
 LARGEST_CHUNK = 2048
 LOGGED_REQUEST_IDS = 20
+
+
+COMPLETED, FAILED = TransferStatus.COMPLETED.value, TransferStatus.FAILED.value
 
 
 class SettlementConflict(Exception):
@@ -38,7 +45,7 @@ class _Batch:
     settled_at: int
     """When all its legs were posted, in microseconds since the epoch."""
     rows: list[Terms] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, ErrorCode] = field(default_factory=dict)
     """Why, by sequence."""
     sealer: Sealer = field(default_factory=Sealer)
 
@@ -125,36 +132,41 @@ def _settle_chunk(connection: Connection, batch: _Batch, book: dict[int, LedgerA
     rows = transfers.read_pending(connection, after=batch.rows[-1].sequence if batch.rows else 0, limit=limit)
     if not rows:
         return 0
+    groups = batches.atomic_spans(connection, rows[0].sequence, rows[-1].sequence)
+    if groups and groups[-1][1] > (last := rows[-1].sequence):  # never split, even above the limit
+        rows += transfers.read_pending(connection, after=last, limit=groups[-1][1] - last)
     met = {account for row in rows for account in (row.from_account_id, row.to_account_id)}
     for account in accounts.read_for_settlement(connection, list(met - book.keys())):
         book[account.id] = account
     outcome = ledger.settle(
-        (PendingTransfer(row.sequence, row.from_account_id, row.to_account_id, row.amount) for row in rows),
-        book,
-        next_leg_id=transactions.next_id(connection),
+        rows, book, next_leg_id=transactions.next_id(connection), posted_at=batch.settled_at, atomic=groups
     )
-    batch.failed |= {transfer.id: reason.value for transfer, reason in outcome.failed}
-    legs = [
-        (leg.id, leg.transfer_id, leg.account_id, leg.amount, leg.balance_after, batch.settled_at, leg.previous_id)
-        for leg in outcome.legs
-    ]
+    batch.failed |= outcome.failed
     hit("settle.before_write")
-    transactions.add(connection, legs)
-    batch.sealer.add_legs(legs)
+    transactions.add(connection, outcome.legs)
+    batches.fail(connection, _culprits(outcome.failed, groups))
+    batch.sealer.add_legs(outcome.legs)
     hit("settle.between_writes")
     _end(connection, batch, rows)
     batch.rows += rows
     return len(rows)
 
 
+def _culprits(failed: dict[int, ErrorCode], groups: Sequence[Span]) -> list[tuple[int, int]]:
+    """Find for each atomic batch that failed the line because of which it did, and its first sequence."""
+    if not groups:
+        return []
+    culprits = [sequence for sequence, reason in failed.items() if reason is not ErrorCode.BATCH_FAILED]
+    return [(culprit - first, first) for first, last in groups for culprit in culprits if first <= culprit <= last]
+
+
 def _end(connection: Connection, batch: _Batch, rows: Sequence[Terms]) -> None:
     """Give transfers their terminal status, in their order."""
     endings = []
     for row in rows:
-        failure = batch.failed.get(row.sequence)
-        status = TransferStatus.FAILED.value if failure else TransferStatus.COMPLETED.value
-        endings.append((status, batch.settled_at, failure, row.sequence))
-        batch.sealer.add_ending(row, status, batch.settled_at, failure)
+        reason = batch.failed.get(row.sequence)
+        endings.append(Ending(row, COMPLETED if reason is None else FAILED, batch.settled_at, reason and reason.value))
+    batch.sealer.add_endings(endings)
     if transfers.end(connection, endings) != len(rows):
         raise SettlementConflict("a transfer ended elsewhere while it was being settled; nothing of this was kept")
 
@@ -178,17 +190,12 @@ def _report(batch: _Batch, seconds: float) -> None:
     metrics.settlement_batch_size.observe(len(batch.rows))
     metrics.settlement_duration.observe(seconds)
     metrics.transfers_settled.labels("completed", "").inc(len(batch.rows) - len(failed))
-    for row in batch.rows:
-        metrics.transfer_lifetime.observe((now - row.created_at) / 1e6)
-        if reason := failed.get(row.sequence):
-            metrics.transfers_settled.labels("failed", reason).inc()
-        log.debug(
-            "transfer_settled",
-            sequence=row.sequence,
-            status="failed" if row.sequence in failed else "completed",
-            failure_code=failed.get(row.sequence),
-            request_id=row.request_id,
-        )
+    for reason, count in Counter(failed.values()).items():
+        metrics.transfers_settled.labels("failed", reason.value).inc(count)
+    for created_at, count in Counter(row.created_at for row in batch.rows).items():
+        metrics.transfer_lifetime.observe_many((now - created_at) / 1e6, count)
+    if log.is_enabled_for(DEBUG):
+        _log_each(batch)
     log.info(
         "settled",
         count=len(batch.rows),
@@ -198,3 +205,14 @@ def _report(batch: _Batch, seconds: float) -> None:
         duration_ms=round(seconds * 1000, 3),
         request_ids=[row.request_id for row in batch.rows[:LOGGED_REQUEST_IDS]],
     )
+
+
+def _log_each(batch: _Batch) -> None:
+    for row in batch.rows:
+        log.debug(
+            "transfer_settled",
+            sequence=row.sequence,
+            status="failed" if row.sequence in batch.failed else "completed",
+            failure_code=batch.failed.get(row.sequence),
+            request_id=row.request_id,
+        )

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -13,20 +12,23 @@ from core.clock import now_us, to_datetime, to_us
 from core.domain import ledger
 from core.domain.accounts import AccountKind
 from core.domain.audit import Act, Action, Author
-from core.domain.blocks import cancellation
+from core.domain.batches import MAX_BATCH
+from core.domain.blocks import Ending, cancellation
 from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.transfers import (
     TRANSITIONS,
     AcceptedTransfer,
+    Terms,
     TransferKind,
     TransferRequest,
     TransferStatus,
     TransferView,
 )
-from core.ids import new_id
+from core.ids import new_id_bytes
+from core.models.base import NEWEST
 from core.services import verification
 from core.services.audit import write_all_down
-from core.storage import accounts, blocks, transfers
+from core.storage import accounts, batches, blocks, transfers
 from core.storage.accounts import Party
 from core.storage.transfers import KeyScope, Link
 
@@ -46,21 +48,22 @@ def accept(connection: Connection, requests: Sequence[TransferRequest]) -> list[
     One request's refusal never touches another. Accepted transfers are pending and their funds reserved when the
     unit of work commits, not before.
     """
-    group = _Group(connection, requests)
+    group = Group(connection, requests)
     outcomes = [group.decide(request) for request in requests]
     group.write()
     return outcomes
 
 
-class _Group:
-    """What one group reads once and writes once."""
+class Group:
+    """Requests that are decided one after the other, and read and written together."""
 
     def __init__(self, connection: Connection, requests: Sequence[TransferRequest]) -> None:
+        """Read what the requests name, once for all of them."""
         self._connection = connection
         self._known = transfers.find_by_keys(connection, list({key for r in requests if (key := _scope(r))}))
         self._parties = accounts.find_parties(
             connection,
-            {side for r in requests for side in (r.payer, r.payee) if isinstance(side, UUID)},
+            {side.bytes for r in requests for side in (r.payer, r.payee) if isinstance(side, UUID)},
             {r.payee for r in requests if isinstance(r.payee, str)},
         )
         self._externals: dict[str, Party] = {}
@@ -71,10 +74,15 @@ class _Group:
         self._sequence, newest = transfers.next_sequence(connection)
         # Times never run backwards along the sequence, whatever the wall clock does.
         self._now = max(now_us(), newest)
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows: list[Terms] = []
         self._ordered: list[Act] = []
         self._payers: dict[int, Party] = {}
         self._reserved: dict[int, int] = {}
+
+    @property
+    def first_sequence(self) -> int | None:
+        """The first transfer that was accepted; None before there is one."""
+        return self._rows[0].sequence if self._rows else None
 
     def decide(self, request: TransferRequest) -> AcceptedTransfer | Refusal:
         """Replay, refuse or accept one request."""
@@ -84,6 +92,16 @@ class _Group:
             if fingerprint == request.fingerprint:
                 return replace(accepted, replayed=True)
             return Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, field="header.Idempotency-Key")
+        placed = self.place(request)
+        if isinstance(placed, Refusal):
+            return placed
+        accepted = _accepted(placed)
+        if scope and request.fingerprint is not None:
+            self._known[scope] = accepted, request.fingerprint
+        return accepted
+
+    def place(self, request: TransferRequest) -> "Placed | Refusal":
+        """Accept or refuse one request whose key, if it has one, was not used before."""
         try:
             payer, payee = self._sides(request)
         except Refusal as refusal:
@@ -91,10 +109,7 @@ class _Group:
         code = ledger.refusal(payer.ledger, payee.ledger, request.amount, spoken_for=payer.ledger.reserved)
         if code is not None:
             return Refusal(code, field=_field_of(code))
-        accepted = self._accept(request, payer, payee)
-        if scope and request.fingerprint is not None:
-            self._known[scope] = accepted, request.fingerprint
-        return accepted
+        return self._accept(request, payer, payee)
 
     def write(self) -> None:
         """Record what was accepted."""
@@ -127,65 +142,72 @@ class _Group:
         return first, second
 
     def _customer(self, name: UUID | str, field: str) -> Party:
-        party = self._parties.get(name)
+        party = self._parties.get(name.bytes if isinstance(name, UUID) else name)
         if party is None or party.ledger.kind is not AccountKind.CUSTOMER:
             raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field=field)
         return party
 
-    def _accept(self, request: TransferRequest, payer: Party, payee: Party) -> AcceptedTransfer:
-        accepted = AcceptedTransfer(
-            id=new_id(),
-            sequence=self._sequence,
-            kind=request.kind,
-            from_account_id=payer.public_id,
-            to_account_id=payee.public_id,
-            amount=request.amount,
-            currency=payer.ledger.currency,
-            description=request.description,
-            created_at=to_datetime(self._now),
-            answer_version=ANSWER_VERSION,
-            request_id=request.request_id,
+    def _accept(self, request: TransferRequest, payer: Party, payee: Party) -> "Placed":
+        terms = Terms(
+            self._sequence,
+            new_id_bytes(),
+            request.kind.value,
+            payer.ledger.id,
+            payee.ledger.id,
+            request.amount,
+            payer.ledger.currency,
+            request.description,
+            request.submitted_by,
+            request.request_id,
+            request.idempotency_key,
+            request.fingerprint,
+            ANSWER_VERSION,
+            payer.last_transfer_id,
+            self._now,
         )
-        self._rows.append(
-            (
-                accepted.sequence,
-                accepted.id.bytes,
-                request.kind.value,
-                payer.ledger.id,
-                payee.ledger.id,
-                request.amount,
-                accepted.currency,
-                request.description,
-                request.submitted_by,
-                request.request_id,
-                request.idempotency_key,
-                request.fingerprint,
-                ANSWER_VERSION,
-                payer.last_transfer_id,
-                self._now,
-            )
-        )
+        self._rows.append(terms)
         if request.kind is not TransferKind.TRANSFER:
-            self._ordered.append(_ordered(request, accepted))
+            self._ordered.append(_ordered(request, terms))
         self._sequence += 1
-        payer.last_transfer_id = accepted.sequence
+        payer.last_transfer_id = terms.sequence
         payer.ledger.reserved += request.amount
         self._payers[payer.ledger.id] = payer
         self._reserved[payer.ledger.id] = self._reserved.get(payer.ledger.id, 0) + request.amount
-        return accepted
+        return terms, payer, payee
+
+
+Placed = tuple[Terms, Party, Party]
+"""A transfer that a group accepts, as it will be stored, its payer and its payee."""
+
+
+def _accepted(placed: Placed) -> AcceptedTransfer:
+    terms, payer, payee = placed
+    return AcceptedTransfer(
+        id=UUID(bytes=terms.public_id),
+        sequence=terms.sequence,
+        kind=TransferKind(terms.kind),
+        from_account_id=payer.public_id,
+        to_account_id=payee.public_id,
+        amount=terms.amount,
+        currency=terms.currency,
+        description=terms.description,
+        created_at=to_datetime(terms.created_at),
+        answer_version=terms.answer_version,
+        request_id=terms.request_id,
+    )
 
 
 def _scope(request: TransferRequest) -> KeyScope | None:
     return (request.idempotency_key, request.submitted_by) if request.idempotency_key is not None else None
 
 
-def _ordered(request: TransferRequest, accepted: AcceptedTransfer) -> Act:
+def _ordered(request: TransferRequest, terms: Terms) -> Act:
     """What the audit log keeps of a deposit or a withdrawal."""
     return Act(
         author=Author(user_id=request.submitted_by, request_id=request.request_id, address=request.address),
         action=Action.DEPOSIT_ORDERED if request.kind is TransferKind.DEPOSIT else Action.WITHDRAWAL_ORDERED,
-        object_id=accepted.id,
-        details={"amount": accepted.amount, "currency": accepted.currency},
+        object_id=UUID(bytes=terms.public_id),
+        details={"amount": terms.amount, "currency": terms.currency},
     )
 
 
@@ -216,12 +238,14 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
         return transfer
     if TransferStatus.CANCELLED not in TRANSITIONS[transfer.status]:
         raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
+    if batches.is_atomic(connection, transfer.sequence):
+        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE, detail="The transfers of an atomic batch end together.")
     if not verification.is_sound(connection):
         raise Unavailable("The ledger does not verify, so nothing is ended; nothing was recorded.")
     ended_at = max(now_us(), to_us(transfer.created_at))
-    changed = transfers.end(connection, [(TransferStatus.CANCELLED, ended_at, None, transfer.sequence)])
-    assert changed == 1, "read as pending in this unit of work"
     terms = transfers.terms_of(connection, transfer.sequence)
+    changed = transfers.end(connection, [Ending(terms, TransferStatus.CANCELLED.value, ended_at, None)])
+    assert changed == 1, "read as pending in this unit of work"
     accounts.release(connection, terms.from_account_id, terms.amount)
     blocks.add(connection, cancellation(blocks.head(connection), terms, ended_at))
     return replace(transfer, status=TransferStatus.CANCELLED, settled_at=to_datetime(ended_at))
@@ -245,6 +269,7 @@ class TransferFilter:
     status: TransferStatus | None = None
     account_id: UUID | None = None
     idempotency_key: str | None = None
+    batch_id: UUID | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
     """Exclusive."""
@@ -293,9 +318,30 @@ async def list_for_user(
     if wanted.idempotency_key is not None:
         only = await transfers.get_by_key(session, wanted.idempotency_key, user_id)
         return TransferPage([only] if only and wanted.lets_through(only) and not offset else [], None)
+    if wanted.batch_id is not None:
+        return await _page_of_batch(
+            session, user_id, wanted, below=start[0] if start else NEWEST, offset=offset, limit=limit
+        )
     if start is None:
-        start = (2**63 - 1, await transfers.newest_links(session, user_id, account.id if account else None))
+        start = (NEWEST, await transfers.newest_links(session, user_id, account.id if account else None))
     return await _Walk(session, wanted.lets_through, wanted.is_past, start).page(offset, limit)
+
+
+async def _page_of_batch(
+    session: AsyncSession, user_id: int, wanted: TransferFilter, *, below: int, offset: int, limit: int
+) -> TransferPage:
+    """List the transfers of a batch, which is somebody's who submitted it and nobody else's."""
+    assert wanted.batch_id is not None, "asked for"
+    span = await batches.get_span(session, wanted.batch_id, user_id)
+    if span is None:
+        return TransferPage([], None)
+    first, last = span
+    rows = await transfers.list_all(
+        session, status=wanted.status, start=first, below=min(below, last + 1), offset=0, limit=MAX_BATCH
+    )
+    items = [row for row in rows if wanted.lets_through(row)][offset : offset + limit + 1]
+    page = items[:limit]
+    return TransferPage(page, (page[-1].sequence, []) if len(items) > limit else None)
 
 
 class _Walk:

@@ -19,25 +19,36 @@ _LEDGER_COLUMNS = (
 )
 
 
+_KINDS = {kind.value: kind for kind in AccountKind}
+_STATUSES = {status.value: status for status in AccountStatus}
+
+
 @dataclass(slots=True)
 class Party:
     """An account as one side of a transfer that is being accepted."""
 
     ledger: LedgerAccount
-    public_id: UUID
+    public_id_bytes: bytes
     account_number: str
     owner_id: int | None
     last_transfer_id: int | None
 
+    @property
+    def public_id(self) -> UUID:
+        """Made when it is asked for: most of those that are read for a batch never are."""
+        return UUID(bytes=self.public_id_bytes)
 
-def find_parties(connection: Connection, public_ids: Iterable[UUID], numbers: Iterable[str]) -> dict[UUID | str, Party]:
-    """Read the accounts that a group of requests names; each is found under its id and under its number."""
-    parties: dict[UUID | str, Party] = {}
-    for column, values in (("public_id", [item.bytes for item in public_ids]), ("account_number", list(numbers))):
+
+def find_parties(
+    connection: Connection, public_ids: Iterable[bytes], numbers: Iterable[str]
+) -> dict[bytes | str, Party]:
+    """Read the accounts that a group of requests names; each is found under its id (16 bytes) and under its number."""
+    parties: dict[bytes | str, Party] = {}
+    for column, values in (("public_id", list(public_ids)), ("account_number", list(numbers))):
         for party in _parties(connection, f"a.{column} IN ({_marks(values)})", values):
             # An account named both ways is one party: what one request reserves, the next must see.
-            known = parties.get(party.public_id, party)
-            parties[known.public_id] = parties[known.account_number] = known
+            known = parties.get(party.public_id_bytes, party)
+            parties[known.public_id_bytes] = parties[known.account_number] = known
     return parties
 
 
@@ -67,7 +78,7 @@ def read_for_settlement(connection: Connection, account_ids: Sequence[int]) -> I
         f"WHERE a.id IN ({_marks(account_ids)})",
         tuple(account_ids),
     )
-    for row in rows:
+    for row in rows.all():
         yield _ledger_account(row, owner_active=bool(row[9]))
 
 
@@ -190,16 +201,16 @@ def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Itera
         f"FROM accounts a WHERE {where}",
         tuple(values),
     )
-    for row in rows:
-        yield Party(_ledger_account(row), UUID(bytes=row[9]), row[10], row[11], row[12])
+    for row in rows.all():
+        yield Party(_ledger_account(row), row[9], row[10], row[11], row[12])
 
 
 def _ledger_account(row: Any, *, owner_active: bool = True) -> LedgerAccount:
     return LedgerAccount(
         id=row[0],
-        kind=AccountKind(row[1]),
+        kind=_KINDS[row[1]],
         currency=row[2],
-        status=AccountStatus(row[3]),
+        status=_STATUSES[row[3]],
         freeze_scope=FreezeScope(row[4]) if row[4] else None,
         balance=row[5],
         reserved=row[6],

@@ -17,7 +17,7 @@ from core.storage.locks import Turnstile
 
 log = get_logger(__name__)
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The migration that this code needs; a test holds it to the newest below migrations/versions."""
 
 AUTOCHECKPOINT_PAGES = 10_000

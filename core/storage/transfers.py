@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
+from core.domain.blocks import Ending
 from core.domain.errors import ErrorCode
 from core.domain.transfers import AcceptedTransfer, Terms, TransferKind, TransferStatus, TransferView
 
@@ -42,6 +43,12 @@ def next_sequence(connection: Connection) -> tuple[int, int]:
     """The sequence that the next transfer gets, and when the newest was created (microseconds since the epoch)."""
     row = connection.exec_driver_sql("SELECT id, created_at FROM transfers ORDER BY id DESC LIMIT 1").first()
     return (row[0] + 1, row[1]) if row else (1, 0)
+
+
+def backlog_bound(connection: Connection) -> int:
+    """At most so many transfers are pending: those from the oldest pending one to the newest. Reads two rows."""
+    oldest = connection.exec_driver_sql("SELECT min(id) FROM transfers WHERE status = 'pending'").scalar()
+    return 0 if oldest is None else next_sequence(connection)[0] - int(oldest)
 
 
 def find_by_keys(connection: Connection, keys: Sequence[KeyScope]) -> dict[KeyScope, tuple[AcceptedTransfer, bytes]]:
@@ -78,17 +85,17 @@ def read_pending(connection: Connection, *, after: int, limit: int) -> list[Term
     rows = connection.exec_driver_sql(
         f"SELECT {TERMS} FROM transfers WHERE status = 'pending' AND id > ? ORDER BY id LIMIT ?", (after, limit)
     )
-    return [Terms(*row) for row in rows]
+    return [Terms._make(row) for row in rows.all()]
 
 
-def end(connection: Connection, endings: Sequence[tuple[str, int, str | None, int]]) -> int:
-    """End pending transfers: (status, time in microseconds, failure code, row id) each; count those that changed.
+def end(connection: Connection, endings: Sequence[Ending]) -> int:
+    """End pending transfers, and count those that changed.
 
     The count is the fence behind all locks: whoever finds it short must roll back, since somebody else was there.
     """
     return connection.exec_driver_sql(
         "UPDATE transfers SET status = ?, settled_at = ?, failure_code = ? WHERE id = ? AND status = 'pending'",
-        list(endings),
+        [(status, ended_at, failure, terms[0]) for terms, status, ended_at, failure in endings],
     ).rowcount
 
 
@@ -119,7 +126,10 @@ def backlog(connection: Connection) -> Backlog:
 
 _COLUMNS = """
     t.public_id, t.id, t.kind, t.status, payer.public_id, payee.public_id, t.amount, t.currency, t.description,
-    t.created_at, t.settled_at, t.failure_code, t.submitted_by, payer.owner_id, payee.owner_id
+    t.created_at, t.settled_at, t.failure_code, t.submitted_by, payer.owner_id, payee.owner_id,
+    CASE WHEN t.failure_code = 'batch_failed' THEN
+        (SELECT b.failed_index FROM batches b WHERE b.id <= t.id ORDER BY b.id DESC LIMIT 1)
+    END
 """
 _TABLES = """
     transfers t JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id
@@ -251,6 +261,7 @@ def _transfer(row: Sequence[Any]) -> TransferView:
         submitted_by=row[12],
         payer_owner_id=row[13],
         payee_owner_id=row[14],
+        failed_index=row[15],
     )
 
 

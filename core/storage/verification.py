@@ -49,6 +49,28 @@ class TransferRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchRow:
+    """A batch as it is stored, and what its transfers come to."""
+
+    first: int
+    """Sequences of its first and last transfer."""
+    last: int
+    is_atomic: bool
+    failed_index: int | None
+    transfers: int
+    submitters: int
+    """Different users and times of acceptance among its transfers."""
+    times: int
+    completed: int
+    failed_with_it: int
+    """Failed because another one of the batch had."""
+    culprit: int | None
+    """The first that failed for a reason of its own."""
+    next_first: int | None
+    """Where the next batch begins."""
+
+
+@dataclass(frozen=True, slots=True)
 class AccountRow:
     """An account as it is stored. Amounts are minor units."""
 
@@ -137,6 +159,25 @@ def legs(connection: Connection, *, after: int, through: int, limit: int) -> lis
         "WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
     )
     return [tuple(row) for row in connection.exec_driver_sql(query, (after, through, limit))]
+
+
+def batches(connection: Connection, *, after: int, through: int, limit: int) -> list[BatchRow]:
+    """Read batches in the order of acceptance, each with what its transfers come to."""
+    query = """
+        SELECT b.id, b.id + b.transfer_count - 1, b.mode = 'atomic', b.failed_index, count(t.id),
+            count(DISTINCT t.submitted_by), count(DISTINCT t.created_at),
+            count(*) FILTER (WHERE t.status = 'completed'),
+            count(*) FILTER (WHERE t.failure_code = 'batch_failed'),
+            min(t.id) FILTER (WHERE t.failure_code <> 'batch_failed'),
+            (SELECT n.id FROM batches n WHERE n.id > b.id ORDER BY n.id LIMIT 1)
+        FROM (SELECT * FROM batches WHERE id > ? AND id <= ? ORDER BY id LIMIT ?) b
+        LEFT JOIN transfers t ON t.id BETWEEN b.id AND b.id + b.transfer_count - 1
+        GROUP BY b.id ORDER BY b.id
+    """
+    return [
+        BatchRow(row[0], row[1], bool(row[2]), *row[3:])
+        for row in connection.exec_driver_sql(query, (after, through, limit))
+    ]
 
 
 def leg(connection: Connection, leg_id: int) -> tuple[int, int] | None:

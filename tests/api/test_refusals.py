@@ -38,7 +38,7 @@ async def make(writing: Database) -> AsyncIterator[Make]:
     made: list[tuple[Refusals, Intake]] = []
 
     def refusals(seconds: float = 1000, patience: float = 10, **bounds: Any) -> Refusals:
-        intake = Intake(writing, waiting=100, group=100, seconds=patience, on_accepted=lambda: None)
+        intake = Intake(writing, waiting=100, group=100, seconds=patience, most_pending=1000, on_accepted=lambda: None)
         made.append((Refusals(intake, seconds=seconds, **bounds), intake))
         return made[-1][0]
 

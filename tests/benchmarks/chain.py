@@ -19,7 +19,7 @@ from pathlib import Path
 from unittest import mock
 
 from core.cli import apply_migrations
-from core.domain.blocks import LegRow, Sealer
+from core.domain.blocks import Ending, LegRow, Sealer
 from core.domain.transfers import TransferRequest
 from core.logging import configure_logging
 from core.services import verification
@@ -89,10 +89,10 @@ def unchained() -> Iterator[None]:
     def count_legs(sealer: Sealer, legs: Sequence[LegRow]) -> None:
         sealer.leg_count += len(legs)
 
-    def count_ending(sealer: Sealer, *_ending: object) -> None:
-        sealer.ending_count += 1
+    def count_endings(sealer: Sealer, endings: Sequence[Ending]) -> None:
+        sealer.ending_count += len(endings)
 
-    with mock.patch.object(Sealer, "add_legs", count_legs), mock.patch.object(Sealer, "add_ending", count_ending):
+    with mock.patch.object(Sealer, "add_legs", count_legs), mock.patch.object(Sealer, "add_endings", count_endings):
         yield
 
 

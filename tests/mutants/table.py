@@ -103,17 +103,17 @@ MUTANTS = (
     Mutant(
         "nothing checked again when it settles",
         "core/domain/ledger.py",
-        (("reason = reason or refusal(payer, payee, transfer.amount, spoken_for=0)", "reason = reason or None"),),
+        (("        reason = refusal(payer, payee, amount, spoken_for=0)\n", "        reason = None\n"),),
         ("tests/unit/test_settling.py::test_everything_is_checked_again_when_it_settles",),
     ),
     Mutant(
         "the reservation of a failed transfer kept",
         "core/domain/ledger.py",
         (
-            ("        payer.reserved -= transfer.amount\n", ""),
+            ("        payer.reserved -= amount\n", ""),
             (
-                "            account.balance += amount\n",
-                "            account.balance += amount\n            account.reserved += min(amount, 0)\n",
+                "        self._post(order.sequence, payer, -amount)\n",
+                "        payer.reserved -= amount\n        self._post(order.sequence, payer, -amount)\n",
             ),
         ),
         ("tests/unit/test_settling.py::test_everything_is_checked_again_when_it_settles",),
@@ -163,9 +163,9 @@ MUTANTS = (
         "api/intake.py",
         (
             (
-                "                outcomes = _perform(connection, group)\n",
+                "                outcomes = self._perform(connection, group)\n",
                 (
-                    "                outcomes = _perform(connection, group)\n"
+                    "                outcomes = self._perform(connection, group)\n"
                     "                answers = list(zip(group, outcomes, strict=True))\n"
                     "                self._loop.call_soon_threadsafe(_resolve, answers)\n"
                 ),
@@ -178,8 +178,8 @@ MUTANTS = (
         "api/intake.py",
         (
             (
-                "                outcomes = _perform(connection, group)\n",
-                "                outcomes = _perform(connection, group)\n                self._on_accepted()\n",
+                "                outcomes = self._perform(connection, group)\n",
+                "                outcomes = self._perform(connection, group)\n                self._on_accepted()\n",
             ),
             ("            self._on_accepted()\n        self._loop", "            pass\n        self._loop"),
         ),
@@ -234,6 +234,38 @@ MUTANTS = (
         ),
         quick=True,
     ),
+    # --- batches ---
+    Mutant(
+        "an atomic batch split between two units of work",
+        "core/services/settlement.py",
+        (("    if groups and groups[-1][1] > (last :=", "    if groups and 0 > (last :="),),
+        ("tests/unit/test_batches.py",),
+        quick=True,
+    ),
+    Mutant(
+        "an atomic batch that fails leaves its legs behind",
+        "core/domain/ledger.py",
+        (("        del self.settlement.legs[leg_count:]\n", ""),),
+        ("tests/unit/test_ledger.py",),
+    ),
+    Mutant(
+        "a transfer of an atomic batch cancelled alone",
+        "core/services/transfers.py",
+        (("    if batches.is_atomic(connection, transfer.sequence):", "    if False:"),),
+        ("tests/api/test_batches.py",),
+    ),
+    Mutant(
+        "a batch without its key",
+        "core/services/batches.py",
+        (("line if group.first_sequence else _with_key(line, request)", "line"),),
+        ("tests/api/test_batches.py",),
+    ),
+    Mutant(
+        "an atomic batch accepted in part",
+        "core/services/batches.py",
+        (("            raise _at_line(placed, index)\n", "            lines.append(placed.code)\n"),),
+        ("tests/api/test_batches.py",),
+    ),
     # --- proof ---
     Mutant(
         "settled on though the ledger does not verify",
@@ -251,7 +283,7 @@ MUTANTS = (
     Mutant(
         "an ending left out of its block",
         "core/services/settlement.py",
-        (("        batch.sealer.add_ending(row, status, batch.settled_at, failure)\n", ""),),
+        (("    batch.sealer.add_endings(endings)\n", ""),),
         ("tests/unit/test_blocks.py",),
     ),
     Mutant(

@@ -179,7 +179,14 @@ class Api(Process):
     async def _open(self) -> Intake:
         bare = SimpleNamespace(Thread=_Idle, Condition=threading.Condition)
         with patch.object(api.intake, "threading", bare):
-            return Intake(self.database, waiting=8, group=GROUP, seconds=INTAKE_SECONDS, on_accepted=self._on_accepted)
+            return Intake(
+                self.database,
+                waiting=8,
+                group=GROUP,
+                seconds=INTAKE_SECONDS,
+                most_pending=1000,
+                on_accepted=self._on_accepted,
+            )
 
     def _on_accepted(self) -> None:
         assert self.world.writing is None, "a wake-up is asked for before the commit that it is about"

@@ -22,7 +22,7 @@ from workers import gauges, queue_metrics
 HOME = Path(core.__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
 
-FAILURES_ONLY = {ErrorCode.OWNER_INACTIVE}
+FAILURES_ONLY = {ErrorCode.BATCH_FAILED, ErrorCode.OWNER_INACTIVE}
 """Why a transfer fails, and never what a call is answered with."""
 
 

@@ -1,9 +1,18 @@
 """Accounts for the pure ledger, without a database."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.domain.accounts import AccountKind, AccountStatus
 from core.domain.ledger import LedgerAccount
+
+
+class Pending(NamedTuple):
+    """A pending transfer, as far as settling looks at it."""
+
+    sequence: int
+    from_account_id: int
+    to_account_id: int
+    amount: int
 
 
 def account(number: int, **overrides: Any) -> LedgerAccount:

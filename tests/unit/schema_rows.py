@@ -139,6 +139,15 @@ VERIFICATION: dict[str, Any] = {
     "head_hash": b"h" * 32,
     "anchored_height": None,
 }
+BATCH: dict[str, Any] = {
+    "id": 1,
+    "public_id": b"another batch...",
+    "mode": "atomic",
+    "transfer_count": 2,
+    "refused": "[]",
+    "answer_version": 1,
+    "failed_index": None,
+}
 CARD: dict[str, Any] = {
     "public_id": b"another card ...",
     "owner_id": 1,
@@ -165,6 +174,7 @@ GOOD = {
     "statements": STATEMENT,
     "dead_letters": DEAD_LETTER,
     "verifications": VERIFICATION,
+    "batches": BATCH,
     "blocks": BLOCK,
     "cards": CARD,
 }

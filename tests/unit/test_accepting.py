@@ -1,7 +1,6 @@
 """Accepting transfers: refusals in the published order, groups, reservations, and what is recorded."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import combinations
 from uuid import UUID
 
@@ -82,7 +81,7 @@ def test_an_accepted_transfer_is_pending_and_its_funds_are_reserved(database: Da
 
 
 def test_a_payee_can_be_named_by_account_number(database: Database, bank: Bank) -> None:
-    request = replace(from_ada_to_bob(bank), payee=number_of(database, bank.bob_account))
+    request = from_ada_to_bob(bank)._replace(payee=number_of(database, bank.bob_account))
     assert accepted(database, request).to_account_id == bank.bob_account
 
 
@@ -91,7 +90,7 @@ def test_an_account_named_by_id_and_by_number_in_one_group_is_one_account(databa
     group = accept(
         database,
         from_ada_to_bob(bank, 600),
-        replace(deposit_request(bank.ada_account, 100), payee=number),
+        deposit_request(bank.ada_account, 100)._replace(payee=number),
         from_ada_to_bob(bank, 401),
         from_ada_to_bob(bank, 400),
     )
@@ -207,9 +206,9 @@ def test_the_external_account_is_nobodys_to_name(database: Database, bank: Bank)
     outside = UUID(bytes=external_account(database)["public_id"])
     number = external_account(database)["account_number"]
     for request in (
-        replace(from_ada_to_bob(bank), payee=outside),
-        replace(from_ada_to_bob(bank), payee=number),
-        replace(from_ada_to_bob(bank), payer=outside),
+        from_ada_to_bob(bank)._replace(payee=outside),
+        from_ada_to_bob(bank)._replace(payee=number),
+        from_ada_to_bob(bank)._replace(payer=outside),
         deposit_request(outside),
         withdrawal_request(outside),
     ):
@@ -222,23 +221,23 @@ Spoil = Callable[[Database, Bank, TransferRequest], TransferRequest]
 
 
 def same_account(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
-    return replace(request, payee=request.payer)
+    return request._replace(payee=request.payer)
 
 
 def unknown_source(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
-    return replace(request, payer=new_id())
+    return request._replace(payer=new_id())
 
 
 def source_of_somebody_else(_database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
-    return replace(request, submitted_by=bank.bob.id)
+    return request._replace(submitted_by=bank.bob.id)
 
 
 def unknown_destination(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
-    return replace(request, payee=new_id()) if request.payee != request.payer else request
+    return request._replace(payee=new_id()) if request.payee != request.payer else request
 
 
 def other_currency(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
-    return replace(request, currency="EUR")
+    return request._replace(currency="EUR")
 
 
 def source_frozen(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
@@ -262,7 +261,7 @@ def destination_closed(database: Database, bank: Bank, request: TransferRequest)
 
 
 def too_much(_database: Database, _bank: Bank, request: TransferRequest) -> TransferRequest:
-    return replace(request, amount=1001)
+    return request._replace(amount=1001)
 
 
 def destination_full(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
@@ -312,19 +311,19 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
 
 
 def test_the_same_account_named_by_its_number_is_refused_like_by_its_id(database: Database, bank: Bank) -> None:
-    request = replace(from_ada_to_bob(bank), payee=number_of(database, bank.ada_account), currency="EUR")
+    request = from_ada_to_bob(bank)._replace(payee=number_of(database, bank.ada_account), currency="EUR")
     assert refusal_of(database, request) == (ErrorCode.SAME_ACCOUNT, "body.to_account_number")
 
 
 def test_an_unknown_number_is_refused_like_an_unknown_id(database: Database, bank: Bank) -> None:
-    request = replace(from_ada_to_bob(bank), payee="XG00GIRO00000000000000")
+    request = from_ada_to_bob(bank)._replace(payee="XG00GIRO00000000000000")
     assert refusal_of(database, request) == (ErrorCode.ACCOUNT_NOT_FOUND, "body.to_account_number")
 
 
 def test_accounts_in_two_currencies_never_pay_each_other(database: Database, bank: Bank) -> None:
     with unit_of_work(database) as connection:
         yen = open_account(connection, bank.bob, "JPY")
-    assert refusal_of(database, replace(from_ada_to_bob(bank), payee=yen))[0] is ErrorCode.CURRENCY_MISMATCH
+    assert refusal_of(database, from_ada_to_bob(bank)._replace(payee=yen))[0] is ErrorCode.CURRENCY_MISMATCH
 
 
 def test_what_is_pending_to_an_account_cannot_be_spent(database: Database, bank: Bank) -> None:
@@ -362,10 +361,10 @@ def test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their
 def test_one_refusal_never_spoils_its_group(database: Database, bank: Bank) -> None:
     good = [from_ada_to_bob(bank, amount) for amount in (1, 2, 3, 4)]
     bad = [
-        replace(good[0], payee=new_id()),
-        replace(good[0], amount=5000),
-        replace(good[0], currency="EUR"),
-        replace(good[0], payee=bank.ada_account),
+        good[0]._replace(payee=new_id()),
+        good[0]._replace(amount=5000),
+        good[0]._replace(currency="EUR"),
+        good[0]._replace(payee=bank.ada_account),
     ]
     group = [request for pair in zip(good, bad, strict=True) for request in pair]
     outcomes = accept(database, *group)

@@ -168,6 +168,7 @@ def upgraded(database: Database, settings: Settings) -> Callable[[], None]:
     def back_and_up() -> None:
         database.close()
         with unguarded(settings.database_path) as raw:
+            raw.execute("DROP TABLE batches")
             raw.execute("DROP TABLE blocks")
             raw.execute("DROP TABLE verifications")
             raw.execute(

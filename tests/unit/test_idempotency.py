@@ -155,7 +155,7 @@ def test_requests_without_a_key_are_never_replays(database: Database, bank: Bank
 
 
 def test_what_a_replay_was_accepted_with_is_kept_as_it_was(database: Database, bank: Bank) -> None:
-    request = replace(keyed(bank), description="für Käse 🧀", currency="USD")
+    request = keyed(bank)._replace(description="für Käse 🧀", currency="USD")
     first = accepted(database, request)
     again = accepted(database, request)
     assert (again.description, again.created_at, again.sequence) == (

@@ -8,9 +8,9 @@ import pytest
 
 from core.domain.accounts import AccountStatus, FreezeScope
 from core.domain.errors import ErrorCode
-from core.domain.ledger import LedgerAccount, PendingTransfer, refusal, settle
+from core.domain.ledger import LedgerAccount, refusal, settle
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
-from tests.unit.ledger_builders import account, external
+from tests.unit.ledger_builders import Pending, account, external
 
 FROZEN_FOR_DEBITS = {"status": AccountStatus.FROZEN, "freeze_scope": FreezeScope.DEBIT}
 FROZEN = {"status": AccountStatus.FROZEN, "freeze_scope": FreezeScope.ALL}
@@ -186,40 +186,39 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
 def test_a_settled_transfer_has_a_debit_and_a_credit_that_follow_the_accounts_legs() -> None:
     payer = account(1, balance=500, reserved=120, last_transaction_id=7)
     payee = account(2, balance=30, last_transaction_id=None)
-    done = settle([PendingTransfer(9, 1, 2, 120)], {1: payer, 2: payee}, next_leg_id=11)
+    done = settle([Pending(9, 1, 2, 120)], {1: payer, 2: payee}, next_leg_id=11, posted_at=5)
     debit, credit = done.legs
     assert (debit.id, debit.transfer_id, debit.account_id, debit.amount) == (11, 9, 1, -120)
-    assert (debit.balance_after, debit.previous_id) == (380, 7)
+    assert (debit.balance_after, debit.posted_at, debit.previous_id) == (380, 5, 7)
     assert (credit.id, credit.transfer_id, credit.account_id, credit.amount) == (12, 9, 2, 120)
-    assert (credit.balance_after, credit.previous_id) == (150, None)
+    assert (credit.balance_after, credit.posted_at, credit.previous_id) == (150, 5, None)
     assert (payer.balance, payer.reserved, payer.last_transaction_id) == (380, 0, 11)
     assert (payee.balance, payee.reserved, payee.last_transaction_id) == (150, 0, 12)
 
 
 def test_a_failed_transfer_moves_nothing_and_gives_its_reservation_back() -> None:
     payer, payee = account(1, balance=99, reserved=100), account(2)
-    done = settle([PendingTransfer(9, 1, 2, 100)], {1: payer, 2: payee}, next_leg_id=1)
+    done = settle([Pending(9, 1, 2, 100)], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
     assert done.legs == []
-    assert done.completed == []
-    assert done.failed == [(PendingTransfer(9, 1, 2, 100), ErrorCode.INSUFFICIENT_FUNDS)]
+    assert done.failed == {9: ErrorCode.INSUFFICIENT_FUNDS}
     assert (payer.balance, payer.reserved, payee.balance) == (99, 0, 0)
 
 
 def test_each_transfer_sees_what_those_before_it_left() -> None:
     book = {1: account(1, balance=100, reserved=100), 2: account(2, reserved=100), 3: account(3, reserved=101)}
-    there, on, too_much = PendingTransfer(1, 1, 2, 100), PendingTransfer(2, 2, 3, 100), PendingTransfer(3, 3, 1, 101)
-    done = settle([there, on, too_much], book, next_leg_id=1)
-    assert done.completed == [there, on]
-    assert done.failed == [(too_much, ErrorCode.INSUFFICIENT_FUNDS)]
+    there, on, too_much = Pending(1, 1, 2, 100), Pending(2, 2, 3, 100), Pending(3, 3, 1, 101)
+    done = settle([there, on, too_much], book, next_leg_id=1, posted_at=5)
+    assert [leg.transfer_id for leg in done.legs] == [1, 1, 2, 2]
+    assert done.failed == {3: ErrorCode.INSUFFICIENT_FUNDS}
     assert [book[number].balance for number in (1, 2, 3)] == [0, 0, 100]
 
 
 def test_what_is_reserved_for_later_transfers_does_not_hold_an_earlier_one_back() -> None:
     payer, payee = account(1, balance=100, reserved=200), account(2)
-    first, second = PendingTransfer(1, 1, 2, 100), PendingTransfer(2, 1, 2, 100)
-    done = settle([first, second], {1: payer, 2: payee}, next_leg_id=1)
-    assert done.completed == [first]
-    assert done.failed == [(second, ErrorCode.INSUFFICIENT_FUNDS)]
+    first, second = Pending(1, 1, 2, 100), Pending(2, 1, 2, 100)
+    done = settle([first, second], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
+    assert [leg.transfer_id for leg in done.legs] == [1, 1]
+    assert done.failed == {2: ErrorCode.INSUFFICIENT_FUNDS}
 
 
 def test_a_deactivated_owner_pays_nothing_and_that_reason_comes_before_all_others() -> None:
@@ -227,15 +226,60 @@ def test_a_deactivated_owner_pays_nothing_and_that_reason_comes_before_all_other
         payer, payee = account(1, balance=100, reserved=100, owner_active=False), account(2)
         spoil(payer, payee)
         book = {1: payer, 2: payee}
-        ((_, why),) = settle([PendingTransfer(1, 1, 2, 100)], book, next_leg_id=1).failed
-        assert why is ErrorCode.OWNER_INACTIVE
+        done = settle([Pending(1, 1, 2, 100)], book, next_leg_id=1, posted_at=5)
+        assert done.failed == {1: ErrorCode.OWNER_INACTIVE}
 
 
 def test_a_deactivated_owner_still_receives() -> None:
     book = {1: account(1, balance=100, reserved=100), 2: account(2, owner_active=False)}
-    assert settle([PendingTransfer(1, 1, 2, 100)], book, next_leg_id=1).failed == []
+    assert settle([Pending(1, 1, 2, 100)], book, next_leg_id=1, posted_at=5).failed == {}
 
 
 def test_nothing_to_settle_is_nothing_done() -> None:
-    done = settle([], {}, next_leg_id=1)
-    assert (done.legs, done.completed, done.failed) == ([], [], [])
+    done = settle([], {}, next_leg_id=1, posted_at=5)
+    assert (done.legs, done.failed) == ([], {})
+
+
+# --- those that complete together --------------------------------------------------------------------------------
+
+BOTH = [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("balance", "amounts", "failed", "left"),
+    [
+        (100, (60, 40), {}, 0),
+        (100, (60, 41), {1: ErrorCode.BATCH_FAILED, 2: ErrorCode.INSUFFICIENT_FUNDS}, 100),
+        (100, (101, 1), {1: ErrorCode.INSUFFICIENT_FUNDS, 2: ErrorCode.BATCH_FAILED}, 100),
+    ],
+)
+def test_all_of_an_atomic_group_complete_or_none(
+    balance: int, amounts: tuple[int, int], failed: dict[int, ErrorCode], left: int
+) -> None:
+    payer, payee = account(1, balance=balance, reserved=sum(amounts), last_transaction_id=7), account(2)
+    orders = [Pending(number, 1, 2, amount) for number, amount in enumerate(amounts, start=1)]
+    done = settle(orders, {1: payer, 2: payee}, next_leg_id=11, posted_at=5, atomic=BOTH)
+    assert done.failed == failed
+    assert len(done.legs) == (0 if failed else 4)
+    assert (payer.balance, payer.reserved, payee.balance) == (left, 0, balance - left)
+    assert payer.last_transaction_id == (7 if failed else 13)
+
+
+def test_what_stands_around_an_atomic_group_that_fails_settles_as_if_it_were_not_there() -> None:
+    payer, payee = account(1, balance=100, reserved=300), account(2)
+    orders = [Pending(number, 1, 2, amount) for number, amount in ((4, 10), (5, 20), (6, 200), (7, 70))]
+    done = settle(orders, {1: payer, 2: payee}, next_leg_id=1, posted_at=5, atomic=[(5, 6)])
+    assert [(leg.id, leg.transfer_id, leg.balance_after) for leg in done.legs] == [
+        (1, 4, 90),
+        (2, 4, 10),
+        (3, 7, 20),
+        (4, 7, 80),
+    ]
+    assert done.failed == {5: ErrorCode.BATCH_FAILED, 6: ErrorCode.INSUFFICIENT_FUNDS}
+
+
+def test_within_an_atomic_group_too_each_transfer_sees_what_those_before_it_left() -> None:
+    book = {1: account(1, balance=100, reserved=100), 2: account(2, reserved=100), 3: account(3)}
+    done = settle([Pending(1, 1, 2, 100), Pending(2, 2, 3, 100)], book, next_leg_id=1, posted_at=5, atomic=BOTH)
+    assert done.failed == {}
+    assert [book[number].balance for number in (1, 2, 3)] == [0, 0, 100]

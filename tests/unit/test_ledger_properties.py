@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from core.domain.accounts import AccountStatus, FreezeScope
 from core.domain.errors import ErrorCode
-from core.domain.ledger import FAILURES, LedgerAccount, PendingTransfer, Settlement, refusal, settle
+from core.domain.ledger import FAILURES, LedgerAccount, Settlement, refusal, settle
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
-from tests.unit.ledger_builders import account, external
+from tests.unit.ledger_builders import Pending, account, external
 
 ACCOUNTS = 6
 STATES = [
@@ -25,7 +25,9 @@ STATES = [
 class Run:
     """A book before and after a sequence of transfers, and what became of them."""
 
-    transfers: list[PendingTransfer]
+    transfers: list[Pending]
+    atomic: list[tuple[int, int]]
+    """Those that complete together: first and last sequence."""
     before: dict[int, LedgerAccount]
     after: dict[int, LedgerAccount]
     done: Settlement
@@ -62,11 +64,18 @@ def runs(draw: st.DrawFn) -> Run:
     sides = st.sampled_from(sorted(book))
     amounts = st.integers(1, 600) | st.sampled_from(sorted({1, MAX_AMOUNT, *edges(book)}))
     orders = draw(st.lists(st.tuples(sides, sides, amounts), max_size=40))
-    transfers = [PendingTransfer(number, *order) for number, order in enumerate(orders, start=100)]
+    transfers = [Pending(number, *order) for number, order in enumerate(orders, start=100)]
     for transfer in transfers:
         book[transfer.from_account_id].reserved += transfer.amount
     before = {number: copy_of(item) for number, item in book.items()}
-    return Run(transfers, before, book, settle(transfers, book, next_leg_id=1000))
+    atomic = draw(spans(len(transfers)))
+    return Run(transfers, atomic, before, book, settle(transfers, book, next_leg_id=1000, posted_at=5, atomic=atomic))
+
+
+@st.composite
+def spans(draw: st.DrawFn, count: int) -> list[tuple[int, int]]:
+    cuts = sorted(draw(st.sets(st.integers(100, 100 + count), max_size=8)))
+    return [(first, last - 1) for first, last in zip(cuts[::2], cuts[1::2], strict=False)]
 
 
 def edges(book: dict[int, LedgerAccount]) -> set[int]:
@@ -101,31 +110,35 @@ def test_no_balance_passes_its_floor_or_its_ceiling(run: Run) -> None:
 
 @given(runs())
 def test_every_transfer_ends_exactly_once(run: Run) -> None:
-    ended = [transfer.id for transfer in run.done.completed] + [transfer.id for transfer, _ in run.done.failed]
-    assert sorted(ended) == [transfer.id for transfer in run.transfers]
+    completed = {leg.transfer_id for leg in run.done.legs}
+    assert completed.isdisjoint(run.done.failed)
+    assert completed | run.done.failed.keys() == {transfer.sequence for transfer in run.transfers}
 
 
 @given(runs())
-def test_legs_come_in_pairs_that_agree_with_a_completed_transfer(run: Run) -> None:
-    pairs = list(zip(run.done.legs[::2], run.done.legs[1::2], strict=True))
-    assert [debit.transfer_id for debit, _ in pairs] == [transfer.id for transfer in run.done.completed]
-    for (debit, credit), transfer in zip(pairs, run.done.completed, strict=True):
+def test_legs_come_in_pairs_that_agree_with_their_transfer_in_the_order_of_acceptance(run: Run) -> None:
+    completed = [transfer for transfer in run.transfers if transfer.sequence not in run.done.failed]
+    pairs = zip(run.done.legs[::2], run.done.legs[1::2], strict=True)
+    for (debit, credit), transfer in zip(pairs, completed, strict=True):
         assert (debit.transfer_id, debit.account_id, debit.amount) == (
-            transfer.id,
+            transfer.sequence,
             transfer.from_account_id,
             -transfer.amount,
         )
         assert (credit.transfer_id, credit.account_id, credit.amount) == (
-            transfer.id,
+            transfer.sequence,
             transfer.to_account_id,
             transfer.amount,
         )
 
 
 @given(runs())
-def test_transfers_complete_and_fail_in_the_order_of_their_acceptance(run: Run) -> None:
-    for ended in ([item.id for item in run.done.completed], [item.id for item, _ in run.done.failed]):
-        assert ended == sorted(ended)
+def test_an_atomic_group_completes_whole_or_fails_whole_because_of_one(run: Run) -> None:
+    for first, last in run.atomic:
+        group = range(first, last + 1)
+        reasons = [run.done.failed[sequence] for sequence in group if sequence in run.done.failed]
+        assert len(reasons) in (0, len(group))
+        assert sum(reason is not ErrorCode.BATCH_FAILED for reason in reasons) == (1 if reasons else 0)
 
 
 @given(runs())
@@ -155,27 +168,57 @@ def test_every_reservation_is_given_back(run: Run) -> None:
 @given(runs())
 def test_what_fails_fails_in_one_of_the_known_ways(run: Run) -> None:
     same = {ErrorCode.SAME_ACCOUNT, ErrorCode.CURRENCY_MISMATCH}
-    assert {reason for _, reason in run.done.failed} <= FAILURES | same
+    assert set(run.done.failed.values()) <= FAILURES | same
 
 
 @given(runs())
 def test_a_transfer_fails_only_for_the_reason_that_the_rules_give_at_its_turn(run: Run) -> None:
-    why = {transfer.id: reason for transfer, reason in run.done.failed}
+    balances = {number: item.balance for number, item in run.before.items()}
+    groups = {sequence: span for span in run.atomic for sequence in range(span[0], span[1] + 1)}
     for transfer in run.transfers:
+        span = groups.get(transfer.sequence)
+        if span and span[0] == transfer.sequence:
+            balances = {number: item.balance for number, item in run.before.items()}
         payer, payee = run.before[transfer.from_account_id], run.before[transfer.to_account_id]
+        why = run.done.failed.get(transfer.sequence)
+        if why is ErrorCode.BATCH_FAILED and culprit_of(run, span) < transfer.sequence:
+            continue  # never tried
         expected = refusal(payer, payee, transfer.amount, spoken_for=0)
-        assert why.get(transfer.id) == (expected if payer.owner_active else ErrorCode.OWNER_INACTIVE)
-        if transfer.id not in why:
+        expected = expected if payer.owner_active else ErrorCode.OWNER_INACTIVE
+        assert expected == (None if why is ErrorCode.BATCH_FAILED else why)
+        if expected is None:
             payer.balance -= transfer.amount
             payee.balance += transfer.amount
+        elif span:
+            for number, balance in balances.items():
+                run.before[number].balance = balance
+
+
+def culprit_of(run: Run, span: tuple[int, int] | None) -> int:
+    """The transfer because of which a group failed."""
+    assert span is not None, "only a group's transfer fails with it"
+    own = [n for n in range(span[0], span[1] + 1) if run.done.failed[n] is not ErrorCode.BATCH_FAILED]
+    return own[0]
 
 
 @given(runs())
 def test_settling_in_two_batches_is_the_same_as_in_one(run: Run) -> None:
     book = {number: copy_of(item) for number, item in run.before.items()}
-    half = len(run.transfers) // 2
-    first = settle(run.transfers[:half], book, next_leg_id=1000)
-    second = settle(run.transfers[half:], book, next_leg_id=1000 + len(first.legs))
+    half = 100 + len(run.transfers) // 2
+    half = next((last + 1 for first, last in run.atomic if first < half <= last), half) - 100  # no group is ever split
+    first = settle(run.transfers[:half], book, next_leg_id=1000, posted_at=5, atomic=before(run.atomic, 100 + half))
+    second = settle(
+        run.transfers[half:],
+        book,
+        next_leg_id=1000 + len(first.legs),
+        posted_at=5,
+        atomic=run.atomic[len(before(run.atomic, 100 + half)) :],
+    )
     assert first.legs + second.legs == run.done.legs
-    assert first.failed + second.failed == run.done.failed
+    assert first.failed | second.failed == run.done.failed
     assert book == run.after
+
+
+def before(spans: list[tuple[int, int]], sequence: int) -> list[tuple[int, int]]:
+    """The groups that end before a transfer."""
+    return [span for span in spans if span[1] < sequence]

@@ -192,7 +192,7 @@ def test_a_backup_of_a_newer_giro_is_refused(
 def test_an_older_backup_is_migrated_only_where_that_is_asked_for(
     settings: Settings, made: Path, empty: Settings
 ) -> None:
-    for table in ("dead_letters", "verifications", "blocks"):
+    for table in ("dead_letters", "verifications", "blocks", "batches"):
         rewrite(made, f"DROP TABLE {table}")
     rewrite(made, "UPDATE alembic_version SET version_num = '0005'", schema_revision="0005", anchors_sha256=None)
     with pytest.raises(BackupError, match="at migration 0005: restore it with --migrate"):

@@ -137,6 +137,21 @@ def test_a_block_is_never_deleted(database: Database) -> None:
     refused(database, "DELETE FROM blocks", because="a block is never deleted")
 
 
+@pytest.mark.parametrize("column", ["id", "public_id", "mode", "transfer_count", "refused", "answer_version"])
+def test_the_terms_of_a_batch_never_change(database: Database, column: str) -> None:
+    statement, values = insert("batches")
+    written(database, statement, *values)
+    refused(database, f"UPDATE batches SET {column} = {column}", because="the terms of a batch never change")
+
+
+def test_a_batch_fails_once_and_is_never_deleted(database: Database) -> None:
+    statement, values = insert("batches")
+    written(database, statement, *values)
+    written(database, "UPDATE batches SET failed_index = 1")
+    refused(database, "UPDATE batches SET failed_index = 0", because="a batch that has failed never changes")
+    refused(database, "DELETE FROM batches", because="a batch is never deleted")
+
+
 def test_a_transfer_is_cancelled_by_one_block(database: Database, bank: Bank) -> None:
     statement, values = insert("blocks", kind="cancellation")
     written(database, statement, *values)
@@ -302,6 +317,13 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ("verifications", {"details": "{}"}, "ck_verifications_details"),
         ("verifications", {"scope": "half"}, "ck_verifications_scope"),
         ("verifications", {"height": None}, "ck_verifications_head"),
+        ("batches", {"mode": "other"}, "ck_batches_mode"),
+        ("batches", {"transfer_count": 0}, "ck_batches_transfers"),
+        ("batches", {"transfer_count": 5001}, "ck_batches_transfers"),
+        ("batches", {"refused": "{}"}, "ck_batches_refused"),
+        ("batches", {"refused": '[[0,"same_account"]]'}, "ck_batches_all"),
+        ("batches", {"failed_index": 2}, "ck_batches_failed"),
+        ("batches", {"failed_index": 1, "mode": "independent"}, "ck_batches_failed"),
         ("blocks", {"kind": "other"}, "ck_blocks_kind"),
         ("blocks", {"kind": "genesis"}, "ck_blocks_genesis"),
         ("blocks", {"height": 0, "kind": "settlement"}, "ck_blocks_genesis"),
@@ -373,7 +395,7 @@ def wrong_values(column: str) -> list[Any]:
     texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
     texts |= {"period", "time_zone", "holder", "bank_name", "bank_address", "bank_bic", "total_credits", "total_debits"}
-    texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry", "scope"}
+    texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry", "scope", "mode", "refused"}
     blobs = {
         "public_id",
         "fingerprint",
@@ -393,8 +415,12 @@ def test_a_column_holds_its_own_type_and_no_other(database: Database, table: str
     for column in GOOD[table]:
         for value in wrong_values(column):
             statement, values = insert(table, **{column: value})
-            because = "datatype mismatch" if column == "height" and table == "blocks" else f"{table}\\.{column}"
+            because = "datatype mismatch" if (table, column) in ROW_IDS else f"{table}\\.{column}"
             refused(database, statement, *values, because=because)
+
+
+ROW_IDS = {("blocks", "height"), ("batches", "id")}
+"""Given by the code; SQLite has words of its own for them."""
 
 
 def test_every_table_of_ours_is_strict(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from logging import DEBUG
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from core.clock import now_us, to_us
+from core.domain.blocks import Ending
 from core.domain.errors import ErrorCode, Unavailable
 from core.domain.ledger import FAILURES
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
@@ -298,8 +300,9 @@ def test_what_has_ended_is_not_counted_as_ending_again(database: Database, bank:
     (transfer,) = send(database, bank, 1)
     settle_all(database)
     before = rows(database, "SELECT * FROM transfers")
-    ending = (how.value, now_us(), "account_frozen" if how is FAILED else None, transfer.sequence)
     with unit_of_work(database) as connection:
+        terms = transfers.terms_of(connection, transfer.sequence)
+        ending = Ending(terms, how.value, now_us(), "account_frozen" if how is FAILED else None)
         assert transfers.end(connection, [ending]) == 0
     assert rows(database, "SELECT * FROM transfers") == before
 
@@ -438,7 +441,10 @@ def test_each_way_to_fail_is_counted_from_zero(code: ErrorCode) -> None:
     assert REGISTRY.get_sample_value("giro_transfers_settled_total", labels) is not None
 
 
-def test_a_batch_is_logged_with_the_requests_behind_it(database: Database, bank: Bank) -> None:
+def test_a_batch_is_logged_with_the_requests_behind_it(
+    database: Database, bank: Bank, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(DEBUG)
     first = accepted(database, from_ada_to_bob(bank, request_id="r-1"))
     last = accepted(database, from_ada_to_bob(bank, request_id="r-2"))
     with capture_logs() as logs:

@@ -15,6 +15,7 @@ from core.clock import now_us
 from core.domain.blocks import Block
 from core.domain.verification import Scope
 from core.services.verification.anchors import Anchors, check_anchors
+from core.services.verification.batches import check_batches
 from core.services.verification.book import Book
 from core.services.verification.kept import breaches_of, is_sound, keep, last
 from core.services.verification.report import MOST_BREACHES, RULES, Breach, Report
@@ -120,6 +121,7 @@ def _read(connection: Connection, report: Report, start: Block | None, progress:
     walk = Walk(report, book, start, progress)
     if start is not None:
         walk.begin_behind(connection, start)
+    first = walk.sequence
     extent = rows.extent(connection)
     for _ in range(MOST_CATCHING_UP):
         connection.rollback()
@@ -134,6 +136,7 @@ def _read(connection: Connection, report: Report, start: Block | None, progress:
         report.height, report.head_hash = extent.head.height, extent.head.hash
     progress(report.transactions, report.transactions)
     connection.rollback()
+    check_batches(connection, report, after=first, through=walk.sequence, let_go=connection.rollback)
 
 
 def _keep_hold() -> None:

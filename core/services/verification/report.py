@@ -20,6 +20,7 @@ RULES = {
     "legs_match_transfer": "Legs come as one debit and one credit that agree with a completed transfer.",
     "completed_has_legs": "Every completed transfer has its two legs, and no other transfer has any.",
     "ending_is_whole": "What has ended has one time, and one reason if it failed; what is pending has neither.",
+    "batch_is_whole": "A batch has all its transfers, in one piece, and those of an atomic one end alike.",
     "statements_follow": "An account's statements are numbered from 1, and each begins where the one before it ended.",
     "statement_recomputes": "The figures of a statement are what its account's legs make of the month.",
     "run_counts_statements": "A closed month has as many statements as were made of it.",

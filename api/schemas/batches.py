@@ -1,0 +1,74 @@
+"""Batches: many transfers in one request."""
+
+import json
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.base import In, Out
+from api.schemas.transfers import NewTransfer
+from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode
+from core.domain.errors import ErrorCode
+
+
+class NewBatch(In):
+    """Transfers to submit together."""
+
+    mode: BatchMode = Field(
+        description="`independent`: each line for itself. `atomic`: all lines are accepted, and complete, or none."
+    )
+    transfers: Annotated[list[NewTransfer], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class AcceptedLineOut(Out):
+    """A line that has become a transfer."""
+
+    index: int = Field(description="The line's place in the request, from 0.")
+    status: Literal["accepted"]
+    id: UUID
+
+
+class RefusedLineOut(Out):
+    """A line that has not, and why."""
+
+    index: int = Field(description="The line's place in the request, from 0.")
+    status: Literal["refused"]
+    code: ErrorCode
+
+
+class BatchOut(Out):
+    """What became of each line of a batch."""
+
+    batch_id: UUID | None = Field(description="Null where every line was refused: the key is then free still.")
+    accepted: int
+    refused: int
+    results: list[AcceptedLineOut | RefusedLineOut] = Field(description="In the order of the request.")
+
+
+def render_accepted(batch: AcceptedBatch) -> bytes:
+    """Write the body of a 202, from what never changes.
+
+    As with a single transfer, a rendering is frozen once it has been used.
+    """
+    return _RENDERINGS[batch.answer_version](batch)
+
+
+def _render_accepted_v1(batch: AcceptedBatch) -> bytes:
+    lines = ",".join(map(_render_line_v1, range(len(batch.lines)), batch.lines))
+    accepted = batch.accepted
+    head = {"batch_id": batch.id and str(batch.id), "accepted": accepted, "refused": len(batch.lines) - accepted}
+    return f'{json.dumps(head, separators=(",", ":"))[:-1]},"results":[{lines}]}}'.encode()
+
+
+def _render_line_v1(index: int, line: bytes | ErrorCode) -> str:
+    if isinstance(line, ErrorCode):
+        return f'{{"index":{index},"status":"refused","code":"{line.value}"}}'
+    digits = line.hex()
+    return (
+        f'{{"index":{index},"status":"accepted","id":"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-'
+        f'{digits[20:]}"}}'
+    )
+
+
+_RENDERINGS = {1: _render_accepted_v1}

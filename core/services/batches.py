@@ -1,0 +1,64 @@
+"""Accepting many transfers in one request."""
+
+from sqlalchemy import Connection
+
+from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
+from core.domain.errors import ErrorCode, Refusal, Unavailable
+from core.domain.transfers import TransferRequest
+from core.ids import new_id
+from core.services.transfers import Group
+from core.storage import batches, transfers
+
+ANSWER_VERSION = 1
+"""Which rendering of the 202 an accepted batch keeps for its replays."""
+
+
+def accept(connection: Connection, request: BatchRequest, *, most_pending: int) -> AcceptedBatch:
+    """Accept a batch, each line seeing what those before it reserved; or replay it.
+
+    Its transfers follow each other without a gap, and the first of them carries the key. Raises Refusal where the key
+    was used for something else, and for the first line of an atomic batch that is refused; Unavailable while
+    `most_pending` transfers and more are waiting to be settled.
+    """
+    scope = (request.idempotency_key, request.submitted_by)
+    if known := transfers.find_by_keys(connection, [scope]).get(scope):
+        accepted, fingerprint = known
+        if fingerprint != request.fingerprint:
+            raise Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, field="header.Idempotency-Key")
+        return batches.read_accepted(connection, accepted.sequence)
+    if transfers.backlog_bound(connection) >= most_pending:
+        raise Unavailable("Too many transfers are waiting to be settled; nothing was recorded.")
+    group = Group(connection, request.transfers)
+    lines = _decide(group, request)
+    group.write()
+    first = group.first_sequence
+    batch = AcceptedBatch(
+        id=None if first is None else new_id(), lines=lines, answer_version=ANSWER_VERSION, first_sequence=first or 0
+    )
+    if first is not None:
+        batches.add(connection, batch, request.mode)
+    return batch
+
+
+def _decide(group: Group, request: BatchRequest) -> list[bytes | ErrorCode]:
+    lines: list[bytes | ErrorCode] = []
+    for index, line in enumerate(request.transfers):
+        placed = group.place(line if group.first_sequence else _with_key(line, request))
+        if not isinstance(placed, Refusal):
+            lines.append(placed[0].public_id)
+        elif request.mode is BatchMode.ATOMIC:
+            raise _at_line(placed, index)
+        else:
+            lines.append(placed.code)
+    return lines
+
+
+def _with_key(line: TransferRequest, request: BatchRequest) -> TransferRequest:
+    return line._replace(idempotency_key=request.idempotency_key, fingerprint=request.fingerprint)
+
+
+def _at_line(refusal: Refusal, index: int) -> Refusal:
+    """Say which line of the request a refusal is about."""
+    line = f"body.transfers.{index}"
+    part = (refusal.field or "body").removeprefix("body").lstrip(".")
+    return Refusal(refusal.code, field=f"{line}.{part}" if part else line)

@@ -1,0 +1,371 @@
+"""Batches: many transfers in one request, each for itself or all together."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from core.services.verification import verify
+from core.storage.engine import Database
+from tests import builders
+from tests.api.conftest import JSON, Api, Pair, Person, Start, join, locked, masked, payment, refused, until
+from tests.api.contract import Json
+
+BULK = "/transfers/bulk"
+Settle = Callable[[], int]
+
+
+def batch(lines: list[Json], mode: str = "independent") -> Json:
+    return {"mode": mode, "transfers": lines}
+
+
+def key(name: str = "payroll") -> dict[str, str]:
+    return {"Idempotency-Key": name}
+
+
+async def submit(person: Person, lines: list[Json], mode: str = "independent", name: str = "payroll") -> Json:
+    answer = await person.post(BULK, batch(lines, mode), headers=key(name))
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+async def fates(person: Person, accepted: Json) -> list[tuple[str, str | None, int | None]]:
+    """Status, reason and the line that is to blame, of each transfer of a batch in its order."""
+    page = (await person.get("/transfers", params={"batch_id": accepted["batch_id"], "limit": 1000})).json()
+    failures = [(item["status"], item["failure"] or {}) for item in reversed(page["items"])]
+    return [(status, failure.get("code"), failure.get("index")) for status, failure in failures]
+
+
+def recorded(database: Database) -> list[Json]:
+    return [
+        builders.rows(database, "SELECT id, status, idempotency_key FROM transfers"),
+        builders.rows(database, "SELECT id, balance, reserved, last_transfer_id FROM accounts"),
+        builders.rows(database, "SELECT * FROM batches"),
+    ]
+
+
+class TestAnIndependentBatch:
+    async def test_says_of_each_line_whether_it_was_accepted(self, ada: Person, pair: Pair) -> None:
+        lines = [
+            payment(pair.payer, pair.payee, 100),
+            payment(pair.payer, pair.payer, 100),
+            payment(pair.payer, pair.payee, 10_000),
+            payment(pair.payer, {"id": str(uuid4())}, 100),
+            payment(pair.payer, pair.payee, 9_900, currency="USD", description="rest"),
+        ]
+        answer = await ada.post(BULK, batch(lines), headers=key())
+        assert answer.status_code == 202
+        body = answer.json()
+        assert [(line["index"], line["status"], line.get("code")) for line in body["results"]] == [
+            (0, "accepted", None),
+            (1, "refused", "same_account"),
+            (2, "refused", "insufficient_funds"),
+            (3, "refused", "account_not_found"),
+            (4, "accepted", None),
+        ]
+        assert (body["accepted"], body["refused"]) == (2, 3)
+        assert answer.headers["location"] == f"/transfers?batch_id={body['batch_id']}"
+        assert answer.headers["retry-after"] == "1"
+
+    async def test_settles_line_by_line_in_its_order(self, ada: Person, pair: Pair, settle: Settle) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee, amount) for amount in (1, 2, 3)])
+        assert settle() == 3
+        assert await fates(ada, accepted) == [("completed", None, None)] * 3
+        page = (await ada.get("/transfers", params={"batch_id": accepted["batch_id"]})).json()
+        assert [item["id"] for item in reversed(page["items"])] == [line["id"] for line in accepted["results"]]
+        assert (await ada.account(pair.payer["id"]))["balance"] == 10_000 - 6
+
+    async def test_lets_one_line_fail_without_the_others(
+        self, ada: Person, pair: Pair, database: Database, settle: Settle, grace: Person
+    ) -> None:
+        other = await grace.open()
+        accepted = await submit(ada, [payment(pair.payer, other), payment(pair.payer, pair.payee)])
+        builders.freeze(database, builders.UUID(other["id"]))
+        settle()
+        assert await fates(ada, accepted) == [("failed", "account_frozen", None), ("completed", None, None)]
+
+    async def test_names_a_payee_by_number_as_well(self, ada: Person, pair: Pair, settle: Settle) -> None:
+        line = {"from_account_id": pair.payer["id"], "to_account_number": pair.payee["account_number"], "amount": 7}
+        accepted = await submit(ada, [line])
+        settle()
+        assert await fates(ada, accepted) == [("completed", None, None)]
+
+    async def test_with_every_line_refused_leaves_its_key_free(
+        self, ada: Person, pair: Pair, database: Database
+    ) -> None:
+        before = recorded(database)
+        answer = await ada.post(BULK, batch([payment(pair.payer, pair.payer)]), headers=key())
+        assert answer.json() == {
+            "batch_id": None,
+            "accepted": 0,
+            "refused": 1,
+            "results": [{"index": 0, "status": "refused", "code": "same_account"}],
+        }
+        assert "location" not in answer.headers
+        assert recorded(database) == before
+        assert (await submit(ada, [payment(pair.payer, pair.payee)]))["accepted"] == 1
+
+    async def test_can_have_a_transfer_cancelled(self, ada: Person, pair: Pair, settle: Settle) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee)] * 2)
+        answer = await ada.post(f"/transfers/{accepted['results'][0]['id']}/cancel")
+        assert answer.status_code == 200
+        settle()
+        assert await fates(ada, accepted) == [("cancelled", None, None), ("completed", None, None)]
+
+
+class TestAnAtomicBatch:
+    async def test_is_accepted_whole(self, ada: Person, pair: Pair, settle: Settle) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee, 5_000)] * 2, "atomic")
+        assert (accepted["accepted"], accepted["refused"]) == (2, 0)
+        settle()
+        assert await fates(ada, accepted) == [("completed", None, None)] * 2
+
+    @pytest.mark.parametrize(
+        ("line", "status", "code", "location"),
+        [
+            ({"amount": 9_901}, 400, "insufficient_funds", "body.transfers.1.amount"),
+            ({"to_account_id": str(uuid4())}, 404, "account_not_found", "body.transfers.1.to_account_id"),
+            ({"from_account_id": str(uuid4())}, 404, "account_not_found", "body.transfers.1.from_account_id"),
+            ({"currency": "EUR"}, 400, "currency_mismatch", "body.transfers.1.currency"),
+        ],
+    )
+    async def test_is_refused_whole_for_its_first_line_that_is(
+        self, line: Json, status: int, code: str, location: str, ada: Person, pair: Pair, database: Database
+    ) -> None:
+        before = recorded(database)
+        lines = [
+            payment(pair.payer, pair.payee),
+            payment(pair.payer, pair.payee) | line,
+            payment(pair.payer, pair.payer),
+        ]
+        answer = await ada.post(BULK, batch(lines, "atomic"), headers=key())
+        refused(answer, status, code, location)
+        assert recorded(database) == before
+
+    async def test_fails_whole_and_says_because_of_which_line(
+        self, ada: Person, grace: Person, pair: Pair, database: Database, settle: Settle
+    ) -> None:
+        other = await grace.open()
+        lines = [payment(pair.payer, pair.payee), payment(pair.payer, other), payment(pair.payer, pair.payee)]
+        accepted = await submit(ada, lines, "atomic")
+        builders.freeze(database, builders.UUID(other["id"]))
+        settle()
+        assert await fates(ada, accepted) == [
+            ("failed", "batch_failed", 1),
+            ("failed", "account_frozen", None),
+            ("failed", "batch_failed", 1),
+        ]
+        payer = await ada.account(pair.payer["id"])
+        assert (payer["balance"], payer["available"]) == (10_000, 10_000)
+        assert verify(database).holds
+
+    async def test_cannot_have_one_of_its_transfers_cancelled(self, ada: Person, pair: Pair, settle: Settle) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee)] * 2, "atomic")
+        answer = await ada.post(f"/transfers/{accepted['results'][1]['id']}/cancel")
+        refused(answer, 409, "transfer_not_cancellable")
+        settle()
+        assert await fates(ada, accepted) == [("completed", None, None)] * 2
+
+
+class TestItsKey:
+    async def test_is_needed(self, ada: Person, pair: Pair) -> None:
+        answer = await ada.post(BULK, batch([payment(pair.payer, pair.payee)]))
+        refused(answer, 400, "idempotency_key_missing", "header.Idempotency-Key")
+
+    @pytest.mark.parametrize("mode", ["independent", "atomic"])
+    async def test_replays_the_same_bytes_whatever_has_become_of_the_transfers(
+        self, mode: str, ada: Person, pair: Pair, settle: Settle, database: Database
+    ) -> None:
+        lines = [payment(pair.payer, pair.payee, amount) for amount in (1, 2, 3)]
+        if mode == "independent":
+            lines[1] = payment(pair.payer, pair.payer)
+            lines.insert(0, payment(pair.payer, pair.payee, 10_001))
+        first = await ada.post(BULK, batch(lines, mode), headers=key())
+        settle()
+        written = recorded(database)
+        again = await ada.post(BULK, batch(lines, mode), headers=key())
+        assert (again.status_code, masked(again)) == (first.status_code, masked(first))
+        assert again.headers["idempotent-replayed"] == "true"
+        assert again.headers["location"] == first.headers["location"]
+        assert "idempotent-replayed" not in first.headers
+        assert recorded(database) == written
+
+    async def test_replays_for_the_same_values_however_they_are_written(self, ada: Person, pair: Pair) -> None:
+        line = payment(pair.payer, pair.payee)
+        first = await ada.post(BULK, batch([line]), headers=key())
+        turned = {"transfers": [dict(reversed(line.items()))], "mode": "independent"}
+        again = await ada.post(BULK, turned, headers=key())
+        assert masked(again) == masked(first)
+
+    @pytest.mark.parametrize("change", ["an amount", "the order", "the mode", "a line more"])
+    async def test_is_refused_for_another_batch(self, change: str, ada: Person, pair: Pair, database: Database) -> None:
+        lines = [payment(pair.payer, pair.payee, 1), payment(pair.payer, pair.payee, 2)]
+        await submit(ada, lines)
+        written = recorded(database)
+        others: dict[str, Json] = {
+            "an amount": batch([lines[0] | {"amount": 3}, lines[1]]),
+            "the order": batch(lines[::-1]),
+            "the mode": batch(lines, "atomic"),
+            "a line more": batch([*lines, lines[0]]),
+        }
+        answer = await ada.post(BULK, others[change], headers=key())
+        refused(answer, 422, "idempotency_key_reused", "header.Idempotency-Key")
+        assert recorded(database) == written
+
+    async def test_is_one_with_the_keys_of_single_transfers(self, ada: Person, pair: Pair) -> None:
+        line = payment(pair.payer, pair.payee)
+        await submit(ada, [line])
+        refused(await ada.post("/transfers", line, headers=key()), 422, "idempotency_key_reused")
+        await ada.post("/transfers", line, headers=key("rent"))
+        refused(await ada.post(BULK, batch([line]), headers=key("rent")), 422, "idempotency_key_reused")
+
+    async def test_is_its_users_alone(self, api: Api, ada: Person, grace: Person, pair: Pair) -> None:
+        await submit(ada, [payment(pair.payer, pair.payee)])
+        answer = await grace.post(BULK, batch([payment(pair.payee, pair.payer)]), headers=key())
+        assert answer.json()["results"] == [{"index": 0, "status": "refused", "code": "insufficient_funds"}]
+
+    async def test_used_twice_at_once_has_one_effect(self, ada: Person, pair: Pair, database: Database) -> None:
+        lines = [payment(pair.payer, pair.payee)] * 3
+        answers = await asyncio.gather(*(ada.post(BULK, batch(lines), headers=key()) for _ in range(5)))
+        assert {masked(answer) for answer in answers} == {masked(answers[0])}
+        assert len(builders.rows(database, "SELECT 1 FROM transfers WHERE kind = 'transfer'")) == 3
+
+
+class TestItsForm:
+    @pytest.mark.parametrize(
+        ("body", "location"),
+        [
+            ({"mode": "independent", "transfers": []}, "body.transfers"),
+            ({"mode": "both", "transfers": [{}]}, "body.mode"),
+            ({"transfers": []}, "body.mode"),
+            ({"mode": "atomic"}, "body.transfers"),
+            ({"mode": "atomic", "transfers": {}}, "body.transfers"),
+            ({"mode": "atomic", "transfers": [], "more": 1}, "body.more"),
+        ],
+    )
+    async def test_that_is_wrong_is_refused(self, body: Json, location: str, ada: Person) -> None:
+        answer = await ada.post(BULK, body, headers=key())
+        assert location in {error["location"] for error in refused(answer, 422, "validation_failed")["errors"]}
+
+    @pytest.mark.parametrize(
+        ("line", "location"),
+        [
+            ({"amount": 0}, "body.transfers.1.amount"),
+            ({"amount": 1.0}, "body.transfers.1.amount"),
+            ({"amount": True}, "body.transfers.1.amount"),
+            ({"to_account_id": "me"}, "body.transfers.1.to_account_id"),
+            ({"description": "x" * 141}, "body.transfers.1.description"),
+            ({"description": "line\nfeed"}, "body.transfers.1.description"),
+            ({"currency": "XXX"}, "body.transfers.1.currency"),
+            ({"status": "completed"}, "body.transfers.1.status"),
+            ({"to_account_number": "XG46GIRO00000000000042"}, "body.transfers.1"),
+        ],
+    )
+    async def test_in_one_line_refuses_the_whole_and_names_the_line(
+        self, line: Json, location: str, ada: Person, pair: Pair, database: Database
+    ) -> None:
+        before = recorded(database)
+        good = payment(pair.payer, pair.payee)
+        answer = await ada.post(BULK, batch([good, good | line]), headers=key())
+        refused(answer, 422, "validation_failed", location)
+        assert recorded(database) == before
+
+    @pytest.mark.parametrize(("count", "status"), [(5000, 202), (5001, 422)])
+    async def test_holds_five_thousand_transfers(
+        self, count: int, status: int, ada: Person, pair: Pair, settle: Settle, database: Database
+    ) -> None:
+        answer = await ada.post(BULK, batch([payment(pair.payer, pair.payee, 1)] * count), headers=key())
+        assert answer.status_code == status
+        assert settle() == (count if status == 202 else 0)
+        assert verify(database).holds
+
+    async def test_is_bounded_in_bytes(self, start: Start, database: Database) -> None:
+        async with start(bulk_body_bytes=2048) as api:
+            ada = join(api, database, "ada")
+            for size, status in ((2048, 400), (2049, 413)):
+                answer = await ada.request("POST", BULK, content=b" " * size, headers=key() | JSON)
+                assert answer.status_code == status
+
+    async def test_may_be_larger_than_that_of_other_calls(self, ada: Person) -> None:
+        for path, status in ((BULK, 400), ("/transfers", 413)):
+            answer = await ada.request("POST", path, content=b" " * 70_000, headers=key() | JSON)
+            assert answer.status_code == status
+
+
+class TestWhoseItIs:
+    async def test_lines_from_somebody_elses_account_are_refused(self, grace: Person, pair: Pair) -> None:
+        accepted = await submit(grace, [payment(pair.payer, pair.payee)])
+        assert accepted["results"][0]["code"] == "account_not_found"
+
+    async def test_somebody_elses_batch_looks_like_none(self, ada: Person, grace: Person, pair: Pair) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee)])
+        theirs = await grace.get("/transfers", params={"batch_id": accepted["batch_id"]})
+        nobodys = await grace.get("/transfers", params={"batch_id": str(uuid4())})
+        assert (theirs.status_code, theirs.json()) == (nobodys.status_code, nobodys.json())
+        assert theirs.json()["items"] == []
+
+
+class TestItsTransfers:
+    async def test_are_listed_page_by_page(self, ada: Person, pair: Pair) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee, amount) for amount in range(1, 8)])
+        await ada.pay(pair.payer, pair.payee, 99)
+        found: list[int] = []
+        query: dict[str, Any] = {"batch_id": accepted["batch_id"], "limit": 3}
+        while query:
+            page = (await ada.get("/transfers", params=query)).json()
+            found += [item["amount"] for item in page["items"]]
+            query = query | {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+        assert found == [7, 6, 5, 4, 3, 2, 1]
+
+    async def test_are_filtered_like_others(self, ada: Person, pair: Pair, settle: Settle) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee)] * 3)
+        await ada.post(f"/transfers/{accepted['results'][1]['id']}/cancel")
+        settle()
+        query = {"batch_id": accepted["batch_id"]}
+        for status, count in (("completed", 2), ("cancelled", 1), ("pending", 0)):
+            page = (await ada.get("/transfers", params=query | {"status": status})).json()
+            assert len(page["items"]) == count
+
+    async def test_follow_each_other_without_a_stranger_between(self, ada: Person, pair: Pair) -> None:
+        lines = [payment(pair.payer, pair.payee, 1)] * 20
+        singles = [ada.pay(pair.payer, pair.payee, 1) for _ in range(20)]
+        bulk = [submit(ada, lines, name=name) for name in ("one", "two")]
+        _, (one, two) = await asyncio.gather(asyncio.gather(*singles), asyncio.gather(*bulk))
+        for accepted in (one, two):
+            page = (await ada.get("/transfers", params={"batch_id": accepted["batch_id"]})).json()
+            sequences = [item["sequence"] for item in reversed(page["items"])]
+            assert sequences == list(range(sequences[0], sequences[0] + 20))
+
+
+class TestWhenThereIsNoRoom:
+    async def test_too_much_that_is_pending_turns_batches_away_and_not_single_transfers(
+        self, start: Start, database: Database
+    ) -> None:
+        async with start(bulk_pending=3) as api:
+            ada = join(api, database, "ada")
+            payer, payee = await ada.open(), await ada.open()
+            builders.fund(database, builders.UUID(payer["id"]), 100)
+            lines = [payment(payer, payee, 1)] * 3
+            first = await submit(ada, lines)
+            answer = await ada.post(BULK, batch(lines), headers=key("next"))
+            refused(answer, 503, "unavailable")
+            assert answer.headers["retry-after"] == "1"
+            assert (await ada.post(BULK, batch(lines), headers=key())).json() == first, "a replay needs no room"
+            await ada.pay(payer, payee, 1)
+            builders.settle_all(database)
+            assert (await submit(ada, lines, name="next"))["accepted"] == 3
+
+    async def test_one_batch_more_than_may_be_in_hand_is_unavailable(self, start: Start, database: Database) -> None:
+        async with start(bulk_requests=2) as api:
+            ada = join(api, database, "ada")
+            payer, payee = await ada.open(), await ada.open()
+            builders.fund(database, builders.UUID(payer["id"]), 100)
+            lines = [payment(payer, payee, 1)]
+            with locked(database):
+                held = [asyncio.create_task(submit(ada, lines, name=name)) for name in ("one", "two")]
+                await until(lambda: len(api.bank.intake._jobs) == 2)
+                refused(await ada.post(BULK, batch(lines), headers=key("three")), 503, "unavailable")
+            assert [accepted["accepted"] for accepted in await asyncio.gather(*held)] == [1, 1]
+            assert (await submit(ada, lines, name="three"))["accepted"] == 1
