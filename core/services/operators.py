@@ -134,6 +134,14 @@ def user_by_email(connection: Connection, email: str) -> UUID:
     return found
 
 
+def active_user_by_email(connection: Connection, email: str) -> int:
+    """Find the row id of a user who has access; raises Refusal (`user_not_found`) for everybody else."""
+    user = users.find(connection, user_by_email(connection, email))
+    if user is None or not user.is_active:
+        raise Refusal(ErrorCode.USER_NOT_FOUND)
+    return user.id
+
+
 # --- looks -------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,248 @@
+"""Many transfers from a file."""
+
+import csv
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from uuid import UUID
+
+import typer
+from rich.progress import Progress
+from sqlalchemy import Connection
+
+from core.cli.console import complaints, fail, one_line_errors, open_database, out, show
+from core.domain.accounts import is_account_number
+from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode, BatchRequest
+from core.domain.errors import MESSAGES, ErrorCode, Refusal, Unavailable
+from core.domain.money import EXPONENTS, MAX_AMOUNT
+from core.domain.transfers import MAX_DESCRIPTION, TransferKind, TransferRequest
+from core.ids import new_id
+from core.queue import connect, make_broker, send_wakeup
+from core.services import batches, operators
+from core.settings import Settings, load_settings
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+
+app = typer.Typer(no_args_is_help=True, help="Transfers, many at a time.")
+
+NEEDED = ("from", "to", "amount")
+COLUMNS = (*NEEDED, "currency", "description")
+PATIENCE_SECONDS = 60
+"""How long an import waits for room, before it ends and says so."""
+
+SHOWN = 20
+"""Lines that are listed of those that are wrong or refused; the others are counted."""
+
+
+class Line(NamedTuple):
+    """One transfer of a file."""
+
+    number: int
+    """Where it stands in the file, whose header is line 1."""
+    payer: str
+    payee: str
+    amount: int
+    currency: str | None
+    description: str | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What has become of a file."""
+
+    accepted: int = 0
+    replayed: int = 0
+    """How many of these an earlier run had submitted."""
+    refused: list[tuple[int, ErrorCode]] = field(default_factory=list)
+    """Number and reason of each line that was refused."""
+
+    def add(self, lines: Sequence[Line], batch: AcceptedBatch) -> None:
+        """Take in what became of some lines."""
+        self.accepted += batch.accepted
+        self.replayed += batch.accepted if batch.replayed else 0
+        fates = zip(lines, batch.lines, strict=True)
+        self.refused += [(line.number, fate) for line, fate in fates if isinstance(fate, ErrorCode)]
+
+
+@app.command("import")
+@one_line_errors
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", exists=True, dir_okay=False, help="In UTF-8.")],
+    user: Annotated[
+        str, typer.Option(metavar="EMAIL", help="Whose accounts pay; the transfers are submitted by them.")
+    ],
+    atomic: Annotated[
+        bool, typer.Option("--atomic", help="All transfers complete or none does; up to 5,000 of them.")
+    ] = False,
+    key: Annotated[
+        str | None, typer.Option(help="Names the import, in place of the file's digest: for the same file once more.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Transfers of one batch.")] = 1000,
+) -> None:
+    """Submit the transfers of a CSV file with the columns from, to, amount and, if you like, currency and description.
+
+    Accounts are ids or numbers, amounts minor units. Nothing is submitted unless every line is well-formed. Run again
+    on the same file, it goes on where it was interrupted: what was accepted is not submitted twice.
+    """
+    content = file.read_bytes()
+    lines = read_lines(content)
+    if atomic and len(lines) > MAX_BATCH:
+        fail(f"{file} has {len(lines)} transfers; at most {MAX_BATCH} can be atomic")
+    settings = load_settings()
+    database = open_database(settings)
+    name = key or f"import-{blake2b(content, digest_size=12).hexdigest()}"
+    orders = Orders(database, user, name, BatchMode.ATOMIC if atomic else BatchMode.INDEPENDENT)
+    outcome = submit(orders, lines, settings, size=len(lines) if atomic else batch)
+    report(outcome)
+
+
+def read_lines(content: bytes) -> list[Line]:
+    """Read all lines of a file; fails with a list of those that are wrong."""
+    try:
+        reader = csv.DictReader(StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        header = [name.strip().lower() for name in reader.fieldnames or ()]
+        if missing := [name for name in NEEDED if name not in header]:
+            fail(f"the first line must name the columns; missing: {', '.join(missing)}")
+        if unknown := [name for name in header if name not in COLUMNS]:
+            fail(f"there are no columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+        if len(set(header)) < len(header):
+            fail("the first line names a column twice")
+        reader.fieldnames = header
+        read = [_line(reader.line_num, row) for row in reader]
+    except UnicodeDecodeError:
+        fail("the file is not in UTF-8")
+    except csv.Error as error:
+        fail(f"the file is no CSV: {error}")
+    wrong = [line for line in read if isinstance(line, str)]
+    if wrong:
+        for complaint in wrong[:SHOWN]:
+            complaints.print(complaint, markup=False)
+        fail(f"{len(wrong)} of {len(read)} lines are wrong; nothing was submitted")
+    if not read:
+        fail("the file has no transfers")
+    return [line for line in read if isinstance(line, Line)]
+
+
+def _line(number: int, row: dict[str, Any]) -> Line | str:
+    """Read one line, or say what is wrong with it."""
+    if None in row or None in row.values():  # as the csv module marks them
+        return f"line {number}: has more or fewer fields than the first line"
+    value = {name: text.strip() for name, text in row.items()}
+    wrong = [f"{name} is no account id or number" for name in ("from", "to") if not _is_account(value[name])]
+    amount = value["amount"]
+    if not (amount.isascii() and amount.isdigit() and 1 <= int(amount[:17]) <= MAX_AMOUNT):
+        wrong.append(f"amount must be whole minor units, 1 to {MAX_AMOUNT}")
+    currency, description = value.get("currency") or None, value.get("description") or None
+    if currency is not None and currency not in EXPONENTS:
+        wrong.append("currency is none of ISO 4217 with an exponent")
+    if description is not None and (len(description) > MAX_DESCRIPTION or not description.isprintable()):
+        wrong.append(f"description must have at most {MAX_DESCRIPTION} printable characters")
+    if wrong:
+        return f"line {number}: {'; '.join(wrong)}"
+    return Line(number, value["from"], value["to"], int(amount), currency, description)
+
+
+def _is_account(text: str) -> bool:
+    with suppress(ValueError):
+        return is_account_number(text) or bool(UUID(text))
+    return False
+
+
+class Orders:
+    """Writes batches of a file's lines, each under a key that the same lines get again."""
+
+    def __init__(self, database: Database, email: str, name: str, mode: BatchMode) -> None:
+        """Raises Refusal (`user_not_found`)."""
+        self._database = database
+        with database.reader.connect() as connection:
+            self._user_id = operators.active_user_by_email(connection, email)
+        self._name, self._mode = name, mode
+        self._request_id = str(new_id())
+
+    def submit(self, lines: Sequence[Line], most_pending: int) -> AcceptedBatch:
+        """Submit some lines as one batch. While too much is pending it waits, for a minute at most.
+
+        Raises what `batches.accept` raises.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with unit_of_work(self._database) as connection:
+                    return self._accept(connection, lines, most_pending)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    def _accept(self, connection: Connection, lines: Sequence[Line], most_pending: int) -> AcceptedBatch:
+        said = "\n".join(repr(tuple(line)) for line in lines)
+        request = BatchRequest(
+            mode=self._mode,
+            submitted_by=self._user_id,
+            transfers=[self._transfer(connection, line) for line in lines],
+            idempotency_key=f"{self._name}-{lines[0].number}",
+            fingerprint=blake2b(f"import {self._mode}\n{said}".encode(), digest_size=16).digest(),
+        )
+        return batches.accept(connection, request, most_pending=most_pending)
+
+    def _transfer(self, connection: Connection, line: Line) -> TransferRequest:
+        return TransferRequest(
+            kind=TransferKind.TRANSFER,
+            submitted_by=self._user_id,
+            payer=_payer(connection, line.payer),
+            payee=line.payee if is_account_number(line.payee) else UUID(line.payee),
+            amount=line.amount,
+            currency=line.currency,
+            description=line.description,
+            idempotency_key=None,
+            fingerprint=None,
+            request_id=self._request_id,
+        )
+
+
+def _payer(connection: Connection, name: str) -> UUID:
+    """Find who pays; a number that nobody has becomes an id that nobody has, and so this line's refusal."""
+    try:
+        return operators.account_by_name(connection, name if is_account_number(name) else UUID(name))
+    except Refusal:
+        return new_id()
+
+
+def submit(orders: Orders, lines: Sequence[Line], settings: Settings, *, size: int) -> Outcome:
+    """Submit all lines, batch by batch, waking the worker after each."""
+    outcome = Outcome()
+    broker = make_broker(connect(settings.queue_url))
+    with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
+        task = drawing.add_task("submitting", total=len(lines))
+        for part in _parts(lines, size):
+            outcome.add(part, orders.submit(part, settings.bulk_pending))
+            with suppress(Exception):  # the sweep wakes the worker where this cannot
+                send_wakeup(broker)
+            drawing.advance(task, len(part))
+    return outcome
+
+
+def _parts(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
+    for start in range(0, len(lines), size):
+        yield lines[start : start + size]
+
+
+def report(outcome: Outcome) -> None:
+    """Say what was accepted and what was refused; ends with 1 if anything was refused."""
+    earlier = f", {outcome.replayed} of them by an earlier run" if outcome.replayed else ""
+    out.print(f"accepted {outcome.accepted} transfers{earlier}; they are settled as soon as a worker runs")
+    if outcome.refused:
+        show(
+            "line",
+            "code",
+            "reason",
+            rows=[(number, code, MESSAGES[code]) for number, code in outcome.refused[:SHOWN]],
+            more=False,
+        )
+        fail(f"{len(outcome.refused)} lines were refused", status=1)
