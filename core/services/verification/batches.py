@@ -21,7 +21,7 @@ def check_batches(
         for batch in found:
             for complaint in _complaints(batch):
                 report.add("batch_is_whole", f"batch of transfers {batch.first} to {batch.last}: {complaint}")
-        after = found[-1].first
+        after = rows.moved_on(after, found[-1].first)
 
 
 def _complaints(batch: BatchRow) -> list[str]:
