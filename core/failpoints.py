@@ -30,6 +30,8 @@ POINTS = {
     "statements.before_write": "Statements are computed, none is written.",
     "statements.between_writes": "Statements are written, their group is not marked as done.",
     "statements.before_ack": "Statements are on disk, the message is not acknowledged.",
+    "backup.before_names": "A backup is whole and verified, and nothing of it has its name.",
+    "backup.between_names": "What belongs to a backup has its name, the database has none.",
 }
 """Every place, and how things stand there."""
 

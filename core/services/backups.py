@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.clock import now_us, to_datetime
 from core.domain.anchors import from_line
+from core.failpoints import hit
 from core.services.key_fingerprints import ANCHOR_KEY, fingerprints
 from core.services.verification import Anchors, verify
 from core.settings import Settings
@@ -173,6 +174,10 @@ def _alone(folder: Path) -> Iterator[None]:
             raise BackupError(f"another backup is being made in {folder}")
         for draft in folder.glob(f"{_DRAFT}*"):
             shutil.rmtree(draft, ignore_errors=True)
+        for suffix in (".json", f".{ANCHORS}"):
+            for part in folder.glob(f"giro-*{suffix}"):
+                if not (folder / f"{part.name.removesuffix(suffix)}.db").exists():
+                    part.unlink(missing_ok=True)
         yield
     finally:
         lock.close()
@@ -247,8 +252,11 @@ def _publish(drawn: tuple[Path, Manifest], folder: Path) -> tuple[Path, Manifest
     final = folder / draft.name
     if final.exists():
         raise BackupError(f"{final} is there already")
-    for part in (anchors_of(draft), manifest_of(draft), draft):
+    hit("backup.before_names")
+    for part in (anchors_of(draft), manifest_of(draft)):
         if part.exists():
             part.rename(folder / part.name)
+    hit("backup.between_names")
+    draft.rename(final)
     storage.sync(folder)
     return final, manifest

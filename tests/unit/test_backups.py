@@ -237,6 +237,19 @@ def test_a_backup_that_is_killed_leaves_nothing_with_a_name_and_the_next_one_cle
     assert names_in(settings.backups_path) == {path.name, f"{path.stem}.json"}
 
 
+@pytest.mark.parametrize("place", ["backup.before_names", "backup.between_names"])
+def test_a_backup_that_dies_before_it_has_its_name_is_none(
+    settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"], place: str
+) -> None:
+    with start(before=f"from core import failpoints; failpoints.arm('{place}=exit')") as process:
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert kept(settings.backups_path) == []
+    path, _ = make(settings, database, settings.backups_path)
+    assert [backup for backup, _ in kept(settings.backups_path)] == [path]
+    assert names_in(settings.backups_path) == {path.name, f"{path.stem}.json"}
+
+
 def test_a_disk_that_is_full_leaves_nothing_and_is_said_in_one_line(
     settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
