@@ -52,6 +52,7 @@ log = get_logger(__name__)
 
 # Routes are tried in this order, so those that are asked most often come first.
 ROUTERS = (
+    transfers.submit_router,
     transfers.router,
     batches.router,
     accounts.router,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
+from logging import DEBUG
 from typing import Any, cast
 
 from sqlalchemy import Connection
@@ -297,8 +298,9 @@ def _report(answers: Sequence[tuple[_Job, Any]]) -> bool:
 
 def _report_transfers(transfers: Sequence[AcceptedTransfer]) -> None:
     metrics.transfers_accepted.inc(len(transfers))
-    for transfer in transfers:
-        log.debug("transfer_accepted", sequence=transfer.sequence, request_id=transfer.request_id)
+    if log.is_enabled_for(DEBUG):
+        for transfer in transfers:
+            log.debug("transfer_accepted", sequence=transfer.sequence, request_id=transfer.request_id)
     log.info(
         "accepted",
         count=len(transfers),

@@ -3,7 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import jwt
@@ -56,6 +56,10 @@ class Claims:
     token_version: int
 
 
+MOST_CHECKED = 10_000
+"""Tokens remembered as checked, some hundred bytes each; beyond, all are forgotten and checked anew."""
+
+
 class AccessTokens:
     """Signed access tokens (RFC 7519) under one algorithm and one key."""
 
@@ -63,6 +67,7 @@ class AccessTokens:
         self.seconds = seconds
         self._key = key
         self._jwt = jwt.PyJWT({"enforce_minimum_key_length": True})
+        self._checked: dict[str, _Checked] = {}
 
     def issue(self, claims: Claims) -> str:
         """Make a token that lives for `seconds` from now."""
@@ -81,7 +86,20 @@ class AccessTokens:
         return self._jwt.encode(payload, self._key, algorithm=ALGORITHM)
 
     def read(self, token: str) -> Claims:
-        """Check a token and return its claims; raises Refusal (`unauthenticated`) whatever is wrong with it."""
+        """Check a token and return its claims; raises Refusal (`unauthenticated`) whatever is wrong with it.
+
+        A token that was checked before is only held to its time: it is the same text under the same key.
+        """
+        known = self._checked.get(token)
+        if known is not None and known.begins <= now_us() // 1_000_000 < known.ends:
+            return known.claims
+        checked = self._check(token)
+        if len(self._checked) >= MOST_CHECKED:
+            self._checked.clear()
+        self._checked[token] = checked
+        return checked.claims
+
+    def _check(self, token: str) -> "_Checked":
         try:
             payload = self._jwt.decode(
                 token,
@@ -91,9 +109,18 @@ class AccessTokens:
                 audience=AUDIENCE,
                 options={"require": ["exp", "iat", "nbf", "iss", "aud", "sub", "jti"]},
             )
-            return _claims(payload)
+            claims = _claims(payload)
+            return _Checked(claims, max(payload["iat"], payload["nbf"]), payload["exp"])
         except (jwt.PyJWTError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise Refusal(ErrorCode.UNAUTHENTICATED) from None
+
+
+class _Checked(NamedTuple):
+    """A token that was checked: what it says, and from when to when it holds, in seconds since the epoch."""
+
+    claims: Claims
+    begins: int
+    ends: int
 
 
 def _claims(payload: dict[str, Any]) -> Claims:

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Request, Response
 from api.dependencies import BankDep, UserDep
 from api.headers import idempotency_key
 from api.routes.transfers import REFUSALS
-from api.routing import CheckedRoute
+from api.routing import DirectRoute
 from api.schemas.batches import BatchOut, NewBatch, render_accepted
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import NewTransfer, fingerprint
 from core.domain.batches import BatchRequest
 from core.domain.transfers import TransferKind, TransferRequest
 
-router = APIRouter(tags=["transfers"], route_class=CheckedRoute)
+router = APIRouter(tags=["transfers"], route_class=DirectRoute)
 
 PATH = "/transfers/bulk"
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep, address_of
 from api.headers import etag_matches, idempotency_key, preferred_wait
-from api.routing import CheckedRoute
+from api.routing import CheckedRoute, DirectRoute
 from api.schemas.base import Page
 from api.schemas.problems import EXAMPLE_ID, FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import (
@@ -28,7 +28,8 @@ from core.services import transfers
 from core.services.transfers import TransferFilter, TransferPage
 
 router = APIRouter(tags=["transfers"], route_class=CheckedRoute)
-operator_router = APIRouter(tags=["operator"], route_class=CheckedRoute)
+submit_router = APIRouter(tags=["transfers"], route_class=DirectRoute)
+operator_router = APIRouter(tags=["operator"], route_class=DirectRoute)
 
 REFUSALS = (
     ErrorCode.SAME_ACCOUNT,
@@ -100,7 +101,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES))
+@submit_router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES))
 async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep, bank: BankDep) -> Response:
     """Submit a transfer from one of one's accounts. Its funds are reserved, or it is refused, at once."""
     order = _order(
