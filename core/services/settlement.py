@@ -161,13 +161,18 @@ def _culprits(failed: dict[int, ErrorCode], groups: Sequence[Span]) -> list[tupl
 
 
 def _end(connection: Connection, batch: _Batch, rows: Sequence[Terms]) -> None:
-    """Give transfers their terminal status, in their order."""
+    """Give transfers their terminal status: first those that fail, then all that is left between the first and last."""
     endings = []
     for row in rows:
         reason = batch.failed.get(row.sequence)
         endings.append(Ending(row, COMPLETED if reason is None else FAILED, batch.settled_at, reason and reason.value))
     batch.sealer.add_endings(endings)
-    if transfers.end(connection, endings) != len(rows):
+    failed = [ending for ending in endings if ending.failure is not None]
+    changed = transfers.end(connection, failed) if failed else 0
+    changed += transfers.complete(
+        connection, first=rows[0].sequence, last=rows[-1].sequence, settled_at=batch.settled_at
+    )
+    if changed != len(rows):
         raise SettlementConflict("a transfer ended elsewhere while it was being settled; nothing of this was kept")
 
 

@@ -99,6 +99,17 @@ def end(connection: Connection, endings: Sequence[Ending]) -> int:
     ).rowcount
 
 
+def complete(connection: Connection, *, first: int, last: int, settled_at: int) -> int:
+    """End as completed what is still pending from one sequence to another (time in µs); count those that changed.
+
+    One statement for all of them: one for each would take as long again as posting the legs.
+    """
+    return connection.exec_driver_sql(
+        "UPDATE transfers SET status = 'completed', settled_at = ? WHERE id BETWEEN ? AND ? AND status = 'pending'",
+        (settled_at, first, last),
+    ).rowcount
+
+
 def one_is_on_its_way_to(connection: Connection, account_id: int) -> bool:
     """Say whether a pending transfer pays into an account. Looks through what is pending, and through nothing else."""
     query = "SELECT 1 FROM transfers WHERE status = 'pending' AND to_account_id = ? LIMIT 1"

@@ -43,12 +43,18 @@ MUTANTS = (
         quick=True,
     ),
     Mutant(
+        "no status guard where many complete",
+        "core/storage/transfers.py",
+        ((" BETWEEN ? AND ? AND status = 'pending'", " BETWEEN ? AND ?"),),
+        ("tests/unit/test_settling.py::test_what_has_ended_is_not_counted_as_completed_again",),
+    ),
+    Mutant(
         "nobody counts how many transfers ended",
         "core/services/settlement.py",
         (
             (
-                "if transfers.end(connection, endings) != len(rows):",
-                "if transfers.end(connection, endings) < 0:",
+                "if changed != len(rows):",
+                "if changed < 0:",
             ),
         ),
         ("tests/unit/test_settling.py::test_a_transfer_that_ended_elsewhere_rolls_everything_back",),

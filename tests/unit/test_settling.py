@@ -279,20 +279,36 @@ def test_the_lock_is_not_given_up_before_its_time(
     other.close()
 
 
+@pytest.mark.parametrize("way", ["end", "complete"])
 def test_a_transfer_that_ended_elsewhere_rolls_everything_back(
-    database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
+    database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     sent = send(database, bank, 3)
-    before, end = rows(database, "SELECT * FROM accounts"), transfers.end
+    if way == "end":
+        freeze(database, bank.bob_account)
+    before, end = rows(database, "SELECT * FROM accounts"), getattr(transfers, way)
     with monkeypatch.context() as patch:
         # Inside the lock nobody else can write, so the row that was not pending any more has to be invented.
-        patch.setattr(settlement.transfers, "end", lambda *arguments: end(*arguments) - 1)
+        patch.setattr(settlement.transfers, way, lambda *given, **named: end(*given, **named) - 1)
         with pytest.raises(SettlementConflict):
             settle_all(database)
     assert rows(database, "SELECT * FROM accounts") == before
     assert {status_of(database, item) for item in sent} == {PENDING}
     assert settle_all(database) == 3
     assert whole(database)
+
+
+def test_what_has_ended_is_not_counted_as_completed_again(database: Database, bank: Bank) -> None:
+    done, failed, pending = (*send(database, bank, 1), *send(database, bank, 1), *send(database, bank, 1))
+    with unit_of_work(database) as connection:
+        for transfer, status, failure in ((done, COMPLETED, None), (failed, FAILED, "account_frozen")):
+            terms = transfers.terms_of(connection, transfer.sequence)
+            transfers.end(connection, [Ending(terms, status.value, 7, failure)])
+        changed = transfers.complete(connection, first=done.sequence, last=pending.sequence, settled_at=8)
+    assert changed == 1
+    query = "SELECT status, settled_at FROM transfers WHERE kind = 'transfer' ORDER BY id"
+    ends = [tuple(row.values()) for row in rows(database, query)]
+    assert ends == [("completed", 7), ("failed", 7), ("completed", 8)]
 
 
 @pytest.mark.parametrize("how", [COMPLETED, FAILED, TransferStatus.CANCELLED])
