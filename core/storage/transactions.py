@@ -9,6 +9,7 @@ from core.clock import to_datetime
 from core.domain.blocks import LegRow
 from core.domain.transactions import TransactionView
 from core.domain.transfers import TransferKind
+from core.storage.rows import insert
 
 
 def next_id(connection: Connection) -> int:
@@ -25,12 +26,8 @@ def last_posted_at(connection: Connection) -> int:
 
 def add(connection: Connection, legs: Sequence[LegRow]) -> None:
     """Write legs."""
-    if legs:
-        connection.exec_driver_sql(
-            "INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            list(legs),
-        )
+    columns = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
+    insert(connection, f"transactions ({columns})", legs)
 
 
 _CHAIN = text(

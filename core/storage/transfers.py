@@ -13,6 +13,7 @@ from core.clock import to_datetime
 from core.domain.blocks import Ending
 from core.domain.errors import ErrorCode
 from core.domain.transfers import AcceptedTransfer, Terms, TransferKind, TransferStatus, TransferView
+from core.storage.rows import insert
 
 KeyScope = tuple[str, int]
 """An idempotency key and the row id of the user whose key it is."""
@@ -66,15 +67,9 @@ def find_by_keys(connection: Connection, keys: Sequence[KeyScope]) -> dict[KeySc
     return {(row[0], row[1]): (_accepted(tuple(row)[3:]), row[2]) for row in rows}
 
 
-def add(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert pending transfers; the columns are in the order of the statement."""
-    if rows:
-        connection.exec_driver_sql(
-            "INSERT INTO transfers (id, public_id, kind, from_account_id, to_account_id, amount, currency, "
-            "description, submitted_by, request_id, idempotency_key, fingerprint, answer_version, previous_id, "
-            "created_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
-            list(rows),
-        )
+def add(connection: Connection, transfers: Sequence[Terms]) -> None:
+    """Insert pending transfers."""
+    insert(connection, f"transfers ({TERMS}, status)", [(*terms, "pending") for terms in transfers])
 
 
 # --- settling ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,26 @@
+"""Inserting many rows."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Connection
+
+TOGETHER = 100
+"""Rows that one statement takes: each statement has its own start and end, which cost as much as writing a row."""
+
+
+def insert(connection: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows: hundreds with one statement for each hundred, and what is left with one that is run for each.
+
+    `into` is a table and its columns in brackets, in the order of the values.
+    """
+    if not rows:
+        return
+    marks = f"({', '.join('?' * len(rows[0]))})"
+    whole = len(rows) - len(rows) % TOGETHER
+    many = f"INSERT INTO {into} VALUES {', '.join([marks] * TOGETHER)}"
+    for start in range(0, whole, TOGETHER):
+        connection.exec_driver_sql(many, tuple(chain.from_iterable(rows[start : start + TOGETHER])))
+    if rest := list(rows[whole:]):
+        connection.exec_driver_sql(f"INSERT INTO {into} VALUES {marks}", rest)
