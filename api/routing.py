@@ -8,13 +8,15 @@ import json
 import re
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette.routing import Match
+from starlette.types import Scope
 
 from api.dependencies import authenticate, bank_of, current_user, document_type, get_bank, note_refusal, operator
 from core import documents
@@ -32,8 +34,21 @@ class CheckedRoute(APIRoute):
     Its function's name is its `operationId`, and so the name of the function that a client's generator makes.
     """
 
+    _written_out: ClassVar[set[str]] = set()
+    """Paths without a parameter: each is that path, and no parameter of another one."""
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options | {"operation_id": endpoint.__name__})
+        if not self.param_convertors:
+            self._written_out.add(path)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match as usual, but leave a path that is written out to its own routes, whatever the method."""
+        return super().matches(scope) if self.can_be(scope["path"]) else (Match.NONE, {})
+
+    def can_be(self, path: str) -> bool:
+        """Say whether this route can be the one of a path."""
+        return not self.param_convertors or path not in self._written_out
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler in the checks that come before it."""
@@ -209,6 +224,10 @@ def _weight(media_type: str, weights: Mapping[str, float]) -> float:
     return next((weights[name] for name in ranges if name in weights), 0.0)
 
 
+def _can_be(route: APIRoute, path: str) -> bool:
+    return not isinstance(route, CheckedRoute) or route.can_be(path)
+
+
 class Methods:
     """Which methods each path takes, for the `Allow` header: the framework names those of one route only."""
 
@@ -217,6 +236,7 @@ class Methods:
 
     def of(self, path: str) -> list[str]:
         """List the methods of a path, sorted; HEAD goes with GET."""
-        methods = {method for route in self._routes if route.path_regex.match(path) for method in route.methods or ()}
+        found = [route for route in self._routes if route.path_regex.match(path)]
+        methods = {method for route in found if _can_be(route, path) for method in route.methods or ()}
         methods = methods or {"GET"}  # the OpenAPI document and the assets
         return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

@@ -294,6 +294,13 @@ class TestItsForm:
             assert answer.status_code == status
 
 
+class TestItsPath:
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+    async def test_is_no_transfers_and_takes_one_method(self, ada: Person, method: str) -> None:
+        answer = await ada.request(method, BULK)
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
 class TestWhoseItIs:
     async def test_lines_from_somebody_elses_account_are_refused(self, grace: Person, pair: Pair) -> None:
         accepted = await submit(grace, [payment(pair.payer, pair.payee)])
