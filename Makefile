@@ -84,7 +84,11 @@ stack-test: $(VENV)/.test-ready ## Bring the containers up, use them, kill each 
 	@$(BIN)/pytest --no-cov -n 0 -v -rA tests/containers
 
 .PHONY: bench
-bench: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
+bench: $(VENV)/.test-ready ## Compare with what would be built instead, on this machine (needs wrk; some minutes)
+	@$(BIN)/python -m tests.benchmarks.compare
+
+.PHONY: bench-service
+bench-service: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
 	@$(BIN)/python -m tests.benchmarks.service
 
 .PHONY: bench-statements

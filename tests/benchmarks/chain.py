@@ -63,6 +63,10 @@ class Ledger:
         for done in range(0, count, GROUP):
             accept(self.database, *(self._order() for _ in range(min(GROUP, count - done))))
 
+    def orders(self, count: int) -> list[TransferRequest]:
+        """Draw so many transfers, for whoever accepts them."""
+        return [self._order() for _ in range(count)]
+
     def _order(self) -> TransferRequest:
         self._submitted += 1
         payer, payee = self._random.sample(self._accounts, 2)

@@ -1,0 +1,96 @@
+"""Giro itself, as its users run it: every process of `giro up`, on a folder and a port of its own."""
+
+import asyncio
+import json
+import random
+import sqlite3
+from pathlib import Path
+from uuid import uuid4
+
+from tests.benchmarks.load import Payer, Progress, write_payers
+from tests.benchmarks.service import Connection
+from tests.flows.stack import Client, Stack
+
+FUNDS = 10**12
+
+
+class Giro:
+    """A service with people who have money, and one of them with many accounts, who submits in bulk."""
+
+    def __init__(self, folder: Path, people: int, accounts: int) -> None:
+        folder.mkdir()
+        self.stack = Stack(folder, measured=False)
+        self.stack.start()
+        self.port = self.stack.port
+        self._progress = sqlite3.connect(f"file:{self.stack.data / 'banking.db'}?mode=ro", uri=True)
+        operator = self.stack.sign_up("operator")
+        persons = [self.stack.sign_up() for _ in range(people)]
+        singles = [Payer(_funded(person, operator), _token(person)) for person in persons]
+        self.payers = write_payers(folder / "payers", singles)
+        self._company = self.stack.sign_up()
+        self._accounts = [_funded(self._company, operator) for _ in range(accounts)]
+        _funded(self._company, operator, wait=20)
+
+    def progress(self) -> Progress:
+        """Read the ledger's own file, which costs the service nothing that it would wait for."""
+        pending = self._progress.execute("SELECT count(*) FROM transfers WHERE status = 'pending'").fetchone()[0]
+        newest = self._progress.execute("SELECT max(id) FROM transfers").fetchone()[0]
+        return Progress(newest, pending)
+
+    def submit_in_bulk(self, bodies: list[bytes], connections: int) -> None:
+        """Send each body once, over so many connections; those told to wait do, and send it again."""
+        asyncio.run(self._send(list(bodies), connections))
+
+    def bulk_bodies(self, transfers: int, size: int, *, hot: bool) -> list[bytes]:
+        """Write requests beforehand, so that writing them is not what is measured."""
+        return [self._body(size, hot=hot) for _ in range(transfers // size)]
+
+    def check(self) -> None:
+        """Raise AssertionError unless the ledger verifies, by the service's own command."""
+        done = self.stack.giro("verify")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def close(self) -> None:
+        self._progress.close()
+        self.stack.close()
+
+    async def _send(self, bodies: list[bytes], connections: int) -> None:
+        token = _token(self._company)
+
+        async def client() -> None:
+            connection = await Connection.open(self.port)
+            while bodies:
+                body = bodies.pop()
+                headers = (
+                    f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+                    f"Idempotency-Key: {uuid4().hex}\r\n"
+                ).encode()
+                while (answer := await connection.ask("POST /transfers/bulk", headers, body))[0] == 503:
+                    await asyncio.sleep(0.1)
+                assert answer[0] == 202, answer[1][:300]
+                assert json.loads(answer[1])["refused"] == 0, answer[1][:300]
+            connection.close()
+
+        await asyncio.gather(*(client() for _ in range(connections)))
+
+    def _body(self, size: int, *, hot: bool) -> bytes:
+        return json.dumps({"mode": "independent", "transfers": [self._line(hot=hot) for _ in range(size)]}).encode()
+
+    def _line(self, *, hot: bool) -> dict[str, object]:
+        payer, payee = random.sample(self._accounts, 2)
+        if hot and random.random() < 0.5:  # one account pays or is paid in half of the transfers
+            other = random.choice(self._accounts[1:])
+            payer, payee = random.sample([self._accounts[0], other], 2)
+        return {"from_account_id": payer, "to_account_id": payee, "amount": random.randint(1, 99)}
+
+
+def _token(person: Client) -> str:
+    return person.headers["Authorization"].removeprefix("Bearer ")
+
+
+def _funded(person: Client, operator: Client, *, wait: int = 0) -> str:
+    account = person.open_account()
+    headers = {"Prefer": f"wait={wait}"} if wait else {}
+    answer = operator.post("/deposits", {"to_account_id": account, "amount": FUNDS}, **headers)
+    assert answer.status_code in {200, 202}, answer.text
+    return account

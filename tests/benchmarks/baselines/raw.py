@@ -1,0 +1,179 @@
+"""The least that the same promises cost: the same tables, rules and hashes, by statements in one loop.
+
+No HTTP, no queue, no layers, one process that owns the file. What a service adds is what it is slower by.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pysqlite3 import dbapi2 as sqlite
+
+from core.domain.blocks import Block, BlockKind, Ending, Sealer
+from core.domain.transfers import Terms, TransferRequest
+from core.ids import new_id_bytes
+
+BATCH = 1000
+LIMIT = 9_000_000_000_000_000
+PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "recursive_triggers=ON",
+    "wal_autocheckpoint=10000",
+    "cache_size=-65536",
+)
+
+
+class RawLedger:
+    """A file that somebody else has made and filled with accounts."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite.connect(str(path), isolation_level=None)
+        for pragma in PRAGMAS:
+            self._db.execute(f"PRAGMA {pragma}").fetchall()
+
+    def accept(self, orders: list[TransferRequest]) -> None:
+        """Accept or refuse orders, a batch in each transaction."""
+        for start in range(0, len(orders), BATCH):
+            self._in_transaction(self._accept, orders[start : start + BATCH])
+
+    def settle(self) -> int:
+        """Settle what is pending, a batch in each transaction, and count it."""
+        total = 0
+        while settled := self._in_transaction(self._settle):
+            total += settled
+        return total
+
+    def check(self) -> None:
+        """Raise AssertionError unless the balances sum to zero, equal their legs, and nothing is pending."""
+        one = "SELECT sum(balance), (SELECT count(*) FROM transfers WHERE status <> 'completed') FROM accounts"
+        assert self._db.execute(one).fetchone() == (0, 0)
+        off = (
+            "SELECT count(*) FROM accounts a WHERE a.balance <> "
+            "coalesce((SELECT t.balance_after FROM transactions t WHERE t.id = a.last_transaction_id), 0)"
+        )
+        assert self._db.execute(off).fetchone() == (0,)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _in_transaction(self, work: Any, *values: Any) -> Any:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            done = work(*values)
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+        return done
+
+    def _accept(self, orders: list[TransferRequest]) -> None:
+        keys = [(order.idempotency_key, order.submitted_by) for order in orders]
+        known = f"""SELECT t.fingerprint FROM (VALUES {",".join(["(?, ?)"] * len(keys))}) wanted CROSS JOIN transfers t
+            ON t.idempotency_key = wanted.column1 AND t.submitted_by = wanted.column2"""
+        used = self._db.execute(known, [part for key in keys for part in key]).fetchall()
+        assert not used, "every key of the benchmark is new"
+        accounts = self._accounts("public_id", {side.bytes for o in orders for side in (o.payer, o.payee)})  # type: ignore[union-attr]
+        newest = self._db.execute("SELECT id, created_at FROM transfers ORDER BY id DESC LIMIT 1").fetchone()
+        sequence, now = newest[0] + 1, max(newest[1], time.time_ns() // 1000)
+        rows, payers = [], {}
+        for order in orders:
+            payer, payee = accounts[order.payer.bytes], accounts[order.payee.bytes]  # type: ignore[union-attr]
+            free = payer["balance"] - payer["reserved"] + payer["overdraft_limit"]
+            if payer["owner_id"] != order.submitted_by or not _may_move(payer, payee, order.amount, free):
+                continue
+            rows.append(
+                (sequence, new_id_bytes(), "transfer", payer["id"], payee["id"], order.amount, payer["currency"],
+                 order.description, order.submitted_by, order.request_id, order.idempotency_key, order.fingerprint, 1,
+                 payer["last_transfer_id"], now)
+            )  # fmt: skip
+            payer["reserved"] += order.amount
+            payer["last_transfer_id"], sequence = sequence, sequence + 1
+            payers[payer["id"]] = payer
+        self._db.executemany(
+            f"INSERT INTO transfers ({', '.join(COLUMNS)}, status) VALUES ({', '.join('?' * 15)}, 'pending')", rows
+        )
+        self._db.executemany(
+            "UPDATE accounts SET reserved = ?, last_transfer_id = ? WHERE id = ?",
+            [(payer["reserved"], payer["last_transfer_id"], row_id) for row_id, payer in payers.items()],
+        )
+
+    def _settle(self) -> int:
+        pending = self._db.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM transfers WHERE status = 'pending' ORDER BY id LIMIT ?", (BATCH,)
+        ).fetchall()
+        if not pending:
+            return 0
+        accounts = self._accounts("id", {side for row in pending for side in row[3:5]})
+        leg_id, last_at = self._db.execute("SELECT id, posted_at FROM transactions ORDER BY id DESC LIMIT 1").fetchone()
+        now = max(last_at, pending[-1][14], time.time_ns() // 1000)
+        legs, endings = [], []
+        for row in pending:
+            payer, payee, amount = accounts[row[3]], accounts[row[4]], row[5]
+            payer["reserved"] -= amount
+            free = payer["balance"] + payer["overdraft_limit"]
+            if not (payer["is_active"] and _may_move(payer, payee, amount, free)):
+                endings.append(Ending(Terms._make(row), "failed", now, "insufficient_funds"))
+                continue
+            for account, change in ((payer, -amount), (payee, amount)):
+                leg_id += 1
+                account["balance"] += change
+                legs.append(
+                    (leg_id, row[0], account["id"], change, account["balance"], now, account["last_transaction_id"])
+                )
+                account["last_transaction_id"] = leg_id
+            endings.append(Ending(Terms._make(row), "completed", now, None))
+        self._write(legs, endings, list(accounts.values()), now)
+        return len(pending)
+
+    def _write(self, legs: list[Any], endings: list[Ending], accounts: list[dict[str, Any]], now: int) -> None:
+        self._db.executemany("INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?)", legs)
+        self._db.executemany(
+            "UPDATE transfers SET status = ?, settled_at = ?, failure_code = ? WHERE id = ? AND status = 'pending'",
+            [(status, ended_at, failure, terms[0]) for terms, status, ended_at, failure in endings],
+        )
+        self._db.executemany(
+            "UPDATE accounts SET balance = ?, reserved = ?, last_transaction_id = ? WHERE id = ?",
+            [(a["balance"], a["reserved"], a["last_transaction_id"], a["id"]) for a in accounts],
+        )
+        head = self._db.execute(f"SELECT {BLOCK} FROM blocks ORDER BY height DESC LIMIT 1").fetchone()
+        sealer = Sealer()
+        sealer.add_legs(legs)
+        sealer.add_endings(endings)
+        first, last = endings[0].terms.sequence, endings[-1].terms.sequence
+        previous = Block(head[0], BlockKind(head[1]), *head[2:])
+        block = sealer.seal(BlockKind.SETTLEMENT, previous, first_sequence=first, last_sequence=last, made_at=now)
+        marks = ", ".join("?" * 9)
+        self._db.execute(f"INSERT INTO blocks ({BLOCK}) VALUES ({marks})", (*block.outline, block.hash))
+
+    def _accounts(self, column: str, wanted: set[Any]) -> dict[Any, dict[str, Any]]:
+        """Read accounts by one of their columns, with whether their owners are active."""
+        marks = ", ".join("?" * len(wanted))
+        cursor = self._db.execute(
+            f"SELECT a.*, coalesce(u.is_active, 1) is_active FROM accounts a LEFT JOIN users u ON u.id = a.owner_id "
+            f"WHERE a.{column} IN ({marks})",
+            list(wanted),
+        )
+        names = [name for name, *_ in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor]
+        return {row[column]: row for row in rows}
+
+
+COLUMNS = (
+    "id", "public_id", "kind", "from_account_id", "to_account_id", "amount", "currency", "description", "submitted_by",
+    "request_id", "idempotency_key", "fingerprint", "answer_version", "previous_id", "created_at",
+)  # fmt: skip
+BLOCK = "height, kind, first_leg_id, leg_count, first_sequence, last_sequence, ending_count, made_at, hash"
+
+
+def _may_move(payer: dict[str, Any], payee: dict[str, Any], amount: int, free: int) -> bool:
+    """Hold a transfer to the rules of money: two accounts, one currency, both open, funds, and room for them."""
+    return (
+        payer["id"] != payee["id"]
+        and payer["currency"] == payee["currency"]
+        and payer["status"] == "active"
+        and (payee["status"] == "active" or payee["freeze_scope"] == "debit")
+        and amount <= free
+        and payee["balance"] + amount <= LIMIT
+    )

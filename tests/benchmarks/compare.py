@@ -1,0 +1,174 @@
+"""How Giro compares with what its users would build instead: `make bench`.
+
+Every baseline is built here and now, on the same disk, with the same durability, and takes its turn in every round
+(A B C, A B C, …): what the machine does meanwhile falls on all. A ratio is taken round by round. A figure counts only
+after the ledger that it was measured on has been checked.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pysqlite3 import dbapi2 as sqlite
+
+from core.services import verification
+from tests.benchmarks.baselines.giro import Giro
+from tests.benchmarks.baselines.raw import RawLedger
+from tests.benchmarks.chain import Ledger
+from tests.benchmarks.figures import Results, tables
+from tests.benchmarks.load import press, require_wrk, sustained, trivial_server
+
+DATA = Path(__file__).parents[2] / "data"
+LIBRARIES = ("sqlalchemy", "aiosqlite", "fastapi", "uvicorn", "celery", "asyncpg", "tigerbeetle")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long and how often."""
+
+    rounds: int
+    seconds: float
+    transfers: int
+    """Of a round in process, and of a round in bulk."""
+    bulk_size: int
+    bulk_connections: int
+
+
+Round = Callable[[Results], None]
+"""Measures once, and notes what it found."""
+
+
+def main() -> None:
+    """Measure, check, print and write down."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each baseline (default: 3)")
+    parser.add_argument("--seconds", type=float, default=5, help="length of one load over HTTP (default: 5)")
+    parser.add_argument("--transfers", type=int, default=20_000, help="of a round in process or in bulk")
+    parser.add_argument("--bulk-size", type=int, default=1000, help="transfers of a bulk request (default: 1,000)")
+    parser.add_argument("--bulk-connections", type=int, default=2, help="connections of the bulk (default: 2)")
+    parser.add_argument("--json", type=Path, default=DATA / "bench.json", help="where to write the figures")
+    given = vars(parser.parse_args())
+    target, options, results = given.pop("json"), Options(**given), Results()
+    require_wrk()
+    DATA.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=DATA) as folder:
+        about = describe(Path(folder), options)
+        measure(Path(folder), options, results)
+    print("\n".join(f"{name}: {value}" for name, value in about.items()), tables(results), sep="\n\n")
+    target.write_text(json.dumps({"about": about, "units": results.units, "values": results.values}, indent=2) + "\n")
+
+
+def measure(folder: Path, options: Options, results: Results) -> None:
+    """Build every baseline, let them take turns, and check every ledger."""
+    with ExitStack() as built:
+        turns: list[Round] = []
+        checks: list[Callable[[], None]] = []
+        for build in (build_settling, build_giro):
+            build(built, folder, options, turns, checks)
+        for number in range(-1, options.rounds):
+            for turn in turns[:: 1 if number % 2 == 0 else -1]:  # who goes first changes
+                turn(results if number >= 0 else Results())  # the first turn warms up
+        for check in checks:
+            check()
+
+
+def build_settling(
+    built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
+) -> None:
+    """The project's settling and the raw one, each on a ledger of its own, in this process."""
+    project, prepared = Ledger(folder / "settle"), Ledger(folder / "raw")
+    raw = RawLedger(prepared.database.path)
+    for ledger in (project, prepared):
+        built.callback(ledger.database.close)
+    built.callback(raw.close)
+
+    def settle_project(results: Results) -> None:
+        project.submit(options.transfers)
+        results.add("giro settle", 1e6 / project.settle(1000).wall_us, "transfers/s")
+
+    def settle_raw(results: Results) -> None:
+        accepting, settling = raw_seconds(raw, prepared, options.transfers)
+        results.add("raw settle", options.transfers / settling, "transfers/s")
+        results.add("raw accept and settle", options.transfers / (accepting + settling), "transfers/s")
+
+    turns += [settle_project, settle_raw]
+    checks += [raw.check, *(lambda ledger=ledger: check_chain(ledger) for ledger in (project, prepared))]
+
+
+def raw_seconds(raw: RawLedger, prepared: Ledger, count: int) -> tuple[float, float]:
+    """Seconds that so many transfers took to be accepted, and to be settled."""
+    orders = prepared.orders(count)
+    begun = time.perf_counter()
+    raw.accept(orders)
+    accepted = time.perf_counter()
+    assert raw.settle() == count
+    return accepted - begun, time.perf_counter() - accepted
+
+
+def check_chain(ledger: Ledger) -> None:
+    """Raise AssertionError unless a ledger verifies: the raw one keeps every promise that Giro's does."""
+    report = verification.verify(ledger.database)
+    assert report.holds, report.breaches
+
+
+def build_giro(
+    built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
+) -> None:
+    """The whole service, over HTTP: single transfers and bulk, uniform and with one hot account."""
+    giro = Giro(folder / "giro", people=32, accounts=100)
+    built.callback(giro.close)
+
+    def alone(results: Results) -> None:
+        with trivial_server() as port:
+            results.add("generator alone", press(port, giro.payers, 2), "requests/s")
+
+    def single(results: Results, *, hot: bool = False) -> None:
+        rate = sustained(giro.progress, lambda: press(giro.port, giro.payers, options.seconds, hot=hot))
+        results.add("giro single, hot" if hot else "giro single", rate, "transfers/s")
+
+    def bulk(results: Results, *, hot: bool = False) -> None:
+        bodies = giro.bulk_bodies(options.transfers, options.bulk_size, hot=hot)
+        rate = sustained(giro.progress, lambda: giro.submit_in_bulk(bodies, options.bulk_connections))
+        results.add("giro bulk, hot" if hot else "giro bulk", rate, "transfers/s")
+
+    turns += [alone, single, lambda results: single(results, hot=True), bulk, lambda results: bulk(results, hot=True)]
+    checks.append(giro.check)
+
+
+def describe(folder: Path, options: Options) -> dict[str, object]:
+    """Say what was measured on, and with what."""
+    words = ["findmnt", "-no", "FSTYPE,SOURCE", "-T", str(folder)]
+    found = subprocess.run(words, capture_output=True, text=True, check=False)
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    versions = {name: _version(name) for name in LIBRARIES}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{models[0].partition(': ')[2] if models else platform.machine()}, {os.cpu_count()} cores",
+        "kernel": platform.release(),
+        "filesystem": " ".join(found.stdout.split()) or "unknown",
+        "Python, SQLite": f"{platform.python_version()}, {sqlite.sqlite_version}",
+        "libraries": ", ".join(f"{name} {number}" for name, number in versions.items() if number),
+        "load": "wrk, one thread, 64 kept-alive connections; bulk by an asyncio client with bodies written beforehand",
+        "options": asdict(options),
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The arithmetic of a comparison: medians and spread of what was measured, ratios, and whether an aim is met."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What the rounds of one measurement gave, in the order of the rounds."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def __str__(self) -> str:
+        """Median, and the smallest and the largest value."""
+        return f"{shown(self.median)} ({shown(min(self.values))}–{shown(max(self.values))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a ratio or a figure should be: at least `bound`, or at most."""
+
+    bound: float
+    at_least: bool = True
+
+    def is_met(self, value: float) -> bool:
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.bound:g}"
+
+
+RATIOS: Mapping[str, tuple[str, str, Aim]] = {
+    "settle: project ÷ raw": ("giro settle", "raw settle", Aim(0.85)),
+    "bulk ÷ raw settle": ("giro bulk", "raw settle", Aim(0.75)),
+    "bulk ÷ tigerbeetle": ("giro bulk", "tigerbeetle", Aim(0.8)),
+    "single ÷ brief": ("giro single", "brief", Aim(12)),
+    "single ÷ celery": ("giro single", "celery", Aim(25)),
+    "single ÷ postgres, uniform": ("giro single", "postgres", Aim(1.7)),
+    "single ÷ postgres, hot": ("giro single, hot", "postgres, hot", Aim(2)),
+    "single: hot ÷ uniform": ("giro single, hot", "giro single", Aim(0.9)),
+    "bulk: hot ÷ uniform": ("giro bulk, hot", "giro bulk", Aim(0.9)),
+}
+"""What is compared with what, and what it should come to."""
+
+FIGURES: Mapping[str, Aim] = {
+    "latency at 10/s, median": Aim(15, at_least=False),
+    "latency at 10/s, p99": Aim(40, at_least=False),
+    "latency at 1000/s, p99": Aim(60, at_least=False),
+}
+"""What single figures should be, in their own unit."""
+
+
+@dataclass(slots=True)
+class Results:
+    """Everything that was measured, by name: the unit, and a value for each round."""
+
+    units: dict[str, str] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, value: float, unit: str) -> None:
+        """Note the value of one round."""
+        self.units[name] = unit
+        self.values.setdefault(name, []).append(value)
+
+    def series(self, name: str) -> Series:
+        return Series(tuple(self.values[name]))
+
+    def ratio(self, over: str, under: str) -> Series | None:
+        """Divide round by round, since the rounds of one turn shared what the machine did; None if one is missing."""
+        if over not in self.values or under not in self.values:
+            return None
+        return Series(tuple(one / other for one, other in zip(self.values[over], self.values[under], strict=False)))
+
+    def judged(self) -> list[tuple[str, Series, Aim]]:
+        """Every ratio and every figure that has an aim and was measured."""
+        ratios = [(name, self.ratio(over, under), aim) for name, (over, under, aim) in RATIOS.items()]
+        figures = [(name, self.series(name) if name in self.values else None, aim) for name, aim in FIGURES.items()]
+        return [(name, series, aim) for name, series, aim in (*ratios, *figures) if series is not None]
+
+
+def verdict(series: Series, aim: Aim) -> str:
+    """Judge the median."""
+    return "met" if aim.is_met(series.median) else "missed"
+
+
+def tables(results: Results) -> str:
+    """Write what was measured, and what it comes to, as two tables in Markdown."""
+    measured = [(name, str(results.series(name)), results.units[name]) for name in results.values]
+    judged = [(name, str(series), str(aim), verdict(series, aim)) for name, series, aim in results.judged()]
+    return "\n\n".join(
+        (
+            _table(("measured", "median (min–max)", "unit"), measured),
+            _table(("compared", "median (min–max)", "aim", ""), judged),
+        )
+    )
+
+
+def shown(value: float) -> str:
+    """Write a number with three digits that count, and thousands apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

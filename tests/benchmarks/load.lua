@@ -1,0 +1,39 @@
+-- What wrk sends: transfers between accounts drawn at random, each under a key of its own.
+-- Arguments: a file with one "account token" a line, "uniform" or "hot", and what the keys begin with.
+local people, sent, hot, prefix = {}, 0, false, ""
+
+function init(args)
+  for line in io.lines(args[1]) do
+    local account, token = line:match("(%S+) (%S+)")
+    people[#people + 1] = { account = account, token = token }
+  end
+  hot, prefix = args[2] == "hot", args[3]
+  math.randomseed(os.time())
+end
+
+local function another(than)
+  local drawn = math.random(#people - 1)
+  return drawn < than and drawn or drawn + 1
+end
+
+local function pair()
+  if hot and math.random(2) == 1 then -- one account pays or is paid in half of the transfers
+    if math.random(2) == 1 then return 1, another(1) end
+    return another(1), 1
+  end
+  local from = math.random(#people)
+  return from, another(from)
+end
+
+function request()
+  local from, to = pair()
+  sent = sent + 1
+  local headers = {
+    ["Authorization"] = "Bearer " .. people[from].token,
+    ["Content-Type"] = "application/json",
+    ["Idempotency-Key"] = prefix .. "-" .. sent,
+  }
+  local body = string.format('{"from_account_id":"%s","to_account_id":"%s","amount":%d}',
+    people[from].account, people[to].account, math.random(99))
+  return wrk.format("POST", "/transfers", headers, body)
+end
