@@ -84,7 +84,7 @@ stack-test: $(VENV)/.test-ready ## Bring the containers up, use them, kill each 
 	@$(BIN)/pytest --no-cov -n 0 -v -rA tests/containers
 
 .PHONY: bench
-bench: $(VENV)/.test-ready ## Compare with what would be built instead, on this machine (needs wrk; some minutes)
+bench: $(VENV)/.bench-ready ## Compare with what would be built instead, on this machine (needs wrk; some minutes)
 	@$(BIN)/python -m tests.benchmarks.compare
 
 .PHONY: bench-service
@@ -122,6 +122,9 @@ lock: $(VENV)/.test-ready ## Compile the lock files anew, for all platforms (nee
 	    --python-version 3.12 --group build pyproject.toml --output-file requirements.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group test --constraints requirements.lock --output-file tests/requirements.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+	    --python-version 3.12 --group bench --constraints requirements.lock --constraints tests/requirements.lock \
+	    --output-file tests/benchmarks/requirements.lock
 
 .PHONY: clean
 clean: ## Remove the virtual environment and every cache; data/ stays
@@ -146,4 +149,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test-ready: tests/requirements.lock $(VENV)/.ready
 	@$(PIP) -r tests/requirements.lock
+	@touch $@
+
+$(VENV)/.bench-ready: tests/benchmarks/requirements.lock $(VENV)/.test-ready
+	@$(PIP) -r tests/benchmarks/requirements.lock
 	@touch $@

@@ -17,18 +17,22 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 from pysqlite3 import dbapi2 as sqlite
 
 from core.services import verification
 from tests.benchmarks.baselines.giro import Giro
 from tests.benchmarks.baselines.raw import RawLedger
+from tests.benchmarks.baselines.served import Brief, CeleryBaseline
 from tests.benchmarks.chain import Ledger
 from tests.benchmarks.figures import Results, tables
-from tests.benchmarks.load import press, require_wrk, sustained, trivial_server
+from tests.benchmarks.load import Progress, press, require_wrk, sustained, trivial_server
 
 DATA = Path(__file__).parents[2] / "data"
+PEOPLE = 32
 LIBRARIES = ("sqlalchemy", "aiosqlite", "fastapi", "uvicorn", "celery", "asyncpg", "tigerbeetle")
 
 
@@ -42,6 +46,19 @@ class Options:
     """Of a round in process, and of a round in bulk."""
     bulk_size: int
     bulk_connections: int
+
+
+class Peer(Protocol):
+    """A ledger behind HTTP that takes `POST /transfers` as Giro does."""
+
+    port: int
+    payers: Path
+
+    def progress(self) -> Progress: ...
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 Round = Callable[[Results], None]
@@ -73,7 +90,7 @@ def measure(folder: Path, options: Options, results: Results) -> None:
     with ExitStack() as built:
         turns: list[Round] = []
         checks: list[Callable[[], None]] = []
-        for build in (build_settling, build_giro):
+        for build in (build_settling, build_giro, build_brief, build_celery, build_postgres):
             build(built, folder, options, turns, checks)
         for number in range(-1, options.rounds):
             for turn in turns[:: 1 if number % 2 == 0 else -1]:  # who goes first changes
@@ -125,8 +142,9 @@ def build_giro(
     built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
 ) -> None:
     """The whole service, over HTTP: single transfers and bulk, uniform and with one hot account."""
-    giro = Giro(folder / "giro", people=32, accounts=100)
+    giro = Giro(folder / "giro")
     built.callback(giro.close)
+    giro.start(PEOPLE, accounts=100)
 
     def alone(results: Results) -> None:
         with trivial_server() as port:
@@ -143,6 +161,62 @@ def build_giro(
 
     turns += [alone, single, lambda results: single(results, hot=True), bulk, lambda results: bulk(results, hot=True)]
     checks.append(giro.check)
+
+
+def build_brief(
+    built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
+) -> None:
+    """One commit in each request."""
+    peer = Brief(folder / "brief", PEOPLE)
+    built.callback(peer.close)
+    peer.start()
+    checks.append(peer.check)
+    turns.append(over_http(peer, "brief", options))
+
+
+def build_celery(
+    built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
+) -> None:
+    """One task for each transfer."""
+    if find_spec("celery") is None:
+        print("celery: not measured, since the package is not installed")
+        return
+    peer = CeleryBaseline(folder / "celery", PEOPLE)
+    built.callback(peer.close)
+    peer.start()
+    checks.append(peer.check)
+    turns.append(over_http(peer, "celery", options))
+
+
+def build_postgres(
+    built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
+) -> None:
+    """One call of one function for each transfer; uniform, and with one hot account."""
+    url = os.environ.get("BENCH_POSTGRES_URL")
+    if find_spec("asyncpg") is None:
+        print("postgres: not measured, since the package asyncpg is not installed")
+        return
+    from tests.benchmarks.baselines import postgres  # it needs the package
+
+    if url is None and postgres.binaries() is None:
+        print("postgres: not measured, since there is no `postgres` here and no BENCH_POSTGRES_URL")
+        return
+    peer = postgres.Postgres(folder / "postgres", PEOPLE, url)
+    built.callback(peer.close)
+    peer.start()
+    print(f"postgres: {peer.version()}")
+    checks.append(peer.check)
+    turns += [over_http(peer, "postgres", options), over_http(peer, "postgres, hot", options, hot=True)]
+
+
+def over_http(peer: Peer, name: str, options: Options, *, hot: bool = False) -> Round:
+    """Let a baseline that speaks HTTP take its turns, under the load that Giro is under."""
+
+    def turn(results: Results) -> None:
+        rate = sustained(peer.progress, lambda: press(peer.port, peer.payers, options.seconds, hot=hot))
+        results.add(name, rate, "transfers/s")
+
+    return turn
 
 
 def describe(folder: Path, options: Options) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import core
 
 HOME = Path(core.__file__).parent.parent
-LOCK_FILES = ["requirements.lock", "tests/requirements.lock"]
+LOCK_FILES = ["requirements.lock", "tests/requirements.lock", "tests/benchmarks/requirements.lock"]
 LONGEST_MODULE = 500
 
 git = pytest.mark.skipif(not (HOME / ".git").exists(), reason="not a git checkout")
@@ -47,10 +48,11 @@ def test_no_requirement_is_locked_twice(name: str) -> None:
     assert sorted(names) == sorted(set(names))
 
 
-def test_both_lock_files_agree_where_they_lock_the_same() -> None:
+@pytest.mark.parametrize(("name", "beside"), list(combinations(LOCK_FILES, 2)))
+def test_lock_files_agree_where_they_lock_the_same(name: str, beside: str) -> None:
     one, other = (
-        dict(re.match(r"([^=]+)==([^ ;]+)", requirement).groups() for requirement in logical_lines(HOME / name))  # type: ignore[union-attr]
-        for name in LOCK_FILES
+        dict(re.match(r"([^=]+)==([^ ;]+)", requirement).groups() for requirement in logical_lines(HOME / path))  # type: ignore[union-attr]
+        for path in (name, beside)
     )
     assert {name: (one[name], other[name]) for name in one.keys() & other.keys() if one[name] != other[name]} == {}
 

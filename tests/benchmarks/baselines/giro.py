@@ -15,21 +15,29 @@ FUNDS = 10**12
 
 
 class Giro:
-    """A service with people who have money, and one of them with many accounts, who submits in bulk."""
+    """A service with people who have money, and one of them with many accounts, who submits in bulk.
 
-    def __init__(self, folder: Path, people: int, accounts: int) -> None:
+    Close it also where starting it failed.
+    """
+
+    def __init__(self, folder: Path) -> None:
         folder.mkdir()
+        self._folder = folder
         self.stack = Stack(folder, measured=False)
+
+    def start(self, people: int, accounts: int) -> "Giro":
+        """Run the service, and open accounts."""
         self.stack.start()
         self.port = self.stack.port
         self._progress = sqlite3.connect(f"file:{self.stack.data / 'banking.db'}?mode=ro", uri=True)
         operator = self.stack.sign_up("operator")
         persons = [self.stack.sign_up() for _ in range(people)]
         singles = [Payer(_funded(person, operator), _token(person)) for person in persons]
-        self.payers = write_payers(folder / "payers", singles)
+        self.payers = write_payers(self._folder / "payers", singles)
         self._company = self.stack.sign_up()
         self._accounts = [_funded(self._company, operator) for _ in range(accounts)]
         _funded(self._company, operator, wait=20)
+        return self
 
     def progress(self) -> Progress:
         """Read the ledger's own file, which costs the service nothing that it would wait for."""
@@ -51,7 +59,6 @@ class Giro:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def close(self) -> None:
-        self._progress.close()
         self.stack.close()
 
     async def _send(self, bodies: list[bytes], connections: int) -> None:
