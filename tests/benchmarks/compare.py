@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import tempfile
 import time
@@ -30,6 +31,7 @@ from tests.benchmarks.baselines.served import Brief, CeleryBaseline
 from tests.benchmarks.chain import Ledger
 from tests.benchmarks.figures import Results, tables
 from tests.benchmarks.load import Progress, press, require_wrk, sustained, trivial_server
+from tests.benchmarks.service import quantile
 
 DATA = Path(__file__).parents[2] / "data"
 PEOPLE = 32
@@ -69,7 +71,7 @@ def main() -> None:
     """Measure, check, print and write down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each baseline (default: 3)")
-    parser.add_argument("--seconds", type=float, default=5, help="length of one load over HTTP (default: 5)")
+    parser.add_argument("--seconds", type=float, default=4, help="length of one load over HTTP (default: 4)")
     parser.add_argument("--transfers", type=int, default=20_000, help="of a round in process or in bulk")
     parser.add_argument("--bulk-size", type=int, default=1000, help="transfers of a bulk request (default: 1,000)")
     parser.add_argument("--bulk-connections", type=int, default=2, help="connections of the bulk (default: 2)")
@@ -90,7 +92,7 @@ def measure(folder: Path, options: Options, results: Results) -> None:
     with ExitStack() as built:
         turns: list[Round] = []
         checks: list[Callable[[], None]] = []
-        for build in (build_settling, build_giro, build_brief, build_celery, build_postgres):
+        for build in (build_settling, build_giro, build_brief, build_celery, build_postgres, build_tigerbeetle):
             build(built, folder, options, turns, checks)
         for number in range(-1, options.rounds):
             for turn in turns[:: 1 if number % 2 == 0 else -1]:  # who goes first changes
@@ -159,7 +161,21 @@ def build_giro(
         rate = sustained(giro.progress, lambda: giro.submit_in_bulk(bodies, options.bulk_connections))
         results.add("giro bulk, hot" if hot else "giro bulk", rate, "transfers/s")
 
-    turns += [alone, single, lambda results: single(results, hot=True), bulk, lambda results: bulk(results, hot=True)]
+    def latency(results: Results) -> None:
+        slow = giro.latencies(10, options.seconds)
+        fast = giro.latencies(1000, options.seconds, sample=20)
+        results.add("latency at 10/s, median", statistics.median(slow), "ms")
+        results.add("latency at 10/s, p99", quantile(slow, 0.99), "ms")
+        results.add("latency at 1000/s, p99", quantile(fast, 0.99), "ms")
+
+    turns += [
+        latency,
+        alone,
+        single,
+        lambda results: single(results, hot=True),
+        bulk,
+        lambda results: bulk(results, hot=True),
+    ]
     checks.append(giro.check)
 
 
@@ -207,6 +223,22 @@ def build_postgres(
     print(f"postgres: {peer.version()}")
     checks.append(peer.check)
     turns += [over_http(peer, "postgres", options), over_http(peer, "postgres, hot", options, hot=True)]
+
+
+def build_tigerbeetle(
+    built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
+) -> None:
+    """Batches of 8,189 to a cluster that somebody runs."""
+    address = os.environ.get("BENCH_TIGERBEETLE_ADDRESS")
+    if address is None or find_spec("tigerbeetle") is None:
+        print("tigerbeetle: not measured; that needs its package, and BENCH_TIGERBEETLE_ADDRESS")
+        return
+    from tests.benchmarks.baselines.tigerbeetle import TigerBeetle
+
+    peer = TigerBeetle(address, accounts=100)
+    built.callback(peer.close)
+    checks.append(peer.check)
+    turns.append(lambda results: results.add("tigerbeetle", peer.rate(options.transfers), "transfers/s"))
 
 
 def over_http(peer: Peer, name: str, options: Options, *, hot: bool = False) -> Round:

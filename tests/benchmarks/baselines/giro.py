@@ -7,8 +7,9 @@ import sqlite3
 from pathlib import Path
 from uuid import uuid4
 
+from tests.benchmarks import service
 from tests.benchmarks.load import Payer, Progress, write_payers
-from tests.benchmarks.service import Connection
+from tests.benchmarks.service import Connection, at_a_rate
 from tests.flows.stack import Client, Stack
 
 FUNDS = 10**12
@@ -32,8 +33,9 @@ class Giro:
         self._progress = sqlite3.connect(f"file:{self.stack.data / 'banking.db'}?mode=ro", uri=True)
         operator = self.stack.sign_up("operator")
         persons = [self.stack.sign_up() for _ in range(people)]
-        singles = [Payer(_funded(person, operator), _token(person)) for person in persons]
-        self.payers = write_payers(self._folder / "payers", singles)
+        payers = [Payer(_funded(person, operator), _token(person)) for person in persons]
+        self.payers = write_payers(self._folder / "payers", payers)
+        self._singles = [service.Payer(_headers(payer.token), payer.account) for payer in payers]
         self._company = self.stack.sign_up()
         self._accounts = [_funded(self._company, operator) for _ in range(accounts)]
         _funded(self._company, operator, wait=20)
@@ -53,6 +55,13 @@ class Giro:
         """Write requests beforehand, so that writing them is not what is measured."""
         return [self._body(size, hot=hot) for _ in range(transfers // size)]
 
+    def latencies(self, rate: float, seconds: float, *, sample: int = 1) -> list[float]:
+        """Milliseconds from a transfer's 202 to the answer that it has ended, at so many transfers a second.
+
+        One in `sample` is waited for: at a high rate, waiting for each would be a second load as large as the first.
+        """
+        return asyncio.run(at_a_rate(self.port, self._singles, int(rate * seconds), rate=rate, sample=sample))
+
     def check(self) -> None:
         """Raise AssertionError unless the ledger verifies, by the service's own command."""
         done = self.stack.giro("verify")
@@ -68,10 +77,7 @@ class Giro:
             connection = await Connection.open(self.port)
             while bodies:
                 body = bodies.pop()
-                headers = (
-                    f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
-                    f"Idempotency-Key: {uuid4().hex}\r\n"
-                ).encode()
+                headers = _headers(token) + f"Idempotency-Key: {uuid4().hex}\r\n".encode()
                 while (answer := await connection.ask("POST /transfers/bulk", headers, body))[0] == 503:
                     await asyncio.sleep(0.1)
                 assert answer[0] == 202, answer[1][:300]
@@ -89,6 +95,10 @@ class Giro:
             other = random.choice(self._accounts[1:])
             payer, payee = random.sample([self._accounts[0], other], 2)
         return {"from_account_id": payer, "to_account_id": payee, "amount": random.randint(1, 99)}
+
+
+def _headers(token: str) -> bytes:
+    return f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n".encode()
 
 
 def _token(person: Client) -> str:
