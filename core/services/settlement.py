@@ -39,7 +39,7 @@ class SettlementConflict(Exception):
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Unit:
     """What one unit of work settled."""
 
     settled_at: int
@@ -78,23 +78,23 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
         started = time.perf_counter()
         if not _is_free(connection):
             return 0
-        batch = _Batch(settled_at=_posting_time(connection))
+        unit = _Unit(settled_at=_posting_time(connection))
         book: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
-        while len(batch.rows) < limit:
-            rows = _settle_chunk(connection, batch, book, min(chunk, limit - len(batch.rows)))
+        while len(unit.rows) < limit:
+            rows = _settle_chunk(connection, unit, book, min(chunk, limit - len(unit.rows)))
             elapsed_ms = (time.perf_counter() - started) * 1000
             if rows < chunk or (elapsed_ms > lock_ms and database.turnstile.somebody_waits()):
                 break
             chunk = min(chunk * 2, LARGEST_CHUNK)
-        if batch.rows:
+        if unit.rows:
             accounts.write_settled(connection, book.values())
-            _seal(connection, batch)
+            _seal(connection, unit)
             hit("settle.before_commit")
-    if batch.rows:
+    if unit.rows:
         hit("settle.after_commit")
-        _report(batch, time.perf_counter() - started)
-    return len(batch.rows)
+        _report(unit, time.perf_counter() - started)
+    return len(unit.rows)
 
 
 def _is_free(connection: Connection) -> bool:
@@ -127,9 +127,9 @@ def _posting_time(connection: Connection) -> int:
     return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))
 
 
-def _settle_chunk(connection: Connection, batch: _Batch, book: dict[int, LedgerAccount], limit: int) -> int:
+def _settle_chunk(connection: Connection, unit: _Unit, book: dict[int, LedgerAccount], limit: int) -> int:
     """Settle up to `limit` more transfers; `book` holds the accounts met so far, as they now stand."""
-    rows = transfers.read_pending(connection, after=batch.rows[-1].sequence if batch.rows else 0, limit=limit)
+    rows = transfers.read_pending(connection, after=unit.rows[-1].sequence if unit.rows else 0, limit=limit)
     if not rows:
         return 0
     groups = batches.atomic_spans(connection, rows[0].sequence, rows[-1].sequence)
@@ -139,16 +139,16 @@ def _settle_chunk(connection: Connection, batch: _Batch, book: dict[int, LedgerA
     for account in accounts.read_for_settlement(connection, list(met - book.keys())):
         book[account.id] = account
     outcome = ledger.settle(
-        rows, book, next_leg_id=transactions.next_id(connection), posted_at=batch.settled_at, atomic=groups
+        rows, book, next_leg_id=transactions.next_id(connection), posted_at=unit.settled_at, atomic=groups
     )
-    batch.failed |= outcome.failed
+    unit.failed |= outcome.failed
     hit("settle.before_write")
     transactions.add(connection, outcome.legs)
     batches.fail(connection, _culprits(outcome.failed, groups))
-    batch.sealer.add_legs(outcome.legs)
+    unit.sealer.add_legs(outcome.legs)
     hit("settle.between_writes")
-    _end(connection, batch, rows)
-    batch.rows += rows
+    _end(connection, unit, rows)
+    unit.rows += rows
     return len(rows)
 
 
@@ -160,64 +160,64 @@ def _culprits(failed: dict[int, ErrorCode], groups: Sequence[Span]) -> list[tupl
     return [(culprit - first, first) for first, last in groups for culprit in culprits if first <= culprit <= last]
 
 
-def _end(connection: Connection, batch: _Batch, rows: Sequence[Terms]) -> None:
+def _end(connection: Connection, unit: _Unit, rows: Sequence[Terms]) -> None:
     """Give transfers their terminal status: first those that fail, then all that is left between the first and last."""
     endings = []
     for row in rows:
-        reason = batch.failed.get(row.sequence)
-        endings.append(Ending(row, COMPLETED if reason is None else FAILED, batch.settled_at, reason and reason.value))
-    batch.sealer.add_endings(endings)
+        reason = unit.failed.get(row.sequence)
+        endings.append(Ending(row, COMPLETED if reason is None else FAILED, unit.settled_at, reason and reason.value))
+    unit.sealer.add_endings(endings)
     failed = [ending for ending in endings if ending.failure is not None]
     changed = transfers.end(connection, failed) if failed else 0
     changed += transfers.complete(
-        connection, first=rows[0].sequence, last=rows[-1].sequence, settled_at=batch.settled_at
+        connection, first=rows[0].sequence, last=rows[-1].sequence, settled_at=unit.settled_at
     )
     if changed != len(rows):
         raise SettlementConflict("a transfer ended elsewhere while it was being settled; nothing of this was kept")
 
 
-def _seal(connection: Connection, batch: _Batch) -> None:
+def _seal(connection: Connection, unit: _Unit) -> None:
     """Write the block over what was settled."""
-    block = batch.sealer.seal(
+    block = unit.sealer.seal(
         BlockKind.SETTLEMENT,
         blocks.head(connection),
-        first_sequence=batch.rows[0].sequence,
-        last_sequence=batch.rows[-1].sequence,
-        made_at=batch.settled_at,
+        first_sequence=unit.rows[0].sequence,
+        last_sequence=unit.rows[-1].sequence,
+        made_at=unit.settled_at,
     )
     blocks.add(connection, block)
 
 
-def _report(batch: _Batch, seconds: float) -> None:
+def _report(unit: _Unit, seconds: float) -> None:
     """Tell logs and metrics, after the commit."""
     now = now_us()
-    failed = batch.failed
-    metrics.settlement_batch_size.observe(len(batch.rows))
+    failed = unit.failed
+    metrics.settlement_batch_size.observe(len(unit.rows))
     metrics.settlement_duration.observe(seconds)
-    metrics.transfers_settled.labels("completed", "").inc(len(batch.rows) - len(failed))
+    metrics.transfers_settled.labels("completed", "").inc(len(unit.rows) - len(failed))
     for reason, count in Counter(failed.values()).items():
         metrics.transfers_settled.labels("failed", reason.value).inc(count)
-    for created_at, count in Counter(row.created_at for row in batch.rows).items():
+    for created_at, count in Counter(row.created_at for row in unit.rows).items():
         metrics.transfer_lifetime.observe_many((now - created_at) / 1e6, count)
     if log.is_enabled_for(DEBUG):
-        _log_each(batch)
+        _log_each(unit)
     log.info(
         "settled",
-        count=len(batch.rows),
+        count=len(unit.rows),
         failed=len(failed),
-        first_sequence=batch.rows[0].sequence,
-        last_sequence=batch.rows[-1].sequence,
+        first_sequence=unit.rows[0].sequence,
+        last_sequence=unit.rows[-1].sequence,
         duration_ms=round(seconds * 1000, 3),
-        request_ids=[row.request_id for row in batch.rows[:LOGGED_REQUEST_IDS]],
+        request_ids=[row.request_id for row in unit.rows[:LOGGED_REQUEST_IDS]],
     )
 
 
-def _log_each(batch: _Batch) -> None:
-    for row in batch.rows:
+def _log_each(unit: _Unit) -> None:
+    for row in unit.rows:
         log.debug(
             "transfer_settled",
             sequence=row.sequence,
-            status="failed" if row.sequence in batch.failed else "completed",
-            failure_code=batch.failed.get(row.sequence),
+            status="failed" if row.sequence in unit.failed else "completed",
+            failure_code=unit.failed.get(row.sequence),
             request_id=row.request_id,
         )

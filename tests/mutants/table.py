@@ -64,11 +64,11 @@ MUTANTS = (
         "core/services/settlement.py",
         (
             (
-                "        if batch.rows:\n            accounts",
+                "        if unit.rows:\n            accounts",
                 (
                     "        connection.exec_driver_sql('COMMIT')\n"
                     "        connection.exec_driver_sql('BEGIN IMMEDIATE')\n"
-                    "        if batch.rows:\n            accounts"
+                    "        if unit.rows:\n            accounts"
                 ),
             ),
         ),
@@ -289,7 +289,7 @@ MUTANTS = (
     Mutant(
         "an ending left out of its block",
         "core/services/settlement.py",
-        (("    batch.sealer.add_endings(endings)\n", ""),),
+        (("    unit.sealer.add_endings(endings)\n", ""),),
         ("tests/unit/test_blocks.py",),
     ),
     Mutant(
