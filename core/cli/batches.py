@@ -1,9 +1,10 @@
 """Many transfers from a file."""
 
 import csv
+import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -21,7 +22,7 @@ from core.domain.accounts import is_account_number
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import MESSAGES, ErrorCode, Refusal, Unavailable
 from core.domain.money import EXPONENTS, MAX_AMOUNT
-from core.domain.transfers import MAX_DESCRIPTION, TransferKind, TransferRequest
+from core.domain.transfers import MAX_DESCRIPTION, MAX_IDEMPOTENCY_KEY, TransferKind, TransferRequest
 from core.ids import new_id
 from core.queue import connect, make_broker, send_wakeup
 from core.services import batches, operators
@@ -33,6 +34,15 @@ app = typer.Typer(no_args_is_help=True, help="Transfers, many at a time.")
 
 NEEDED = ("from", "to", "amount")
 COLUMNS = (*NEEDED, "currency", "description")
+TOGETHER = 1000
+"""Lines of one batch. It is part of what the keys of an import mean, so it never changes: a run that divided the same
+file in another way would submit lines anew whose batch has another key."""
+
+LONGEST_NAME = MAX_IDEMPOTENCY_KEY - 15
+"""What is left of a key is the number of a line."""
+
+_NAME = re.compile(rf"[!-~]{{1,{LONGEST_NAME}}}")
+
 PATIENCE_SECONDS = 60
 """How long an import waits for room, before it ends and says so."""
 
@@ -83,7 +93,6 @@ def import_file(
     key: Annotated[
         str | None, typer.Option(help="Names the import, in place of the file's digest: for the same file once more.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Transfers of one batch.")] = 1000,
 ) -> None:
     """Submit the transfers of a CSV file with the columns from, to, amount and, if you like, currency and description.
 
@@ -94,12 +103,13 @@ def import_file(
     lines = read_lines(content)
     if atomic and len(lines) > MAX_BATCH:
         fail(f"{file} has {len(lines)} transfers; at most {MAX_BATCH} can be atomic")
+    if key is not None and not _NAME.fullmatch(key):
+        fail(f"--key: give 1 to {LONGEST_NAME} visible ASCII characters")
     settings = load_settings()
     database = open_database(settings)
     name = key or f"import-{blake2b(content, digest_size=12).hexdigest()}"
     orders = Orders(database, user, name, BatchMode.ATOMIC if atomic else BatchMode.INDEPENDENT)
-    outcome = submit(orders, lines, settings, size=len(lines) if atomic else batch)
-    report(outcome)
+    report(submit(orders, lines, settings))
 
 
 def read_lines(content: bytes) -> list[Line]:
@@ -155,7 +165,7 @@ def _is_account(text: str) -> bool:
 
 
 class Orders:
-    """Writes batches of a file's lines, each under a key that the same lines get again."""
+    """Submits the lines of a file in batches, each under a key that the same lines get again."""
 
     def __init__(self, database: Database, email: str, name: str, mode: BatchMode) -> None:
         """Raises Refusal (`user_not_found`)."""
@@ -164,38 +174,54 @@ class Orders:
             self._user_id = operators.active_user_by_email(connection, email)
         self._name, self._mode = name, mode
         self._request_id = str(new_id())
+        self._payers: dict[str, UUID] = {}
+
+    def batches_of(self, lines: Sequence[Line]) -> list[Sequence[Line]]:
+        """Divide a file: into parts of always the same size, or into one part that is all of it."""
+        return [lines] if self._mode is BatchMode.ATOMIC else _parts(lines)
 
     def submit(self, lines: Sequence[Line], most_pending: int) -> AcceptedBatch:
         """Submit some lines as one batch. While too much is pending it waits, for a minute at most.
 
         Raises what `batches.accept` raises.
         """
+        request = self._request(lines)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 with unit_of_work(self._database) as connection:
-                    return self._accept(connection, lines, most_pending)
+                    self._refuse_other_keys(connection, lines)
+                    return batches.accept(connection, request, most_pending=most_pending)
             except Unavailable:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1)
 
-    def _accept(self, connection: Connection, lines: Sequence[Line], most_pending: int) -> AcceptedBatch:
+    def _request(self, lines: Sequence[Line]) -> BatchRequest:
         said = "\n".join(repr(tuple(line)) for line in lines)
-        request = BatchRequest(
+        with self._database.reader.connect() as connection:
+            transfers = [self._transfer(connection, line) for line in lines]
+        return BatchRequest(
             mode=self._mode,
             submitted_by=self._user_id,
-            transfers=[self._transfer(connection, line) for line in lines],
-            idempotency_key=f"{self._name}-{lines[0].number}",
+            transfers=transfers,
+            idempotency_key=self._key(lines),
             fingerprint=blake2b(f"import {self._mode}\n{said}".encode(), digest_size=16).digest(),
         )
-        return batches.accept(connection, request, most_pending=most_pending)
+
+    def _key(self, lines: Sequence[Line]) -> str:
+        return f"{self._name}-{lines[0].number}"
+
+    def _refuse_other_keys(self, connection: Connection, lines: Sequence[Line]) -> None:
+        """Refuse lines of which an earlier run, that was not atomic, has submitted some under keys of their own."""
+        if any(batches.is_bound(connection, self._key(part), self._user_id) for part in _parts(lines)[1:]):
+            raise Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED)
 
     def _transfer(self, connection: Connection, line: Line) -> TransferRequest:
         return TransferRequest(
             kind=TransferKind.TRANSFER,
             submitted_by=self._user_id,
-            payer=_payer(connection, line.payer),
+            payer=self._payer(connection, line.payer),
             payee=line.payee if is_account_number(line.payee) else UUID(line.payee),
             amount=line.amount,
             currency=line.currency,
@@ -205,22 +231,24 @@ class Orders:
             request_id=self._request_id,
         )
 
+    def _payer(self, connection: Connection, name: str) -> UUID:
+        """Find who pays; a number that nobody has becomes an id that nobody has, and so this line's refusal."""
+        if name not in self._payers:
+            try:
+                account = name if is_account_number(name) else UUID(name)
+                self._payers[name] = operators.account_by_name(connection, account)
+            except Refusal:
+                self._payers[name] = new_id()
+        return self._payers[name]
 
-def _payer(connection: Connection, name: str) -> UUID:
-    """Find who pays; a number that nobody has becomes an id that nobody has, and so this line's refusal."""
-    try:
-        return operators.account_by_name(connection, name if is_account_number(name) else UUID(name))
-    except Refusal:
-        return new_id()
 
-
-def submit(orders: Orders, lines: Sequence[Line], settings: Settings, *, size: int) -> Outcome:
+def submit(orders: Orders, lines: Sequence[Line], settings: Settings) -> Outcome:
     """Submit all lines, batch by batch, waking the worker after each."""
     outcome = Outcome()
     broker = make_broker(connect(settings.queue_url))
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
         task = drawing.add_task("submitting", total=len(lines))
-        for part in _parts(lines, size):
+        for part in orders.batches_of(lines):
             outcome.add(part, orders.submit(part, settings.bulk_pending))
             with suppress(Exception):  # the sweep wakes the worker where this cannot
                 send_wakeup(broker)
@@ -228,9 +256,8 @@ def submit(orders: Orders, lines: Sequence[Line], settings: Settings, *, size: i
     return outcome
 
 
-def _parts(lines: Sequence[Line], size: int) -> Iterator[Sequence[Line]]:
-    for start in range(0, len(lines), size):
-        yield lines[start : start + size]
+def _parts(lines: Sequence[Line]) -> list[Sequence[Line]]:
+    return [lines[start : start + TOGETHER] for start in range(0, len(lines), TOGETHER)]
 
 
 def report(outcome: Outcome) -> None:
@@ -245,4 +272,8 @@ def report(outcome: Outcome) -> None:
             rows=[(number, code, MESSAGES[code]) for number, code in outcome.refused[:SHOWN]],
             more=False,
         )
-        fail(f"{len(outcome.refused)} lines were refused", status=1)
+        fail(
+            f"{len(outcome.refused)} lines were refused; once mended, submit them in a file of their own: "
+            "the others are accepted",
+            status=1,
+        )

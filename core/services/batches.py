@@ -40,6 +40,11 @@ def accept(connection: Connection, request: BatchRequest, *, most_pending: int) 
     return batch
 
 
+def is_bound(connection: Connection, key: str, user_id: int) -> bool:
+    """Say whether a key of a user was accepted with something."""
+    return bool(transfers.find_by_keys(connection, [(key, user_id)]))
+
+
 def _decide(group: Group, request: BatchRequest) -> list[bytes | ErrorCode]:
     lines: list[bytes | ErrorCode] = []
     for index, line in enumerate(request.transfers):

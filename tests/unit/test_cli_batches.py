@@ -9,7 +9,7 @@ from click.testing import Result
 from core.services.verification import verify
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, balance_of, bank_of_two, deactivate, rows, settle_all
+from tests.builders import Bank, balance_of, bank_of_two, deactivate, fund, rows, settle_all
 from tests.unit.test_cli import everything_said, giro
 
 HEADER = "from,to,amount,currency,description"
@@ -32,6 +32,12 @@ def import_lines(tmp_path: Path, bank: Bank) -> Import:
         return giro("transfers", "import", str(file), "--user", user, *options)
 
     return run
+
+
+@pytest.fixture
+def three_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of three lines, so that a few lines make several."""
+    monkeypatch.setattr("core.cli.batches.TOGETHER", 3)
 
 
 def submitted(database: Database) -> int:
@@ -65,25 +71,27 @@ def test_only_what_is_needed_has_to_be_there_in_any_order(import_lines: Import, 
     assert submitted(database) == 1
 
 
+@pytest.mark.usefixtures("three_together")
 def test_a_second_run_submits_nothing_twice(import_lines: Import, database: Database, bank: Bank) -> None:
     lines = [f"ADA,BOB,{amount},," for amount in range(1, 8)]
-    assert import_lines(*lines, options=("--batch", "3")).exit_code == 0
+    assert import_lines(*lines).exit_code == 0
     settle_all(database)
-    again = import_lines(*lines, options=("--batch", "3"))
+    again = import_lines(*lines)
     assert "accepted 7 transfers, 7 of them by an earlier run" in everything_said(again)
     assert settle_all(database) == 0
     assert balance_of(database, bank.bob_account) == 28
 
 
+@pytest.mark.usefixtures("three_together")
 def test_a_run_that_was_interrupted_is_completed(
     import_lines: Import, database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [f"ADA,BOB,{amount},," for amount in range(1, 8)]
     with monkeypatch.context() as patch:
         patch.setattr("core.cli.batches.Outcome.add", interrupted_after(2))
-        assert import_lines(*lines, options=("--batch", "3")).exit_code != 0
+        assert import_lines(*lines).exit_code != 0
     assert submitted(database) == 6
-    again = import_lines(*lines, options=("--batch", "3"))
+    again = import_lines(*lines)
     assert "accepted 7 transfers, 6 of them by an earlier run" in everything_said(again)
     settle_all(database)
     assert balance_of(database, bank.bob_account) == 28
@@ -97,6 +105,29 @@ def interrupted_after(count: int) -> Callable[..., None]:
             raise KeyboardInterrupt
 
     return add
+
+
+@pytest.mark.usefixtures("three_together")
+def test_a_second_run_that_is_atomic_submits_nothing_twice(
+    import_lines: Import, database: Database, bank: Bank
+) -> None:
+    lines = ["ADA,BOB,9999999,,"] * 3 + ["ADA,BOB,5,,"]
+    assert import_lines(*lines).exit_code == 1, "the first three are refused, and bind no key"
+    fund(database, bank.ada_account, 10**8)
+    again = import_lines(*lines, options=("--atomic",))
+    assert (again.exit_code, "idempotency_key_reused" in everything_said(again)) == (1, True)
+    assert submitted(database) == 1
+
+
+@pytest.mark.parametrize("key", ["", "two words", "ä", "x" * 241])
+def test_a_name_that_makes_no_keys_is_refused(key: str, import_lines: Import, database: Database) -> None:
+    result = import_lines("ADA,BOB,1,,", options=("--key", key))
+    assert (result.exit_code, "--key" in everything_said(result)) == (2, True), everything_said(result)
+    assert submitted(database) == 0
+
+
+def test_a_name_of_the_longest_kind_does(import_lines: Import) -> None:
+    assert import_lines("ADA,BOB,1,,", options=("--key", "x" * 240)).exit_code == 0
 
 
 def test_the_same_file_is_paid_once_more_under_another_key(import_lines: Import, database: Database) -> None:
@@ -126,10 +157,10 @@ def test_a_refused_line_is_named_and_the_others_are_accepted(import_lines: Impor
 
 
 def test_atomic_accepts_all_or_nothing(import_lines: Import, database: Database) -> None:
-    result = import_lines("ADA,BOB,100,,", "ADA,BOB,9999,,", options=("--atomic", "--batch", "1"))
+    result = import_lines("ADA,BOB,100,,", "ADA,BOB,9999,,", options=("--atomic",))
     assert (result.exit_code, "insufficient_funds" in everything_said(result)) == (1, True)
     assert submitted(database) == 0
-    assert import_lines("ADA,BOB,100,,", "ADA,BOB,200,,", options=("--atomic", "--batch", "1")).exit_code == 0
+    assert import_lines("ADA,BOB,100,,", "ADA,BOB,200,,", options=("--atomic",)).exit_code == 0
     assert rows(database, "SELECT mode, transfer_count FROM batches") == [{"mode": "atomic", "transfer_count": 2}]
 
 
@@ -205,7 +236,8 @@ def test_while_too_much_is_pending_it_waits_for_room(
     import_lines: Import, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIRO_BULK_PENDING", "1")
+    monkeypatch.setattr("core.cli.batches.TOGETHER", 1)
     monkeypatch.setattr("core.cli.batches.time.sleep", lambda _: settle_all(database))
-    assert import_lines("ADA,BOB,1,,", "ADA,BOB,2,,", "ADA,BOB,3,,", options=("--batch", "1")).exit_code == 0
+    assert import_lines("ADA,BOB,1,,", "ADA,BOB,2,,", "ADA,BOB,3,,").exit_code == 0
     with unit_of_work(database):
         assert submitted(database) == 3
