@@ -225,12 +225,13 @@ class Intake:
 
 
 def _first(jobs: Iterable[_Job], most: int) -> Iterator[_Job]:
-    """Pick jobs from the front until they hold so many transfers, or are so many; at least one."""
-    size = 0
+    """Pick jobs from the front, as many as hold so many transfers (one of another kind counts as one); at least one."""
+    taken = 0
     for job in jobs:
-        size += len(job.task.transfers) if isinstance(job.task, BatchRequest) else 1
-        if size > most and job is not next(iter(jobs)):
+        size = len(job.task.transfers) if isinstance(job.task, BatchRequest) else 1
+        if taken and taken + size > most:
             return
+        taken += size
         yield job
 
 
@@ -288,12 +289,12 @@ def _report(answers: Sequence[tuple[_Job, Any]]) -> bool:
         _time_and_count(job, outcome)
     fresh = [outcome for _, outcome in answers if not isinstance(outcome, BaseException) and not outcome.replayed]
     transfers = [outcome for outcome in fresh if isinstance(outcome, AcceptedTransfer)]
-    for batch in fresh:
-        if isinstance(batch, AcceptedBatch):
-            _report_batch(batch)
+    in_batches = [outcome for outcome in fresh if isinstance(outcome, AcceptedBatch)]
+    for batch in in_batches:
+        _report_batch(batch)
     if transfers:
         _report_transfers(transfers)
-    return bool(fresh)
+    return bool(transfers) or any(batch.id for batch in in_batches)
 
 
 def _report_transfers(transfers: Sequence[AcceptedTransfer]) -> None:
@@ -315,8 +316,8 @@ def _report_batch(batch: AcceptedBatch) -> None:
     for code, count in Counter(line for line in batch.lines if isinstance(line, ErrorCode)).items():
         metrics.transfers_refused.labels(code).inc(count)
     log.info(
-        "batch_accepted",
-        batch_id=str(batch.id),
+        "batch_accepted" if batch.id else "batch_refused",
+        batch_id=batch.id and str(batch.id),
         count=batch.accepted,
         refused=len(batch.lines) - batch.accepted,
         first_sequence=batch.first_sequence,

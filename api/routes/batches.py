@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.dependencies import BankDep, UserDep
 from api.headers import idempotency_key
-from api.routes.transfers import REFUSALS
+from api.routes.transfers import KEY, REFUSALS
 from api.routing import DirectRoute
 from api.schemas.batches import BatchOut, NewBatch, render_accepted
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
@@ -18,12 +18,9 @@ router = APIRouter(tags=["transfers"], route_class=DirectRoute)
 
 PATH = "/transfers/bulk"
 
-_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
+_KEY = KEY | {
     "required": True,
     "description": "1 to 255 visible ASCII characters. The same batch under the same key is accepted once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "example": "payroll-2026-11",
 }
 _ACCEPTED = {

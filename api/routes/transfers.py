@@ -54,7 +54,7 @@ _PREFER = {
     "schema": {"type": "string"},
     "example": "wait=5",
 }
-_KEY = {
+KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
@@ -73,7 +73,7 @@ _IF_NONE_MATCH = {
 _SUBMIT: dict[str, Any] = {
     "status_code": 202,
     "response_model": TransferOut,
-    "openapi_extra": {"parameters": [_KEY, _PREFER]},
+    "openapi_extra": {"parameters": [KEY, _PREFER]},
 }
 _READ = {
     "ETag": header("Changes when the transfer does.", '"3f1c9a"', required=True),

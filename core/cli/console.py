@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DatabaseError as DatabaseDamaged
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import is_account_number
@@ -48,6 +49,8 @@ def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
         except GiroError as error:
             fail(f"{error.detail} ({error.code})", status=1)
         except DatabaseDamaged as error:
+            if isinstance(error, IntegrityError):  # a mistake of ours, and nothing that its user could do about
+                raise
             fail(f"cannot read the database: {error.orig}")
 
     return wrapped

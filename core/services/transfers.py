@@ -274,6 +274,11 @@ class TransferFilter:
     created_to: datetime | None = None
     """Exclusive."""
 
+    @property
+    def is_told_by_status(self) -> bool:
+        """Say whether nothing but a transfer's status decides."""
+        return self.account_id is None and self.created_from is None and self.created_to is None
+
     def lets_through(self, transfer: TransferView) -> bool:
         """Say whether a transfer belongs in the list."""
         return (
@@ -336,10 +341,16 @@ async def _page_of_batch(
     if span is None:
         return TransferPage([], None)
     first, last = span
-    rows = await transfers.list_all(
-        session, status=wanted.status, start=first, below=min(below, last + 1), offset=0, limit=MAX_BATCH
-    )
-    items = [row for row in rows if wanted.lets_through(row)][offset : offset + limit + 1]
+    below = min(below, last + 1)
+    if wanted.is_told_by_status:
+        items = await transfers.list_all(
+            session, status=wanted.status, start=first, below=below, offset=offset, limit=limit + 1
+        )
+    else:
+        rows = await transfers.list_all(
+            session, status=wanted.status, start=first, below=below, offset=0, limit=MAX_BATCH
+        )
+        items = [row for row in rows if wanted.lets_through(row)][offset : offset + limit + 1]
     page = items[:limit]
     return TransferPage(page, (page[-1].sequence, []) if len(items) > limit else None)
 

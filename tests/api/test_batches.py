@@ -335,6 +335,24 @@ class TestItsTransfers:
             page = (await ada.get("/transfers", params=query | {"status": status})).json()
             assert len(page["items"]) == count
 
+    async def test_are_filtered_by_account_and_time_as_well(self, ada: Person, pair: Pair) -> None:
+        other = await ada.open()
+        lines = [payment(pair.payer, pair.payee, 1), payment(pair.payer, other, 2), payment(pair.payer, other, 3)]
+        accepted = await submit(ada, lines)
+        query = {"batch_id": accepted["batch_id"], "account_id": other["id"]}
+        page = (await ada.get("/transfers", params=query | {"limit": 1})).json()
+        assert [item["amount"] for item in page["items"]] == [3]
+        page = (await ada.get("/transfers", params=query | {"cursor": page["next_cursor"]})).json()
+        assert ([item["amount"] for item in page["items"]], page["next_cursor"]) == ([2], None)
+        query = {"batch_id": accepted["batch_id"], "created_from": "2100-01-01T00:00:00Z"}
+        assert (await ada.get("/transfers", params=query)).json()["items"] == []
+
+    async def test_are_skipped_by_offset(self, ada: Person, pair: Pair) -> None:
+        accepted = await submit(ada, [payment(pair.payer, pair.payee, amount) for amount in (1, 2, 3)])
+        page = (await ada.get("/transfers", params={"batch_id": accepted["batch_id"], "offset": 1, "limit": 1})).json()
+        assert [item["amount"] for item in page["items"]] == [2]
+        assert page["next_cursor"]
+
     async def test_follow_each_other_without_a_stranger_between(self, ada: Person, pair: Pair) -> None:
         lines = [payment(pair.payer, pair.payee, 1)] * 20
         singles = [ada.pay(pair.payer, pair.payee, 1) for _ in range(20)]

@@ -12,13 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from core import SQLITE_VERSION, metrics
-from core.metrics import serve_metrics
+from core.metrics import HistogramOfMany, serve_metrics
 from core.settings import SettingsError
 from core.storage.engine import Database
 from tests.flows.stack import free_port
@@ -68,6 +68,22 @@ class Source(Collector):
     def collect(self) -> Iterable[Metric]:
         self.reads += 1
         return [GaugeMetricFamily("a_source", "Read at each scrape.", value=7)]
+
+
+def test_many_equal_observations_are_what_as_many_single_ones_are() -> None:
+    registry = CollectorRegistry()
+    one, many = (HistogramOfMany(f"test_{name}", "Only here.", buckets=(1, 2), registry=registry) for name in "ab")
+    for amount, count in ((0.5, 3), (1, 2), (1.5, 1), (9, 4)):
+        many.observe_many(amount, count)
+        for _ in range(count):
+            one.observe(amount)
+
+    def samples(histogram: HistogramOfMany) -> list[tuple[str, dict[str, str], float]]:
+        (family,) = histogram.collect()
+        return [(sample.name[6:], sample.labels, sample.value) for sample in family.samples]
+
+    assert samples(many) == samples(one)
+    assert [value for _, _, value in samples(many)] == [5, 6, 10, 10, 3 * 0.5 + 2 + 1.5 + 36]
 
 
 def test_metrics_are_served_where_the_setting_says(serve: Serve) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from core import security
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal
 from core.security import AccessTokens, Claims, Cursors, Passwords, new_refresh_token, refresh_token_digest
+from tests.waiting import eventually
 
 KEY = "a key of this test, 32 bytes and more"
 OTHER_KEY = "another key, 32 bytes and more as well"
@@ -153,6 +155,29 @@ def test_a_token_ends_when_its_time_is_over(tokens: AccessTokens, monkeypatch: p
     assert refuses(tokens, tokens.issue(ADA))
     monkeypatch.setattr(security, "now_us", lambda: then - 890 * 1_000_000)
     assert tokens.read(tokens.issue(ADA)) == ADA
+
+
+def test_a_token_that_was_checked_before_is_still_held_to_its_time(tokens: AccessTokens) -> None:
+    ends = int(time.time()) + 2
+    token = signed(good_payload() | {"exp": ends})
+    assert tokens.read(token) == ADA
+    eventually(lambda: time.time() > ends, 5)
+    assert refuses(tokens, token)
+
+
+def test_a_token_that_was_checked_before_is_refused_under_another_key(tokens: AccessTokens) -> None:
+    token = tokens.issue(ADA)
+    assert tokens.read(token) == ADA
+    assert refuses(AccessTokens("another key, of 32 bytes and a few more", seconds=900), token)
+
+
+def test_so_many_checked_tokens_are_remembered_and_no_more(
+    tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "MOST_CHECKED", 3)
+    for _ in range(10):
+        assert tokens.read(tokens.issue(ADA)) == ADA
+        assert len(tokens._checked) <= 3
 
 
 @pytest.mark.parametrize("claim", ["iss", "aud", "sub", "jti", "typ", "ver", "iat", "nbf", "exp"])

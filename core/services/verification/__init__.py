@@ -46,7 +46,7 @@ CATCH_UP_LEGS = 20_000
 MOST_CATCHING_UP = 10
 """Rounds after which the last snapshot is taken all the same."""
 
-UNREADABLE = (ValueError, TypeError, OverflowError, LookupError)
+DAMAGED_VALUE = (ValueError, TypeError, OverflowError, LookupError)
 """What a damaged value raises where it is made into what it should be: a kind, a time, a text, an account."""
 
 LONG_PENDING_SECONDS = 60
@@ -80,11 +80,12 @@ def verify_recent(
 
     If that one did not hold, or there was none, the whole ledger is verified.
     """
-    with database.reader.connect() as connection:
+    report, start = Report(Scope.RECENT), None
+    with closing(database.reader.connect()) as connection, _readable(report):
         start = _start(connection)
+        connection.rollback()
     if start is None:
         return verify(database, anchors=anchors, progress=progress)
-    report = Report(Scope.RECENT)
     with closing(database.reader.connect()) as connection, _readable(report):
         _read(connection, report, start, progress)
         if anchors is not None:
@@ -103,7 +104,7 @@ def _readable(report: Report) -> Iterator[None]:
         report.add("file_is_sound", f"SQLite cannot read on: {error.orig}")
     except rows.Disordered as error:
         report.add("file_is_sound", f"rows are not in their order: {error}")
-    except UNREADABLE as error:
+    except DAMAGED_VALUE as error:
         report.add("values_are_integers", f"a value is of no kind that is known here: {error}")
 
 
