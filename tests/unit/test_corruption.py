@@ -115,6 +115,20 @@ def test_a_page_that_cannot_be_read_is_a_breach_and_stops_settling(database: Dat
     assert settle_all(database) == 1
 
 
+def test_a_verification_since_the_last_one_that_cannot_read_the_chain_does_not_hold(
+    database: Database, sound: bytes
+) -> None:
+    write(database.path, sound)
+    assert CliRunner().invoke(app, ["verify", "--keep"]).exit_code == 0
+    with closing(sqlite3.connect(database.path)) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    damaged = bytearray(database.path.read_bytes())
+    damaged[(root_of(database.path, "blocks") - 1) * PAGE] = 0x77
+    write(database.path, bytes(damaged))
+    said = CliRunner().invoke(app, ["verify", "--recent"])
+    assert (said.exit_code, "file_is_sound" in said.stdout) == (1, True), said.stderr
+
+
 def root_of(path: Path, table: str) -> int:
     """The first page of a table, from 1."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as raw:
