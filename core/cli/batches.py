@@ -263,7 +263,7 @@ def _parts(lines: Sequence[Line]) -> list[Sequence[Line]]:
 def report(outcome: Outcome) -> None:
     """Say what was accepted and what was refused; ends with 1 if anything was refused."""
     earlier = f", {outcome.replayed} of them by an earlier run" if outcome.replayed else ""
-    out.print(f"accepted {outcome.accepted} transfers{earlier}; they are settled as soon as a worker runs")
+    out.print(f"accepted {outcome.accepted} transfers{earlier}; a worker settles them", soft_wrap=True)
     if outcome.refused:
         show(
             "line",
