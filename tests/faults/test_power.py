@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.power.check import Examiner, Ledger, Told, judge
 from tests.faults.power.disk import Disk, Files
-from tests.faults.power.record import DATABASE, Answer, Truncate
+from tests.faults.power.record import DATABASE, Answer, Truncate, Write
 from tests.faults.power.replay import Replay
 from tests.faults.power.service import TRANSFERS, Recording, record, why_impossible
 
@@ -75,11 +75,18 @@ def test_a_log_that_is_torn_anywhere_loses_what_comes_after_and_nothing_else(
 
 
 def longest_log(recording: Recording) -> Files:
-    """The files when the log had grown longest."""
-    disk, best = Disk(recording.before), {LOG: b""}
+    """The files when the log had grown longest with nothing of it in the database yet.
+
+    From then on the log may not be cut: it was synced first, and the database holds pages of its later frames.
+    """
+    disk, best, copied = Disk(recording.before), {LOG: b""}, False
     for event in recording.events:
         disk.do(event)
-        if isinstance(event, Answer) and len((seen := disk.seen()).get(LOG, b"")) > len(best[LOG]):
+        if isinstance(event, Write) and event.name == DATABASE:
+            copied = True
+        elif isinstance(event, Truncate) and event.name == LOG:
+            copied = False
+        elif isinstance(event, Answer) and not copied and len((seen := disk.seen()).get(LOG, b"")) > len(best[LOG]):
             best = seen
     return best
 
