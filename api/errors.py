@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -121,11 +122,16 @@ def field_error(location: str, message: str) -> dict[str, str]:
 
 def add_error_handlers(app: FastAPI) -> None:
     """Have every error of the application answered as problem details."""
-    app.add_exception_handler(GiroError, _giro_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(HTTPException, _http_exception)
-    for kind in DATABASE_ERRORS:
-        app.add_exception_handler(kind, _database_error)
+    for kind, handler in _handlers().items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Make the answer to what a call raised; raises it again where nobody expected it."""
+    for kind, handler in _handlers().items():
+        if isinstance(error, kind):
+            return await handler(request, error)
+    raise error
 
 
 def unhandled(error: Exception, request_id: str) -> Response:
@@ -177,3 +183,14 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if code is ErrorCode.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(request.app.state.methods.of(request.scope["path"]))
     return problem(code, request_id=request.state.request_id, headers=headers)
+
+
+@cache
+def _handlers() -> dict[type[Exception], Callable[[Request, Exception], Coroutine[Any, Any, Response]]]:
+    """Who answers what. No two of these kinds have an error in common."""
+    return {
+        GiroError: _giro_error,
+        RequestValidationError: _validation_error,
+        HTTPException: _http_exception,
+        **dict.fromkeys(DATABASE_ERRORS, _database_error),
+    }
