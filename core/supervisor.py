@@ -32,6 +32,9 @@ LONGEST_DELAY_SECONDS = 10.0
 STEADY_SECONDS = 30.0
 """A child that ran for so long is restarted as if it had never died."""
 
+STARTING_FACTOR = 4
+"""So many times longer may a process be silent that has not beaten yet: on a busy machine, to load takes long."""
+
 LONGEST_PAUSE_SECONDS = 1.0
 STARTING_PAUSE_SECONDS = 0.1
 SHORTEST_PAUSE_SECONDS = 0.02
@@ -100,6 +103,10 @@ class Silence:
             self.seconds, self.last_beat_ns = 0.0, beat_ns
         else:
             self.seconds += elapsed
+
+    def is_longer_than(self, seconds: float) -> bool:
+        """Say whether a process counts as lost; one that starts has more time, or a slow start would never end."""
+        return self.seconds > seconds * (STARTING_FACTOR if self.last_beat_ns is None else 1)
 
 
 @dataclass(slots=True)
@@ -355,7 +362,7 @@ class Supervisor:
             # It was not silent before it was there.
             lived = min(elapsed, now - slot.started_at)
             slot.silence.look(heartbeats.last_beat_ns(self._settings.run_dir, slot.process.pid), lived)
-            if slot.silence.seconds > self._settings.silent_seconds:
+            if slot.silence.is_longer_than(self._settings.silent_seconds):
                 log.error("child_silent", child=slot.child.name, seconds=round(slot.silence.seconds, 3))
                 slot.kill()
                 slot.silence = Silence()  # so that it is killed again, rather than at every look, if it cannot die

@@ -21,6 +21,7 @@ import pytest
 from core import heartbeats
 from core.settings import load_settings
 from core.stack import holder
+from core.supervisor import STARTING_FACTOR
 
 PATIENCE_SECONDS = 20.0
 SILENT_SECONDS = 2
@@ -287,10 +288,11 @@ def test_a_silent_child_is_ended_and_started_again_and_one_that_beats_is_left_al
         assert not supervised.events("child_silent", child=left_alone)
 
 
-def test_a_child_that_never_beats_is_silent_too(house: House) -> None:
+def test_a_child_that_never_beats_is_silent_too_though_it_is_given_more_time(house: House) -> None:
     house.environment["GIRO_SILENT_SECONDS"] = str(SILENT_SECONDS)
     supervised = house.supervise_ready(child("scheduler", SLEEPS, has_heartbeat=True))
-    supervised.wait_for("child_silent", child="scheduler")
+    silent = supervised.wait_for("child_silent", child="scheduler")
+    assert silent["seconds"] > STARTING_FACTOR * SILENT_SECONDS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -27,7 +27,16 @@ def test_a_clock_that_jumps_makes_nobody_silent(tmp_path: Path) -> None:
     assert silence.seconds == 1
 
 
-# Stopping
+def test_a_process_that_starts_may_be_silent_for_longer_than_one_that_has_beaten() -> None:
+    silence = Silence()
+    silence.look(None, 20.5)
+    assert not silence.is_longer_than(20)
+    silence.look(None, 60)
+    assert silence.is_longer_than(20)
+    silence.look(1, 1.0)
+    assert not silence.is_longer_than(20)
+    silence.look(1, 20.5)
+    assert silence.is_longer_than(20)
 
 
 def test_nobody_is_silent_before_it_was_started(settings: Settings) -> None:
