@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     body_seconds: float = Field(10, gt=0, description="Time in which the body must arrive.")
     wait_seconds: int = Field(30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is given.")
     wait_poll_seconds: float = Field(
-        0.01, gt=0, le=1, description="How often waiting clients' transfers are looked at, all in one look."
+        0.005, gt=0, le=1, description="How often waiting clients' transfers are looked at, all in one look."
     )
     intake_waiting: int = Field(
         2048, ge=1, description="Requests that may wait to be written; one more is answered 503."
