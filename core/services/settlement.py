@@ -63,28 +63,32 @@ def settle_pending(database: Database, *, batch: int, lock_ms: float, stop: Call
     `batch` bounds the transfers of one unit of work, `lock_ms` its time as soon as another writer waits, in
     milliseconds. `stop` is asked between units of work. Raises Unavailable when the database cannot be written.
     """
-    total = 0
-    while not stop():
-        settled = _settle_once(database, batch, lock_ms)
+    total, is_left = 0, True
+    while is_left and not stop():
+        settled, is_left = _settle_once(database, batch, lock_ms)
         total += settled
-        if settled == 0:
-            break
     return total
 
 
-def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
+def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, bool]:
+    """Settle in one unit of work; say how many transfers ended, and whether more may have been left.
+
+    What is accepted afterwards has a wake-up of its own, so nobody has to look again to see that nothing is left.
+    """
+    is_left = True
     with unit_of_work(database) as connection:
         # Everything is read here, inside the lock: planned before it, a freeze or an accept in between is missed.
         started = time.perf_counter()
         if not _is_free(connection):
-            return 0
+            return 0, False
         unit = _Unit(settled_at=_posting_time(connection))
         book: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
-        while len(unit.rows) < limit:
-            rows = _settle_chunk(connection, unit, book, min(chunk, limit - len(unit.rows)))
+        while is_left and len(unit.rows) < limit:
+            wanted = min(chunk, limit - len(unit.rows))
+            is_left = _settle_chunk(connection, unit, book, wanted) >= wanted
             elapsed_ms = (time.perf_counter() - started) * 1000
-            if rows < chunk or (elapsed_ms > lock_ms and database.turnstile.somebody_waits()):
+            if elapsed_ms > lock_ms and database.turnstile.somebody_waits():
                 break
             chunk = min(chunk * 2, LARGEST_CHUNK)
         if unit.rows:
@@ -94,7 +98,7 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> int:
     if unit.rows:
         hit("settle.after_commit")
         _report(unit, time.perf_counter() - started)
-    return len(unit.rows)
+    return len(unit.rows), is_left
 
 
 def _is_free(connection: Connection) -> bool:

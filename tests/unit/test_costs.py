@@ -94,12 +94,12 @@ def test_a_batch_is_accepted_with_a_handful_of_statements(ledger: Ledger, mode: 
     assert len(run) <= 8 + MANY // TOGETHER, run
 
 
-@pytest.mark.parametrize(("count", "most"), [(1, 26), (100, 26), (MANY, 44)])
+@pytest.mark.parametrize(("count", "most"), [(1, 17), (100, 17), (MANY, 34)])
 def test_settling_runs_a_few_statements_for_each_chunk(ledger: Ledger, count: int, most: int) -> None:
     accept(ledger.database, *ledger.orders(count))
     with statements(ledger.database) as run:
         settle_all(ledger.database)
-    assert len(run) <= most + 2 * count // TOGETHER, "those included that see that nothing is left"
+    assert len(run) <= most + 2 * count // TOGETHER, run
 
 
 @pytest.mark.parametrize(("what", "most"), [("accepted alone", 270), ("accepted in a batch", 240), ("settled", 280)])
