@@ -103,6 +103,10 @@ bench-metrics: $(VENV)/.test-ready ## Measure what the metrics cost where transf
 bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settling, and how fast a ledger is verified
 	@$(BIN)/python -m tests.benchmarks.chain
 
+.PHONY: bench-scale
+bench-scale: $(VENV)/.test-ready ## Measure what five million transfers, a backlog and a long life do to it (needs wrk; a quarter of an hour)
+	@$(BIN)/python -m tests.benchmarks.scale $(if $(TRANSFERS),--transfers $(TRANSFERS))
+
 .PHONY: lint
 lint: $(VENV)/.test-ready ## Check style, types, who imports whom, and the Dockerfile
 	@$(BIN)/ruff format --check .

@@ -254,7 +254,9 @@ class Settings(BaseSettings):
     )
     disk_free_mb: int = Field(200, ge=0, description="Free disk space below which `/health/ready` says no.")
     sqlite_busy_ms: int = Field(5000, ge=0, description="Time SQLite waits for a lock of its own.")
-    sqlite_cache_mb: int = Field(256, ge=1, description="Page cache of each connection, at most.")
+    sqlite_cache_mb: int = Field(
+        256, ge=1, description="Page cache of each connection, at most; of the API's reading sessions no more than 8."
+    )
 
     @classmethod
     def settings_customise_sources(

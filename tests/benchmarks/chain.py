@@ -44,7 +44,7 @@ class Settled:
 class Ledger:
     """A ledger of its own, with money in its accounts and transfers to settle whenever they are asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, password_hash: str = "no hash at all") -> None:
         with mock.patch.dict(os.environ, {"GIRO_DATA_DIR": str(folder), "GIRO_LOG_LEVEL": "error"}):
             settings = load_settings(_env_file=None)
             configure_logging(settings, process="bench")
@@ -53,9 +53,9 @@ class Ledger:
         self._random = random.Random(folder.name)
         self._submitted = 0
         with unit_of_work(self.database) as connection:
-            self._owner = add_user(connection)
-            self._accounts = [open_account(connection, self._owner, most=ACCOUNTS) for _ in range(ACCOUNTS)]
-        accept(self.database, *(deposit_request(account, FUNDS) for account in self._accounts))
+            self.owner = add_user(connection, password_hash=password_hash)
+            self.accounts = [open_account(connection, self.owner, most=ACCOUNTS) for _ in range(ACCOUNTS)]
+        accept(self.database, *(deposit_request(account, FUNDS) for account in self.accounts))
         settle_all(self.database)
 
     def submit(self, count: int) -> None:
@@ -69,9 +69,9 @@ class Ledger:
 
     def _order(self) -> TransferRequest:
         self._submitted += 1
-        payer, payee = self._random.sample(self._accounts, 2)
+        payer, payee = self._random.sample(self.accounts, 2)
         return transfer_request(
-            submitted_by=self._owner.id,
+            submitted_by=self.owner.id,
             payer=payer,
             payee=payee,
             amount=self._random.randint(1, 1000),

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from tests.benchmarks.service import quantile
 
 DATA = Path(__file__).parents[2] / "data"
 PEOPLE = 32
+LOAD = "wrk, one thread, 64 kept-alive connections; bulk by an asyncio client with bodies written beforehand"
 LIBRARIES = ("sqlalchemy", "aiosqlite", "fastapi", "uvicorn", "celery", "asyncpg", "tigerbeetle")
 
 
@@ -81,7 +82,7 @@ def main() -> None:
     require_wrk()
     DATA.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=DATA) as folder:
-        about = describe(Path(folder), options)
+        about = describe(Path(folder), LOAD, asdict(options))
         measure(Path(folder), options, results)
     print("\n".join(f"{name}: {value}" for name, value in about.items()), tables(results), sep="\n\n")
     target.write_text(json.dumps({"about": about, "units": results.units, "values": results.values}, indent=2) + "\n")
@@ -251,7 +252,7 @@ def over_http(peer: Peer, name: str, options: Options, *, hot: bool = False) -> 
     return turn
 
 
-def describe(folder: Path, options: Options) -> dict[str, object]:
+def describe(folder: Path, load: str, options: Mapping[str, object]) -> dict[str, object]:
     """Say what was measured on, and with what."""
     words = ["findmnt", "-no", "FSTYPE,SOURCE", "-T", str(folder)]
     found = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -264,8 +265,8 @@ def describe(folder: Path, options: Options) -> dict[str, object]:
         "filesystem": " ".join(found.stdout.split()) or "unknown",
         "Python, SQLite": f"{platform.python_version()}, {sqlite.sqlite_version}",
         "libraries": ", ".join(f"{name} {number}" for name, number in versions.items() if number),
-        "load": "wrk, one thread, 64 kept-alive connections; bulk by an asyncio client with bodies written beforehand",
-        "options": asdict(options),
+        "load": load,
+        "options": dict(options),
     }
 
 

@@ -44,6 +44,18 @@ RATIOS: Mapping[str, tuple[str, str, Aim]] = {
     "single ÷ postgres, hot": ("giro single, hot", "postgres, hot", Aim(2)),
     "single: hot ÷ uniform": ("giro single, hot", "giro single", Aim(0.9)),
     "bulk: hot ÷ uniform": ("giro bulk, hot", "giro bulk", Aim(0.9)),
+    "bulk: large ÷ empty": ("bulk, large ledger", "bulk, empty ledger", Aim(0.8)),
+    "single: large ÷ empty": ("single, large ledger", "single, empty ledger", Aim(0.8)),
+    "poll by id: large ÷ small": ("poll by id, large", "poll by id, small", Aim(1.3, at_least=False)),
+    "balance: large ÷ small": ("balance, large", "balance, small", Aim(1.3, at_least=False)),
+    "page at depth: large ÷ small": ("page at depth, large", "page at depth, small", Aim(1.3, at_least=False)),
+    "POST p99: with ÷ without backlog": (
+        "POST while a backlog drains, p99",
+        "POST without a backlog, p99",
+        Aim(2.5, at_least=False),
+    ),
+    "API memory: late ÷ early": ("API memory, late", "API memory, early", Aim(1.2, at_least=False)),
+    "worker memory: late ÷ early": ("worker memory, late", "worker memory, early", Aim(1.2, at_least=False)),
 }
 """What is compared with what, and what it should come to."""
 
@@ -94,8 +106,8 @@ def tables(results: Results) -> str:
     judged = [(name, str(series), str(aim), verdict(series, aim)) for name, series, aim in results.judged()]
     return "\n\n".join(
         (
-            _table(("measured", "median (min–max)", "unit"), measured),
-            _table(("compared", "median (min–max)", "aim", ""), judged),
+            table(("measured", "median (min–max)", "unit"), measured),
+            table(("compared", "median (min–max)", "aim", ""), judged),
         )
     )
 
@@ -105,6 +117,7 @@ def shown(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
     lines = (head, ["---"] * len(head), *rows)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

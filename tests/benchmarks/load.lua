@@ -1,13 +1,14 @@
 -- What wrk sends: transfers between accounts drawn at random, each under a key of its own.
--- Arguments: a file with one "account token" a line, "uniform" or "hot", and what the keys begin with.
-local people, sent, hot, prefix = {}, 0, false, ""
+-- Arguments: a file with one "account token" a line, "uniform" or "hot", what makes the keys of this run its own, and
+-- "adjacent" or "scattered": whether keys that follow each other also lie beside each other in an index.
+local people, sent, hot, run, scattered = {}, 0, false, "", false
 
 function init(args)
   for line in io.lines(args[1]) do
     local account, token = line:match("(%S+) (%S+)")
     people[#people + 1] = { account = account, token = token }
   end
-  hot, prefix = args[2] == "hot", args[3]
+  hot, run, scattered = args[2] == "hot", args[3], args[4] == "scattered"
   math.randomseed(os.time())
 end
 
@@ -25,13 +26,18 @@ local function pair()
   return from, another(from)
 end
 
+local function key()
+  if scattered then return string.format("%08x-%s-%d", math.random(0, 2147483647), run, sent) end
+  return run .. "-" .. sent
+end
+
 function request()
   local from, to = pair()
   sent = sent + 1
   local headers = {
     ["Authorization"] = "Bearer " .. people[from].token,
     ["Content-Type"] = "application/json",
-    ["Idempotency-Key"] = prefix .. "-" .. sent,
+    ["Idempotency-Key"] = key(),
   }
   local body = string.format('{"from_account_id":"%s","to_account_id":"%s","amount":%d}',
     people[from].account, people[to].account, math.random(99))

@@ -49,13 +49,15 @@ def require_wrk() -> None:
         raise SystemExit("the benchmark needs wrk (Debian: apt-get install wrk)")
 
 
-def press(port: int, payers: Path, seconds: float, *, hot: bool = False) -> float:
+def press(port: int, payers: Path, seconds: float, *, hot: bool = False, scattered: bool = False) -> float:
     """POST transfers over 64 kept-alive connections, and say how many were answered a second.
 
-    Raises AssertionError where an answer was no success: the rate of refusals is nobody's rate.
+    `scattered`: the keys lie anywhere in the index over them, and not beside each other. Raises AssertionError where an
+    answer was no success: the rate of refusals is nobody's rate.
     """
     words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT)]
-    words += [f"http://127.0.0.1:{port}/transfers", "--", str(payers), "hot" if hot else "uniform", uuid4().hex]
+    drawn = ["hot" if hot else "uniform", uuid4().hex, "scattered" if scattered else "adjacent"]
+    words += [f"http://127.0.0.1:{port}/transfers", "--", str(payers), *drawn]
     output = subprocess.run(words, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
     assert "Non-2xx" not in output, output
     assert "Socket errors" not in output, output

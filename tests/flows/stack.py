@@ -89,7 +89,7 @@ class Stack:
         self.processes.append(process)
         return process
 
-    def giro(self, *command: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    def giro(self, *command: str, stdin: str = "", seconds: float = 60) -> "subprocess.CompletedProcess[str]":
         """Run a `giro` command to its end."""
         return subprocess.run(
             [sys.executable, "-m", "core.cli", *command],
@@ -98,7 +98,7 @@ class Stack:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=seconds,
         )
 
     def stop(self) -> int:

@@ -3,9 +3,13 @@
 import asyncio
 import json
 import random
-import sqlite3
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
+
+from pysqlite3 import dbapi2 as sqlite
 
 from tests.benchmarks import service
 from tests.benchmarks.load import Payer, Progress, write_payers
@@ -13,6 +17,8 @@ from tests.benchmarks.service import Connection, at_a_rate
 from tests.flows.stack import Client, Stack
 
 FUNDS = 10**12
+VERIFY_SECONDS = 1200
+"""A ledger of millions takes minutes."""
 
 
 class Giro:
@@ -21,31 +27,52 @@ class Giro:
     Close it also where starting it failed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
+    def __init__(self, folder: Path, **settings: object) -> None:
+        folder.mkdir(exist_ok=True)
         self._folder = folder
-        self.stack = Stack(folder, measured=False)
+        self.stack = Stack(folder, measured=False, **settings)
 
     def start(self, people: int, accounts: int) -> "Giro":
         """Run the service, and open accounts."""
-        self.stack.start()
-        self.port = self.stack.port
-        self._progress = sqlite3.connect(f"file:{self.stack.data / 'banking.db'}?mode=ro", uri=True)
+        self._run()
         operator = self.stack.sign_up("operator")
         persons = [self.stack.sign_up() for _ in range(people)]
-        payers = [Payer(_funded(person, operator), _token(person)) for person in persons]
-        self.payers = write_payers(self._folder / "payers", payers)
-        self._singles = [service.Payer(_headers(payer.token), payer.account) for payer in payers]
+        self._let_pay([Payer(_funded(person, operator), _token(person)) for person in persons])
         self._company = self.stack.sign_up()
         self._accounts = [_funded(self._company, operator) for _ in range(accounts)]
         _funded(self._company, operator, wait=20)
         return self
 
+    def resume(self, owner: str, accounts: Sequence[str]) -> "Giro":
+        """Run the service on a ledger that is there, in which one person owns accounts with money on them."""
+        self._run()
+        self._company, self._accounts = self.stack.log_in(owner), list(accounts)
+        self._let_pay([Payer(account, _token(self._company)) for account in accounts])
+        return self
+
+    @cached_property
+    def ledger(self) -> Any:
+        """A connection that reads the ledger's own file, by the library that everything else here reads it with."""
+        return sqlite.connect(f"file:{self.stack.data / 'banking.db'}?mode=ro", uri=True)
+
+    def _run(self) -> None:
+        self.stack.start()
+        self.port = self.stack.port
+
+    def _let_pay(self, payers: Sequence[Payer]) -> None:
+        self.payers = write_payers(self._folder / "payers", payers)
+        self.singles = [service.Payer(_headers(payer.token), payer.account) for payer in payers]
+
     def progress(self) -> Progress:
         """Read the ledger's own file, which costs the service nothing that it would wait for."""
-        pending = self._progress.execute("SELECT count(*) FROM transfers WHERE status = 'pending'").fetchone()[0]
-        newest = self._progress.execute("SELECT max(id) FROM transfers").fetchone()[0]
+        pending = self.ledger.execute("SELECT count(*) FROM transfers WHERE status = 'pending'").fetchone()[0]
+        newest = self.ledger.execute("SELECT max(id) FROM transfers").fetchone()[0]
         return Progress(newest, pending)
+
+    def path_of(self, sequence: int) -> str:
+        """Where the transfer with a sequence is."""
+        found = self.ledger.execute("SELECT public_id FROM transfers WHERE id = ?", (sequence,)).fetchone()
+        return f"/transfers/{UUID(bytes=found[0])}"
 
     def submit_in_bulk(self, bodies: list[bytes], connections: int) -> None:
         """Send each body once, over so many connections; those told to wait do, and send it again."""
@@ -60,14 +87,16 @@ class Giro:
 
         One in `sample` is waited for: at a high rate, waiting for each would be a second load as large as the first.
         """
-        return asyncio.run(at_a_rate(self.port, self._singles, int(rate * seconds), rate=rate, sample=sample))
+        return asyncio.run(at_a_rate(self.port, self.singles, int(rate * seconds), rate=rate, sample=sample))
 
     def check(self) -> None:
         """Raise AssertionError unless the ledger verifies, by the service's own command."""
-        done = self.stack.giro("verify")
+        done = self.stack.giro("verify", seconds=VERIFY_SECONDS)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def close(self) -> None:
+        if "ledger" in self.__dict__:
+            self.ledger.close()
         self.stack.close()
 
     async def _send(self, bodies: list[bytes], connections: int) -> None:

@@ -1,0 +1,142 @@
+"""Ledgers of any size, laid down in this process by the project's own services, as transfers over HTTP would be.
+
+Four of five transfers come in batches, whose lines carry no key; one in five alone, under a random key of its own.
+"""
+
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from rich.console import Console
+from rich.progress import track
+
+from core.clock import now_us, to_datetime
+from core.domain.batches import BatchMode, BatchRequest
+from core.domain.transfers import TransferRequest
+from core.security import Passwords
+from core.services import batches, verification
+from core.storage.engine import Database
+from core.storage.maintenance import checkpoint
+from core.storage.unit_of_work import unit_of_work
+from tests.benchmarks.chain import Ledger
+from tests.builders import accept, settle_all, transfer_request
+from tests.flows.stack import PASSWORD
+
+SHARE = 5000
+"""Transfers laid down and settled at a time."""
+ALONE = 1000
+"""Of those, transfers that came each in a request of its own."""
+APART = 25
+"""One transfer in so many is paid from or to the account whose legs lie far apart."""
+
+terminal = Console(stderr=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What is known of a ledger that was laid down: a data folder, and in it one person with many accounts."""
+
+    folder: Path
+    email: str
+    accounts: tuple[str, ...]
+
+    @property
+    def dense(self) -> str:
+        """The account that has a leg of every transfer of the first and of the last `depth`."""
+        return self.accounts[0]
+
+    @property
+    def apart(self) -> str:
+        """The account that has a leg of one transfer in 25, outside of those."""
+        return self.accounts[1]
+
+    def copy(self, folder: Path) -> "Ground":
+        """Copy it as it is now, for a service of its own. Nothing may have it open."""
+        folder.mkdir(parents=True)
+        shutil.copytree(self.folder / "data", folder / "data", ignore=shutil.ignore_patterns("run"))
+        return Ground(folder, self.email, self.accounts)
+
+
+class Layer:
+    """Lays transfers down in one ledger, until it is closed."""
+
+    def __init__(self, folder: Path, *, depth: int, total: int) -> None:
+        """`total` transfers will be laid down; the account `dense` is in the first and in the last `depth` of them."""
+        folder.mkdir(parents=True)
+        self._ledger = Ledger(folder / "data", password_hash=Passwords(4).hash(PASSWORD))
+        _verify(self._ledger.database)
+        self._accounts = self._ledger.accounts
+        self._random = random.Random(depth)
+        self._laid, self._depth, self._total = 0, depth, total
+        self.ground = Ground(folder, self._ledger.owner.email, tuple(str(account) for account in self._accounts))
+
+    def lay(self, until: int) -> None:
+        """Accept and settle transfers until there are so many; the folder can be copied afterwards."""
+        steps = range(self._laid, until, SHARE)
+        shown = track(steps, "transfers", console=terminal, transient=True, disable=not terminal.is_terminal)
+        for _ in shown:
+            self._lay(min(SHARE, until - self._laid))
+        checkpoint(self._ledger.database)
+        self._ledger.database.close()
+
+    def _lay(self, count: int) -> None:
+        orders = [self._order(self._laid + number) for number in range(count)]
+        self._accept_together(orders[ALONE:])
+        accept(self._ledger.database, *(_alone(order) for order in orders[:ALONE]))
+        assert settle_all(self._ledger.database) == count
+        self._laid += count
+
+    def _accept_together(self, orders: Sequence[TransferRequest]) -> None:
+        if not orders:
+            return
+        key = str(uuid4())
+        request = BatchRequest(
+            mode=BatchMode.INDEPENDENT,
+            submitted_by=self._ledger.owner.id,
+            transfers=orders,
+            idempotency_key=key,
+            fingerprint=_digest(key),
+        )
+        with unit_of_work(self._ledger.database) as connection:
+            accepted = batches.accept(connection, request, most_pending=SHARE)
+        assert accepted.accepted == len(orders)
+
+    def _order(self, number: int) -> TransferRequest:
+        payer, payee = self._sides(number)
+        return transfer_request(
+            submitted_by=self._ledger.owner.id,
+            payer=payer,
+            payee=payee,
+            amount=self._random.randint(1, 99),
+            request_id=str(UUID(int=number)),
+        )
+
+    def _sides(self, number: int) -> list[UUID]:
+        dense, apart, *others = self._accounts
+        if number < self._depth or number >= self._total - self._depth:
+            return self._random.sample([dense, self._random.choice(others)], 2)
+        if number % APART == 0:
+            return self._random.sample([apart, self._random.choice(others)], 2)
+        return self._random.sample(others, 2)
+
+
+def _alone(order: TransferRequest) -> TransferRequest:
+    key = str(uuid4())
+    return order._replace(idempotency_key=key, fingerprint=_digest(key))
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+def _verify(database: Database) -> None:
+    """Have the ledger verified and that kept, or a service would begin with it."""
+    started_at = to_datetime(now_us())
+    report = verification.verify(database)
+    assert report.holds, report.breaches
+    with unit_of_work(database) as connection:
+        verification.keep(connection, report, started_at=started_at)

@@ -1,0 +1,195 @@
+"""What size does to Giro: five million transfers stored, a backlog of 400,000, a million since the start.
+
+`make bench-scale`. Everything is measured over HTTP, on services of their own, with full fsyncs; small and large take
+turns. A ledger is laid down in this process, by the project's own services. A figure counts only after its ledger was
+verified, with nothing pending in it.
+
+A whole run takes a quarter of an hour on two cores, and 5 GB below data/. With `--transfers` everything becomes
+smaller in proportion: depth (a fiftieth), backlog (two twenty-fifths), and what memory is measured after (a fifth).
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from core.settings import load_settings
+from core.storage.engine import Database
+from core.storage.maintenance import checkpoint
+from tests.benchmarks import backlog, memory, reads
+from tests.benchmarks.baselines.giro import Giro
+from tests.benchmarks.compare import DATA, describe
+from tests.benchmarks.figures import Results, table, tables
+from tests.benchmarks.footprint import bytes_in, trees
+from tests.benchmarks.laid import Ground, Layer, terminal
+from tests.benchmarks.load import press, require_wrk, sustained
+from tests.benchmarks.service import cpu_seconds
+
+UNDISTURBED = {
+    "backup_hours": 0,  # nothing else begins by itself while something is measured
+    "verify_hours": 1000,
+    "verify_recent_minutes": 10_000,
+    "access_token_seconds": 36_000,
+    "silent_seconds": 1000,  # a worker that is held on purpose is not lost
+}
+BULK_SIZE, BULK_CONNECTIONS = 1000, 2
+SINGLE_SECONDS = 4
+LEAST_SHARE = 0.05
+"""Bytes a transfer below which a table or index is not printed: it grows with something else."""
+LOAD = (
+    "bulk: requests of 1,000 written beforehand, over 2 connections; single: wrk, 64 connections; reads: one "
+    "connection to each ledger, one request at a time; beside a backlog: {rate:g} POSTs a second, whatever becomes of "
+    "those before, by an asyncio client on the same cores"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much, and how often."""
+
+    transfers: int
+    """Stored in the large ledger."""
+    rounds: int
+    seconds: float
+    rate: float
+    bulk: int
+
+    @property
+    def depth(self) -> int:
+        """Legs before the page that is read, and about the transfers of the small ledger."""
+        return self.transfers // 50
+
+    @property
+    def backlog(self) -> int:
+        return self.transfers * 2 // 25
+
+    @property
+    def grown(self) -> int:
+        """Transfers after which memory is measured the last time; the first time is after a tenth of them."""
+        return self.transfers // 5
+
+
+def main() -> None:
+    """Measure, check, print and write down."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--transfers", type=int, default=5_000_000, help="stored in the large ledger, from 50,000 on")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each figure; three with a backlog (default: 5)")
+    parser.add_argument("--seconds", type=float, default=10, help="length of the load without backlog (default: 10)")
+    parser.add_argument("--rate", type=float, default=500, help="POSTs a second beside the backlog (default: 500)")
+    parser.add_argument("--bulk", type=int, default=20_000, help="transfers of a round in bulk (default: 20,000)")
+    parser.add_argument("--json", type=Path, default=DATA / "bench-scale.json", help="where to write the figures")
+    given = vars(parser.parse_args())
+    target, options, results = given.pop("json"), Options(**given), Results()
+    require_wrk()
+    DATA.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="scale-", dir=DATA) as folder:
+        about = describe(Path(folder), LOAD.format(rate=options.rate), asdict(options))
+        shares = measure(Path(folder), options, results)
+    print("\n".join(f"{name}: {value}" for name, value in about.items()), tables(results), sep="\n\n")
+    rows = [(name, f"{share:.1f}") for name, share in shares.items() if share >= LEAST_SHARE]
+    print("", table(("table or index of the large ledger", "bytes a transfer"), rows), sep="\n")
+    written = {"about": about, "units": results.units, "values": results.values, "bytes a transfer": shares}
+    target.write_text(json.dumps(written, indent=2) + "\n")
+
+
+def measure(folder: Path, options: Options, results: Results) -> dict[str, float]:
+    """Lay the ledgers down, measure each, and return the bytes for each transfer that the large one takes up on disk.
+
+    The tables and indexes that take up most come first.
+    """
+    layer = Layer(folder / "large", depth=options.depth + reads.LONGEST_PAGE, total=options.transfers)
+    with stage("laying down"):
+        layer.lay(0)
+        empty, grown = layer.ground.copy(folder / "empty"), layer.ground.copy(folder / "grown")
+        layer.lay(options.depth + reads.LONGEST_PAGE)
+        small = layer.ground.copy(folder / "small")
+        layer.lay(options.transfers)
+    with served(grown, "memory", results) as giro, stage("memory and backlog"):
+        memory.measure(results, giro, early=options.grown // 10, late=options.grown)
+        rounds = min(options.rounds, 3)
+        backlog.measure(
+            results, giro, rounds=rounds, backlog=options.backlog, rate=options.rate, seconds=options.seconds
+        )
+    with served(layer.ground, "large", results) as large:
+        with served(small, "small", results) as giro, stage("reads"):
+            sides = reads.Side("small", giro, small), reads.Side("large", large, layer.ground)
+            asyncio.run(reads.measure(results, *sides, options.depth, rounds=options.rounds, count=300))
+        with served(empty, "empty", results) as giro, stage("bulk and single"):
+            measure_rates(results, giro, large, options)
+        stored = large.progress().accepted
+    sizes = trees(layer.ground.folder / "data" / "banking.db")
+    return {name: size / stored for name, size in sizes.most_common()}
+
+
+def measure_rates(results: Results, empty: Giro, large: Giro, options: Options) -> None:
+    """Let an empty ledger and the large one take transfers in turns."""
+    turns = [("empty", empty), ("large", large)]
+    for number in range(-1, options.rounds):
+        found = results if number >= 0 else Results()  # the first round warms up
+        for name, giro in turns[:: 1 if number % 2 == 0 else -1]:  # who goes first changes
+            bulk(found, f"bulk, {name} ledger", giro, options.bulk)
+            single(found, f"single, {name} ledger", giro)
+
+
+def single(results: Results, name: str, giro: Giro) -> None:
+    """Note the rate of lone transfers, from the first request to the last end. Each has a random key."""
+    rate = sustained(giro.progress, lambda: press(giro.port, giro.payers, SINGLE_SECONDS, scattered=True))
+    results.add(name, rate, "transfers/s")
+
+
+def bulk(results: Results, name: str, giro: Giro, transfers: int) -> None:
+    """Note the rate of batches, from the first request to the last end, and what does not vary as much."""
+    bodies = giro.bulk_bodies(transfers, BULK_SIZE, hot=False)
+    pids = [giro.stack.pid_of(process) for process in ("api", "settlement")]
+    used, written = cpu_seconds(pids), written_bytes(pids)
+    rate = sustained(giro.progress, lambda: giro.submit_in_bulk(bodies, BULK_CONNECTIONS))
+    results.add(name, rate, "transfers/s")
+    results.add(f"{name}: processor", (cpu_seconds(pids) - used) / transfers * 1e6, "µs a transfer")
+    results.add(f"{name}: written", (written_bytes(pids) - written) / transfers, "bytes a transfer")
+
+
+def written_bytes(pids: list[int]) -> int:
+    """Bytes that processes have caused to be written to disk so far."""
+    texts = (Path(f"/proc/{pid}/io").read_text() for pid in pids)
+    return sum(int(text.partition("\nwrite_bytes: ")[2].split()[0]) for text in texts)
+
+
+@contextmanager
+def served(ground: Ground, name: str, results: Results) -> Iterator[Giro]:
+    """Run a service on a ledger. Afterwards nothing may be pending, and the ledger must verify; note what it takes up.
+
+    Raises AssertionError otherwise.
+    """
+    giro = Giro(ground.folder, **UNDISTURBED)
+    try:
+        yield giro.resume(ground.email, ground.accounts)
+        with stage(f"verifying the {name} ledger"):
+            progress = giro.progress()
+            assert progress.pending == 0, progress
+            giro.check()
+    finally:
+        giro.close()
+    data = giro.stack.data
+    database = Database(load_settings(_env_file=None, data_dir=data))
+    checkpoint(database)
+    database.close()
+    results.add(f"on disk, {name} ledger", bytes_in(data) / progress.accepted, "bytes a transfer")
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Show on a terminal what goes on, and how long it took."""
+    begun = time.perf_counter()
+    with terminal.status(name):
+        yield
+    if terminal.is_terminal:
+        terminal.print(f"{name}: {time.perf_counter() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
