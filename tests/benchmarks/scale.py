@@ -13,7 +13,7 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +39,10 @@ UNDISTURBED = {
 }
 BULK_SIZE, BULK_CONNECTIONS = 1000, 2
 SINGLE_SECONDS = 4
+READS = 300
+"""Of each kind, in each round."""
+AFTER_A_LIFE, BY_SIZE = ("memory", "backlog"), ("reads", "rates")
+PARTS = AFTER_A_LIFE + BY_SIZE
 LEAST_SHARE = 0.05
 """Bytes a transfer below which a table or index is not printed: it grows with something else."""
 LOAD = (
@@ -58,6 +62,12 @@ class Options:
     seconds: float
     rate: float
     bulk: int
+    parts: Sequence[str]
+    """What is measured: some of memory, backlog, reads and rates."""
+
+    def needs(self, parts: Sequence[str]) -> bool:
+        """Say whether any of these is measured."""
+        return not set(self.parts).isdisjoint(parts)
 
     @property
     def depth(self) -> int:
@@ -82,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="length of the load without backlog (default: 10)")
     parser.add_argument("--rate", type=float, default=500, help="POSTs a second beside the backlog (default: 500)")
     parser.add_argument("--bulk", type=int, default=20_000, help="transfers of a round in bulk (default: 20,000)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured (default: all)")
     parser.add_argument("--json", type=Path, default=DATA / "bench-scale.json", help="where to write the figures")
     given = vars(parser.parse_args())
     target, options, results = given.pop("json"), Options(**given), Results()
@@ -91,8 +102,8 @@ def main() -> None:
         about = describe(Path(folder), LOAD.format(rate=options.rate), asdict(options))
         shares = measure(Path(folder), options, results)
     print("\n".join(f"{name}: {value}" for name, value in about.items()), tables(results), sep="\n\n")
-    rows = [(name, f"{share:.1f}") for name, share in shares.items() if share >= LEAST_SHARE]
-    print("", table(("table or index of the large ledger", "bytes a transfer"), rows), sep="\n")
+    if rows := [(name, f"{share:.1f}") for name, share in shares.items() if share >= LEAST_SHARE]:
+        print("", table(("table or index of the large ledger", "bytes a transfer"), rows), sep="\n")
     written = {"about": about, "units": results.units, "values": results.values, "bytes a transfer": shares}
     target.write_text(json.dumps(written, indent=2) + "\n")
 
@@ -100,27 +111,43 @@ def main() -> None:
 def measure(folder: Path, options: Options, results: Results) -> dict[str, float]:
     """Lay the ledgers down, measure each, and return the bytes for each transfer that the large one takes up on disk.
 
-    The tables and indexes that take up most come first.
+    The tables and indexes that take up most come first. There are none where no part needs the large ledger.
     """
     layer = Layer(folder / "large", depth=options.depth + reads.LONGEST_PAGE, total=options.transfers)
+    layer.lay(0)
+    if options.needs(AFTER_A_LIFE):
+        measure_life(layer.ground.copy(folder / "grown"), options, results)
+    return measure_size(layer, options, results) if options.needs(BY_SIZE) else {}
+
+
+def measure_life(ground: Ground, options: Options, results: Results) -> None:
+    """Measure one service that begins with nothing: its memory, and what a backlog costs."""
+    with served(ground, "grown", results) as giro:
+        if "memory" in options.parts:
+            with stage("memory"):
+                memory.measure(results, giro, early=options.grown // 10, late=options.grown)
+        if "backlog" in options.parts:
+            with stage("backlog"):
+                rounds, load = min(options.rounds, 3), {"rate": options.rate, "seconds": options.seconds}
+                backlog.measure(results, giro, rounds=rounds, backlog=options.backlog, **load)
+
+
+def measure_size(layer: Layer, options: Options, results: Results) -> dict[str, float]:
+    """Let services with few transfers stored take turns with one that has many."""
+    folder = layer.ground.folder.parent
     with stage("laying down"):
-        layer.lay(0)
-        empty, grown = layer.ground.copy(folder / "empty"), layer.ground.copy(folder / "grown")
+        empty = layer.ground.copy(folder / "empty")
         layer.lay(options.depth + reads.LONGEST_PAGE)
         small = layer.ground.copy(folder / "small")
         layer.lay(options.transfers)
-    with served(grown, "memory", results) as giro, stage("memory and backlog"):
-        memory.measure(results, giro, early=options.grown // 10, late=options.grown)
-        rounds = min(options.rounds, 3)
-        backlog.measure(
-            results, giro, rounds=rounds, backlog=options.backlog, rate=options.rate, seconds=options.seconds
-        )
     with served(layer.ground, "large", results) as large:
-        with served(small, "small", results) as giro, stage("reads"):
-            sides = reads.Side("small", giro, small), reads.Side("large", large, layer.ground)
-            asyncio.run(reads.measure(results, *sides, options.depth, rounds=options.rounds, count=300))
-        with served(empty, "empty", results) as giro, stage("bulk and single"):
-            measure_rates(results, giro, large, options)
+        if "reads" in options.parts:
+            with served(small, "small", results) as giro, stage("reads"):
+                sides = reads.Side("small", giro, small), reads.Side("large", large, layer.ground)
+                asyncio.run(reads.measure(results, *sides, options.depth, rounds=options.rounds, count=READS))
+        if "rates" in options.parts:
+            with served(empty, "empty", results) as giro, stage("rates"):
+                measure_rates(results, giro, large, options)
         stored = large.progress().accepted
     sizes = trees(layer.ground.folder / "data" / "banking.db")
     return {name: size / stored for name, size in sizes.most_common()}
