@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
+import redis.asyncio
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -38,6 +39,7 @@ from api.routes import (
     verification,
 )
 from api.routing import Direct, Methods
+from api.throttles import Throttles
 from api.waiters import Waiters
 from core.card_security import CardVault
 from core.logging import configure_logging, get_logger, report_to_sentry
@@ -49,6 +51,7 @@ from core.services.card_keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage.engine import Database
 from core.storage.peek import Peek
+from core.throttles import connect as connect_tally
 
 log = get_logger(__name__)
 
@@ -73,10 +76,12 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings | None = None, queue: redis.Redis | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, queue: redis.Redis | None = None, tally: redis.asyncio.Redis | None = None
+) -> FastAPI:
     """Make the application. Without arguments: from the environment, as uvicorn calls it.
 
-    `queue` replaces the client that `REDIS_URL` would give.
+    `queue` and `tally` replace the clients that `REDIS_URL` would give: of the queue, and of the count of failures.
     """
     settings = settings or load_settings()
     app = Application(
@@ -87,7 +92,7 @@ def create_app(settings: Settings | None = None, queue: redis.Redis | None = Non
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(settings, queue),
+        lifespan=_lifespan(settings, queue, tally),
     )
     for router in ROUTERS:
         # Taken over as they are: an included router is matched route by route a second time, for every request.
@@ -131,7 +136,9 @@ def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
     return Observe(Paths(limits))
 
 
-def _lifespan(settings: Settings, queue: redis.Redis | None) -> Callable[[FastAPI], Any]:
+def _lifespan(
+    settings: Settings, queue: redis.Redis | None, tally: redis.asyncio.Redis | None
+) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         configure_logging(settings, process="api")
@@ -139,7 +146,7 @@ def _lifespan(settings: Settings, queue: redis.Redis | None) -> Callable[[FastAP
         serve_metrics(settings.metrics_host, settings.metrics_port_api, variable=variable("metrics_port_api"))
         database = Database(settings)
         database.require_schema()
-        bank = _open(settings, database, queue)
+        bank = _open(settings, database, queue, tally)
         app.state.bank = bank
         pulse = Pulse()
         heartbeat = Heartbeat(settings, "api", alive=pulse.is_felt)
@@ -159,7 +166,7 @@ def _lifespan(settings: Settings, queue: redis.Redis | None) -> Callable[[FastAP
     return lifespan
 
 
-def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> Bank:
+def _open(settings: Settings, database: Database, queue: redis.Redis | None, tally: redis.asyncio.Redis | None) -> Bank:
     card_vault = CardVault(settings)
     check_keys(database, card_vault)
     waker = Waker(make_broker(queue or connect(settings.queue_url)))
@@ -179,6 +186,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None) -> 
         peek=peek,
         intake=intake,
         refusals=Refusals(intake),
+        throttles=Throttles(settings, tally or connect_tally(settings.queue_url)),
         waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
         waker=waker,
         passwords=Passwords(settings.password_hash_rounds),
@@ -195,6 +203,7 @@ async def _close(bank: Bank) -> None:
     await bank.waiters.stop()
     await bank.refusals.stop()
     await bank.intake.stop()
+    await bank.throttles.close()
     await asyncio.to_thread(bank.waker.stop)
     bank.peek.close()
     await bank.database.async_reader.dispose()

@@ -1,6 +1,7 @@
 """What routes are given: who asks, a session to read with, and the parts of the running application."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, cast
@@ -12,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.intake import Intake
 from api.refusals import Refusals
+from api.throttles import Guarded, Throttles
 from api.waiters import Waiters
 from core.card_security import CardVault
 from core.domain.audit import Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, RateLimited, Refusal
 from core.domain.users import Identity
 from core.models import User
 from core.queue import Waker
@@ -34,6 +36,7 @@ class Bank:
     peek: Peek
     intake: Intake
     refusals: Refusals
+    throttles: Throttles
     waiters: Waiters
     waker: Waker
     passwords: Passwords
@@ -88,8 +91,30 @@ def author_of(request: Request, who: Identity | User | None = None) -> Author:
 
 
 def note_refusal(request: Request, status: int, who: Identity | None = None) -> None:
-    """Have it written down that a request was refused access, with 401 or 403."""
+    """Have it written down that a request was refused access, with 401, 403, or 429 where it may be guessing."""
     bank_of(request).refusals.add(author_of(request, who), status=status, route=request.scope["route"].path)
+
+
+@asynccontextmanager
+async def guessing(request: Request, guarded: list[Guarded], who: Identity | None = None) -> AsyncIterator[None]:
+    """Carry out what somebody could guess by trying; raises RateLimited for who has to wait after failures.
+
+    A Refusal is a failure, and what goes wrong on our side is none.
+    """
+    try:
+        attempt = await bank_of(request).throttles.attempt(request, guarded)
+    except RateLimited:
+        note_refusal(request, 429, who)
+        raise
+    try:
+        yield
+    except Refusal:
+        attempt.failed()
+        raise
+    except Exception:
+        await attempt.take_back()
+        raise
+    await attempt.succeeded()
 
 
 def authenticate(request: Request) -> Identity:

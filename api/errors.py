@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from core import metrics
 from core.domain.cards import without_card_numbers
-from core.domain.errors import MESSAGES, ErrorCode, GiroError
+from core.domain.errors import MESSAGES, ErrorCode, GiroError, RateLimited
 from core.logging import get_logger
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable
 
@@ -47,6 +47,7 @@ STATUSES: dict[ErrorCode, int] = {
     ErrorCode.NOT_ACCEPTABLE: 406,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.OUTCOME_UNKNOWN: 503,
+    ErrorCode.RATE_LIMITED: 429,
     ErrorCode.REQUEST_TIMEOUT: 408,
     ErrorCode.SAME_ACCOUNT: 400,
     ErrorCode.STATEMENT_NOT_FOUND: 404,
@@ -144,7 +145,8 @@ def unhandled(error: Exception, request_id: str) -> Response:
 async def _giro_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GiroError)
     errors = [field_error(error.field, error.detail)] if error.field else []
-    return problem(error.code, request_id=request.state.request_id, detail=error.detail, errors=errors)
+    headers = {"Retry-After": str(error.wait_seconds)} if isinstance(error, RateLimited) else {}
+    return problem(error.code, request_id=request.state.request_id, detail=error.detail, errors=errors, headers=headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

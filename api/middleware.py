@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import cache
 from logging import DEBUG
+from typing import Any
 
 import structlog
 from prometheus_client import Histogram
@@ -60,7 +61,7 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), request_id)
+                _add_headers(MutableHeaders(scope=message), scope["state"])
             await send(message)
 
         try:
@@ -79,8 +80,10 @@ def _is_kept(sent: str) -> bool:
     return _CLIENT_ID.fullmatch(sent) is not None and without_card_numbers(sent) == sent
 
 
-def _add_headers(headers: MutableHeaders, request_id: str) -> None:
-    headers["X-Request-ID"] = request_id
+def _add_headers(headers: MutableHeaders, state: Mapping[str, Any]) -> None:
+    headers["X-Request-ID"] = state["request_id"]
+    if limits := state.get("rate_limits"):  # api/throttles.py
+        headers["RateLimit-Policy"], headers["RateLimit"] = (", ".join(items) for items in zip(*limits, strict=True))
     headers.setdefault("Cache-Control", CACHE_CONTROL)
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.schemas.base import CURRENCIES
-from api.schemas.problems import EXAMPLE_ID, Problem
+from api.schemas.problems import EXAMPLE_ID, Problem, header
 
 DESCRIPTION = """Accounts, and transfers that run through a queue: a transfer is accepted as *pending* with 202,
 executed by a worker, and polled, or waited for, until it has ended. Amounts are integers in minor units."""
@@ -25,6 +25,12 @@ TAGS = {
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 _REFERENCE = "#/components/schemas/{model}"
+
+_RATE_LIMITS = {
+    "RateLimit-Policy": header("What the call is limited to: a quota of requests in a window.", '"writes";q=1000;w=10'),
+    "RateLimit": header("What is left of it, and the seconds until there is more.", '"writes";r=999;t=1'),
+}
+"""Of calls that can be limited; draft-ietf-httpapi-ratelimit-headers-11."""
 
 _EXAMPLES_OF_FORMATS = {"uuid": EXAMPLE_ID, "date-time": "2026-11-24T04:50:15.615704Z", "date": "2026-11-24"}
 _EXAMPLES_OF_TYPES = {"integer": 1, "number": 1.5, "boolean": True, "null": None}
@@ -128,12 +134,14 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     for content in (content for body in bodies for content in body.get("content", {}).values()):
         if not content.keys() & {"example", "examples"} and "schema" in content:
             content["example"] = _example(content["schema"], schemas)
+    limits = _RATE_LIMITS if "429" in operation["responses"] else {}
     for response in operation["responses"].values():
         response.setdefault("headers", {})["X-Request-ID"] = {
             "description": "Found again in the logs.",
             "required": True,
             "schema": {"type": "string"},
         }
+        response["headers"] |= limits
 
 
 def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The order in which a request is checked, the same on every route.
 
 413, 408 and 431 come first (api/middleware.py) and the router's own 404 and 405 second. What follows here: 401, 403,
-406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422), and the call itself refuses last.
+429, 406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422), and the call itself refuses last.
 """
 
 import json
@@ -18,7 +18,17 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.dependencies import authenticate, bank_of, current_user, document_type, get_bank, note_refusal, operator
+from api.dependencies import (
+    address_of,
+    authenticate,
+    bank_of,
+    current_user,
+    document_type,
+    get_bank,
+    note_refusal,
+    operator,
+)
+from api.throttles import network_of, policy_of
 from core import documents
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Role
@@ -58,6 +68,7 @@ class CheckedRoute(APIRoute):
         calls = set(_calls(self.dependant))
         needs_user, needs_operator = current_user in calls, operator in calls
         takes_query = bool(self.dependant.query_params) or any(d.query_params for d in self.dependant.dependencies)
+        policy = policy_of(self.path, self.methods or (), signed_in=needs_user or needs_operator)
         body_type = _body_type(self)
         offered = (JSON_TYPE, *documents.FORMATS) if document_type in calls else (JSON_TYPE,)
 
@@ -68,6 +79,10 @@ class CheckedRoute(APIRoute):
                 if needs_operator and identity.role is not Role.OPERATOR:
                     note_refusal(request, 403, identity)
                     raise Refusal(ErrorCode.FORBIDDEN)
+                if policy is not None:
+                    bank_of(request).throttles.limit(request, policy, identity.id)
+            elif policy is not None:
+                bank_of(request).throttles.limit(request, policy, network_of(address_of(request)))
             media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)
             if media_type is None:
                 raise Refusal(ErrorCode.NOT_ACCEPTABLE)

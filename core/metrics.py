@@ -100,6 +100,9 @@ accept_commit_duration = Histogram(
 )
 intake_waiting = Gauge("giro_intake_waiting", "Requests that wait to be written.", multiprocess_mode="livesum")
 login_failures = Counter("giro_login_failures_total", "Log-ins refused.")
+throttled = Counter(
+    "giro_throttled_total", "Requests answered 429, by route and by what limits them.", ["route", "policy"]
+)
 wakeups = Counter("giro_wakeups_total", "Wake-ups for the settlement worker, by outcome.", ["outcome"])
 
 # --- settlement --------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError
 
 from core import failpoints
 from core.domain.statements import BankDetails
+from core.domain.throttles import Rate
 from core.heartbeats import HOST
 from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
 from core.secret_files import SecretFileError, SecretFiles, secret_file
@@ -57,6 +58,11 @@ def _known_time_zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError("is no time zone of the IANA database, like Europe/Berlin") from None
     return name
+
+
+def _rate(text: str) -> str:
+    Rate.parse(text)
+    return text
 
 
 def _keys_by_version(secret: SecretStr) -> SecretStr:
@@ -188,6 +194,37 @@ class Settings(BaseSettings):
         20, ge=1, le=1000, description="Cards that one account can have, cancelled ones not counted."
     )
     card_years: int = Field(4, ge=1, le=20, description="Years after which a card expires, at the end of its month.")
+
+    throttle_account_tries: int = Field(
+        10,
+        ge=0,
+        le=1000,
+        description="Wrong passwords for one e-mail address, after which each further one has to wait, twice as long "
+        "as the one before. 0: never.",
+    )
+    throttle_address_tries: int = Field(
+        50,
+        ge=0,
+        le=100_000,
+        description="The same for failed log-ins, and for refused refresh tokens, of one client address. 0: never.",
+    )
+    throttle_sign_up_tries: int = Field(
+        20, ge=0, le=100_000, description="The same for sign-ups that find their e-mail address taken. 0: never."
+    )
+    throttle_first_seconds: float = Field(1, ge=0.001, le=3600, description="The first such wait.")
+    throttle_longest_seconds: float = Field(900, ge=0.001, le=86_400, description="The longest such wait.")
+    limit_transfers: Annotated[str, AfterValidator(_rate)] = Field(
+        "off",
+        description="Requests that one user may send to each route that moves money, as requests/seconds; a batch is "
+        "one. `off`: any number.",
+    )
+    limit_reads: Annotated[str, AfterValidator(_rate)] = Field("off", description="The same for routes that read.")
+    limit_writes: Annotated[str, AfterValidator(_rate)] = Field(
+        "1000/10", description="The same for all others that need a token."
+    )
+    limit_anonymous: Annotated[str, AfterValidator(_rate)] = Field(
+        "300/60", description="Requests that one client address may send to each of /signup, /login and /token/refresh."
+    )
 
     body_bytes: int = Field(65_536, ge=1024, description="Largest body of a request.")
     bulk_body_bytes: int = Field(4_194_304, ge=1024, description="Largest body of a batch of transfers.")

@@ -1,12 +1,13 @@
 """Logging in and out."""
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Bank, BankDep, SessionDep, UserDep, author_of, note_refusal
+from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
 from api.routes.users import hash_password, verify_password
 from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
-from api.schemas.tokens import LogInForm, Refresh, TokensOut
+from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from core import metrics
 from core.domain.errors import ErrorCode, Refusal
 from core.security import Claims
@@ -21,6 +22,11 @@ async def log_in(
     form: LogInForm, request: Request, response: Response, bank: BankDep, session: SessionDep
 ) -> TokensOut:
     """Exchange e-mail address and password for tokens. A wrong one of either answers alike, in the same time."""
+    async with guessing(request, bank.throttles.log_in(form.username, address_of(request))):
+        return _answer(bank, await _begin(form, request, bank, session), response)
+
+
+async def _begin(form: LogIn, request: Request, bank: Bank, session: AsyncSession) -> Session:
     user = await users.find_by_email(session, form.username)
     await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
     author = author_of(request)
@@ -38,7 +44,7 @@ async def log_in(
     )
     if begun is None:
         raise _log_in_refused()
-    return _answer(bank, begun, response)
+    return begun
 
 
 def _log_in_refused() -> Refusal:
@@ -50,10 +56,11 @@ def _log_in_refused() -> Refusal:
 async def refresh_tokens(body: Refresh, request: Request, response: Response, bank: BankDep) -> TokensOut:
     """Spend a refresh token for a new pair. Spending it twice ends the log-in it came from."""
     author = author_of(request)
-    begun = await bank.intake.run(lambda connection: tokens.refresh(connection, author, body.refresh_token))
-    if begun is None:
-        note_refusal(request, 401)
-        raise Refusal(ErrorCode.UNAUTHENTICATED)
+    async with guessing(request, bank.throttles.refresh(address_of(request))):
+        begun = await bank.intake.run(lambda connection: tokens.refresh(connection, author, body.refresh_token))
+        if begun is None:
+            note_refusal(request, 401)
+            raise Refusal(ErrorCode.UNAUTHENTICATED)
     return _answer(bank, begun, response)
 
 

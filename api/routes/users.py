@@ -4,7 +4,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
-from api.dependencies import Bank, BankDep, SessionDep, UserDep, author_of, note_refusal
+from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
 from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
@@ -17,14 +17,15 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
 @router.post(
     "/signup",
     status_code=201,
-    responses=created("/users/me") | problems(ErrorCode.EMAIL_TAKEN, *WITH_BODY, *WRITES),
+    responses=created("/users/me") | problems(ErrorCode.EMAIL_TAKEN, ErrorCode.RATE_LIMITED, *WITH_BODY, *WRITES),
 )
-async def sign_up(body: SignUp, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
+async def sign_up(body: SignUp, request: Request, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
     """Become a customer. The e-mail address counts in lower case."""
-    password_hash = await hash_password(bank, body.password)
-    await bank.intake.run(
-        lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)
-    )
+    async with guessing(request, bank.throttles.sign_up(address_of(request))):
+        password_hash = await hash_password(bank, body.password)
+        await bank.intake.run(
+            lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)
+        )
     user = await users.find_by_email(session, body.email)
     assert user is not None, "committed above"
     response.headers["Location"] = "/users/me"
@@ -44,9 +45,10 @@ async def change_password(
     """Change the password. Every token given so far ends, the one used for this call included."""
     kept = (await users.get(session, identity.id)).password_hash
     await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
-    if not await verify_password(bank, body.current_password, kept):
-        note_refusal(request, 401, identity)
-        raise Refusal(ErrorCode.UNAUTHENTICATED)
+    async with guessing(request, bank.throttles.password(identity.id), identity):
+        if not await verify_password(bank, body.current_password, kept):
+            note_refusal(request, 401, identity)
+            raise Refusal(ErrorCode.UNAUTHENTICATED)
     password_hash = await hash_password(bank, body.new_password)
     author = author_of(request, identity)
 

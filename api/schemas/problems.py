@@ -41,7 +41,7 @@ EVERYWHERE = (
 )
 WITH_BODY = (ErrorCode.MALFORMED_BODY, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
 WRITES = (ErrorCode.UNAVAILABLE, ErrorCode.OUTCOME_UNKNOWN)
-FOR_USERS = (ErrorCode.UNAUTHENTICATED, ErrorCode.UNAVAILABLE)
+FOR_USERS = (ErrorCode.UNAUTHENTICATED, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE)
 FOR_OPERATORS = (*FOR_USERS, ErrorCode.FORBIDDEN)
 
 
@@ -70,7 +70,7 @@ def _response(codes: list[ErrorCode]) -> dict[str, Any]:
 
 
 def _headers(status: int) -> dict[str, Any]:
-    names = {401: ["WWW-Authenticate"], 405: ["Allow"], 503: ["Retry-After"]}.get(status, [])
+    names = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
     return {name: {"required": True, "schema": {"type": "string"}} for name in names}
 
 

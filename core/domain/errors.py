@@ -36,6 +36,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     OUTCOME_UNKNOWN = "outcome_unknown"
     OWNER_INACTIVE = "owner_inactive"
+    RATE_LIMITED = "rate_limited"
     REQUEST_TIMEOUT = "request_timeout"
     SAME_ACCOUNT = "same_account"
     STATEMENT_NOT_FOUND = "statement_not_found"
@@ -80,6 +81,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.NOT_FOUND: "There is nothing here.",
     ErrorCode.OUTCOME_UNKNOWN: "The commit failed; the request may have been recorded. Retry with the same key.",
     ErrorCode.OWNER_INACTIVE: "The owner of the account is deactivated.",
+    ErrorCode.RATE_LIMITED: "You ask too often, or too much has failed; nothing was done.",
     ErrorCode.REQUEST_TIMEOUT: "The body did not arrive in time.",
     ErrorCode.SAME_ACCOUNT: "A transfer needs two different accounts.",
     ErrorCode.STATEMENT_NOT_FOUND: "There is no such statement.",
@@ -113,6 +115,14 @@ class GiroError(Exception):
 
 class Refusal(GiroError):
     """A request that was understood and is not carried out: nothing was recorded, asking again changes nothing."""
+
+
+class RateLimited(GiroError):
+    """Somebody asks too often, or too much has failed: nothing was done, ask again after `wait_seconds`."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        super().__init__(ErrorCode.RATE_LIMITED)
+        self.wait_seconds = wait_seconds
 
 
 class Unavailable(GiroError):

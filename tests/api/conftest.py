@@ -179,7 +179,11 @@ def start(settings: Settings, database_file: Path, contract: Contract, without_c
     @asynccontextmanager
     async def started(**changed: Any) -> AsyncIterator[Api]:
         server = fakeredis.FakeServer()
-        app = create_app(settings.model_copy(update=changed), queue=fakeredis.FakeRedis(server=server))
+        app = create_app(
+            settings.model_copy(update=changed),
+            queue=fakeredis.FakeRedis(server=server),
+            tally=fakeredis.FakeAsyncRedis(server=server),
+        )
         transport = httpx2.ASGITransport(app=app)
         async with (
             app.router.lifespan_context(app),

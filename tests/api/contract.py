@@ -154,5 +154,5 @@ def _check_problem(response: httpx2.Response, where: str) -> None:
         assert error.keys() == {"location", "message"}, where
     if response.status_code == 401:
         assert response.headers["www-authenticate"] == "Bearer", where
-    if response.status_code == 503:
+    if response.status_code in (429, 503):
         assert int(response.headers["retry-after"]) >= 1, where
