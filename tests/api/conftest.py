@@ -173,12 +173,12 @@ def without_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start(settings: Settings, database_file: Path, contract: Contract, without_collecting: None) -> Start:
-    """Start an application on this test's database, with some settings changed."""
+    """Start an application on this test's database, with some settings changed; `queue` is another one's server."""
     assert settings.database_path == database_file
 
     @asynccontextmanager
-    async def started(**changed: Any) -> AsyncIterator[Api]:
-        server = fakeredis.FakeServer()
+    async def started(queue: fakeredis.FakeServer | None = None, **changed: Any) -> AsyncIterator[Api]:
+        server = queue or fakeredis.FakeServer()
         app = create_app(
             settings.model_copy(update=changed),
             queue=fakeredis.FakeRedis(server=server),
