@@ -158,6 +158,17 @@ HTTP = Section(
                 unit=units.Seconds,
                 queries={"{{route}}": quantile(0.99, REQUESTS, by="route")},
             ),
+            Graph(
+                title="Throttled",
+                question="Who asks too often, or guesses?",
+                shows="Requests of the last 5 minutes that were answered 429, by route and policy.",
+                bad="*log-in-…*, *sign-up*, *password*, *refresh*: somebody guesses; `giro operator audit --action"
+                " access_refused` shows the addresses. *writes* and the like: a client asks faster than"
+                " `GIRO_LIMIT_…` allows. One address for everybody: `GIRO_TRUSTED_PROXIES` lacks your proxy.",
+                unit=units.Short,
+                stacked=True,
+                queries={"{{route}} {{policy}}": how_many("giro_throttled_total", by="route, policy", window="5m")},
+            ),
         ),
     ),
 )
