@@ -99,6 +99,10 @@ bench-statements: $(VENV)/.test-ready ## Measure a month's statements, and what 
 bench-metrics: $(VENV)/.test-ready ## Measure what the metrics cost where transfers are accepted
 	@$(BIN)/python -m tests.benchmarks.metrics
 
+.PHONY: bench-throttles
+bench-throttles: $(VENV)/.test-ready ## Measure what throttles cost where transfers are accepted
+	@$(BIN)/python -m tests.benchmarks.throttles
+
 .PHONY: bench-chain
 bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settling, and how fast a ledger is verified
 	@$(BIN)/python -m tests.benchmarks.chain

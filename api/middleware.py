@@ -82,8 +82,10 @@ def _is_kept(sent: str) -> bool:
 
 def _add_headers(headers: MutableHeaders, state: Mapping[str, Any]) -> None:
     headers["X-Request-ID"] = state["request_id"]
-    if limits := state.get("rate_limits"):  # api/throttles.py
-        headers["RateLimit-Policy"], headers["RateLimit"] = (", ".join(items) for items in zip(*limits, strict=True))
+    if standing := state.get("rate_limits"):  # api/throttles.py; nobody else sets these, so they are not looked for
+        policies, limits = zip(*standing, strict=True)
+        headers.raw.append((b"ratelimit-policy", b", ".join(policies)))
+        headers.raw.append((b"ratelimit", b", ".join(limits)))
     headers.setdefault("Cache-Control", CACHE_CONTROL)
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)

@@ -126,7 +126,7 @@ class Guarded(NamedTuple):
     watched: Watched
 
     @property
-    def policy(self) -> str:
+    def policy(self) -> bytes:
         """The policy as a header says it."""
         free, forget_us = self.watched.patience.free, self.watched.patience.forget_us
         return _policy_item(self.guess, free, free * forget_us // SECOND_US)
@@ -277,13 +277,13 @@ def _limited(request: Request, policy: Policy | Guess, wait_us: int) -> RateLimi
     return RateLimited(_seconds(wait_us))
 
 
-def _policy_item(name: str, quota: int, window: int) -> str:
-    return f'"{name}";q={quota};w={window}'
+def _policy_item(name: str, quota: int, window: int) -> bytes:
+    return f'"{name}";q={quota};w={window}'.encode()
 
 
-def _tell(request: Request, policy: str, name: str, decision: Decision) -> None:
+def _tell(request: Request, policy: bytes, name: str, decision: Decision) -> None:
     """Have every answer to a request say how its client stands (api/middleware.py)."""
-    item = f'"{name}";r={decision.left};t={_seconds(decision.more_us)}'
+    item = f'"{name}";r={decision.left};t={_seconds(decision.more_us)}'.encode()
     request.scope["state"].setdefault("rate_limits", []).append((policy, item))
 
 

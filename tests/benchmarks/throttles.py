@@ -1,0 +1,31 @@
+"""What throttles cost where transfers are accepted: `make bench-throttles`.
+
+Two services of their own stand side by side: one that holds each user to a rate of transfers, one that nobody is ever
+throttled by. The rate is one that nobody reaches: what is measured is asking, remembering, and the headers.
+Both take the same load in turns (tests/benchmarks/pairs.py).
+"""
+
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.pairs import compare, options
+from tests.contract.service import UNTHROTTLED
+from tests.flows.stack import Stack
+
+RATE = "999999/1"
+NONE = UNTHROTTLED | dict.fromkeys(("limit_transfers", "limit_reads", "limit_writes", "limit_anonymous"), "off")
+
+
+def main() -> None:
+    """Measure and print."""
+    wanted = options(__doc__)
+    with tempfile.TemporaryDirectory(prefix="giro-bench-") as folder:
+        paths = [Path(folder) / name for name in ("throttled", "unthrottled")]
+        for path in paths:
+            path.mkdir()
+        throttled = Stack(paths[0], measured=False, limit_transfers=RATE, limit_reads=RATE)
+        compare("throttled", [throttled, Stack(paths[1], measured=False, **NONE)], wanted)
+
+
+if __name__ == "__main__":
+    main()
