@@ -391,4 +391,45 @@ MUTANTS = (
         (("        raise OutcomeUnknown from error\n", ""),),
         ("tests/unit/test_unit_of_work.py::test_a_commit_that_fails_is_unknown_where_the_fence_fails_too",),
     ),
+    # --- throttles: what guards the passwords that guard the money ---
+    Mutant(
+        "a throttle that counts a try when it has failed, so that a hundred at once are one",
+        "core/throttles.py",
+        (("  if waits == 0 then\n", "  if false then\n"),),
+        ("tests/unit/test_throttles.py::TestATally::test_counts_tries_that_come_at_once",),
+    ),
+    Mutant(
+        "a throttle that one's own success lifts for others",
+        "core/domain/throttles.py",
+        (("0 if record.tried_at == tried_at else record.tried_at", "0"),),
+        (
+            (
+                "tests/unit/test_throttles.py::TestPatience"
+                "::test_does_not_take_back_the_wait_for_another_try_that_came_since"
+            ),
+        ),
+    ),
+    Mutant(
+        "a throttle of an address that a success clears",
+        "api/throttles.py",
+        (("self.guess in (Guess.LOG_IN_ACCOUNT, Guess.PASSWORD)", "True"),),
+        (
+            (
+                "tests/api/test_throttles.py::TestLoggingIn"
+                "::test_forgets_an_accounts_failures_when_it_succeeds_and_not_the_addresss"
+            ),
+        ),
+    ),
+    Mutant(
+        "a throttle that waits for a queue server that is away, request by request",
+        "core/throttles.py",
+        (("        if time < self._ask_again_at:\n            return None\n", ""),),
+        ("tests/unit/test_throttles.py::TestWithoutTheServer::test_each_process_counts_alone_at_once",),
+    ),
+    Mutant(
+        "a throttle that IPv6 escapes",
+        "api/throttles.py",
+        (("IPv6Network((parsed, 64)", "IPv6Network((parsed, 128)"),),
+        ("tests/api/test_throttles.py::TestAClient",),
+    ),
 )
