@@ -52,6 +52,7 @@ from core.settings import Settings, load_settings, variable
 from core.storage.engine import Database
 from core.storage.peek import Peek
 from core.throttles import connect as connect_tally
+from core.token_keys import TokenKeys
 
 log = get_logger(__name__)
 
@@ -192,8 +193,8 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None, tal
         passwords=Passwords(settings.password_hash_rounds),
         hashing=CapacityLimiter(settings.password_hash_threads),
         drawing=CapacityLimiter(1),
-        access_tokens=AccessTokens(settings.signing_key, seconds=settings.access_token_seconds),
-        cursors=Cursors(settings.signing_key),
+        access_tokens=AccessTokens(TokenKeys(settings), seconds=settings.access_token_seconds),
+        cursors=Cursors(settings.card_index_secret),
         card_vault=card_vault,
     )
 

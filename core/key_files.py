@@ -1,9 +1,11 @@
 """Secrets that lie in the data folder, and keys by version. Files have mode 0600, and are never seen half written."""
 
 import os
+import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 SHORTEST_KEY_BYTES = 32
@@ -56,6 +58,51 @@ def parse_keys(text: str) -> dict[int, str]:
 def write_keys(keys: Mapping[int, str]) -> str:
     """Write keys as `parse_keys` reads them."""
     return ",".join(f"{version}:{keys[version]}" for version in sorted(keys, reverse=True))
+
+
+_IS_LIST = re.compile(r"\s*\d+(@[^:]*)?:", re.ASCII)
+_UNTIL = re.compile(r"((?:^|,)\s*(\d+))@(\d{1,12})(?=:)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKey:
+    """A key that signs access tokens, or did."""
+
+    version: int
+    secret: str
+    until: int | None = None
+    """Second since the epoch from which on it is accepted no more; None while nobody has set one."""
+
+    @property
+    def kid(self) -> str:
+        """What a token's header calls it (`kid`, RFC 7515, 4.1.4)."""
+        return str(self.version)
+
+    def is_accepted(self, now: int) -> bool:
+        """Say whether tokens that it signed are accepted, at a second since the epoch."""
+        return self.until is None or now < self.until
+
+
+def parse_token_keys(text: str) -> tuple[TokenKey, ...]:
+    """Read what `JWT_SECRET` or its file says, newest key first.
+
+    One secret, which is version 1; or several as `parse_keys` reads them, where the older ones may say until when they
+    are accepted: `version@second:secret`. Raises ValueError, which never repeats a secret.
+    """
+    if not _IS_LIST.match(text):
+        if len(text.encode()) < SHORTEST_KEY_BYTES:
+            raise ValueError(f"needs at least {SHORTEST_KEY_BYTES} bytes")
+        return (TokenKey(1, text),)
+    until = {int(version): int(second) for _, version, second in _UNTIL.findall(text)}
+    keys = parse_keys(_UNTIL.sub(r"\1", text))
+    if max(keys) in until:
+        raise ValueError("the newest key signs, and cannot have an end")
+    return tuple(TokenKey(version, secret, until.get(version)) for version, secret in keys.items())
+
+
+def write_token_keys(keys: Sequence[TokenKey]) -> str:
+    """Write keys as `parse_token_keys` reads them."""
+    return ",".join(f"{key.version}{'' if key.until is None else f'@{key.until}'}:{key.secret}" for key in keys)
 
 
 def _draft(path: Path, text: str) -> Path:

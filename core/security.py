@@ -1,5 +1,7 @@
 """Passwords, tokens and sealed cursors."""
 
+import json
+import re
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
@@ -8,11 +10,15 @@ from uuid import UUID
 
 import jwt
 from itsdangerous import BadData, URLSafeSerializer
+from jwt.utils import base64url_decode
 from passlib.hash import bcrypt_sha256
 
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal
 from core.ids import new_id
+from core.key_derivation import derive_key
+from core.key_files import TokenKey
+from core.token_keys import TokenKeys, TokenRing
 
 ALGORITHM = "HS256"
 ISSUER = "giro"
@@ -59,18 +65,25 @@ class Claims:
 MOST_CHECKED = 10_000
 """Tokens remembered as checked, some hundred bytes each; beyond, all are forgotten and checked anew."""
 
+LONGEST_TOKEN = 1024
+"""Characters; ours have some 430."""
+
+_TOKEN = re.compile(r"([\w-]{1,100})\.[\w-]+\.[\w-]{43}", re.ASCII)
+"""Header, payload, and 32 bytes of signature."""
+
 
 class AccessTokens:
-    """Signed access tokens (RFC 7519) under one algorithm and one key."""
+    """Signed access tokens (RFC 7519, with the advice of RFC 8725) under one algorithm and a ring of keys."""
 
-    def __init__(self, key: str, *, seconds: int) -> None:
+    def __init__(self, keys: TokenKeys, *, seconds: int) -> None:
         self.seconds = seconds
-        self._key = key
-        self._jwt = jwt.PyJWT({"enforce_minimum_key_length": True})
+        self._keys = keys
+        self._ring = keys.ring()
+        self._jwt = _StrictJWT({"enforce_minimum_key_length": True})
         self._checked: dict[str, _Checked] = {}
 
     def issue(self, claims: Claims) -> str:
-        """Make a token that lives for `seconds` from now."""
+        """Make a token that lives for `seconds` from now, signed with the newest key."""
         now = now_us() // 1_000_000
         payload = {
             "iss": ISSUER,
@@ -83,13 +96,15 @@ class AccessTokens:
             "nbf": now,
             "exp": now + self.seconds,
         }
-        return self._jwt.encode(payload, self._key, algorithm=ALGORITHM)
+        key = self._ring_now(anew=True).signing
+        return self._jwt.encode(payload, key.secret, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def read(self, token: str) -> Claims:
         """Check a token and return its claims; raises Refusal (`unauthenticated`) whatever is wrong with it.
 
         A token that was checked before is only held to its time: it is the same text under the same key.
         """
+        self._ring_now()
         known = self._checked.get(token)
         if known is not None and known.begins <= now_us() // 1_000_000 < known.ends:
             return known.claims
@@ -99,20 +114,49 @@ class AccessTokens:
         self._checked[token] = checked
         return checked.claims
 
+    def _ring_now(self, *, anew: bool = False) -> TokenRing:
+        """The keys as they are, with what was checked under other keys forgotten."""
+        ring = self._keys.ring(anew=anew)
+        if ring is not self._ring:
+            self._checked.clear()
+            self._ring = ring
+        return ring
+
     def _check(self, token: str) -> "_Checked":
         try:
+            key = self._key_of(token)
             payload = self._jwt.decode(
                 token,
-                self._key,
+                key.secret,
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                options={"require": ["exp", "iat", "nbf", "iss", "aud", "sub", "jti"]},
+                options={"require": ["exp", "iat", "nbf", "iss", "aud", "sub", "jti"], "strict_aud": True},
             )
             claims = _claims(payload)
-            return _Checked(claims, max(payload["iat"], payload["nbf"]), payload["exp"])
         except (jwt.PyJWTError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise Refusal(ErrorCode.UNAUTHENTICATED) from None
+        ends = payload["exp"] if key.until is None else min(payload["exp"], key.until)
+        return _Checked(claims, payload["nbf"], ends)
+
+    def _key_of(self, token: str) -> TokenKey:
+        """Find the key that a token's header names; raises ValueError for a header that is not exactly as we write it.
+
+        So nothing that a header could ask for, such as another algorithm, a key of its own (`jwk`, `x5c`) or one to be
+        fetched (`jku`, `x5u`), is as much as looked at.
+        """
+        parts = _TOKEN.fullmatch(token) if len(token) <= LONGEST_TOKEN else None
+        if parts is None:
+            raise ValueError("not written like a token of ours")
+        header = _strict_json(base64url_decode(parts[1]))
+        kid = header.get("kid") if isinstance(header, dict) else None
+        if not isinstance(kid, str) or header != {"alg": ALGORITHM, "typ": "JWT", "kid": kid}:
+            raise ValueError("not a header of ours")
+        now = now_us() // 1_000_000
+        key = self._ring.find(kid, now) or self._ring_now(anew=True).find(kid, now)
+        if key is None:
+            raise ValueError("signed with a key that is not here")
+        return key
 
 
 class _Checked(NamedTuple):
@@ -123,13 +167,44 @@ class _Checked(NamedTuple):
     ends: int
 
 
+class _StrictJWT(jwt.PyJWT):
+    """The library, but for a payload that parsers could read in two ways: it reads as the last one of equal names."""
+
+    def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        payload: dict[str, Any] = _strict_json(decoded["payload"])
+        if not isinstance(payload, dict):
+            raise jwt.DecodeError("not an object")
+        return payload
+
+
+def _strict_json(text: bytes) -> Any:
+    """Read JSON; raises ValueError for a name that is given twice."""
+    return json.loads(text, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    named = dict(pairs)
+    if len(named) != len(pairs):
+        raise ValueError("a name is given twice")
+    return named
+
+
 def _claims(payload: dict[str, Any]) -> Claims:
-    numbers = [payload[name] for name in ("iat", "nbf", "exp", "ver")]
-    if any(type(number) is not int for number in numbers) or payload.get("typ") != TOKEN_TYPE:
+    begins, since, ends, version = (payload[name] for name in ("iat", "nbf", "exp", "ver"))
+    if any(type(number) is not int for number in (begins, since, ends, version)) or payload.get("typ") != TOKEN_TYPE:
         raise ValueError("not an access token of ours")
-    if not 0 < payload["exp"] - payload["iat"] <= LONGEST_LIFE_SECONDS:
-        raise ValueError("lives longer than any token we give")
-    return Claims(UUID(payload["sub"]), payload["ver"])
+    if not begins <= since < ends <= begins + LONGEST_LIFE_SECONDS:
+        raise ValueError("lives longer than any token we give, or holds before it was given")
+    _canonical_id(payload["jti"])
+    return Claims(_canonical_id(payload["sub"]), version)
+
+
+def _canonical_id(text: str) -> UUID:
+    """Read an id as we write it: the library would take braces, and a URN, as well."""
+    read = UUID(text)
+    if str(read) != text:
+        raise ValueError("not an id as we write it")
+    return read
 
 
 def new_refresh_token() -> str:
@@ -143,10 +218,13 @@ def refresh_token_digest(token: str) -> bytes:
 
 
 class Cursors:
-    """Places in a list, sealed so that a client can hand them back and cannot make or change them."""
+    """Places in a list, sealed so that a client can hand them back and cannot make or change them.
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    Under a key of their own, derived from a secret that is never rotated: no rotation cuts a client's list short.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._key = derive_key(secret, "cursor")
 
     def seal(self, place: Any, *, of: str) -> str:
         """Seal a JSON value for one list of one reader, named by `of`."""

@@ -29,7 +29,7 @@ from core import failpoints
 from core.domain.statements import BankDetails
 from core.domain.throttles import Rate
 from core.heartbeats import HOST
-from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys
+from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys, parse_token_keys
 from core.secret_files import SecretFileError, SecretFiles, secret_file
 
 PREFIX = "GIRO_"
@@ -67,6 +67,11 @@ def _rate(text: str) -> str:
 
 def _keys_by_version(secret: SecretStr) -> SecretStr:
     parse_keys(secret.get_secret_value())
+    return secret
+
+
+def _token_keys(secret: SecretStr) -> SecretStr:
+    parse_token_keys(secret.get_secret_value())
     return secret
 
 
@@ -133,11 +138,11 @@ class Settings(BaseSettings):
         None,
         description="File with that password, for where it is not set. `giro migrate` makes a missing one (mode 0600).",
     )
-    jwt_secret: Annotated[SecretStr, AfterValidator(_at_least_32_bytes)] | None = Field(
+    jwt_secret: Annotated[SecretStr, AfterValidator(_token_keys)] | None = Field(
         None,
         validation_alias="JWT_SECRET",
-        description="Key that signs access tokens and cursors, at least 32 bytes. "
-        "Without it one is made at random, once, and kept in the data folder (mode 0600).",
+        description="Key that signs access tokens, at least 32 bytes; or several, as `version:secret`, comma "
+        "separated, newest first. Without it one is made at random and kept in the data folder (mode 0600).",
     )
     card_keys: Annotated[SecretStr, AfterValidator(_keys_by_version)] | None = Field(
         None,
@@ -385,12 +390,10 @@ class Settings(BaseSettings):
             return self.redis_password.get_secret_value()
         return kept_secret(self.redis_password_file) if self.redis_password_file else None
 
-    @cached_property
-    def signing_key(self) -> str:
-        """`JWT_SECRET`, or the key kept in the data folder, made at the first use."""
-        if self.jwt_secret:
-            return self.jwt_secret.get_secret_value()
-        return _kept_secret(self.data_dir / "secrets" / "jwt_secret", otherwise="delete it, and a new one is made")
+    @property
+    def jwt_secret_path(self) -> Path:
+        """Where the keys that sign access tokens are kept, if they are no setting."""
+        return self.data_dir.absolute() / "secrets" / "jwt_secret"
 
     @property
     def card_keys_path(self) -> Path:

@@ -1,19 +1,53 @@
 """`giro keys …`: the keys that Giro keeps."""
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
 
 from core.card_security import CardVault
-from core.cli.console import complaints, one_line_errors, open_database, out, the_bank
+from core.cli.console import complaints, fail, one_line_errors, open_database, out, show, the_bank
+from core.clock import to_datetime
 from core.key_files import SHORTEST_KEY_BYTES
-from core.services.card_keys import rotate
+from core.services import card_keys, token_keys
+from core.services.key_fingerprints import fingerprints
 from core.settings import load_settings, variable
+from core.token_keys import TokenKeys
 
 app = typer.Typer(help="The keys that Giro keeps.", no_args_is_help=True)
 rotate_app = typer.Typer(help="Put a new key in an old one's place.", no_args_is_help=True)
 app.add_typer(rotate_app, name="rotate")
+
+
+@app.command("list")
+@one_line_errors
+def list_keys() -> None:
+    """List the keys that are settings or lie in the data folder, by the fingerprints that backups name them by."""
+    show("key", "fingerprint", rows=list(fingerprints(load_settings()).items()), more=False)
+
+
+@rotate_app.command("tokens")
+@one_line_errors
+def rotate_token_keys(
+    at_once: Annotated[bool, typer.Option("--at-once", help="Drop the older keys now: all access tokens end.")] = False,
+) -> None:
+    """Have a new key sign access tokens, while the service runs; the older ones end when their tokens have ended."""
+    settings = load_settings()
+    keys = TokenKeys(settings)
+    newest = keys.ring().signing.version
+    if not keys.are_kept:
+        fail(
+            f"the keys come from {variable('jwt_secret')}: to use a new one, set it to `{newest + 1}:` and a secret of "
+            f"{SHORTEST_KEY_BYTES} bytes, a comma, and the present keys ({newest}:…); restart the API; and drop the "
+            f"older ones when their tokens have ended, {settings.access_token_seconds} seconds later"
+        )
+    database = open_database(settings)
+    ring = token_keys.rotate(database, keys, the_bank(), token_seconds=settings.access_token_seconds, at_once=at_once)
+    out.print(f"token key version {ring.signing.version} signs from now on")
+    for key in ring.keys[1:]:
+        end = to_datetime((key.until or 0) * 1_000_000)
+        out.print(f"version {key.version} is accepted until {end:%Y-%m-%d %H:%M:%S} UTC", highlight=False)
 
 
 @rotate_app.command("cards")
@@ -25,7 +59,9 @@ def rotate_card_keys() -> None:
     vault = CardVault(settings)
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("Sealing cards anew", total=None)
-        done = rotate(database, vault, the_bank(), lambda count, of: progress.update(task, completed=count, total=of))
+        done = card_keys.rotate(
+            database, vault, the_bank(), lambda count, of: progress.update(task, completed=count, total=of)
+        )
     if done.finished:
         out.print("an earlier rotation had been interrupted, and is finished now; run this again for a new key")
     out.print(f"{done.count} cards sealed anew, all with card key version {done.version}")

@@ -22,6 +22,7 @@ from core.settings import Settings, load_settings, variable
 from core.storage import transfers as stored
 from core.storage.engine import Database
 from core.storage.verification import newest
+from core.token_keys import TokenKeys
 
 app = typer.Typer(
     help="Giro: a self-hosted banking service whose transfers run through a queue.",
@@ -163,7 +164,8 @@ def prepare(settings: Settings) -> None:
 
 def make_secrets(settings: Settings) -> None:
     """Make the secrets that are neither set nor there yet, those that `prepare` needed aside."""
-    _ = settings.signing_key, settings.queue_password, settings.anchor_secret
+    TokenKeys(settings)
+    _ = settings.queue_password, settings.anchor_secret
 
 
 def run_part(name: str) -> NoReturn:

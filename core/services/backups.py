@@ -215,7 +215,7 @@ def _draw(settings: Settings, database: Database, draft: Path, progress: Progres
         sha256=digest(path),
         head=head,
         counts=counts,
-        keys=keys | fingerprints(settings),  # cards may have been sealed anew meanwhile
+        keys=fingerprints(settings) | keys,  # cards may have been sealed anew meanwhile; the newest come first
         anchors_sha256=anchors_sha256,
     )
     _write(manifest_of(path), f"{manifest.model_dump_json(indent=2)}\n".encode())

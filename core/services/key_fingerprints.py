@@ -1,19 +1,21 @@
 """Fingerprints of the keys that a backup needs and does not hold: they tell keys apart, and tell nothing of them."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from core.key_files import parse_keys
+from core.clock import now_us
+from core.key_files import parse_keys, parse_token_keys
 from core.settings import Settings, SettingsError
 
 CARD_KEY = "card_key_"
 """Followed by the version of the key."""
 CARD_INDEX_KEY = "card_index_key"
 JWT_SECRET = "jwt_secret"
+"""The key that signs access tokens; one of a version above 1 is followed by `_` and that version."""
 ANCHOR_KEY = "anchor_key"
 
 _HEX_DIGITS = 16
@@ -22,13 +24,10 @@ _HEX_DIGITS = 16
 def fingerprints(settings: Settings) -> dict[str, str]:
     """Fingerprint every key that is a setting or lies in the data folder, by name.
 
-    None is made: one that is not here may be given to another process. Raises SettingsError for card
-    keys that are none.
+    None is made: one that is not here may be given to another process. Raises SettingsError for a file that holds
+    other than keys.
     """
-    try:
-        return {name: fingerprint(key) for name, key in _keys(settings)}
-    except ValueError as error:
-        raise SettingsError(f"{settings.card_keys_path} holds no card keys: {error}") from None
+    return {name: fingerprint(key) for name, key in _keys(settings)}
 
 
 def fingerprint(key: bytes) -> str:
@@ -39,15 +38,24 @@ def fingerprint(key: bytes) -> str:
 def _keys(settings: Settings) -> Iterator[tuple[str, bytes]]:
     folder = settings.data_dir / "secrets"
     if card_keys := _given(settings.card_keys, settings.card_keys_path):
-        for version, secret in parse_keys(card_keys.decode()).items():
+        for version, secret in _parsed(parse_keys, card_keys, settings.card_keys_path).items():
             yield f"{CARD_KEY}{version}", secret.encode()
-    for name, key in (
-        (CARD_INDEX_KEY, _given(settings.card_index_key, folder / "card_index_key")),
-        (JWT_SECRET, _given(settings.jwt_secret, folder / "jwt_secret")),
-        (ANCHOR_KEY, _given(settings.anchor_key, folder / "anchor_key")),
-    ):
-        if key:
-            yield name, key
+    if index_key := _given(settings.card_index_key, folder / "card_index_key"):
+        yield CARD_INDEX_KEY, index_key
+    if token_keys := _given(settings.jwt_secret, settings.jwt_secret_path):
+        now = now_us() // 1_000_000
+        for key in _parsed(parse_token_keys, token_keys, settings.jwt_secret_path):
+            if key.is_accepted(now):
+                yield JWT_SECRET if key.version == 1 else f"{JWT_SECRET}_{key.version}", key.secret.encode()
+    if anchor_key := _given(settings.anchor_key, folder / "anchor_key"):
+        yield ANCHOR_KEY, anchor_key
+
+
+def _parsed[Keys](parse: Callable[[str], Keys], text: bytes, path: Path) -> Keys:
+    try:
+        return parse(text.decode())
+    except ValueError as error:
+        raise SettingsError(f"{path} holds no keys: {error}") from None
 
 
 def _given(setting: SecretStr | None, path: Path) -> bytes:

@@ -1,7 +1,7 @@
 """Putting a backup in the place of a ledger that is lost."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from core.storage.unit_of_work import unit_of_work
 _DRAFT = ".restoring-"
 
 WHAT_IT_MEANS = {
-    JWT_SECRET: "everybody has to log in again",
+    JWT_SECRET: "access tokens of that time are refused, and clients go on with their refresh tokens",
     ANCHOR_KEY: "what it has signed can be checked with the old one only",
 }
 """What another key than that of the backup means, for those that the ledger can do without."""
@@ -110,8 +110,13 @@ def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
     return [
         f"the {name} is not that of the backup: {meaning}"
         for name, meaning in WHAT_IT_MEANS.items()
-        if name in manifest.keys and present.get(name) != manifest.keys[name]
+        if (expected := _newest(name, manifest.keys)) and expected not in present.values()
     ]
+
+
+def _newest(name: str, keys: Mapping[str, str]) -> str | None:
+    """The fingerprint of a key, of its newest version where it has several: that comes first."""
+    return next((value for key, value in keys.items() if key == name or key.startswith(f"{name}_")), None)
 
 
 def _anchors(settings: Settings, file: Path, manifest: Manifest) -> Anchors | None:

@@ -1,21 +1,21 @@
-"""Logging in and out, going on with a refresh token, and tokens that must not pass."""
+"""Logging in and out, going on with a refresh token, and the keys that sign what gives access."""
 
 import asyncio
-import base64
 import json
 import threading
 import time
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
 
 import jwt
 import pytest
 
+from core import token_keys
 from core.security import Passwords
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, masked, refused
-from tests.conftest import JWT_SECRET
+from tests.unit.test_cli import giro
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -150,6 +150,9 @@ class TestRefreshing:
         body = {"refresh_token": ada.refresh_token}
         answers = await asyncio.gather(*(api.client.post("/token/refresh", json=body) for _ in range(6)))
         assert sorted(answer.status_code for answer in answers) == [200] + [401] * 5
+        (won,) = (answer.json() for answer in answers if answer.status_code == 200)
+        following = await api.client.post("/token/refresh", json={"refresh_token": won["refresh_token"]})
+        refused(following, 401, "unauthenticated")
 
     @pytest.mark.parametrize("token", ["no token of ours", "x" * 512, "\x00", "ä"])
     async def test_with_a_foreign_token_is_refused(self, api: Api, token: str) -> None:
@@ -209,129 +212,47 @@ class TestLoggingOut:
         assert (await grace.get("/users/me")).status_code == 200
 
 
-# --- tokens that must not pass -----------------------------------------------------------------------------------
-
-
-def encoded(key: str | bytes = JWT_SECRET, algorithm: str = "HS256", **changed: Any) -> str:
-    """Write a token as Giro would, with some claims changed (None: left out)."""
-    now = int(time.time())
-    claims = {
-        "iss": "giro",
-        "aud": "giro-api",
-        "sub": str(uuid4()),
-        "jti": str(uuid4()),
-        "typ": "access",
-        "ver": 0,
-        "iat": now,
-        "nbf": now,
-        "exp": now + 900,
-    } | changed
-    claims = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(claims, key, algorithm=algorithm)
-
-
-def part(value: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
-
-
-def unsigned(token: str) -> str:
-    """Take the signature off, and say that there is none."""
-    return f"{part({'alg': 'none', 'typ': 'JWT'})}.{token.split('.')[1]}."
-
-
-NOW = int(time.time())
-FORGED: dict[str, dict[str, Any]] = {
-    "expired": {"iat": NOW - 1000, "nbf": NOW - 1000, "exp": NOW - 100},
-    "not valid yet": {"nbf": NOW + 300},
-    "issued in the future": {"iat": NOW + 300, "nbf": NOW, "exp": NOW + 900},
-    "without an end": {"exp": None},
-    "with an endless end": {"exp": 10**30},
-    "with a float as its end": {"exp": NOW + 900.5},
-    "with a text as its end": {"exp": "tomorrow"},
-    "with a boolean version": {"ver": False},
-    "with another version": {"ver": 1},
-    "with no version": {"ver": None},
-    "of another issuer": {"iss": "other"},
-    "for another audience": {"aud": "other"},
-    "of another type": {"typ": "refresh"},
-    "without an id": {"jti": None},
-    "without a subject": {"sub": None},
-    "with a subject that is no id": {"sub": "ada"},
-    "of nobody": {"sub": "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"},
-    "signed with another key": {"key": "another key of at least 32 bytes, all the same"},
-    "signed with another algorithm": {"algorithm": "HS512"},
-}
-
-
-class TestATokenThatMustNotPass:
+class TestRotatingTheKeys:
     @pytest.fixture
-    async def refusal(self, api: Api) -> bytes:
-        answer = await api.client.get("/users/me")
-        refused(answer, 401, "unauthenticated")
-        return masked(answer)
+    async def two(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Api]]:
+        """Two processes on one data folder, with the keys in it. Neither looks at the keys by the clock."""
+        monkeypatch.setattr(token_keys, "LOOK_SECONDS", 10**9)
+        async with start(jwt_secret=None) as one, start(jwt_secret=None) as other:
+            yield one, other
 
-    @pytest.fixture
-    async def subject(self, ada: Person) -> str:
-        user_id = (await ada.get("/users/me")).json()["id"]
-        return str(UUID(user_id))
+    async def test_refuses_no_token_in_any_process(self, two: tuple[Api, Api]) -> None:
+        one, other = two
+        before = await one.sign_up("ada")
+        assert giro("keys", "rotate", "tokens").exit_code == 0
+        after = await one.log_in("ada")
+        assert [jwt.get_unverified_header(person.token)["kid"] for person in (before, after)] == ["1", "2"]
+        for api in (other, one):
+            for person in (before, after):
+                person.client = api.client
+                assert (await person.get("/users/me")).status_code == 200
 
-    async def test_is_not_one_written_like_ours_with_our_key(self, ada: Person, subject: str) -> None:
-        ada.token = encoded(sub=subject)
+    async def test_at_once_ends_access_tokens_and_no_log_in(
+        self, two: tuple[Api, Api], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, _ = two
+        ada = await one.sign_up("ada")
+        assert (await ada.get("/users/me")).status_code == 200
+        assert giro("keys", "rotate", "tokens", "--at-once").exit_code == 0
+        one.bank.access_tokens._keys._look_at = 0  # a second later
+        refused(await ada.get("/users/me"), 401, "unauthenticated")
+        answer = await one.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
+        ada.token = answer.json()["access_token"]
         assert (await ada.get("/users/me")).status_code == 200
 
-    @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
-    @pytest.mark.parametrize("how", FORGED)
-    async def test_is_one(self, ada: Person, subject: str, refusal: bytes, how: str) -> None:
-        ada.token = encoded(**{"sub": subject} | FORGED[how])
-        answer = await ada.get("/users/me")
-        refused(answer, 401, "unauthenticated")
-        assert masked(answer) == refusal
-
-    @pytest.mark.parametrize(
-        "header",
-        [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Bearer x",
-            "Bearer x.y.z",
-            "Bearer ....",
-            "Basic YWRhOmNvcnJlY3Q=",
-            "Token {token}",
-            "{token}",
-            "Bearer{token}",
-            "Bearer {token}x",
-            "Bearer {token}, Bearer {token}",
-            "Bearer {unsigned}",
-            "Bearer " + "x" * 8000,
-            b"Bearer \xff\xfe",
-        ],
-        ids=lambda header: repr(header)[:40],
-    )
-    async def test_is_a_header_of_another_form(
-        self, api: Api, ada: Person, refusal: bytes, header: str | bytes
-    ) -> None:
-        if isinstance(header, str):
-            header = header.format(token=ada.token, unsigned=unsigned(ada.token)).encode()
-        answer = await api.client.get("/users/me", headers=[(b"Authorization", header)])
-        refused(answer, 401, "unauthenticated")
-        assert masked(answer) == refusal
-
-    async def test_is_one_that_nests_too_deep(self, api: Api, refusal: bytes) -> None:
-        deep = base64.urlsafe_b64encode(b"[" * 5000).rstrip(b"=").decode()
-        answer = await api.client.get("/users/me", headers={"Authorization": f"Bearer {deep}.{deep}.x"})
-        assert masked(answer) == refusal
-
-    async def test_is_a_deactivated_users(self, ada: Person, database: Database, refusal: bytes) -> None:
-        deactivate(database, ada.email)
-        answer = await ada.get("/users/me")
-        refused(answer, 401, "unauthenticated")
-        assert masked(answer) == refusal
-
-    @pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
-    async def test_is_not_one_whose_scheme_is_written_otherwise(self, api: Api, ada: Person, scheme: str) -> None:
-        answer = await api.client.get("/users/me", headers={"Authorization": f"{scheme} {ada.token}"})
-        assert answer.status_code == 200
+    async def test_cuts_no_list_short(self, two: tuple[Api, Api]) -> None:
+        one, other = two
+        ada = await one.sign_up("ada")
+        opened = [(await ada.open())["id"] for _ in range(3)]
+        first = (await ada.get("/accounts?limit=1")).json()
+        assert giro("keys", "rotate", "tokens", "--at-once").exit_code == 0
+        ada = await other.log_in("ada")
+        rest = (await ada.get(f"/accounts?limit=2&cursor={first['next_cursor']}")).json()
+        assert sorted(item["id"] for page in (first, rest) for item in page["items"]) == sorted(opened)
 
 
 @pytest.mark.parametrize(

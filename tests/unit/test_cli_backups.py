@@ -118,4 +118,4 @@ class TestRestore:
         rewritten = backups.read_manifest(made).model_copy(update={"keys": {"jwt_secret": "0123456789abcdef"}})
         backups.manifest_of(made).write_text(rewritten.model_dump_json())
         result = giro("restore", str(made))
-        assert (result.exit_code, "everybody has to log in again" in result.stderr) == (0, True)
+        assert (result.exit_code, "access tokens of that time are refused" in result.stderr) == (0, True)

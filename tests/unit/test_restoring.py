@@ -26,6 +26,7 @@ from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_c
 from tests.conftest import JWT_SECRET
 
 OTHER = "another secret of thirty-two bytes and more"
+OLDER = "an older secret of thirty-two bytes and more"
 LEDGER = "SELECT id, status, amount FROM transfers ORDER BY id"
 
 
@@ -250,7 +251,28 @@ def test_a_ledger_without_cards_needs_no_keys(settings: Settings, database: Data
 
 def test_another_signing_key_is_said_and_no_obstacle(made: Path, empty: Settings) -> None:
     (warning,) = restore(moved(empty.data_dir, jwt_secret=OTHER), made).warnings
-    assert warning == "the jwt_secret is not that of the backup: everybody has to log in again"
+    assert warning == (
+        "the jwt_secret is not that of the backup: access tokens of that time are refused, and clients go on with "
+        "their refresh tokens"
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "warned"),
+    [
+        (f"2:{OTHER},1:{OLDER}", f"2:{OTHER}", False),
+        (f"2:{OTHER},1:{OLDER}", OLDER, True),
+        (OLDER, f"2:{OTHER},1:{OLDER}", False),
+        (OLDER, f"2:{OTHER}", True),
+    ],
+)
+def test_the_key_that_signed_when_the_backup_was_made_has_to_be_among_those_here(
+    settings: Settings, database: Database, tmp_path: Path, there: str, here: str, warned: bool
+) -> None:
+    made, _ = backups.make(moved(settings.data_dir, jwt_secret=there), database, tmp_path / "backups", quiet)
+    new = moved(tmp_path / "new", jwt_secret=here)
+    new.data_dir.mkdir()
+    assert bool(restore(new, made).warnings) is warned
 
 
 # --- what is killed ---

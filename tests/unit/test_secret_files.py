@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from pydantic import SecretStr
 
 from core.settings import load_settings
 from tests.unit.complaints import complaint
@@ -45,8 +46,9 @@ def test_any_setting_can_be_a_file_and_says_which(folder: str, request: pytest.F
     for name, text in texts.items():
         (place / name).write_text(f"{text}\n")
     settings = load_settings()
+    assert settings.jwt_secret is not None
     assert settings.card_keys is not None
-    assert (settings.signing_key, settings.card_keys.get_secret_value()) == (LONG_SECRET, card_key)
+    assert (settings.jwt_secret.get_secret_value(), settings.card_keys.get_secret_value()) == (LONG_SECRET, card_key)
     assert (settings.queue_url, settings.port) == ("redis://elsewhere", 81)
     sources = settings.sources()
     assert {name: sources[name] for name in ("jwt_secret", "card_keys", "redis_url", "port")} == {
@@ -75,7 +77,7 @@ def test_the_environment_and_the_dotenv_file_come_before_a_file(
 def test_an_empty_variable_hides_no_file(credentials: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (credentials / "jwt_secret").write_text(LONG_SECRET)
     monkeypatch.setenv("JWT_SECRET", "")
-    assert load_settings().signing_key == LONG_SECRET
+    assert load_settings().jwt_secret == SecretStr(LONG_SECRET)
 
 
 def test_credentials_come_before_a_containers_secrets(credentials: Path, container_secrets: Path) -> None:
@@ -89,7 +91,7 @@ def test_credentials_come_before_a_containers_secrets(credentials: Path, contain
 def test_a_file_that_is_a_link_is_read_wherever_it_leads(credentials: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text(LONG_SECRET)
     (credentials / "jwt_secret").symlink_to(tmp_path / "elsewhere")
-    assert load_settings().signing_key == LONG_SECRET
+    assert load_settings().jwt_secret == SecretStr(LONG_SECRET)
 
 
 @pytest.mark.parametrize("name", ["JWT_SECRET", "giro_jwt_secret", "card_keys", "giro_prot", "somebody_elses"])

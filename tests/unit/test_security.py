@@ -13,7 +13,16 @@ import pytest
 from core import security
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal
-from core.security import AccessTokens, Claims, Cursors, Passwords, new_refresh_token, refresh_token_digest
+from core.security import (
+    AccessTokens,
+    Claims,
+    Cursors,
+    Passwords,
+    new_refresh_token,
+    refresh_token_digest,
+)
+from core.settings import load_settings
+from core.token_keys import TokenKeys
 from tests.waiting import eventually
 
 KEY = "a key of this test, 32 bytes and more"
@@ -96,9 +105,14 @@ def test_the_banks_own_hash_matches_no_password(passwords: Passwords) -> None:
 # --- access tokens -----------------------------------------------------------------------------------------------
 
 
+def keys(secret: str) -> TokenKeys:
+    """One key, as a setting."""
+    return TokenKeys(load_settings(_env_file=None, jwt_secret=secret))
+
+
 @pytest.fixture
-def tokens() -> AccessTokens:
-    return AccessTokens(KEY, seconds=900)
+def tokens(clean_environment: pytest.MonkeyPatch) -> AccessTokens:
+    return AccessTokens(keys(KEY), seconds=900)
 
 
 def refuses(tokens: AccessTokens, token: str) -> bool:
@@ -113,7 +127,7 @@ def good_payload() -> dict[str, Any]:
         "iss": "giro",
         "aud": "giro-api",
         "sub": str(ADA.user_id),
-        "jti": "a",
+        "jti": "0190a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2c",
         "typ": "access",
         "ver": 3,
         "iat": now,
@@ -128,7 +142,7 @@ def signed(payload: Any, key: str = KEY, algorithm: str = "HS256") -> str:
 
 
 def signed_text(payload: str, key: str = KEY, algorithm: str = "HS256") -> str:
-    return jwt.api_jws.encode(payload.encode(), key, algorithm=algorithm)
+    return jwt.api_jws.encode(payload.encode(), key, algorithm=algorithm, headers={"kid": "1"})
 
 
 def test_a_token_that_was_issued_here_says_whose_it_is(tokens: AccessTokens) -> None:
@@ -168,7 +182,7 @@ def test_a_token_that_was_checked_before_is_still_held_to_its_time(tokens: Acces
 def test_a_token_that_was_checked_before_is_refused_under_another_key(tokens: AccessTokens) -> None:
     token = tokens.issue(ADA)
     assert tokens.read(token) == ADA
-    assert refuses(AccessTokens("another key, of 32 bytes and a few more", seconds=900), token)
+    assert refuses(AccessTokens(keys("another key, of 32 bytes and a few more"), seconds=900), token)
 
 
 def test_so_many_checked_tokens_are_remembered_and_no_more(
@@ -249,13 +263,13 @@ def test_a_payload_that_is_no_object_is_refused(tokens: AccessTokens, payload: s
 
 def test_a_token_signed_with_another_key_is_refused(tokens: AccessTokens) -> None:
     assert refuses(tokens, signed(good_payload(), key=OTHER_KEY))
-    assert refuses(AccessTokens(OTHER_KEY, seconds=900), tokens.issue(ADA))
+    assert refuses(AccessTokens(keys(OTHER_KEY), seconds=900), tokens.issue(ADA))
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_a_token_of_another_algorithm_is_refused_though_its_key_is_ours(tokens: AccessTokens, algorithm: str) -> None:
     long = KEY * 2
-    assert refuses(AccessTokens(long, seconds=900), signed(good_payload(), key=long, algorithm=algorithm))
+    assert refuses(AccessTokens(keys(long), seconds=900), signed(good_payload(), key=long, algorithm=algorithm))
 
 
 def encoded(value: Any) -> str:
@@ -264,8 +278,9 @@ def encoded(value: Any) -> str:
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None, "HS256 "])
 def test_a_token_without_a_signature_is_refused(tokens: AccessTokens, algorithm: str | None) -> None:
-    head = encoded({"alg": algorithm, "typ": "JWT"})
+    head = encoded({"alg": algorithm, "typ": "JWT", "kid": "1"})
     assert refuses(tokens, f"{head}.{encoded(good_payload())}.")
+    assert refuses(tokens, f"{head}.{encoded(good_payload())}.{tokens.issue(ADA).rpartition('.')[2]}")
 
 
 def test_a_token_whose_payload_was_changed_is_refused(tokens: AccessTokens) -> None:
@@ -359,5 +374,5 @@ def test_what_is_no_cursor_is_refused(cursor: str) -> None:
     assert cursor_refused(Cursors(KEY), cursor)
 
 
-def test_an_access_token_is_no_cursor() -> None:
-    assert cursor_refused(Cursors(KEY), AccessTokens(KEY, seconds=900).issue(ADA))
+def test_an_access_token_is_no_cursor(tokens: AccessTokens) -> None:
+    assert cursor_refused(Cursors(KEY), tokens.issue(ADA))

@@ -5,12 +5,14 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from core.domain.statements import BankDetails
 from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
+from core.token_keys import TokenKeys
 from tests.unit.complaints import complaint
 
 LONG_SECRET = "x" * 32
@@ -208,6 +210,10 @@ def test_a_wrong_value_in_the_dotenv_file_is_named_too() -> None:
     assert complaint().startswith("GIRO_PORT: ")
 
 
+def signing_key(**given: Any) -> str:
+    return TokenKeys(load_settings(**given)).ring().signing.secret
+
+
 def test_a_wrong_secret_is_not_repeated_in_the_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", "hunter2")
     assert "hunter2" not in complaint()
@@ -215,7 +221,7 @@ def test_a_wrong_secret_is_not_repeated_in_the_complaint(monkeypatch: pytest.Mon
 
 def test_a_secret_of_32_bytes_in_fewer_characters_is_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", "ü" * 16)
-    assert load_settings().signing_key == "ü" * 16
+    assert signing_key() == "ü" * 16
 
 
 @pytest.mark.parametrize(
@@ -313,23 +319,23 @@ def test_the_length_of_a_socket_path_counts_in_bytes() -> None:
 
 
 def test_a_signing_key_is_made_once_and_kept_for_the_owners_eyes() -> None:
-    key = load_settings().signing_key
+    key = signing_key()
     kept = Path("data/secrets/jwt_secret")
     assert len(key.encode()) >= 32
     assert kept.read_text() == key
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
-    assert load_settings().signing_key == key
+    assert signing_key() == key
     assert [item.name for item in kept.parent.iterdir()] == ["jwt_secret"]
 
 
 def test_two_data_folders_have_two_signing_keys() -> None:
-    assert load_settings(data_dir=Path("one")).signing_key != load_settings(data_dir=Path("two")).signing_key
+    assert signing_key(data_dir=Path("one")) != signing_key(data_dir=Path("two"))
 
 
 def test_a_given_signing_key_is_used_and_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", LONG_SECRET)
-    assert load_settings().signing_key == LONG_SECRET
+    assert signing_key() == LONG_SECRET
     assert not Path("data").exists()
 
 
@@ -337,7 +343,7 @@ def test_a_kept_key_that_is_too_short_is_never_used() -> None:
     Path("data/secrets").mkdir(parents=True)
     Path("data/secrets/jwt_secret").touch()
     with pytest.raises(SettingsError, match="jwt_secret"):
-        _ = load_settings().signing_key
+        signing_key()
 
 
 def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
@@ -346,7 +352,7 @@ def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
 
     def key_of(settings: Settings) -> str:
         start.wait()
-        return settings.signing_key
+        return TokenKeys(settings).ring().signing.secret
 
     with ThreadPoolExecutor(len(copies)) as pool:
         assert len(set(pool.map(key_of, copies))) == 1

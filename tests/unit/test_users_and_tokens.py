@@ -1,6 +1,8 @@
 """Signing up, changing a password, and the life of refresh tokens, straight through the services."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 from sqlalchemy import Connection
@@ -10,12 +12,23 @@ from core.clock import now_us
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Identity, Role
-from core.services import tokens, users
+from core.services import operators, tokens, users
 from core.services.tokens import Session
+from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.peek import Peek
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Person, accepted, add_user, bank_of_two, deactivate, from_ada_to_bob, rows, settle_all
+from tests.builders import (
+    Person,
+    accepted,
+    add_user,
+    author,
+    bank_of_two,
+    deactivate,
+    from_ada_to_bob,
+    rows,
+    settle_all,
+)
 
 DAY = 86_400_000_000
 
@@ -124,6 +137,46 @@ def test_a_spent_token_that_comes_again_revokes_its_family_and_no_other(database
     assert refresh(database, first.refresh_token) is None
     assert refresh(database, second.refresh_token) is None
     assert refresh(database, elsewhere.refresh_token) is not None
+
+
+def test_of_two_processes_that_spend_one_token_at_once_one_goes_on_until_the_other_has_come(
+    database: Database, settings: Settings, ada: Person
+) -> None:
+    """Whichever comes second has a copy, of which nobody knows whose it is: the whole family ends."""
+    start = Barrier(2)
+
+    def spends(token: str) -> Session | None:
+        own = Database(settings)
+        try:
+            start.wait(10)
+            return refresh(own, token)
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            session = log_in(database, ada)
+            begun = list(pool.map(spends, [session.refresh_token] * 2))
+            (won,) = (item for item in begun if item is not None)
+            assert refresh(database, won.refresh_token) is None
+
+
+def test_a_log_in_counts_for_nothing_if_the_password_was_changed_while_it_was_hashed(
+    database: Database, ada: Person
+) -> None:
+    with unit_of_work(database) as connection:
+        change_password(connection, ada, 0)
+    assert try_to_log_in(database, ada, version=0) is None
+    assert rows(database, "SELECT id FROM refresh_tokens") == []
+
+
+def test_who_is_active_again_needs_a_new_log_in(database: Database, ada: Person) -> None:
+    before = log_in(database, ada)
+    with unit_of_work(database) as connection:
+        operators.deactivate(connection, author(1), ada.public_id)
+        operators.reactivate(connection, author(1), ada.public_id)
+    assert version_of(database, ada) > 0
+    assert refresh(database, before.refresh_token) is None
 
 
 def test_a_token_that_was_never_given_gives_nothing(database: Database, ada: Person) -> None:
