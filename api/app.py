@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import Bank
 from api.errors import add_error_handlers, answer
+from api.hashing import Hashing
 from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
 from api.openapi import DESCRIPTION, openapi
@@ -191,7 +192,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None, tal
         waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
         waker=waker,
         passwords=Passwords(settings.password_hash_rounds),
-        hashing=CapacityLimiter(settings.password_hash_threads),
+        hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
         drawing=CapacityLimiter(1),
         access_tokens=AccessTokens(TokenKeys(settings), seconds=settings.access_token_seconds),
         cursors=Cursors(settings.card_index_secret),

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from api.hashing import Hashing
 from api.intake import Intake
 from api.refusals import Refusals
 from api.throttles import Guarded, Throttles
@@ -40,8 +41,7 @@ class Bank:
     waiters: Waiters
     waker: Waker
     passwords: Passwords
-    hashing: CapacityLimiter
-    """Bounds the passwords that are hashed at once."""
+    hashing: Hashing
     drawing: CapacityLimiter
     """Bounds the processes that draw documents."""
     access_tokens: AccessTokens

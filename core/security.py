@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import jwt
 from itsdangerous import BadData, URLSafeSerializer
 from jwt.utils import base64url_decode
 from passlib.hash import bcrypt_sha256
+from zxcvbn_rs_py import zxcvbn
 
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal
@@ -27,6 +29,17 @@ TOKEN_TYPE = "access"
 LONGEST_LIFE_SECONDS = 86_400
 
 
+JUDGED = 24
+"""Characters at the front that a password is judged by. To judge them takes a millisecond, and thirty at the worst, in
+which Python does nothing else; at 128 characters the worst is a second."""
+
+MOST_WORDS = 20
+"""Words of a name, or of an address, that count as known."""
+
+LEAST_GUESSES = 10**8
+"""In the order in which people guess. The authors of zxcvbn call this safe, where hashes are slow."""
+
+
 class Passwords:
     """Hashes of passwords. Slow on purpose: call it in a thread, never on an event loop or inside a unit of work.
 
@@ -34,24 +47,67 @@ class Passwords:
     """
 
     def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
         self._scheme: Any = bcrypt_sha256.using(rounds=rounds)
         self._nobody = self._scheme.hash(secrets.token_urlsafe(16))
 
     def hash(self, password: str) -> str:
-        """Hash a new password."""
+        """Hash a password."""
         hashed: str = self._scheme.hash(password)
         return hashed
 
+    def choose(self, password: str, about: Iterable[str | None], field: str | None = None) -> str:
+        """Hash a new password; raises Refusal (`validation_failed`, about `field`) for one that is easily guessed.
+
+        `about` is what is known of the person: address, name, bank.
+        """
+        if is_easily_guessed(password, about):
+            raise Refusal(ErrorCode.VALIDATION_FAILED, field=field, detail=EASILY_GUESSED)
+        return self.hash(password)
+
     def verify(self, password: str, kept: str | None) -> bool:
-        """Compare a password with its kept hash; None, for nobody, costs the same time and is False."""
+        """Compare a password with its kept hash; None, for nobody, costs the same time and is False.
+
+        So does a wrong password for a hash from before the cost was raised. One from before it was lowered costs more.
+        """
         if kept is None or not self._scheme.identify(kept):
             self._scheme.verify(password, self._nobody)
             return False
-        return bool(self._scheme.verify(password, kept))
+        matches = bool(self._scheme.verify(password, kept))
+        if not matches:
+            # Each round of these doubles the time, and together they take what the kept hash falls short of.
+            for rounds in range(self._scheme.from_string(kept).rounds, self._rounds):
+                self._scheme.using(rounds=rounds).hash(password)
+        return matches
 
     def is_outdated(self, kept: str) -> bool:
         """Say whether a kept hash costs less, or more, than new ones do."""
         return bool(self._scheme.needs_update(kept))
+
+
+EASILY_GUESSED = (
+    "The password is easily guessed. Take several words that have nothing to do with each other or with you; no common "
+    "password, no repetition, and no row of keys or digits."
+)
+
+
+def is_easily_guessed(password: str, about: Iterable[str | None]) -> bool:
+    """Say whether a password is among those that are tried first, by people who know what `about` says.
+
+    Common passwords, words, names, dates, rows of keys, repetitions, all of them spelled with digits as well: what the
+    library zxcvbn counts (Wheeler, USENIX Security 2016). Nothing counts that stands after the first `JUDGED`
+    characters, and nothing that is known of the person: neither saves a password that is weak without it.
+    """
+    known = _words(about)
+    others = re.sub("|".join(map(re.escape, known)), "", password, flags=re.IGNORECASE) if known else password
+    return zxcvbn(others[:JUDGED], known).guesses < LEAST_GUESSES
+
+
+def _words(about: Iterable[str | None]) -> list[str]:
+    """What is known of somebody, whole and word by word, of three letters at least, longest first."""
+    texts = [text.lower() for text in about if text]
+    words = {word for text in texts for word in (text, *re.split(r"[\W_]+", text)[:MOST_WORDS]) if len(word) > 2}
+    return sorted(words, key=lambda word: (-len(word), word))
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,9 @@ class Settings(BaseSettings):
     refresh_token_days: int = Field(30, ge=1, le=365, description="Life of a log-in: no refresh reaches beyond it.")
     password_hash_rounds: int = Field(12, ge=4, le=16, description="bcrypt cost: log2 of its rounds.")
     password_hash_threads: int = Field(2, ge=1, le=64, description="Passwords hashed at once, at most.")
+    password_hash_waiting: int = Field(
+        16, ge=0, le=10_000, description="Passwords that may wait to be hashed; one more is answered 503."
+    )
     idempotency_key_required: bool = Field(False, description="Refuse a transfer that has no Idempotency-Key header.")
     accounts_per_user: int = Field(1000, ge=1, le=100_000, description="Accounts that one person can hold.")
 

@@ -1,6 +1,5 @@
 """Signing up, and one's own user."""
 
-from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
@@ -21,8 +20,9 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
 )
 async def sign_up(body: SignUp, request: Request, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
     """Become a customer. The e-mail address counts in lower case."""
+    about = (body.email, body.name, bank.settings.bank_name)
     async with guessing(request, bank.throttles.sign_up(address_of(request))):
-        password_hash = await hash_password(bank, body.password)
+        password_hash = await bank.hashing.run(bank.passwords.choose, body.password, about, "body.password")
         await bank.intake.run(
             lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)
         )
@@ -43,13 +43,14 @@ async def change_password(
     body: NewPassword, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
 ) -> None:
     """Change the password. Every token given so far ends, the one used for this call included."""
-    kept = (await users.get(session, identity.id)).password_hash
+    user = await users.get(session, identity.id)
     await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
     async with guessing(request, bank.throttles.password(identity.id), identity):
-        if not await verify_password(bank, body.current_password, kept):
+        if not await verify_password(bank, body.current_password, user.password_hash):
             note_refusal(request, 401, identity)
             raise Refusal(ErrorCode.UNAUTHENTICATED)
-    password_hash = await hash_password(bank, body.new_password)
+    about = (user.email, user.name, bank.settings.bank_name)
+    password_hash = await bank.hashing.run(bank.passwords.choose, body.new_password, about, "body.new_password")
     author = author_of(request, identity)
 
     def work(connection: Connection) -> None:
@@ -60,9 +61,9 @@ async def change_password(
 
 async def hash_password(bank: Bank, password: str) -> str:
     """Hash a password in a thread, with few others at once."""
-    return await to_thread.run_sync(bank.passwords.hash, password, limiter=bank.hashing)
+    return await bank.hashing.run(bank.passwords.hash, password)
 
 
 async def verify_password(bank: Bank, password: str, kept: str | None) -> bool:
     """Verify a password in a thread, with few others at once; nobody's (None) takes as long."""
-    return await to_thread.run_sync(bank.passwords.verify, password, kept, limiter=bank.hashing)
+    return await bank.hashing.run(bank.passwords.verify, password, kept)

@@ -7,10 +7,18 @@ from uuid import UUID
 from pydantic import BeforeValidator, EmailStr, Field
 
 from api.schemas.base import In, Out, Text
-from core.domain.users import Role
+from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, Role
 from core.models import User
 
-Password = Annotated[Text, Field(min_length=12, max_length=128, examples=["correct horse battery"])]
+Password = Annotated[
+    Text,
+    Field(
+        min_length=SHORTEST_PASSWORD,
+        max_length=LONGEST_PASSWORD,
+        description="Not one that is easily guessed.",
+        examples=["correct horse battery"],
+    ),
+]
 
 
 def _bare(value: object) -> object:
@@ -30,7 +38,7 @@ class SignUp(In):
 class NewPassword(In):
     """A change of password."""
 
-    current_password: Annotated[Text, Field(max_length=128)]
+    current_password: Annotated[Text, Field(max_length=LONGEST_PASSWORD)]
     new_password: Password
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated
+from unicodedata import category
 from uuid import UUID
 
 import typer
@@ -15,6 +16,7 @@ from core.cli.transfers import AccountName
 from core.domain.accounts import FreezeScope
 from core.domain.audit import Action, AuditFilter, AuditView, Author
 from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
+from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from core.models import Account, User
 from core.models.base import NEWEST
 from core.security import Passwords
@@ -23,9 +25,6 @@ from core.settings import load_settings
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
-
-SHORTEST_PASSWORD = 12
-LONGEST_PASSWORD = 128
 
 UserEmail = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")]
@@ -43,8 +42,11 @@ def create_operator(email: Annotated[str, typer.Argument(help="E-mail address to
     password = read_password()
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         fail(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
+    if any(category(character) in {"Cc", "Cs"} for character in password):
+        fail("a password has no control characters")
     database = open_database(settings)
-    password_hash = Passwords(settings.password_hash_rounds).hash(password)
+    about = (email, settings.bank_name)
+    password_hash = Passwords(settings.password_hash_rounds).choose(password, about)
     with unit_of_work(database) as connection:
         operators.create(connection, the_bank(), email=email, password_hash=password_hash)
     out.print(f"{email.lower()} is an operator now")

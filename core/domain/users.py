@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+SHORTEST_PASSWORD = 12
+LONGEST_PASSWORD = 128
+"""In characters, like the one above."""
+
 
 class Role(StrEnum):
     """What a user may do."""

@@ -4,17 +4,19 @@ import asyncio
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
+import passlib.hash
 import pytest
 
 from core import token_keys
 from core.security import Passwords
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, masked, refused
+from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, masked, refused, until
 from tests.unit.test_cli import giro
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -193,6 +195,87 @@ class TestRefreshing:
         with database.reader.connect() as connection:
             kept = str(connection.exec_driver_sql("SELECT * FROM refresh_tokens").fetchall())
         assert ada.refresh_token not in kept
+
+
+class TestWhatALogInCosts:
+    """Hashes, and not seconds: an unknown user must cost the same, and no clock is that exact on a busy machine."""
+
+    @pytest.fixture
+    def hashes(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+        """Counts what the library hashes, whoever asks for it."""
+        counts: Counter[str] = Counter()
+        library = passlib.hash.bcrypt_sha256
+        real = library._calc_checksum
+
+        def counted(scheme: Any, secret: Any) -> Any:
+            counts[f"{scheme.rounds} rounds"] += 1
+            return real(scheme, secret)
+
+        monkeypatch.setattr(library, "_calc_checksum", counted)
+        return counts
+
+    async def cost(self, api: Api, hashes: Counter[str], email: str, password: str) -> tuple[int, Counter[str]]:
+        hashes.clear()
+        answer = await api.client.post("/login", data={"username": email, "password": password})
+        return answer.status_code, Counter(hashes)
+
+    async def test_is_one_hash_whoever_it_is(
+        self, api: Api, ada: Person, grace: Person, database: Database, hashes: Counter[str]
+    ) -> None:
+        deactivate(database, grace.email)
+        one = Counter({"4 rounds": 1})
+        assert await self.cost(api, hashes, ada.email, PASSWORD) == (200, one)
+        for email, password in (
+            (ada.email, "wrong horse battery"),
+            ("nobody@example.com", PASSWORD),
+            (grace.email, PASSWORD),
+            (grace.email, "wrong horse battery"),
+            ("bank", PASSWORD),
+        ):
+            assert await self.cost(api, hashes, email, password) == (401, one), email
+
+    async def test_is_made_up_where_a_hash_is_older_than_the_cost(
+        self, start: Start, database: Database, hashes: Counter[str]
+    ) -> None:
+        """2^4 + 2^4 + 2^5 = 2^6: in time, a wrong password for an old hash is what an unknown user is."""
+        async with start() as api:
+            await api.sign_up("ada")
+        async with start(password_hash_rounds=6) as api:
+            wrong = await self.cost(api, hashes, "ada@example.com", "wrong horse battery")
+            assert wrong == (401, Counter({"4 rounds": 2, "5 rounds": 1}))
+            assert await self.cost(api, hashes, "nobody@example.com", "x") == (401, Counter({"6 rounds": 1}))
+
+
+class TestTooManyPasswordsAtOnce:
+    async def test_are_told_to_come_again_and_the_others_are_served(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with start(password_hash_threads=1, password_hash_waiting=2) as api:
+            ada = await api.sign_up("ada")
+            hashing, may_end, verify = threading.Event(), threading.Event(), Passwords.verify
+
+            def slow(passwords: Passwords, password: str, kept: str | None) -> bool:
+                hashing.set()
+                assert may_end.wait(30)
+                return verify(passwords, password, kept)
+
+            monkeypatch.setattr(Passwords, "verify", slow)
+            form = {"username": ada.email, "password": PASSWORD}
+            log_ins = [asyncio.create_task(api.client.post("/login", data=form)) for _ in range(10)]
+            try:
+                assert await asyncio.to_thread(hashing.wait, 10)
+                await until(lambda: sum(task.done() for task in log_ins) == 7)
+                answers = [task.result() for task in log_ins if task.done()]
+                for answer in answers:
+                    refused(answer, 503, "unavailable")
+                    assert answer.headers["retry-after"] == "1"
+                signing_up = {"email": "grace@example.com", "password": PASSWORD}
+                refused(await api.client.post("/signup", json=signing_up), 503, "unavailable")
+                assert (await ada.get("/users/me")).status_code == 200
+            finally:
+                may_end.set()
+            assert sorted([(await task).status_code for task in log_ins]) == [200] * 3 + [503] * 7
+            assert (await api.client.post("/login", data=form)).status_code == 200
 
 
 class TestLoggingOut:

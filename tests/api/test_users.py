@@ -72,7 +72,7 @@ async def test_of_many_who_sign_up_at_once_with_one_address_one_gets_it(api: Api
     ("length", "status"), [(1, 422), (11, 422), (12, 201), (72, 201), (73, 201), (128, 201), (129, 422)]
 )
 async def test_a_password_has_12_to_128_characters(api: Api, length: int, status: int) -> None:
-    password = "ä" * length
+    password = ("äpfel, birnen und quitten " * 5)[:length]
     answer = await api.client.post("/signup", json={"email": "ada@example.com", "password": password})
     assert answer.status_code == status
     if status == 422:
@@ -82,9 +82,28 @@ async def test_a_password_has_12_to_128_characters(api: Api, length: int, status
         await api.log_in("ada", password)
 
 
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        (None, "Password1234!"),
+        (None, "qwertyuiop[]"),
+        (None, "ada@example.com"),
+        ("Ada Lovelace", "ada.lovelace1815"),
+        (None, "giro-giro-2026"),
+    ],
+)
+async def test_a_sign_up_takes_no_password_that_is_easily_guessed(api: Api, name: str | None, password: str) -> None:
+    answer = await api.client.post("/signup", json={"email": "ada@example.com", "name": name, "password": password})
+    body = refused(answer, 422, "validation_failed", "body.password")
+    assert "easily guessed" in body["errors"][0]["message"]
+    assert password not in answer.text
+    await api.sign_up("ada")
+
+
 async def test_nothing_of_a_long_password_is_cut_off(api: Api) -> None:
-    await api.sign_up("ada", "x" * 127 + "a")
-    answer = await api.client.post("/login", data={"username": "ada@example.com", "password": "x" * 127 + "b"})
+    long = ("four words that fit: " * 7)[:127]
+    await api.sign_up("ada", long + "a")
+    answer = await api.client.post("/login", data={"username": "ada@example.com", "password": long + "b"})
     refused(answer, 401, "unauthenticated")
 
 
@@ -164,6 +183,20 @@ class TestChangingThePassword:
         body = {"current_password": "wrong horse battery", "new_password": "another horse battery"}
         refused(await ada.post("/users/me/password", body), 401, "unauthenticated")
         assert (await ada.get("/users/me")).status_code == 200
+
+    @pytest.mark.parametrize("new", ["passwordpassword", "ADA@example.com", "Lovelace1815"])
+    async def test_takes_none_that_is_easily_guessed(self, api: Api, new: str) -> None:
+        body = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada Lovelace"}
+        assert (await api.client.post("/signup", json=body)).status_code == 201
+        ada = await api.log_in("ada")
+        answer = await ada.post("/users/me/password", {"current_password": PASSWORD, "new_password": new})
+        body = refused(answer, 422, "validation_failed", "body.new_password")
+        assert "easily guessed" in body["errors"][0]["message"]
+        assert (await ada.get("/users/me")).status_code == 200
+
+    async def test_says_that_the_current_one_is_wrong_before_it_judges_the_new_one(self, ada: Person) -> None:
+        body = {"current_password": "wrong horse battery", "new_password": "passwordpassword"}
+        refused(await ada.post("/users/me/password", body), 401, "unauthenticated")
 
     @pytest.mark.parametrize("length", [11, 129])
     async def test_holds_the_new_one_to_the_same_bounds(self, ada: Person, length: int) -> None:

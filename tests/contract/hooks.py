@@ -22,9 +22,11 @@ _UNFORESEEABLE = (
     b"The month is not over yet.",
     b"The month has not begun yet.",
     b"value is not a valid email address",
+    b"The password is easily guessed.",
 )
 """Why the service may refuse (422) what fits the document: a document cannot say which cursors have been handed out,
-that two parameters exclude each other, what month it is, or which domains are reserved and take no mail."""
+that two parameters exclude each other, what month it is, which domains are reserved and take no mail, or which
+passwords people think of first."""
 
 
 @schemathesis.hook

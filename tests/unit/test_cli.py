@@ -178,6 +178,16 @@ class TestOperatorCreate:
             "address": None,
         }
 
+    @pytest.mark.parametrize("password", ["passwordpassword", "op@example.com", "qwertyuiop[]"])
+    def test_refuses_a_password_that_is_easily_guessed(self, database: Database, password: str) -> None:
+        result = giro("operator", "create", "op@example.com", stdin=password)
+        assert (result.exit_code, "easily guessed" in everything_said(result)) == (1, True)
+        assert rows(database, "SELECT id FROM users WHERE role = 'operator'") == []
+
+    def test_refuses_a_password_with_control_characters(self, database: Database) -> None:
+        result = giro("operator", "create", "op@example.com", stdin="correct horse\x07battery")
+        assert (result.exit_code, "no control characters" in everything_said(result)) == (2, True)
+
     @pytest.mark.parametrize("password", ["", "too short", "x" * 129])
     def test_refuses_a_password_out_of_bounds(self, database: Database, password: str) -> None:
         result = giro("operator", "create", "op@example.com", stdin=password)
