@@ -146,7 +146,7 @@ class Throttles:
     """All of them, as the settings have them."""
 
     def __init__(self, settings: Settings, client: Redis) -> None:
-        self._key = derive_key(settings.signing_key, "throttles")
+        self._key = derive_key(settings.card_index_secret, "throttles")
         self._tally = Tally(client)
         self._limits = _limits(settings)
         self._patience = _patience(settings)
