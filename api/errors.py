@@ -60,6 +60,8 @@ STATUSES: dict[ErrorCode, int] = {
     ErrorCode.UNAUTHENTICATED: 401,
     ErrorCode.UNAVAILABLE: 503,
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.USER_ACTIVE: 409,
+    ErrorCode.USER_ERASED: 409,
     ErrorCode.USER_NOT_FOUND: 404,
     ErrorCode.VALIDATION_FAILED: 422,
 }

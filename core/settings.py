@@ -217,7 +217,10 @@ class Settings(BaseSettings):
         description="The same for failed log-ins, and for refused refresh tokens, of one client address. 0: never.",
     )
     throttle_sign_up_tries: int = Field(
-        20, ge=0, le=100_000, description="The same for sign-ups that are refused, as where the address is taken. 0: never."
+        20,
+        ge=0,
+        le=100_000,
+        description="The same for sign-ups that are refused, as where the address is taken. 0: never.",
     )
     throttle_first_seconds: float = Field(1, ge=0.001, le=3600, description="The first such wait.")
     throttle_longest_seconds: float = Field(900, ge=0.001, le=86_400, description="The longest such wait.")
@@ -421,6 +424,11 @@ class Settings(BaseSettings):
     def anchor_path(self) -> Path:
         """The file of anchors, absolute."""
         return (self.anchor_file or self.data_dir / "anchors.jsonl").absolute()
+
+    @property
+    def erasures_path(self) -> Path:
+        """The file of those who were erased, absolute."""
+        return self.data_dir.absolute() / "erasures"
 
     def sources(self) -> dict[str, str]:
         """Say of every setting where its value came from: `environment`, `.env`, the path of a file, or `default`."""

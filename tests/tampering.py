@@ -29,6 +29,13 @@ def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
                 raw.execute(sql)
 
 
+def forget_erasure(path: Path) -> None:
+    """Take a schema back to before users could be erased, as tests of migrations need it. Nobody else has it open."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        raw.execute("DROP TRIGGER users_stay_erased")
+        raw.execute("ALTER TABLE users DROP COLUMN erased_at")
+
+
 def tamper(database: Database, *statements: str) -> None:
     """Run statements that each change something; whoever uses `database` next opens it anew."""
     database.close()

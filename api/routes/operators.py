@@ -16,7 +16,7 @@ from api.schemas.transfers import TransferOut
 from api.schemas.users import UserOut
 from core.domain.errors import ErrorCode
 from core.models.base import NEWEST
-from core.services import operators
+from core.services import erasures, operators
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
@@ -46,13 +46,40 @@ async def deactivate_user(
     return UserOut.of(await operators.get_user(session, user_id))
 
 
-@router.post("/users/{user_id}/reactivate", responses=problems(*FOR_OPERATORS, ErrorCode.USER_NOT_FOUND, *WRITES))
+@router.post(
+    "/users/{user_id}/reactivate",
+    responses=problems(*FOR_OPERATORS, ErrorCode.USER_NOT_FOUND, ErrorCode.USER_ERASED, *WRITES),
+)
 async def reactivate_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> UserOut:
     """Give a user access again, by a new log-in."""
     author = author_of(request, identity)
     await bank.intake.run(lambda connection: operators.reactivate(connection, author, user_id))
+    return UserOut.of(await operators.get_user(session, user_id))
+
+
+@router.post(
+    "/users/{user_id}/erase",
+    responses=problems(
+        *FOR_OPERATORS,
+        ErrorCode.USER_NOT_FOUND,
+        ErrorCode.USER_ACTIVE,
+        ErrorCode.ACCOUNT_FROZEN,
+        ErrorCode.ACCOUNT_HAS_PENDING,
+        ErrorCode.ACCOUNT_NOT_EMPTY,
+        *WRITES,
+    ),
+)
+async def erase_user(
+    user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+) -> UserOut:
+    """Erase what names a deactivated user, for good, and close their accounts, with nothing on them. The ledger stays.
+
+    Name, address, password, tokens and the numbers of cards are gone; again: the same answer.
+    """
+    author, listed = author_of(request, identity), bank.settings.erasures_path
+    await bank.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id))
     return UserOut.of(await operators.get_user(session, user_id))
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 from unicodedata import category
 from uuid import UUID
@@ -11,17 +12,29 @@ import typer
 from pydantic import EmailStr, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
-from core.cli.console import fail, look, one_line_errors, open_database, out, parse_account, show, show_first, the_bank
+from core.cli.console import (
+    complaints,
+    fail,
+    look,
+    one_line_errors,
+    open_database,
+    out,
+    parse_account,
+    show,
+    show_first,
+    the_bank,
+)
 from core.cli.transfers import AccountName
 from core.domain.accounts import FreezeScope
 from core.domain.audit import Action, AuditFilter, AuditView, Author
+from core.domain.errors import Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from core.models import Account, User
 from core.models.base import NEWEST
 from core.security import Passwords
-from core.services import audit, operators
-from core.settings import load_settings
+from core.services import audit, erasures, operators
+from core.settings import Settings, load_settings
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
@@ -98,6 +111,28 @@ def reactivate_user(email: UserEmail) -> None:
     out.print(f"{email} is active")
 
 
+@app.command("erase")
+@one_line_errors
+def erase_user(
+    user: Annotated[str | None, typer.Argument(metavar="USER", help="The user's e-mail address or id.")] = None,
+    again: Annotated[
+        Path | None,
+        typer.Option("--again", metavar="FILE", help="Instead: everybody in this list whom a backup has brought back."),
+    ] = None,
+) -> None:
+    """Erase what names a deactivated user, for good; closes their accounts, with nothing on them. The ledger stays."""
+    if (user is None) is (again is None):
+        fail("name either a user or a list (--again FILE)")
+    settings = load_settings()
+    if user is not None:
+        with unit_of_work(open_database(settings)) as connection:
+            user_id = operators.user_by_name(connection, parse_user(user))
+            erasures.erase(connection, the_bank(), settings.erasures_path, user_id)
+        out.print(f"{user_id} is erased")
+    elif again is not None:
+        erase_again(settings, again)
+
+
 @app.command("users")
 @one_line_errors
 def list_users(limit: Limit = 100) -> None:
@@ -153,6 +188,33 @@ def change_user(email: str, act: Callable[[Connection, Author, UUID], None]) -> 
     """Do something to a user, and write it down as done by the bank itself."""
     with unit_of_work(open_database(load_settings())) as connection:
         act(connection, the_bank(), operators.user_by_email(connection, email))
+
+
+def erase_again(settings: Settings, file: Path) -> None:
+    """Erase everybody in a list who is there again, say who it was, and exit with 1 if somebody had to be left."""
+    database, left = open_database(settings), 0
+    try:
+        listed = list(erasures.listed_in(file))
+    except (OSError, ValueError) as error:
+        fail(f"{file} is no list of erased users: {error}")
+    for user_id in listed:
+        try:
+            with unit_of_work(database) as connection:
+                if erasures.erase_again(connection, the_bank(), settings.erasures_path, user_id):
+                    out.print(f"{user_id} is erased again")
+        except Refusal as refusal:
+            left += 1
+            complaints.print(f"giro: {user_id} is not erased: {refusal.detail} ({refusal.code})", soft_wrap=True)
+    if left:
+        raise typer.Exit(1)
+
+
+def parse_user(text: str) -> UUID | str:
+    """Read a user's id or e-mail address."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return text
 
 
 def read_password() -> str:

@@ -28,7 +28,7 @@ class AccountStatus(StrEnum):
 TRANSITIONS: dict[AccountStatus, dict[AccountStatus, str]] = {
     AccountStatus.ACTIVE: {
         AccountStatus.FROZEN: "by an operator",
-        AccountStatus.CLOSED: "by its owner, with nothing on it",
+        AccountStatus.CLOSED: "by its owner, or with the erasure of its owner, with nothing on it",
     },
     AccountStatus.FROZEN: {AccountStatus.ACTIVE: "by an operator", AccountStatus.FROZEN: "another scope"},
     AccountStatus.CLOSED: {},

@@ -24,6 +24,7 @@ class Action(StrEnum):
     OVERDRAFT_LIMIT_SET = "overdraft_limit_set"
     TOKEN_KEYS_ROTATED = "token_keys_rotated"
     USER_DEACTIVATED = "user_deactivated"
+    USER_ERASED = "user_erased"
     USER_REACTIVATED = "user_reactivated"
     OPERATOR_CREATED = "operator_created"
     DEPOSIT_ORDERED = "deposit_ordered"

@@ -49,6 +49,8 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     UNAVAILABLE = "unavailable"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    USER_ACTIVE = "user_active"
+    USER_ERASED = "user_erased"
     USER_NOT_FOUND = "user_not_found"
     VALIDATION_FAILED = "validation_failed"
 
@@ -94,6 +96,8 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.UNAUTHENTICATED: "A valid access token is needed.",
     ErrorCode.UNAVAILABLE: "The service cannot take this request now; nothing was recorded.",
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: "The body's media type is not one that this call takes.",
+    ErrorCode.USER_ACTIVE: "The user has access still; deactivate it first.",
+    ErrorCode.USER_ERASED: "The user was erased, for good.",
     ErrorCode.USER_NOT_FOUND: "There is no such user.",
     ErrorCode.VALIDATION_FAILED: "The request has fields that do not hold what they should.",
 }

@@ -7,6 +7,13 @@ from uuid import UUID
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 128
 """In characters, like the one above."""
+NO_PASSWORD = "!"
+"""Stands where a hash would: no password fits it."""
+
+
+def erased_email(user_id: UUID) -> str:
+    """Make the address of an erased user: of nothing that they said, in a domain that nobody can have (RFC 2606)."""
+    return f"{user_id.hex}@erased.invalid"
 
 
 class Role(StrEnum):

@@ -14,8 +14,8 @@ class Card(Base):
     """A card. `status` is its own: what its account's state makes of it is worked out when it is read.
 
     `sealed_number` is nonce, ciphertext and tag under the key of `key_version`; `number_index` is a keyed digest of
-    the number. There is no column for the CVC, in any form. `owner_id` is that of the account, kept here so that the
-    list of a user's cards is one walk along an index.
+    the number. All three are gone once the owner is erased. There is no column for the CVC, in any form. `owner_id` is
+    that of the account, kept here so that the list of a user's cards is one walk along an index.
     """
 
     __tablename__ = "cards"
@@ -28,6 +28,11 @@ class Card(Base):
         CheckConstraint("length(number_index) = 32", name="number_index"),
         CheckConstraint("key_version >= 1", name="key_version"),
         CheckConstraint("(status = 'cancelled') = (cancelled_at IS NOT NULL)", name="cancelled"),
+        CheckConstraint(
+            "(sealed_number IS NULL) = (key_version IS NULL) AND (sealed_number IS NULL) = (number_index IS NULL) "
+            "AND (sealed_number IS NOT NULL OR status = 'cancelled')",
+            name="number",
+        ),
         Index("ix_cards_owner_id_id", "owner_id", "id"),
         Index("ix_cards_key_version", "key_version"),
         # Partial: somebody may issue and cancel for ever, and what is counted stays bounded.
@@ -43,9 +48,9 @@ class Card(Base):
     status: Mapped[CardStatus] = mapped_column(Word(CardStatus))
     last4: Mapped[str] = mapped_column(Text)
     expiry: Mapped[str] = mapped_column(Text)
-    sealed_number: Mapped[bytes] = mapped_column(LargeBinary)
-    key_version: Mapped[int] = mapped_column(Integer)
-    number_index: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    sealed_number: Mapped[bytes | None] = mapped_column(LargeBinary)
+    key_version: Mapped[int | None] = mapped_column(Integer)
+    number_index: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
     created_at: Mapped[datetime] = mapped_column(Moment)
     cancelled_at: Mapped[datetime | None] = mapped_column(Moment)
 
@@ -58,13 +63,19 @@ trigger(
 trigger(
     Card.__table__,
     """CREATE TRIGGER cards_keep_terms BEFORE UPDATE OF id, public_id, owner_id, account_id, type, last4, expiry,
-    number_index, created_at ON cards
+    created_at ON cards
     BEGIN SELECT RAISE(ABORT, 'the terms of a card never change'); END""",
 )
 trigger(
     Card.__table__,
+    """CREATE TRIGGER cards_keep_their_number BEFORE UPDATE OF number_index ON cards
+    WHEN NEW.number_index IS NOT NULL AND NEW.number_index IS NOT OLD.number_index
+    BEGIN SELECT RAISE(ABORT, 'a card keeps its number, or loses it for good'); END""",
+)
+trigger(
+    Card.__table__,
     """CREATE TRIGGER cards_are_sealed_forward BEFORE UPDATE OF sealed_number, key_version ON cards
-    WHEN NEW.key_version <= OLD.key_version
+    WHEN NEW.key_version <= OLD.key_version OR (OLD.key_version IS NULL AND NEW.key_version IS NOT NULL)
     BEGIN SELECT RAISE(ABORT, 'a card is sealed anew under a newer key only'); END""",
 )
 trigger(

@@ -6,15 +6,23 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.domain.users import Role
-from core.models.base import Base, Flag, Moment, PublicId, Word, one_of
+from core.domain.users import NO_PASSWORD, Role
+from core.models.base import Base, Flag, Moment, PublicId, Word, one_of, trigger
 
 SYSTEM_USER_ID = 1
 """Row id of the one system user, which the first migration makes."""
 
+_ERASED = (
+    f"erased_at IS NULL OR (email = lower(hex(public_id)) || '@erased.invalid' AND name IS NULL "
+    f"AND password_hash = '{NO_PASSWORD}' AND is_active = 0)"
+)
+
 
 class User(Base):
-    """A user; `token_version` counts up when all tokens given so far must end."""
+    """A user; `token_version` counts up when all tokens given so far must end.
+
+    Of an erased one nothing is left that names a person: the row stays, as all that was done points to it.
+    """
 
     __tablename__ = "users"
     __table_args__ = (
@@ -33,3 +41,11 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(Flag)
     token_version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(Moment)
+    erased_at: Mapped[datetime | None] = mapped_column(Moment, CheckConstraint(_ERASED, name="erased"))
+
+
+trigger(
+    User.__table__,
+    """CREATE TRIGGER users_stay_erased BEFORE UPDATE ON users WHEN OLD.erased_at IS NOT NULL
+    BEGIN SELECT RAISE(ABORT, 'an erased user never changes'); END""",
+)

@@ -94,7 +94,7 @@ def deactivate(connection: Connection, author: Author, user_id: UUID) -> None:
 
 
 def reactivate(connection: Connection, author: Author, user_id: UUID) -> None:
-    """Give a user access again, by a new log-in. Raises Refusal (`user_not_found`)."""
+    """Give a user access again, by a new log-in. Raises Refusal: `user_not_found`, `user_erased`."""
     _set_active(connection, author, user_id, active=True)
 
 
@@ -104,6 +104,8 @@ def _set_active(connection: Connection, author: Author, user_id: UUID, *, active
         raise Refusal(ErrorCode.USER_NOT_FOUND, field="path.user_id")
     if user.is_active is active:
         return
+    if user.erased_at is not None:
+        raise Refusal(ErrorCode.USER_ERASED)
     users.set_active(connection, user.id, active=active)
     write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
 
@@ -124,6 +126,11 @@ def account_by_name(connection: Connection, name: UUID | str) -> UUID:
     if found is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND)
     return found
+
+
+def user_by_name(connection: Connection, name: UUID | str) -> UUID:
+    """Find a user by id or by e-mail address; raises Refusal (`user_not_found`) for an address nobody has."""
+    return name if isinstance(name, UUID) else user_by_email(connection, name)
 
 
 def user_by_email(connection: Connection, email: str) -> UUID:

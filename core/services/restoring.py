@@ -1,11 +1,13 @@
 """Putting a backup in the place of a ledger that is lost."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
+
+from sqlalchemy import Connection
 
 from core.card_security import CardVault
 from core.domain.audit import Action, Author
@@ -13,6 +15,7 @@ from core.services import backups
 from core.services.audit import write_down
 from core.services.backups import FAILURES, BackupError, Manifest, Progress
 from core.services.card_keys import check_keys
+from core.services.erasures import came_back
 from core.services.key_fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
 from core.services.verification import Anchors
 from core.settings import Settings
@@ -61,13 +64,19 @@ def restore(
         with _draft_beside(settings.database_path) as draft:
             _copy(file, draft)
             here = backups.settings_of(settings, draft)
-            migrated = _prepare(
-                here, manifest, _anchors(settings, file, manifest), author=author, progress=progress, migrate=migrate
+            migrated, back = _prepare(
+                here,
+                manifest,
+                _anchors(settings, file, manifest),
+                author=author,
+                progress=progress,
+                migrate=migrate,
+                erased=(settings.erasures_path, file.absolute().with_name(settings.erasures_path.name)),
             )
             _publish(settings, file, manifest, draft)
     except FAILURES as error:
         raise BackupError(f"nothing was restored: {getattr(error, 'orig', error)}") from error
-    return Restored(manifest, migrated, warnings)
+    return Restored(manifest, migrated, warnings + back)
 
 
 def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
@@ -153,8 +162,9 @@ def _prepare(
     author: Author,
     progress: Progress,
     migrate: Callable[[Settings], None] | None,
-) -> bool:
-    """Migrate, verify, and write down what is done; say whether there was something to migrate."""
+    erased: Sequence[Path],
+) -> tuple[bool, list[str]]:
+    """Migrate, verify, and write down what is done; say whether there was something to migrate, and who is back."""
     database = Database(here)
     revision = database.schema_revision()
     database.refuse_newer_schema(revision)
@@ -169,9 +179,24 @@ def _prepare(
     with unit_of_work(database) as connection:
         made_at = manifest.made_at.isoformat()
         write_down(connection, author, Action.BACKUP_RESTORED, file=manifest.file, made_at=made_at)
+        back = _who_is_back(connection, erased)
     database.close()
     storage.require_one_piece(here.database_path)
-    return older
+    return older, back
+
+
+def _who_is_back(connection: Connection, lists: Sequence[Path]) -> list[str]:
+    """Warn of people whom this backup, made before they were erased, has brought back; a list may lie beside it too."""
+    warnings = []
+    for file in lists:
+        try:
+            count = came_back(connection, file)
+        except (OSError, ValueError) as error:
+            warnings.append(f"{file} is no list of erased users: {error}")
+            continue
+        if count:
+            warnings.append(f"{count} erased users are back: `giro operator erase --again {file}` erases them again")
+    return warnings
 
 
 def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) -> None:

@@ -111,6 +111,12 @@ def read(connection: Connection, public_id: UUID) -> RowMapping | None:
     return connection.execute(select(Account.__table__).where(Account.public_id == public_id)).mappings().first()
 
 
+def open_ids_of(connection: Connection, owner_id: int) -> Sequence[UUID]:
+    """List the public ids of a user's accounts that are not closed, oldest first."""
+    query = select(Account.public_id).where(Account.owner_id == owner_id, Account.status != AccountStatus.CLOSED)
+    return connection.execute(query.order_by(Account.id)).scalars().all()
+
+
 def find_by_number(connection: Connection, number: str) -> UUID | None:
     """Find an account's public id by its number."""
     return connection.execute(select(Account.public_id).where(Account.account_number == number)).scalar_one_or_none()

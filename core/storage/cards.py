@@ -55,6 +55,15 @@ def cancel_all_of(connection: Connection, account_id: int, cancelled_at: datetim
     )
 
 
+def shred_all_of(connection: Connection, owner_id: int) -> int:
+    """Destroy the numbers of a user's cards, all of them cancelled, and count them."""
+    return connection.execute(
+        update(Card)
+        .where(Card.owner_id == owner_id, Card.number_index.is_not(None))
+        .values(sealed_number=None, key_version=None, number_index=None)
+    ).rowcount
+
+
 async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> CardView | None:
     """Read one card, if it is this user's."""
     query = _views().where(Card.public_id == public_id, Card.owner_id == owner_id)

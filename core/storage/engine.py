@@ -17,7 +17,7 @@ from core.storage.locks import Turnstile
 
 log = get_logger(__name__)
 
-SCHEMA_REVISION = "0008"
+SCHEMA_REVISION = "0009"
 """The migration that this code needs; a test holds it to the newest below migrations/versions."""
 
 AUTOCHECKPOINT_PAGES = 10_000
@@ -169,6 +169,8 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL").fetchall()
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # What is deleted or written over is gone from the file, and does not stay in its free places: who was erased.
+        connection.execute("PRAGMA secure_delete=ON").fetchall()
         # Else INSERT OR REPLACE deletes a row without asking the triggers that keep the ledger.
         connection.execute("PRAGMA recursive_triggers=ON")
         connection.execute(f"PRAGMA wal_autocheckpoint={AUTOCHECKPOINT_PAGES}").fetchall()

@@ -56,6 +56,11 @@ def revoke_family(connection: Connection, family: UUID) -> None:
     connection.execute(delete(RefreshToken).where(RefreshToken.family == family))
 
 
+def forget_all_of(connection: Connection, user_id: int) -> None:
+    """Forget every token of a user. There is no index for it: it is rare, and the table holds a month or so."""
+    connection.execute(delete(RefreshToken).where(RefreshToken.user_id == user_id))
+
+
 def forget_expired(connection: Connection, now: datetime, *, limit: int) -> int:
     """Delete tokens past their life, `limit` at most, and count them."""
     old = select(RefreshToken.id).where(RefreshToken.expires_at < now).limit(limit)

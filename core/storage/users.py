@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.users import Role
+from core.domain.users import NO_PASSWORD, Role
 from core.ids import new_id
 from core.models import User
 
@@ -76,6 +76,21 @@ def set_active(connection: Connection, user_id: int, *, active: bool) -> None:
     """Give or take a user's access; every token given so far ends either way."""
     connection.execute(
         update(User).where(User.id == user_id).values(is_active=active, token_version=User.token_version + 1)
+    )
+
+
+def erase(connection: Connection, user_id: int, *, email: str, erased_at: datetime) -> None:
+    """Leave nothing that names a user but the address given in its stead, and end every token."""
+    connection.execute(
+        update(User)
+        .where(User.id == user_id)
+        .values(
+            email=email,
+            name=None,
+            password_hash=NO_PASSWORD,
+            token_version=User.token_version + 1,
+            erased_at=erased_at,
+        )
     )
 
 

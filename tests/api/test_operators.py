@@ -19,6 +19,7 @@ ROUTES: dict[tuple[str, str], Json] = {
     ("GET", "/operator/users"): None,
     ("POST", "/operator/users/{user_id}/deactivate"): None,
     ("POST", "/operator/users/{user_id}/reactivate"): None,
+    ("POST", "/operator/users/{user_id}/erase"): None,
     ("GET", "/operator/accounts"): None,
     ("GET", "/operator/accounts/{account_id}"): None,
     ("POST", "/operator/accounts/{account_id}/freeze"): {"scope": "all"},
@@ -293,12 +294,45 @@ class TestAUser:
         acts = await items(operator, f"/operator/audit?object_id={ada_id}")
         assert [entry["action"] for entry in acts] == ["user_deactivated"]
 
-    @pytest.mark.parametrize("act", ["deactivate", "reactivate"])
+    @pytest.mark.parametrize("act", ["deactivate", "reactivate", "erase"])
     async def test_is_never_the_bank_itself(self, operator: Person, database: Database, act: str) -> None:
         (system,) = builders.rows(database, "SELECT public_id FROM users WHERE role = 'system'")
         answer = await operator.post(f"/operator/users/{UUID(bytes=system['public_id'])}/{act}")
         refused(answer, 404, "user_not_found", "path.user_id")
         assert masked(answer) == masked(await operator.post(f"/operator/users/{uuid4()}/{act}"))
+
+
+class TestErasing:
+    async def test_leaves_nothing_that_names_a_person_and_frees_the_address(self, api: Api, operator: Person) -> None:
+        mary = await api.sign_up("mary")
+        shown = await profile(mary)
+        path = f"/operator/users/{shown['id']}"
+        await operator.post(f"{path}/deactivate")
+        answers = [await operator.post(f"{path}/erase") for _ in range(2)]
+        erased = {"email": f"{UUID(shown['id']).hex}@erased.invalid", "name": None, "is_active": False}
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert answers[0].json() == answers[1].json() == shown | erased
+        assert (await items(operator, "/operator/users"))[-1] == shown | erased
+        acts = await items(operator, f"/operator/audit?object_id={shown['id']}&action=user_erased")
+        assert [entry["details"] for entry in acts] == [{"accounts_closed": 0, "cards": 0}]
+        assert (await profile(await api.sign_up("mary")))["id"] != shown["id"], "somebody else"
+
+    async def test_is_refused_to_who_has_access_and_cannot_be_undone(self, api: Api, operator: Person) -> None:
+        path = f"/operator/users/{(await profile(await api.sign_up('mary')))['id']}"
+        refused(await operator.post(f"{path}/erase"), 409, "user_active")
+        await operator.post(f"{path}/deactivate")
+        await operator.post(f"{path}/erase")
+        refused(await operator.post(f"{path}/reactivate"), 409, "user_erased")
+
+    async def test_names_the_account_that_is_in_the_way(self, operator: Person, ada: Person, pair: Pair) -> None:
+        path = f"/operator/users/{(await profile(ada))['id']}"
+        await operator.post(f"{path}/deactivate")
+        problem = refused(await operator.post(f"{path}/erase"), 409, "account_not_empty")
+        assert pair.payer["id"] in problem["detail"]
+
+    async def test_nobody_signs_up_under_an_address_that_erasing_gives(self, api: Api) -> None:
+        body = {"email": f"{uuid4().hex}@erased.invalid", "password": PASSWORD}
+        refused(await api.client.post("/signup", json=body), 422, "validation_failed", "body.email")
 
 
 # --- transfers, queue, audit -------------------------------------------------------------------------------------

@@ -28,6 +28,12 @@ USER: dict[str, Any] = {
     "token_version": 0,
     "created_at": 0,
 }
+ERASED: dict[str, Any] = {
+    "public_id": b"an erased person",
+    "email": f"{b'an erased person'.hex()}@erased.invalid",
+    "is_active": 0,
+    "erased_at": 1,
+}
 TRANSFER: dict[str, Any] = {
     "public_id": b"another transfer",
     "kind": "transfer",

@@ -19,7 +19,7 @@ from core.storage import blocks
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accept, accepted, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
-from tests.tampering import unguarded
+from tests.tampering import forget_erasure, unguarded
 
 TERMS = Terms(
     sequence=7,
@@ -167,6 +167,7 @@ def upgraded(database: Database, settings: Settings) -> Callable[[], None]:
 
     def back_and_up() -> None:
         database.close()
+        forget_erasure(settings.database_path)
         with unguarded(settings.database_path) as raw:
             raw.execute("DROP TABLE batches")
             raw.execute("DROP TABLE blocks")

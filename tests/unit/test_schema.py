@@ -19,7 +19,7 @@ from tests.builders import (
     rows,
     settle_all,
 )
-from tests.unit.schema_rows import ACT, CARD, FIGURES, GOOD, NEEDS_A_RUN, NOTHING, STATEMENT, flat, insert
+from tests.unit.schema_rows import ACT, CARD, ERASED, FIGURES, GOOD, NEEDS_A_RUN, NOTHING, STATEMENT, flat, insert
 
 PENDING, COMPLETED, FAILED, CANCELLED = (status.value for status in TransferStatus)
 TERMINAL = [COMPLETED, FAILED, CANCELLED]
@@ -182,9 +182,9 @@ CARD_TERMS = {
     "type": "'credit'",
     "last4": "'0043'",
     "expiry": "'2031-11'",
-    "number_index": "randomblob(32)",
     "created_at": "created_at + 1",
 }
+SHREDDED = "sealed_number = NULL, key_version = NULL, number_index = NULL"
 
 
 @pytest.mark.parametrize("column", CARD_TERMS)
@@ -195,7 +195,40 @@ def test_the_terms_of_a_card_never_change(database: Database, bank: Bank, column
 
 
 def test_every_column_of_a_card_is_a_term_or_can_change() -> None:
-    assert CARD.keys() - CARD_TERMS.keys() == {"status", "cancelled_at", "sealed_number", "key_version"}
+    changing = {"status", "cancelled_at", "sealed_number", "key_version", "number_index"}
+    assert CARD.keys() - CARD_TERMS.keys() == changing
+
+
+def test_a_card_keeps_its_number(database: Database, bank: Bank) -> None:
+    statement, values = insert("cards")
+    written(database, statement, *values)
+    refused(database, "UPDATE cards SET number_index = randomblob(32)", because="keeps its number")
+    refused(database, f"UPDATE cards SET {SHREDDED}", because="ck_cards_number")
+
+
+@pytest.mark.parametrize("part", SHREDDED.split(", "))
+def test_a_cancelled_card_loses_its_number_whole_and_for_good(database: Database, bank: Bank, part: str) -> None:
+    statement, values = insert("cards", status="cancelled", cancelled_at=1)
+    written(database, statement, *values)
+    refused(database, f"UPDATE cards SET {part}", because="ck_cards_number|under a newer key only")
+    assert written(database, f"UPDATE cards SET {SHREDDED}") == 1
+    sealed = "sealed_number = randomblob(44), key_version = 9"
+    refused(database, f"UPDATE cards SET {sealed}", because="under a newer key only")
+    refused(database, "UPDATE cards SET number_index = randomblob(32)", because="for good")
+
+
+def test_an_erased_user_never_changes(database: Database, bank: Bank) -> None:
+    statement, values = insert("users", **ERASED)
+    written(database, statement, *values)
+    refused(database, "UPDATE users SET role = role WHERE erased_at IS NOT NULL", because="erased user never changes")
+
+
+@pytest.mark.parametrize(
+    "change", [{"email": "ada@example.com"}, {"name": "Ada"}, {"password_hash": "a hash"}, {"is_active": 1}], ids=str
+)
+def test_of_an_erased_user_nothing_is_left(database: Database, change: dict[str, Any]) -> None:
+    statement, values = insert("users", **ERASED | change)
+    refused(database, statement, *values, because="ck_users_erased")
 
 
 @pytest.mark.parametrize("change", ["status = 'active', cancelled_at = NULL", "cancelled_at = 2", "status = status"])
@@ -275,6 +308,7 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ("users", {"email": "Another@example.com"}, "ck_users_email_lower"),
         ("users", {"email": "system@giro.invalid"}, "UNIQUE"),
         ("users", {"password_hash": None}, "NOT NULL"),
+        ("users", {"erased_at": 1}, "ck_users_erased"),
         ("transfers", {"kind": "gift"}, "ck_transfers_kind"),
         ("transfers", {"status": "lost", "settled_at": 1}, "ck_transfers_status"),
         ("transfers", {"amount": 0}, "ck_transfers_amount"),
@@ -350,8 +384,9 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         *[
             ("cards", {column: None}, f"NOT NULL constraint failed: cards.{column}")
             for column in CARD
-            if column != "cancelled_at"
+            if column not in {"cancelled_at", "sealed_number", "key_version", "number_index"}
         ],
+        *[("cards", {column: None}, "ck_cards_number") for column in ("sealed_number", "key_version", "number_index")],
         *[
             ("audit_entries", {"author_id": None, "action": action.value}, "ck_audit_entries_author")
             for action in Action

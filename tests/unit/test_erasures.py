@@ -1,0 +1,351 @@
+"""Erasing a person: nothing is left that names them, the books stay as they are, and a backup does not undo it."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from core.card_security import CardVault
+from core.cli import app, apply_migrations
+from core.cli.console import the_bank
+from core.domain.audit import Author
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.users import Role
+from core.security import Passwords
+from core.services import backups, card_keys, operators, restoring, tokens, users
+from core.services.erasures import erase
+from core.services.verification import verify
+from core.settings import Settings, load_settings
+from core.storage.engine import SCHEMA_REVISION, Database
+from core.storage.maintenance import checkpoint
+from core.storage.unit_of_work import unit_of_work
+from tests.builders import (
+    Bank,
+    Person,
+    accepted,
+    account_row,
+    add_user,
+    bank_of_two,
+    deactivate,
+    freeze,
+    from_ada_to_bob,
+    from_bob_to_ada,
+    issue_card,
+    rows,
+    settle_all,
+)
+from tests.tampering import forget_erasure, unguarded
+
+ADDRESS = "Ada.Canary-4711@example.com"
+NAME = "Ada Canary 0815"
+HASH = "a canary of a hash 2342"
+NAMED = [ADDRESS.lower().encode(), NAME.encode(), HASH.encode()]
+
+
+def giro(*words: str) -> Result:
+    """Run a command in this process, on the database in the working directory."""
+    return CliRunner().invoke(app, list(words))
+
+
+def quiet(_step: str, _done: int, _of: int) -> None:
+    pass
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    """Ada had 1000 and paid them to Bob; neither has anything pending."""
+    bank = bank_of_two(database, ada_has=1000)
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql(
+            "UPDATE users SET email = ?, name = ?, password_hash = ? WHERE id = ?",
+            (ADDRESS.lower(), NAME, HASH, bank.ada.id),
+        )
+    accepted(database, from_ada_to_bob(bank, 1000, description="for Ada's rent"))
+    settle_all(database)
+    return bank
+
+
+@pytest.fixture
+def listed(settings: Settings) -> Path:
+    return settings.erasures_path
+
+
+@pytest.fixture
+def author(database: Database) -> Author:
+    with unit_of_work(database) as connection:
+        return Author(user_id=add_user(connection, role=Role.OPERATOR).id, request_id="an-act", address="192.0.2.7")
+
+
+def do_erase(database: Database, author: Author, listed: Path, who: UUID) -> None:
+    with unit_of_work(database) as connection:
+        erase(connection, author, listed, who)
+
+
+def refusal(database: Database, author: Author, listed: Path, who: UUID) -> Refusal:
+    """Try what must be refused: nothing is changed, and nobody is listed."""
+    before = everything(database)
+    with pytest.raises(Refusal) as refused:
+        do_erase(database, author, listed, who)
+    assert everything(database) == before
+    assert not listed.exists()
+    return refused.value
+
+
+def everything(database: Database) -> list[list[dict[str, Any]]]:
+    tables = ("users", "accounts", "cards", "refresh_tokens", "audit_entries")
+    return [rows(database, f"SELECT * FROM {table}") for table in tables]
+
+
+def user_row(database: Database, person: Person) -> dict[str, Any]:
+    return rows(database, "SELECT * FROM users WHERE id = ?", person.id)[0]
+
+
+# --- what goes, what stays ---------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_that_names_a_person(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    deactivate(database, bank.ada)
+    version = user_row(database, bank.ada)["token_version"]
+    do_erase(database, author, listed, bank.ada.public_id)
+    left = user_row(database, bank.ada)
+    assert left["erased_at"] > 0
+    assert (left["email"], left["name"], left["password_hash"]) == (
+        f"{bank.ada.public_id.hex}@erased.invalid",
+        None,
+        "!",
+    )
+    assert (left["is_active"], left["token_version"]) == (0, version + 1)
+    assert not Passwords(4).verify("!", left["password_hash"]), "no password fits"
+
+
+def test_tokens_are_gone(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    nobody = Author(user_id=None, request_id="a-request", address=None)
+    with unit_of_work(database) as connection:
+        for person in (bank.ada, bank.bob):
+            tokens.log_in(connection, nobody, user_id=person.id, token_version=0, days=30)
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    assert rows(database, "SELECT user_id FROM refresh_tokens") == [{"user_id": bank.bob.id}]
+
+
+def test_numbers_of_cards_are_destroyed_and_the_keys_of_the_others_can_still_be_rotated(
+    database: Database, settings: Settings, bank: Bank, author: Author, listed: Path
+) -> None:
+    vault = CardVault(settings)
+    for _ in range(2):
+        issue_card(database, vault, bank.ada, bank.ada_account)
+    kept = issue_card(database, vault, bank.bob, bank.bob_account)
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    numbers = rows(database, "SELECT status, sealed_number, key_version, number_index FROM cards ORDER BY id")
+    shredded = {"status": "cancelled", "sealed_number": None, "key_version": None, "number_index": None}
+    assert numbers[:2] == [shredded, shredded]
+    card_keys.check_keys(database, vault)
+    assert card_keys.rotate(database, vault, author, lambda *_: None).count == 1
+    (sealed,) = rows(database, "SELECT public_id, sealed_number, key_version FROM cards WHERE key_version IS NOT NULL")
+    opened = vault.keys().open(sealed["sealed_number"], sealed["key_version"], UUID(bytes=sealed["public_id"]))
+    assert opened == kept.number
+
+
+def test_accounts_with_nothing_on_them_are_closed(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    assert account_row(database, bank.ada_account)["status"] == "closed"
+    (act,) = rows(
+        database, "SELECT author_id, object_id, details, address FROM audit_entries WHERE action = 'user_erased'"
+    )
+    assert act == {
+        "author_id": author.user_id,
+        "object_id": bank.ada.public_id.bytes,
+        "details": '{"accounts_closed": 1, "cards": 0}',
+        "address": author.address,
+    }
+
+
+def test_the_books_stay_as_they_are(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    ledger = ("transfers", "transactions", "blocks", "statements")
+    before = [rows(database, f"SELECT * FROM {table}") for table in ledger]
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    assert [rows(database, f"SELECT * FROM {table}") for table in ledger] == before
+    assert "for Ada's rent" in [row["description"] for row in before[0]], "the chain of blocks covers it"
+    assert verify(database).breaches == []
+
+
+def test_the_address_can_be_used_again(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    with unit_of_work(database) as connection:
+        again = users.sign_up(connection, email=ADDRESS, name=None, password_hash="no hash at all")
+    assert again != bank.ada.public_id
+
+
+def test_no_byte_of_it_is_left_in_the_files_after_a_checkpoint(
+    database: Database, bank: Bank, author: Author, listed: Path
+) -> None:
+    with unit_of_work(database) as connection:  # pages are divided with her row and her address in the middle
+        for number in range(1500):
+            add_user(connection, f"{number * 7919 % 1500:04}.{'x' * 60}@example.com")
+    checkpoint(database)
+    database.close()
+    assert [word in database.path.read_bytes() for word in NAMED] == [True, True, True]
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    checkpoint(database)
+    database.close()
+    files = list(database.path.parent.glob(f"{database.path.name}*"))
+    assert database.path in files
+    assert [(path.name, word) for path in files for word in NAMED if word in path.read_bytes()] == []
+
+
+# --- the migration -----------------------------------------------------------------------------------------------
+
+
+def test_an_upgrade_keeps_every_card_and_every_user(
+    database: Database, settings: Settings, bank: Bank, author: Author
+) -> None:
+    for _ in range(3):
+        issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
+    queries = ("SELECT * FROM cards ORDER BY id", "SELECT * FROM users ORDER BY id")
+    before = [rows(database, query) for query in queries]
+    database.close()
+    forget_erasure(database.path)
+    with unguarded(database.path) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '0008'")
+    apply_migrations(settings)
+    assert database.schema_revision() == SCHEMA_REVISION
+    assert [rows(database, query) for query in queries] == before
+    assert len(before[0]) == 3
+    card_keys.check_keys(database, CardVault(settings))
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------
+
+
+def test_who_has_access_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    assert refusal(database, author, listed, bank.ada.public_id).code is ErrorCode.USER_ACTIVE
+
+
+def test_nobody_and_the_bank_itself_are_not_erased(database: Database, author: Author, listed: Path) -> None:
+    (system,) = rows(database, "SELECT public_id FROM users WHERE id = 1")
+    for who in (uuid4(), UUID(bytes=system["public_id"])):
+        assert refusal(database, author, listed, who).code is ErrorCode.USER_NOT_FOUND
+
+
+@pytest.mark.parametrize("scope", ["debit", "all"])
+def test_who_has_a_frozen_account_is_not_erased(
+    database: Database, bank: Bank, author: Author, listed: Path, scope: str
+) -> None:
+    freeze(database, bank.ada_account, scope)
+    deactivate(database, bank.ada)
+    assert refusal(database, author, listed, bank.ada.public_id).code is ErrorCode.ACCOUNT_FROZEN
+
+
+def test_who_has_money_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    deactivate(database, bank.bob)
+    refused = refusal(database, author, listed, bank.bob.public_id)
+    assert (refused.code, str(bank.bob_account) in refused.detail) == (ErrorCode.ACCOUNT_NOT_EMPTY, True)
+
+
+def test_who_is_about_to_pay_or_to_be_paid_is_not_erased(
+    database: Database, bank: Bank, author: Author, listed: Path
+) -> None:
+    accepted(database, from_bob_to_ada(bank, 1000))
+    for person in (bank.ada, bank.bob):
+        deactivate(database, person)
+        assert refusal(database, author, listed, person.public_id).code is ErrorCode.ACCOUNT_HAS_PENDING
+
+
+def test_erasing_again_changes_nothing(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    before, list_before = everything(database), listed.read_text()
+    do_erase(database, author, listed, bank.ada.public_id)
+    assert (everything(database), listed.read_text()) == (before, list_before)
+
+
+def test_who_was_erased_never_comes_back(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
+        operators.reactivate(connection, author, bank.ada.public_id)
+    assert refused.value.code is ErrorCode.USER_ERASED
+
+
+def test_who_cannot_be_listed_is_not_erased(database: Database, bank: Bank, author: Author, tmp_path: Path) -> None:
+    deactivate(database, bank.ada)
+    before = everything(database)
+    (tmp_path / "file").touch()
+    with pytest.raises(Exception, match="cannot take"):
+        do_erase(database, author, tmp_path / "file" / "erasures", bank.ada.public_id)
+    assert everything(database) == before
+
+
+# --- backups -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def restored(
+    settings: Settings, database: Database, bank: Bank, author: Author, tmp_path: Path
+) -> tuple[Settings, list[str]]:
+    """A backup of before she was erased, in a new folder with the list of the old one; what restoring warned of."""
+    file, _ = backups.make(settings, database, tmp_path / "backups", quiet)
+    deactivate(database, bank.ada)
+    do_erase(database, author, settings.erasures_path, bank.ada.public_id)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    settings.erasures_path.rename(folder / "erasures")
+    new = load_settings(_env_file=None, data_dir=folder)
+    return new, restoring.restore(new, file, the_bank(), quiet, migrate=apply_migrations).warnings
+
+
+def test_restoring_an_older_backup_says_who_is_back(restored: tuple[Settings, list[str]]) -> None:
+    new, warnings = restored
+    assert f"1 erased users are back: `giro operator erase --again {new.erasures_path}` erases them again" in warnings
+
+
+def test_a_list_erases_again_whom_a_backup_brought_back(
+    clean_environment: pytest.MonkeyPatch, restored: tuple[Settings, list[str]], bank: Bank
+) -> None:
+    new, _ = restored
+    clean_environment.setenv("GIRO_DATA_DIR", str(new.data_dir))
+    database = Database(new)
+    assert user_row(database, bank.ada)["name"] == NAME
+    for said in (f"{bank.ada.public_id} is erased again\n", ""):
+        result = giro("operator", "erase", "--again", str(new.erasures_path))
+        assert (result.exit_code, result.stdout) == (0, said)
+    assert user_row(database, bank.ada)["name"] is None
+
+
+def test_a_list_says_whom_it_has_to_leave(database: Database, bank: Bank, tmp_path: Path) -> None:
+    (tmp_path / "erasures").write_text(f"{uuid4()}\n{bank.bob.public_id}\n{bank.ada.public_id}\n")
+    result = giro("operator", "erase", "--again", str(tmp_path / "erasures"))
+    assert (result.exit_code, result.stdout) == (1, f"{bank.ada.public_id} is erased again\n")
+    assert f"{bank.bob.public_id} is not erased" in result.stderr
+    assert "account_not_empty" in result.stderr
+    assert user_row(database, bank.bob)["is_active"] == 1, "nothing of it is done"
+
+
+def test_what_is_no_list_is_said_to_be_none(database: Database, bank: Bank, tmp_path: Path) -> None:
+    (tmp_path / "erasures").write_text("ada@example.com\n")
+    result = giro("operator", "erase", "--again", str(tmp_path / "erasures"))
+    assert (result.exit_code, "is no list of erased users" in result.stderr) == (2, True)
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["address", "id"])
+def test_the_command_erases_by_address_and_by_id(database: Database, bank: Bank, listed: Path, by: str) -> None:
+    deactivate(database, bank.ada)
+    result = giro("operator", "erase", ADDRESS if by == "address" else str(bank.ada.public_id))
+    assert (result.exit_code, result.stdout) == (0, f"{bank.ada.public_id} is erased\n")
+    assert listed.read_text() == f"{bank.ada.public_id}\n"
+    assert listed.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_command_wants_either_a_user_or_a_list(database: Database) -> None:
+    for words in ((), (ADDRESS, "--again", "erasures")):
+        assert giro("operator", "erase", *words).exit_code == 2
