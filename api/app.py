@@ -12,9 +12,11 @@ import redis
 import redis.asyncio
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api import cors
 from api.dependencies import Bank
 from api.errors import add_error_handlers, answer
 from api.hashing import Hashing
@@ -91,17 +93,20 @@ def create_app(
         title="Giro",
         version="0.1.0",
         description=DESCRIPTION,
+        openapi_url="/openapi.json" if settings.docs else None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan(settings, queue, tally),
     )
-    for router in ROUTERS:
+    routers = ROUTERS if settings.docs else tuple(router for router in ROUTERS if router is not docs.router)
+    for router in routers:
         # Taken over as they are: an included router is matched route by route a second time, for every request.
         app.router.routes.extend(router.routes)
-    docs.mount_assets(app)
+    if settings.docs:
+        docs.mount_assets(app)
     add_error_handlers(app)
-    app.state.methods = Methods(ROUTERS)
+    app.state.methods = Methods(routers)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -135,7 +140,10 @@ def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
         bulk={batches.PATH: settings.bulk_body_bytes},
         bulk_requests=settings.bulk_requests,
     )
-    return Observe(Paths(limits))
+    app: ASGIApp = Paths(limits)
+    if settings.cors_origins:
+        app = CORSMiddleware(app, **cors.options(settings.cors_origins.split(",")))
+    return Observe(app, hsts_seconds=settings.hsts_seconds)
 
 
 def _lifespan(

@@ -42,10 +42,13 @@ class Observe:
     """Outermost: names the request, times it, adds the headers of every answer, and answers what nobody expected.
 
     A client's own `X-Request-ID` is kept when it is a plain word of up to 128 characters, and no card's number.
+    `hsts_seconds` is what browsers are told that came over TLS, to the server or to a proxy that it believes.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
         self._app = app
+        hsts = {"Strict-Transport-Security": f"max-age={hsts_seconds}"} if hsts_seconds else {}
+        self._over_tls = SECURITY_HEADERS | hsts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,7 +64,8 @@ class Observe:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), scope["state"])
+                security = self._over_tls if scope["scheme"] == "https" else SECURITY_HEADERS
+                _add_headers(MutableHeaders(scope=message), scope["state"], security)
             await send(message)
 
         try:
@@ -80,14 +84,14 @@ def _is_kept(sent: str) -> bool:
     return _CLIENT_ID.fullmatch(sent) is not None and without_card_numbers(sent) == sent
 
 
-def _add_headers(headers: MutableHeaders, state: Mapping[str, Any]) -> None:
+def _add_headers(headers: MutableHeaders, state: Mapping[str, Any], security: Mapping[str, str]) -> None:
     headers["X-Request-ID"] = state["request_id"]
     if standing := state.get("rate_limits"):  # api/throttles.py; nobody else sets these, so they are not looked for
         policies, limits = zip(*standing, strict=True)
         headers.raw.append((b"ratelimit-policy", b", ".join(policies)))
         headers.raw.append((b"ratelimit", b", ".join(limits)))
     headers.setdefault("Cache-Control", CACHE_CONTROL)
-    for name, value in SECURITY_HEADERS.items():
+    for name, value in security.items():
         headers.setdefault(name, value)
 
 

@@ -5,6 +5,7 @@ Values come from the environment, then from `.env`, then from files of secrets, 
 
 import difflib
 import os
+import re
 import tempfile
 from functools import cached_property
 from hashlib import blake2b
@@ -88,6 +89,19 @@ def _proxies(text: str) -> str:
     return ",".join(items)
 
 
+def _origins(text: str) -> str:
+    """Check who may ask from a browser: exact origins (RFC 6454), as browsers write them; none stands for others."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    for item in items:
+        if not _ORIGIN.fullmatch(item):
+            raise ValueError(f"{item!r} is no origin as browsers write it, like https://bank.example.com")
+    return ",".join(items)
+
+
+_ORIGIN = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?!:(80|443)$)(:[1-9][0-9]{0,4})?")
+"""A scheme, a host and a port, and nothing else: no path, no capitals, no `*`, and no port that goes without saying."""
+
+
 class Settings(BaseSettings):
     """The settings of one Giro.
 
@@ -114,6 +128,17 @@ class Settings(BaseSettings):
         description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks, "
         "comma separated.",
     )
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        "",
+        description="Origins whose pages may call the API from a browser, comma separated, as in "
+        "https://bank.example.com. Default: none.",
+    )
+    hsts_seconds: int = Field(
+        31_536_000,
+        ge=0,
+        description="Time for which browsers that came over TLS never try plain HTTP again. 0: nothing is said of it.",
+    )
+    docs: bool = Field(True, description="Serve `/docs` and `/openapi.json`.")
     data_dir: Path = Field(
         Path("./data"), description="Folder of the database, of secrets made here, and of sockets and locks."
     )

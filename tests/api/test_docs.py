@@ -7,7 +7,7 @@ import pytest
 
 from api.errors import STATUSES
 from core.domain.errors import MESSAGES
-from tests.api.conftest import Api
+from tests.api.conftest import Api, Start, refused
 
 PAGES = ["/docs", "/docs/oauth2-redirect", "/docs/errors"]
 
@@ -81,3 +81,11 @@ async def test_every_code_is_explained_where_the_type_of_its_problem_points(api:
     path, _, anchor = problem["type"].partition("#")
     assert path == "/docs/errors"
     assert f'id="{anchor}"' in page
+
+
+async def test_a_setting_takes_the_reference_away_and_nothing_else(start: Start) -> None:
+    async with start(docs=False) as api:
+        for path in (*PAGES, "/openapi.json", "/docs/assets/swagger-ui.css", "/redoc"):
+            refused(await api.client.get(path), 404, "not_found")
+        assert (await api.client.get("/")).status_code == 200
+        refused(await api.client.put("/transfers"), 405, "method_not_allowed")

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
+import httpx2
 import pytest
 from prometheus_client import REGISTRY
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from core.services import users
-from tests.api.conftest import PASSWORD, Api, Pair, Person, payment, refused
+from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, payment, refused
 from tests.api.contract import SECURITY_HEADERS, Json
 
 SECRET = "a secret that no answer may show"
@@ -181,6 +183,32 @@ class TestHeaders:
                 assert name in answer.headers
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["x-frame-options"] == "DENY"
+
+    @pytest.mark.parametrize(
+        ("peer", "scheme", "seconds"),
+        [
+            ("127.0.0.1", "https", 31_536_000),
+            ("127.0.0.1", "http", None),
+            ("127.0.0.1", "wss", None),
+            ("127.0.0.1", "", None),
+            ("203.0.113.9", "https", None),
+        ],
+    )
+    async def test_say_so_to_browsers_that_came_over_tls(
+        self, api: Api, peer: str, scheme: str, seconds: int | None
+    ) -> None:
+        server = ProxyHeadersMiddleware(api.app, trusted_hosts="127.0.0.1")  # what uvicorn puts around the application
+        transport = httpx2.ASGITransport(app=server, client=(peer, 40_000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
+            for path in ("/", "/nothing", "/accounts", "/docs"):
+                answer = await client.get(path, headers={"X-Forwarded-Proto": scheme})
+                expected = None if seconds is None else f"max-age={seconds}"
+                assert answer.headers.get("strict-transport-security") == expected
+
+    async def test_say_nothing_of_tls_where_a_setting_says_so(self, start: Start) -> None:
+        async with start(hsts_seconds=0) as api:
+            answer = await api.client.get("https://giro.test/")
+            assert (answer.status_code, "strict-transport-security" in answer.headers) == (200, False)
 
     async def test_say_private_no_cache_unless_stated(self, api: Api, ada: Person) -> None:
         for path in ("/", "/accounts", "/transfers", "/users/me", "/nothing", "/openapi.json"):

@@ -54,6 +54,41 @@ def test_a_bic_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch, bic: 
     assert complaint().startswith("GIRO_BANK_BIC: ")
 
 
+# --- who may ask from a browser ----------------------------------------------------------------------------------
+
+
+def test_by_default_no_other_origin_may_ask() -> None:
+    assert load_settings().cors_origins == ""
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "https://bank.example.com",
+        "http://localhost:5173",
+        "https://a.example,https://b.example:8443",
+        "https://[::1]:8",
+    ],
+)
+def test_origins_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+    monkeypatch.setenv("GIRO_CORS_ORIGINS", origins.replace(",", " , "))
+    assert load_settings().cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("*", "null", "https://*", "https://*.example.com", "bank.example.com", "https://bank.example.com/"),
+        *("https://Bank.example.com", "https://a@bank.example.com", "ftp://bank.example.com", "https://"),
+        *("https://bank.example.com:443", "http://bank.example.com:80", "https://bank.example.com:0", "file://"),
+        *("https://a.example;https://b.example", "https://a.example?x", "https://a.example\u0430", "HTTPS://a.example"),
+    ],
+)
+def test_what_is_no_exact_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("GIRO_CORS_ORIGINS", f"https://good.example,{origin}")
+    assert complaint().startswith("GIRO_CORS_ORIGINS: ")
+
+
 # --- where a value comes from ------------------------------------------------------------------------------------
 
 
