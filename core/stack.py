@@ -19,6 +19,7 @@ from core import heartbeats
 from core.data_folder import require_data_folder
 from core.logging import configure_logging
 from core.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
+from core.processes import never_dump_core
 from core.settings import Settings, SettingsError, variable
 from core.storage.engine import DatabaseError
 from core.supervisor import Child, Supervisor
@@ -88,6 +89,7 @@ def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lam
 def _exit_status(settings: Settings, start: Callable[[], str | None]) -> int:
     """Run what `start` starts, and say in one line why it did not."""
     os.umask(0o077)
+    never_dump_core()
     configure_logging(settings, process="supervisor")
     try:
         require_data_folder(settings)

@@ -69,7 +69,7 @@ class Database:
     @cached_property
     def writer(self) -> Engine:
         """The engine of this process's one writing connection."""
-        engine = create_engine(self._url("sqlite"), connect_args=self._connect_args(), poolclass=StaticPool)
+        engine = create_engine(self._url("sqlite"), poolclass=StaticPool, **self._options())
         event.listen(engine, "connect", self._prepare_writer)
         event.listen(engine, "begin", _begin_immediate)
         return engine
@@ -77,7 +77,7 @@ class Database:
     @cached_property
     def reader(self) -> Engine:
         """An engine whose connections read, for workers and commands. Each is opened anew and closed after use."""
-        engine = create_engine(self._url("sqlite"), connect_args=self._connect_args(), poolclass=NullPool)
+        engine = create_engine(self._url("sqlite"), poolclass=NullPool, **self._options())
         event.listen(engine, "connect", self._prepare_reader)
         event.listen(engine, "begin", _begin)
         return engine
@@ -88,6 +88,7 @@ class Database:
         engine = create_async_engine(
             self._url("sqlite+aiosqlite"),
             connect_args={"isolation_level": None, "uri": True},
+            hide_parameters=True,
             pool_size=8,
             max_overflow=0,
         )
@@ -160,9 +161,10 @@ class Database:
         # mode=rw: a reader must never make an empty database where one is missing.
         return URL.create(driver, database=f"file:{quote(str(self.path))}", query={"mode": "rw", "uri": "true"})
 
-    def _connect_args(self) -> dict[str, Any]:
+    def _options(self) -> dict[str, Any]:
         # isolation_level=None: the driver starts no transaction of its own, BEGIN is ours.
-        return {"isolation_level": None, "check_same_thread": False}
+        # hide_parameters: else an error of the database says in the log what was to be written: who, and their hash.
+        return {"connect_args": {"isolation_level": None, "check_same_thread": False}, "hide_parameters": True}
 
     def _prepare_writer(self, connection: Any, _record: Any) -> None:
         self._prepare(connection)

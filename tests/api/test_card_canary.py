@@ -5,7 +5,6 @@ searched: the log at its most talkative, in both formats; metrics; the queue; ev
 """
 
 import asyncio
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -24,34 +23,25 @@ from core.storage.engine import Database
 from tests import builders
 from tests.api.conftest import JSON, Api, Person, Start, join, written
 from tests.api.contract import Json
+from tests.canaries import Seen
 
-CVC_IN_CONTEXT = re.compile(rb"cvc[^0-9a-z]{1,12}[0-9]{3}(?![0-9])", re.IGNORECASE)
 
-
-class Seen:
+class SeenOfCards(Seen):
     """What was drawn and derived, issued or not, and all that anybody could read."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.numbers: set[str] = set()
-        self.texts: dict[str, bytes] = {}
-
-    def keep(self, name: str, content: str | bytes) -> None:
-        self.texts[name] = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
 
     def found(self, *secrets: str) -> list[str]:
         """Name the places where a number, a key, or a CVC beside its name stands."""
-        words = {word.encode() for word in (*self.numbers, *secrets)}
-        return sorted(
-            name
-            for name, text in self.texts.items()
-            if any(word in text for word in words) or CVC_IN_CONTEXT.search(text)
-        )
+        return sorted(self.of_a_cvc().union(*(self.where(word) for word in (*self.numbers, *secrets))))
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+def seen(monkeypatch: pytest.MonkeyPatch) -> SeenOfCards:
     """Note every number that is made, those of cards that were never issued too."""
-    seen, make = Seen(), cards.card_number
+    seen, make = SeenOfCards(), cards.card_number
 
     def noted(serial: int) -> str:
         number = make(serial)
@@ -111,7 +101,7 @@ async def misuse(ada: Person, account: Json, card: Json) -> list[str]:
     return [f"{answer.headers} {answer.text}" for answer in answers]
 
 
-async def use(api: Api, ada: Person, account: Json, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> Json:
+async def use(api: Api, ada: Person, account: Json, seen: SeenOfCards, monkeypatch: pytest.MonkeyPatch) -> Json:
     """Do everything with cards, break some of it, and keep every answer but those that show what they may."""
     issued = [
         (await ada.post("/cards", {"account_id": account["id"], "type": kind})).json() for kind in ("debit", "credit")
@@ -140,7 +130,7 @@ async def test_nothing_that_is_secret_about_a_card_is_left_anywhere(
     start: Start,
     settings: Settings,
     database: Database,
-    seen: Seen,
+    seen: SeenOfCards,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     log_format: str,
@@ -167,7 +157,7 @@ async def test_nothing_that_is_secret_about_a_card_is_left_anywhere(
     sees_its_prey(seen, issued, secrets)
 
 
-def assert_all_was_looked_at(seen: Seen, issued: list[Json], log_format: str) -> None:
+def assert_all_was_looked_at(seen: SeenOfCards, issued: list[Json], log_format: str) -> None:
     """Nothing is found where nothing is looked at: each place holds what it should of these cards."""
     assert {card["card_number"] for card in issued} < seen.numbers
     assert len(seen.numbers) >= 4, "the one that was never issued too"
@@ -180,12 +170,14 @@ def assert_all_was_looked_at(seen: Seen, issued: list[Json], log_format: str) ->
         "log": b"ZeroDivisionError",
         "banking.db-wal": last4,
     }.items():
-        assert word in seen.texts[name], name
-    assert b'"request"' in seen.texts["log"] or log_format == "console"
+        assert word in seen.text(name), name
+    assert b'"request"' in seen.text("log") or log_format == "console"
 
 
-def sees_its_prey(seen: Seen, issued: list[Json], secrets: list[str]) -> None:
+def sees_its_prey(seen: SeenOfCards, issued: list[Json], secrets: list[str]) -> None:
     """The search finds each of them where it is put."""
     for prey in (issued[1]["card_number"], secrets[-1], '"cvc":"042"', "cvc='042'", "'cvc': '042'"):
-        seen.keep("trap", f"something {prey} something")
-        assert seen.found(*secrets) == ["trap"], prey
+        trap = SeenOfCards()
+        trap.numbers = seen.numbers
+        trap.keep("trap", f"something {prey} something")
+        assert trap.found(*secrets) == ["trap"], prey

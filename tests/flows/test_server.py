@@ -1,7 +1,9 @@
 """What only a real server shows: the bytes on the wire, what it logs about them, and what each process measures."""
 
 import socket
+import stat
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from httpx2 import Response
@@ -143,3 +145,54 @@ def test_the_audit_log_names_the_client_that_a_proxy_on_this_machine_speaks_for(
     assert answer.status_code == 401
     shown = stack.giro("operator", "audit", "--action", "log_in_failed").stdout
     assert ("203.0.113.9" in shown, "192.0.2.66" in shown, "127.0.0.1" in shown) == (True, False, False)
+
+
+# --- what can be reached, and read -------------------------------------------------------------------------------
+
+
+def test_everything_in_the_data_folder_is_for_its_owner_alone(stack: Stack, pay: Paying) -> None:
+    assert stack.giro("backup").returncode == 0
+    found = {path: stat.S_IMODE(path.lstat().st_mode) for path in [stack.data, *stack.data.rglob("*")]}
+    names = {path.name for path in found}
+    assert {"banking.db", "banking.db-wal", "banking.db-shm", "backups", "secrets", "jwt_secret", "run"} <= names
+    assert {path.suffix for path in found} >= {".lock", ".sock", ".db", ".json"}
+    assert {str(path): oct(mode) for path, mode in found.items() if mode & 0o077} == {}
+
+
+def listening(port: int) -> set[str]:
+    """The addresses, as the kernel writes them, on which somebody listens on a port."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    return {line[1].partition(":")[0] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"}
+
+
+def test_metrics_are_apart_from_the_public_port_and_on_loopback_unless_told_otherwise(stack: Stack) -> None:
+    assert stack.client.get("/metrics").json()["code"] == "not_found"
+    ports = [*stack.metrics_ports.values(), stack.port]
+    assert {port: listening(port) for port in ports} == {port: {"0100007F"} for port in ports}
+
+
+NO_HTTP = [
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: a\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", NO_HTTP)
+def test_what_is_no_http_is_refused_without_a_word_about_the_server_or_of_what_was_sent(
+    stack: Stack, sent: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as client:
+        client.sendall(sent)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    names = {line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]}
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert names <= {b"content-type", b"content-length", b"connection", b"date"}
+    assert body == b"Invalid HTTP request received."
+
+
+def test_no_answer_names_the_server(stack: Stack) -> None:
+    for method, path in (("GET", "/"), ("GET", "/nothing"), ("DELETE", "/transfers"), ("GET", "/docs")):
+        assert "server" not in stack.client.request(method, path).headers

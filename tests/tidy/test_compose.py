@@ -75,3 +75,10 @@ def test_no_secret_stands_in_the_file() -> None:
     for line in COMPOSE.read_text().splitlines():
         if re.match(r"\s*(JWT_SECRET|REDIS_PASSWORD|GIRO_CARD\w+):", line):
             assert re.search(r":\s*\$\{\w+:-\}$", line), line
+
+
+def test_who_has_the_password_of_the_queue_can_use_its_keys_and_no_more(services: dict[str, Any]) -> None:
+    script = services["redis"]["command"][-1]
+    assert "requirepass" not in script, "it would leave every command and every key open"
+    may = r'user default reset on ">.*" ~dramatiq\* ~giro:\* \+@all -@admin -@dangerous \+keys'
+    assert any(re.fullmatch(may, line.strip()) for line in script.splitlines()), script

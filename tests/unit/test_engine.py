@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 import core
 from core.cli import apply_migrations
@@ -363,3 +365,18 @@ def test_a_row_of_the_ledger_cannot_be_replaced(database: Database) -> None:
     for table in ("transfers", "transactions"):
         with pytest.raises(IntegrityError, match="never"), unit_of_work(database) as connection:
             connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table} WHERE id = 1")
+
+
+def test_an_error_of_the_database_does_not_say_what_was_to_be_written(database: Database) -> None:
+    with pytest.raises(IntegrityError) as failed, unit_of_work(database) as connection:
+        connection.exec_driver_sql("INSERT INTO users (id, email) VALUES (?, ?)", (7, "ada@example.com"))
+    assert "INSERT INTO users" in str(failed.value)
+    assert "ada@example.com" not in str(failed.value)
+
+
+async def test_a_question_that_fails_does_not_say_what_was_asked(database: Database) -> None:
+    async with AsyncSession(database.async_reader) as session:
+        with pytest.raises(OperationalError) as failed:
+            await session.execute(text("SELECT :email FROM nowhere"), {"email": "ada@example.com"})
+    await database.async_reader.dispose()
+    assert "ada@example.com" not in str(failed.value)

@@ -1,6 +1,8 @@
 """What a process says about itself."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,11 @@ def test_a_process_that_is_not_well_does_not_beat(tmp_path: Path) -> None:
     well[0] = True
     eventually(lambda: path.stat().st_mtime > 0)
     heartbeat.stop()
+
+
+def test_no_process_leaves_a_core_file_and_none_that_it_starts() -> None:
+    limits = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
+    start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {limits!r}])"
+    script = f"from core.processes import never_dump_core; never_dump_core(); {start}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "(0, 0)\n"

@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from core.logging import without_what_was_sent
+
 FAIL_AND_LOG = """
 import sentry_sdk
 from core.logging import configure_logging, get_logger, report_to_sentry
@@ -71,6 +73,30 @@ def test_an_unhandled_exception_is_reported_without_any_value_of_ours(reports: t
     fail_and_log(dsn)
     assert any(b"ZeroDivisionError" in report for report in received)
     assert not any(b"a password that stays here" in report for report in received), "local variables stay here"
+
+
+SENT = {
+    "method": "POST",
+    "url": "http://giro.test/login?password=typed",
+    "query_string": "password=typed",
+    "headers": {"x-api-key": "typed"},
+    "cookies": {"session": "typed"},
+    "data": {"password": "typed"},
+    "env": {"REMOTE_ADDR": "typed"},
+}
+
+
+@pytest.mark.parametrize(
+    ("transaction", "source", "kept"),
+    [("/cards/{card_id}", "route", True), ("http://giro.test/cards/typed", "url", False)],
+)
+def test_nothing_that_a_client_has_sent_is_in_a_report(transaction: str, source: str, *, kept: bool) -> None:
+    event = {"request": dict(SENT), "user": {"ip_address": "typed"}, "message": "unhandled_exception"}
+    event |= {"transaction": transaction, "transaction_info": {"source": source}}
+    reported = without_what_was_sent(event, {})
+    assert "typed" not in repr(reported)
+    assert (reported["message"], reported["request"]) == ("unhandled_exception", {"method": "POST"})
+    assert ("transaction" in reported) == kept
 
 
 @pytest.mark.usefixtures("clean_environment")

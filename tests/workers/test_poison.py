@@ -2,11 +2,13 @@
 
 import json
 import os
+import pickle
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import dramatiq
 import pytest
 import redis
 from dramatiq import Worker
@@ -104,6 +106,35 @@ POISON = {
     "ids that are none": forged(MAKE_STATEMENT, args=["1", None]),
     "the work of another queue": forged("verify"),
 }
+
+
+class Exploit:
+    """What makes a file of whoever unpickles it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_is_dropped_and_nothing_of_it_is_run(
+    broker: RedisBroker, worked_on: str, tmp_path: Path, protocol: int
+) -> None:
+    made = tmp_path / "made"
+    put(broker, worked_on, pickle.dumps(Exploit(made), protocol))
+    eventually(lambda: is_idle(broker, worked_on))
+    assert not made.exists()
+    pickle.loads(pickle.dumps(Exploit(made), protocol))
+    assert made.exists()
+
+
+def test_messages_are_json_and_nothing_else(broker: RedisBroker) -> None:
+    assert type(dramatiq.get_encoder()) is dramatiq.JSONEncoder
+    send_wakeup(broker)
+    (message,) = broker.client.hvals(f"{broker.namespace}:{SETTLEMENT_QUEUE}.msgs")
+    assert json.loads(message)["actor_name"] == SETTLE
 
 
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
