@@ -4,6 +4,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What looks at the code has an environment of its own: it needs other versions of libraries than what runs.
+TOOLS := .venv-security
 # A lock file is whole: with --no-deps, pip installs what it says and resolves nothing, so no release of tomorrow
 # can come between.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
@@ -119,6 +121,19 @@ lint: $(VENV)/.test-ready ## Check style, types, who imports whom, and the Docke
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint Dockerfile
 
+.PHONY: security
+security: $(VENV)/.test-ready $(TOOLS)/.ready ## Scan the code with bandit and rules of our own, and try both and the audit
+	@$(BIN)/python -m tests.security.scan
+	@$(BIN)/pytest --no-cov tests/security
+
+.PHONY: audit
+audit: $(TOOLS)/.ready ## Look up every locked package among known vulnerabilities (needs the internet)
+	@$(TOOLS)/bin/python -m tests.security.audit
+
+.PHONY: sbom
+sbom: $(VENV)/.ready $(TOOLS)/.ready ## Write what runs as a CycloneDX bill of materials to build/giro.cdx.json
+	@$(TOOLS)/bin/python -m tests.security.sbom build/giro.cdx.json
+
 .PHONY: format
 format: $(VENV)/.test-ready ## Put the code into the house style
 	@$(BIN)/ruff format .
@@ -133,10 +148,12 @@ lock: $(VENV)/.test-ready ## Compile the lock files anew, for all platforms (nee
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group bench --constraints requirements.lock --constraints tests/requirements.lock \
 	    --output-file tests/benchmarks/requirements.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+	    --python-version 3.12 --group security --output-file tests/security/requirements.lock
 
 .PHONY: clean
-clean: ## Remove the virtual environment and every cache; data/ stays
-	@rm -rf $(VENV) .coverage tests/coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove both virtual environments, build/ and every cache; data/ stays
+	@rm -rf $(VENV) $(TOOLS) build .coverage tests/coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -161,4 +178,10 @@ $(VENV)/.test-ready: tests/requirements.lock $(VENV)/.ready
 
 $(VENV)/.bench-ready: tests/benchmarks/requirements.lock $(VENV)/.test-ready
 	@$(PIP) -r tests/benchmarks/requirements.lock
+	@touch $@
+
+$(TOOLS)/.ready: tests/security/requirements.lock | $(VENV)/bin/python
+	@$(BIN)/python -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	    -r tests/security/requirements.lock
 	@touch $@

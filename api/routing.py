@@ -192,6 +192,7 @@ class StrictRequest(Request):
             try:
                 self._json = parse_json(await self.body())
             except (ValueError, RecursionError):
+                # nosemgrep: errors-are-answered-in-one-place - what FastAPI expects of a body that is none
                 raise HTTPException(400) from None
         return self._json
 

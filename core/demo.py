@@ -5,9 +5,9 @@ Everything is done from outside, as a client would: over HTTP, and with the comm
 
 import asyncio
 import os
-import random
+import random  # nosemgrep: chance-that-matters-is-secret - dice for show
 import socket
-import subprocess
+import subprocess  # nosec B404 # commands are lists of words
 import sys
 import time
 from collections import Counter
@@ -90,7 +90,9 @@ class Service:
     def call(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run a `giro` command to its end."""
         command = [*self.giro, *arguments]
-        return subprocess.run(command, env=self.environment, input=stdin, text=True, capture_output=True, check=False)
+        return subprocess.run(  # nosec B603 # a list of words, and no shell
+            command, env=self.environment, input=stdin, text=True, capture_output=True, check=False
+        )
 
 
 def run_demo(transfer_count: int, statements: Path, out: Console) -> int:
@@ -152,7 +154,8 @@ def _service(environment: Mapping[str, str], log: Path) -> Iterator[Service]:
     giro = [sys.executable, "-m", "core.cli"]
     url = f"http://127.0.0.1:{environment['GIRO_PORT']}"
     with log.open("wb") as output:
-        process = subprocess.Popen([*giro, "up"], env=environment, stdout=output, stderr=output)
+        # A list of words, and no shell.
+        process = subprocess.Popen([*giro, "up"], env=environment, stdout=output, stderr=output)  # nosec B603
     try:
         _wait_until_ready(process, url, log)
         yield Service(url, giro, environment)
@@ -236,7 +239,7 @@ async def _send_all(
 ) -> None:
     """Send `count` good transfers, and between them three that must be refused or replayed."""
     task = progress.add_task("sent", total=count)
-    dice = random.Random(7)
+    dice = random.Random(7)  # nosec B311 # the same show each time
     orders = [
         (people[number % 2], people[1 - number % 2].account_id, dice.randint(1, 2_000), str(uuid4()))
         for number in range(count)

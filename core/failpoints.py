@@ -6,7 +6,7 @@ no setting: neither `.env` nor a file of secrets can switch one on. docs/referen
 
 import math
 import os
-import random
+import random  # nosemgrep: chance-that-matters-is-secret - faults of tests
 import signal
 import time
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class _Rule:
     """Times that it still happens in this process."""
 
     def is_due(self) -> bool:
-        if self.left <= 0 or random.random() >= self.chance:
+        if self.left <= 0 or random.random() >= self.chance:  # nosec B311 # faults of tests
             return False
         self.left -= 1
         return True

@@ -9,13 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import httpx2
 
 from core import heartbeats
+from core.clock import now_us, to_datetime
 from core.data_folder import require_data_folder
 from core.logging import configure_logging
 from core.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
@@ -139,7 +139,8 @@ def _missing(client: httpx2.Client, url: str) -> str | None:
 
 def api_url(settings: Settings) -> str:
     """Where this machine reaches the API: a wildcard address is nothing that one can connect to everywhere."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared only
+    # nosemgrep: listening-is-a-setting - compared only
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # nosec B104
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
@@ -213,7 +214,7 @@ def _lock(descriptor: int, database: Path) -> None:
 
 
 def _sign(lock: int, settings: Settings) -> None:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
+    since = to_datetime(now_us()).isoformat(timespec="seconds")
     os.pwrite(lock, json.dumps({"pid": os.getpid(), "url": api_url(settings), "since": since}).encode(), 0)
 
 

@@ -7,7 +7,7 @@ One thread does it all. The kernel ends a child when the *thread* that spawned i
 import os
 import select
 import signal
-import subprocess
+import subprocess  # nosec B404 # commands are lists of words
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -135,7 +135,7 @@ class _Slot:
             child.socket.unlink(missing_ok=True)
         with ExitStack() as stack:
             output = stack.enter_context(child.output.open("wb")) if child.output is not None else None
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # nosec B603 # a list of words, and no shell
                 child.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

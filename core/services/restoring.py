@@ -85,6 +85,7 @@ def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
     for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm", "journal"))):
         if path.exists():
             raise BackupError(f"{path} is there: a backup is restored to an empty data folder only; move it away first")
+    # nosemgrep: secrets-are-compared-in-constant-time - the digest of a file proves nobody
     if anchors.exists() and backups.digest(anchors) != manifest.anchors_sha256:
         raise BackupError(f"{anchors} is there, and is not that of {file.name}: it is evidence; move it away first")
 

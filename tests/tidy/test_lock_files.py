@@ -10,7 +10,9 @@ import pytest
 import core
 
 HOME = Path(core.__file__).parent.parent
-LOCK_FILES = ["requirements.lock", "tests/requirements.lock", "tests/benchmarks/requirements.lock"]
+TOGETHER = ["requirements.lock", "tests/requirements.lock", "tests/benchmarks/requirements.lock"]
+"""What comes into one environment."""
+LOCK_FILES = [*TOGETHER, "tests/security/requirements.lock"]
 LONGEST_MODULE = 500
 
 git = pytest.mark.skipif(not (HOME / ".git").exists(), reason="not a git checkout")
@@ -48,7 +50,7 @@ def test_no_requirement_is_locked_twice(name: str) -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize(("name", "beside"), list(combinations(LOCK_FILES, 2)))
+@pytest.mark.parametrize(("name", "beside"), list(combinations(TOGETHER, 2)))
 def test_lock_files_agree_where_they_lock_the_same(name: str, beside: str) -> None:
     one, other = (
         dict(re.match(r"([^=]+)==([^ ;]+)", requirement).groups() for requirement in logical_lines(HOME / path))  # type: ignore[union-attr]
@@ -74,6 +76,8 @@ def ignored(path: str) -> bool:
     [
         "core/__pycache__/x.pyc",
         ".venv/bin/python",
+        ".venv-security/bin/python",
+        "build/giro.cdx.json",
         ".env",
         "banking.db",
         "data/banking.db",

@@ -1,0 +1,123 @@
+"""Every locked package, looked up among known vulnerabilities: `make audit`.
+
+pip-audit asks OSV (https://osv.dev). An audit that could not look is no pass, and neither is one that looked at part of
+it: a package whose marker leaves it out on this machine is looked up too, each answer is counted against the lock
+file, and a package with a vulnerability that everybody knows is asked for first. A service that does not know that one
+(an empty database, a proxy that answers for it) says nothing by its silence.
+
+Exit status: 0 nothing is known, 1 something is, 2 it could not be found out.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.security.locks import HOME, LOCK_FILES, TOOLS, Locked, locked
+
+PROBE = Locked("pyyaml", "5.3", ("sha256:" + "0" * 64,))
+"""CVE-2020-1747, arbitrary code execution, published in March 2020. Never installed; pip-audit wants some hash."""
+SECONDS = 30
+"""For one answer."""
+LONGEST = 900
+"""For one lock file."""
+
+
+class CouldNotLookError(Exception):
+    """Nothing is known about some package, and why."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What is known of the packages of one lock file."""
+
+    looked_up: set[str] = field(default_factory=set)
+    skipped: dict[str, str] = field(default_factory=dict)
+    vulnerable: list[str] = field(default_factory=list)
+
+
+def main(service: str | None = None) -> int:
+    """Look up every lock file, and say what came of it."""
+    try:
+        require_sight(service)
+        everything = {path.relative_to(HOME): whole(locked(path), service) for path in LOCK_FILES}
+    except CouldNotLookError as error:
+        print(f"The audit did not happen: {error}", file=sys.stderr)
+        return 2
+    count = sum(len(found.looked_up) for found in everything.values())
+    vulnerable = [f"{path}: {line}" for path, found in everything.items() for line in found.vulnerable]
+    print(*vulnerable, f"{count} packages looked up in {len(everything)} lock files: ", sep="\n", end="")
+    print(f"{len(vulnerable)} known vulnerabilities")
+    return 1 if vulnerable else 0
+
+
+def require_sight(service: str | None) -> None:
+    """Raise CouldNotLookError where the service does not know what everybody knows."""
+    if not look_up([PROBE], service).vulnerable:
+        raise CouldNotLookError(f"{PROBE.name} {PROBE.version} is fine, it is told, so what it is told means nothing")
+
+
+def whole(packages: list[Locked], service: str | None) -> Found:
+    """Look packages up; raises CouldNotLookError where one of them was not."""
+    found = look_up(packages, service)
+    found.skipped |= {
+        item.name: "left out" for item in packages if item.name not in found.looked_up | found.skipped.keys()
+    }
+    if found.skipped:
+        raise CouldNotLookError(
+            "skipped: " + "; ".join(f"{name} ({why})" for name, why in sorted(found.skipped.items()))
+        )
+    return found
+
+
+def look_up(packages: list[Locked], service: str | None) -> Found:
+    """Ask about packages; raises CouldNotLookError where there is no answer at all."""
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder, "requirements.txt")
+        requirements.write_text("".join(f"{item.line()}\n" for item in packages))
+        return _read(_ask(requirements, Path(folder, "answer.json"), service))
+
+
+def _ask(requirements: Path, answer: Path, service: str | None) -> dict[str, Any]:
+    command = [str(TOOLS / "pip-audit"), "--requirement", str(requirements), "--output", str(answer)]
+    command += ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    # A cache of its own, gone afterwards: an answer of last week is none.
+    command += ["--cache-dir", str(answer.parent / "cache"), "--timeout", str(SECONDS)]
+    command += ["--vulnerability-service", "osv", *(["--osv-url", service] if service else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CouldNotLookError(str(error)) from None
+    try:
+        # Its exit status 1 is a vulnerability, and any crash of its own as well: the answer tells which.
+        read: dict[str, Any] = json.loads(answer.read_text())
+    except (OSError, ValueError):
+        raise CouldNotLookError(_last_line(done.stderr)) from None
+    return read
+
+
+def _read(answer: dict[str, Any]) -> Found:
+    found = Found()
+    for item in answer.get("dependencies", []):
+        if "skip_reason" in item:
+            found.skipped[item["name"]] = item["skip_reason"]
+            continue
+        found.looked_up.add(item["name"])
+        for hole in item["vulns"]:
+            names = ", ".join([hole["id"], *hole["aliases"]])
+            mended = ", ".join(hole["fix_versions"]) or "nothing yet"
+            found.vulnerable.append(f"{item['name']} {item['version']}: {names}; mended in {mended}")
+    return found
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "pip-audit ended without a word"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(os.environ.get("AUDIT_SERVICE_URL") or None))

@@ -1,0 +1,23 @@
+from fastapi import HTTPException
+
+
+def answer(work, log):
+    try:
+        work()
+    except ValueError as error:
+        # ruleid: errors-say-nothing-of-their-cause, errors-are-answered-in-one-place
+        raise HTTPException(status_code=400, detail=str(error)) from error
+    try:
+        work()
+    except ValueError as error:
+        # ruleid: errors-say-nothing-of-their-cause
+        raise Refusal(ErrorCode.VALIDATION_FAILED, detail=f"not understood: {error}") from None
+    try:
+        work()
+    except OSError as error:
+        # ok: errors-say-nothing-of-their-cause
+        log.warning("check_failed", error=str(error))
+        # ok: errors-say-nothing-of-their-cause
+        raise Refusal(ErrorCode.VALIDATION_FAILED, detail="The cursor is none of this list.") from None
+    # ruleid: errors-are-answered-in-one-place
+    raise HTTPException(404)
