@@ -19,11 +19,12 @@ from sqlalchemy import Connection
 
 from core import metrics
 from core.domain.batches import AcceptedBatch, BatchRequest
-from core.domain.errors import ErrorCode, GiroError, Unavailable
+from core.domain.errors import ErrorCode, GiroError, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
+from core.domain.users import Identity
 from core.failpoints import hit
 from core.logging import get_logger
-from core.services import batches
+from core.services import batches, users
 from core.services.transfers import accept
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -47,6 +48,7 @@ class _State(Enum):
 @dataclass(slots=True, eq=False)
 class _Job:
     task: Task
+    by: Identity | None
     answer: "asyncio.Future[Any]"
     state: _State = _State.WAITING
     arrived: float = field(default_factory=time.perf_counter)
@@ -87,21 +89,22 @@ class Intake:
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
         self._thread.start()
 
-    async def accept(self, request: TransferRequest) -> AcceptedTransfer:
+    async def accept(self, request: TransferRequest, *, by: Identity | None = None) -> AcceptedTransfer:
         """Accept a transfer: when this returns, it is on disk. Raises what `run` raises."""
-        return cast(AcceptedTransfer, await self._submit(request))
+        return cast(AcceptedTransfer, await self._submit(request, by))
 
-    async def accept_batch(self, request: BatchRequest) -> AcceptedBatch:
+    async def accept_batch(self, request: BatchRequest, *, by: Identity | None = None) -> AcceptedBatch:
         """Accept a batch: when this returns, it is on disk. Raises what `run` raises."""
-        return cast(AcceptedBatch, await self._submit(request))
+        return cast(AcceptedBatch, await self._submit(request, by))
 
-    async def run[T](self, work: Callable[[Connection], T]) -> T:
+    async def run[T](self, work: Callable[[Connection], T], *, by: Identity | None = None) -> T:
         """Do a piece of work in the next unit of work and return what it returned, once that is committed.
 
-        Raises Unavailable when nothing was recorded (too much waits, no turn in time, the database cannot be
-        written), OutcomeUnknown when the commit failed, and what the work itself raised.
+        `by` is who asks, if it takes somebody. Raises Refusal (`unauthenticated`) if they have lost access or role by
+        then, Unavailable when nothing was recorded (too much waits, no turn in time, the database cannot be written),
+        OutcomeUnknown when the commit failed, and what the work itself raised.
         """
-        return cast(T, await self._submit(work))
+        return cast(T, await self._submit(work, by))
 
     async def stop(self) -> None:
         """Write what waits, then end the thread."""
@@ -112,8 +115,8 @@ class Intake:
 
     # --- on the event loop ---
 
-    async def _submit(self, task: Task) -> Any:
-        job = _Job(task, self._loop.create_future())
+    async def _submit(self, task: Task, by: Identity | None) -> Any:
+        job = _Job(task, by, self._loop.create_future())
         with self._changed:
             if self._stopping or len(self._jobs) >= self._most_waiting:
                 raise _turned_away(task)
@@ -206,17 +209,20 @@ class Intake:
 
     def _perform(self, connection: Connection, group: Sequence[_Job]) -> list[Any]:
         """Do every job of a group; a refusal is an outcome, any other exception ends the unit of work."""
-        requests = [job.task for job in group if isinstance(job.task, TransferRequest)]
-        accepted = iter(accept(connection, requests) if requests else ())
-        return [
-            next(accepted) if isinstance(job.task, TransferRequest) else _do(connection, self._work_of(job.task))
-            for job in group
-        ]
+        outcomes: dict[_Job, Any] = {}
+        orders = {job: job.task for job in group if isinstance(job.task, TransferRequest)}
+        changed = users.changed_since(connection, {job.by for job in orders if job.by})
+        for job in [job for job in orders if job.by in changed]:
+            outcomes[job] = Refusal(ErrorCode.UNAUTHENTICATED)
+            del orders[job]
+        outcomes |= zip(orders, accept(connection, list(orders.values())) if orders else (), strict=True)
+        # The rest one by one, and who asks is looked up for each: the one before may be what ends their access.
+        return [outcomes[job] if job in outcomes else _do(connection, job.by, self._work_of(job)) for job in group]
 
-    def _work_of(self, task: BatchRequest | Work) -> Work:
-        if isinstance(task, BatchRequest):
-            return partial(batches.accept, request=task, most_pending=self._most_pending)
-        return task
+    def _work_of(self, job: _Job) -> Work:
+        if isinstance(job.task, BatchRequest):
+            return partial(batches.accept, request=job.task, most_pending=self._most_pending)
+        return cast(Work, job.task)
 
     def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
         if _report([(job, outcome) for job, outcome in answers if _is_order(job.task)]):
@@ -240,7 +246,9 @@ def _is_order(task: Task) -> bool:
     return isinstance(task, TransferRequest | BatchRequest)
 
 
-def _do(connection: Connection, work: Work) -> Any:
+def _do(connection: Connection, by: Identity | None, work: Work) -> Any:
+    if by and users.changed_since(connection, [by]):
+        return Refusal(ErrorCode.UNAUTHENTICATED)
     savepoint = connection.begin_nested()
     try:
         result = work(connection)

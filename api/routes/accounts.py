@@ -29,7 +29,8 @@ async def open_account(
     """Open an account in a currency, with nothing on it."""
     most = bank.settings.accounts_per_user
     account_id = await bank.intake.run(
-        lambda connection: accounts.open_account(connection, owner_id=identity.id, currency=body.currency, most=most)
+        lambda connection: accounts.open_account(connection, owner_id=identity.id, currency=body.currency, most=most),
+        by=identity,
     )
     response.headers["Location"] = f"/accounts/{account_id}"
     return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))
@@ -95,6 +96,7 @@ async def list_transactions(
 async def close_account(account_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> AccountOut:
     """Close an account for good: it must hold nothing, and nothing may be pending from or to it."""
     await bank.intake.run(
-        lambda connection: accounts.close_account(connection, user_id=identity.id, account_id=account_id)
+        lambda connection: accounts.close_account(connection, user_id=identity.id, account_id=account_id),
+        by=identity,
     )
     return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))

@@ -56,7 +56,8 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, bank
             transfers=[_line(line, identity.id, request_id) for line in body.transfers],
             idempotency_key=key,
             fingerprint=fingerprint(PATH, body),
-        )
+        ),
+        by=identity,
     )
     headers = {"Retry-After": "1"}
     if batch.id is not None:

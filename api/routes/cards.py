@@ -57,7 +57,7 @@ async def issue_card(
             years=settings.card_years,
         )
 
-    issued = await bank.intake.run(work)
+    issued = await bank.intake.run(work, by=identity)
     response.headers["Location"] = f"/cards/{issued.view.id}"
     response.headers["Cache-Control"] = "no-store"
     return IssuedCardOut.revealed(issued)
@@ -88,7 +88,9 @@ async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> Car
 )
 async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Freeze a card until it is unfrozen."""
-    await bank.intake.run(lambda connection: cards.freeze(connection, user_id=identity.id, card_id=card_id))
+    await bank.intake.run(
+        lambda connection: cards.freeze(connection, user_id=identity.id, card_id=card_id), by=identity
+    )
     return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
 
 
@@ -100,12 +102,16 @@ async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: 
 )
 async def unfreeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Make a frozen card active again, unless its account is frozen."""
-    await bank.intake.run(lambda connection: cards.unfreeze(connection, user_id=identity.id, card_id=card_id))
+    await bank.intake.run(
+        lambda connection: cards.unfreeze(connection, user_id=identity.id, card_id=card_id), by=identity
+    )
     return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
 
 
 @router.post("/cards/{card_id}/cancel", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND, *WRITES))
 async def cancel_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Cancel a card for good. It stays in the list."""
-    await bank.intake.run(lambda connection: cards.cancel(connection, user_id=identity.id, card_id=card_id))
+    await bank.intake.run(
+        lambda connection: cards.cancel(connection, user_id=identity.id, card_id=card_id), by=identity
+    )
     return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))

@@ -42,7 +42,7 @@ async def deactivate_user(
 ) -> UserOut:
     """Take a user's access away, at once. Pending transfers from their accounts will fail."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: operators.deactivate(connection, author, user_id))
+    await bank.intake.run(lambda connection: operators.deactivate(connection, author, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
 
 
@@ -55,7 +55,7 @@ async def reactivate_user(
 ) -> UserOut:
     """Give a user access again, by a new log-in."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: operators.reactivate(connection, author, user_id))
+    await bank.intake.run(lambda connection: operators.reactivate(connection, author, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
 
 
@@ -117,7 +117,7 @@ async def freeze_account(
     def work(connection: Connection) -> None:
         operators.freeze(connection, author, account_id, body.scope)
 
-    await bank.intake.run(work)
+    await bank.intake.run(work, by=identity)
     return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
 
 
@@ -127,7 +127,7 @@ async def unfreeze_account(
 ) -> OperatorAccountOut:
     """Make a frozen account active again."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: operators.unfreeze(connection, author, account_id))
+    await bank.intake.run(lambda connection: operators.unfreeze(connection, author, account_id), by=identity)
     return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
 
 
@@ -144,7 +144,7 @@ async def set_overdraft_limit(
     def work(connection: Connection) -> None:
         operators.set_overdraft_limit(connection, author, account_id, body.amount)
 
-    await bank.intake.run(work)
+    await bank.intake.run(work, by=identity)
     return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
 
 

@@ -147,7 +147,8 @@ async def ask_for_statement(
             period=Period.parse(body.month),
             zone=bank.settings.zone,
             group=bank.settings.statement_group,
-        )
+        ),
+        by=identity,
     )
     found = await statements.get(session, user_id=identity.id, statement_id=statement_id)
     response.headers["Location"] = f"/statements/{statement_id}"

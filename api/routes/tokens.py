@@ -68,7 +68,7 @@ async def refresh_tokens(body: Refresh, request: Request, response: Response, ba
 async def log_out(request: Request, identity: UserDep, bank: BankDep) -> None:
     """End every token of the user who asks, at once."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: tokens.log_out(connection, author, identity))
+    await bank.intake.run(lambda connection: tokens.log_out(connection, author, identity), by=identity)
 
 
 def _answer(bank: Bank, session: Session, response: Response) -> TokensOut:

@@ -114,7 +114,7 @@ async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep
         payee=body.to_account_id or body.to_account_number,
         currency=body.currency,
     )
-    return await _submit(bank, request, order)
+    return await _submit(bank, request, identity, order)
 
 
 @operator_router.post(
@@ -123,7 +123,7 @@ async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep
 async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
     """Bring money in: a transfer from the currency's external account."""
     order = _order(bank, request, identity, body, kind=TransferKind.DEPOSIT, payee=body.to_account_id)
-    return await _submit(bank, request, order)
+    return await _submit(bank, request, identity, order)
 
 
 @operator_router.post(
@@ -132,7 +132,7 @@ async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorD
 async def submit_withdrawal(body: NewWithdrawal, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
     """Pay money out: a transfer to the currency's external account."""
     order = _order(bank, request, identity, body, kind=TransferKind.WITHDRAWAL, payer=body.from_account_id)
-    return await _submit(bank, request, order)
+    return await _submit(bank, request, identity, order)
 
 
 @router.get("/transfers", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
@@ -191,7 +191,8 @@ async def cancel_transfer(transfer_id: UUID, identity: UserDep, bank: BankDep) -
     """Cancel a transfer that one has submitted, while it is pending."""
     return TransferOut.of(
         await bank.intake.run(
-            lambda connection: transfers.cancel(connection, user_id=identity.id, transfer_id=transfer_id)
+            lambda connection: transfers.cancel(connection, user_id=identity.id, transfer_id=transfer_id),
+            by=identity,
         )
     )
 
@@ -223,9 +224,9 @@ def _order(
     )
 
 
-async def _submit(bank: Bank, request: Request, order: TransferRequest) -> Response:
+async def _submit(bank: Bank, request: Request, identity: Identity, order: TransferRequest) -> Response:
     """Accept, then answer: at once with 202, or after the wait that the client prefers."""
-    accepted = await bank.intake.accept(order)
+    accepted = await bank.intake.accept(order, by=identity)
     wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
     headers = {"Location": f"/transfers/{accepted.id}", **_wait_headers(wait)}
     if accepted.replayed:

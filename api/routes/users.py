@@ -56,7 +56,7 @@ async def change_password(
     def work(connection: Connection) -> None:
         users.change_password(connection, author, identity, password_hash=password_hash)
 
-    await bank.intake.run(work)
+    await bank.intake.run(work, by=identity)
 
 
 async def hash_password(bank: Bank, password: str) -> str:

@@ -1,5 +1,6 @@
 """Signing up, and changing a password."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -29,6 +30,15 @@ def sign_up(
         role=role,
         created_at=to_datetime(now_us()),
     )
+
+
+def changed_since(connection: Connection, asking: Collection[Identity]) -> set[Identity]:
+    """Find who of those who ask is not any more what let them in: deactivated, logged out, or of another role.
+
+    A request waits for its turn to write, and must not act by what was true when it came.
+    """
+    present = users.identities(connection, {identity.id for identity in asking}) if asking else {}
+    return {identity for identity in asking if present.get(identity.id) != identity}
 
 
 def change_password(connection: Connection, author: Author, identity: Identity, *, password_hash: str) -> None:

@@ -1,13 +1,13 @@
 """Users in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.users import NO_PASSWORD, Role
+from core.domain.users import NO_PASSWORD, Identity, Role
 from core.ids import new_id
 from core.models import User
 
@@ -58,6 +58,16 @@ def read(connection: Connection, user_id: int) -> User | None:
     """Read one user inside a unit of work."""
     row = connection.execute(select(User.__table__).where(User.id == user_id)).mappings().first()
     return User(**row) if row else None
+
+
+def identities(connection: Connection, user_ids: Collection[int]) -> dict[int, Identity]:
+    """Read who of some users has access, by row id, as they stand in this unit of work."""
+    marks = ",".join("?" * len(user_ids))
+    found = connection.exec_driver_sql(
+        f"SELECT id, public_id, role, token_version FROM users WHERE id IN ({marks}) AND is_active = 1",
+        tuple(user_ids),
+    )
+    return {row[0]: Identity(row[0], UUID(bytes=row[1]), Role(row[2]), row[3]) for row in found}
 
 
 def find(connection: Connection, public_id: UUID) -> User | None:

@@ -432,4 +432,22 @@ MUTANTS = (
         (("IPv6Network((parsed, 64)", "IPv6Network((parsed, 128)"),),
         ("tests/api/test_throttles.py::TestAClient",),
     ),
+    # --- whose is it ---
+    Mutant(
+        "who has lost access while waiting for the turn accepts a transfer",
+        "api/intake.py",
+        (
+            (
+                "        changed = users.changed_since(connection, {job.by for job in orders if job.by})\n",
+                "        changed = set()\n",
+            ),
+        ),
+        ("tests/api/test_access_in_turn.py::test_who_keeps_access_is_let_in_beside_who_has_lost_it",),
+    ),
+    Mutant(
+        "a payee sees a transfer before it is completed",
+        "core/domain/transfers.py",
+        (("self.status is TransferStatus.COMPLETED and self.payee_owner_id", "self.payee_owner_id"),),
+        ("tests/api/test_access.py::TestAPayee::test_sees_a_transfer_once_it_is_completed_and_not_before",),
+    ),
 )

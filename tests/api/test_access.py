@@ -1,0 +1,229 @@
+"""Whose is what: every call by everybody, from a table that has to have every call of the document."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from time import process_time
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fastapi.routing import APIRoute
+from sqlalchemy import event
+
+from core.storage import users
+from core.storage.engine import Database
+from core.storage.unit_of_work import unit_of_work
+from tests.api.access import (
+    CALLS,
+    OPERATOR,
+    OWN,
+    OWNER,
+    PUBLIC,
+    Whose,
+    World,
+    differences,
+    make_world,
+    operation_of,
+    snapshot,
+)
+from tests.api.conftest import Api, Person, masked, refused
+from tests.api.contract import Contract
+from tests.builders import rows, settle_all
+from tests.time_travel import Clock
+
+NOBODY = 401, "unauthenticated"
+NO_OPERATOR = 403, "forbidden"
+NOT_THERE = 404, "not_found"
+"""Or what the row calls it."""
+
+
+@pytest.fixture
+async def world(api: Api, database: Database, clock: Clock) -> World:
+    return await make_world(api, database, clock)
+
+
+def called(*whose: Any) -> Any:
+    return pytest.mark.parametrize("name", [name for name, call in CALLS.items() if call.whose in whose])
+
+
+class TestTheTable:
+    def test_has_every_call_of_the_document_and_no_other(self, contract: Contract) -> None:
+        paths = contract.document["paths"]
+        described = {(path, method) for path, item in paths.items() for method in item}
+        assert {operation_of(name, paths) for name in CALLS} == described
+
+    def test_calls_public_what_the_document_does(self, contract: Contract) -> None:
+        for name, call in CALLS.items():
+            path, method = operation_of(name, contract.document["paths"])
+            asks_who = "security" in contract.document["paths"][path][method]
+            assert asks_who == (call.whose is not PUBLIC), name
+
+    async def test_misses_no_route_that_the_document_does_not_show(self, api: Api, contract: Contract) -> None:
+        routes = {getattr(route, "path", "") for route in api.app.routes}
+        assert routes - contract.document["paths"].keys() == {
+            "/docs",
+            "/docs/assets",
+            "/docs/errors",
+            "/docs/oauth2-redirect",
+            "/openapi.json",
+        }
+        hidden = [r.path for r in api.app.routes if isinstance(r, APIRoute) and not r.include_in_schema]
+        assert all(path.startswith("/docs") for path in hidden)
+
+
+REFUSED: dict[Whose, dict[str, tuple[int, str]]] = {
+    PUBLIC: {},
+    OWN: {"nobody": NOBODY, "deactivated": NOBODY},
+    OWNER: {"nobody": NOBODY, "deactivated": NOBODY, "eve": NOT_THERE, "operator": NOT_THERE},
+    OPERATOR: {"nobody": NOBODY, "deactivated": NOBODY, "eve": NO_OPERATOR, "ada": NO_OPERATOR},
+}
+"""Who is refused by a call, and how. The rest is let in. Ada is the owner, `deactivated` whoever was let in last."""
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_answers_everybody_as_its_row_says(world: World, name: str) -> None:
+    call = CALLS[name]
+    people = {"nobody": None, "eve": world.eve, "ada": world.ada, "operator": world.operator}
+    if call.whose is not OPERATOR:  # those who are refused come first, since who is let in may change something
+        people["ada"] = people.pop("ada")
+    for who, person in people.items():
+        if refusal := REFUSED[call.whose].get(who):
+            await assert_refused(world, name, person, refusal)
+        else:
+            answer = await world.ask(name, person)
+            assert answer.status_code == call.status, f"{who}: {answer.text}"
+    if call.whose is not PUBLIC:
+        last = list(people.values())[-1]
+        deactivate(world, last)
+        await assert_refused(world, name, last, REFUSED[call.whose]["deactivated"])
+
+
+async def assert_refused(world: World, name: str, person: Person | None, refusal: tuple[int, str]) -> None:
+    """See a call refused, with the same answer as for what is not there, and without an effect."""
+    before = snapshot(world.database)
+    real, invented = await world.ask(name, person), await world.ask(name, person, world.missing)
+    status, code = refusal
+    refused(real, status, CALLS[name].code or code if refusal is NOT_THERE else code)
+    assert masked(real) == masked(invented)
+    assert {**real.headers, "x-request-id": ""} == {**invented.headers, "x-request-id": ""}
+    assert differences(before, snapshot(world.database)) == []
+
+
+def deactivate(world: World, person: Person | None) -> None:
+    assert person is not None
+    (row,) = rows(world.database, "SELECT id FROM users WHERE email = ?", person.email)
+    with unit_of_work(world.database) as connection:
+        users.set_active(connection, row["id"], active=False)
+
+
+class TestAnotherOnesThing:
+    """An operator, too, is somebody else: what they may see stands below /operator."""
+
+    @called(OWN)
+    async def test_is_in_nobody_elses_answer(self, world: World, name: str) -> None:
+        for who in (world.eve, world.operator):
+            answer = await world.ask(name, who)
+            assert answer.status_code == CALLS[name].status, answer.text
+            assert [secret for secret in world.secrets if secret in answer.text + str(answer.headers)] == []
+
+    async def test_takes_the_same_statements_as_what_is_not_there(self, world: World) -> None:
+        """What an answer's time could tell is what was done for it: the same, in the same order."""
+        for name in [name for name, call in CALLS.items() if call.whose is OWNER]:
+            done = []
+            for things in (world.things, world.missing):
+                with statements(world.api) as run:
+                    await world.ask(name, world.eve, things)
+                done.append(run)
+            assert done[0] == done[1], name
+            assert done[0], f"{name} looks for what it names, at least"
+
+    @pytest.mark.parametrize("name", ["GET /accounts/{account_id}", "GET /transfers/{transfer_id}"])
+    async def test_takes_as_long_as_what_is_not_there(self, world: World, name: str) -> None:
+        """In time of the processor and by turns, so that what else the machine does falls on neither."""
+        ratios = []
+        while len(ratios) < 3:  # a difference would be there each time
+            times: tuple[list[float], list[float]] = [], []
+            for turn in range(100):
+                started = process_time()
+                await world.ask(name, world.eve, world.things if turn % 2 else world.missing)
+                times[turn % 2].append(process_time() - started)
+            ratios.append(median(times[1]) / median(times[0]))
+            if ratios[-1] == pytest.approx(1, abs=0.15):
+                return
+        pytest.fail(f"another one's takes {ratios} times as long as one that is not there")
+
+
+@contextmanager
+def statements(api: Api) -> Iterator[list[str]]:
+    """Every statement that the application runs meanwhile, on whichever connection."""
+    run: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        run.append(statement)
+
+    engines = (api.bank.database.writer, api.bank.database.async_reader.sync_engine)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    yield run
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+class TestAPayee:
+    async def test_sees_a_transfer_once_it_is_completed_and_not_before(self, world: World) -> None:
+        path = f"/transfers/{world.things['transfer_id']}"
+        refused(await world.eve.get(path), 404, "transfer_not_found")
+        assert (await world.eve.get("/transfers")).json()["items"] == []
+        settle_all(world.database)
+        assert (await world.eve.get(path)).json()["status"] == "completed"
+
+    async def test_cannot_cancel_what_others_have_submitted(self, world: World) -> None:
+        settle_all(world.database)
+        answer = await world.eve.post(f"/transfers/{world.things['transfer_id']}/cancel")
+        refused(answer, 409, "transfer_not_cancellable")
+
+
+class TestACursor:
+    @pytest.mark.parametrize("path", ["/accounts", "/transfers", "/cards", "/accounts/{account_id}/transactions"])
+    async def test_of_somebody_else_is_none(self, world: World, path: str) -> None:
+        """A page of one leaves something to go on with; cards have to be made for that."""
+        await world.ask("POST /cards", world.ada)
+        theirs = path.replace("{account_id}", world.things["account_id"])
+        cursor = (await world.ada.get(f"{theirs}?limit=1")).json()["next_cursor"]
+        assert cursor
+        own = path.replace("{account_id}", world.accounts[world.eve.email])
+        answer = await world.eve.get(own, params={"cursor": cursor})
+        refused(answer, 422, "validation_failed", "query.cursor")
+        assert masked(answer) == masked(await world.eve.get(own, params={"cursor": "made-up"}))
+
+
+class TestALineOfABatch:
+    async def test_from_somebody_elses_account_is_refused_like_one_from_no_account(self, world: World) -> None:
+        def body(account: str) -> Any:
+            order = {"from_account_id": account, "to_account_id": world.accounts[world.eve.email], "amount": 1}
+            return {"mode": "independent", "transfers": [order]}
+
+        accounts = (world.things["account_id"], world.missing["account_id"])
+        answers = [
+            await world.eve.post("/transfers/bulk", body(account), headers={"Idempotency-Key": f"k{number}"})
+            for number, account in enumerate(accounts)
+        ]
+        assert answers[0].status_code == 202
+        assert answers[0].json()["results"] == [{"index": 0, "status": "refused", "code": "account_not_found"}]
+        assert masked(answers[0]) == masked(answers[1])
+
+
+class TestMoneyToSomebodyElse:
+    async def test_tells_nothing_about_the_account_but_that_it_is_there(self, world: World) -> None:
+        """Whoever pays has to know where to; beyond that, the answer says what the payer has said."""
+        (row,) = rows(
+            world.database,
+            "SELECT account_number FROM accounts WHERE public_id = ?",
+            UUID(world.things["account_id"]).bytes,
+        )
+        body = {"from_account_id": world.accounts[world.eve.email], "amount": 1}
+        for payee in ({"to_account_id": world.things["account_id"]}, {"to_account_number": row["account_number"]}):
+            answer = await world.eve.post("/transfers", body | payee)
+            refused(answer, 400, "insufficient_funds")
+            assert world.ada.email not in answer.text
