@@ -5,17 +5,15 @@ Values come from the environment, then from `.env`, then from files of secrets, 
 
 import difflib
 import os
-import re
 import tempfile
 from functools import cached_property
 from hashlib import blake2b
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -28,10 +26,10 @@ from sqlalchemy.exc import ArgumentError
 
 from core import failpoints
 from core.domain.statements import BankDetails
-from core.domain.throttles import Rate
 from core.heartbeats import HOST
-from core.key_files import SHORTEST_KEY_BYTES, kept_secret, parse_keys, parse_token_keys
+from core.key_files import SHORTEST_KEY_BYTES, kept_secret
 from core.secret_files import SecretFileError, SecretFiles, secret_file
+from core.setting_types import CardKeysText, Origins, Port, Proxies, RateText, Secret, TimeZone, TokenKeysText
 
 PREFIX = "GIRO_"
 UNIX_SOCKET_PATH_MAX = 100
@@ -40,66 +38,9 @@ UNIX_SOCKET_PATH_MAX = 100
 OF_COMPOSE = {"GIRO_UID", "GIRO_GID", "GIRO_PUBLISH", "GIRO_IMAGE"}
 """Read by docker-compose.yml, from the same `.env`; a test holds them to that file."""
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-
 
 class SettingsError(Exception):
     """A setting that Giro cannot start with; the message is one line for the person who set it."""
-
-
-def _at_least_32_bytes(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode()) < SHORTEST_KEY_BYTES:
-        raise ValueError(f"needs at least {SHORTEST_KEY_BYTES} bytes")
-    return secret
-
-
-def _known_time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is no time zone of the IANA database, like Europe/Berlin") from None
-    return name
-
-
-def _rate(text: str) -> str:
-    Rate.parse(text)
-    return text
-
-
-def _keys_by_version(secret: SecretStr) -> SecretStr:
-    parse_keys(secret.get_secret_value())
-    return secret
-
-
-def _token_keys(secret: SecretStr) -> SecretStr:
-    parse_token_keys(secret.get_secret_value())
-    return secret
-
-
-def _proxies(text: str) -> str:
-    """Check who may name a client's address; the server itself would take a misspelt network for a name, silently."""
-    items = [item.strip() for item in text.split(",")]
-    for item in items:
-        try:
-            network = ip_network(item)
-        except ValueError:
-            raise ValueError(f"{item!r} is no address or network, like 127.0.0.1 or 10.0.0.0/8") from None
-        if network.prefixlen == 0:
-            raise ValueError(f"{item} is everybody, and everybody could claim any address")
-    return ",".join(items)
-
-
-def _origins(text: str) -> str:
-    """Check who may ask from a browser: exact origins (RFC 6454), as browsers write them; none stands for others."""
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    for item in items:
-        if not _ORIGIN.fullmatch(item):
-            raise ValueError(f"{item!r} is no origin as browsers write it, like https://bank.example.com")
-    return ",".join(items)
-
-
-_ORIGIN = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?!:(80|443)$)(:[1-9][0-9]{0,4})?")
-"""A scheme, a host and a port, and nothing else: no path, no capitals, no `*`, and no port that goes without saying."""
 
 
 class Settings(BaseSettings):
@@ -123,12 +64,12 @@ class Settings(BaseSettings):
     api_processes: int = Field(
         1, ge=1, le=64, description="Processes that serve the API, on one port. More pay on machines with many cores."
     )
-    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+    trusted_proxies: Proxies = Field(
         "127.0.0.1",
         description="Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks, "
         "comma separated.",
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Origins = Field(
         "",
         description="Origins whose pages may call the API from a browser, comma separated, as in "
         "https://bank.example.com. Default: none.",
@@ -163,23 +104,23 @@ class Settings(BaseSettings):
         None,
         description="File with that password, for where it is not set. `giro migrate` makes a missing one (mode 0600).",
     )
-    jwt_secret: Annotated[SecretStr, AfterValidator(_token_keys)] | None = Field(
+    jwt_secret: TokenKeysText | None = Field(
         None,
         validation_alias="JWT_SECRET",
         description="Key that signs access tokens, at least 32 bytes; or several, as `version:secret`, comma "
         "separated, newest first. Without it one is made at random and kept in the data folder (mode 0600).",
     )
-    card_keys: Annotated[SecretStr, AfterValidator(_keys_by_version)] | None = Field(
+    card_keys: CardKeysText | None = Field(
         None,
         description="Keys that seal card numbers: `version:secret`, comma separated, newest first, each secret at "
         "least 32 bytes. Without it one is made at random and kept in the data folder (mode 0600).",
     )
-    card_index_key: Annotated[SecretStr, AfterValidator(_at_least_32_bytes)] | None = Field(
+    card_index_key: Secret | None = Field(
         None,
         description="Key that card numbers are found by and CVCs derived with, at least 32 bytes. It cannot be "
         "changed. Without it one is made at random, once, and kept in the data folder (mode 0600).",
     )
-    anchor_key: Annotated[SecretStr, AfterValidator(_at_least_32_bytes)] | None = Field(
+    anchor_key: Secret | None = Field(
         None,
         description="Key that signs anchors of the ledger, at least 32 bytes. Without it one is made at random, once, "
         "and kept in the data folder (mode 0600).",
@@ -209,7 +150,7 @@ class Settings(BaseSettings):
         pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$",
         description="The bank's BIC (ISO 9362) on statements. Default: none.",
     )
-    time_zone: Annotated[str, AfterValidator(_known_time_zone)] = Field(
+    time_zone: TimeZone = Field(
         "UTC", description="Time zone whose calendar months statements cover, as in `Europe/Berlin`."
     )
 
@@ -249,16 +190,14 @@ class Settings(BaseSettings):
     )
     throttle_first_seconds: float = Field(1, ge=0.001, le=3600, description="The first such wait.")
     throttle_longest_seconds: float = Field(900, ge=0.001, le=86_400, description="The longest such wait.")
-    limit_transfers: Annotated[str, AfterValidator(_rate)] = Field(
+    limit_transfers: RateText = Field(
         "off",
         description="Requests that one user may send to each route that moves money, as requests/seconds; a batch is "
         "one. `off`: any number.",
     )
-    limit_reads: Annotated[str, AfterValidator(_rate)] = Field("off", description="The same for routes that read.")
-    limit_writes: Annotated[str, AfterValidator(_rate)] = Field(
-        "1000/10", description="The same for all others that need a token."
-    )
-    limit_anonymous: Annotated[str, AfterValidator(_rate)] = Field(
+    limit_reads: RateText = Field("off", description="The same for routes that read.")
+    limit_writes: RateText = Field("1000/10", description="The same for all others that need a token.")
+    limit_anonymous: RateText = Field(
         "300/60", description="Requests that one client address may send to each of /signup, /login and /token/refresh."
     )
 
