@@ -121,6 +121,12 @@ class TestLoggingIn:
                 assert known.headers == unknown.headers
             assert known.status_code == 429
 
+    async def test_tells_nobody_what_others_have_tried_at_an_account_before_it_has_to_wait(self, start: Start) -> None:
+        async with start(**FEW) as api:
+            await api.sign_up("ada")
+            for password in (WRONG, PASSWORD):
+                assert standing(await log_in(api, "ada", password)).keys() == {"anonymous", "log-in-address"}
+
     async def test_counts_an_account_by_the_address_as_it_is_looked_up(self, start: Start, clock: Clock) -> None:
         async with start(**FEW) as api:
             for name in ("ada", "ADA", "Ada"):
