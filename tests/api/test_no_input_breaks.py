@@ -1,14 +1,16 @@
 """No input may cause a 500: every part of every request is given every nasty value."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
 
-from tests.api.conftest import JSON, PASSWORD, Api, Pair, Person, payment, written
+from tests.api.conftest import JSON, PASSWORD, Api, Pair, Person, Start, payment, written
 from tests.api.contract import Json
+from tests.unthrottled import UNTHROTTLED
 
 NASTY: list[Any] = [
     None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**100, 0.1, -0.0, 1e308,
@@ -45,6 +47,13 @@ def bodies(pair: Pair) -> dict[str, Json]:
         "/transfers/": {"from_account_id": pair.payer["id"], "to_account_number": "x", "amount": 1},
         "/deposits": {"to_account_id": pair.payer["id"], "amount": 1, "description": "x"},
     }
+
+
+@pytest.fixture
+async def api(start: Start) -> AsyncIterator[Api]:
+    """An application that looks at all of it: one that throttled would refuse most unseen."""
+    async with start(**UNTHROTTLED) as running:
+        yield running
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.pairs import compare, options
-from tests.contract.service import UNTHROTTLED
 from tests.flows.stack import Stack
+from tests.unthrottled import UNTHROTTLED
 
 RATE = "999999/1"
-NONE = UNTHROTTLED | dict.fromkeys(("limit_transfers", "limit_reads", "limit_writes", "limit_anonymous"), "off")
 
 
 def main() -> None:
@@ -24,7 +23,7 @@ def main() -> None:
         for path in paths:
             path.mkdir()
         throttled = Stack(paths[0], measured=False, limit_transfers=RATE, limit_reads=RATE)
-        compare("throttled", [throttled, Stack(paths[1], measured=False, **NONE)], wanted)
+        compare("throttled", [throttled, Stack(paths[1], measured=False, **UNTHROTTLED)], wanted)
 
 
 if __name__ == "__main__":

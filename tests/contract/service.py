@@ -21,6 +21,7 @@ import httpx2
 
 from tests.contract.hooks import SPARED
 from tests.flows.stack import Client, Stack
+from tests.unthrottled import UNTHROTTLED
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 PLACES = {
@@ -33,14 +34,8 @@ PLACES = {
 }
 """Where most calls use ids that exist, and small amounts: made-up ones alone would seldom get past a refusal."""
 
-UNTHROTTLED = {
-    "throttle_account_tries": 0,
-    "throttle_address_tries": 0,
-    "throttle_sign_up_tries": 0,
-    "limit_writes": "100000/10",
-    "limit_anonymous": "100000/10",
-}
-"""Everything is asked for far more often than anybody may. Rates stay on, so that their headers are seen."""
+RATES = {"limit_writes": "100000/10", "limit_anonymous": "100000/10"}
+"""Everything is asked for far more often than anybody may, but rates stay on, so that their headers are seen."""
 
 LONGEST_RUN = 180
 """Seconds for one of the two runs; what is planned takes a fraction of it."""
@@ -95,7 +90,7 @@ def main() -> int:
     """Run both, and say how it went."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="giro-contract-") as folder:
-        stack = Stack(Path(folder), measured=False, **UNTHROTTLED)
+        stack = Stack(Path(folder), measured=False, **UNTHROTTLED | RATES)
         try:
             found = _check(stack.start())
         finally:

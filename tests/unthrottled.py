@@ -1,0 +1,5 @@
+"""Settings of a service that holds nobody back, for what asks far more often than anybody may."""
+
+NO_WAITS = {"throttle_account_tries": 0, "throttle_address_tries": 0, "throttle_sign_up_tries": 0}
+
+UNTHROTTLED = NO_WAITS | dict.fromkeys(("limit_transfers", "limit_reads", "limit_writes", "limit_anonymous"), "off")
