@@ -162,8 +162,8 @@ HTTP = Section(
                 title="Throttled",
                 question="Who asks too often, or guesses?",
                 shows="Requests of the last 5 minutes that were answered 429, by route and policy.",
-                bad="*log-in-…*, *sign-up*, *password*, *refresh*: somebody guesses; `giro operator audit --action"
-                " access_refused` shows the addresses. *writes* and the like: a client asks faster than"
+                bad="`log-in-…`, `sign-up`, `password`, `refresh`: somebody guesses; `giro operator audit --action"
+                " access_refused` shows the addresses. `writes` and the like: a client asks faster than"
                 " `GIRO_LIMIT_…` allows. One address for everybody: `GIRO_TRUSTED_PROXIES` lacks your proxy.",
                 unit=units.Short,
                 stacked=True,
