@@ -62,7 +62,8 @@ def misplaced(document: Mapping[str, Any], canaries: Mapping[str, str]) -> Itera
     for number, (path, method, operation) in enumerate(_operations(document)):
         word = words[number % len(words)]
         filled = "/".join(quote(word, safe="") if part.startswith("{") else part for part in path.split("/"))
-        yield method, f"{path}?{urlencode(canaries)}", {"headers": _headers(word)}
+        yield method, f"{path}?{urlencode(canaries)}", {}
+        yield method, path, {"headers": _headers(word)}
         yield method, filled, {"json": dict(canaries)}
         if "requestBody" in operation:
             fields = _fields(document, operation)
