@@ -19,5 +19,10 @@ def answer(work, log):
         log.warning("check_failed", error=str(error))
         # ok: errors-say-nothing-of-their-cause
         raise Refusal(ErrorCode.VALIDATION_FAILED, detail="The cursor is none of this list.") from None
+    try:
+        work()
+    except Refusal as refusal:
+        # ok: errors-say-nothing-of-their-cause
+        raise Refusal(refusal.code, detail=f"Account 1: {refusal.detail}") from None
     # ruleid: errors-are-answered-in-one-place
     raise HTTPException(404)

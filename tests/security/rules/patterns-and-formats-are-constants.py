@@ -21,6 +21,8 @@ def check(text, pattern, sent):
     # ok: patterns-and-formats-are-constants
     re.compile(r"[\x00-\x1f\ud800-\udfff]")
     # ok: patterns-and-formats-are-constants
+    re.sub("|".join(map(re.escape, sent)), "", text)
+    # ok: patterns-and-formats-are-constants
     re.sub(r"\s+", " ", text)
     # ok: patterns-and-formats-are-constants
     _REFERENCE.format(model="Currency")
