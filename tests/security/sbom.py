@@ -18,7 +18,7 @@ from tests.security.locks import HOME, RUNS, canonical, locked
 
 VERSION = SchemaVersion.V1_6
 PYTHON = HOME / ".venv/bin/python"
-LICENCES = {"pymupdf-fonts": "OFL-1.1", "pysqlite3": "Zlib"}
+LICENCES = {"pymupdf-fonts": "OFL-1.1", "pysqlite3": "Zlib", "zxcvbn-rs-py": "MIT"}
 """Of packages that state theirs in a way no program reads: from the text that they ship."""
 SQLITE = "import core, sqlite3; print(sqlite3.sqlite_version)"
 VALKEY = r"""
