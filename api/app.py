@@ -17,6 +17,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import cors
+from api.connections import Door
 from api.dependencies import Bank
 from api.errors import add_error_handlers, answer
 from api.hashing import Hashing
@@ -137,6 +138,7 @@ def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
         body_bytes=settings.body_bytes,
         body_seconds=settings.body_seconds,
         header_bytes=settings.header_bytes,
+        url_bytes=settings.url_bytes,
         bulk={batches.PATH: settings.bulk_body_bytes},
         bulk_requests=settings.bulk_requests,
     )
@@ -150,7 +152,7 @@ def _lifespan(
     settings: Settings, queue: redis.Redis | None, tally: redis.asyncio.Redis | None
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         configure_logging(settings, process="api")
         report_to_sentry(settings)
         serve_metrics(settings.metrics_host, settings.metrics_port_api, variable=variable("metrics_port_api"))
@@ -166,7 +168,7 @@ def _lifespan(
         gc.collect()
         gc.freeze()
         log.info("api_ready")
-        yield
+        yield {"door": Door.of(settings)}
         restore()
         await _close(bank)
         heartbeat.stop()

@@ -148,7 +148,7 @@ A connection that is closed under somebody who still sends is reset, and the ans
 
 
 class Limits:
-    """Reads the whole body before anything else happens, within a size and a time, and bounds the headers.
+    """Reads the whole body before anything else happens, within a size and a time, and bounds URL and headers.
 
     Reading it first means that no route ever holds half a request. Bodies are small, but for those of the paths in
     `bulk` (path → bytes): of these, `bulk_requests` at most are in hand at once, and so in memory.
@@ -161,6 +161,7 @@ class Limits:
         body_bytes: int,
         body_seconds: float,
         header_bytes: int,
+        url_bytes: int,
         bulk: Mapping[str, int],
         bulk_requests: int,
     ) -> None:
@@ -168,6 +169,7 @@ class Limits:
         self._body_bytes = body_bytes
         self._body_seconds = body_seconds
         self._header_bytes = header_bytes
+        self._url_bytes = url_bytes
         self._bulk = bulk
         self._bulk_requests = bulk_requests
         self._in_hand = 0
@@ -188,7 +190,9 @@ class Limits:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
         body: bytes | Response | None
-        if sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
+        if len(scope["raw_path"]) + len(scope["query_string"]) > self._url_bytes:
+            body = self._refuse(scope, ErrorCode.URI_TOO_LONG)
+        elif sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
             body = self._refuse(scope, ErrorCode.HEADERS_TOO_LARGE)
         else:
             body = await self._read(scope, receive, most)

@@ -1,7 +1,7 @@
 """The order in which a request is checked, the same on every route.
 
-413, 408 and 431 come first (api/middleware.py) and the router's own 404 and 405 second. What follows here: 401, 403,
-429, 406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422), and the call itself refuses last.
+413, 408, 414 and 431 come first (api/middleware.py) and the router's own 404 and 405 second. What follows here: 401,
+403, 429, 406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422), and the call itself refuses last.
 """
 
 import json

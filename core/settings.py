@@ -209,8 +209,20 @@ class Settings(BaseSettings):
     bulk_pending: int = Field(
         500_000, ge=1, description="Transfers that may wait to be settled; while more do, batches are answered 503."
     )
+    url_bytes: int = Field(8192, ge=1024, description="Longest path and query of a request.")
     header_bytes: int = Field(16_384, ge=1024, description="Largest sum of a request's header lines.")
+    header_seconds: float = Field(10, gt=0, description="Time in which the head of a request must arrive.")
     body_seconds: float = Field(10, gt=0, description="Time in which the body must arrive.")
+    idle_seconds: float = Field(20, gt=0, description="How long a connection is kept for another request.")
+    send_seconds: float = Field(
+        30, gt=0, description="Time in which a client must take up 16 KiB of its answer, or all that is left of it."
+    )
+    connections: int = Field(
+        2000,
+        ge=1,
+        description="Connections of an API process. One more takes the place of the one that has been idle longest; "
+        "where all are busy it is answered 503.",
+    )
     wait_seconds: int = Field(30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is given.")
     wait_poll_seconds: float = Field(
         0.005, gt=0, le=1, description="How often waiting clients' transfers are looked at, all in one look."

@@ -34,6 +34,7 @@ class Problem(Out):
 EVERYWHERE = (
     ErrorCode.NOT_ACCEPTABLE,
     ErrorCode.BODY_TOO_LARGE,
+    ErrorCode.URI_TOO_LONG,
     ErrorCode.HEADERS_TOO_LARGE,
     ErrorCode.REQUEST_TIMEOUT,
     ErrorCode.VALIDATION_FAILED,

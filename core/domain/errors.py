@@ -31,6 +31,7 @@ class ErrorCode(StrEnum):
     INTERNAL_ERROR = "internal_error"
     LIMIT_IN_USE = "limit_in_use"
     MALFORMED_BODY = "malformed_body"
+    MALFORMED_REQUEST = "malformed_request"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_ACCEPTABLE = "not_acceptable"
     NOT_FOUND = "not_found"
@@ -49,6 +50,7 @@ class ErrorCode(StrEnum):
     UNAUTHENTICATED = "unauthenticated"
     UNAVAILABLE = "unavailable"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    URI_TOO_LONG = "uri_too_long"
     USER_ACTIVE = "user_active"
     USER_ERASED = "user_erased"
     USER_NOT_FOUND = "user_not_found"
@@ -78,13 +80,14 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.INTERNAL_ERROR: "Something went wrong on our side; it was logged under this request id.",
     ErrorCode.LIMIT_IN_USE: "The balance is below this limit already.",
     ErrorCode.MALFORMED_BODY: "The body is not one well-formed JSON value.",
+    ErrorCode.MALFORMED_REQUEST: "This is no well-formed request of HTTP/1.1.",
     ErrorCode.METHOD_NOT_ALLOWED: "This path does not take that method.",
     ErrorCode.NOT_ACCEPTABLE: "None of the accepted media types can be produced.",
     ErrorCode.NOT_FOUND: "There is nothing here.",
     ErrorCode.OUTCOME_UNKNOWN: "The commit failed; the request may have been recorded. Retry with the same key.",
     ErrorCode.OWNER_INACTIVE: "The owner of the account is deactivated.",
     ErrorCode.RATE_LIMITED: "You ask too often, or too much has failed; nothing was done.",
-    ErrorCode.REQUEST_TIMEOUT: "The body did not arrive in time.",
+    ErrorCode.REQUEST_TIMEOUT: "The request did not arrive in time.",
     ErrorCode.SAME_ACCOUNT: "A transfer needs two different accounts.",
     ErrorCode.STATEMENT_NOT_FOUND: "There is no such statement.",
     ErrorCode.STATEMENT_PENDING: "The statement is not made yet; ask again soon.",
@@ -96,6 +99,7 @@ MESSAGES: dict[ErrorCode, str] = {
     ErrorCode.UNAUTHENTICATED: "A valid access token is needed.",
     ErrorCode.UNAVAILABLE: "The service cannot take this request now; nothing was recorded.",
     ErrorCode.UNSUPPORTED_MEDIA_TYPE: "The body's media type is not one that this call takes.",
+    ErrorCode.URI_TOO_LONG: "The path and the query are longer than the server takes.",
     ErrorCode.USER_ACTIVE: "The user has access still; deactivate it first.",
     ErrorCode.USER_ERASED: "The user was erased, for good.",
     ErrorCode.USER_NOT_FOUND: "There is no such user.",

@@ -329,4 +329,4 @@ async def test_two_wrong_values_of_one_kind_are_answered_alike(ada: Person, path
 
 
 def test_every_code_has_a_status_that_fits() -> None:
-    assert set(STATUSES.values()) <= {400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 422, 429, 431, 500, 503}
+    assert set(STATUSES.values()) <= {400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 422, 429, 431, 500, 503}

@@ -24,10 +24,10 @@ from tests.api.conftest import Api, Pair, Person
 from tests.api.contract import SECURITY_HEADERS, Contract, Json
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-OF_NO_OPERATION = {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED}
+OF_NO_OPERATION = {ErrorCode.NOT_FOUND, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.MALFORMED_REQUEST}
 """Answered where there is no operation, so that none can list them."""
 
-EVERYWHERE = {406, 408, 413, 422, 431, 500}
+EVERYWHERE = {406, 408, 413, 414, 422, 431, 500}
 
 
 @pytest.fixture

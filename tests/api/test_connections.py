@@ -1,0 +1,381 @@
+"""Connections: what they may cost, in number, bytes and time, whatever comes over them."""
+
+import asyncio
+import json
+import resource
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from api.connections import OTHER_DESCRIPTORS, PIPELINED, Connection, Door, _affordable
+from core.settings import Settings
+from tests.api.conftest import Api, Person, until
+from tests.api.contract import SECURITY_HEADERS, Json
+
+GET = b"GET /health/live HTTP/1.1\r\nHost: giro.test\r\n\r\n"
+CLOSING = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+SIGN_UP = b"POST /signup HTTP/1.1\r\nHost: giro.test\r\nContent-Type: application/json\r\n"
+
+
+@dataclass(slots=True)
+class Served:
+    """The application behind a port of its own."""
+
+    port: int
+    door: Door
+    state: ServerState
+    clients: list["Client"] = field(default_factory=list)
+
+    async def connect(self) -> "Client":
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.clients.append(client)
+        return client
+
+    async def stop(self) -> None:
+        for client in self.clients:
+            client.writer.close()
+        for connection in list(self.state.connections):
+            connection.transport.abort()
+        await until(lambda: not self.state.connections and not self.state.tasks)
+
+    async def exchange(self, *parts: bytes) -> "Answer":
+        """Send what is to be one request, and read one answer and the end of the connection."""
+        client = await self.connect()
+        for part in parts:
+            await client.send(part)
+        answers = await client.rest()
+        assert len(answers) == 1, answers
+        return answers[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        problem: Json = json.loads(self.body)
+        assert self.headers["content-type"] == "application/problem+json"
+        assert problem["status"] == self.status
+        assert problem["request_id"] == self.headers["x-request-id"]
+        assert [name for name in SECURITY_HEADERS if name not in self.headers] == []
+        return str(problem["code"])
+
+
+@dataclass(slots=True)
+class Client:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, part: bytes) -> None:
+        try:
+            self.writer.write(part)
+            await self.writer.drain()
+        except ConnectionError:
+            pass  # closed by the other side: what it said before is still to be read
+
+    async def answer(self) -> Answer:
+        """Read one answer."""
+        async with asyncio.timeout(10):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            first, *lines = head.strip().split("\r\n")
+            headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+            body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return Answer(int(first.split()[1]), headers, body)
+
+    async def rest(self) -> list[Answer]:
+        """Read answers until the connection ends."""
+        found = []
+        while True:
+            try:
+                found.append(await self.answer())
+            except asyncio.IncompleteReadError as end:
+                self.writer.close()
+                return found if not end.partial else [*found, Answer(0, {}, end.partial)]
+
+    async def is_closed(self) -> bool:
+        try:
+            async with asyncio.timeout(10):
+                return await self.reader.read(1) == b""
+        except ConnectionError:
+            return True
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+async def serve(api: Api, settings: Settings) -> AsyncIterator[Serve]:
+    """Serve the application with some bounds changed."""
+    servers: list[tuple[asyncio.Server, Served]] = []
+
+    async def served(**bounds: Any) -> Served:
+        config = Config(api.app, lifespan="off", ws="none", log_config=None, access_log=False)
+        config.load()
+        state, loop = ServerState(), asyncio.get_running_loop()
+        door = replace(Door.of(settings), **bounds)
+        server = await loop.create_server(lambda: Connection(config, state, {"door": door}, loop), "127.0.0.1", 0)
+        servers.append((server, Served(server.sockets[0].getsockname()[1], door, state)))
+        return servers[-1][1]
+
+    yield served
+    for server, used in servers:
+        server.close()
+        await used.stop()
+
+
+class TestAHead:
+    async def test_that_is_whole_is_answered(self, serve: Serve) -> None:
+        answer = await (await serve()).exchange(CLOSING[:10], CLOSING[10:])
+        assert (answer.status, json.loads(answer.body)["status"]) == (200, "ok")
+
+    async def test_that_does_not_arrive_in_time_is_refused(self, serve: Serve) -> None:
+        served = await serve(head_seconds=0.2)
+        answer = await served.exchange(GET[:-2])
+        assert (answer.status, answer.code) == (408, "request_timeout")
+
+    async def test_that_drips_is_refused_all_the_same(self, serve: Serve) -> None:
+        client = await (await serve(head_seconds=0.3)).connect()
+        await client.send(GET[:-2])
+        reading = asyncio.ensure_future(client.answer())
+        while not reading.done():
+            await client.send(b"X: y\r\n")
+            await asyncio.sleep(0.02)
+        assert (await reading).code == "request_timeout"
+
+    async def test_that_never_begins_ends_the_connection_without_a_word(self, serve: Serve) -> None:
+        client = await (await serve(head_seconds=0.2)).connect()
+        assert await client.is_closed()
+
+    async def test_of_empty_lines_alone_ends_the_connection(self, serve: Serve) -> None:
+        client = await (await serve(head_seconds=0.2)).connect()
+        reading = asyncio.ensure_future(client.is_closed())
+        while not reading.done():
+            await client.send(b"\r\n")
+            await asyncio.sleep(0.02)
+        assert reading.result()
+
+    async def test_of_a_later_request_has_its_time_too(self, serve: Serve) -> None:
+        client = await (await serve(head_seconds=0.3, idle_seconds=60)).connect()
+        await client.send(GET)
+        assert (await client.answer()).status == 200
+        await client.send(GET[:-2])
+        assert (await client.answer()).code == "request_timeout"
+
+    @pytest.mark.parametrize(
+        ("head", "code"),
+        [
+            (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "uri_too_long"),
+            (b"GET /accounts?cursor=" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", "uri_too_long"),
+            (b"GET /" + b"a" * 3_000_000, "uri_too_long"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nX-Much: " + b"a" * 20_000 + b"\r\n\r\n", "headers_too_large"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nX-Endless: " + b"a" * 3_000_000, "headers_too_large"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 10_000 + b"\r\n", "headers_too_large"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 600_000, "headers_too_large"),
+        ],
+        ids=["path", "query", "endless path", "header", "endless header", "many headers", "endless headers"],
+    )
+    async def test_that_is_too_long_is_refused(self, serve: Serve, head: bytes, code: str) -> None:
+        answer = await (await serve()).exchange(head)
+        assert answer.code == code
+        assert answer.headers["connection"] == "close"
+
+    async def test_that_has_no_end_is_given_up_before_it_is_kept(self, serve: Serve) -> None:
+        """The parser would keep a header line of any length, and copy it for each piece that comes."""
+        served = await serve()
+        client = await served.connect()
+        await client.send(b"GET / HTTP/1.1\r\nX-Endless: ")
+        sent, reading = 0, asyncio.ensure_future(client.answer())
+        while not reading.done():
+            await client.send(b"a" * 1_000)
+            sent += 1_000
+            await asyncio.sleep(0)
+        assert reading.result().code == "headers_too_large"
+        assert sent < 1_000_000, "at most what was on its way when it was refused"
+
+    async def test_is_answered_even_to_who_reads_only_once_all_is_sent(self, serve: Serve) -> None:
+        served = await serve()
+
+        def speak() -> bytes:
+            with socket.create_connection(("127.0.0.1", served.port), timeout=10) as client:
+                client.sendall(b"GET /" + b"a" * 20_000_000)
+                return client.recv(65_536)
+
+        assert b"HTTP/1.1 414 " in await asyncio.to_thread(speak)
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", id="TLS"),
+            pytest.param(b"\x00" * 100, id="zeroes"),
+            pytest.param(b"GET /\r\n\r\n", id="HTTP/0.9"),
+            pytest.param(b"GET / HTTP/9.9\r\n\r\n", id="HTTP/9.9"),
+            pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2"),
+            pytest.param(b"GET / HTTP/1.1\r\nA B: x\r\n\r\n", id="a space in a name"),
+            pytest.param(b"GET / HTTP/1.1\r\nX: \x00\r\n\r\n", id="a zero in a value"),
+            pytest.param(b"CONNECT giro.test:443 HTTP/1.1\r\nHost: giro.test:443\r\n\r\n", id="CONNECT"),
+        ],
+    )
+    async def test_that_is_no_request_is_refused_like_everything_else(self, serve: Serve, head: bytes) -> None:
+        answer = await (await serve()).exchange(head)
+        assert (answer.status, answer.code) == (400, "malformed_request")
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            b"Content-Length: 5\r\nContent-Length: 6\r\n",
+            b"Content-Length: 5, 5\r\n",
+            b"Content-Length: +5\r\n",
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+            b"Transfer-Encoding: chunked, identity\r\n",
+            b"Transfer-Encoding: xchunked\r\n",
+            b"Transfer-Encoding : chunked\r\n",
+            b"Transfer-Encoding:\x0bchunked\r\n",
+            b"Transfer-Encoding: gzip\r\n",
+        ],
+    )
+    async def test_that_could_end_in_two_places_is_no_request(self, serve: Serve, lines: bytes) -> None:
+        """What a proxy in front could read another way would smuggle a second request past it."""
+        body = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+        client = await (await serve(head_seconds=0.5)).connect()
+        await client.send(SIGN_UP + lines + b"\r\n" + body)
+        answers = await client.rest()
+        assert [answer.status for answer in answers] == [400]
+        assert answers[0].code == "malformed_request"
+
+
+class TestABody:
+    async def test_that_is_broken_is_refused_and_does_nothing(self, serve: Serve, api: Api) -> None:
+        chunk = b'{"email": "half@example.com", "password": "correct horse battery"}'
+        broken = b"%x\r\n%b\r\n" % (len(chunk), chunk) + b"zz\r\n\r\n"
+        answer = await (await serve()).exchange(SIGN_UP + b"Transfer-Encoding: chunked\r\n\r\n" + broken)
+        assert answer.code == "malformed_request"
+        body = {"email": "half@example.com", "password": "correct horse battery"}
+        assert (await api.client.post("/signup", json=body)).status_code == 201, "the half order has made nobody"
+
+    async def test_has_no_headers_behind_it(self, serve: Serve, ada: Person) -> None:
+        """A proxy checks and sets headers; a trailer that passed for one would go round it."""
+        head = b"GET /users/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+        token = f"Authorization: Bearer {ada.token}\r\n".encode()
+        served = await serve()
+        assert (await served.exchange(head + token + b"\r\n0\r\n\r\n")).status == 200
+        assert (await served.exchange(head + b"\r\n0\r\n" + token + b"\r\n")).code == "unauthenticated"
+        late = await served.exchange(head + b"\r\n", b"0\r\n" + token + b"\r\n")
+        assert late.code == "unauthenticated"
+
+    @pytest.mark.parametrize("endless", [b"X: y\r\n", b"x"], ids=["lines", "a line"])
+    async def test_with_a_trailer_without_end_is_given_up(self, serve: Serve, endless: bytes) -> None:
+        client = await (await serve()).connect()
+        await client.send(SIGN_UP + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+        reading = asyncio.ensure_future(client.rest())
+        while not reading.done():
+            await client.send(endless * 10_000)
+            await asyncio.sleep(0)
+        assert [answer.code for answer in reading.result()] == ["headers_too_large"]
+
+
+class TestRequestsOneAfterTheOther:
+    async def test_are_answered_in_order_and_the_broken_one_last(self, serve: Serve) -> None:
+        client = await (await serve()).connect()
+        await client.send(GET + GET.replace(b"/health/live", b"/nothing") + b"nonsense\r\n\r\n")
+        assert [answer.status for answer in await client.rest()] == [200, 404], "and nothing out of turn"
+
+    async def test_are_bounded_in_number(self, serve: Serve) -> None:
+        client = await (await serve()).connect()
+        await client.send(GET * 5_000)
+        assert len(await client.rest()) == 1 + PIPELINED
+
+    async def test_are_answered_all_where_each_waits_for_the_one_before(self, serve: Serve) -> None:
+        client = await (await serve()).connect()
+        for _ in range(100):
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+
+    async def test_may_ask_for_another_protocol_and_are_answered_in_this_one(self, serve: Serve) -> None:
+        upgrade = GET.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        answer = await (await serve()).exchange(upgrade + GET)
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+class TestAnIdleConnection:
+    async def test_is_closed_after_a_time(self, serve: Serve) -> None:
+        client = await (await serve(idle_seconds=0.2)).connect()
+        await client.send(GET)
+        assert (await client.answer()).status == 200
+        assert await client.is_closed()
+
+    async def test_goes_for_a_newcomer_where_there_are_too_many(self, serve: Serve) -> None:
+        served = await serve(connections=5, head_seconds=60, idle_seconds=60)
+        idle = [await served.connect() for _ in range(5)]
+        await until(lambda: len(served.state.connections) == 5)
+        for client in idle[:2]:  # those who have just been answered began to wait last
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+        for gone in (idle[2], idle[3]):
+            newcomer = await served.connect()
+            await newcomer.send(GET)
+            assert (await newcomer.answer()).status == 200
+            assert await gone.is_closed()
+        await idle[0].send(GET)
+        assert (await idle[0].answer()).status == 200
+
+    async def test_of_hundreds_locks_nobody_out(self, serve: Serve) -> None:
+        served = await serve(connections=50, head_seconds=60)
+        idle = [await served.connect() for _ in range(300)]
+        assert (await served.exchange(CLOSING)).status == 200
+        await until(lambda: len(served.state.connections) <= 50)
+        for client in idle:
+            client.writer.close()
+
+
+async def test_a_newcomer_is_refused_where_all_others_are_busy(serve: Serve) -> None:
+    served = await serve(connections=2)
+    busy = [await served.connect() for _ in range(2)]
+    for client in busy:
+        await client.send(SIGN_UP + b"Content-Length: 100\r\n\r\n")
+    await until(lambda: not served.door.waiting and len(served.state.connections) == 2)
+    answer = await served.exchange(CLOSING)
+    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "1")
+
+
+class TestAClientThatDoesNotReadItsAnswer:
+    async def test_is_cut_off(self, serve: Serve) -> None:
+        served = await serve(send_seconds=0.3)
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", served.port))
+            ask = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+            await asyncio.get_running_loop().sock_sendall(deaf, ask * PIPELINED)
+            await until(lambda: len(served.state.connections) == 1)
+            await until(lambda: not served.state.connections)
+
+    async def test_is_given_time_as_long_as_it_goes_on(self, serve: Serve) -> None:
+        served = await serve(send_seconds=0.2)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
+        ask = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        writer.write(ask)
+        read = 0
+        while part := await reader.read(30_000):
+            read += len(part)
+            await asyncio.sleep(0.005)
+        assert read > 1_000_000
+        writer.close()
+
+
+def test_a_process_takes_no_more_connections_than_it_may_have_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"now": (256, 1024)}
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _kind, both: limits.update(now=both))
+    assert _affordable(700) == 700
+    assert limits["now"] == (700 + OTHER_DESCRIPTORS, 1024)
+    assert _affordable(2000) == 1024 - OTHER_DESCRIPTORS
+    assert limits["now"] == (1024, 1024)
