@@ -41,6 +41,10 @@ flows: $(VENV)/.test-ready ## Start, use, stop and restart whole services, as th
 contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI document, as a customer and as an operator
 	@$(BIN)/python -m tests.contract.service
 
+.PHONY: fuzz
+fuzz: $(VENV)/.test-ready ## Send a service of its own all that hostile clients can think of (FUZZ_SECONDS=300 FUZZ_SEED=1)
+	@$(BIN)/python -m tests.fuzz
+
 .PHONY: faults
 faults: $(VENV)/.test-ready ## Do to the service all that can go wrong, and count the money; KILLS=1000 SEED=1: the long form
 ifdef KILLS

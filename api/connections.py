@@ -100,6 +100,7 @@ class Connection(HttpToolsProtocol):
         self.timeout_keep_alive = cast(int, self._door.idle_seconds)
         self._head_timer: TimerHandle | None = None
         self._send_timer: TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
         self._unread = 0
         """Bytes that have come since any part of a request was complete."""
         self._moved = False
@@ -113,7 +114,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection up, and let another one go if there are too many."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # to be told of whatever a client leaves lying about
+        # To be told of what a client leaves lying about, but not of every byte, which would cost each answer a turn.
+        transport.set_write_buffer_limits(high=LEAST_TAKEN)
         self._door.waiting[self] = None
         self._head_timer = self.loop.call_later(self._door.head_seconds, self._is_late)
         if len(self.connections) > self._door.connections:
@@ -129,6 +131,7 @@ class Connection(HttpToolsProtocol):
         self._door.waiting.pop(self, None)
         self._stop_head_timer()
         self._stop_send_timer()
+        self._let_go()
         super().connection_lost(exc)
 
     # --- what comes in ---
@@ -217,9 +220,20 @@ class Connection(HttpToolsProtocol):
     def _look_again(self, left_then: int) -> None:
         left = self.transport.get_write_buffer_size()
         if left > left_then - LEAST_TAKEN:
+            self._let_go()
             self.transport.abort()
         else:
             self._watch(left)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _let_go(self) -> None:
+        """Tell the request in hand that nobody waits for its answer. uvicorn tells the last one that came, only."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
     # --- refusing ---
 

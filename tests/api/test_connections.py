@@ -116,8 +116,8 @@ async def serve(api: Api, settings: Settings) -> AsyncIterator[Serve]:
     """Serve the application with some bounds changed."""
     servers: list[tuple[asyncio.Server, Served]] = []
 
-    async def served(**bounds: Any) -> Served:
-        config = Config(api.app, lifespan="off", ws="none", log_config=None, access_log=False)
+    async def served(app: Any = None, **bounds: Any) -> Served:
+        config = Config(app or api.app, lifespan="off", ws="none", log_config=None, access_log=False)
         config.load()
         state, loop = ServerState(), asyncio.get_running_loop()
         door = replace(Door.of(settings), **bounds)
@@ -292,6 +292,21 @@ class TestRequestsOneAfterTheOther:
         client = await (await serve()).connect()
         await client.send(GET * 5_000)
         assert len(await client.rest()) == 1 + PIPELINED
+
+    async def test_are_all_told_when_the_client_has_gone(self, serve: Serve) -> None:
+        """The first one, too, which is in hand; what it goes on writing would go to a closed connection."""
+        told: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            told.append((await receive())["type"])
+
+        served = await serve(app)
+        client = await served.connect()
+        await client.send(GET * 3)
+        await until(lambda: len(served.state.tasks) == 1)
+        client.writer.close()
+        await until(lambda: told == ["http.disconnect"])
 
     async def test_are_answered_all_where_each_waits_for_the_one_before(self, serve: Serve) -> None:
         client = await (await serve()).connect()

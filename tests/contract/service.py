@@ -92,14 +92,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="giro-contract-") as folder:
         stack = Stack(Path(folder), measured=False, **UNTHROTTLED | RATES)
         try:
-            found = _check(stack.start())
+            found = check(stack.start())
         finally:
             stack.close()
     print(f"contract: {'; '.join(found) or 'nothing found'} ({time.monotonic() - started:.0f} s)")
     return 1 if found else 0
 
 
-def _check(stack: Stack) -> list[str]:
+def check(stack: Stack, *, examples: int = 0, seed: int = 0, longest: float = LONGEST_RUN) -> list[str]:
+    """Have schemathesis call everything as a customer and as an operator, and list what is wrong.
+
+    With a number of `examples`, so many are made up for each call and not those of every run, by a `seed`. One of the
+    two runs takes `longest` seconds at most.
+    """
     ada, grace, operator = (Persona(stack, name) for name in ("ada", "grace", "operator"))
     known: dict[str, list[Any]] = {"accounts": [], "transfers": [], "amounts": [1, 2, 50]}
     for customer in (ada, grace):
@@ -110,7 +115,13 @@ def _check(stack: Stack) -> list[str]:
     spared = ",".join(person.id() for person in (ada, grace, operator))
     found = []
     for name, personas in {"customer": [ada, grace], "operator": [operator]}.items():
-        if _run(stack, name, _configuration(stack, name, personas, known), spared):
+        configuration = _configuration(stack, name, personas, known)
+        if examples:
+            text = configuration.read_text().replace(
+                "deterministic = true\nmax-examples = 10", f"max-examples = {examples}"
+            )
+            configuration.write_text(f"seed = {seed}\n{text}")
+        if _run(stack, name, configuration, spared, longest):
             found.append(f"findings as {name}")
         for person in personas:
             person.log_in()
@@ -118,7 +129,7 @@ def _check(stack: Stack) -> list[str]:
     return found if verified.returncode == 0 else [*found, verified.stdout.strip()]
 
 
-def _run(stack: Stack, name: str, configuration: Path, spared: str) -> int:
+def _run(stack: Stack, name: str, configuration: Path, spared: str, longest: float) -> int:
     """Have schemathesis call everything; return its exit status. What it says is shown when it has found something."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
     command += ["run", f"{stack.url}/openapi.json", "--no-color"]
@@ -129,7 +140,7 @@ def _run(stack: Stack, name: str, configuration: Path, spared: str) -> int:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=LONGEST_RUN,
+        timeout=longest,
     )
     if done.returncode:
         print(done.stdout)

@@ -450,4 +450,10 @@ MUTANTS = (
         (("self.status is TransferStatus.COMPLETED and self.payee_owner_id", "self.payee_owner_id"),),
         ("tests/api/test_access.py::TestAPayee::test_sees_a_transfer_once_it_is_completed_and_not_before",),
     ),
+    Mutant(
+        "a trailer passes for a header",
+        "api/connections.py",
+        (("        if self._is_in_head:\n", "        if True:\n"),),
+        ("tests/api/test_connections.py::TestABody::test_has_no_headers_behind_it",),
+    ),
 )
