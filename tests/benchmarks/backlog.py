@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from tests.benchmarks.baselines.giro import Giro
 from tests.benchmarks.figures import Results
 from tests.benchmarks.load import sustained
-from tests.benchmarks.service import Connection, quantile
+from tests.benchmarks.service import Connections, quantile
 from tests.waiting import eventually
 
 LONGEST_SECONDS = 300
@@ -75,16 +75,16 @@ async def post(giro: Giro, rate: float, is_over: Callable[[], bool]) -> list[flo
 
     They count from when the transfer was due, not from when it was sent: a client that is late has waited as well.
     """
-    free: list[Connection] = []
+    connections = Connections(giro.port)
     taken: list[float] = []
 
     async def one(due: float) -> None:
-        connection = free.pop() if free else await Connection.open(giro.port)
+        connection = await connections.take()
         payer, payee = random.sample(giro.singles, 2)
         status, body = await connection.submit(payer, payee)
         taken.append((time.perf_counter() - due) * 1000)
         assert status == 202, body
-        free.append(connection)
+        connections.give_back(connection)
 
     begun = time.perf_counter()
     running = []
@@ -94,6 +94,5 @@ async def post(giro: Giro, rate: float, is_over: Callable[[], bool]) -> list[flo
         await asyncio.sleep(due - time.perf_counter())
         running.append(asyncio.create_task(one(due)))
     await asyncio.gather(*running)
-    for connection in free:
-        connection.close()
+    connections.close()
     return taken

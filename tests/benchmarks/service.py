@@ -23,6 +23,7 @@ from tests.flows.stack import Client, Stack
 FUNDS = 10**12
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+FRESH_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,36 @@ class Connection:
         self._writer.close()
 
 
+class Connections:
+    """As many connections as are needed at once, each used again while it is fresh.
+
+    The service closes one that has said nothing for five seconds, perhaps just when the next request is on its way.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._free: list[tuple[float, Connection]] = []
+
+    async def take(self) -> Connection:
+        """Give the one that was used last, or a new one."""
+        if self._free:
+            since, connection = self._free.pop()
+            if time.perf_counter() < since + FRESH_SECONDS:
+                return connection
+            connection.close()
+            self.close()  # the others were used even longer ago
+        return await Connection.open(self._port)
+
+    def give_back(self, connection: Connection) -> None:
+        """Let somebody else have it."""
+        self._free.append((time.perf_counter(), connection))
+
+    def close(self) -> None:
+        """Close those that nobody has."""
+        while self._free:
+            self._free.pop()[1].close()
+
+
 async def at_a_rate(
     port: int, payers: Sequence[Payer], count: int, *, rate: float = 10, sample: int = 1
 ) -> list[float]:
@@ -69,11 +100,11 @@ async def at_a_rate(
     `rate` transfers are submitted a second, `count` in all, whatever becomes of those before them. One in `sample`
     is waited for.
     """
-    free: list[Connection] = []
+    connections = Connections(port)
     times = []
 
     async def one(number: int) -> None:
-        connection = free.pop() if free else await Connection.open(port)
+        connection = await connections.take()
         payer, payee = random.sample(payers, 2)
         status, body = await connection.submit(payer, payee)
         assert status == 202, body
@@ -83,7 +114,7 @@ async def at_a_rate(
             _, body = await connection.ask(path, payer.headers + b"Prefer: wait=20\r\n")
             times.append((time.perf_counter() - accepted) * 1000)
             assert json.loads(body)["status"] == "completed", body
-        free.append(connection)
+        connections.give_back(connection)
 
     begun = time.perf_counter()
     running = []
@@ -91,8 +122,7 @@ async def at_a_rate(
         await asyncio.sleep(begun + number / rate - time.perf_counter())
         running.append(asyncio.create_task(one(number)))
     await asyncio.gather(*running)
-    for connection in free:
-        connection.close()
+    connections.close()
     return times
 
 
