@@ -79,7 +79,7 @@ async def erase_user(
     Name, address, password, tokens and the numbers of cards are gone; again: the same answer.
     """
     author, listed = author_of(request, identity), bank.settings.erasures_path
-    await bank.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id))
+    await bank.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
 
 

@@ -119,6 +119,7 @@ CALLS: dict[str, Call] = {
     "GET /operator/users": Call(OPERATOR, 200),
     "POST /operator/users/{user_id}/deactivate": Call(OPERATOR, 200),
     "POST /operator/users/{user_id}/reactivate": Call(OPERATOR, 200),
+    "POST /operator/users/{gone_user_id}/erase": Call(OPERATOR, 200),
     "GET /operator/accounts": Call(OPERATOR, 200),
     "GET /operator/accounts/{account_id}": Call(OPERATOR, 200),
     "POST /operator/accounts/{account_id}/freeze": Call(OPERATOR, 200, {"scope": "all"}),
@@ -253,6 +254,7 @@ async def make_world(api: Api, database: Database, clock: Clock) -> World:
             "completed_id": completed.json()["id"],
             "statement_id": (await ada.get(f"/accounts/{account}/statements")).json()["items"][0]["id"],
             "user_id": (await ada.get("/users/me")).json()["id"],
+            "gone_user_id": _somebody_gone(database),
             "card_id": _card(database, api.bank.card_vault, ada, account),
             "letter_id": _dead_letter(database),
             **await _pending(ada, account, accounts[eve.email]),
@@ -269,6 +271,13 @@ def _card(database: Database, vault: CardVault, owner: Person, account: UUID) ->
         row_id = _row_of(connection, owner)
     holder = builders.Person(row_id, account, owner.email)
     return str(builders.issue_card(database, vault, holder, account).view.id)
+
+
+def _somebody_gone(database: Database) -> str:
+    with unit_of_work(database) as connection:
+        user = builders.add_user(connection)
+    builders.deactivate(database, user)
+    return str(user.public_id)
 
 
 def _dead_letter(database: Database) -> str:

@@ -144,7 +144,7 @@ def terms(world: World) -> list[dict[str, Any]]:
     """What none of these writes may change of people and of Ada's account, whatever came with it."""
     account = UUID(world.things["account_id"]).bytes
     return [
-        *rows(world.database, "SELECT id, public_id, email, role, created_at FROM users ORDER BY id"),
+        *rows(world.database, "SELECT id, public_id, role, created_at FROM users ORDER BY id"),
         *rows(
             world.database,
             "SELECT id, owner_id, account_number, kind, balance, overdraft_limit FROM accounts WHERE public_id = ?",

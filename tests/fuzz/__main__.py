@@ -21,6 +21,7 @@ from tests.contract.service import check
 from tests.flows.stack import Stack
 from tests.fuzz.inputs import Inputs, Pieces
 from tests.fuzz.wire import exchange
+from tests.unthrottled import UNTHROTTLED
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "300"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
@@ -130,7 +131,7 @@ def deaf_ones(run: Run) -> None:
 def main() -> int:
     """Run all of it, and print what was tried and what came of it."""
     with tempfile.TemporaryDirectory(prefix="giro-fuzz-") as folder:
-        stack = Stack(Path(folder), measured=False, **SHORT_LIMITS)
+        stack = Stack(Path(folder), measured=False, **SHORT_LIMITS, **UNTHROTTLED)
         try:
             wrong = fuzz(Run(stack.start()))
         finally:
