@@ -1,5 +1,6 @@
 """What only a real server shows: the bytes on the wire, what it logs about them, and what each process measures."""
 
+import json
 import socket
 import stat
 from collections.abc import Callable
@@ -189,8 +190,10 @@ def test_what_is_no_http_is_refused_without_a_word_about_the_server_or_of_what_w
     head, _, body = answer.partition(b"\r\n\r\n")
     names = {line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]}
     assert head.startswith(b"HTTP/1.1 400 ")
-    assert names <= {b"content-type", b"content-length", b"connection", b"date"}
-    assert body == b"Invalid HTTP request received."
+    assert b"server" not in names
+    problem = json.loads(body)
+    assert (problem["code"], problem["detail"]) == ("malformed_request", "This is no well-formed request of HTTP/1.1.")
+    assert problem.keys() == {"type", "title", "status", "detail", "code", "request_id"}
 
 
 def test_no_answer_names_the_server(stack: Stack) -> None:
