@@ -114,7 +114,7 @@ bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settl
 	@$(BIN)/python -m tests.benchmarks.chain
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.test-ready ## Measure what five million transfers, a backlog and a long life do to it (needs wrk; a quarter of an hour)
+bench-scale: $(VENV)/.test-ready ## Measure what five million transfers, a backlog and a long life do to it (needs wrk; twenty minutes)
 	@$(BIN)/python -m tests.benchmarks.scale $(if $(TRANSFERS),--transfers $(TRANSFERS))
 
 .PHONY: lint

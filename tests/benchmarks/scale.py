@@ -4,7 +4,7 @@
 turns. A ledger is laid down in this process, by the project's own services. A figure counts only after its ledger was
 verified, with nothing pending in it.
 
-A whole run takes a quarter of an hour on two cores, and 5 GB below data/. With `--transfers` everything becomes
+A whole run takes some twenty minutes on two cores, and 5 GB below data/. With `--transfers` everything becomes
 smaller in proportion: depth (a fiftieth), backlog (two twenty-fifths), and what memory is measured after (a fifth).
 """
 
