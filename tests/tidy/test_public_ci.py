@@ -27,6 +27,11 @@ def test_public_ci_runs(command: str) -> None:
     assert command in commands()
 
 
+@pytest.mark.parametrize("step", ["make lint", "make security", "FUZZ_SECONDS=30 make fuzz", "make faults", "make test"])
+def test_ci_does_what_keeps_strangers_out_and_money_whole(step: str) -> None:
+    assert step in (HOME / ".ci/run").read_text().splitlines()
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_may_read_and_nothing_else(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
