@@ -1,7 +1,6 @@
 """The application: the only place where the API's parts are put together."""
 
 import asyncio
-import gc
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -48,7 +47,7 @@ from api.waiters import Waiters
 from core.card_security import CardVault
 from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
-from core.processes import Heartbeat
+from core.processes import Heartbeat, look_no_more_at_what_is_here
 from core.queue import Waker, connect, make_broker
 from core.security import AccessTokens, Cursors, Passwords
 from core.services.card_keys import check_keys
@@ -164,9 +163,7 @@ def _lifespan(
         heartbeat = Heartbeat(settings, "api", alive=pulse.is_felt)
         heartbeat.start()
         restore = _on_stop_signal(bank.waiters.release)
-        # What is here by now stays for good: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
+        look_no_more_at_what_is_here()
         log.info("api_ready")
         yield {"door": Door.of(settings)}
         restore()

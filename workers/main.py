@@ -10,7 +10,7 @@ from dramatiq import Worker
 
 from core.logging import configure_logging, get_logger, report_to_sentry
 from core.metrics import serve_metrics
-from core.processes import Heartbeat
+from core.processes import Heartbeat, look_no_more_at_what_is_here
 from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, connect
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage.engine import Database, DatabaseError
@@ -64,6 +64,7 @@ def run(settings: Settings, role: str) -> None:
     try:
         for worker in workers:
             worker.start()
+        look_no_more_at_what_is_here()
         log.info("worker_ready")
         stop.wait()
         with ThreadPoolExecutor(len(workers)) as pool:  # side by side: the supervisor grants the time of one

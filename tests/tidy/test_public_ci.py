@@ -27,7 +27,9 @@ def test_public_ci_runs(command: str) -> None:
     assert command in commands()
 
 
-@pytest.mark.parametrize("step", ["make lint", "make security", "FUZZ_SECONDS=30 make fuzz", "make faults", "make test"])
+@pytest.mark.parametrize(
+    "step", ["make lint", "make security", "FUZZ_SECONDS=30 make fuzz", "make faults", "make test"]
+)
 def test_ci_does_what_keeps_strangers_out_and_money_whole(step: str) -> None:
     assert step in (HOME / ".ci/run").read_text().splitlines()
 

@@ -136,7 +136,7 @@ def pragma(connection: Any, name: str) -> Any:
 
 
 EVERYWHERE = {"busy_timeout": 5000, "cache_size": -256 * 1024, "trusted_schema": 0, "journal_mode": "wal"}
-WRITER = EVERYWHERE | {"synchronous": 2, "foreign_keys": 1, "wal_autocheckpoint": 10_000, "query_only": 0}
+WRITER = EVERYWHERE | {"synchronous": 2, "foreign_keys": 1, "wal_autocheckpoint": 2000, "query_only": 0}
 READER = EVERYWHERE | {"query_only": 1, "wal_autocheckpoint": 0}
 
 

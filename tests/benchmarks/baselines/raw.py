@@ -20,7 +20,7 @@ PRAGMAS = (
     "synchronous=FULL",
     "foreign_keys=ON",
     "recursive_triggers=ON",
-    "wal_autocheckpoint=10000",
+    "wal_autocheckpoint=2000",
     "cache_size=-65536",
 )
 
