@@ -8,6 +8,7 @@ import math
 import os
 import random  # nosemgrep: chance-that-matters-is-secret - faults of tests
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,11 @@ class _Rule:
             time.sleep(self.ms / 1000)
         elif self.action == "raise":
             raise StruckError(point)
+        elif self.action == "exit":
+            os.kill(os.getpid(), signal.SIGKILL)
         else:
-            os.kill(os.getpid(), signal.SIGKILL if self.action == "exit" else signal.SIGSTOP)
+            # To this thread: sent to the process, another thread may take it, and this one has long passed the place.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 class _Switchboard:

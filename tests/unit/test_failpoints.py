@@ -24,6 +24,28 @@ from tests.unit.complaints import complaint
 HOME = Path(core.__file__).parent.parent
 POINT = "settle.before_commit"
 
+BESIDE_A_SLOW_THREAD = f"""
+import os, threading
+from core import failpoints
+
+def pass_the_place():
+    ready.wait()
+    failpoints.hit("{POINT}")
+    os.write(1, b"passed")
+    while True:
+        pass
+
+failpoints.arm("{POINT}=stop")
+os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+ready = threading.Event()
+thread = threading.Thread(target=pass_the_place)
+thread.start()
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+ready.set()
+thread.join()
+"""
+"""A process whose main thread, to which the kernel gives what is sent to the process, hardly ever has its turn."""
+
 
 @pytest.fixture(autouse=True)
 def _off_again(clean_environment: pytest.MonkeyPatch) -> Iterator[None]:
@@ -83,6 +105,20 @@ def test_a_process_kills_or_stops_itself(said: str, ended_by: signal.Signals) ->
     else:
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == -ended_by
+
+
+def test_a_thread_that_stops_its_process_goes_no_further_however_late_the_others_stop() -> None:
+    process = subprocess.Popen([sys.executable, "-c", BESIDE_A_SLOW_THREAD], cwd=HOME, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        os.set_blocking(process.stdout.fileno(), False)
+        assert process.stdout.read() is None, "it has passed the place"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def test_a_place_takes_longer() -> None:
