@@ -1,4 +1,5 @@
-"""Every error code, setting, metric, failpoint, rule of the verifier and audited action stands in docs/reference."""
+"""Every error code, setting, metric, failpoint, rule of the verifier and audited action stands in docs/reference, and
+every make target in the README."""
 
 import re
 from pathlib import Path
@@ -128,3 +129,8 @@ def actions_documented() -> set[str]:
     """The first column of the table of actions."""
     section = (REFERENCE / "audit.md").read_text().partition("\n## Actions\n")[2].partition("\n#")[0]
     return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+
+
+def test_the_readme_lists_the_make_targets_in_their_order() -> None:
+    targets = re.findall(r"^([a-z-]+):.*## ", (HOME / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"^\| `make ([a-z-]+)` \|", (HOME / "README.md").read_text(), re.MULTILINE) == targets
