@@ -18,7 +18,7 @@ from core.domain.errors import Refusal
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Role
 from core.models.users import SYSTEM_USER_ID
-from core.services import accounts, cards, settlement, transfers, users
+from core.services import accounts, cards, operators, settlement, transfers, users
 from core.services.cards import IssuedCard
 from core.storage import transfers as stored
 from core.storage.engine import Database
@@ -77,12 +77,19 @@ def bank_of_two(database: Database, *, ada_has: int = 0, bob_has: int = 0, curre
 
 
 def set_account(database: Database, account: UUID, **columns: Any) -> None:
-    """Write columns of an account: freezing, closing and limits have no service yet."""
+    """Write columns of an account, past everybody who watches over them."""
     names = ", ".join(f"{name} = ?" for name in columns)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql(
             f"UPDATE accounts SET {names} WHERE public_id = ?", (*columns.values(), account.bytes)
         )
+
+
+def set_limit(database: Database, account: UUID, amount: int) -> None:
+    """Have the bank set an overdraft limit, as `giro operator limit` does."""
+    bank = Author(user_id=SYSTEM_USER_ID, request_id="a-request", address=None)
+    with unit_of_work(database) as connection:
+        operators.set_overdraft_limit(connection, bank, account, amount)
 
 
 def freeze(database: Database, account: UUID, scope: str = "all") -> None:

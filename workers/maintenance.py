@@ -41,7 +41,7 @@ def _verified(database: Database, check: Callable[[Database], Report]) -> Report
     started, started_at = time.perf_counter(), to_datetime(now_us())
     report = check(database)
     with unit_of_work(database) as connection:
-        verification.keep(connection, report, started_at=started_at)
+        kept = verification.keep(connection, report, started_at=started_at)
     for breach in report.breaches[:LOGGED_BREACHES]:
         log.error("ledger_breach", rule=breach.rule, detail=breach.detail)
     for warning in report.warnings:
@@ -50,6 +50,7 @@ def _verified(database: Database, check: Callable[[Database], Report]) -> Report
         "ledger_verified",
         scope=report.scope,
         holds=report.holds,
+        kept=kept,
         transactions=report.transactions,
         height=report.height,
         duration_ms=round((time.perf_counter() - started) * 1000, 3),

@@ -46,7 +46,9 @@ def verify(
         )
     if keep:
         with unit_of_work(database) as connection:
-            verification.keep(connection, report, started_at=started_at)
+            kept = verification.keep(connection, report, started_at=started_at)
+        if not kept:
+            report.warnings.append("not kept: another verification has found breaches meanwhile")
     if as_json:
         print(json.dumps(_as_json(report)))
     else:

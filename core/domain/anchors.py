@@ -46,7 +46,10 @@ def to_line(anchor: Anchor) -> str:
 
 def from_line(line: str) -> Anchor:
     """Read an anchor. Raises ValueError for anything that `to_line` does not write."""
-    values = json.loads(line)
+    try:
+        values = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if not isinstance(values, dict) or values.get("version") != VERSION:
         raise ValueError(f"no anchor of version {VERSION}")
     try:

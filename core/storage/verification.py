@@ -309,6 +309,17 @@ def doubled_keys(connection: Connection) -> list[tuple[str, int, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
+def unset_limits(connection: Connection) -> list[tuple[int, int, int]]:
+    """Find accounts whose overdraft limit is another than the audit log has set last: row id, limit, the one set."""
+    rows = connection.exec_driver_sql(
+        "SELECT a.id, a.overdraft_limit, coalesce(e.details ->> 'after', 0) AS was_set FROM accounts a "
+        "LEFT JOIN (SELECT object_id, max(id) AS id FROM audit_entries WHERE action = 'overdraft_limit_set' "
+        "GROUP BY object_id) newest ON newest.object_id = a.public_id LEFT JOIN audit_entries e ON e.id = newest.id "
+        "WHERE a.overdraft_limit IS NOT was_set ORDER BY a.id"
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
 # --- what was found ----------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Anchors: what was signed of the chain of blocks holds the ledger to it, even against who recomputes every hash."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from core.domain.anchors import Anchor, from_line, to_line
 from core.services import transfers, verification
 from core.services.anchors import anchor_head
 from core.services.verification import Anchors, Report, verify, verify_recent
+from core.services.verification import anchors as check_of_anchors
 from core.storage import anchors, blocks
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -121,7 +122,7 @@ def test_a_line_that_is_no_anchor_is_not_taken_for_one(changes: dict[str, object
         from_line(json.dumps(json.loads(line) | changes))
 
 
-@pytest.mark.parametrize("line", ["", "[]", "{", "7", "null", '{"version": 1}'])
+@pytest.mark.parametrize("line", ["", "[]", "{", "7", "null", '{"version": 1}', "[" * 60_000])
 def test_another_line_is_no_anchor(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         from_line(line)
@@ -215,6 +216,40 @@ def test_anchors_that_were_cut_off_are_found_once_they_were_seen(
     assert dict(check().counts) == {"anchor_holds": 1}
     path.write_text("".join(lines))
     assert check().holds
+
+
+@pytest.mark.parametrize("look", [verify, verify_recent])
+def test_an_anchor_that_is_made_meanwhile_is_no_breach(
+    database: Database, bank: Bank, path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[..., Report]
+) -> None:
+    keep(database, verify(database, anchors=Anchors(path, KEY.public)))
+    read = check_of_anchors.read
+
+    def settle_first(file: Path) -> Iterator[str]:
+        accepted(database, from_ada_to_bob(bank, 1))
+        settle_all(database)
+        assert anchor_head(database, KEY, path)
+        return read(file)
+
+    monkeypatch.setattr(check_of_anchors, "read", settle_first)
+    assert look(database, anchors=Anchors(path, KEY.public)).breaches == []
+
+
+@pytest.mark.parametrize("look", [verify, verify_recent])
+def test_an_anchor_that_another_verification_has_seen_meanwhile_is_no_breach(
+    database: Database, bank: Bank, path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[..., Report]
+) -> None:
+    keep(database, verify(database, anchors=Anchors(path, KEY.public)))
+    read = check_of_anchors.read
+
+    def overtaken(file: Path) -> Iterator[str]:
+        yield from read(file)
+        assert anchor_head(database, KEY, path)
+        monkeypatch.setattr(check_of_anchors, "read", read)
+        keep(database, verify_recent(database, anchors=Anchors(path, KEY.public)))
+
+    monkeypatch.setattr(check_of_anchors, "read", overtaken)
+    assert look(database, anchors=Anchors(path, KEY.public)).breaches == []
 
 
 def test_that_there_is_no_file_yet_is_no_breach(database: Database, tmp_path: Path) -> None:

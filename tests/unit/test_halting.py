@@ -35,9 +35,10 @@ def pending(database: Database, bank: Bank) -> AcceptedTransfer:
 
 
 def keep(database: Database) -> Report:
+    started_at = to_datetime(now_us())
     report = verify(database)
     with unit_of_work(database) as connection:
-        verification.keep(connection, report, started_at=to_datetime(now_us()))
+        assert verification.keep(connection, report, started_at=started_at)
     return report
 
 
@@ -66,6 +67,23 @@ def test_nothing_is_settled_while_the_last_verification_found_a_breach_and_every
     assert (status_of(database, pending), is_halted()) == (COMPLETED, False)
     assert events(logs, "settlement_goes_on") == 1
     assert verify(database).holds
+
+
+def test_a_verification_that_holds_frees_nothing_that_another_has_found_broken_meanwhile(
+    database: Database, bank: Bank
+) -> None:
+    accepted(database, from_ada_to_bob(bank))
+    settle_all(database)
+    keep(database)
+    tamper(database, "UPDATE transfers SET description = 'forged' WHERE id = 1")
+    started_at = to_datetime(now_us())
+    recent = verification.verify_recent(database)
+    assert recent.holds, "what was changed lies behind where it begins"
+    assert not keep(database).holds
+    with unit_of_work(database) as connection:
+        assert not verification.keep(connection, recent, started_at=started_at)
+        assert not verification.is_sound(connection)
+    assert not verification.verify_recent(database).holds, "the next one reads everything"
 
 
 def test_transfers_are_accepted_all_the_same(database: Database, bank: Bank) -> None:

@@ -39,7 +39,7 @@ from tests.builders import (
     look_up,
     reserved_of,
     rows,
-    set_account,
+    set_limit,
     settle_all,
     status_of,
     withdrawal_request,
@@ -391,9 +391,9 @@ def test_everything_is_checked_again_when_it_settles(
 
 
 def test_a_limit_that_was_lowered_in_between_counts(database: Database, bank: Bank) -> None:
-    set_account(database, bank.bob_account, overdraft_limit=100)
+    set_limit(database, bank.bob_account, 100)
     fits, fits_no_more = (accepted(database, from_bob_to_ada(bank, 50)) for _ in range(2))
-    set_account(database, bank.bob_account, overdraft_limit=99)
+    set_limit(database, bank.bob_account, 99)
     settle_all(database)
     assert failure_of(database, fits) is None
     assert failure_of(database, fits_no_more) is ErrorCode.INSUFFICIENT_FUNDS

@@ -37,7 +37,8 @@ def check_anchors(
     A line that is no anchor is a warning: a power cut can tear one. That anchors are missing is found by the highest
     one that an earlier verification saw.
     """
-    unreadable = 0
+    seen, unreadable = rows.highest_anchor(connection), 0
+    let_go()  # what was looked at before: the anchors to come may name blocks that are younger
     for line in read(anchors.path):
         try:
             anchor = from_line(line)
@@ -51,10 +52,8 @@ def check_anchors(
         report.anchored_height = max(report.anchored_height or 0, anchor.height)
     if unreadable:
         report.warnings.append(f"{unreadable} lines of the file of anchors are none; a power cut can tear one")
-    seen = rows.highest_anchor(connection)
     if seen is not None and (report.anchored_height is None or report.anchored_height < seen):
         report.add("anchor_holds", f"anchors up to block {seen} were seen before, and end at {report.anchored_height}")
-    let_go()
 
 
 def _check(connection: Connection, report: Report, anchor: Anchor, public_key: bytes) -> None:

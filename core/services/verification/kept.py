@@ -13,8 +13,15 @@ from core.storage import blocks, transactions
 from core.storage import verification as rows
 
 
-def keep(connection: Connection, report: Report, *, started_at: datetime) -> None:
-    """Keep what a verification found."""
+def keep(connection: Connection, report: Report, *, started_at: datetime) -> bool:
+    """Keep what a verification found, and say whether it was kept.
+
+    One that holds is not, if another has ended since it began and does not hold: it may not have looked at what that
+    one has found broken, and must not free the ledger.
+    """
+    newest = rows.newest(connection)
+    if report.holds and newest is not None and newest[2] and newest[1] >= started_at:
+        return False
     rows.add(
         connection,
         scope=report.scope,
@@ -29,6 +36,7 @@ def keep(connection: Connection, report: Report, *, started_at: datetime) -> Non
         head_hash=report.head_hash,
         anchored_height=report.anchored_height,
     )
+    return True
 
 
 def breaches_of(verification: Verification) -> list[tuple[str, str]]:

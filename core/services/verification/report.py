@@ -13,6 +13,7 @@ RULES = {
     "balance_is_sum_of_legs": "A balance is the sum of its account's legs.",
     "balance_within_limit": "No balance is outside of its account's limits, nor was it after any leg, by the limit of "
     "that time.",
+    "limit_was_set": "An account's overdraft limit is the one that was set last, as the audit log has it.",
     "balance_after_recomputes": "Each leg's balance_after is the balance before it plus its amount.",
     "chain_is_whole": "Each leg names the leg before it of the same account, and the account names the last.",
     "transfer_chain_is_whole": "Each transfer names the one before it from the same account, which names the last.",
@@ -20,7 +21,8 @@ RULES = {
     "legs_match_transfer": "Legs come as one debit and one credit that agree with a completed transfer.",
     "completed_has_legs": "Every completed transfer has its two legs, and no other transfer has any.",
     "ending_is_whole": "What has ended has one time, and one reason if it failed; what is pending has neither.",
-    "batch_is_whole": "A batch has all its transfers, in one piece, and those of an atomic one end alike.",
+    "batch_is_whole": "A batch has all its transfers, in one piece, and those of an atomic one end alike; no other "
+    "transfer failed with one.",
     "statements_follow": "An account's statements are numbered from 1, and each begins where the one before it ended.",
     "statement_recomputes": "The figures of a statement are what its account's legs make of the month.",
     "run_counts_statements": "A closed month has as many statements as were made of it.",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import Connection
 
 from core.domain.blocks import Block, BlockKind, LegRow, Sealer, cancellation
+from core.domain.errors import ErrorCode
 from core.services.verification.book import Book
 from core.services.verification.report import Report
-from core.storage import blocks
+from core.storage import batches, blocks
 from core.storage import verification as rows
 from core.storage.verification import Extent, TransferRow
 
@@ -133,6 +134,8 @@ class Walk:
         self._cancelled.discard(sequence)
         self._checked = sequence
         check_ending(self._report, row)
+        if row.failure == ErrorCode.BATCH_FAILED and not batches.is_atomic(connection, sequence):
+            self._report.add("batch_is_whole", f"transfer {sequence} failed with a batch, and is in no atomic one")
 
     @property
     def _current_kind(self) -> BlockKind | None:
