@@ -119,7 +119,8 @@ def seconds_to_full_verification(database: Database, every_hours: float) -> floa
     """How long a whole verification can wait: a restart alone is no reason to read everything again."""
     with database.reader.connect() as connection:
         last = verification.newest_full(connection)
-    return 0.0 if last is None else every_hours * 3600 - (now_us() - to_us(last[1])) / 1e6
+    age = -1.0 if last is None else (now_us() - to_us(last[1])) / 1e6
+    return every_hours * 3600 - age if age >= 0 else 0.0  # one from the future was under a wrong clock
 
 
 def timetable_of(settings: Settings, database: Database) -> Timetable:

@@ -100,12 +100,13 @@ def kept(folder: Path) -> list[tuple[Path, Manifest]]:
 
 
 def is_due(folder: Path, hours: float) -> bool:
-    """Say whether the newest backup of a folder is older than this, or from the future: then no clock can be right."""
-    backups = kept(folder)
-    if not backups:
-        return True
-    age = to_datetime(now_us()) - backups[-1][1].made_at
-    return not timedelta(0) <= age < timedelta(hours=hours)
+    """Say whether the newest backup of a folder is older than this.
+
+    Those from the future do not count, since a clock was wrong: relied on, there would be no other until then.
+    """
+    now = to_datetime(now_us())
+    ages = [now - manifest.made_at for _, manifest in kept(folder) if manifest.made_at <= now]
+    return not ages or min(ages) >= timedelta(hours=hours)
 
 
 def prune(folder: Path, keep: int, made: Path) -> int:

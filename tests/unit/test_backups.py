@@ -310,6 +310,18 @@ def test_the_next_one_is_due_when_the_newest_is_old_or_from_the_future(
     assert backups.is_due(folder, 24) is due
 
 
+def test_one_from_the_future_makes_no_other_due_before_its_time(
+    settings: Settings, database: Database, folder: Path, clock: Clock
+) -> None:
+    clock.advance(days=365)
+    make(settings, database, folder)
+    clock.advance(days=-365)
+    make(settings, database, folder)
+    assert not backups.is_due(folder, 24)
+    clock.advance(hours=24)
+    assert backups.is_due(folder, 24)
+
+
 def test_only_the_newest_are_kept_and_what_is_not_a_backup_is_left_alone(
     settings: Settings, database: Database, folder: Path, clock: Clock
 ) -> None:

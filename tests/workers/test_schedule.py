@@ -101,7 +101,7 @@ def test_a_job_is_due_at_the_start_and_then_after_its_time(now: float, due: list
     assert timetable.due(now) == due
 
 
-@pytest.mark.parametrize(("hours_ago", "due_in"), [(None, 0), (0, 24), (23, 1), (30, -6)])
+@pytest.mark.parametrize(("hours_ago", "due_in"), [(None, 0), (0, 24), (23, 1), (30, -6), (-8760, 0)])
 def test_the_whole_ledger_is_verified_again_when_it_is_time_and_not_for_a_restart(
     database: Database, settings: Settings, clock: Clock, hours_ago: int | None, due_in: int
 ) -> None:
