@@ -17,12 +17,12 @@ import typer
 from rich.progress import Progress
 from sqlalchemy import Connection
 
-from core.cli.console import complaints, fail, one_line_errors, open_database, out, show
+from core.cli.console import DESCRIPTION, complaints, fail, is_description, one_line_errors, open_database, out, show
 from core.domain.accounts import is_account_number
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import MESSAGES, ErrorCode, Refusal, Unavailable
 from core.domain.money import EXPONENTS, MAX_AMOUNT
-from core.domain.transfers import MAX_DESCRIPTION, MAX_IDEMPOTENCY_KEY, TransferKind, TransferRequest
+from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferKind, TransferRequest
 from core.ids import new_id
 from core.queue import connect, make_broker, send_wakeup
 from core.services import batches, operators
@@ -40,6 +40,8 @@ file in another way would submit lines anew whose batch has another key."""
 
 LONGEST_NAME = MAX_IDEMPOTENCY_KEY - 15
 """What is left of a key is the number of a line."""
+
+DIGITS = len(str(MAX_AMOUNT))
 
 _NAME = re.compile(rf"[!-~]{{1,{LONGEST_NAME}}}")
 
@@ -146,13 +148,13 @@ def _line(number: int, row: dict[str, Any]) -> Line | str:
     value = {name: text.strip() for name, text in row.items()}
     wrong = [f"{name} is no account id or number" for name in ("from", "to") if not _is_account(value[name])]
     amount = value["amount"]
-    if not (amount.isascii() and amount.isdigit() and 1 <= int(amount[:17]) <= MAX_AMOUNT):
+    if not (amount.isascii() and amount.isdigit() and len(amount) <= DIGITS and 1 <= int(amount) <= MAX_AMOUNT):
         wrong.append(f"amount must be whole minor units, 1 to {MAX_AMOUNT}")
     currency, description = value.get("currency") or None, value.get("description") or None
     if currency is not None and currency not in EXPONENTS:
         wrong.append("currency is none of ISO 4217 with an exponent")
-    if description is not None and (len(description) > MAX_DESCRIPTION or not description.isprintable()):
-        wrong.append(f"description must have at most {MAX_DESCRIPTION} printable characters")
+    if description is not None and not is_description(description):
+        wrong.append(f"description must have {DESCRIPTION}")
     if wrong:
         return f"line {number}: {'; '.join(wrong)}"
     return Line(number, value["from"], value["to"], int(amount), currency, description)

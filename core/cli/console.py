@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.accounts import is_account_number
 from core.domain.audit import Author
 from core.domain.errors import GiroError
+from core.domain.transfers import MAX_DESCRIPTION
 from core.ids import new_id
 from core.logging import configure_logging
 from core.models.users import SYSTEM_USER_ID
@@ -91,6 +92,15 @@ def parse_account(text: str) -> UUID | str:
         return UUID(text)
     except ValueError:
         fail(f"{text} is neither an account id nor an account number with check digits that fit")
+
+
+DESCRIPTION = f"at most {MAX_DESCRIPTION} printable characters"
+"""What a transfer's description must be."""
+
+
+def is_description(text: str) -> bool:
+    """Say whether a text is `DESCRIPTION`."""
+    return len(text) <= MAX_DESCRIPTION and text.isprintable()
 
 
 def show(*columns: str, rows: Iterable[Sequence[object]], more: bool) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from core.cli.console import fail, one_line_errors, open_database, out, parse_account
+from core.cli.console import DESCRIPTION, fail, is_description, one_line_errors, open_database, out, parse_account
 from core.domain.errors import Refusal
 from core.domain.money import MAX_AMOUNT, decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
@@ -45,6 +45,8 @@ def withdraw(account: AccountName, amount: Amount, description: Description = "W
 
 def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
     """Submit a deposit or a withdrawal, wait for its end, and say what became of it."""
+    if not is_description(description):
+        fail(f"--description: give {DESCRIPTION}")
     settings = load_settings()
     account = parse_account(name)
     database = open_database(settings)

@@ -111,6 +111,13 @@ class TestDeposit:
 
 
 class TestWithdraw:
+    @pytest.mark.parametrize("description", ["x" * 141, "two\nlines", "\x1b[2J"])
+    def test_takes_no_description_that_the_api_would_not(self, database: Database, description: str) -> None:
+        bank = bank_of_two(database, ada_has=2000)
+        result = giro("withdraw", str(bank.ada_account), "1050", "--description", description)
+        assert (result.exit_code, "at most 140 printable characters" in result.stderr) == (2, True)
+        assert account_row(database, bank.ada_account)["reserved"] == 0
+
     def test_stays_pending_without_a_worker_and_says_so(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
