@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.intake import has_recorded
 from core import metrics
 from core.domain.cards import without_card_numbers
 from core.domain.errors import MESSAGES, ErrorCode, GiroError, RateLimited
@@ -68,6 +69,8 @@ STATUSES: dict[ErrorCode, int] = {
     ErrorCode.VALIDATION_FAILED: 422,
 }
 """Every code that a call can be answered with. Those missing are reasons of failed transfers only."""
+
+RECORDED = "It was recorded, and cannot be shown now. Look at what there is, or retry with the same key."
 
 _HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
@@ -174,12 +177,24 @@ def _printable(part: object) -> str:
     return without_card_numbers(str(part))[:64].encode("ascii", "replace").decode()
 
 
+READ_ERRORS = DATABASE_ERRORS
+"""What a read can raise: an error of the database that no unit of work translates."""
+
+
+def note_read_error(error: Exception) -> None:
+    """Count and log an error of the database that a read has met."""
+    count_error(error)
+    log.error("database_unavailable", error=str(error))
+
+
 async def _database_error(request: Request, error: Exception) -> Response:
     if not is_unavailable(error):
         raise error
-    count_error(error)
-    log.error("database_unavailable", error=str(error))
-    return problem(ErrorCode.UNAVAILABLE, request_id=request.state.request_id)
+    note_read_error(error)
+    request_id = request.state.request_id
+    if has_recorded():  # to say that nothing was would have a client do it twice
+        return problem(ErrorCode.OUTCOME_UNKNOWN, request_id=request_id, detail=RECORDED)
+    return problem(ErrorCode.UNAVAILABLE, request_id=request_id)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -198,5 +213,5 @@ def _handlers() -> dict[type[Exception], Callable[[Request, Exception], Coroutin
         GiroError: _giro_error,
         RequestValidationError: _validation_error,
         HTTPException: _http_exception,
-        **dict.fromkeys(DATABASE_ERRORS, _database_error),
+        **dict.fromkeys(READ_ERRORS, _database_error),
     }

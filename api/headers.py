@@ -41,9 +41,7 @@ def preferred_wait(values: list[str], *, longest: int) -> int | None:
     return None
 
 
-def etag_matches(if_none_match: str | None, etag: str) -> bool:
-    """Compare If-None-Match with an entity tag, weakly, as RFC 9110 (13.1.2) has it for this header."""
-    if if_none_match is None:
-        return False
-    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+def etag_matches(if_none_match: list[str], etag: str) -> bool:
+    """Compare the If-None-Match headers with an entity tag, weakly, as RFC 9110 (13.1.2) has it for them."""
+    tags = {tag.strip().removeprefix("W/") for tag in ",".join(if_none_match).split(",")}
     return "*" in tags or etag in tags

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -35,6 +36,18 @@ Work = Callable[[Connection], Any]
 Task = TransferRequest | BatchRequest | Work
 
 LOGGED_REQUEST_IDS = 20
+
+_recorded: ContextVar[bool] = ContextVar("recorded", default=False)
+
+
+def begin_request() -> None:
+    """Note that nothing has been written yet for the request that begins."""
+    _recorded.set(False)
+
+
+def has_recorded() -> bool:
+    """Say whether something was written for the request in hand: that stays, whatever fails afterwards."""
+    return _recorded.get()
 
 
 class _State(Enum):
@@ -129,12 +142,14 @@ class Intake:
             self._loop.call_soon(self._call_writer)
         timer = self._loop.call_later(self._seconds, self._expire, job)
         try:
-            return await job.answer
+            outcome = await job.answer
         except asyncio.CancelledError:
             self._expire(job)  # nobody waits for it any more: it must not take up room, nor be written later
             raise
         finally:
             timer.cancel()
+        _recorded.set(True)
+        return outcome
 
     def _call_writer(self) -> None:
         self._call_scheduled = False
@@ -191,7 +206,7 @@ class Intake:
         except Exception:
             # One of them broke it for all: alone, only that one fails.
             log.exception("group_failed", count=len(group))
-            for job in group:
+            for job in group or self._take():
                 self._write_alone(job)
         else:
             hit("accept.after_commit")

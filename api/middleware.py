@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem, unhandled
+from api.intake import begin_request
 from core import metrics
 from core.domain.cards import without_card_numbers
 from core.domain.errors import ErrorCode
@@ -58,6 +59,7 @@ class Observe:
         request_id = sent if _is_kept(sent) else str(new_id())
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        begin_request()
         started, status = time.perf_counter(), 0
 
         async def send_with_headers(message: Message) -> None:

@@ -66,8 +66,8 @@ class Waiters:
             try:
                 version = self._peek.data_version()
                 if version != seen or self._somebody_new:
-                    seen, self._somebody_new = version, False
                     self._look()
+                    seen, self._somebody_new = version, False  # after the look: one that fails is repeated
             except Exception:
                 # Whoever waits still gets an answer when the time is up, from a read of its own.
                 log.exception("watch_failed")

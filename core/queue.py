@@ -240,4 +240,7 @@ class Waker(threading.Thread):
         except redis.RedisError as error:
             outcome = "failed"
             log.warning("wakeup_failed", error=str(error))
+        except Exception:  # whatever it is: without this thread, every transfer would wait for the sweep
+            outcome = "failed"
+            log.exception("wakeup_failed")
         metrics.wakeups.labels(outcome).inc()

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep, address_of
+from api.errors import READ_ERRORS, note_read_error
 from api.headers import etag_matches, idempotency_key, preferred_wait
 from api.routing import CheckedRoute, DirectRoute
 from api.schemas.base import Page
@@ -142,7 +143,7 @@ async def list_transfers(
     """List what one's accounts paid, and what they received once it is completed, newest first.
 
     A page looks at a bounded number of transfers. With a filter it can therefore be short, or empty, and still have
-    a `next_cursor`: the list ends where that is null.
+    a `next_cursor`: the list ends where that is null. What `offset` had still to pass over then, the next page shows.
     """
     page = await _find(query, identity, bank, session)
     return Page(
@@ -178,7 +179,7 @@ async def get_transfer(
     headers = {"ETag": etag, **_wait_headers(wait)}
     if row.status is TransferStatus.PENDING:
         headers["Retry-After"] = "1"
-    if etag_matches(request.headers.get("if-none-match"), etag):
+    if etag_matches(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, 200, headers, media_type="application/json")
 
@@ -239,10 +240,14 @@ async def _submit(bank: Bank, request: Request, identity: Identity, order: Trans
 
 
 async def _ended(bank: Bank, user_id: int, transfer_id: UUID, wait: int) -> TransferView | None:
-    """Wait for a transfer's end and read it; None if it is pending still."""
+    """Wait for a transfer's end and read it; None if it is pending, or cannot be read: it is accepted all the same."""
     await bank.waiters.wait(transfer_id, wait)
-    async with bank.reading() as session:
-        row = await transfers.get(session, user_id=user_id, transfer_id=transfer_id)
+    try:
+        async with bank.reading() as session:
+            row = await transfers.get(session, user_id=user_id, transfer_id=transfer_id)
+    except READ_ERRORS as error:
+        note_read_error(error)
+        return None
     return None if row.status is TransferStatus.PENDING else row
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.users import erased_email
 from core.services.accounts import close_account
 from core.services.audit import write_down
@@ -24,7 +24,7 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
     that tells whom to erase again in a backup of before.
 
     Raises Refusal: `user_not_found`, `user_active` for one who has access, and what closing an account raises:
-    `account_frozen`, `account_has_pending`, `account_not_empty`.
+    `account_frozen`, `account_has_pending`, `account_not_empty`. Raises Unavailable where the list cannot be written.
     """
     user = users.find(connection, user_id)
     if user is None:
@@ -39,7 +39,10 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
     users.erase(connection, user.id, email=erased_email(user_id), erased_at=to_datetime(now_us()))
     write_down(connection, author, Action.USER_ERASED, user_id, accounts_closed=closed, cards=shredded)
     # Last, as a file cannot be rolled back. Should the commit fail now, the list asks for what somebody did ask for.
-    erasures.append(listed, user_id)
+    try:
+        erasures.append(listed, user_id)
+    except OSError as error:
+        raise Unavailable("The list of who was erased cannot be written; nothing was recorded.") from error
 
 
 def erase_again(connection: Connection, author: Author, listed: Path, user_id: UUID) -> bool:

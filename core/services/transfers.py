@@ -233,7 +233,7 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
     if transfer is None or not transfer.may_be_read_by(user_id):
         raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
     if transfer.submitted_by != user_id:
-        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
+        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE, detail="Only who has submitted a transfer can cancel it.")
     if transfer.status is TransferStatus.CANCELLED:
         return transfer
     if TransferStatus.CANCELLED not in TRANSITIONS[transfer.status]:
@@ -322,7 +322,10 @@ async def list_for_user(
             raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="query.account_id")
     if wanted.idempotency_key is not None:
         only = await transfers.get_by_key(session, wanted.idempotency_key, user_id)
-        return TransferPage([only] if only and wanted.lets_through(only) and not offset else [], None)
+        if only is None or offset or not wanted.lets_through(only):
+            return TransferPage([], None)
+        is_in = wanted.batch_id is None or await _is_in_batch(session, user_id, wanted.batch_id, only.sequence)
+        return TransferPage([only] if is_in else [], None)
     if wanted.batch_id is not None:
         return await _page_of_batch(
             session, user_id, wanted, below=start[0] if start else NEWEST, offset=offset, limit=limit
@@ -330,6 +333,11 @@ async def list_for_user(
     if start is None:
         start = (NEWEST, await transfers.newest_links(session, user_id, account.id if account else None))
     return await _Walk(session, wanted.lets_through, wanted.is_past, start).page(offset, limit)
+
+
+async def _is_in_batch(session: AsyncSession, user_id: int, batch_id: UUID, sequence: int) -> bool:
+    span = await batches.get_span(session, batch_id, user_id)
+    return span is not None and span[0] <= sequence <= span[1]
 
 
 async def _page_of_batch(
@@ -375,6 +383,8 @@ class _Walk:
         budget = WALK_BUDGET + offset
         while self._links and budget > 0:
             steps = await transfers.walk(self._session, self._links, limit=min(budget, 2 * (offset + limit) + 2))
+            if not steps:  # every link leads nowhere: this is no whole ledger
+                return TransferPage(self._items[offset:], None)
             budget -= len(steps)
             for step in steps:
                 if self._past(step.transfer):

@@ -233,7 +233,7 @@ async def newest_links(session: AsyncSession, owner_id: int, account_id: int | N
     )
     rows = (await session.execute(query, {"owner": owner_id, "account": account_id})).all()
     sent: list[Link] = [(row[0], None) for row in rows if row[0] is not None]
-    received: list[Link] = [(row[2], row[1]) for row in rows if row[1] is not None]
+    received: list[Link] = [(row[2], row[1]) for row in rows if row[2] is not None]
     return sent + received
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoSessionFree
 
 from core import metrics
 from core.domain.errors import OutcomeUnknown, Unavailable
@@ -29,8 +30,9 @@ _DAMAGE = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 for _name in _RETRY_LATER:
     metrics.database_errors.labels(_name)  # at 0 from the start, or the first of its kind would not be seen to rise
 
-DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
-"""What the database raises: through the engines, and where the driver is used as it is (core/storage/peek.py)."""
+DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error, NoSessionFree)
+"""What the database raises: through the engines, where the driver is used as it is (core/storage/peek.py), and where
+all reading sessions are in use."""
 
 
 @contextmanager
@@ -59,8 +61,8 @@ def unit_of_work(database: Database) -> Iterator[Connection]:
 
 
 def is_unavailable(error: Exception) -> bool:
-    """Say whether an error of the database is its state (locked, full, read-only …) and not our statement."""
-    return _primary_name(error) in _RETRY_LATER
+    """Say whether an error of the database is its state (locked, full, read-only, busy …) and not our statement."""
+    return isinstance(error, NoSessionFree) or _primary_name(error) in _RETRY_LATER
 
 
 def is_damage(error: DBAPIError) -> bool:

@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import Connection, event
 
+import api.intake
 from api.intake import Intake
 from core.domain.errors import ErrorCode, OutcomeUnknown, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer
@@ -104,6 +106,22 @@ class TestAGroup:
             range(outcomes[0].sequence, outcomes[0].sequence + 20)
         )
         assert pending(database) == 20
+
+    async def test_that_breaks_before_it_is_taken_up_is_answered(
+        self, make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        @contextmanager
+        def without_memory(_database: Database) -> Iterator[Connection]:
+            raise MemoryError
+            yield
+
+        intake = make(seconds=60)
+        with monkeypatch.context() as patched:
+            patched.setattr(api.intake, "unit_of_work", without_memory)
+            with pytest.raises(MemoryError):
+                await asyncio.wait_for(intake.run(mark("mark-lost")), 20)
+        assert await intake.run(mark("mark")) == "mark"
+        assert marks(database) == ["mark"]
 
     async def test_holds_as_many_as_it_may(self, make: Make, commits: list[None], database: Database) -> None:
         intake = make(group=2)

@@ -14,6 +14,7 @@ from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import Api, Pair, Person, Start, masked, payment, refused
+from tests.tampering import tamper
 
 
 class TestGettingOne:
@@ -134,6 +135,12 @@ class TestTheEntityTag:
         tag = (await ada.get(path)).headers["etag"]
         answer = await ada.get(path, headers={"If-None-Match": written.format(tag=tag)})
         assert answer.status_code == status
+
+    async def test_may_stand_in_several_headers(self, ada: Person, pair: Pair) -> None:
+        path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
+        tag = (await ada.get(path)).headers["etag"]
+        lines = [("If-None-Match", '"another"'), ("If-None-Match", tag)]
+        assert (await ada.request("GET", path, headers=lines)).status_code == 304
 
     async def test_of_a_transfer_that_is_not_there_tells_nothing(self, ada: Person) -> None:
         answer = await ada.get(f"/transfers/{uuid4()}", headers={"If-None-Match": "*"})
@@ -339,6 +346,33 @@ class TestTheList:
         refused(missing, 404, "account_not_found", "query.account_id")
         foreign = await ada.get(f"/transfers?account_id={pair.payee['id']}")
         assert masked(foreign) == masked(missing)
+
+    async def test_by_key_and_batch_has_what_both_let_through(self, ada: Person, pair: Pair) -> None:
+        await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Idempotency-Key": "alone"})
+        body = {"mode": "independent", "transfers": [payment(pair.payer, pair.payee)]}
+        made = (await ada.post("/transfers/bulk", body, headers={"Idempotency-Key": "together"})).json()
+        of_batch = f"&batch_id={made['batch_id']}"
+        assert len(await self.ids(ada, "?idempotency_key=alone")) == 1
+        assert await self.ids(ada, f"?idempotency_key=alone{of_batch}") == []
+        assert len(await self.ids(ada, f"?idempotency_key=together{of_batch}")) == 1
+        assert await self.ids(ada, f"?idempotency_key=together&batch_id={uuid4()}") == []
+
+    @pytest.mark.parametrize(
+        "cut",
+        [
+            "DELETE FROM transactions WHERE id = (SELECT max(id) FROM transactions)",
+            "DELETE FROM transfers WHERE id = (SELECT max(id) FROM transfers)",
+        ],
+    )
+    async def test_ends_though_the_end_of_the_ledger_was_cut_off(
+        self, ada: Person, grace: Person, pair: Pair, database: Database, settle: Callable[[], int], cut: str
+    ) -> None:
+        await ada.pay(pair.payer, pair.payee)
+        settle()
+        tamper(database, cut)
+        async with asyncio.timeout(20):
+            for person in (ada, grace):
+                assert (await person.get("/transfers")).status_code == 200
 
     async def test_filters_by_ones_own_idempotency_key(self, ada: Person, grace: Person, pair: Pair) -> None:
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Idempotency-Key": "b&c"})

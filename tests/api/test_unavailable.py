@@ -3,18 +3,19 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
-from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, locked, payment, refused
+from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, locked, payment, refused, until
 from tests.api.contract import Json
 
 HOLD_TURN = """
@@ -162,3 +163,63 @@ async def test_a_read_that_the_database_refuses_is_answered_503(api: Api, ada: P
     answer = await ada.get("/accounts")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert answer.headers["Retry-After"] == "1"
+
+
+class TestWhatWasRecorded:
+    """A read that fails after a commit must not say that nothing was recorded: clients would do it twice."""
+
+    @pytest.fixture
+    async def lost(self, api: Api, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+        """The database's file is away as soon as something has been committed."""
+        assert pair, "made before the file goes"
+        path = api.bank.database.path
+        away = path.with_suffix(".away")
+        await api.bank.database.async_reader.dispose()
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                "api.intake.hit", lambda point: path.rename(away) if point == "accept.after_commit" else None
+            )
+            yield
+        away.rename(path)
+
+    @pytest.mark.usefixtures("lost")
+    async def test_is_answered_202_though_its_end_cannot_be_read(self, ada: Person, pair: Pair) -> None:
+        answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Prefer": "wait=0"})
+        assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+
+    @pytest.mark.usefixtures("lost")
+    async def test_is_said_to_be_so_where_the_answer_has_to_be_read(self, ada: Person) -> None:
+        answer = await ada.post("/accounts", {"currency": "USD"})
+        refused(answer, 503, "outcome_unknown")
+        assert "It was recorded" in answer.json()["detail"]
+        refused(await ada.get("/accounts"), 503, "unavailable")
+
+
+async def test_where_all_reading_sessions_are_in_use_who_reads_comes_later_and_who_submits_is_answered(
+    api: Api, ada: Person, pair: Pair
+) -> None:
+    pool: Any = api.bank.database.async_reader.sync_engine.pool
+    pool._timeout = 0.1  # 30 s as it comes
+    async with AsyncExitStack() as held:
+        for _ in range(pool.size()):
+            session = await held.enter_async_context(api.bank.reading())
+            await session.execute(text("SELECT 1"))
+        refused(await ada.get("/accounts"), 503, "unavailable")
+        answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Prefer": "wait=0"})
+        assert answer.status_code == 202
+    assert (await ada.get("/accounts")).status_code == 200
+
+
+async def test_what_one_job_cannot_write_elsewhere_is_no_matter_to_its_group(
+    api: Api, ada: Person, operator: Person, pair: Pair, database: Database
+) -> None:
+    with unit_of_work(database) as connection:
+        gone = builders.add_user(connection, "gone@example.com")
+    builders.deactivate(database, gone)
+    api.bank.settings.erasures_path.mkdir()  # a folder in the place of the list
+    with locked(database):
+        erased = asyncio.ensure_future(operator.post(f"/operator/users/{gone.public_id}/erase"))
+        paid = asyncio.ensure_future(ada.post("/transfers", payment(pair.payer, pair.payee)))
+        await until(lambda: len(api.bank.intake._jobs) == 2)
+    refused(await erased, 503, "unavailable")
+    assert (await paid).status_code == 202

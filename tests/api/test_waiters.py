@@ -205,6 +205,19 @@ async def test_a_look_that_fails_ends_no_wait_and_later_ones_go_on(
         await waiting
 
 
+async def test_a_look_that_failed_is_repeated_though_nothing_is_committed_since(
+    waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
+) -> None:
+    def fail() -> None:
+        raise OSError("disk I/O error")
+
+    (transfer,) = submit(database, bank)
+    builders.settle_all(database)
+    peek.after_look = once(fail)
+    async with asyncio.timeout(LONG / 2):
+        await waiters.wait(transfer, LONG)
+
+
 async def test_stopping_lets_everybody_go_and_ends_the_task(
     waiters: Waiters, database: Database, bank: builders.Bank
 ) -> None:

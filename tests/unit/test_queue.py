@@ -218,6 +218,19 @@ def test_a_waker_survives_a_server_that_is_away(
     assert waiting(broker) == 1
 
 
+def test_a_waker_survives_what_nobody_expects(
+    broker: RedisBroker, waker: Waker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, good = sent("failed"), sent("sent")
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "enqueue", lambda _message: 1 / 0)
+        waker.wake()
+        eventually(lambda: sent("failed") == failed + 1)
+    broker.client.delete(WAKE_KEY)
+    waker.wake()
+    eventually(lambda: sent("sent") == good + 1)
+
+
 def test_wakeups_are_counted_by_what_became_of_them(broker: RedisBroker, waker: Waker) -> None:
     before = sent("coalesced")
     send_wakeup(broker)
