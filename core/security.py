@@ -282,15 +282,20 @@ class Cursors:
     def __init__(self, secret: str) -> None:
         self._key = derive_key(secret, "cursor")
 
+    def _serializer(self, name: str) -> URLSafeSerializer:
+        # As it comes, the library signs with SHA-1.
+        sha256_only = {"digest_method": sha256, "key_derivation": "hmac"}
+        return URLSafeSerializer(self._key, salt=f"cursor:{name}", signer_kwargs=sha256_only)
+
     def seal(self, place: Any, *, of: str) -> str:
         """Seal a JSON value for one list of one reader, named by `of`."""
-        sealed = URLSafeSerializer(self._key, salt=f"cursor:{of}").dumps(place)
+        sealed = self._serializer(of).dumps(place)
         return sealed if isinstance(sealed, str) else sealed.decode()
 
     def open(self, cursor: str, *, of: str) -> Any:
         """Open a cursor; raises Refusal (`validation_failed`) for one that was not sealed here for this list."""
         try:
-            return URLSafeSerializer(self._key, salt=f"cursor:{of}").loads(cursor)
+            return self._serializer(of).loads(cursor)
         except (BadData, ValueError):
             raise Refusal(
                 ErrorCode.VALIDATION_FAILED, field="query.cursor", detail="The cursor is none of this list."

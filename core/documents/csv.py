@@ -1,6 +1,7 @@
 """Statements as CSV (RFC 4180): one row for the opening balance, one per transaction, one for the closing balance."""
 
 import csv
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import StringIO
@@ -25,8 +26,8 @@ COLUMNS = (
     "currency",
 )
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the start of a formula."""
+_FORMULA = re.compile(r'(?:^|(?<=[;|\t]))(?="*[=+\-@\t\r＝＋－＠])')
+"""Where a spreadsheet takes what follows for a formula: at the start, or behind what it may split lines at."""
 
 
 def render(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
@@ -71,7 +72,7 @@ def _closing(statement: StatementView) -> tuple[object, ...]:
 
 def _harmless(text: str) -> str:
     """Put an apostrophe before what a spreadsheet would compute: somebody else wrote it, and the owner opens it."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+    return _FORMULA.sub("'", text)
 
 
 def _timestamp(moment: datetime) -> str:

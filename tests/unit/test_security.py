@@ -457,6 +457,11 @@ def test_a_cursor_opens_where_it_was_sealed() -> None:
     assert Cursors(KEY).open(Cursors(KEY).seal(PLACE, of="transfers:1"), of="transfers:1") == PLACE
 
 
+def test_a_cursor_is_signed_with_256_bits() -> None:
+    signature = Cursors(KEY).seal(PLACE, of="transfers:1").rpartition(".")[2]
+    assert len(base64.urlsafe_b64decode(signature + "=")) == 32
+
+
 @pytest.mark.parametrize("of", ["transfers:2", "accounts:1", "transfers:1:", ""])
 def test_a_cursor_of_another_list_or_another_reader_is_refused(of: str) -> None:
     assert cursor_refused(Cursors(KEY), Cursors(KEY).seal(PLACE, of="transfers:1"), of=of)
