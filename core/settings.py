@@ -32,6 +32,9 @@ from core.secret_files import SecretFileError, SecretFiles, secret_file
 from core.setting_types import CardKeysText, Origins, Port, Proxies, RateText, Secret, TimeZone, TokenKeysText
 
 PREFIX = "GIRO_"
+PORTS = ("port", "metrics_port_api", "metrics_port_settlement", "metrics_port_jobs", "metrics_port_scheduler")
+"""The settings that are ports to listen on."""
+
 UNIX_SOCKET_PATH_MAX = 100
 """Bytes; the kernel's own bound is 104 on macOS and 108 on Linux, the final NUL included."""
 
@@ -310,6 +313,16 @@ class Settings(BaseSettings):
         if parsed.drivername != "sqlite+aiosqlite" or not parsed.database or parsed.database == ":memory:":
             raise ValueError("DATABASE_URL must name a file, as in sqlite+aiosqlite:///./data/banking.db")
         self.__dict__["database_url"] = url
+        return self
+
+    @model_validator(mode="after")
+    def _a_port_for_each(self) -> Self:
+        """Two parts on one port: whichever comes second never starts, while the first looks as if all was well."""
+        taken: dict[int, str] = {}
+        for name in PORTS:
+            port = getattr(self, name)
+            if port and (other := taken.setdefault(port, name)) != name:
+                raise ValueError(f"{variable(other)} and {variable(name)} are both {port}; each needs one of its own")
         return self
 
     @property
