@@ -407,7 +407,17 @@ class Settings(BaseSettings):
         """`GIRO_ANCHOR_KEY`, or the key kept in the data folder, made at the first use."""
         if self.anchor_key:
             return self.anchor_key.get_secret_value()
-        return _kept_secret(self.data_dir / "secrets" / "anchor_key", otherwise="restore it from a backup")
+        return _kept_secret(self.anchor_key_path, otherwise="restore it from a backup")
+
+    @property
+    def anchor_key_path(self) -> Path:
+        """Where the key that signs anchors is kept, if it is no setting."""
+        return self.data_dir / "secrets" / "anchor_key"
+
+    @property
+    def has_anchor_secret(self) -> bool:
+        """Say whether `anchor_secret` is here, and would not be made."""
+        return self.anchor_key is not None or self.anchor_key_path.exists()
 
     @property
     def anchor_path(self) -> Path:

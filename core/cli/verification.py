@@ -11,8 +11,8 @@ from rich.progress import Progress
 from core.cli.console import complaints, fail, one_line_errors, open_database, out
 from core.clock import now_us, to_datetime
 from core.services import verification
-from core.services.verification import Anchors, Report
-from core.settings import load_settings
+from core.services.verification import AnchorKeyMissing, Anchors, Report
+from core.settings import Settings, load_settings
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer()
@@ -36,7 +36,7 @@ def verify(
     """
     settings = load_settings()
     database = open_database(settings)
-    anchors = Anchors(settings.anchor_path, _key(public_key)) if public_key else Anchors.of(settings)
+    anchors = _anchors(settings, public_key)
     check = verification.verify_recent if recent else verification.verify
     started_at = to_datetime(now_us())
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
@@ -56,6 +56,15 @@ def verify(
     raise typer.Exit(0 if report.holds else 1)
 
 
+def _anchors(settings: Settings, public_key: str) -> Anchors:
+    if public_key:
+        return Anchors(settings.anchor_path, _key(public_key))
+    try:
+        return Anchors.at_hand(settings)
+    except AnchorKeyMissing as error:
+        fail(f"{error}, or give --public-key")
+
+
 def _key(text: str) -> bytes:
     try:
         key = bytes.fromhex(text)
@@ -73,7 +82,8 @@ def _print(report: Report, anchors: Anchors) -> None:
         out.print(f"{breach.rule}: {breach.detail}", style="red", markup=False)
     if report.head_hash is not None:
         out.print(f"block {report.height}: {report.head_hash.hex()}", soft_wrap=True)
-    out.print(f"{report.anchors} anchors with key {anchors.public_key.hex()}", soft_wrap=True)
+    key = "no key yet" if anchors.public_key is None else f"key {anchors.public_key.hex()}"
+    out.print(f"{report.anchors} anchors with {key}", soft_wrap=True)
     out.print(
         f"{report.accounts} accounts, {report.transfers} transfers, {report.transactions} transactions, "
         f"{report.blocks} blocks: " + ("every rule holds" if report.holds else f"{report.counts.total()} breaches"),
@@ -82,5 +92,6 @@ def _print(report: Report, anchors: Anchors) -> None:
 
 def _as_json(report: Report) -> dict[str, object]:
     values = dataclasses.asdict(report)
+    values["counts"] = dict(report.counts)  # asdict() would count the pairs that it is made of
     values["head_hash"] = report.head_hash and report.head_hash.hex()
     return {"holds": report.holds, **values}

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.clock import now_us, to_datetime
 from core.domain.anchors import from_line
 from core.failpoints import hit
-from core.services.key_fingerprints import ANCHOR_KEY, fingerprints
-from core.services.verification import Anchors, verify
+from core.services.key_fingerprints import fingerprints
+from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
 from core.storage import anchors as file_of_anchors
 from core.storage import backup as storage
@@ -77,13 +77,16 @@ def make(settings: Settings, database: Database, folder: Path, progress: Progres
     made, and LedgerBroken for a copy that does not verify; then, as when this is killed, nothing has a final name.
     """
     folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise BackupError(f"{folder} is no folder")
     try:
+        public_key = _public_key(settings)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(folder):
             _require_room(settings, database, folder)
             draft = Path(mkdtemp(prefix=_DRAFT, dir=folder))
             try:
-                return _publish(_draw(settings, database, draft, progress), folder)
+                return _publish(_draw(settings, database, draft, public_key, progress), folder)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
     except FAILURES as error:
@@ -193,7 +196,17 @@ def _require_room(settings: Settings, database: Database, folder: Path) -> None:
         raise BackupError(f"{folder} has {disk.free // 1_000_000} MB free, and a backup needs {needed // 1_000_000}")
 
 
-def _draw(settings: Settings, database: Database, draft: Path, progress: Progress) -> tuple[Path, Manifest]:
+def _public_key(settings: Settings) -> bytes | None:
+    """The key that anchors are checked with; None where there is none yet, and nothing was signed."""
+    try:
+        return Anchors.at_hand(settings).public_key
+    except AnchorKeyMissing as error:
+        raise BackupError(str(error)) from None
+
+
+def _draw(
+    settings: Settings, database: Database, draft: Path, public_key: bytes | None, progress: Progress
+) -> tuple[Path, Manifest]:
     """Make everything that belongs to a backup, whole and verified, in a folder that nobody looks into."""
     started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(settings)
     path = draft / f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
@@ -201,7 +214,7 @@ def _draw(settings: Settings, database: Database, draft: Path, progress: Progres
     copy = Database(settings_of(settings, path))
     copy.require_schema()
     anchors_sha256 = _copy_anchors(settings, copy, anchors_of(path))
-    anchors = Anchors(anchors_of(path), Anchors.of(settings).public_key) if ANCHOR_KEY in keys else None
+    anchors = None if public_key is None else Anchors(anchors_of(path), public_key)
     require_sound(copy, anchors, progress)
     with copy.reader.connect() as connection:
         head, counts = storage.head(connection), storage.counts(connection)

@@ -47,7 +47,7 @@ def _keys(settings: Settings) -> Iterator[tuple[str, bytes]]:
         for key in _parsed(parse_token_keys, token_keys, settings.jwt_secret_path):
             if key.is_accepted(now):
                 yield JWT_SECRET if key.version == 1 else f"{JWT_SECRET}_{key.version}", key.secret.encode()
-    if anchor_key := _given(settings.anchor_key, folder / "anchor_key"):
+    if anchor_key := _given(settings.anchor_key, settings.anchor_key_path):
         yield ANCHOR_KEY, anchor_key
 
 

@@ -73,7 +73,7 @@ def test_a_backup_is_a_database_of_its_own_that_holds_what_was_committed(
 
 
 def test_a_backup_is_for_its_owner_alone(settings: Settings, database: Database, folder: Path) -> None:
-    (settings.data_dir / "anchors.jsonl").write_text("{}\n")
+    (settings.data_dir / "anchors.jsonl").touch()
     path, _ = make(settings, database, folder)
     files = [path, backups.manifest_of(path), backups.anchors_of(path)]
     assert [stat.S_IMODE(file.stat().st_mode) for file in [folder, *files]] == [0o700, 0o600, 0o600, 0o600]
@@ -325,7 +325,7 @@ def test_one_from_the_future_makes_no_other_due_before_its_time(
 def test_only_the_newest_are_kept_and_what_is_not_a_backup_is_left_alone(
     settings: Settings, database: Database, folder: Path, clock: Clock
 ) -> None:
-    (settings.data_dir / "anchors.jsonl").write_text("{}\n")
+    (settings.data_dir / "anchors.jsonl").touch()
     made = []
     for _ in range(4):
         made.append(make(settings, database, folder)[0])

@@ -1,14 +1,18 @@
 """The command line: what it says, and with which exit status it ends."""
 
 import json
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from core.anchor_security import AnchorKey
 from core.cli import app
 from core.services import users
+from core.services.anchors import anchor_head
+from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import accepted, account_row, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
@@ -23,6 +27,14 @@ def giro(*words: str, stdin: str = "") -> Result:
 
 def everything_said(result: Result) -> str:
     return " ".join((result.stdout + result.stderr).split())
+
+
+def anchored(database: Database, settings: Settings) -> AnchorKey:
+    """Sign the newest block of a bank with a key that is not kept here."""
+    bank_of_two(database, ada_has=500)
+    key = AnchorKey("a key that is kept where the jobs run, and nowhere else")
+    assert anchor_head(database, key, settings.anchor_path) is not None
+    return key
 
 
 class TestVerify:
@@ -60,6 +72,45 @@ class TestVerify:
         assert settle_all(database) == 1
         accepted_since = giro("verify", "--recent", "--json").stdout
         assert json.loads(accepted_since)["transactions"] == 2
+
+    def test_says_as_json_what_is_broken_too(self, database: Database) -> None:
+        bank_of_two(database, ada_has=500)
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql("UPDATE accounts SET balance = 501 WHERE balance = 500")
+        result = giro("verify", "--json")
+        found = json.loads(result.stdout)
+        assert (result.exit_code, found["holds"]) == (1, False)
+        assert found["counts"]["balance_is_sum_of_legs"] == 1
+        assert {breach["rule"] for breach in found["breaches"]} == found["counts"].keys()
+
+    def test_makes_no_key_where_nothing_was_signed(self, database: Database, settings: Settings) -> None:
+        bank_of_two(database, ada_has=500)
+        result = giro("verify")
+        assert (result.exit_code, "0 anchors with no key yet" in result.stdout) == (0, True)
+        assert not settings.anchor_key_path.exists()
+
+    def test_wants_the_key_of_anchors_that_there_are_and_makes_no_other(
+        self, database: Database, settings: Settings
+    ) -> None:
+        key = anchored(database, settings)
+        for words in ((), ("--keep",), ("--recent",)):
+            result = giro("verify", *words)
+            assert (result.exit_code, everything_said(result)) == (
+                2,
+                "giro: there are anchors, and no anchor key here: set GIRO_ANCHOR_KEY, or give --public-key",
+            )
+        assert not settings.anchor_key_path.exists()
+        assert rows(database, "SELECT breaches FROM verifications") == []
+        assert giro("verify", "--public-key", key.public.hex()).exit_code == 0
+
+    def test_misses_the_anchors_that_were_seen_without_their_key_as_well(
+        self, database: Database, settings: Settings
+    ) -> None:
+        key = anchored(database, settings)
+        assert giro("verify", "--keep", "--public-key", key.public.hex()).exit_code == 0
+        settings.anchor_path.unlink()
+        result = giro("verify")
+        assert (result.exit_code, "anchor_holds" in result.stdout) == (1, True)
 
     def test_takes_a_public_key_of_64_hex_digits(self, database: Database) -> None:
         for wrong in ("7", "zz" * 32):

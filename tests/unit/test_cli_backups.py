@@ -12,7 +12,7 @@ from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import bank_of_two, rows
-from tests.unit.test_cli import everything_said, giro
+from tests.unit.test_cli import anchored, everything_said, giro
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
 
@@ -63,6 +63,23 @@ class TestBackup:
             connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
         result = giro("backup")
         assert (result.exit_code, "reserved_is_pending" in result.stderr) == (1, True)
+
+    def test_wants_the_key_of_anchors_that_there_are_and_makes_no_other(
+        self, database: Database, settings: Settings
+    ) -> None:
+        anchored(database, settings)
+        result = giro("backup")
+        assert (result.exit_code, everything_said(result)) == (
+            2,
+            "giro: there are anchors, and no anchor key here: set GIRO_ANCHOR_KEY",
+        )
+        assert not settings.anchor_key_path.exists()
+        assert backups.kept(settings.backups_path) == []
+
+    def test_says_of_a_file_that_it_is_no_folder(self, bank: None, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        result = giro("backup", "--to", str(tmp_path / "file"))
+        assert (result.exit_code, result.stderr) == (2, f"giro: {tmp_path / 'file'} is no folder\n")
 
     def test_ends_with_2_and_one_line_where_it_cannot_be_made(self, bank: None, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

@@ -1,5 +1,6 @@
 """Restoring: the ledger comes back whole, to an empty folder, with the keys that fit; or nothing is changed."""
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -316,6 +317,7 @@ def test_a_restore_that_is_killed_leaves_no_database_and_can_be_repeated(
 def test_a_manifest_of_another_backup_does_not_fit(
     settings: Settings, database: Database, made: Path, empty: Settings, bank: Bank
 ) -> None:
+    shutil.copytree(empty.data_dir / "secrets", settings.data_dir / "secrets")
     accepted(database, from_ada_to_bob(bank, 1))
     other, manifest = backups.make(settings, database, made.parent, quiet)
     assert isinstance(manifest, Manifest)

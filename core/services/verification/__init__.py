@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from core.clock import now_us
 from core.domain.blocks import Block
 from core.domain.verification import Scope
-from core.services.verification.anchors import Anchors, check_anchors
+from core.services.verification.anchors import AnchorKeyMissing, Anchors, check_anchors
 from core.services.verification.batches import check_batches
 from core.services.verification.book import Book
 from core.services.verification.kept import breaches_of, is_sound, keep, last
@@ -29,6 +29,7 @@ from core.storage.unit_of_work import is_damage
 __all__ = [
     "MOST_BREACHES",
     "RULES",
+    "AnchorKeyMissing",
     "Anchors",
     "Breach",
     "Report",

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from core.anchor_security import AnchorKey, is_signed_with
 from core.domain.anchors import Anchor, from_line
 from core.services.verification.report import Report
-from core.settings import Settings
+from core.settings import Settings, SettingsError, variable
 from core.storage import blocks
 from core.storage import verification as rows
 from core.storage.anchors import read
@@ -21,12 +21,29 @@ class Anchors:
     """Where the anchors are, and the key that they must be signed with (Ed25519, 32 bytes)."""
 
     path: Path
-    public_key: bytes
+    public_key: bytes | None
+    """None where there is no key yet: then signatures are not looked at."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Those of this bank."""
+        """Those of this bank; its key is made if it has none yet."""
         return cls(settings.anchor_path, AnchorKey(settings.anchor_secret).public)
+
+    @classmethod
+    def at_hand(cls, settings: Settings) -> Self:
+        """Those of this bank, whose key is only read: made here, it would be another than the one that signed.
+
+        Raises AnchorKeyMissing where something was signed, and the key is not here.
+        """
+        if settings.has_anchor_secret:
+            return cls.of(settings)
+        if any(read(settings.anchor_path)):
+            raise AnchorKeyMissing(f"there are anchors, and no anchor key here: set {variable('anchor_key')}")
+        return cls(settings.anchor_path, None)
+
+
+class AnchorKeyMissing(SettingsError):
+    """The key is not here that the anchors were signed with; the message is one line for an operator."""
 
 
 def check_anchors(
@@ -56,9 +73,9 @@ def check_anchors(
         report.add("anchor_holds", f"anchors up to block {seen} were seen before, and end at {report.anchored_height}")
 
 
-def _check(connection: Connection, report: Report, anchor: Anchor, public_key: bytes) -> None:
+def _check(connection: Connection, report: Report, anchor: Anchor, public_key: bytes | None) -> None:
     name = f"the anchor of block {anchor.height}"
-    if not is_signed_with(anchor, public_key):
+    if public_key is not None and not is_signed_with(anchor, public_key):
         report.add("anchor_holds", f"{name} is not signed with the bank's key")
         return
     block = blocks.at(connection, anchor.height)
