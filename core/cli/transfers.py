@@ -8,9 +8,9 @@ from uuid import UUID
 import typer
 
 from core.cli.console import DESCRIPTION, fail, is_description, one_line_errors, open_database, out, parse_account
-from core.domain.errors import Refusal
+from core.domain.errors import MESSAGES, Refusal
 from core.domain.money import MAX_AMOUNT, decimal_string
-from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
+from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.ids import new_id
 from core.models.users import SYSTEM_USER_ID
 from core.queue import connect, make_broker, send_wakeup
@@ -56,9 +56,14 @@ def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
         (accepted,) = transfers.accept(connection, [request])
     if isinstance(accepted, Refusal):
         raise accepted
-    with suppress(Exception):  # the sweep wakes the worker where this cannot
-        send_wakeup(make_broker(connect(settings.queue_url)))
-    report(accepted, wait_for_end(database, accepted.id))
+    try:
+        with suppress(Exception):  # the sweep wakes the worker where this cannot
+            send_wakeup(make_broker(connect(settings.queue_url)))
+        end = wait_for_end(database, accepted.id)
+    except KeyboardInterrupt:  # ends the waiting; what was accepted stays so
+        say_it_is_pending(accepted)
+        raise typer.Exit(130) from None
+    report(accepted, end)
 
 
 def request_of(kind: TransferKind, customers: UUID, amount: int, description: str) -> TransferRequest:
@@ -77,26 +82,40 @@ def request_of(kind: TransferKind, customers: UUID, amount: int, description: st
     )
 
 
-def wait_for_end(database: Database, transfer_id: UUID) -> TransferStatus:
-    """Look at a transfer until it has ended, or for some seconds."""
+def wait_for_end(database: Database, transfer_id: UUID) -> TransferView:
+    """Look at a transfer until it has ended, or for some seconds; what was seen last."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         with database.reader.connect() as connection:
             row = stored.read(connection, transfer_id)
         assert row is not None, "accepted above"
         if row.status is not TransferStatus.PENDING or time.monotonic() > deadline:
-            return row.status
+            return row
         time.sleep(0.05)
 
 
-def report(transfer: AcceptedTransfer, status: TransferStatus) -> None:
+def report(transfer: AcceptedTransfer, end: TransferView) -> None:
     """Say what became of a deposit or a withdrawal."""
-    amount = f"{decimal_string(transfer.amount, transfer.currency)} {transfer.currency}"
-    is_deposit = transfer.kind is TransferKind.DEPOSIT
-    if status is TransferStatus.COMPLETED:
-        out.print(f"{'deposited' if is_deposit else 'withdrew'} {amount} (transfer {transfer.id})")
-    elif status is TransferStatus.PENDING:
-        place = "there" if is_deposit else "gone"
-        out.print(f"{amount} will be {place} when a settlement worker runs (transfer {transfer.id} is pending)")
+    if end.status is TransferStatus.PENDING:
+        say_it_is_pending(transfer)
+    elif end.status is TransferStatus.COMPLETED:
+        verb = "deposited" if transfer.kind is TransferKind.DEPOSIT else "withdrew"
+        out.print(f"{verb} {amount_of(transfer)} (transfer {transfer.id})")
+    elif end.failure_code is None:
+        fail(f"the {transfer.kind} of {amount_of(transfer)} is {end.status} (transfer {transfer.id})", status=1)
     else:
-        fail(f"the {transfer.kind} of {amount} is {status} (transfer {transfer.id})", status=1)
+        reason = f"{MESSAGES[end.failure_code]} ({end.failure_code}; transfer {transfer.id})"
+        fail(f"the {transfer.kind} of {amount_of(transfer)} {end.status}: {reason}", status=1)
+
+
+def say_it_is_pending(transfer: AcceptedTransfer) -> None:
+    """Say of a deposit or a withdrawal that it is accepted, and not settled yet."""
+    place = "there" if transfer.kind is TransferKind.DEPOSIT else "gone"
+    out.print(
+        f"{amount_of(transfer)} will be {place} when a settlement worker runs (transfer {transfer.id} is pending)"
+    )
+
+
+def amount_of(transfer: AcceptedTransfer) -> str:
+    """Write what a transfer moves, as in `10.50 USD`."""
+    return f"{decimal_string(transfer.amount, transfer.currency)} {transfer.currency}"

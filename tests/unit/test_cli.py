@@ -197,7 +197,28 @@ class TestWithdraw:
         monkeypatch.setattr("core.cli.transfers.send_wakeup", frozen_first)
         bank = bank_of_two(database, ada_has=2000)
         result = giro("withdraw", str(bank.ada_account), "1050")
-        assert (result.exit_code, "the withdrawal of 10.50 USD is failed" in everything_said(result)) == (1, True)
+        (transfer,) = rows(database, "SELECT public_id FROM transfers WHERE kind = 'withdrawal'")
+        reason = f"The account is frozen. (account_frozen; transfer {UUID(bytes=transfer['public_id'])})"
+        assert result.exit_code == 1
+        assert everything_said(result) == f"giro: the withdrawal of 10.50 USD failed: {reason}"
+
+    def test_interrupted_while_it_waits_it_says_that_the_order_stands(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(_database: Database, transfer_id: UUID) -> NoReturn:
+            waited_for.append(transfer_id)
+            raise KeyboardInterrupt
+
+        waited_for: list[UUID] = []
+        monkeypatch.setattr("core.cli.transfers.wait_for_end", interrupted)
+        bank = bank_of_two(database, ada_has=2000)
+        for command, place in (("withdraw", "gone"), ("deposit", "there")):
+            result = giro(command, str(bank.ada_account), "1050")
+            assert (result.exit_code, everything_said(result)) == (
+                130,
+                f"10.50 USD will be {place} when a settlement worker runs (transfer {waited_for[-1]} is pending)",
+            )
+        assert len(rows(database, "SELECT id FROM transfers WHERE status = 'pending'")) == 2
 
     def test_is_refused_in_one_line_where_the_funds_do_not_cover_it(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=100)
