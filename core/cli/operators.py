@@ -39,13 +39,15 @@ from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
 
-UserEmail = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")]
 
 
 @app.command("create")
 @one_line_errors
-def create_operator(email: Annotated[str, typer.Argument(help="E-mail address to log in with.")]) -> None:
+def create_operator(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="E-mail address to log in with.")],
+) -> None:
     """Make an operator. The password is asked for, or read from standard input when that is no terminal."""
     settings = load_settings()
     try:
@@ -88,7 +90,7 @@ def unfreeze_account(account: AccountName) -> None:
 @one_line_errors
 def set_overdraft_limit(
     account: AccountName,
-    amount: Annotated[int, typer.Argument(min=0, max=CUSTOMER_BALANCE_BOUND, help="Minor units.")],
+    amount: Annotated[int, typer.Argument(metavar="AMOUNT", min=0, max=CUSTOMER_BALANCE_BOUND, help="Minor units.")],
 ) -> None:
     """Set how far below 0 an account may go."""
     change_account(account, partial(operators.set_overdraft_limit, amount=amount))
@@ -97,18 +99,18 @@ def set_overdraft_limit(
 
 @app.command("deactivate")
 @one_line_errors
-def deactivate_user(email: UserEmail) -> None:
+def deactivate_user(user: UserName) -> None:
     """Take a user's access away, at once."""
-    change_user(email, operators.deactivate)
-    out.print(f"{email} is deactivated")
+    change_user(user, operators.deactivate)
+    out.print(f"{user} is deactivated")
 
 
 @app.command("reactivate")
 @one_line_errors
-def reactivate_user(email: UserEmail) -> None:
+def reactivate_user(user: UserName) -> None:
     """Give a user access again, by a new log-in."""
-    change_user(email, operators.reactivate)
-    out.print(f"{email} is active")
+    change_user(user, operators.reactivate)
+    out.print(f"{user} is active")
 
 
 @app.command("erase")
@@ -117,7 +119,13 @@ def erase_user(
     user: Annotated[str | None, typer.Argument(metavar="USER", help="The user's e-mail address or id.")] = None,
     again: Annotated[
         Path | None,
-        typer.Option("--again", metavar="FILE", help="Instead: everybody in this list whom a backup has brought back."),
+        typer.Option(
+            "--again",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Instead: everybody in this list whom a backup has brought back.",
+        ),
     ] = None,
 ) -> None:
     """Erase what names a deactivated user, for good; closes their accounts, with nothing on them. The ledger stays."""
@@ -184,15 +192,15 @@ def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -
         act(connection, the_bank(), operators.account_by_name(connection, account))
 
 
-def change_user(email: str, act: Callable[[Connection, Author, UUID], None]) -> None:
+def change_user(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
     """Do something to a user, and write it down as done by the bank itself."""
     with unit_of_work(open_database(load_settings())) as connection:
-        act(connection, the_bank(), operators.user_by_email(connection, email))
+        act(connection, the_bank(), operators.user_by_name(connection, parse_user(name)))
 
 
 def erase_again(settings: Settings, file: Path) -> None:
     """Erase everybody in a list who is there again, say who it was, and exit with 1 if somebody had to be left."""
-    database, left = open_database(settings), 0
+    database, done, left = open_database(settings), 0, 0
     try:
         listed = list(erasures.listed_in(file))
     except (OSError, ValueError) as error:
@@ -202,11 +210,14 @@ def erase_again(settings: Settings, file: Path) -> None:
             with unit_of_work(database) as connection:
                 if erasures.erase_again(connection, the_bank(), settings.erasures_path, user_id):
                     out.print(f"{user_id} is erased again")
+                    done += 1
         except Refusal as refusal:
             left += 1
             complaints.print(f"giro: {user_id} is not erased: {refusal.detail} ({refusal.code})", soft_wrap=True)
     if left:
         raise typer.Exit(1)
+    if not done:
+        out.print(f"nobody in {file} is back", soft_wrap=True, markup=False)
 
 
 def parse_user(text: str) -> UUID | str:

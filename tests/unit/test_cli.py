@@ -299,6 +299,12 @@ class TestOperatorActs:
         assert giro("operator", "reactivate", bank.ada.email).exit_code == 0
         assert rows(database, "SELECT is_active FROM users WHERE id = ?", bank.ada.id) == [{"is_active": 1}]
 
+    def test_deactivate_and_reactivate_a_user_by_id(self, database: Database) -> None:
+        bank = bank_of_two(database)
+        for command, is_active in (("deactivate", 0), ("reactivate", 1)):
+            assert giro("operator", command, str(bank.ada.public_id)).exit_code == 0
+            assert rows(database, "SELECT is_active FROM users WHERE id = ?", bank.ada.id) == [{"is_active": is_active}]
+
     def test_are_written_down_as_the_banks_own(self, database: Database) -> None:
         bank = bank_of_two(database)
         giro("operator", "limit", str(bank.ada_account), "5000")

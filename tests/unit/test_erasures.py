@@ -313,7 +313,7 @@ def test_a_list_erases_again_whom_a_backup_brought_back(
     clean_environment.setenv("GIRO_DATA_DIR", str(new.data_dir))
     database = Database(new)
     assert user_row(database, bank.ada)["name"] == NAME
-    for said in (f"{bank.ada.public_id} is erased again\n", ""):
+    for said in (f"{bank.ada.public_id} is erased again\n", f"nobody in {new.erasures_path} is back\n"):
         result = giro("operator", "erase", "--again", str(new.erasures_path))
         assert (result.exit_code, result.stdout) == (0, said)
     assert user_row(database, bank.ada)["name"] is None
@@ -332,6 +332,12 @@ def test_what_is_no_list_is_said_to_be_none(database: Database, bank: Bank, tmp_
     (tmp_path / "erasures").write_text("ada@example.com\n")
     result = giro("operator", "erase", "--again", str(tmp_path / "erasures"))
     assert (result.exit_code, "is no list of erased users" in result.stderr) == (2, True)
+
+
+def test_a_list_that_is_not_there_is_no_empty_one(database: Database, tmp_path: Path) -> None:
+    for wrong in (tmp_path / "erasure", tmp_path):
+        result = giro("operator", "erase", "--again", str(wrong))
+        assert (result.exit_code, result.stdout) == (2, "")
 
 
 # --- the command -------------------------------------------------------------------------------------------------
