@@ -120,7 +120,8 @@ def read_lines(content: bytes) -> list[Line]:
         reader = csv.DictReader(StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = [name.strip().lower() for name in reader.fieldnames or ()]
         if missing := [name for name in NEEDED if name not in header]:
-            fail(f"the first line must name the columns; missing: {', '.join(missing)}")
+            hint = " (columns are separated by commas)" if any(";" in name for name in header) else ""
+            fail(f"the first line must name the columns; missing: {', '.join(missing)}{hint}")
         if unknown := [name for name in header if name not in COLUMNS]:
             fail(f"there are no columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
         if len(set(header)) < len(header):

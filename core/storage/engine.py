@@ -126,6 +126,8 @@ class Database:
         """Raise DatabaseError unless the file is at the migration that this code needs."""
         revision = self.schema_revision()
         self.refuse_newer_schema(revision)
+        if revision is None:
+            raise DatabaseError(f"the database {self.path} has no schema yet: run `giro migrate`")
         if not self.is_current(revision):
             raise DatabaseError(
                 f"the database {self.path} is at migration {revision}, this Giro needs {SCHEMA_REVISION}: "

@@ -214,6 +214,7 @@ def test_one_line_that_is_not_well_formed_keeps_all_from_being_submitted(
         ("from,to,amount,colour", "there are no columns colour"),
         ("from,to,amount,amount", "names a column twice"),
         ("", "missing: from, to, amount"),
+        ("from;to;amount", "missing: from, to, amount (columns are separated by commas)"),
     ],
 )
 def test_columns_that_are_not_what_they_should_be_are_named(header: str, said: str, import_lines: Import) -> None:
