@@ -41,7 +41,7 @@ OTHER_DESCRIPTORS = 200
 
 @dataclass(slots=True)
 class Door:
-    """The bounds of all connections of a process, and those that nothing is done for at the moment."""
+    """The bounds of all connections of a process, and those that could go for a newcomer."""
 
     connections: int
     head_bytes: int
@@ -50,7 +50,7 @@ class Door:
     idle_seconds: float
     send_seconds: float
     waiting: dict["Connection", None]
-    """Those that have no whole request in hand, who began to wait first comes first."""
+    """Those that have no whole request in hand, only a part of one or none; who began to wait first comes first."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Door":
@@ -152,7 +152,7 @@ class Connection(HttpToolsProtocol):
         self._unread = 0 if self._moved else self._unread + len(data)
         if self._unread > self._door.head_bytes and not self._is_deaf:
             self._refuse(ErrorCode.URI_TOO_LONG if self._is_in_url else ErrorCode.HEADERS_TOO_LARGE)
-        if self in self._door.waiting and self._head_timer is None and not self._is_deaf:
+        if self._is_answered() and self._head_timer is None and not self._is_deaf:
             self._head_timer = self.loop.call_later(self._door.head_seconds, self._is_late)
 
     def on_message_begin(self) -> None:
@@ -182,7 +182,6 @@ class Connection(HttpToolsProtocol):
             self._hear_no_more()
             raise OverflowError("too many requests at once")
         self._stop_head_timer()
-        self._door.waiting.pop(self, None)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -191,15 +190,21 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that a request is complete."""
+        """Note that a request is complete: from now on its client waits for us, and no more we for it."""
         self._moved = True
+        if not self._is_answered():
+            self._door.waiting.pop(self, None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or begin with it."""
-        if not self.pipeline:
+        """Wait for the next request, or for what is missing of it, or begin with it."""
+        if not self.pipeline or self.pipeline[-1][0].more_body:
             self._door.waiting[self] = None
         super().on_response_complete()
+
+    def _is_answered(self) -> bool:
+        """Say whether all requests that came have been answered, even one whose body has not come yet."""
+        return self.cycle is None or self.cycle.response_complete
 
     # --- what goes out ---
 
@@ -257,7 +262,7 @@ class Connection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._hear_no_more()
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_answered():
             self._answer(code)
         elif not self.cycle.more_body:
             return

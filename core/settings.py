@@ -223,8 +223,8 @@ class Settings(BaseSettings):
     connections: int = Field(
         2000,
         ge=1,
-        description="Connections of an API process. One more takes the place of the one that has been idle longest; "
-        "where all are busy it is answered 503.",
+        description="Connections of an API process. One more takes the place of the one that has had no whole request "
+        "in hand for longest; where all have one it is answered 503.",
     )
     wait_seconds: int = Field(30, ge=0, le=300, description="Longest wait that `Prefer: wait=N` is given.")
     wait_poll_seconds: float = Field(

@@ -351,14 +351,78 @@ class TestAnIdleConnection:
             client.writer.close()
 
 
-async def test_a_newcomer_is_refused_where_all_others_are_busy(serve: Serve) -> None:
-    served = await serve(connections=2)
-    busy = [await served.connect() for _ in range(2)]
-    for client in busy:
-        await client.send(SIGN_UP + b"Content-Length: 100\r\n\r\n")
-    await until(lambda: not served.door.waiting and len(served.state.connections) == 2)
-    answer = await served.exchange(CLOSING)
-    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "1")
+class TestABusyConnection:
+    """One that has a whole request in hand: its client has done its part."""
+
+    async def test_never_goes_for_a_newcomer_who_is_refused_where_there_are_only_such(self, serve: Serve) -> None:
+        served = await serve(_Held(), connections=2)
+        for _ in range(2):
+            await (await served.connect()).send(GET)
+        await until(lambda: not served.door.waiting and len(served.state.connections) == 2)
+        answer = await served.exchange(CLOSING)
+        assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "1")
+
+    async def test_is_only_one_whose_body_has_come(self, serve: Serve) -> None:
+        """A head alone costs a client nothing, so as many as there may be connections must lock nobody out."""
+        served = await serve(connections=5, head_seconds=60)
+        empty = [await served.connect() for _ in range(5)]
+        for client in empty:
+            await client.send(SIGN_UP + b"Content-Length: 100\r\n\r\n{")
+        await until(lambda: len(served.state.tasks) == 5)
+        assert (await served.exchange(CLOSING)).status == 200
+        assert await empty[0].is_closed()
+        await until(lambda: len(served.state.tasks) == 4)
+
+    async def test_is_one_that_is_answered_while_the_body_of_its_next_request_is_missing(self, serve: Serve) -> None:
+        held = _Held()
+        served = await serve(held, connections=1)
+        client = await served.connect()
+        await client.send(GET + SIGN_UP + b"Content-Length: 2\r\n\r\n{")
+        await until(lambda: bool(served.state.tasks) and not served.door.waiting)
+        assert (await served.exchange(CLOSING)).status == 503
+        held.go_on.set()
+        assert (await client.answer()).status == 204
+        assert len(served.door.waiting) == 1, "until the first is answered: then there is only half a request"
+        await client.send(b"}")
+        assert (await client.answer()).status == 204
+
+    async def test_is_none_whose_body_comes_after_its_answer(self, serve: Serve) -> None:
+        served = await serve(_Held(reads=False), connections=1)
+        client = await served.connect()
+        await client.send(SIGN_UP + b"Content-Length: 2\r\n\r\n")
+        assert (await client.answer()).status == 204
+        await client.send(b"{}" + GET[:-2])
+        [connection] = served.state.connections
+        await until(lambda: connection._is_in_head)  # so the body was read, too
+        assert connection in served.door.waiting
+
+    async def test_has_the_time_of_a_head_for_its_head_alone(self, serve: Serve) -> None:
+        client = await (await serve(head_seconds=0.2)).connect()
+        await client.send(SIGN_UP + b"Connection: close\r\nContent-Length: 3\r\n\r\n{")
+        await asyncio.sleep(0.1)
+        await client.send(b" ")
+        await asyncio.sleep(0.4)
+        await client.send(b"}")
+        assert [answer.code for answer in await client.rest()] == ["validation_failed"]
+
+
+class _Held:
+    """An application that has each request in hand until it may go on, or answers before it reads anything."""
+
+    def __init__(self, *, reads: bool = True) -> None:
+        self.go_on = asyncio.Event()
+        self._reads = reads
+
+    async def __call__(self, _scope: Any, receive: Any, send: Any) -> None:
+        if self._reads:
+            while (await receive()).get("more_body"):
+                pass
+            ends = [asyncio.ensure_future(end) for end in (self.go_on.wait(), receive())]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for end in ends:
+                end.cancel()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
 
 
 class TestAClientThatDoesNotReadItsAnswer:
