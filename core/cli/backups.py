@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from core import heartbeats, stack
-from core.cli.console import complaints, fail, one_line_errors, open_database, out, the_bank
+from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out, the_bank
 from core.cli.service import apply_migrations
 from core.data_folder import require_data_folder
 from core.domain.audit import Action
@@ -122,6 +122,6 @@ def summary_of(manifest: Manifest) -> str:
     """Say in a few words what a backup holds."""
     counts = manifest.counts
     return (
-        f"{counts['accounts']} accounts, {counts['transfers']} transfers, {counts['transactions']} transactions, "
-        f"{manifest.size_bytes / 1e6:.1f} MB"
+        f"{counted(counts['accounts'], 'account')}, {counted(counts['transfers'], 'transfer')}, "
+        f"{counted(counts['transactions'], 'transaction')}, {manifest.size_bytes / 1e6:.1f} MB"
     )

@@ -17,7 +17,17 @@ import typer
 from rich.progress import Progress
 from sqlalchemy import Connection
 
-from core.cli.console import DESCRIPTION, complaints, fail, is_description, one_line_errors, open_database, out, show
+from core.cli.console import (
+    DESCRIPTION,
+    complaints,
+    counted,
+    fail,
+    is_description,
+    one_line_errors,
+    open_database,
+    out,
+    show,
+)
 from core.domain.accounts import is_account_number
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import MESSAGES, ErrorCode, Refusal, Unavailable
@@ -136,7 +146,8 @@ def read_lines(content: bytes) -> list[Line]:
     if wrong:
         for complaint in wrong[:SHOWN]:
             complaints.print(complaint, markup=False)
-        fail(f"{len(wrong)} of {len(read)} lines are wrong; nothing was submitted")
+        verb = "is" if len(wrong) == 1 else "are"
+        fail(f"{len(wrong)} of {counted(len(read), 'line')} {verb} wrong; nothing was submitted")
     if not read:
         fail("the file has no transfers")
     return [line for line in read if isinstance(line, Line)]
@@ -266,7 +277,9 @@ def _parts(lines: Sequence[Line]) -> list[Sequence[Line]]:
 def report(outcome: Outcome) -> None:
     """Say what was accepted and what was refused; ends with 1 if anything was refused."""
     earlier = f", {outcome.replayed} of them by an earlier run" if outcome.replayed else ""
-    out.print(f"accepted {outcome.accepted} transfers{earlier}; a worker settles them", soft_wrap=True)
+    out.print(
+        f"accepted {counted(outcome.accepted, 'transfer')}{earlier}; a worker settles what is accepted", soft_wrap=True
+    )
     if outcome.refused:
         show(
             "line",
@@ -276,7 +289,7 @@ def report(outcome: Outcome) -> None:
             more=False,
         )
         fail(
-            f"{len(outcome.refused)} lines were refused; once mended, submit them in a file of their own: "
-            "the others are accepted",
+            f"{counted(len(outcome.refused), 'line was', 'lines were')} refused; once mended, submit what was refused "
+            "in a file of its own: the rest is accepted",
             status=1,
         )

@@ -103,6 +103,11 @@ def is_description(text: str) -> bool:
     return len(text) <= MAX_DESCRIPTION and text.isprintable()
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Write a number with what it counts: `1 card`, `2 cards`; `many` where that is more than an s behind `one`."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def show(*columns: str, rows: Iterable[Sequence[object]], more: bool) -> None:
     """Print a table, and say if there is more than it shows. None is shown as a dash."""
     table = Table(box=None, header_style="bold", pad_edge=False)

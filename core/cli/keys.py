@@ -7,7 +7,7 @@ import typer
 from rich.progress import Progress
 
 from core.card_security import CardVault
-from core.cli.console import complaints, fail, one_line_errors, open_database, out, show, the_bank
+from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out, show, the_bank
 from core.clock import to_datetime
 from core.key_files import SHORTEST_KEY_BYTES
 from core.services import card_keys, token_keys
@@ -64,7 +64,7 @@ def rotate_card_keys() -> None:
         )
     if done.finished:
         out.print("an earlier rotation had been interrupted, and is finished now; run this again for a new key")
-    out.print(f"{done.count} cards sealed anew, all with card key version {done.version}")
+    out.print(f"{counted(done.count, 'card')} sealed anew, all with card key version {done.version}")
     if not vault.keys_are_kept:
         out.print(
             f"the keys come from {variable('card_keys')}: to use a new one, put `{done.version + 1}:` and a secret of "

@@ -40,7 +40,7 @@ from core.storage.unit_of_work import unit_of_work
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="How many to show.")]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="How many to show.")]
 
 
 @app.command("create")

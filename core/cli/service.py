@@ -12,7 +12,7 @@ from rich.table import Table
 
 from core import heartbeats, stack
 from core.card_security import CardVault
-from core.cli.console import one_line_errors, open_database, out
+from core.cli.console import counted, one_line_errors, open_database, out
 from core.clock import now_us, to_us
 from core.data_folder import require_data_folder
 from core.logging import configure_logging
@@ -43,10 +43,12 @@ def up() -> None:
 @app.command()
 @one_line_errors
 def demo(
-    transfer_count: Annotated[int, typer.Option("--transfers", min=10, max=100_000, help="How many to send.")] = 300,
-    statements: Annotated[Path, typer.Option(help="Folder that the month's statements are written to.")] = Path(
-        "data/demo"
-    ),
+    transfer_count: Annotated[
+        int, typer.Option("--transfers", metavar="N", min=10, max=100_000, help="How many to send.")
+    ] = 300,
+    statements: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder that the month's statements are written to.")
+    ] = Path("data/demo"),
 ) -> None:
     """Run a service of its own on temporary data, send some hundred transfers through it, and verify the ledger.
 
@@ -113,7 +115,7 @@ def status() -> None:
     table.add_row("database", f"{database.path}, migration {database.schema_revision()}")
     table.add_row("SQLite", version_of_sqlite + (", affected by the WAL-reset bug" if affected else ""))
     table.add_row("running", stack.holder(settings) or "no `giro up` on this database")
-    table.add_row("pending", f"{backlog.pending} transfers{age}")
+    table.add_row("pending", f"{counted(backlog.pending, 'transfer')}{age}")
     table.add_row("ledger", _as_verified(verified))
     for name in PROCESSES:
         table.add_row(name, heartbeat_of(settings, name))
@@ -187,7 +189,11 @@ def _as_verified(last: tuple[datetime, datetime, int] | None) -> str:
     if last is None:
         return "not verified yet"
     _, finished_at, breaches = last
-    found = f"{breaches} breaches, so nothing is settled: see `giro verify`" if breaches else "every rule holds"
+    found = (
+        f"{counted(breaches, 'breach', 'breaches')}, so nothing is settled: see `giro verify`"
+        if breaches
+        else "every rule holds"
+    )
     return f"{found}, verified {age_of(to_us(finished_at)):.0f} s ago"
 
 

@@ -26,7 +26,7 @@ WAIT_SECONDS = 10
 
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account id or account number.")]
 Amount = Annotated[int, typer.Argument(metavar="AMOUNT", min=1, max=MAX_AMOUNT, help="Minor units: 1050 is 10.50 USD.")]
-Description = Annotated[str, typer.Option(help="What the account's owner reads.")]
+Description = Annotated[str, typer.Option(metavar="TEXT", help="What the account's owner reads.")]
 
 
 @app.command()

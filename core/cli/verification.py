@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from core.cli.console import complaints, fail, one_line_errors, open_database, out
+from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out
 from core.clock import now_us, to_datetime
 from core.services import verification
 from core.services.verification import AnchorKeyMissing, Anchors, Report
@@ -28,7 +28,7 @@ def verify(
         bool, typer.Option("--keep", help="Keep the result: a breach stops settlement, a ledger that holds frees it.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    public_key: Annotated[str, typer.Option(help=PUBLIC_KEY_HELP)] = "",
+    public_key: Annotated[str, typer.Option(metavar="KEY", help=PUBLIC_KEY_HELP)] = "",
 ) -> None:
     """Check the ledger: balances, legs, transfers, statements, the chain of blocks, and what was signed of it.
 
@@ -83,11 +83,15 @@ def _print(report: Report, anchors: Anchors) -> None:
     if report.head_hash is not None:
         out.print(f"block {report.height}: {report.head_hash.hex()}", soft_wrap=True)
     key = "no key yet" if anchors.public_key is None else f"key {anchors.public_key.hex()}"
-    out.print(f"{report.anchors} anchors with {key}", soft_wrap=True)
-    out.print(
-        f"{report.accounts} accounts, {report.transfers} transfers, {report.transactions} transactions, "
-        f"{report.blocks} blocks: " + ("every rule holds" if report.holds else f"{report.counts.total()} breaches"),
-    )
+    out.print(f"{counted(report.anchors, 'anchor')} with {key}", soft_wrap=True)
+    found = "every rule holds" if report.holds else counted(report.counts.total(), "breach", "breaches")
+    read = [
+        counted(report.accounts, "account"),
+        counted(report.transfers, "transfer"),
+        counted(report.transactions, "transaction"),
+        counted(report.blocks, "block"),
+    ]
+    out.print(f"{', '.join(read)}: {found}")
 
 
 def _as_json(report: Report) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from core.anchor_security import AnchorKey
 from core.cli import app
+from core.cli.console import counted
 from core.services import users
 from core.services.anchors import anchor_head
 from core.settings import Settings
@@ -65,7 +66,7 @@ class TestVerify:
         assert giro("verify", "--keep").exit_code == 1
         assert rows(database, "SELECT breaches FROM verifications") == [{"breaches": 1}]
         assert settle_all(database) == 0
-        assert "1 breaches, so nothing is settled" in everything_said(giro("status"))
+        assert "1 breach, so nothing is settled" in everything_said(giro("status"))
         with unit_of_work(database) as connection:
             connection.exec_driver_sql("UPDATE accounts SET reserved = reserved - 1 WHERE balance = 500")
         assert giro("verify", "--keep").exit_code == 0
@@ -122,7 +123,7 @@ class TestStatus:
     def test_shows_what_runs_and_what_waits(self, database: Database) -> None:
         accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
         said = everything_said(giro("status"))
-        assert "1 transfers, the oldest for" in said
+        assert "1 transfer, the oldest for" in said
         assert "no `giro up` on this database" in said
         assert "settlement not running" in said
 
@@ -415,6 +416,13 @@ def test_without_a_database_one_line_says_what_to_do(clean_environment: pytest.M
     result = giro(*command.split())
     assert result.exit_code == 2
     assert "giro migrate" in everything_said(result)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, ("0 cards", "0 breaches")), (1, ("1 card", "1 breach")), (2, ("2 cards", "2 breaches"))]
+)
+def test_what_is_counted_is_one_or_several(number: int, said: tuple[str, str]) -> None:
+    assert (counted(number, "card"), counted(number, "breach", "breaches")) == said
 
 
 def test_the_version_is_shown() -> None:

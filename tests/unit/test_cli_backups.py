@@ -43,7 +43,7 @@ class TestBackup:
         ((path, _),) = backups.kept(settings.backups_path)
         assert result.exit_code == 0, result.stderr
         said = everything_said(result)
-        assert f"{path}: 3 accounts, 1 transfers, 2 transactions" in said
+        assert f"{path}: 3 accounts, 1 transfer, 2 transactions" in said
         assert "keep apart from it:" in said
 
     def test_goes_to_another_folder_and_prints_its_manifest(self, bank: None, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_refused_line_is_named_and_the_others_are_accepted(import_lines: Impor
     result = import_lines("ADA,BOB,100,,", f"ADA,{nobody},100,,", "ADA,BOB,9999,,", f"{nobody},BOB,1,,")
     said = everything_said(result)
     assert result.exit_code == 1
-    assert "accepted 1 transfers" in said
+    assert "accepted 1 transfer" in said
     assert "3 account_not_found" in said
     assert "4 insufficient_funds" in said
     assert "5 account_not_found" in said
