@@ -33,7 +33,8 @@ def folder(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the page's command has put a client."""
     folder = tmp_path_factory.mktemp("client")
     programs = str(Path(sys.executable).parent)
-    command = blocks("sh")[0].replace("http://127.0.0.1:8000", stack.url).replace(".venv/bin", programs)
+    command = blocks("sh")[0].replace("http://127.0.0.1:8000", stack.url).replace("$PWD/.venv/bin", programs)
+    (folder / "data").mkdir()
     done = subprocess.run(
         ["sh", "-eu", "-c", command], cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )
@@ -72,7 +73,7 @@ class Generated:
 
 @pytest.fixture
 def generated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Generated]:
-    monkeypatch.syspath_prepend(folder)
+    monkeypatch.syspath_prepend(folder / "data")
     generated = Generated()
     yield generated
     generated.close()
@@ -146,7 +147,7 @@ def test_the_pages_program_runs_word_for_word(stack: Stack, folder: Path) -> Non
     (program,) = blocks("python")
     done = subprocess.run(
         [sys.executable, "-c", program.replace("http://127.0.0.1:8000", stack.url)],
-        env=os.environ | {"PYTHONPATH": str(folder)},
+        env=os.environ | {"PYTHONPATH": "data"},
         cwd=folder,
         capture_output=True,
         text=True,

@@ -1,5 +1,5 @@
 """Every error code, setting, metric, failpoint, rule of the verifier and audited action stands in docs/reference, and
-every make target in the README."""
+every make target in the README; and every command that a page names is there."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import core
 from api.errors import STATUSES
 from core import failpoints, metrics
+from core.cli import app
 from core.domain.audit import Action
 from core.domain.cards import CardStatus, CardType
 from core.domain.errors import MESSAGES, ErrorCode
@@ -22,6 +25,7 @@ from workers import gauges, queue_metrics
 
 HOME = Path(core.__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
+PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md"))]
 
 FAILURES_ONLY = {ErrorCode.BATCH_FAILED, ErrorCode.OWNER_INACTIVE}
 """Why a transfer fails, and never what a call is answered with."""
@@ -129,6 +133,35 @@ def actions_documented() -> set[str]:
     """The first column of the table of actions."""
     section = (REFERENCE / "audit.md").read_text().partition("\n## Actions\n")[2].partition("\n#")[0]
     return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+
+
+def test_every_command_that_the_documents_name_is_there() -> None:
+    assert sum(len(commands_named(page)) for page in PAGES) > 100
+    assert [
+        f"{page.relative_to(HOME)}: giro {' '.join(words)}"
+        for page in PAGES
+        for words in commands_named(page)
+        if not is_command(words)
+    ] == []
+
+
+def commands_named(page: Path) -> list[list[str]]:
+    """The words behind each `giro` in a page's code, as far as they could be names of commands."""
+    code = re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.DOTALL)
+    calls = [call for text in code for call in re.findall(r"(?<!-u )\bgiro((?: [a-z][a-z-]*\b)+)", text)]
+    return [call.split() for call in calls]
+
+
+def is_command(words: list[str]) -> bool:
+    """Say whether words begin with a command's name, and are nothing but names as long as they lead to groups."""
+    command = get_command(app)
+    for word in words:
+        if not isinstance(command, TyperGroup):
+            return True
+        if word not in command.commands:
+            return False
+        command = command.commands[word]
+    return True
 
 
 def test_the_readme_lists_the_make_targets_in_their_order() -> None:
