@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import cors
 from api.connections import Door
-from api.dependencies import Bank
+from api.dependencies import Bank, user_of
 from api.errors import add_error_handlers, answer
 from api.hashing import Hashing
 from api.intake import Intake
@@ -140,6 +140,7 @@ def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
         url_bytes=settings.url_bytes,
         bulk={batches.PATH: settings.bulk_body_bytes},
         bulk_requests=settings.bulk_requests,
+        user_of=user_of,
     )
     app: ASGIApp = Paths(limits)
     if settings.cors_origins:

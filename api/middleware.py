@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cache
 from logging import DEBUG
 from typing import Any
@@ -153,7 +154,9 @@ class Limits:
     """Reads the whole body before anything else happens, within a size and a time, and bounds URL and headers.
 
     Reading it first means that no route ever holds half a request. Bodies are small, but for those of the paths in
-    `bulk` (path → bytes): of these, `bulk_requests` at most are in hand at once, and so in memory.
+    `bulk` (path → bytes): of these, `bulk_requests` at most are in hand at once, and so in memory, half of them of one
+    user. `user_of` says who that is. Of nobody's, whom the route will refuse, no more is kept than of a small one, so
+    that strangers cannot take the places of others.
     """
 
     def __init__(
@@ -166,6 +169,7 @@ class Limits:
         url_bytes: int,
         bulk: Mapping[str, int],
         bulk_requests: int,
+        user_of: Callable[[Scope], Hashable | None],
     ) -> None:
         self._app = app
         self._body_bytes = body_bytes
@@ -174,30 +178,42 @@ class Limits:
         self._url_bytes = url_bytes
         self._bulk = bulk
         self._bulk_requests = bulk_requests
-        self._in_hand = 0
+        self._user_of = user_of
+        self._in_hand: Counter[Hashable] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["path"] not in self._bulk:
             await self._handle(scope, receive, send, self._body_bytes)
-        elif self._in_hand < self._bulk_requests:
-            self._in_hand += 1
+        else:
+            await self._handle_bulk(scope, receive, send, self._bulk[scope["path"]])
+
+    async def _handle_bulk(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+        user = self._user_of(scope)
+        if user is None:
+            await self._handle(scope, receive, send, most, kept=self._body_bytes)
+        elif self._has_room(user):
+            self._in_hand[user] += 1
             try:
-                await self._handle(scope, receive, send, self._bulk[scope["path"]])
+                await self._handle(scope, receive, send, most)
             finally:
-                self._in_hand -= 1
+                self._in_hand -= Counter([user])
         else:
             await self._turn_away(scope, receive, send)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+    def _has_room(self, user: Hashable) -> bool:
+        of_one = max(1, self._bulk_requests // 2)
+        return self._in_hand[user] < of_one and self._in_hand.total() < self._bulk_requests
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, most: int, *, kept: int | None = None) -> None:
         body: bytes | Response | None
         if len(scope["raw_path"]) + len(scope["query_string"]) > self._url_bytes:
             body = self._refuse(scope, ErrorCode.URI_TOO_LONG)
         elif sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
             body = self._refuse(scope, ErrorCode.HEADERS_TOO_LARGE)
         else:
-            body = await self._read(scope, receive, most)
+            body = await self._read(scope, receive, most, most if kept is None else kept)
         if isinstance(body, Response):
             await body(scope, receive, send)
         elif body is not None:
@@ -205,12 +221,15 @@ class Limits:
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say that there is no room now, once what was sent has been read and thrown away."""
-        body = await self._read(scope, receive, 0)
+        body = await self._read(scope, receive, 0, 0)
         if body is not None:
             await self._refuse(scope, ErrorCode.UNAVAILABLE)(scope, receive, send)
 
-    async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes | Response | None:
-        """Read the body, or say why not; None if the client went away: half an order is no order."""
+    async def _read(self, scope: Scope, receive: Receive, most: int, kept: int) -> bytes | Response | None:
+        """Read the body, or say why not; None if the client went away: half an order is no order.
+
+        One of up to `most` bytes is read, and nothing is left of one of more than `kept`.
+        """
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
         # Who asks before sending (Expect) has sent nothing yet that would have to be read.
@@ -219,12 +238,12 @@ class Limits:
             return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
         try:
             async with asyncio.timeout(self._body_seconds):
-                body, size = await self._collect(receive, most)
+                body, size = await self._collect(receive, most, kept)
         except TimeoutError:
             return self._refuse(scope, ErrorCode.REQUEST_TIMEOUT)
         return self._refuse(scope, ErrorCode.BODY_TOO_LARGE) if size > most else body
 
-    async def _collect(self, receive: Receive, most: int) -> tuple[bytes | None, int]:
+    async def _collect(self, receive: Receive, most: int, kept: int) -> tuple[bytes | None, int]:
         """Read a body to its end, or to that of our patience, and say how long it was; None if the client went away."""
         chunks: list[bytes] = []
         size = 0
@@ -233,11 +252,11 @@ class Limits:
             if message["type"] == "http.disconnect":
                 return None, 0
             size += len(chunk := message.get("body", b""))
-            if size <= most:
+            if size <= kept:
                 chunks.append(chunk)
             if not message.get("more_body", False):
                 break
-        return b"".join(chunks), size
+        return b"".join(chunks) if size <= kept else b"", size
 
     def _refuse(self, scope: Scope, code: ErrorCode) -> Response:
         # What is left of the body is not read, so the connection cannot be used again.

@@ -207,7 +207,10 @@ class Settings(BaseSettings):
     body_bytes: int = Field(65_536, ge=1024, description="Largest body of a request.")
     bulk_body_bytes: int = Field(4_194_304, ge=1024, description="Largest body of a batch of transfers.")
     bulk_requests: int = Field(
-        8, ge=1, description="Batches that may be in hand at once, and so in memory; one more is answered 503."
+        8,
+        ge=1,
+        description="Batches that may be in hand at once, and so in memory, half of them of one user; one more is "
+        "answered 503.",
     )
     bulk_pending: int = Field(
         500_000, ge=1, description="Transfers that may wait to be settled; while more do, batches are answered 503."

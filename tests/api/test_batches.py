@@ -1,12 +1,13 @@
 """Batches: many transfers in one request, each for itself or all together."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from api import middleware
 from core.services.verification import verify
 from core.storage.engine import Database
 from tests import builders
@@ -228,7 +229,7 @@ class TestItsKey:
 
     async def test_used_twice_at_once_has_one_effect(self, ada: Person, pair: Pair, database: Database) -> None:
         lines = [payment(pair.payer, pair.payee)] * 3
-        answers = await asyncio.gather(*(ada.post(BULK, batch(lines), headers=key()) for _ in range(5)))
+        answers = await asyncio.gather(*(ada.post(BULK, batch(lines), headers=key()) for _ in range(4)))
         assert {masked(answer) for answer in answers} == {masked(answers[0])}
         assert len(builders.rows(database, "SELECT 1 FROM transfers WHERE kind = 'transfer'")) == 3
 
@@ -383,14 +384,71 @@ class TestWhenThereIsNoRoom:
             assert (await submit(ada, lines, name="next"))["accepted"] == 3
 
     async def test_one_batch_more_than_may_be_in_hand_is_unavailable(self, start: Start, database: Database) -> None:
+        """Half of them for one user, so that nobody alone keeps all others out."""
+        async with start(bulk_requests=4) as api:
+            ada, bob, eve = [join(api, database, name) for name in ("ada", "bob", "eve")]
+            lines = {person.email: await _one_payment(person, database) for person in (ada, bob, eve)}
+            with locked(database):
+                held = [asyncio.create_task(submit(ada, lines[ada.email], name=name)) for name in ("one", "two")]
+                await until(lambda: len(api.bank.intake._jobs) == 2)
+                refused(await ada.post(BULK, batch(lines[ada.email]), headers=key("three")), 503, "unavailable")
+                held += [asyncio.create_task(submit(bob, lines[bob.email], name=name)) for name in ("one", "two")]
+                await until(lambda: len(api.bank.intake._jobs) == 4)
+                refused(await eve.post(BULK, batch(lines[eve.email]), headers=key()), 503, "unavailable")
+            assert [accepted["accepted"] for accepted in await asyncio.gather(*held)] == [1] * 4
+            assert (await submit(ada, lines[ada.email], name="three"))["accepted"] == 1
+            assert (await submit(eve, lines[eve.email]))["accepted"] == 1
+
+    async def test_nobody_without_a_good_token_takes_a_place(self, start: Start, database: Database) -> None:
+        """A stranger would hold it for as long as a body may take, and all of them with a few connections."""
         async with start(bulk_requests=2) as api:
             ada = join(api, database, "ada")
-            payer, payee = await ada.open(), await ada.open()
-            builders.fund(database, builders.UUID(payer["id"]), 100)
-            lines = [payment(payer, payee, 1)]
-            with locked(database):
-                held = [asyncio.create_task(submit(ada, lines, name=name)) for name in ("one", "two")]
-                await until(lambda: len(api.bank.intake._jobs) == 2)
-                refused(await ada.post(BULK, batch(lines), headers=key("three")), 503, "unavailable")
-            assert [accepted["accepted"] for accepted in await asyncio.gather(*held)] == [1, 1]
-            assert (await submit(ada, lines, name="three"))["accepted"] == 1
+            lines, may_end = await _one_payment(ada, database), asyncio.Event()
+
+            async def body() -> AsyncIterator[bytes]:
+                yield b"{"
+                await may_end.wait()
+
+            forged = {"Authorization": f"Bearer {ada.token[:-4]}AAAA"}
+            slow = [
+                asyncio.create_task(api.client.post(BULK, content=body(), headers=JSON | key() | headers))
+                for headers in ({}, {}, forged, forged)
+            ]
+            await asyncio.sleep(0.05)
+            assert (await submit(ada, lines))["accepted"] == 1
+            may_end.set()
+            for answer in await asyncio.gather(*slow):
+                refused(answer, 401, "unauthenticated")
+
+    async def test_a_large_batch_without_a_good_token_is_refused_like_a_small_one(
+        self, start: Start, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whose token has run out must learn of that, not of a size that is right; but nothing of it is kept."""
+        handed_on: list[bytes] = []
+        monkeypatch.setattr(middleware, "_replay", _noting(handed_on, middleware._replay))
+        async with start() as giro:
+            for size in (giro.bank.settings.body_bytes, giro.bank.settings.bulk_body_bytes):
+                answer = await giro.client.post(BULK, content=_in_pieces(size), headers=JSON | key())
+                refused(answer, 401, "unauthenticated")
+            assert list(map(len, handed_on)) == [giro.bank.settings.body_bytes, 0]
+            answer = await giro.client.post(BULK, content=_in_pieces(size + 1024), headers=JSON | key())
+            refused(answer, 413, "body_too_large")
+
+
+async def _in_pieces(size: int) -> AsyncIterator[bytes]:
+    for _ in range(size // 1024):
+        yield b"[" * 1024
+
+
+def _noting(noted: list[bytes], replay: Callable[..., Any]) -> Callable[..., Any]:
+    def noting(body: bytes, receive: Any) -> Any:
+        noted.append(body)
+        return replay(body, receive)
+
+    return noting
+
+
+async def _one_payment(person: Person, database: Database) -> list[Json]:
+    payer, payee = await person.open(), await person.open()
+    builders.fund(database, builders.UUID(payer["id"]), 100)
+    return [payment(payer, payee, 1)]
