@@ -65,7 +65,7 @@ async def get_bank(request: Request) -> Bank:
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """A session that only reads, closed after the answer."""
+    """A session that only reads, closed when the call has returned."""
     async with bank_of(request).reading() as session:
         yield session
 
@@ -175,7 +175,8 @@ async def document_type(request: Request) -> str:
 
 
 BankDep = Annotated[Bank, Depends(get_bank)]
-SessionDep = Annotated[AsyncSession, Depends(get_session)]
+# Closed before the answer is sent, and not after: a client who does not take it up would keep the session.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 UserDep = Annotated[Identity, Depends(current_user)]
 OperatorDep = Annotated[Identity, Depends(operator)]
 DocumentTypeDep = Annotated[str, Depends(document_type)]

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx2
 import pytest
 from sqlalchemy import text
+from starlette.types import Message, Receive, Scope, Send
 
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -208,6 +210,23 @@ async def test_where_all_reading_sessions_are_in_use_who_reads_comes_later_and_w
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Prefer": "wait=0"})
         assert answer.status_code == 202
     assert (await ada.get("/accounts")).status_code == 200
+
+
+async def test_no_reading_session_is_kept_until_a_client_takes_up_its_answer(api: Api, ada: Person) -> None:
+    pool: Any = api.bank.database.async_reader.sync_engine.pool
+    in_use: list[int] = []
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        async def note_and_send(message: Message) -> None:
+            in_use.append(pool.checkedout())
+            await send(message)
+
+        await api.app(scope, receive, note_and_send)
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(watched), base_url="http://giro.test") as client:
+        answer = await client.get("/accounts", headers={"Authorization": f"Bearer {ada.token}"})
+    assert answer.status_code == 200
+    assert set(in_use) == {0}
 
 
 async def test_what_one_job_cannot_write_elsewhere_is_no_matter_to_its_group(
