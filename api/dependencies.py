@@ -12,6 +12,7 @@ from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Scope
 
+from api.errors import READ_ERRORS
 from api.hashing import Hashing
 from api.intake import Intake
 from api.refusals import Refusals
@@ -136,11 +137,16 @@ def authenticate(request: Request) -> Identity:
 
 
 def user_of(scope: Scope) -> int | None:
-    """Say whose token a request brings, by row id, before its route looks; None for one without, or with a bad one."""
+    """Say whose token a request brings, by row id, before its route looks; None where that cannot be said.
+
+    The route says why: there is none, it is a bad one, the database cannot be read.
+    """
     request = Request(scope)
     try:
         return _identify(bank_of(request), _token_of(request)).id
     except Refusal:
+        return None
+    except READ_ERRORS:
         return None
 
 

@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import httpx2
 import pytest
+from pysqlite3 import dbapi2
 from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
 from core.storage.engine import Database
+from core.storage.peek import Peek
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, locked, payment, refused, until
@@ -242,3 +245,15 @@ async def test_what_one_job_cannot_write_elsewhere_is_no_matter_to_its_group(
         await until(lambda: len(api.bank.intake._jobs) == 2)
     refused(await erased, 503, "unavailable")
     assert (await paid).status_code == 202
+
+
+async def test_a_batch_is_answered_503_where_nobody_can_be_looked_up(
+    ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = dbapi2.OperationalError("disk I/O error")
+    broken.sqlite_errorname = "SQLITE_IOERR_READ"
+    body = {"mode": "independent", "transfers": [payment(pair.payer, pair.payee)]}
+    with monkeypatch.context() as patched:
+        patched.setattr(Peek, "identity", Mock(side_effect=broken))
+        refused(await ada.post("/transfers/bulk", body, headers={"Idempotency-Key": "k"}), 503, "unavailable")
+    assert (await ada.post("/transfers/bulk", body, headers={"Idempotency-Key": "k"})).status_code == 202
