@@ -22,6 +22,9 @@ log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
+MOST_ERRORS = 50
+"""Errors of one request that are listed; of the others it is said how many they are."""
+
 STATUSES: dict[ErrorCode, int] = {
     ErrorCode.ACCOUNT_CLOSED: 409,
     ErrorCode.ACCOUNT_FROZEN: 409,
@@ -128,6 +131,14 @@ def field_error(location: str, message: str) -> dict[str, str]:
     return {"location": location, "message": message}
 
 
+class InvalidRequest(RequestValidationError):
+    """A request with `count` errors, of which those that can be listed are given, the first ones."""
+
+    def __init__(self, errors: Sequence[Any], *, count: int) -> None:
+        super().__init__(errors)
+        self.count = count
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Have every error of the application answered as problem details."""
     for kind, handler in _handlers().items():
@@ -158,10 +169,15 @@ async def _giro_error(request: Request, error: Exception) -> Response:
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    found = error.errors()
     errors = [
-        field_error(".".join(_printable(part) for part in item["loc"]), _message(item)) for item in error.errors()
+        field_error(".".join(_printable(part) for part in item["loc"]), _message(item)) for item in found[:MOST_ERRORS]
     ]
-    return problem(ErrorCode.VALIDATION_FAILED, request_id=request.state.request_id, errors=errors)
+    count = error.count if isinstance(error, InvalidRequest) else len(found)
+    detail = MESSAGES[ErrorCode.VALIDATION_FAILED]
+    if count > len(errors):
+        detail = f"{detail} There are {count} errors, and {len(errors)} of them are listed."
+    return problem(ErrorCode.VALIDATION_FAILED, request_id=request.state.request_id, detail=detail, errors=errors)
 
 
 _QUOTING = re.compile(r"(Input should be a valid UUID|value is not a valid email address)\b.*", re.DOTALL)

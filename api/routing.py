@@ -28,12 +28,16 @@ from api.dependencies import (
     note_refusal,
     operator,
 )
+from api.errors import MOST_ERRORS, InvalidRequest
 from api.throttles import network_of, policy_of
 from core import documents
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Role
 
 DEEPEST_NESTING = 64
+
+MOST_MADE = 10_000
+"""Errors of which a list can be made: the library makes all or none, at a millisecond a thousand."""
 
 JSON_TYPE = "application/json"
 
@@ -120,11 +124,11 @@ class DirectRoute(CheckedRoute):
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
 
         async def handle(request: Request) -> Response:
+            given = await request.json()
             try:
-                value = adapter.validate_python(await request.json())
+                value = adapter.validate_python(given)
             except ValidationError as error:
-                wrong = error.errors(include_url=False, include_context=False, include_input=False)
-                raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in wrong]) from None
+                raise InvalidRequest(_first_errors(adapter, given, error), count=error.error_count()) from None
             found = {name: source(request) for name, source in sources.items()}
             return await call(**found, **{body.name: value})
 
@@ -171,6 +175,26 @@ _SOURCES: dict[Callable[..., Any], Callable[[Request], Any]] = {
     get_bank: bank_of,
 }
 """Where the dependencies of direct calls are found: the checks have put them there."""
+
+
+def _first_errors(adapter: TypeAdapter[Any], body: Any, error: ValidationError) -> list[dict[str, Any]]:
+    """List the first errors of a body. Of too many to make, those of its first lines; of too many there too, none."""
+    if error.error_count() > MOST_MADE:
+        try:
+            adapter.validate_python(_beginning(body))
+        except ValidationError as fewer:
+            error = fewer
+    if error.error_count() > MOST_MADE:
+        return []
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_ERRORS]
+    return [{**one, "loc": ("body", *one["loc"])} for one in wrong]
+
+
+def _beginning(body: Any) -> Any:
+    """Leave of each of a body's lists its first items only."""
+    if not isinstance(body, dict):
+        return body
+    return {name: value[:MOST_ERRORS] if isinstance(value, list) else value for name, value in body.items()}
 
 
 def _check_query(request: Request, *, takes_query: bool) -> None:

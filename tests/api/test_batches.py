@@ -273,6 +273,28 @@ class TestItsForm:
         refused(answer, 422, "validation_failed", location)
         assert recorded(database) == before
 
+    @pytest.mark.parametrize(
+        ("lines", "count", "listed", "first"),
+        [
+            ([{"amount": 0}] * 49 + [{}], 49 * 2 + 2, 50, "body.transfers.0.from_account_id"),
+            ([dict.fromkeys(map(str, range(98)), 1)] * 5000, 500_000, 50, "body.transfers.0.from_account_id"),
+            ([dict.fromkeys(map(str, range(100_000)), 1)], 100_002, 0, None),
+        ],
+        ids=["a few lines", "very many lines", "one line of very many fields"],
+    )
+    async def test_with_many_errors_lists_the_first_and_says_how_many_there_are(
+        self, lines: list[Json], count: int, listed: int, first: str | None, ada: Person
+    ) -> None:
+        answer = await ada.post(BULK, batch(lines), headers=key())
+        body = refused(answer, 422, "validation_failed")
+        errors = body.get("errors", [])
+        assert (len(errors), errors[0]["location"] if errors else None) == (listed, first)
+        assert f"There are {count} errors, and {listed} of them are listed." in body["detail"]
+
+    async def test_with_fifty_errors_lists_them_all(self, ada: Person) -> None:
+        body = refused(await ada.post(BULK, batch([{}] * 25), headers=key()), 422, "validation_failed")
+        assert (len(body["errors"]), "errors" in body["detail"]) == (50, False)
+
     @pytest.mark.parametrize(("count", "status"), [(5000, 202), (5001, 422)])
     async def test_holds_five_thousand_transfers(
         self, count: int, status: int, ada: Person, pair: Pair, settle: Settle, database: Database
