@@ -57,13 +57,17 @@ class Passwords:
         return hashed
 
     def choose(self, password: str, about: Iterable[str | None], field: str | None = None) -> str:
-        """Hash a new password; raises Refusal (`validation_failed`, about `field`) for one that is easily guessed.
+        """Hash a new password, once it is judged."""
+        self.judge(password, about, field)
+        return self.hash(password)
+
+    def judge(self, password: str, about: Iterable[str | None], field: str | None = None) -> None:
+        """Raise Refusal (`validation_failed`, about `field`) for a new password that is easily guessed.
 
         `about` is what is known of the person: address, name, bank.
         """
         if is_easily_guessed(password, about):
             raise Refusal(ErrorCode.VALIDATION_FAILED, field=field, detail=EASILY_GUESSED)
-        return self.hash(password)
 
     def verify(self, password: str, kept: str | None) -> bool:
         """Compare a password with its kept hash; None, for nobody, costs the same time and is False.

@@ -8,6 +8,7 @@ from api.routes.users import hash_password, verify_password
 from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
+from api.throttles import network_of
 from core import metrics
 from core.domain.errors import ErrorCode, Refusal
 from core.security import Claims
@@ -31,11 +32,13 @@ async def _begin(form: LogIn, request: Request, bank: Bank, session: AsyncSessio
     await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
     author = author_of(request)
     kept = user.password_hash if user and user.is_active else None
-    if not await verify_password(bank, form.password, kept) or user is None:
+    who = network_of(author.address)
+    if not await verify_password(bank, who, form.password, kept) or user is None:
         known = user.public_id if user else None
         await bank.intake.run(lambda connection: tokens.fail_log_in(connection, author, known))
         raise _log_in_refused()
-    stronger = await hash_password(bank, form.password) if bank.passwords.is_outdated(user.password_hash) else None
+    is_outdated = bank.passwords.is_outdated(user.password_hash)
+    stronger = await hash_password(bank, who, form.password) if is_outdated else None
     days = bank.settings.refresh_token_days
     begun = await bank.intake.run(
         lambda connection: tokens.log_in(

@@ -7,6 +7,7 @@ from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, aut
 from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
+from api.throttles import network_of
 from core.domain.errors import ErrorCode, Refusal
 from core.services import users
 
@@ -22,7 +23,8 @@ async def sign_up(body: SignUp, request: Request, response: Response, bank: Bank
     """Become a customer. The e-mail address counts in lower case."""
     about = (body.email, body.name, bank.settings.bank_name)
     async with guessing(request, bank.throttles.sign_up(address_of(request))):
-        password_hash = await bank.hashing.run(bank.passwords.choose, body.password, about, "body.password")
+        who = network_of(address_of(request))
+        password_hash = await bank.hashing.run(who, bank.passwords.choose, body.password, about, "body.password")
         await bank.intake.run(
             lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)
         )
@@ -45,12 +47,14 @@ async def change_password(
     """Change the password. Every token given so far ends, the one used for this call included."""
     user = await users.get(session, identity.id)
     await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
+    about = (user.email, user.name, bank.settings.bank_name)
+    # First, since it takes a moment: a right password with a bad new one costs no hash, and counts as no failure.
+    await bank.hashing.run(identity.id, bank.passwords.judge, body.new_password, about, "body.new_password")
     async with guessing(request, bank.throttles.password(identity.id), identity):
-        if not await verify_password(bank, body.current_password, user.password_hash):
+        if not await verify_password(bank, identity.id, body.current_password, user.password_hash):
             note_refusal(request, 401, identity)
             raise Refusal(ErrorCode.UNAUTHENTICATED)
-    about = (user.email, user.name, bank.settings.bank_name)
-    password_hash = await bank.hashing.run(bank.passwords.choose, body.new_password, about, "body.new_password")
+    password_hash = await hash_password(bank, identity.id, body.new_password)
     author = author_of(request, identity)
 
     def work(connection: Connection) -> None:
@@ -59,11 +63,11 @@ async def change_password(
     await bank.intake.run(work, by=identity)
 
 
-async def hash_password(bank: Bank, password: str) -> str:
-    """Hash a password in a thread, with few others at once."""
-    return await bank.hashing.run(bank.passwords.hash, password)
+async def hash_password(bank: Bank, who: int | str, password: str) -> str:
+    """Hash a password in a thread, with few others at once, and fewer of the same user or network."""
+    return await bank.hashing.run(who, bank.passwords.hash, password)
 
 
-async def verify_password(bank: Bank, password: str, kept: str | None) -> bool:
-    """Verify a password in a thread, with few others at once; nobody's (None) takes as long."""
-    return await bank.hashing.run(bank.passwords.verify, password, kept)
+async def verify_password(bank: Bank, who: int | str, password: str, kept: str | None) -> bool:
+    """Verify a password in a thread, with few others at once, as above; nobody's (None) takes as long."""
+    return await bank.hashing.run(who, bank.passwords.verify, password, kept)

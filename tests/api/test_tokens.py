@@ -5,9 +5,10 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx2
 import jwt
 import passlib.hash
 import pytest
@@ -247,35 +248,70 @@ class TestWhatALogInCosts:
 
 
 class TestTooManyPasswordsAtOnce:
-    async def test_are_told_to_come_again_and_the_others_are_served(
-        self, start: Start, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    @pytest.fixture
+    def slow(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+        """Verifying takes until this is set."""
+        may_end, verify = threading.Event(), Passwords.verify
+
+        def slow(passwords: Passwords, password: str, kept: str | None) -> bool:
+            assert may_end.wait(30)
+            return verify(passwords, password, kept)
+
+        monkeypatch.setattr(Passwords, "verify", slow)
+        yield may_end
+        may_end.set()
+
+    @staticmethod
+    async def ask(api: Api, number: int, path: str = "/login", **body: Any) -> httpx2.Response:
+        """Ask from an address of one's own: a log-in of Ada, if nothing else is said."""
+        transport = httpx2.ASGITransport(app=api.app, client=(f"192.0.2.{number}", 40_000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
+            return await client.post(path, **body or {"data": {"username": "ada@example.com", "password": PASSWORD}})
+
+    @staticmethod
+    async def refused_of(asked: list[asyncio.Task[httpx2.Response]], count: int) -> None:
+        await until(lambda: sum(task.done() for task in asked) == count)
+        for answer in [task.result() for task in asked if task.done()]:
+            refused(answer, 503, "unavailable")
+            assert answer.headers["retry-after"] == "1"
+
+    async def test_are_told_to_come_again_and_the_others_are_served(self, start: Start, slow: threading.Event) -> None:
         async with start(password_hash_threads=1, password_hash_waiting=2) as api:
+            slow.set()
             ada = await api.sign_up("ada")
-            hashing, may_end, verify = threading.Event(), threading.Event(), Passwords.verify
-
-            def slow(passwords: Passwords, password: str, kept: str | None) -> bool:
-                hashing.set()
-                assert may_end.wait(30)
-                return verify(passwords, password, kept)
-
-            monkeypatch.setattr(Passwords, "verify", slow)
-            form = {"username": ada.email, "password": PASSWORD}
-            log_ins = [asyncio.create_task(api.client.post("/login", data=form)) for _ in range(10)]
+            slow.clear()
+            log_ins = [asyncio.create_task(self.ask(api, number)) for number in range(10)]
             try:
-                assert await asyncio.to_thread(hashing.wait, 10)
-                await until(lambda: sum(task.done() for task in log_ins) == 7)
-                answers = [task.result() for task in log_ins if task.done()]
-                for answer in answers:
-                    refused(answer, 503, "unavailable")
-                    assert answer.headers["retry-after"] == "1"
+                await self.refused_of(log_ins, 7)
                 signing_up = {"email": "grace@example.com", "password": PASSWORD}
-                refused(await api.client.post("/signup", json=signing_up), 503, "unavailable")
+                refused(await self.ask(api, 10, "/signup", json=signing_up), 503, "unavailable")
                 assert (await ada.get("/users/me")).status_code == 200
             finally:
-                may_end.set()
+                slow.set()
             assert sorted([(await task).status_code for task in log_ins]) == [200] * 3 + [503] * 7
-            assert (await api.client.post("/login", data=form)).status_code == 200
+            assert (await self.ask(api, 1)).status_code == 200
+
+    async def test_of_one_user_or_address_leave_most_places_to_the_others(
+        self, start: Start, slow: threading.Event
+    ) -> None:
+        async with start(password_hash_threads=1, password_hash_waiting=7) as api:
+            slow.set()
+            ada, grace = await api.sign_up("ada"), await api.sign_up("grace")
+            slow.clear()
+            body = {"current_password": PASSWORD, "new_password": "another horse battery"}
+            try:
+                changes = [asyncio.create_task(ada.post("/users/me/password", body)) for _ in range(10)]
+                await self.refused_of(changes, 8)
+                log_ins = [asyncio.create_task(self.ask(api, 1)) for _ in range(10)]
+                await self.refused_of(log_ins, 8)
+                form = {"username": grace.email, "password": PASSWORD}
+                another = asyncio.create_task(self.ask(api, 2, data=form))
+                await until(lambda: api.bank.hashing._inside.total() == 5)
+            finally:
+                slow.set()
+            assert (await another).status_code == 200
+            assert 204 in [(await task).status_code for task in changes]
+            await asyncio.gather(*log_ins)
 
 
 class TestLoggingOut:
