@@ -24,6 +24,7 @@ from api.intake import Intake
 from api.middleware import Limits, Observe, Paths
 from api.openapi import DESCRIPTION, openapi
 from api.pulse import Pulse
+from api.queue_ping import QueuePing
 from api.refusals import Refusals
 from api.routes import (
     accounts,
@@ -199,6 +200,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None, tal
         throttles=Throttles(settings, tally or connect_tally(settings.queue_url)),
         waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
         waker=waker,
+        queue_ping=QueuePing(waker.ping),
         passwords=Passwords(settings.password_hash_rounds),
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
         drawing=CapacityLimiter(1),
@@ -214,6 +216,7 @@ async def _close(bank: Bank) -> None:
     await bank.refusals.stop()
     await bank.intake.stop()
     await bank.throttles.close()
+    await bank.queue_ping.stop()
     await asyncio.to_thread(bank.waker.stop)
     bank.peek.close()
     await bank.database.async_reader.dispose()

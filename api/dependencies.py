@@ -15,6 +15,7 @@ from starlette.types import Scope
 from api.errors import READ_ERRORS
 from api.hashing import Hashing
 from api.intake import Intake
+from api.queue_ping import QueuePing
 from api.refusals import Refusals
 from api.throttles import Guarded, Throttles
 from api.waiters import Waiters
@@ -42,6 +43,7 @@ class Bank:
     throttles: Throttles
     waiters: Waiters
     waker: Waker
+    queue_ping: QueuePing
     passwords: Passwords
     hashing: Hashing
     drawing: CapacityLimiter

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -86,6 +87,28 @@ class TestDegraded:
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
         assert (await api.client.get("/health/ready")).status_code == 200
+
+    async def test_is_one_whose_queue_is_silent_and_nothing_else_waits_for_it(
+        self, api: Api, workers: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pings, may_end = [], threading.Event()
+
+        def ping() -> None:
+            pings.append(1)
+            may_end.wait(30)
+
+        monkeypatch.setattr(api.bank.queue_ping, "_ping", ping)
+        monkeypatch.setattr("api.routes.health.CHECK_SECONDS", 1)
+        try:
+            asked = [asyncio.ensure_future(api.client.get("/health")) for _ in range(40)]
+            await until(lambda: len(pings) > 0)
+            assert (await api.client.get("/health/ready")).status_code == 200
+            for answer in await asyncio.gather(*asked):
+                assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+                assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
+        finally:
+            may_end.set()
+        assert len(pings) == 1
 
     async def test_is_one_whose_ledger_does_not_verify(self, api: Api, database: Database, workers: Any) -> None:
         report = Report()
