@@ -9,7 +9,6 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -21,6 +20,7 @@ from api.dependencies import Bank, user_of
 from api.errors import add_error_handlers, answer
 from api.hashing import Hashing
 from api.intake import Intake
+from api.line import Line
 from api.middleware import Limits, Observe, Paths
 from api.openapi import DESCRIPTION, openapi
 from api.pulse import Pulse
@@ -59,6 +59,9 @@ from core.throttles import connect as connect_tally
 from core.token_keys import TokenKeys
 
 log = get_logger(__name__)
+
+DOCUMENTS_OF_ONE_USER = 2
+"""Documents that one user may have waiting to be drawn."""
 
 # Routes are tried in this order, so those that are asked most often come first.
 ROUTERS = (
@@ -203,7 +206,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None, tal
         queue_ping=QueuePing(waker.ping),
         passwords=Passwords(settings.password_hash_rounds),
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
-        drawing=CapacityLimiter(1),
+        drawing=Line(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
         access_tokens=AccessTokens(TokenKeys(settings), seconds=settings.access_token_seconds),
         cursors=Cursors(settings.card_index_secret),
         card_vault=card_vault,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, cast
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +14,7 @@ from starlette.types import Scope
 from api.errors import READ_ERRORS
 from api.hashing import Hashing
 from api.intake import Intake
+from api.line import Line
 from api.queue_ping import QueuePing
 from api.refusals import Refusals
 from api.throttles import Guarded, Throttles
@@ -46,8 +46,8 @@ class Bank:
     queue_ping: QueuePing
     passwords: Passwords
     hashing: Hashing
-    drawing: CapacityLimiter
-    """Bounds the processes that draw documents."""
+    drawing: Line
+    """Where those wait who ask for documents, by user: one document is drawn at a time."""
     access_tokens: AccessTokens
     cursors: Cursors
     card_vault: CardVault

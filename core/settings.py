@@ -254,6 +254,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Transactions of a statement that is still given as one document (CSV, PDF, camt.053).",
     )
+    documents_waiting: int = Field(
+        16, ge=0, le=10_000, description="Documents that may wait to be drawn; one more is answered 503."
+    )
     worker_poll_ms: int = Field(
         20, ge=1, le=1000, description="Longest sleep of a worker between two looks at its queue."
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from anyio import BrokenWorkerProcess, to_process
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Bank, BankDep, DocumentTypeDep, SessionDep, UserDep
@@ -62,6 +62,7 @@ async def get_statement_of_month(
     account_id: UUID,
     query: Annotated[MonthQuery, Query()],
     *,
+    request: Request,
     media_type: DocumentTypeDep,
     identity: UserDep,
     bank: BankDep,
@@ -76,7 +77,9 @@ async def get_statement_of_month(
     period = Period.parse(query.month) if query.month else None
     zone = bank.settings.zone
     month = await statements.of_month(session, account=account, period=period, zone=zone, bank=bank.settings.bank)
-    return await _answer(bank, session, month, media_type, query)
+    if media_type == JSON_TYPE:
+        return await _json(bank, session, month, query)
+    return await _document(request, bank, session, month, media_type)
 
 
 @router.get(
@@ -89,6 +92,7 @@ async def get_statement(
     statement_id: UUID,
     query: Annotated[StatementQuery, Query()],
     *,
+    request: Request,
     media_type: DocumentTypeDep,
     identity: UserDep,
     bank: BankDep,
@@ -97,7 +101,9 @@ async def get_statement(
     """Show a statement that was made, or asked for, in the form that `Accept` chooses."""
     found = await statements.get(session, user_id=identity.id, statement_id=statement_id)
     if not isinstance(found, PendingStatement):
-        return await _answer(bank, session, found, media_type, query)
+        if media_type == JSON_TYPE:
+            return await _json(bank, session, found, query)
+        return await _document(request, bank, session, found, media_type)
     if media_type != JSON_TYPE:
         raise Refusal(ErrorCode.STATEMENT_PENDING)
     answer = FullStatementOut.with_transactions(found, [], limit=query.limit, next_cursor=None)
@@ -158,14 +164,16 @@ async def ask_for_statement(
     return StatementOut.of(found.statement)
 
 
-async def _answer(bank: Bank, session: AsyncSession, month: Month, media_type: str, query: StatementQuery) -> Response:
-    if media_type == JSON_TYPE:
-        return await _json(bank, session, month, query)
+async def _document(request: Request, bank: Bank, session: AsyncSession, month: Month, media_type: str) -> Response:
     if month.statement.transaction_count > bank.settings.statement_transactions:
         raise Refusal(ErrorCode.STATEMENT_TOO_LARGE)
     await session.close()  # drawing takes long; a snapshot held meanwhile would keep the log from being cut
+    await request.body()  # there is none, and what comes after it is that the client has gone
     try:
-        content = await to_process.run_sync(statements.draw, bank.settings, month, media_type, limiter=bank.drawing)
+        async with bank.drawing.turn(request.state.identity.id):
+            if await request.is_disconnected():
+                raise Unavailable
+            content = await to_process.run_sync(statements.draw, bank.settings, month, media_type)
     except BrokenWorkerProcess:
         # Ended from outside, for memory perhaps: the next request starts another.
         log.warning("drawing_ended", account_id=str(month.statement.account_id), period=str(month.statement.period))
