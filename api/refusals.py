@@ -14,8 +14,11 @@ log = get_logger(__name__)
 SECONDS = 1.0
 """How long refusals are gathered before they are written."""
 
+AGAIN_SECONDS = 60.0
+"""How long after it was written a kind of refusal is gathered before it is written again."""
+
 DISTINCT = 100
-"""Refusals that one writing tells apart; those beyond are one number."""
+"""Kinds of refusals that are told apart in that time; those beyond are one number."""
 
 LAST_SECONDS = 1.0
 """Time that a stop gives to the last writing."""
@@ -26,45 +29,57 @@ _Kind = tuple[int, str, int | None, str | None]
 
 @dataclass(slots=True)
 class _Seen:
+    """Refusals that are alike, and not written yet; of 0 times are those that were written a moment ago."""
+
     first: Author
     times: int
+    again_at: float = 0
+    """When the next ones may be written, on the clock of the event loop."""
 
 
 class Refusals:
-    """Gathers refusals and writes each kind once a second, with how often it came and the id of its first request.
+    """Gathers refusals and writes each kind with how often it came and the id of its first request.
 
-    What cannot be written is kept for the next time, within the same bound.
+    The first of a kind are written within a second, further ones once a minute: so `DISTINCT` entries a minute, and one
+    for all others, are the most that a flood of them adds. What cannot be written is kept for the next time, within the
+    same bound.
     """
 
-    def __init__(self, intake: Intake, *, seconds: float = SECONDS, distinct: int = DISTINCT) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        seconds: float = SECONDS,
+        again_seconds: float = AGAIN_SECONDS,
+        distinct: int = DISTINCT,
+    ) -> None:
         self._intake = intake
         self._seconds = seconds
+        self._again_seconds = again_seconds
         self._distinct = distinct
-        self._seen: dict[_Kind, _Seen] = {}
-        self._others: _Seen | None = None
+        self._loop = asyncio.get_running_loop()
+        self._seen: dict[_Kind | None, _Seen] = {}
+        """By kind; None for all those that are not told apart."""
         self._gathered = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._write_until_stopped())
 
     def add(self, author: Author, *, status: int, route: str) -> None:
         """Note that somebody was refused. `route` is a template, never a path, which would hold what was sent."""
-        self._merge((status, route, author.user_id, author.address), _Seen(author, 1))
+        kind = status, route, author.user_id, author.address
+        seen = self._seen.get(kind)
+        if seen is None and self._has_room():
+            seen = self._seen[kind] = _Seen(author, 0)
+        if seen is None:
+            seen = self._seen.setdefault(None, _Seen(author, 0))
+        if not seen.times:
+            seen.first = author
+        seen.times += 1
+        self._gathered.set()
 
     async def flush(self) -> None:
-        """Write what there is, or keep all of it."""
-        self._gathered.clear()
-        acts = self._acts()
-        if not acts:
-            return
-        seen, others = self._seen, self._others
-        self._seen, self._others = {}, None
-        try:
-            await self._intake.run(lambda connection: write_all_down(connection, acts))
-        except BaseException as error:  # a stop that runs out of time, too: nothing is forgotten silently
-            self._keep(seen, others)
-            if not isinstance(error, Exception):
-                raise
-            log.warning("refusals_kept", count=len(acts), error=str(error))
+        """Write all there is, or keep all of it."""
+        await self._write([kind for kind, seen in self._seen.items() if seen.times])
 
     async def stop(self) -> None:
         """Write what there is, and end the task."""
@@ -74,20 +89,18 @@ class Refusals:
         if unfinished:
             self._task.cancel()
             await asyncio.wait({self._task})
-        if lost := len(self._acts()):
+        if lost := sum(seen.times > 0 for seen in self._seen.values()):
             log.error("refusals_lost", count=lost)
 
-    def _merge(self, kind: _Kind | None, seen: _Seen) -> None:
-        known = self._others if kind is None else self._seen.get(kind)
-        if known is not None:
-            known.times += seen.times
-        elif kind is None:
-            self._others = seen
-        elif len(self._seen) < self._distinct:
-            self._seen[kind] = seen
-        else:
-            self._merge(None, seen)
-        self._gathered.set()
+    def _has_room(self) -> bool:
+        """Say whether one more kind can be told apart; those that were written long enough ago make room."""
+        if len(self._seen) - (None in self._seen) < self._distinct:
+            return True
+        now = self._loop.time()
+        stale = [kind for kind, seen in self._seen.items() if not seen.times and seen.again_at <= now]
+        for kind in stale:
+            del self._seen[kind]
+        return len(self._seen) - (None in self._seen) < self._distinct
 
     async def _write_until_stopped(self) -> None:
         stopping = False
@@ -96,28 +109,46 @@ class Refusals:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._seconds)
             stopping = self._stopping.is_set()  # asked before the last writing, which must follow it
-            await self.flush()
+            self._gathered.clear()
+            await (self.flush() if stopping else self._write(self._due()))
+            if any(seen.times for seen in self._seen.values()):
+                self._gathered.set()
 
-    def _keep(self, seen: dict[_Kind, _Seen], others: _Seen | None) -> None:
+    def _due(self) -> list[_Kind | None]:
+        now = self._loop.time()
+        return [kind for kind, seen in self._seen.items() if seen.times and seen.again_at <= now]
+
+    async def _write(self, kinds: list[_Kind | None]) -> None:
+        if not kinds:
+            return
+        taken = [(kind, self._seen[kind].first, self._seen[kind].times) for kind in sorted(kinds, key=_others_last)]
+        again_at = self._loop.time() + self._again_seconds
+        for kind in kinds:
+            self._seen[kind].times, self._seen[kind].again_at = 0, again_at
+        acts = [_act(*each) for each in taken]
+        try:
+            await self._intake.run(lambda connection: write_all_down(connection, acts))
+        except BaseException as error:  # a stop that runs out of time, too: nothing is forgotten silently
+            self._keep(taken)
+            if not isinstance(error, Exception):
+                raise
+            log.warning("refusals_kept", count=len(acts), error=str(error))
+
+    def _keep(self, taken: list[tuple[_Kind | None, Author, int]]) -> None:
         """Put back what could not be written, before what has come since."""
-        newer, newer_others = self._seen, self._others
-        self._seen, self._others = seen, others
-        for kind, more in newer.items():
-            self._merge(kind, more)
-        if newer_others is not None:
-            self._merge(None, newer_others)
+        for kind, first, times in taken:
+            newer = self._seen.get(kind)
+            self._seen[kind] = _Seen(first, times + (newer.times if newer else 0))
         self._gathered.set()
 
-    def _acts(self) -> list[Act]:
-        acts = [
-            Act(
-                author=seen.first,
-                action=Action.ACCESS_REFUSED,
-                details={"status": status, "route": route, "times": seen.times},
-            )
-            for (status, route, _, _), seen in self._seen.items()
-        ]
-        if self._others is not None:
-            nobody = Author(user_id=None, request_id=self._others.first.request_id, address=None)
-            acts.append(Act(author=nobody, action=Action.ACCESS_REFUSED, details={"others": self._others.times}))
-        return acts
+
+def _others_last(kind: _Kind | None) -> bool:
+    return kind is None
+
+
+def _act(kind: _Kind | None, first: Author, times: int) -> Act:
+    if kind is None:
+        nobody = Author(user_id=None, request_id=first.request_id, address=None)
+        return Act(author=nobody, action=Action.ACCESS_REFUSED, details={"others": times})
+    details: dict[str, str | int] = {"status": kind[0], "route": kind[1], "times": times}
+    return Act(author=first, action=Action.ACCESS_REFUSED, details=details)

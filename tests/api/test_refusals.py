@@ -112,11 +112,55 @@ async def test_however_many_come_between_two_writings_few_entries_are_made(make:
 
 
 async def test_they_are_written_without_a_stop_and_counted_anew_afterwards(make: Make, database: Database) -> None:
-    refusals = make(seconds=0.005)
+    refusals = make(seconds=0.005, again_seconds=0)
     for number in (1, 2):
         refusals.add(by("a"), status=401, route="/accounts")
         await until(lambda number=number: len(written(database)) == number)
     assert [details["times"] for *_, details in written(database)] == [1, 1]
+
+
+async def test_a_kind_that_goes_on_is_written_once_and_then_gathered_for_longer(make: Make, database: Database) -> None:
+    refusals = make(seconds=0.005, again_seconds=0.5)
+    refusals.add(by("first"), status=401, route="/accounts")
+    await until(lambda: len(written(database)) == 1)
+    for number in range(30):
+        refusals.add(by(f"later {number}"), status=401, route="/accounts")
+        await asyncio.sleep(0.005)
+    refusals.add(by("another"), status=403, route="/accounts")
+    await until(lambda: len(written(database)) == 2)
+    await until(lambda: len(written(database)) == 3)  # though nobody is refused any more
+    assert written(database) == [
+        (None, "first", "192.0.2.7", said(401, "/accounts", 1)),
+        (None, "another", "192.0.2.7", said(403, "/accounts", 1)),
+        (None, "later 0", "192.0.2.7", said(401, "/accounts", 30)),
+    ]
+
+
+async def test_what_is_gathered_for_longer_is_written_at_a_stop(make: Make, database: Database) -> None:
+    refusals = make(seconds=0.005)
+    refusals.add(by("first"), status=401, route="/accounts")
+    await until(lambda: len(written(database)) == 1)
+    refusals.add(by("second"), status=401, route="/accounts")
+    await asyncio.sleep(0.05)
+    assert len(written(database)) == 1
+    await refusals.stop()
+    assert [(request, details["times"]) for _, request, _, details in written(database)] == [
+        ("first", 1),
+        ("second", 1),
+    ]
+
+
+async def test_kinds_that_change_all_the_time_are_bounded_for_as_long(make: Make, database: Database) -> None:
+    """Whoever has many addresses makes a new kind with each request."""
+    refusals = make(seconds=0.005, again_seconds=0.5, distinct=2)
+    for number in range(20):
+        refusals.add(by(f"of {number}", address=f"192.0.2.{number}"), status=401, route="/accounts")
+        await asyncio.sleep(0.01)
+    assert [address for _, _, address, _ in written(database)] == ["192.0.2.0", "192.0.2.1", None]
+    await until(lambda: len(written(database)) == 4)
+    assert sum(details.get("others", details.get("times")) for *_, details in written(database)) == 20
+    refusals.add(by("after", address="192.0.2.99"), status=401, route="/accounts")
+    await until(lambda: written(database)[-1][2] == "192.0.2.99")
 
 
 async def test_without_any_nothing_is_written(make: Make, writing: Database) -> None:
