@@ -1,6 +1,5 @@
 """Statements over HTTP: for owners only, by month, as JSON in pages or as documents, asked for before they are made."""
 
-import asyncio
 import csv
 import io
 import os
@@ -11,10 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 from xml.etree import ElementTree
 
-import httpx2
 import pytest
 from pypdf import PdfReader
-from starlette.types import Message, Receive, Scope, Send
 
 from api.routing import negotiate
 from core import documents
@@ -22,7 +19,7 @@ from core.services import statements
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
-from tests.api.conftest import Api, Pair, Person, Start, join, locked, masked, owner_of, refused, until, written
+from tests.api.conftest import Api, Pair, Person, Start, join, locked, masked, owner_of, refused, written
 from tests.api.contract import Json
 from tests.months import make_requested, make_statements, months_of, runs
 from tests.time_travel import Clock
@@ -417,65 +414,6 @@ async def test_a_drawing_that_is_ended_from_outside_is_unavailable_and_the_next_
 
 def end_the_process(*_ignored: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-async def test_one_document_more_than_may_wait_for_its_user_or_for_all_is_unavailable(
-    start: Start, ada: Person, grace: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn, may_end = hold_drawing(monkeypatch)
-    async with start(documents_waiting=3) as api:
-        theirs = [
-            (Person(api.client, who.email, who.token, ""), f"/accounts/{account['id']}/statement")
-            for who, account in ((ada, pair.payer), (grace, pair.payee))
-        ]
-
-        async def ask_for_document(whose: int) -> int:
-            person, path = theirs[whose]
-            return (await person.get(path, headers={"Accept": CSV})).status_code
-
-        line = api.bank.drawing._waiting
-        asked = [asyncio.ensure_future(ask_for_document(0)) for _ in range(3)]
-        await until(lambda: line.total() == 2)
-        assert await ask_for_document(0) == 503
-        asked.append(asyncio.ensure_future(ask_for_document(1)))
-        await until(lambda: line.total() == 3)
-        assert await ask_for_document(1) == 503
-        may_end.set()
-        assert await asyncio.gather(*asked) == [200] * 4
-    assert len(drawn) == 4
-
-
-async def test_a_document_whose_client_has_gone_is_not_drawn(
-    api: Api, ada: Person, account: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn, may_end = hold_drawing(monkeypatch)
-    may_end.set()
-    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
-
-    async def gone(scope: Scope, _receive: Receive, send: Send) -> None:
-        async def receive() -> Message:
-            return next(messages, {"type": "http.disconnect"})
-
-        await api.app(scope, receive, send)
-
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(gone), base_url="http://giro.test") as client:
-        person = Person(client, ada.email, ada.token, "")
-        await person.get(f"/accounts/{account}/statement", headers={"Accept": CSV})
-    assert drawn == []
-
-
-def hold_drawing(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], asyncio.Event]:
-    """Have documents drawn that say nothing, and noted; each takes until the event is set."""
-    drawn: list[str] = []
-    may_end = asyncio.Event()
-
-    async def run_sync(_draw: Any, _settings: Any, _month: Any, media_type: str, **_more: Any) -> bytes:
-        drawn.append(media_type)
-        await may_end.wait()
-        return b"-"
-
-    monkeypatch.setattr("api.routes.statements.to_process.run_sync", run_sync)
-    return drawn, may_end
 
 
 # --- negotiation -------------------------------------------------------------------------------------------------
