@@ -22,11 +22,17 @@ START_SECONDS = 60
 STOP_SECONDS = 15
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port that nobody listens on, and another one each time: the kernel may name one twice that is not in use yet."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port: int = server.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def is_alive(pid: int) -> bool:
