@@ -26,7 +26,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and another one each time: the kernel may name one twice that is not in use yet."""
+    """A port that nobody listens on, and another one each time: the kernel may name one twice that is not used yet."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port: int = server.getsockname()[1]
