@@ -144,3 +144,12 @@ def test_a_failed_batch_that_blames_another_line_is_found(database: Database, ba
     assert verify(database).holds
     tamper(database, f"UPDATE batches SET failed_index = {failed_index} + 1")
     assert verify(database).counts.keys() == {"batch_is_whole"}
+
+
+def test_transfers_that_failed_with_a_batch_that_is_gone_are_found(database: Database, bank: Bank) -> None:
+    submit(database, bank, 3)
+    freeze(database, bank.ada_account)
+    settle_all(database)
+    assert verify(database).holds
+    tamper(database, "DELETE FROM batches")
+    assert verify(database).counts == {"batch_is_whole": 2}
