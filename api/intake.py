@@ -27,6 +27,7 @@ from core.failpoints import hit
 from core.logging import get_logger
 from core.services import batches, users
 from core.services.transfers import accept
+from core.services.verification import LedgerHalted, keep_breach
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
@@ -269,6 +270,8 @@ def _do(connection: Connection, by: Identity | None, work: Work) -> Any:
         result = work(connection)
     except GiroError as error:
         savepoint.rollback()
+        if isinstance(error, LedgerHalted):  # kept after the rollback, which would take the breach with it
+            keep_breach(connection, error)
         return error
     savepoint.commit()
     return result

@@ -102,8 +102,13 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, b
 
 
 def _is_free(connection: Connection) -> bool:
-    """Say whether anything may be settled; a ledger that does not verify is left as it is."""
-    sound = verification.is_sound(connection)
+    """Say whether anything may be settled, and keep the breach because of which it may not."""
+    sound = True
+    try:
+        verification.require_sound(connection)
+    except verification.LedgerHalted as halted:
+        sound = False
+        verification.keep_breach(connection, halted)
     if sound != _Halt.sound:
         _Halt.sound = sound
         metrics.settlement_halted.set(not sound)

@@ -14,7 +14,7 @@ from core.domain.accounts import AccountKind
 from core.domain.audit import Act, Action, Author
 from core.domain.batches import MAX_BATCH
 from core.domain.blocks import Ending, cancellation
-from core.domain.errors import ErrorCode, Refusal, Unavailable
+from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import (
     TRANSITIONS,
     AcceptedTransfer,
@@ -224,10 +224,10 @@ def _field_of(code: ErrorCode) -> str | None:
 
 
 def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> TransferView:
-    """Cancel a pending transfer for who submitted it, and release its funds; again is the same answer.
+    """Cancel a pending transfer for the user that submitted it, and release its funds; again is the same answer.
 
-    Raises Refusal: `transfer_not_found` for everyone else, `transfer_not_cancellable` once it has ended otherwise;
-    and Unavailable while the ledger does not verify.
+    Raises Refusal: `transfer_not_found` for users that may not read it, `transfer_not_cancellable` for others than its
+    submitter and once it has ended otherwise; and LedgerHalted, whose breach the caller keeps.
     """
     transfer = transfers.read(connection, transfer_id)
     if transfer is None or not transfer.may_be_read_by(user_id):
@@ -240,8 +240,7 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
         raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
     if batches.is_atomic(connection, transfer.sequence):
         raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE, detail="The transfers of an atomic batch end together.")
-    if not verification.is_sound(connection):
-        raise Unavailable("The ledger does not verify, so nothing is ended; nothing was recorded.")
+    verification.require_sound(connection)
     ended_at = max(now_us(), to_us(transfer.created_at))
     terms = transfers.terms_of(connection, transfer.sequence)
     changed = transfers.end(connection, [Ending(terms, TransferStatus.CANCELLED.value, ended_at, None)])

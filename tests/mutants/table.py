@@ -287,6 +287,12 @@ MUTANTS = (
         ("tests/unit/test_halting.py",),
     ),
     Mutant(
+        "a breach rolled back together with the cancelling that found it",
+        "api/intake.py",
+        (("            keep_breach(connection, error)\n", "            pass\n"),),
+        ("tests/api/test_halting.py",),
+    ),
+    Mutant(
         "an ending left out of its block",
         "core/services/settlement.py",
         (("    unit.sealer.add_endings(endings)\n", ""),),

@@ -8,10 +8,9 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from core.clock import now_us, to_datetime
-from core.domain.errors import Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.services import transfers, verification
-from core.services.verification import Report, verify
+from core.services.verification import LedgerHalted, Report, verify
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, settle_all, status_of
@@ -82,7 +81,8 @@ def test_a_verification_that_holds_frees_nothing_that_another_has_found_broken_m
     assert not keep(database).holds
     with unit_of_work(database) as connection:
         assert not verification.keep(connection, recent, started_at=started_at)
-        assert not verification.is_sound(connection)
+        with pytest.raises(LedgerHalted):
+            verification.require_sound(connection)
     assert not verification.verify_recent(database).holds, "the next one reads everything"
 
 
@@ -100,7 +100,7 @@ def test_nothing_is_cancelled_either(database: Database, bank: Bank, pending: Ac
         with unit_of_work(database) as connection:
             transfers.cancel(connection, user_id=bank.ada.id, transfer_id=pending.id)
 
-    with pytest.raises(Unavailable, match="does not verify"):
+    with pytest.raises(LedgerHalted, match="does not verify"):
         cancel()
     assert status_of(database, pending) is PENDING
     tamper(database, MEND)
@@ -130,6 +130,23 @@ def test_an_end_that_is_not_the_chains_halts_before_anything_is_built_on_it(
     assert not verify(database).holds
     assert settle_all(database) == 0
     assert len(rows(database, "SELECT 1 FROM verifications")) == 1, "it is kept once"
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_finding_a_breach_writes_nothing_and_keeping_it_is_a_step_of_its_own(
+    database: Database, pending: AcceptedTransfer, end: str
+) -> None:
+    tamper(database, *ENDS[end]())
+    with unit_of_work(database) as connection:
+        assert verification.find_breach(connection)
+        with pytest.raises(LedgerHalted) as halted:
+            verification.require_sound(connection)
+        assert connection.exec_driver_sql("SELECT count(*) FROM verifications").scalar() == 0
+        verification.keep_breach(connection, halted.value)
+        with pytest.raises(LedgerHalted) as again:
+            verification.require_sound(connection)
+        verification.keep_breach(connection, again.value)
+    assert rows(database, "SELECT breaches FROM verifications") == [{"breaches": 1}]
 
 
 def test_a_transfer_that_has_been_pending_for_long_is_a_warning_and_halts_nothing(

@@ -17,7 +17,15 @@ from core.domain.verification import Scope
 from core.services.verification.anchors import AnchorKeyMissing, Anchors, check_anchors
 from core.services.verification.batches import check_batches
 from core.services.verification.book import Book
-from core.services.verification.kept import breaches_of, is_sound, keep, last
+from core.services.verification.kept import (
+    LedgerHalted,
+    breaches_of,
+    find_breach,
+    keep,
+    keep_breach,
+    last,
+    require_sound,
+)
 from core.services.verification.report import MOST_BREACHES, RULES, Breach, Report
 from core.services.verification.statements import check_statements
 from core.services.verification.walk import Progress, Walk, check_ending
@@ -32,11 +40,14 @@ __all__ = [
     "AnchorKeyMissing",
     "Anchors",
     "Breach",
+    "LedgerHalted",
     "Report",
     "breaches_of",
-    "is_sound",
+    "find_breach",
     "keep",
+    "keep_breach",
     "last",
+    "require_sound",
     "verify",
     "verify_recent",
 ]

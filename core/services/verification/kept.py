@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
+from core.domain.errors import Unavailable
 from core.models import Verification
 from core.services.verification.report import Report
 from core.storage import blocks, transactions
@@ -49,19 +50,41 @@ async def last(session: AsyncSession) -> Verification | None:
     return await rows.last(session)
 
 
-def is_sound(connection: Connection) -> bool:
-    """Say whether the ledger may be built on; for whoever is to, with the lock held. Costs microseconds.
+class LedgerHalted(Unavailable):
+    """The ledger does not verify, so no transfer may end: nothing was recorded for the caller.
 
-    It may not while the last verification that was kept found breaches, or when its last leg is not the last one that
-    the chain of blocks covers: an end that was cut off or added. That is then kept as a breach.
+    `breach` is what was found just now; None where a kept verification has found breaches already. The code that rolls
+    the caller's work back keeps it with `keep_breach`.
+    """
+
+    def __init__(self, breach: Report | None = None) -> None:
+        super().__init__("The ledger does not verify, so nothing is ended; nothing was recorded.")
+        self.breach = breach
+
+
+def require_sound(connection: Connection) -> None:
+    """Raise LedgerHalted unless transfers may end on this ledger. For callers that hold the lock; costs microseconds.
+
+    They may not while the last kept verification found breaches, nor once `find_breach` finds one.
     """
     if rows.newest_breaches(connection):
-        return False
+        raise LedgerHalted
+    if breach := find_breach(connection):
+        raise LedgerHalted(breach)
+
+
+def find_breach(connection: Connection) -> Report | None:
+    """Compare the last leg with the last one that the chain of blocks covers; None if nothing was cut off or added."""
     head, following = blocks.newest(connection), transactions.next_id(connection)
     if head is not None and head.next_leg_id == following:
-        return True
+        return None
     report = Report()
     ends = f"the chain ends before leg {head.next_leg_id}" if head else "there is no chain of blocks"
     report.add("blocks_are_whole", f"{ends}, and the next leg would be {following}")
-    keep(connection, report, started_at=to_datetime(now_us()))
-    return False
+    return report
+
+
+def keep_breach(connection: Connection, halted: LedgerHalted) -> None:
+    """Keep the breach that halted the ledger just now; nothing where it had been kept before."""
+    if halted.breach is not None:
+        keep(connection, halted.breach, started_at=to_datetime(now_us()))

@@ -1,0 +1,86 @@
+"""A ledger whose end was cut off: the first cancelling that finds it is refused, and what it found is kept."""
+
+import asyncio
+
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import Connection
+
+from core.domain.transfers import AcceptedTransfer, TransferStatus
+from core.security import Claims
+from core.storage.engine import Database
+from tests import builders
+from tests.api.conftest import Api, Person, Start, locked, refused, until
+from tests.builders import Bank
+from tests.tampering import tamper
+
+
+@pytest.fixture
+def bank(database: Database) -> Bank:
+    return builders.bank_of_two(database, ada_has=1000)
+
+
+@pytest.fixture
+def pending(database: Database, bank: Bank) -> AcceptedTransfer:
+    """A pending transfer of Ada's, in a ledger that has lost its last legs since."""
+    transfer = builders.accepted(database, builders.from_ada_to_bob(bank))
+    tamper(database, "DELETE FROM transactions WHERE id IN (1, 2)")
+    return transfer
+
+
+def signed_in(api: Api, person: builders.Person) -> Person:
+    token = api.bank.access_tokens.issue(Claims(person.public_id, 0))
+    return Person(api.client, person.email, token, refresh_token="")
+
+
+def kept(database: Database) -> list[tuple[int, bool]]:
+    """Count the breaches of each kept verification, and say whether it names the rule of this ledger."""
+    found = builders.rows(database, "SELECT breaches, details FROM verifications")
+    return [(row["breaches"], "blocks_are_whole" in row["details"]) for row in found]
+
+
+async def test_a_breach_that_a_cancelling_finds_is_kept_though_the_cancelling_is_rolled_back(
+    start: Start, database: Database, bank: Bank, pending: AcceptedTransfer
+) -> None:
+    async with start() as api:
+        ada, path = signed_in(api, bank.ada), f"/transfers/{pending.id}/cancel"
+        assert (await api.client.get("/health")).json()["checks"]["ledger"]["status"] == "ok"
+        body = refused(await ada.post(path), 503, "unavailable")
+        assert "does not verify" in body["detail"]
+        assert kept(database) == [(1, True)]
+        ledger = (await api.client.get("/health")).json()["checks"]["ledger"]
+        assert (ledger["status"], ledger["breaches"]) == ("degraded", 1)
+        refused(await ada.post(path), 503, "unavailable")
+        assert kept(database) == [(1, True)], "it is kept once"
+    assert builders.settle_all(database) == 0
+    assert builders.status_of(database, pending) is TransferStatus.PENDING
+    assert kept(database) == [(1, True)]
+
+
+async def test_settlement_stays_halted_by_it_even_if_the_end_looks_whole_again(
+    start: Start, database: Database, bank: Bank, pending: AcceptedTransfer
+) -> None:
+    async with start() as api:
+        refused(await signed_in(api, bank.ada).post(f"/transfers/{pending.id}/cancel"), 503, "unavailable")
+    tamper(database, "UPDATE blocks SET leg_count = 0 WHERE height = 1")
+    assert builders.settle_all(database) == 0
+    assert builders.status_of(database, pending) is TransferStatus.PENDING
+
+
+async def test_a_breach_is_kept_though_another_request_breaks_the_group_that_found_it(
+    start: Start, database: Database, bank: Bank, pending: AcceptedTransfer
+) -> None:
+    def break_down(_connection: Connection) -> None:
+        raise ZeroDivisionError
+
+    async with start() as api:
+        ada, path = signed_in(api, bank.ada), f"/transfers/{pending.id}/cancel"
+        with locked(database):
+            cancelling = asyncio.ensure_future(ada.post(path))
+            breaking = asyncio.ensure_future(api.bank.intake.run(break_down))
+            # Both wait for the lock, so one group takes them; it is rolled back, and each is written alone.
+            await until(lambda: REGISTRY.get_sample_value("giro_intake_waiting") == 2)
+        refused(await cancelling, 503, "unavailable")
+        with pytest.raises(ZeroDivisionError):
+            await breaking
+    assert kept(database) == [(1, True)]
