@@ -3,14 +3,14 @@
 Revision: 0007, after 0006
 """
 
+import struct
+import time
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from alembic import op
 from sqlalchemy import Connection
-
-from core.clock import now_us
-from core.domain.blocks import Block, BlockKind, Sealer, cancellation
-from core.domain.transfers import Terms
 
 revision = "0007"
 down_revision = "0006"
@@ -73,12 +73,17 @@ STATEMENTS = (
 ROWS = 10_000
 """Rows that are read at once: the ledger may be larger than the memory."""
 
-# As the code has it at this revision; blocks of this version are hashed over these columns for ever.
 LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
 TERMS = (
     "id, public_id, kind, from_account_id, to_account_id, amount, currency, description, submitted_by, request_id, "
     "idempotency_key, fingerprint, answer_version, previous_id, created_at"
 )
+
+# Blocks of version 1 (docs/reference/blocks.md), written out: a later version in the code changes nothing here.
+TAG = b"giro.block.v1\x00"
+PACKED_HEADER = struct.Struct(">14s 32s 12s 7q 64s")
+PACKED_LEG = struct.Struct(">7q")
+PACKED_ENDING = struct.Struct(">q 16s 8q 8i")
 
 
 def upgrade() -> None:
@@ -86,52 +91,57 @@ def upgrade() -> None:
     for statement in STATEMENTS:
         op.execute(statement)
     connection = op.get_bind()
-    head = _genesis(connection)
-    _add(connection, head)
+    head, next_leg, after = _add_genesis(connection)
+    height, no_legs = 0, sha256().digest()
     # Cancelled while an older transfer is still pending: no genesis reaches that far.
-    after = head.last_sequence
     while rows := _ended(connection, after):
-        for row in rows:
-            head = cancellation(head, Terms(*row[3:]), row[1])
-            _add(connection, head)
-        after = rows[-1][3]
+        for _status, ended_at, _failure, *terms in rows:
+            height, after = height + 1, terms[0]
+            ending = sha256(_packed_ending("cancelled", ended_at, None, *terms)).digest()
+            figures = (height, next_leg, 0, after, after, 1, ended_at)
+            head = _add(connection, "cancellation", head, figures, no_legs + ending)
 
 
-def _genesis(connection: Connection) -> Block:
-    sealer, leg, sequence = Sealer(), 0, 0
+def _add_genesis(connection: Connection) -> tuple[bytes, int, int]:
+    """Write the first block; its hash, the leg that would come after it, and the last transfer that it covers."""
+    legs, leg_count, last_leg = sha256(), 0, 0
     query = f"SELECT {LEG} FROM transactions WHERE id > ? ORDER BY id LIMIT {ROWS}"
-    while legs := connection.exec_driver_sql(query, (leg,)).fetchall():
-        sealer.add_legs(tuple(row) for row in legs)
-        leg = legs[-1][0]
+    while rows := connection.exec_driver_sql(query, (last_leg,)).fetchall():
+        legs.update(b"".join(PACKED_LEG.pack(*row[:6], row[6] or 0) for row in rows))
+        leg_count, last_leg = leg_count + len(rows), rows[-1][0]
+    endings, ending_count, last = sha256(), 0, 0
     oldest = connection.exec_driver_sql("SELECT min(id) FROM transfers WHERE status = 'pending'").scalar()
-    while rows := _ended(connection, sequence, below=oldest):
-        for row in rows:
-            sealer.add_ending(Terms(*row[3:]), *row[:3])
-        sequence = rows[-1][3]
-    return sealer.seal(BlockKind.GENESIS, None, first_sequence=1, last_sequence=sequence, made_at=now_us())
+    while rows := _ended(connection, last, below=oldest):
+        endings.update(b"".join(_packed_ending(*row) for row in rows))
+        ending_count, last = ending_count + len(rows), rows[-1][3]
+    figures = (0, 1, leg_count, 1, last, ending_count, time.time_ns() // 1000)
+    head = _add(connection, "genesis", bytes(32), figures, legs.digest() + endings.digest())
+    return head, 1 + leg_count, last
 
 
-def _ended(connection: Connection, after: int, *, below: int | None = None) -> list[Any]:
+def _ended(connection: Connection, after: int, *, below: int | None = None) -> Sequence[Any]:
     """Read some transfers that have ended: status, time, failure and terms of each."""
     query = (
         f"SELECT status, settled_at, failure_code, {TERMS} FROM transfers "
         f"WHERE status <> 'pending' AND id > ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id LIMIT {ROWS}"
     )
-    return list(connection.exec_driver_sql(query, (after, below)).fetchall())
+    return connection.exec_driver_sql(query, (after, below)).fetchall()
 
 
-def _add(connection: Connection, block: Block) -> None:
-    connection.exec_driver_sql(
-        "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            block.height,
-            block.kind.value,
-            block.first_leg_id,
-            block.leg_count,
-            block.first_sequence,
-            block.last_sequence,
-            block.ending_count,
-            block.made_at,
-            block.hash,
-        ),
-    )
+def _packed_ending(status: str, ended_at: int, failure: str | None, *terms: Any) -> bytes:
+    (sequence, public_id, kind, payer, payee, amount, currency, description, submitted_by, request_id, key, fingerprint,
+     version, previous_id, created_at) = terms  # fmt: skip
+    numbers = (payer, payee, amount, submitted_by, version, previous_id or 0, created_at, ended_at)
+    texts = (kind, currency, status, failure, request_id, description, key)
+    lengths = (-1 if value is None else len(value) for value in (*texts, fingerprint))
+    packed = PACKED_ENDING.pack(sequence, public_id, *numbers, *lengths)
+    return packed + "".join(text or "" for text in texts).encode() + (fingerprint or b"")
+
+
+def _add(connection: Connection, kind: str, before: bytes, figures: tuple[int, ...], body: bytes) -> bytes:
+    """Write the block that follows the one with the hash `before`; its own hash. `body`: hashes of legs and endings."""
+    digest = sha256(PACKED_HEADER.pack(TAG, before, kind.encode(), *figures, body)).digest()
+    height, *others = figures
+    query = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    connection.exec_driver_sql(query, (height, kind, *others, digest))
+    return digest

@@ -1,0 +1,92 @@
+"""Migrations of a database with data in it: they go on to make what they made when they were written."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+import core
+from core.services.verification import verify
+from core.settings import Settings
+from core.storage.engine import Database
+from tests.builders import rows
+from tests.tampering import recompute_chain
+
+LEDGER = """
+    INSERT INTO users (id, public_id, email, name, password_hash, role, is_active, token_version, created_at)
+    VALUES (2, x'02', 'ada@example.com', NULL, '!', 'customer', 1, 0, 0);
+    INSERT INTO accounts (id, public_id, owner_id, account_number, kind, currency, status, balance, reserved,
+        overdraft_limit, last_transaction_id, last_transfer_id, created_at) VALUES
+        (1, x'11', NULL, '1', 'external', 'EUR', 'active', -100, 0, 0, 1, 1, 0),
+        (2, x'12', 2, '2', 'customer', 'EUR', 'active', 70, 10, 0, 3, 6, 0),
+        (3, x'13', 2, '3', 'customer', 'EUR', 'active', 30, 0, 0, 4, NULL, 0);
+    INSERT INTO transfers (id, public_id, kind, status, from_account_id, to_account_id, amount, currency, description,
+        submitted_by, request_id, idempotency_key, fingerprint, answer_version, previous_id, created_at, settled_at,
+        failure_code) VALUES
+        (1, x'1a000000000000000000000000000001', 'deposit', 'completed', 1, 2, 100, 'EUR', NULL, 1, 'r-1', NULL,
+            NULL, 1, NULL, 1000, 2000, NULL),
+        (2, x'1a000000000000000000000000000002', 'transfer', 'completed', 2, 3, 30, 'EUR', 'für Käse', 2, 'r-2', 'k',
+            x'ff00', 1, NULL, 1000, 2000, NULL),
+        (3, x'1a000000000000000000000000000003', 'transfer', 'failed', 2, 3, 90, 'EUR', '', 2, 'r-3', NULL, NULL,
+            1, 2, 1001, 2000, 'insufficient_funds'),
+        (4, x'1a000000000000000000000000000004', 'transfer', 'pending', 2, 3, 10, 'EUR', NULL, 2, 'r-4', NULL,
+            NULL, 1, 3, 1002, NULL, NULL),
+        (5, x'1a000000000000000000000000000005', 'transfer', 'cancelled', 2, 3, 20, 'EUR', 'no', 2, 'r-5', 'l',
+            x'01', 1, 4, 1003, 3000, NULL),
+        (6, x'1a000000000000000000000000000006', 'transfer', 'cancelled', 2, 3, 20, 'EUR', NULL, 2, 'r-6', NULL,
+            NULL, 1, 5, 1004, 2999, NULL);
+    INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id) VALUES
+        (1, 1, 1, -100, -100, 2000, NULL),
+        (2, 1, 2, 100, 100, 2000, NULL),
+        (3, 2, 2, -30, 70, 2000, 2),
+        (4, 2, 3, 30, 30, 2000, NULL);
+"""
+"""A small ledger as revision 0006 kept it: everything that can happen to a transfer has happened to one."""
+
+MADE_AT = 5_000
+"""When the chain begins, in microseconds since the epoch."""
+
+CHAIN = [
+    (0, "genesis", 1, 4, 1, 3, 3, MADE_AT, "354c4e795ba78e6a4f7e825aea45eb94488bd14346077da71d643f73d629f1d1"),
+    (1, "cancellation", 5, 0, 5, 5, 1, 3000, "f5b7970a4b1e6893cf7b09199cda0c9389ff4084d7c54e1acedc84b8c48abcdd"),
+    (2, "cancellation", 5, 0, 6, 6, 1, 2999, "fc7479eb27c2004490d2bd91ae2eb984af6758278ba8e4f5d83a404067651b59"),
+]
+"""What revision 0007 makes of that ledger, for ever: kept backups were upgraded to these bytes."""
+
+
+@pytest.fixture
+def upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A database with the small ledger, brought from revision 0006 to the newest."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(core.__file__).parent.parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["settings"] = settings
+    command.upgrade(config, "0006")
+    with closing(sqlite3.connect(settings.database_path)) as raw:
+        raw.executescript(LEDGER)
+    monkeypatch.setattr(time, "time_ns", lambda: MADE_AT * 1000)
+    command.upgrade(config, "head")
+    database = Database(settings)
+    yield database
+    database.close()
+
+
+def chain(database: Database) -> list[tuple[object, ...]]:
+    found = rows(database, "SELECT * FROM blocks ORDER BY height")
+    return [tuple(value.hex() if isinstance(value, bytes) else value for value in row.values()) for row in found]
+
+
+def test_the_chain_begins_with_the_same_bytes_whenever_an_old_ledger_is_upgraded(upgraded: Database) -> None:
+    assert chain(upgraded) == CHAIN
+    assert verify(upgraded).breaches == []
+
+
+def test_the_blocks_that_an_upgrade_writes_are_those_that_the_code_computes(upgraded: Database) -> None:
+    written = chain(upgraded)
+    recompute_chain(upgraded)
+    assert chain(upgraded) == written
