@@ -1,6 +1,7 @@
 """People, accounts and transfers for tests, made by the real services in a real file, so that tests read as sentences.
 
-Amounts are minor units. What no service can do yet (freezing, closing, limits) is written straight to the table.
+Amounts are minor units. Freezing, closing and deactivating write straight to the table: services would refuse some
+states that tests need, and would add entries to the audit log.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Bugs that would cost money, each with what it changes in the code and the tests that must see it.
 
-A mutant that survives is a hole in the tests, and is mended by a test. One whose text is no longer found has to be
-moved along with the code. Groups that settle whole or not at all do not exist yet, and neither do their mutants.
+A mutant that survives is a hole in the tests, which a new test closes. A mutant whose text is no longer found has to be
+moved along with the code.
 """
 
 from dataclasses import dataclass
