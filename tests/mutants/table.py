@@ -39,14 +39,14 @@ MUTANTS = (
         "no status guard where a transfer ends",
         "core/storage/transfers.py",
         ((" WHERE id = ? AND status = 'pending'", " WHERE id = ?"),),
-        ("tests/unit/test_settling.py::test_what_has_ended_is_not_counted_as_ending_again",),
+        ("tests/unit/services/transfers/test_settlement.py::test_what_has_ended_is_not_counted_as_ending_again",),
         quick=True,
     ),
     Mutant(
         "no status guard where many complete",
         "core/storage/transfers.py",
         ((" BETWEEN ? AND ? AND status = 'pending'", " BETWEEN ? AND ?"),),
-        ("tests/unit/test_settling.py::test_what_has_ended_is_not_counted_as_completed_again",),
+        ("tests/unit/services/transfers/test_settlement.py::test_what_has_ended_is_not_counted_as_completed_again",),
     ),
     Mutant(
         "nobody counts how many transfers ended",
@@ -57,7 +57,9 @@ MUTANTS = (
                 "if changed < 0:",
             ),
         ),
-        ("tests/unit/test_settling.py::test_a_transfer_that_ended_elsewhere_rolls_everything_back",),
+        (
+            "tests/unit/services/transfers/test_settlement.py::test_a_transfer_that_ended_elsewhere_rolls_everything_back",
+        ),
     ),
     Mutant(
         "the commit of a settlement split in two",
@@ -97,20 +99,20 @@ MUTANTS = (
         "balance_after from a stale read",
         "core/services/settlement.py",
         (("list(met - book.keys())", "list(met)"),),
-        ("tests/unit/test_settling.py::test_chains_are_whole_across_chunks_and_units_of_work",),
+        ("tests/unit/services/transfers/test_settlement.py::test_chains_are_whole_across_chunks_and_units_of_work",),
         quick=True,
     ),
     Mutant(
         "settled by amount, not in the order of acceptance",
         "core/storage/transfers.py",
         (("AND id > ? ORDER BY id LIMIT ?", "AND id > ? ORDER BY amount LIMIT ?"),),
-        ("tests/unit/test_settling.py::test_transfers_settle_in_the_order_of_their_acceptance",),
+        ("tests/unit/services/transfers/test_settlement.py::test_transfers_settle_in_the_order_of_their_acceptance",),
     ),
     Mutant(
         "nothing checked again when it settles",
         "core/domain/ledger.py",
         (("        reason = refusal(payer, payee, amount, spoken_for=0)\n", "        reason = None\n"),),
-        ("tests/unit/test_settling.py::test_everything_is_checked_again_when_it_settles",),
+        ("tests/unit/services/transfers/test_settlement.py::test_everything_is_checked_again_when_it_settles",),
     ),
     Mutant(
         "the reservation of a failed transfer kept",
@@ -122,7 +124,7 @@ MUTANTS = (
                 "        payer.reserved -= amount\n        self._post(order.sequence, payer, -amount)\n",
             ),
         ),
-        ("tests/unit/test_settling.py::test_everything_is_checked_again_when_it_settles",),
+        ("tests/unit/services/transfers/test_settlement.py::test_everything_is_checked_again_when_it_settles",),
     ),
     Mutant(
         "an overdraft by one cent",
@@ -195,7 +197,7 @@ MUTANTS = (
         "a request expired and yet accepted",
         "api/intake.py",
         (("            del self._jobs[job]\n            self._show_waiting()\n        if not", "        if not"),),
-        ("tests/api/test_intake.py::TestARequestWhoseTimeRunsOut",),
+        ("tests/api/runtime/test_intake.py::TestARequestWhoseTimeRunsOut",),
     ),
     Mutant(
         "a group taken before its turn has come",
@@ -210,20 +212,20 @@ MUTANTS = (
         "funds reserved twice within a group",
         "core/services/transfers.py",
         (("        payer.ledger.reserved += request.amount\n", ""),),
-        ("tests/unit/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
+        ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
         "what is pending to an account spent",
         "core/services/transfers.py",
         (("spoken_for=payer.ledger.reserved)", "spoken_for=0)"),),
-        ("tests/unit/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
+        ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
         "anybody's account paid from",
         "core/services/transfers.py",
         (("and payer.owner_id != request.submitted_by:", "and payer.owner_id is None:"),),
         (
-            "tests/unit/test_accepting.py::test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only",
+            "tests/unit/services/transfers/test_accepting.py::test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only",
         ),
     ),
     Mutant(
@@ -236,7 +238,7 @@ MUTANTS = (
             ),
         ),
         (
-            "tests/unit/test_cancelling.py::test_a_pending_transfer_is_cancelled_by_who_submitted_it_and_gives_its_funds_back",
+            "tests/unit/services/transfers/test_cancelling.py::test_a_pending_transfer_is_cancelled_by_who_submitted_it_and_gives_its_funds_back",
         ),
         quick=True,
     ),
@@ -245,7 +247,7 @@ MUTANTS = (
         "an atomic batch split between two units of work",
         "core/services/settlement.py",
         (("    if groups and groups[-1][1] > (last :=", "    if groups and 0 > (last :="),),
-        ("tests/unit/test_batches.py",),
+        ("tests/unit/services/transfers/test_batches.py",),
         quick=True,
     ),
     Mutant(
@@ -258,33 +260,33 @@ MUTANTS = (
         "a transfer of an atomic batch cancelled alone",
         "core/services/transfers.py",
         (("    if batches.is_atomic(connection, transfer.sequence):", "    if False:"),),
-        ("tests/api/test_batches.py",),
+        ("tests/api/routes/test_batches.py",),
     ),
     Mutant(
         "a batch without its key",
         "core/services/batches.py",
         (("line if group.first_sequence else _with_key(line, request)", "line"),),
-        ("tests/api/test_batches.py",),
+        ("tests/api/routes/test_batches.py",),
     ),
     Mutant(
         "an atomic batch accepted in part",
         "core/services/batches.py",
         (("            raise _at_line(placed, index)\n", "            lines.append(placed.code)\n"),),
-        ("tests/api/test_batches.py",),
+        ("tests/api/routes/test_batches.py",),
     ),
     # --- proof ---
     Mutant(
         "settled on though the ledger does not verify",
         "core/services/verification/kept.py",
         (("    if rows.newest_breaches(connection):\n", "    if False:\n"),),
-        ("tests/unit/test_halting.py",),
+        ("tests/unit/services/verification/test_halting.py",),
         quick=True,
     ),
     Mutant(
         "built on an end that was cut off",
         "core/services/verification/kept.py",
         (("head.next_leg_id == following", "True"),),
-        ("tests/unit/test_halting.py",),
+        ("tests/unit/services/verification/test_halting.py",),
     ),
     Mutant(
         "a breach rolled back together with the cancelling that found it",
@@ -296,13 +298,13 @@ MUTANTS = (
         "an ending left out of its block",
         "core/services/settlement.py",
         (("    unit.sealer.add_endings(endings)\n", ""),),
-        ("tests/unit/test_blocks.py",),
+        ("tests/unit/services/verification/test_blocks.py",),
     ),
     Mutant(
         "a block that does not name the one before it",
         "core/domain/blocks.py",
         (("before = previous.hash if previous else NO_HASH", "before = NO_HASH"),),
-        ("tests/unit/test_blocks.py",),
+        ("tests/unit/services/verification/test_blocks.py",),
     ),
     Mutant(
         "anybody's signature taken for the bank's",
@@ -311,7 +313,7 @@ MUTANTS = (
             ("    if anchor.public_key != public_key:\n        return False\n", ""),
             ("from_public_bytes(public_key)", "from_public_bytes(anchor.public_key)"),
         ),
-        ("tests/unit/test_anchors.py",),
+        ("tests/unit/services/verification/test_anchors.py",),
     ),
     # --- keys ---
     Mutant(
@@ -324,7 +326,7 @@ MUTANTS = (
             ),
             (" AND t.submitted_by = wanted.column2 ", " "),
         ),
-        ("tests/unit/test_idempotency.py::test_a_key_that_somebody_else_has_used_is_a_new_one",),
+        ("tests/unit/services/transfers/test_idempotency.py::test_a_key_that_somebody_else_has_used_is_a_new_one",),
         quick=True,
     ),
     Mutant(
@@ -337,7 +339,7 @@ MUTANTS = (
                 't.submitted_by = wanted.column2 "\n        f"AND t.created_at > {now_us() - 365 * 86_400_000_000} "\n',
             ),
         ),
-        ("tests/unit/test_idempotency.py::test_a_key_is_bound_for_good",),
+        ("tests/unit/services/transfers/test_idempotency.py::test_a_key_is_bound_for_good",),
     ),
     Mutant(
         "an answer rebuilt from columns that change",
@@ -348,28 +350,32 @@ MUTANTS = (
                 't.description, coalesce(t.settled_at, t.created_at), t.answer_version, t.request_id "',
             ),
         ),
-        ("tests/unit/test_idempotency.py::test_a_replay_is_the_same_whatever_has_become_of_the_transfer",),
+        (
+            "tests/unit/services/transfers/test_idempotency.py::test_a_replay_is_the_same_whatever_has_become_of_the_transfer",
+        ),
         quick=True,
     ),
     Mutant(
         "another request under the same key replayed",
         "core/services/transfers.py",
         (("            if fingerprint == request.fingerprint:\n", "            if fingerprint:\n"),),
-        ("tests/unit/test_idempotency.py::test_a_key_with_another_request_is_refused_in_the_same_group_and_later",),
+        (
+            "tests/unit/services/transfers/test_idempotency.py::test_a_key_with_another_request_is_refused_in_the_same_group_and_later",
+        ),
     ),
     # --- storage ---
     Mutant(
         "a deferred BEGIN",
         "core/storage/engine.py",
         (('connection.exec_driver_sql("BEGIN IMMEDIATE")', 'connection.exec_driver_sql("BEGIN")'),),
-        ("tests/unit/test_engine.py::test_a_unit_of_work_locks_before_it_reads",),
+        ("tests/unit/storage/test_engine.py::test_a_unit_of_work_locks_before_it_reads",),
         quick=True,
     ),
     Mutant(
         "a commit that is not waited for on disk",
         "core/storage/engine.py",
         (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
-        ("tests/unit/test_engine.py::test_the_writer_commits_to_disk_and_checks_foreign_keys",),
+        ("tests/unit/storage/test_engine.py::test_the_writer_commits_to_disk_and_checks_foreign_keys",),
     ),
     Mutant(
         "a commit that a cut of the power takes back",
@@ -381,28 +387,28 @@ MUTANTS = (
         "the turnstile left out",
         "core/storage/unit_of_work.py",
         (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),
-        ("tests/unit/test_unit_of_work.py::test_it_holds_the_turn_from_beginning_to_end",),
+        ("tests/unit/storage/test_unit_of_work.py::test_it_holds_the_turn_from_beginning_to_end",),
         quick=True,
     ),
     Mutant(
         "no fence after a failed commit",
         "core/storage/unit_of_work.py",
         (("            _pass_fence(connection)\n", ""),),
-        ("tests/unit/test_unit_of_work.py::test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed",),
+        ("tests/unit/storage/test_unit_of_work.py::test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed",),
         quick=True,
     ),
     Mutant(
         "a fence that failed passed for one that held",
         "core/storage/unit_of_work.py",
         (("        raise OutcomeUnknown from error\n", ""),),
-        ("tests/unit/test_unit_of_work.py::test_a_commit_that_fails_is_unknown_where_the_fence_fails_too",),
+        ("tests/unit/storage/test_unit_of_work.py::test_a_commit_that_fails_is_unknown_where_the_fence_fails_too",),
     ),
     # --- throttles: what guards the passwords that guard the money ---
     Mutant(
         "a throttle that counts a try when it has failed, so that a hundred at once are one",
         "core/throttles.py",
         (("  if waits == 0 then\n", "  if false then\n"),),
-        ("tests/unit/test_throttles.py::TestATally::test_counts_tries_that_come_at_once",),
+        ("tests/api/throttling/test_tally.py::TestATally::test_counts_tries_that_come_at_once",),
     ),
     Mutant(
         "a throttle that one's own success lifts for others",
@@ -410,7 +416,7 @@ MUTANTS = (
         (("0 if record.tried_at == tried_at else record.tried_at", "0"),),
         (
             (
-                "tests/unit/test_throttles.py::TestPatience"
+                "tests/api/throttling/test_tally.py::TestPatience"
                 "::test_does_not_take_back_the_wait_for_another_try_that_came_since"
             ),
         ),
@@ -421,7 +427,7 @@ MUTANTS = (
         (("self.guess in (Guess.LOG_IN_ACCOUNT, Guess.PASSWORD)", "True"),),
         (
             (
-                "tests/api/test_throttles.py::TestLoggingIn"
+                "tests/api/throttling/test_rates_and_guesses.py::TestLoggingIn"
                 "::test_forgets_an_accounts_failures_when_it_succeeds_and_not_the_addresss"
             ),
         ),
@@ -430,13 +436,13 @@ MUTANTS = (
         "a throttle that waits for a queue server that is away, request by request",
         "core/throttles.py",
         (("        if time < self._ask_again_at:\n            return None\n", ""),),
-        ("tests/unit/test_throttles.py::TestWithoutTheServer::test_each_process_counts_alone_at_once",),
+        ("tests/api/throttling/test_tally.py::TestWithoutTheServer::test_each_process_counts_alone_at_once",),
     ),
     Mutant(
         "a throttle that IPv6 escapes",
         "api/throttles.py",
         (("IPv6Network((parsed, 64)", "IPv6Network((parsed, 128)"),),
-        ("tests/api/test_throttles.py::TestAClient",),
+        ("tests/api/throttling/test_rates_and_guesses.py::TestAClient",),
     ),
     # --- whose is it ---
     Mutant(
@@ -460,6 +466,6 @@ MUTANTS = (
         "a trailer passes for a header",
         "api/connections.py",
         (("        if self._is_in_head:\n", "        if True:\n"),),
-        ("tests/api/test_connections.py::TestABody::test_has_no_headers_behind_it",),
+        ("tests/api/server/test_connections.py::TestABody::test_has_no_headers_behind_it",),
     ),
 )

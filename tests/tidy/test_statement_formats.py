@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 import core
 from core.documents import FORMATS, csv, render
-from tests.unit.statement_builders import month
+from tests.unit.documents.statement_builders import month
 
 PAGE = (Path(core.__file__).parent.parent / "docs" / "reference" / "statement-formats.md").read_text()
 FIRST_CELLS = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)

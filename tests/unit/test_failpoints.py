@@ -19,7 +19,7 @@ from core.clock import now_us
 from core.failpoints import CLOCK, POINTS, StruckError, arm, armed, hit, parse
 from core.logging import configure_logging
 from core.settings import SettingsError, load_settings
-from tests.unit.complaints import complaint
+from tests.unit.settings.complaints import complaint
 
 HOME = Path(core.__file__).parent.parent
 POINT = "settle.before_commit"

@@ -24,8 +24,8 @@ from core.settings import Settings, SettingsError, load_settings
 from core.storage.engine import Database
 from core.token_keys import MARGIN_SECONDS, TokenKeys, TokenRing
 from tests.builders import author, rows
-from tests.unit.complaints import complaint
-from tests.unit.test_cli import everything_said, giro
+from tests.unit.cli.test_cli import everything_said, giro
+from tests.unit.settings.complaints import complaint
 
 ADA = Claims(UUID("0190a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2b"), 3)
 ONE, TWO, THREE = "one" * 12, "two" * 12, "three" * 12

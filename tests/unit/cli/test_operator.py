@@ -10,7 +10,7 @@ from core.storage.unit_of_work import unit_of_work
 from tests.builders import bank_of_two, rows
 from tests.months import close_months, make_statements
 from tests.time_travel import Clock
-from tests.unit.test_cli import everything_said, giro
+from tests.unit.cli.test_cli import everything_said, giro
 
 
 def lines(*words: str) -> list[list[str]]:

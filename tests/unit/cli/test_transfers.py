@@ -10,7 +10,7 @@ from core.services.verification import verify
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, balance_of, bank_of_two, deactivate, fund, rows, settle_all
-from tests.unit.test_cli import everything_said, giro
+from tests.unit.cli.test_cli import everything_said, giro
 
 HEADER = "from,to,amount,currency,description"
 Import = Callable[..., Result]

@@ -19,7 +19,7 @@ from core.documents import render
 from core.domain.statements import BankDetails, Period
 from core.domain.transfers import TransferKind
 from core.ids import transaction_id
-from tests.unit.statement_builders import MONTHS, STATEMENT, Month, busy, month
+from tests.unit.documents.statement_builders import MONTHS, STATEMENT, Month, busy, month
 
 HARD: dict[str, Month] = MONTHS | {
     "a bank with a name only": month([5], bank=BankDetails(name="Bank", address=None, bic=None)),

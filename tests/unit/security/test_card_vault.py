@@ -14,8 +14,8 @@ from core.services.card_keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
 from core.storage.engine import Database
 from tests.builders import Bank, bank_of_two
-from tests.unit.card_builders import SECRETS, issue, keys_of, vault_with
-from tests.unit.test_cli import everything_said, giro
+from tests.unit.cli.test_cli import everything_said, giro
+from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vault_with
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from core.documents.typeface import ELLIPSIS, REPLACEMENT, Typeface, bold, regul
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.statements import BankDetails
 from core.domain.transfers import TransferKind
-from tests.unit.statement_builders import MONTHS, Month, busy, month
+from tests.unit.documents.statement_builders import MONTHS, Month, busy, month
 
 LONG_BANK = BankDetails(
     name="Savings and Commercial Bank " * 6, address="1 Boulevard of the Republic, " * 9, bic="TESTDEFF"

@@ -18,7 +18,7 @@ from core.security import Passwords
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, masked, refused, until
-from tests.unit.test_cli import giro
+from tests.unit.cli.test_cli import giro
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 

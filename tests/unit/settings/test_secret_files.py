@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.settings import load_settings
-from tests.unit.complaints import complaint
+from tests.unit.settings.complaints import complaint
 
 LONG_SECRET = "x" * 32
 

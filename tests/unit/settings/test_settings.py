@@ -13,7 +13,7 @@ import pytest
 from core.domain.statements import BankDetails
 from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
 from core.token_keys import TokenKeys
-from tests.unit.complaints import complaint
+from tests.unit.settings.complaints import complaint
 
 LONG_SECRET = "x" * 32
 

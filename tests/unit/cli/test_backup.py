@@ -12,7 +12,7 @@ from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import bank_of_two, rows
-from tests.unit.test_cli import anchored, everything_said, giro
+from tests.unit.cli.test_cli import anchored, everything_said, giro
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
 

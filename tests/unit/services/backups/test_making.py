@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import core
 from core.anchor_security import AnchorKey
 from core.card_security import CardVault
 from core.domain.anchors import to_line
@@ -211,7 +212,7 @@ def start(settings: Settings) -> Callable[..., "subprocess.Popen[str]"]:
     def start_making(step: str = "", before: str = "") -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, "-c", MAKE.format(step=step, before=before)],
-            env={"GIRO_DATA_DIR": str(settings.data_dir), "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"GIRO_DATA_DIR": str(settings.data_dir), "PYTHONPATH": str(Path(core.__file__).parents[1])},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

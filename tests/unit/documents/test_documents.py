@@ -22,7 +22,7 @@ from core.domain.money import EXPONENTS
 from core.domain.statements import Period, StatementStatus
 from core.domain.transfers import TransferKind
 from core.ids import transaction_id
-from tests.unit.statement_builders import MONTHS, OCTOBER, Month, busy, month
+from tests.unit.documents.statement_builders import MONTHS, OCTOBER, Month, busy, month
 
 TOTALS = ("Total credits", "Total debits")
 Figures = dict[str, Any]

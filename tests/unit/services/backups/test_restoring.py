@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import core
 from core.anchor_security import AnchorKey
 from core.card_security import CardKeyError, CardVault
 from core.cli import apply_migrations
@@ -302,7 +303,7 @@ def test_a_restore_that_is_killed_leaves_no_database_and_can_be_repeated(
 ) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", RESTORE.format(step=step, file=str(made))],
-        env={"GIRO_DATA_DIR": str(empty.data_dir), "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={"GIRO_DATA_DIR": str(empty.data_dir), "PYTHONPATH": str(Path(core.__file__).parents[1])},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -17,8 +17,8 @@ from core.services.card_keys import Rotation, rotate
 from core.settings import Settings, load_settings
 from core.storage.engine import Database
 from tests.builders import Bank, author, bank_of_two, rows
-from tests.unit.card_builders import SECRETS, issue, keys_of, vault_with, versions
-from tests.unit.test_cli import everything_said, giro
+from tests.unit.cli.test_cli import everything_said, giro
+from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vault_with, versions
 
 
 @pytest.fixture
