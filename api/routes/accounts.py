@@ -1,4 +1,4 @@
-"""Accounts and what was booked on them."""
+"""Accounts and their transactions."""
 
 from typing import Annotated
 from uuid import UUID
@@ -26,7 +26,7 @@ router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
 async def open_account(
     body: OpenAccount, identity: UserDep, response: Response, bank: BankDep, session: SessionDep
 ) -> AccountOut:
-    """Open an account in a currency, with nothing on it."""
+    """Open an empty account in a currency."""
     most = bank.settings.accounts_per_user
     account_id = await bank.intake.run(
         lambda connection: accounts.open_account(connection, owner_id=identity.id, currency=body.currency, most=most),
@@ -40,7 +40,7 @@ async def open_account(
 async def list_accounts(
     page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Page[AccountOut]:
-    """List one's accounts, oldest first. A page is one snapshot: its balances are of one moment."""
+    """List the caller's accounts, oldest first. All balances of a page are from the same moment."""
     name = f"accounts:{identity.id}"
     after_id = bank.cursors.open(page.cursor, of=name) if page.cursor else 0
     found = await accounts.list_for_user(
@@ -51,7 +51,7 @@ async def list_accounts(
 
 @router.get("/accounts/{account_id}", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
 async def get_account(account_id: UUID, identity: UserDep, session: SessionDep) -> AccountOut:
-    """Show one of one's accounts."""
+    """Show one of the caller's accounts."""
     return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))
 
 
@@ -63,7 +63,7 @@ async def list_transactions(
     bank: BankDep,
     session: SessionDep,
 ) -> Page[TransactionOut]:
-    """List what was booked on an account, newest first. A cursor stays where it is while new ones are booked."""
+    """List the transactions of an account, newest first. A cursor keeps its place while new ones are posted."""
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     name = f"transactions:{account.id}"
     found = await accounts.list_transactions(
@@ -94,7 +94,7 @@ async def list_transactions(
     ),
 )
 async def close_account(account_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> AccountOut:
-    """Close an account for good: it must hold nothing, and nothing may be pending from or to it."""
+    """Close an account permanently. Its balance must be 0, and no transfer may be pending from or to it."""
     await bank.intake.run(
         lambda connection: accounts.close_account(connection, user_id=identity.id, account_id=account_id),
         by=identity,

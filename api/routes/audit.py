@@ -19,10 +19,10 @@ router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRou
 async def list_audit(
     query: Annotated[AuditQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
 ) -> Page[AuditOut]:
-    """List what was done, and what was refused, newest first.
+    """List recorded actions and refusals, newest first.
 
-    A page looks at a bounded number of entries. With two filters or more it can therefore be short, or empty, and
-    still have a `next_cursor`: the list ends where that is null.
+    A page searches a limited number of entries. With two or more filters it can therefore be short or empty and still
+    have a `next_cursor`. The list ends when `next_cursor` is null.
     """
     name = f"operator:audit:{query.model_dump_json(exclude={'limit', 'offset', 'cursor'})}"
     below = bank.cursors.open(query.cursor, of=name) if query.cursor else NEWEST

@@ -26,10 +26,10 @@ _REFUSALS = (
 )
 _ISSUED: dict[int | str, dict[str, Any]] = {
     201: {
-        "description": "Issued. The only answer that shows the number and the CVC: keep them, or issue another card.",
+        "description": "Issued. Only this answer shows the number and the CVC. If they are lost, issue another card.",
         "headers": {
             "Location": header(
-                "Where the card is shown, without these two.",
+                "The URL of the card, which shows neither of the two.",
                 "/cards/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f",
                 required=True,
             ),
@@ -43,7 +43,7 @@ _ISSUED: dict[int | str, dict[str, Any]] = {
 async def issue_card(
     body: NewCard, *, request: Request, identity: UserDep, response: Response, bank: BankDep
 ) -> IssuedCardOut:
-    """Issue a card for one of one's accounts. Its number and CVC are shown in this answer, and never again."""
+    """Issue a card for one of the caller's accounts. Only this answer shows its number and CVC."""
     author, settings = author_of(request, identity), bank.settings
 
     def work(connection: Connection) -> IssuedCard:
@@ -67,7 +67,7 @@ async def issue_card(
 async def list_cards(
     page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Page[CardOut]:
-    """List one's cards, of all one's accounts, oldest first. Cancelled ones stay in it."""
+    """List the cards of all the caller's accounts, oldest first, including cancelled ones."""
     name = f"cards:{identity.id}"
     after_id = bank.cursors.open(page.cursor, of=name) if page.cursor else 0
     found = await cards.list_for_user(
@@ -78,7 +78,7 @@ async def list_cards(
 
 @router.get("/cards/{card_id}", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND))
 async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> CardOut:
-    """Show one of one's cards, without its number and CVC."""
+    """Show one of the caller's cards, without its number and CVC."""
     return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
 
 
@@ -110,7 +110,7 @@ async def unfreeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session
 
 @router.post("/cards/{card_id}/cancel", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND, *WRITES))
 async def cancel_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
-    """Cancel a card for good. It stays in the list."""
+    """Cancel a card permanently. It stays in the list."""
     await bank.intake.run(
         lambda connection: cards.cancel(connection, user_id=identity.id, card_id=card_id), by=identity
     )

@@ -36,13 +36,13 @@ async def list_dead_letters(
 
 @router.post("/dead-letters/{letter_id}/retry", status_code=204, responses=_ACT)
 async def retry_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, bank: BankDep) -> None:
-    """Let a parked message be sent again, as if it had never failed; the next tick sends it."""
+    """Release a parked message and reset its failures. The scheduler's next tick sends it again."""
     author = author_of(request, identity)
     await bank.intake.run(lambda connection: dead_letters.retry(connection, author, letter_id), by=identity)
 
 
 @router.post("/dead-letters/{letter_id}/drop", status_code=204, responses=_ACT)
 async def drop_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, bank: BankDep) -> None:
-    """Forget a parked message. What is still due by the database is found again, and sent anew."""
+    """Delete a parked message. If its work is still due in the database, a new message is sent."""
     author = author_of(request, identity)
     await bank.intake.run(lambda connection: dead_letters.drop(connection, author, letter_id), by=identity)

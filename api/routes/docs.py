@@ -1,4 +1,4 @@
-"""`/docs`: the API's reference, with its assets served from here, so that it works without the internet."""
+"""`/docs`: the API reference. Its assets are served locally, so that it works without the internet."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,7 @@ from core.domain.errors import MESSAGES
 
 ASSETS = "/docs/assets"
 
-# Swagger UI draws icons from data URLs and starts from an inline script; nothing comes from another host.
+# Swagger UI draws icons from data URLs and starts from an inline script. Nothing is loaded from another host.
 _POLICY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
@@ -24,7 +24,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/docs")
 async def docs() -> HTMLResponse:
-    """Show the API's reference."""
+    """Show the API reference."""
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="Giro",
@@ -38,7 +38,7 @@ async def docs() -> HTMLResponse:
 
 @router.get("/docs/oauth2-redirect")
 async def oauth2_redirect() -> HTMLResponse:
-    """Where Swagger UI comes back to after a log-in."""
+    """Serve the page to which Swagger UI returns after a log-in."""
     return HTMLResponse(get_swagger_ui_oauth2_redirect_html().body, headers=_POLICY)
 
 

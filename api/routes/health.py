@@ -21,7 +21,7 @@ log = get_logger(__name__)
 router = APIRouter(tags=["service"], route_class=CheckedRoute)
 
 CHECK_SECONDS = 2
-"""A check that takes longer has failed."""
+"""A check that takes longer fails."""
 
 MEGABYTE = 1_000_000
 
@@ -33,25 +33,25 @@ Check = Callable[[Bank], Awaitable[Finding]]
 
 @router.get("/", responses=problems())
 async def greet() -> Message:
-    """Say that the API is there."""
+    """Confirm that the API is running."""
     return Message(message="Banking REST Service API is running")
 
 
 @router.get("/health/live", responses=problems())
 async def get_liveness() -> HealthOut:
-    """Say that the process answers."""
+    """Confirm that the process answers."""
     return HealthOut(status=Health.OK, checks={})
 
 
 @router.get("/health/ready", responses=_ANSWERS)
 async def get_readiness(bank: BankDep, response: Response) -> HealthOut:
-    """Say whether transfers can be accepted: the database can be written, is migrated, and has room to grow."""
+    """Tell whether transfers can be accepted: the database is writable and migrated, and has room to grow."""
     return _answer(response, await _run(bank, _NEEDED))
 
 
 @router.get("/health", responses=_ANSWERS)
 async def get_health(bank: BankDep, response: Response) -> HealthOut:
-    """Say how every part does. Without queue or workers it is degraded: transfers are still accepted."""
+    """Show the state of every part. Without queue or workers it is degraded: transfers are still accepted."""
     needed, wanted = await asyncio.gather(_run(bank, _NEEDED), _run(bank, _WANTED, worst=Health.DEGRADED))
     return _answer(response, needed | wanted)
 
@@ -84,7 +84,7 @@ async def _sqlite(bank: Bank) -> Finding:
 
 
 async def _ledger(bank: Bank) -> Finding:
-    """Tell what the last verification found: while a rule is broken, transfers are accepted and not settled."""
+    """Report the last verification. While a rule is broken, transfers are accepted but not settled."""
     async with bank.reading() as session:
         last = await verification.last(session)
     if last is None:
@@ -114,7 +114,7 @@ _WANTED: dict[str, Check] = {
 
 
 async def _run(bank: Bank, checks: dict[str, Check], *, worst: Health = Health.UNAVAILABLE) -> dict[str, CheckOut]:
-    """Carry out checks, all at once; one that fails is as bad as `worst`."""
+    """Run checks concurrently. A check that fails counts as `worst`."""
     found = await asyncio.gather(*(_timed(bank, name, check, worst) for name, check in checks.items()))
     return dict(zip(checks, found, strict=True))
 
@@ -124,7 +124,7 @@ async def _timed(bank: Bank, name: str, check: Check, worst: Health) -> CheckOut
     try:
         status, details = await asyncio.wait_for(check(bank), CHECK_SECONDS)
     except Exception as error:
-        # Whatever a check stumbles over (a file that has gone, say) is what it was to find out.
+        # Any error in a check (for example a missing file) is a finding of that check.
         log.warning("check_failed", check=name, error=repr(error))
         status, details = worst, {}
     return CheckOut(status=status, latency_ms=round((time.perf_counter() - started) * 1000, 3), **details)

@@ -1,4 +1,4 @@
-"""The operators' calls: what they see of everything, and what they do about it."""
+"""Calls for operators: views of all users, accounts and transfers, and actions on them."""
 
 from typing import Annotated
 from uuid import UUID
@@ -30,7 +30,7 @@ _ACCOUNT = (ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.ACCOUNT_CLOSED)
 async def list_users(
     page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
 ) -> Page[UserOut]:
-    """List everybody who has signed up, oldest first."""
+    """List all users, oldest first."""
     after_id = bank.cursors.open(page.cursor, of="operator:users") if page.cursor else 0
     found = await operators.list_users(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(page, found, show=UserOut.of, cursor=lambda row: bank.cursors.seal(row.id, of="operator:users"))
@@ -40,7 +40,7 @@ async def list_users(
 async def deactivate_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> UserOut:
-    """Take a user's access away, at once. Pending transfers from their accounts will fail."""
+    """Revoke a user's access immediately. Pending transfers from the user's accounts will fail."""
     author = author_of(request, identity)
     await bank.intake.run(lambda connection: operators.deactivate(connection, author, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
@@ -53,7 +53,7 @@ async def deactivate_user(
 async def reactivate_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> UserOut:
-    """Give a user access again, by a new log-in."""
+    """Restore a user's access. The user has to log in again."""
     author = author_of(request, identity)
     await bank.intake.run(lambda connection: operators.reactivate(connection, author, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
@@ -74,9 +74,10 @@ async def reactivate_user(
 async def erase_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> UserOut:
-    """Erase what names a deactivated user, for good, and close their accounts, with nothing on them. The ledger stays.
+    """Permanently erase the personal data of a deactivated user and close the user's accounts, which must be empty.
 
-    Name, address, password, tokens and the numbers of cards are gone; again: the same answer.
+    Name, e-mail address, password, tokens and card numbers are deleted. The ledger stays. Repeating the call gives
+    the same answer.
     """
     author, listed = author_of(request, identity), bank.settings.erasures_path
     await bank.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id), by=identity)
@@ -90,7 +91,7 @@ async def erase_user(
 async def list_all_accounts(
     page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
 ) -> Page[OperatorAccountOut]:
-    """List every account, the external ones too, oldest first. A page is one snapshot."""
+    """List every account, including external ones, oldest first. All balances of a page are from the same moment."""
     after_id = bank.cursors.open(page.cursor, of="operator:accounts") if page.cursor else 0
     found = await operators.list_accounts(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(
@@ -111,7 +112,7 @@ async def get_any_account(account_id: UUID, _operator: OperatorDep, session: Ses
 async def freeze_account(
     account_id: UUID, body: Freeze, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> OperatorAccountOut:
-    """Freeze an account: for debits, so that it still receives, or for all. Pending transfers from it will fail."""
+    """Freeze an account for debits only (it can still receive) or for all. Pending transfers from it will fail."""
     author = author_of(request, identity)
 
     def work(connection: Connection) -> None:
@@ -138,7 +139,7 @@ async def unfreeze_account(
 async def set_overdraft_limit(
     account_id: UUID, body: NewLimit, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> OperatorAccountOut:
-    """Set how far below 0 an account may go. The audit log keeps every limit that was set."""
+    """Set how far below 0 an account's balance may go. The audit log records every limit."""
     author = author_of(request, identity)
 
     def work(connection: Connection) -> None:
@@ -155,7 +156,7 @@ async def set_overdraft_limit(
 async def list_all_transfers(
     query: Annotated[AllTransfersQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
 ) -> Page[TransferOut]:
-    """List every transfer, newest first. A page of a rare status can be short and still have a `next_cursor`."""
+    """List every transfer, newest first. With a rare status a page can be short and still have a `next_cursor`."""
     name = f"operator:transfers:{query.status}"
     below = bank.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
     found, following = await operators.list_transfers(
@@ -177,5 +178,5 @@ async def get_any_transfer(transfer_id: UUID, _operator: OperatorDep, session: S
 
 @router.get("/queue", responses=problems(*FOR_OPERATORS))
 async def get_queue(_operator: OperatorDep, session: SessionDep) -> QueueOut:
-    """Show what waits to be settled."""
+    """Show the state of the settlement queue."""
     return QueueOut.of(await operators.queue_state(session))

@@ -1,4 +1,4 @@
-"""Runs of statements: which months are closed, and how far their statements are."""
+"""Runs of statements: the closed months and the progress of their statements."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRou
 async def list_statement_runs(
     page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
 ) -> Page[StatementRunOut]:
-    """List the months that are closed, newest first, with the progress of their statements."""
+    """List the closed months, newest first, with the progress of their statements."""
     below = bank.cursors.open(page.cursor, of="operator:statement-runs") if page.cursor else NEWEST
     found = await statement_runs.list_runs(session, below=below, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(

@@ -26,13 +26,13 @@ log = get_logger(__name__)
 router = APIRouter(tags=["statements"], route_class=CheckedRoute)
 
 
-_RETRY_AFTER = header("While it is pending: seconds until asking again is worth it.", "1")
+_RETRY_AFTER = header("While the statement is pending: seconds to wait before asking again.", "1")
 _DOCUMENT: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The statement, in the form that `Accept` asks for.",
+        "description": "The statement, in the format that `Accept` selects.",
         "headers": {
-            "Content-Disposition": header("A file name, for documents.", 'attachment; filename="statement.csv"'),
-            "Vary": header("The form depends on `Accept`.", "Accept"),
+            "Content-Disposition": header("The file name of a document.", 'attachment; filename="statement.csv"'),
+            "Vary": header("The format depends on `Accept`.", "Accept"),
         },
         "content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in documents.FORMATS},
     }
@@ -42,9 +42,9 @@ _KEPT_DOCUMENT: dict[int | str, dict[str, Any]] = {
 }
 _ASKED: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "Asked for, or there already.",
+        "description": "Requested, or already made.",
         "headers": {
-            "Location": header("Where it is, or will be.", "/statements/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
+            "Location": header("The URL of the statement.", "/statements/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
             "Retry-After": _RETRY_AFTER,
         },
     }
@@ -68,10 +68,10 @@ async def get_statement_of_month(
     bank: BankDep,
     session: SessionDep,
 ) -> Response:
-    """Show an account's month, the current one by default. What is not made yet is computed, and `provisional`.
+    """Show an account's statement of a month, by default the current one.
 
-    `Accept` chooses JSON, CSV, PDF or ISO 20022 camt.053. JSON pages its transactions, newest first; the documents
-    have all of them, oldest first.
+    If the statement is not made yet, it is computed and `provisional`. `Accept` selects JSON, CSV, PDF or ISO 20022
+    camt.053. JSON shows a page of the transactions, newest first; the documents show all of them, oldest first.
     """
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     period = Period.parse(query.month) if query.month else None
@@ -98,7 +98,7 @@ async def get_statement(
     bank: BankDep,
     session: SessionDep,
 ) -> Response:
-    """Show a statement that was made, or asked for, in the form that `Accept` chooses."""
+    """Show a statement that was made or requested, in the format that `Accept` selects."""
     found = await statements.get(session, user_id=identity.id, statement_id=statement_id)
     if not isinstance(found, PendingStatement):
         if media_type == JSON_TYPE:
@@ -114,7 +114,7 @@ async def get_statement(
 async def list_statements(
     account_id: UUID, page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Page[StatementOut]:
-    """List the statements of an account that were made or asked for, the newest month first."""
+    """List the statements of an account that were made or requested, newest month first."""
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     name = f"statements:{account.id}"
     below = bank.cursors.open(page.cursor, of=name) if page.cursor else NEWEST
@@ -144,7 +144,10 @@ async def ask_for_statement(
     bank: BankDep,
     session: SessionDep,
 ) -> StatementOut:
-    """Ask for the statement of a finished month. It is `pending` until a job has made it; asking again is the same."""
+    """Request the statement of a finished month. It is `pending` until a job has made it.
+
+    Repeating the request returns the same statement.
+    """
     statement_id = await bank.intake.run(
         lambda connection: statements.ask_for(
             connection,
@@ -167,15 +170,15 @@ async def ask_for_statement(
 async def _document(request: Request, bank: Bank, session: AsyncSession, month: Month, media_type: str) -> Response:
     if month.statement.transaction_count > bank.settings.statement_transactions:
         raise Refusal(ErrorCode.STATEMENT_TOO_LARGE)
-    await session.close()  # drawing takes long; a snapshot held meanwhile would keep the log from being cut
-    await request.body()  # there is none, and what comes after it is that the client has gone
+    await session.close()  # drawing takes long, and an open snapshot would keep the log from being truncated
+    await request.body()  # the body is empty; the next message says that the client has disconnected
     try:
         async with bank.drawing.turn(request.state.identity.id):
             if await request.is_disconnected():
                 raise Unavailable
             content = await to_process.run_sync(statements.draw, bank.settings, month, media_type)
     except BrokenWorkerProcess:
-        # Ended from outside, for memory perhaps: the next request starts another.
+        # The process was killed from outside, perhaps for memory. The next request starts another one.
         log.warning("drawing_ended", account_id=str(month.statement.account_id), period=str(month.statement.period))
         raise Unavailable from None
     name = documents.file_name(month.statement, media_type)

@@ -22,14 +22,17 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
 async def log_in(
     form: LogInForm, request: Request, response: Response, bank: BankDep, session: SessionDep
 ) -> TokensOut:
-    """Exchange e-mail address and password for tokens. A wrong one of either answers alike, in the same time."""
+    """Exchange e-mail address and password for tokens.
+
+    A wrong address and a wrong password get the same answer, in the same time.
+    """
     async with guessing(request, bank.throttles.log_in(form.username, address_of(request))):
         return _answer(bank, await _begin(form, request, bank, session), response)
 
 
 async def _begin(form: LogIn, request: Request, bank: Bank, session: AsyncSession) -> Session:
     user = await users.find_by_email(session, form.username)
-    await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
+    await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     author = author_of(request)
     kept = user.password_hash if user and user.is_active else None
     who = network_of(author.address)
@@ -57,7 +60,7 @@ def _log_in_refused() -> Refusal:
 
 @router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
 async def refresh_tokens(body: Refresh, request: Request, response: Response, bank: BankDep) -> TokensOut:
-    """Spend a refresh token for a new pair. Spending it twice ends the log-in it came from."""
+    """Exchange a refresh token for a new pair. Using it twice ends the log-in that it came from."""
     author = author_of(request)
     async with guessing(request, bank.throttles.refresh(address_of(request))):
         begun = await bank.intake.run(lambda connection: tokens.refresh(connection, author, body.refresh_token))
@@ -69,7 +72,7 @@ async def refresh_tokens(body: Refresh, request: Request, response: Response, ba
 
 @router.post("/logout", status_code=204, responses=problems(*FOR_USERS, *WRITES))
 async def log_out(request: Request, identity: UserDep, bank: BankDep) -> None:
-    """End every token of the user who asks, at once."""
+    """End all of the caller's tokens immediately."""
     author = author_of(request, identity)
     await bank.intake.run(lambda connection: tokens.log_out(connection, author, identity), by=identity)
 

@@ -44,7 +44,7 @@ REFUSALS = (
     ErrorCode.IDEMPOTENCY_KEY_INVALID,
     ErrorCode.IDEMPOTENCY_KEY_REUSED,
 )
-"""Why a transfer can be refused."""
+"""Reasons to refuse a transfer."""
 
 
 _PREFER = {
@@ -59,7 +59,7 @@ KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "1 to 255 visible ASCII characters. The same request under the same key is accepted once.",
+    "description": "1 to 255 visible ASCII characters. The same request with the same key is accepted only once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "example": "rent-2026-11",
 }
@@ -67,7 +67,7 @@ _IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "The `ETag` of an earlier answer: 304 while the transfer is still the same.",
+    "description": "The `ETag` of an earlier answer. The answer is 304 if the transfer has not changed since.",
     "schema": {"type": "string"},
     "example": '"3f1c9a"',
 }
@@ -77,26 +77,26 @@ _SUBMIT: dict[str, Any] = {
     "openapi_extra": {"parameters": [KEY, _PREFER]},
 }
 _READ = {
-    "ETag": header("Changes when the transfer does.", '"3f1c9a"', required=True),
-    "Preference-Applied": header("The wait that was given.", "wait=5"),
+    "ETag": header("Changes when the transfer changes.", '"3f1c9a"', required=True),
+    "Preference-Applied": header("The wait that was applied.", "wait=5"),
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "Accepted: on disk, and to be settled.",
+        "description": "Accepted: the transfer is on disk and will be settled.",
         "headers": {
-            "Location": header("Where to poll.", f"/transfers/{EXAMPLE_ID}", required=True),
-            "Retry-After": header("Seconds until polling is worth it.", "1", required=True),
-            "Idempotent-Replayed": header("`true` when the key had been used for it before.", "true"),
-            "Preference-Applied": header("The wait that was given.", "wait=5"),
+            "Location": header("The URL to poll.", f"/transfers/{EXAMPLE_ID}", required=True),
+            "Retry-After": header("Seconds to wait before polling.", "1", required=True),
+            "Idempotent-Replayed": header("`true` if an earlier request with this key was accepted.", "true"),
+            "Preference-Applied": header("The wait that was applied.", "wait=5"),
         },
     },
     200: {
-        "description": "With `Prefer: wait=N`: it ended in time.",
+        "description": "With `Prefer: wait=N`: the transfer ended in time.",
         "model": TransferOut,
         "headers": {
-            "Location": header("Where it is.", f"/transfers/{EXAMPLE_ID}", required=True),
-            "Idempotent-Replayed": header("`true` when the key had been used for it before.", "true"),
-            "Preference-Applied": header("The wait that was given.", "wait=5", required=True),
+            "Location": header("The URL of the transfer.", f"/transfers/{EXAMPLE_ID}", required=True),
+            "Idempotent-Replayed": header("`true` if an earlier request with this key was accepted.", "true"),
+            "Preference-Applied": header("The wait that was applied.", "wait=5", required=True),
         },
     },
 }
@@ -104,7 +104,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @submit_router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES))
 async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep, bank: BankDep) -> Response:
-    """Submit a transfer from one of one's accounts. Its funds are reserved, or it is refused, at once."""
+    """Submit a transfer from one of the caller's accounts. Its funds are reserved immediately, or it is refused."""
     order = _order(
         bank,
         request,
@@ -122,7 +122,7 @@ async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep
     "/deposits", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
 )
 async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
-    """Bring money in: a transfer from the currency's external account."""
+    """Deposit money: a transfer from the currency's external account."""
     order = _order(bank, request, identity, body, kind=TransferKind.DEPOSIT, payee=body.to_account_id)
     return await _submit(bank, request, identity, order)
 
@@ -131,7 +131,7 @@ async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorD
     "/withdrawals", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
 )
 async def submit_withdrawal(body: NewWithdrawal, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
-    """Pay money out: a transfer to the currency's external account."""
+    """Withdraw money: a transfer to the currency's external account."""
     order = _order(bank, request, identity, body, kind=TransferKind.WITHDRAWAL, payer=body.from_account_id)
     return await _submit(bank, request, identity, order)
 
@@ -140,10 +140,11 @@ async def submit_withdrawal(body: NewWithdrawal, request: Request, identity: Ope
 async def list_transfers(
     query: Annotated[TransferQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Page[TransferOut]:
-    """List what one's accounts paid, and what they received once it is completed, newest first.
+    """List transfers from the caller's accounts, and completed transfers to them, newest first.
 
-    A page looks at a bounded number of transfers. With a filter it can therefore be short, or empty, and still have
-    a `next_cursor`: the list ends where that is null. What `offset` had still to pass over then, the next page shows.
+    A page searches a limited number of transfers. With a filter it can therefore be short or empty and still have
+    a `next_cursor`. The list ends when `next_cursor` is null. If a page ends before it has skipped `offset` transfers,
+    the next page does not skip the rest.
     """
     page = await _find(query, identity, bank, session)
     return Page(
@@ -159,19 +160,22 @@ async def list_transfers(
     response_model=TransferOut,
     openapi_extra={"parameters": [_PREFER, _IF_NONE_MATCH]},
     responses={
-        200: {"headers": _READ | {"Retry-After": header("Seconds, while it is pending.", "1")}},
-        304: {"description": "Not changed since the entity tag of `If-None-Match`.", "headers": _READ},
+        200: {
+            "headers": _READ
+            | {"Retry-After": header("While the transfer is pending: seconds to wait before polling.", "1")}
+        },
+        304: {"description": "Not changed since the answer with the entity tag of `If-None-Match`.", "headers": _READ},
         **problems(*FOR_USERS, ErrorCode.TRANSFER_NOT_FOUND),
     },
 )
 async def get_transfer(
     transfer_id: UUID, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Response:
-    """Show a transfer to who submitted it, to who pays, and once it is completed to who was paid."""
+    """Show a transfer to its submitter and its payer, and once it is completed also to its payee."""
     row = await transfers.get(session, user_id=identity.id, transfer_id=transfer_id)
     wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
     if wait is not None and row.status is TransferStatus.PENDING:
-        await session.close()  # the next read must see what came after this one
+        await session.close()  # the next read needs a newer snapshot
         await bank.waiters.wait(transfer_id, wait)
         row = await transfers.get(session, user_id=identity.id, transfer_id=transfer_id)
     body = TransferOut.of(row).model_dump_json().encode()
@@ -189,7 +193,7 @@ async def get_transfer(
     responses=problems(*FOR_USERS, ErrorCode.TRANSFER_NOT_FOUND, ErrorCode.TRANSFER_NOT_CANCELLABLE, *WRITES),
 )
 async def cancel_transfer(transfer_id: UUID, identity: UserDep, bank: BankDep) -> TransferOut:
-    """Cancel a transfer that one has submitted, while it is pending."""
+    """Cancel a pending transfer that the caller submitted."""
     return TransferOut.of(
         await bank.intake.run(
             lambda connection: transfers.cancel(connection, user_id=identity.id, transfer_id=transfer_id),
@@ -226,7 +230,7 @@ def _order(
 
 
 async def _submit(bank: Bank, request: Request, identity: Identity, order: TransferRequest) -> Response:
-    """Accept, then answer: at once with 202, or after the wait that the client prefers."""
+    """Accept a transfer, then answer: immediately with 202, or after the wait that the client prefers."""
     accepted = await bank.intake.accept(order, by=identity)
     wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
     headers = {"Location": f"/transfers/{accepted.id}", **_wait_headers(wait)}
@@ -240,7 +244,7 @@ async def _submit(bank: Bank, request: Request, identity: Identity, order: Trans
 
 
 async def _ended(bank: Bank, user_id: int, transfer_id: UUID, wait: int) -> TransferView | None:
-    """Wait for a transfer's end and read it; None if it is pending, or cannot be read: it is accepted all the same."""
+    """Wait for a transfer to end and read it. Returns None if it is pending or cannot be read: it stays accepted."""
     await bank.waiters.wait(transfer_id, wait)
     try:
         async with bank.reading() as session:
@@ -256,7 +260,7 @@ def _wait_headers(wait: int | None) -> dict[str, str]:
 
 
 def _list_name(query: TransferQuery, identity: Identity) -> str:
-    """Name a list by its reader and its filters: a cursor of one is none of another."""
+    """Name a list by its reader and its filters: a cursor is valid only for its own list."""
     filters = query.model_dump_json(exclude={"limit", "offset", "cursor"})
     return f"transfers:{identity.id}:{filters}"
 

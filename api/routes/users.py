@@ -1,4 +1,4 @@
-"""Signing up, and one's own user."""
+"""Sign-up, and the caller's own user."""
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
@@ -20,7 +20,7 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
     responses=created("/users/me") | problems(ErrorCode.EMAIL_TAKEN, ErrorCode.RATE_LIMITED, *WITH_BODY, *WRITES),
 )
 async def sign_up(body: SignUp, request: Request, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
-    """Become a customer. The e-mail address counts in lower case."""
+    """Become a customer. The e-mail address is stored in lower case."""
     about = (body.email, body.name, bank.settings.bank_name)
     async with guessing(request, bank.throttles.sign_up(address_of(request))):
         who = network_of(address_of(request))
@@ -36,7 +36,7 @@ async def sign_up(body: SignUp, request: Request, response: Response, bank: Bank
 
 @router.get("/users/me", responses=problems(*FOR_USERS))
 async def get_me(identity: UserDep, session: SessionDep) -> UserOut:
-    """Show the user who asks."""
+    """Show the caller's own user."""
     return UserOut.of(await users.get(session, identity.id))
 
 
@@ -44,11 +44,11 @@ async def get_me(identity: UserDep, session: SessionDep) -> UserOut:
 async def change_password(
     body: NewPassword, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
 ) -> None:
-    """Change the password. Every token given so far ends, the one used for this call included."""
+    """Change the password. All earlier tokens end, including the one used for this call."""
     user = await users.get(session, identity.id)
-    await session.close()  # hashing takes long; a snapshot held meanwhile would keep the log from being cut
+    await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     about = (user.email, user.name, bank.settings.bank_name)
-    # First, since it takes a moment: a right password with a bad new one costs no hash, and counts as no failure.
+    # First, because it is fast: a bad new password then costs no hash and does not count as a failed guess.
     await bank.hashing.run(identity.id, bank.passwords.judge, body.new_password, about, "body.new_password")
     async with guessing(request, bank.throttles.password(identity.id), identity):
         if not await verify_password(bank, identity.id, body.current_password, user.password_hash):
@@ -64,10 +64,10 @@ async def change_password(
 
 
 async def hash_password(bank: Bank, who: int | str, password: str) -> str:
-    """Hash a password in a thread, with few others at once, and fewer of the same user or network."""
+    """Hash a password in a thread. Few run at once, and fewer for the same user or network."""
     return await bank.hashing.run(who, bank.passwords.hash, password)
 
 
 async def verify_password(bank: Bank, who: int | str, password: str, kept: str | None) -> bool:
-    """Verify a password in a thread, with few others at once, as above; nobody's (None) takes as long."""
+    """Verify a password in a thread, within the same bounds. Without a stored hash (None) it takes as long."""
     return await bank.hashing.run(who, bank.passwords.verify, password, kept)

@@ -1,1 +1,1 @@
-"""What goes in and comes out, one file for each noun."""
+"""Request and response models, one file for each noun."""

@@ -15,20 +15,20 @@ from core.models import Account
 
 
 class OpenAccount(In):
-    """What it takes to open an account."""
+    """A request to open an account."""
 
     currency: Currency
 
 
 class AccountOut(Out):
-    """An account. Amounts are minor units; the decimal string beside each is for reading only."""
+    """An account. Amounts are in minor units; the decimal string next to each is for display only."""
 
     id: UUID
     account_number: str = Field(examples=["XG46GIRO00000000000042"])
     currency: str
     balance: int
     balance_decimal: str
-    available: int = Field(description="balance + overdraft_limit - what pending transfers have reserved.")
+    available: int = Field(description="balance + overdraft_limit - funds reserved by pending transfers.")
     available_decimal: str
     overdraft_limit: int
     overdraft_limit_decimal: str
@@ -55,7 +55,7 @@ class AccountOut(Out):
 
 
 class TransactionType(StrEnum):
-    """Which way the money went, seen from the account."""
+    """The direction of the money, seen from the account."""
 
     DEBIT = "debit"
     CREDIT = "credit"

@@ -1,4 +1,4 @@
-"""The audit log, as operators ask for it and see it."""
+"""The audit log: queries and entries for operators."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ from core.domain.audit import Action, AuditFilter, AuditView
 
 
 class AuditQuery(PageQuery):
-    """Which entries a list shows."""
+    """Filters for a list of entries."""
 
     action: Action | None = None
     author_id: UUID | None = None
@@ -21,7 +21,7 @@ class AuditQuery(PageQuery):
     created_to: Annotated[Moment, Field(description="Exclusive.")] | None = None
 
     def filter(self) -> AuditFilter:
-        """The filters alone."""
+        """Return the filters without the page."""
         return AuditFilter(
             action=self.action,
             author_id=self.author_id,
@@ -32,16 +32,16 @@ class AuditQuery(PageQuery):
 
 
 class AuditOut(Out):
-    """Something that was written down."""
+    """An entry of the audit log."""
 
     sequence: int
     at: datetime
-    author_id: UUID | None = Field(description="Null where nobody is known: a log-in that failed, for example.")
+    author_id: UUID | None = Field(description="Null if the author is unknown, for example after a failed log-in.")
     action: Action
-    object_id: UUID | None = Field(description="A user, an account, a transfer; null where there is none.")
+    object_id: UUID | None = Field(description="A user, an account or a transfer; null if the entry has no object.")
     details: Mapping[str, str | int] = Field(examples=[{"before": 0, "after": 50000}])
     request_id: str
-    address: str | None = Field(description="Null for a command on the machine itself.")
+    address: str | None = Field(description="Null for a command that ran on the server itself.")
 
     @classmethod
     def of(cls, entry: AuditView) -> Self:

@@ -1,4 +1,4 @@
-"""What all schemas share."""
+"""Types and base classes that all schemas share."""
 
 import re
 from typing import Annotated, Self
@@ -22,7 +22,7 @@ LARGEST_OFFSET = 10_000
 
 
 class In(BaseModel):
-    """A body or a query: what it does not name is refused."""
+    """A body or a query. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,7 +34,10 @@ class Out(BaseModel):
 
 
 _PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
-"""What `_printable` lets through, for the document. Lone surrogates, which it refuses, are no text to begin with."""
+"""The text that `_printable` accepts, for the OpenAPI document.
+
+`_printable` also refuses lone surrogates, but they are not valid text anyway.
+"""
 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -42,12 +45,12 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def _printable(text: str) -> str:
     if _UNPRINTABLE.search(text):
-        raise ValueError("must not hold control characters")
+        raise ValueError("must not contain control characters")
     return text
 
 
 Text = Annotated[str, AfterValidator(_printable), Field(json_schema_extra={"pattern": _PRINTABLE})]
-"""Text without control characters (NUL, line feeds …) and lone surrogates."""
+"""Text without control characters (NUL, line feeds …) and without lone surrogates."""
 
 
 CURRENCIES = sorted(EXPONENTS)
@@ -63,7 +66,7 @@ Currency = Annotated[
     str,
     AfterValidator(_currency),
     Field(min_length=3, max_length=3),
-    WithJsonSchema({"type": "string", "enum": CURRENCIES}),  # the document names it once (api/openapi.py)
+    WithJsonSchema({"type": "string", "enum": CURRENCIES}),  # the document lists the codes once (api/openapi.py)
 ]
 
 Amount = Annotated[
@@ -72,58 +75,58 @@ Amount = Annotated[
 
 
 def decimals(amount: int, currency: str) -> str:
-    """Write an amount as the decimal string that stands beside it in answers."""
+    """Format an amount (minor units) as the decimal string that answers show next to it."""
     return decimal_string(amount, currency)
 
 
 def _digits(value: object) -> object:
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
-        raise ValueError("must be a whole number, in digits")
+        raise ValueError("must be a whole number written in digits")
     return value
 
 
 Digits = BeforeValidator(_digits)
-"""A number in a query: digits and nothing else, where lax parsing would also take `5.0`, `+5` and `1_0`.
+"""A number in a query: digits only. Lax parsing would also accept `5.0`, `+5` and `1_0`.
 
-It stands behind the number's bounds, which the document would not show otherwise.
+It comes after the number's bounds in an annotation; otherwise the document would not show the bounds.
 """
 
 Offset = Annotated[int, Field(ge=0, le=LARGEST_OFFSET), Digits]
 
 
 LONGEST_CURSOR = 60_000
-"""With the path and the other parameters it stays below 65,536 bytes: the HTTP parser takes no longer URL."""
+"""Keeps a URL with its path and other parameters below 65,536 bytes, the longest that the HTTP parser accepts."""
 
 Cursor = Annotated[str, Field(min_length=1, max_length=LONGEST_CURSOR, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 def _rfc_3339(value: object) -> object:
     if isinstance(value, str) and not _DATE_AND_TIME.match(value):
-        raise ValueError("must be a date and a time as RFC 3339 has them, with their offset from UTC")
+        raise ValueError("must be an RFC 3339 date and time with an offset from UTC")
     return value
 
 
 _DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
-"""A time in a query; a bare number, which lax parsing would take for seconds since 1970, is none."""
+"""A time in a query. A bare number is invalid; lax parsing would read it as seconds since 1970."""
 
 
 class PageQuery(In):
-    """Which part of a list: `limit` items, from `offset` on or from where `cursor` points."""
+    """A page of a list: `limit` items, starting at `offset` or at `cursor`."""
 
     limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
-    offset: Annotated[Offset | None, Field(description="Not together with `cursor`.")] = None
-    cursor: Annotated[Cursor | None, Field(description="`next_cursor` of the page before.")] = None
+    offset: Annotated[Offset | None, Field(description="Cannot be combined with `cursor`.")] = None
+    cursor: Annotated[Cursor | None, Field(description="`next_cursor` of the previous page.")] = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.offset is not None and self.cursor is not None:
-            raise ValueError("offset and cursor cannot go together")
+            raise ValueError("offset and cursor cannot be combined")
         return self
 
 
 class Page[Item](Out):
-    """A part of a list. `next_cursor` is null on the last page."""
+    """A page of a list. `next_cursor` is null on the last page."""
 
     items: list[Item]
     limit: int

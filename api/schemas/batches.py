@@ -16,40 +16,40 @@ class NewBatch(In):
     """Transfers to submit together."""
 
     mode: BatchMode = Field(
-        description="`independent`: each line for itself. `atomic`: all lines are accepted, and complete, or none."
+        description="`independent`: each line on its own. `atomic`: all lines are accepted and complete, or none."
     )
     transfers: Annotated[list[NewTransfer], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 class AcceptedLineOut(Out):
-    """A line that has become a transfer."""
+    """A line that was accepted as a transfer."""
 
-    index: int = Field(description="The line's place in the request, from 0.")
+    index: int = Field(description="The position of the line in the request, counted from 0.")
     status: Literal["accepted"]
     id: UUID
 
 
 class RefusedLineOut(Out):
-    """A line that has not, and why."""
+    """A line that was refused, with the reason."""
 
-    index: int = Field(description="The line's place in the request, from 0.")
+    index: int = Field(description="The position of the line in the request, counted from 0.")
     status: Literal["refused"]
     code: ErrorCode
 
 
 class BatchOut(Out):
-    """What became of each line of a batch."""
+    """The result of each line of a batch."""
 
-    batch_id: UUID | None = Field(description="Null where every line was refused: the key is then free still.")
+    batch_id: UUID | None = Field(description="Null if every line was refused; the key then stays free.")
     accepted: int
     refused: int
     results: list[AcceptedLineOut | RefusedLineOut] = Field(description="In the order of the request.")
 
 
 def render_accepted(batch: AcceptedBatch) -> bytes:
-    """Write the body of a 202, from what never changes.
+    """Render the body of a 202 from fields that never change.
 
-    As with a single transfer, a rendering is frozen once it has been used.
+    As with a single transfer, a rendering must not change once it has been used.
     """
     return _RENDERINGS[batch.answer_version](batch)
 

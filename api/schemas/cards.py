@@ -1,4 +1,4 @@
-"""Cards as clients ask for them and see them."""
+"""Cards in requests and answers."""
 
 from datetime import date
 from typing import Self
@@ -14,23 +14,23 @@ _EXAMPLE = card_number(123_456_789)
 
 
 class NewCard(In):
-    """What it takes to issue a card."""
+    """A request to issue a card."""
 
     account_id: UUID
     type: CardType = Field(examples=["debit"])
 
 
 class CardOut(Out):
-    """A card, without what would let anybody pay with it."""
+    """A card without the data needed to pay with it."""
 
     id: UUID
     account_id: UUID
     type: CardType
-    expiry: str = Field(description="`MM/YY`: good until the last day of that month.", examples=["11/30"])
-    expires_on: date = Field(description="The last day on which it is good.", examples=["2030-11-30"])
+    expiry: str = Field(description="`MM/YY`: valid until the last day of that month.", examples=["11/30"])
+    expires_on: date = Field(description="The last day on which the card is valid.", examples=["2030-11-30"])
     last4: str = Field(examples=[_EXAMPLE[-4:]])
     masked_number: str = Field(examples=[masked_number(_EXAMPLE[-4:])])
-    status: CardStatus = Field(description="`frozen` as well while its account is frozen.")
+    status: CardStatus = Field(description="Also `frozen` while its account is frozen.")
 
     @classmethod
     def of(cls, card: CardView) -> Self:
@@ -48,12 +48,12 @@ class CardOut(Out):
 
 
 class IssuedCardOut(CardOut):
-    """A card with its number and CVC: shown once, when it is issued."""
+    """A card with its number and CVC, which are shown only once: when it is issued."""
 
-    card_number: str = Field(repr=False, description="No other answer shows it.", examples=[_EXAMPLE])
-    cvc: str = Field(repr=False, description="No other answer shows it; it is not stored.", examples=["042"])
+    card_number: str = Field(repr=False, description="Only this answer shows it.", examples=[_EXAMPLE])
+    cvc: str = Field(repr=False, description="Only this answer shows it; it is not stored.", examples=["042"])
 
     @classmethod
     def revealed(cls, issued: IssuedCard) -> Self:
-        """Show a card at its issue."""
+        """Show a card that was just issued."""
         return cls(**CardOut.of(issued.view).model_dump(), card_number=issued.number, cvc=issued.cvc)

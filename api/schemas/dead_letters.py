@@ -1,4 +1,4 @@
-"""Parked messages, as operators see them."""
+"""Parked messages, for operators."""
 
 from datetime import datetime
 from typing import Self
@@ -11,13 +11,13 @@ from core.domain.dead_letters import DeadLetterView
 
 
 class DeadLetterOut(Out):
-    """A message that is parked, since its work kept failing."""
+    """A message that is parked because its work kept failing."""
 
     id: UUID
     queue: str = Field(examples=["statements"])
     actor: str = Field(examples=["make_statement_group"])
     arguments: list[int]
-    error: str = Field(description="What went wrong the last time.", examples=["BrokenChain: …"])
+    error: str = Field(description="The error of the last attempt.", examples=["BrokenChain: …"])
     attempts: int
     first_failed_at: datetime
     last_failed_at: datetime

@@ -1,4 +1,4 @@
-"""The service's own state."""
+"""The state of the service."""
 
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,7 @@ class Message(Out):
 
 
 class Health(StrEnum):
-    """How well something works."""
+    """The state of the service or of one check."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -23,7 +23,7 @@ class Health(StrEnum):
 
 
 class CheckOut(Out):
-    """What one check found."""
+    """The result of one check."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -33,7 +33,7 @@ class CheckOut(Out):
 
 
 class HealthOut(Out):
-    """The state of the service: unavailable when it cannot accept transfers, degraded when something else is wrong."""
+    """The state of the service: unavailable if it cannot accept transfers, degraded if something else fails."""
 
     status: Health
     checks: dict[str, CheckOut]

@@ -1,4 +1,4 @@
-"""What operators send and see."""
+"""Requests and answers for operators."""
 
 from typing import Annotated, Self
 from uuid import UUID
@@ -15,25 +15,25 @@ from core.services.operators import QueueState
 
 
 class Freeze(In):
-    """What the account shall not do."""
+    """The transfers that a frozen account refuses."""
 
     scope: FreezeScope
 
 
 class NewLimit(In):
-    """How far below 0 an account may go."""
+    """A limit on how far below 0 an account's balance may go."""
 
     amount: Annotated[int, Field(strict=True, ge=0, le=CUSTOMER_BALANCE_BOUND, description="Minor units.")]
 
 
 class AllTransfersQuery(PageQuery):
-    """Which of all transfers a list shows."""
+    """Filters for the list of all transfers."""
 
     status: TransferStatus | None = None
 
 
 class OperatorAccountOut(AccountOut):
-    """An account with what its owner is not shown."""
+    """An account with fields that its owner does not see."""
 
     kind: AccountKind
     owner_id: UUID | None = Field(description="Null for an external account.")
@@ -53,12 +53,14 @@ class OperatorAccountOut(AccountOut):
 
 
 class QueueOut(Out):
-    """What waits to be settled."""
+    """The state of the settlement queue."""
 
     pending: int
     oldest_age_seconds: float | None
     last_settled_sequence: int = Field(description="Every transfer up to this one has ended.")
-    parked: int = Field(description="Messages whose work kept failing: see `GET /operator/dead-letters`.")
+    parked: int = Field(
+        description="Messages parked because their work kept failing; see `GET /operator/dead-letters`."
+    )
 
     @classmethod
     def of(cls, state: QueueState) -> Self:

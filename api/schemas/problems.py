@@ -1,4 +1,4 @@
-"""Error answers as the OpenAPI document shows them."""
+"""Error answers in the OpenAPI document."""
 
 from collections import defaultdict
 from typing import Any
@@ -13,7 +13,7 @@ EXAMPLE_ID = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
 
 
 class FieldError(Out):
-    """One part of the request that is wrong."""
+    """One invalid part of the request."""
 
     location: str = Field(examples=["body.amount"])
     message: str
@@ -22,12 +22,12 @@ class FieldError(Out):
 class Problem(Out):
     """Problem details (RFC 9457)."""
 
-    type: str = Field(description="A page about the code, relative to this service.")
+    type: str = Field(description="A page that explains the code, relative to this service.")
     title: str
     status: int
     detail: str
-    code: ErrorCode = Field(description="What happened. Stable.")
-    request_id: str = Field(description="Found again in the logs.")
+    code: ErrorCode = Field(description="The kind of error. Codes are stable.")
+    request_id: str = Field(description="The id of the request in the logs.")
     errors: list[FieldError] | None = None
 
 
@@ -47,7 +47,7 @@ FOR_OPERATORS = (*FOR_USERS, ErrorCode.FORBIDDEN)
 
 
 def problems(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
-    """Describe the error answers of a call, an example of each code, for `responses=` of a route."""
+    """Describe the error answers of a call, with an example of each code, for `responses=` of a route."""
     by_status: dict[int, list[ErrorCode]] = defaultdict(list)
     for code in sorted({*codes, *EVERYWHERE}):
         by_status[STATUSES[code]].append(code)
@@ -81,5 +81,5 @@ def header(description: str, value: str, *, required: bool = False) -> dict[str,
 
 
 def created(location: str) -> dict[int | str, dict[str, Any]]:
-    """Describe the `Location` of a 201, by an example."""
-    return {201: {"headers": {"Location": header("Where it is.", location, required=True)}}}
+    """Describe the `Location` of a 201 with an example."""
+    return {201: {"headers": {"Location": header("The URL of the new object.", location, required=True)}}}

@@ -1,4 +1,4 @@
-"""Runs of statements, as operators see them."""
+"""Runs of statements, for operators."""
 
 from datetime import datetime
 from typing import Self
@@ -10,12 +10,14 @@ from core.domain.statements import Run
 
 
 class StatementRunOut(Out):
-    """A month that is over, and how far its statements are."""
+    """A finished month and the progress of its statements."""
 
     period: str = Field(examples=["2026-10"])
     time_zone: str
     starts_at: datetime
-    ends_at: datetime = Field(description="The first instant after the month: nothing is posted before it any more.")
+    ends_at: datetime = Field(
+        description="The first instant after the month. New transactions are never posted before it."
+    )
     opened_at: datetime
     groups: int = Field(description="Groups of accounts that the run is divided into.")
     groups_done: int

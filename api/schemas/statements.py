@@ -28,26 +28,26 @@ Month = Annotated[
 
 
 class StatementQuery(In):
-    """Which of a statement's transactions JSON shows: `limit`, the newest ones or from where `cursor` points."""
+    """A page of a statement's transactions in JSON: `limit` of them, starting at the newest or at `cursor`."""
 
     limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
-    cursor: Annotated[Cursor | None, Field(description="`next_cursor` of the page before.")] = None
+    cursor: Annotated[Cursor | None, Field(description="`next_cursor` of the previous page.")] = None
 
 
 class MonthQuery(StatementQuery):
-    """Which month, and which of its transactions."""
+    """A month and a page of its transactions."""
 
     month: Month | None = None
 
 
 class AskForStatement(In):
-    """Which finished month."""
+    """A request for the statement of a finished month."""
 
     month: Month
 
 
 class BankOut(Out):
-    """The bank, as it was named when the statement was made."""
+    """The bank's details at the time when the statement was made."""
 
     name: str
     address: str | None
@@ -60,18 +60,18 @@ class BankOut(Out):
 
 
 class StatementOut(Out):
-    """A statement without its transactions. Figures are minor units, and null while it is pending."""
+    """A statement without its transactions. Amounts are in minor units. All figures are null while it is pending."""
 
-    id: UUID | None = Field(description="Null while it is provisional.")
+    id: UUID | None = Field(description="Null while the statement is provisional.")
     account_id: UUID
     period: str = Field(examples=["2026-10"])
     status: StatementStatus
     currency: str
-    number: int | None = Field(None, description="Counts the account's statements.")
+    number: int | None = Field(None, description="The number of the statement within its account.")
     account_number: str | None = None
     holder: str | None = None
     bank: BankOut | None = None
-    time_zone: str | None = Field(None, description="The zone that the month was counted in.")
+    time_zone: str | None = Field(None, description="The time zone that defines the start and the end of the month.")
     starts_at: datetime | None = None
     ends_at: datetime | None = Field(None, description="The first instant after the month.")
     opening_balance: int | None = None
@@ -83,7 +83,7 @@ class StatementOut(Out):
     total_debits: int | None = None
     total_debits_decimal: str | None = None
     transaction_count: int | None = None
-    made_at: datetime | None = Field(None, description="When it was made, or computed.")
+    made_at: datetime | None = Field(None, description="When the statement was made or computed.")
 
     @classmethod
     def of(cls, statement: StatementView | PendingStatement) -> Self:

@@ -23,7 +23,7 @@ Description = Annotated[Text, Field(max_length=MAX_DESCRIPTION, examples=["rent"
 
 
 class NewDeposit(In):
-    """Money that comes in from outside."""
+    """Money that comes from outside the bank."""
 
     to_account_id: UUID
     amount: Amount
@@ -31,7 +31,7 @@ class NewDeposit(In):
 
 
 class NewWithdrawal(In):
-    """Money that goes out."""
+    """Money that leaves the bank."""
 
     from_account_id: UUID
     amount: Amount
@@ -47,7 +47,7 @@ class NewTransfer(In):
 
     model_config = ConfigDict(
         json_schema_extra={
-            # Within `allOf`, so that generators of clients see one model, and not one for each way.
+            # Inside `allOf`, so that client generators make one model and not one for each variant.
             "allOf": [{"oneOf": [_named_by("to_account_id"), _named_by("to_account_number")]}],
             "examples": [
                 {
@@ -75,12 +75,12 @@ class NewTransfer(In):
 
 
 def fingerprint(path: str, body: In) -> bytes:
-    """Digest a request by what it says (16 bytes): the same path and the same values give the same digest."""
+    """Digest the content of a request (16 bytes): the same path and the same values give the same digest."""
     return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=16).digest()
 
 
 class TransferQuery(PageQuery):
-    """Which transfers a list shows."""
+    """Filters for a list of transfers."""
 
     status: TransferStatus | None = None
     account_id: UUID | None = None
@@ -91,19 +91,19 @@ class TransferQuery(PageQuery):
 
 
 class FailureOut(Out):
-    """Why a transfer failed."""
+    """The reason why a transfer failed."""
 
     code: ErrorCode
     message: str
     index: int | None = Field(
         None,
         exclude_if=lambda index: index is None,
-        description="With `batch_failed`: the line of the batch because of which it failed, from 0.",
+        description="With `batch_failed`: the line that made the batch fail, counted from 0.",
     )
 
 
 class TransferOut(Out):
-    """A transfer as it stands. Amounts are minor units."""
+    """The current state of a transfer. Amounts are in minor units."""
 
     id: UUID
     sequence: int = Field(description="Order of acceptance, and so of settlement.")
@@ -117,7 +117,7 @@ class TransferOut(Out):
     status: TransferStatus
     failure: FailureOut | None
     created_at: datetime
-    settled_at: datetime | None = Field(description="When it ended, whatever the end.")
+    settled_at: datetime | None = Field(description="When the transfer was completed, failed or cancelled.")
 
     @classmethod
     def of(cls, row: TransferView) -> Self:
@@ -141,10 +141,10 @@ class TransferOut(Out):
 
 
 def render_accepted(transfer: AcceptedTransfer) -> bytes:
-    """Write the body of a 202, from what never changes.
+    """Render the body of a 202 from fields that never change.
 
-    A replay answers the same bytes for as long as the transfer exists, so a rendering is frozen once it has been
-    used: a change becomes a new answer version, and the old one stays.
+    A replay answers the same bytes for as long as the transfer exists, so a rendering must not change once it has
+    been used. A change needs a new answer version, and the old one stays.
     """
     return _RENDERINGS[transfer.answer_version](transfer)
 

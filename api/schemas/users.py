@@ -15,7 +15,7 @@ Password = Annotated[
     Field(
         min_length=SHORTEST_PASSWORD,
         max_length=LONGEST_PASSWORD,
-        description="Not one that is easily guessed.",
+        description="Passwords that are easily guessed are refused.",
         examples=["correct horse battery"],
     ),
 ]
@@ -28,7 +28,7 @@ def _bare(value: object) -> object:
 
 
 class SignUp(In):
-    """What it takes to become a customer."""
+    """A request to become a customer."""
 
     email: Annotated[EmailStr, BeforeValidator(_bare), Field(max_length=254, examples=["ada@example.com"])]
     password: Password

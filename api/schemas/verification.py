@@ -1,4 +1,4 @@
-"""What the last verification of the ledger found."""
+"""The result of the last verification of the ledger."""
 
 from datetime import datetime
 from typing import Self
@@ -12,24 +12,26 @@ from core.services.verification import breaches_of
 
 
 class BreachOut(Out):
-    """One place where a rule does not hold."""
+    """One place where a rule is broken."""
 
     rule: str = Field(examples=["balance_is_sum_of_legs"])
     detail: str
 
 
 class VerificationOut(Out):
-    """The last verification. Before the first one every field but `breaches` is null."""
+    """The last verification. Before the first one, every field except `breaches` is null."""
 
     holds: bool | None = Field(description="True when no rule is broken.")
-    scope: Scope | None = Field(description="`recent`: what came since the one before, and every balance.")
+    scope: Scope | None = Field(
+        description="`recent`: only changes since the previous verification, and every balance."
+    )
     started_at: datetime | None
     finished_at: datetime | None
     accounts: int | None
     transfers: int | None
     transactions: int | None
     height: int | None = Field(description="The newest block that was verified.")
-    head_hash: str | None = Field(description="Its hash: 64 hex digits.")
+    head_hash: str | None = Field(description="The hash of that block: 64 hex digits.")
     anchored_height: int | None = Field(description="The newest block that an anchor names.")
     breach_count: int | None
     breaches: list[BreachOut] = Field(description="Up to 100 of each broken rule.")

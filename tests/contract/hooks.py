@@ -18,7 +18,7 @@ SPARED = "GIRO_CONTRACT_SPARED"
 
 _UNFORESEEABLE = (
     b"The cursor is none of this list.",
-    b"offset and cursor cannot go together",
+    b"offset and cursor cannot be combined",
     b"The month is not over yet.",
     b"The month has not begun yet.",
     b"value is not a valid email address",
