@@ -1,7 +1,7 @@
-"""Connections: how many, how long each may take over a request, and how much of one is kept before it is refused.
+"""Limits of connections: how many there are, how long a request may take to arrive, and how much of it is buffered.
 
-The server (uvicorn) bounds none of these by itself. What is refused here has not become a request yet, so it is refused
-before anything looks at it; it is answered and counted like everything else all the same.
+The server (uvicorn) does not limit these itself. Input that is refused here is not a request yet, so no other code
+sees it. It is still answered and counted like a request.
 """
 
 import asyncio
@@ -26,35 +26,35 @@ from core.settings import Settings
 log = get_logger(__name__)
 
 PIPELINED = 16
-"""Requests of one connection that wait behind the one that is being answered, at most."""
+"""Requests of one connection that may wait behind the one that is being answered."""
 
 LEAST_TAKEN = 16_384
-"""Bytes of an answer that a client has to take up in each `send_seconds`, if it leaves any lying about."""
+"""Bytes of an answer that a client must read in each `send_seconds` while any are unread."""
 
 LINGER_SECONDS = 1.0
-"""How long what a client still sends is thrown away once it was refused: a connection that is closed under somebody
-who sends is reset, and the answer is lost."""
+"""How long further input is discarded after a refusal. If the connection were closed while the client still sends, it
+would be reset, and the answer would be lost."""
 
 OTHER_DESCRIPTORS = 200
-"""Files that a process needs beside its connections: the database, locks, the queue, metrics."""
+"""Open files that a process needs besides its connections: the database, locks, the queue, metrics."""
 
 
 @dataclass(slots=True)
 class Door:
-    """The bounds of all connections of a process, and those that could go for a newcomer."""
+    """The limits of all connections of a process, and the connections that can be closed for a new one."""
 
     connections: int
     head_bytes: int
-    """What may come of a request without any part of it being complete."""
+    """Bytes of a request that may arrive without completing any part of it."""
     head_seconds: float
     idle_seconds: float
     send_seconds: float
     waiting: dict["Connection", None]
-    """Those that have no whole request in hand, only a part of one or none; who began to wait first comes first."""
+    """Connections without a complete request in progress, the longest waiting first."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Door":
-        """Take the bounds from the settings, with no more connections than the process may have open files."""
+        """Take the limits from the settings, with no more connections than the limit of open files allows."""
         return cls(
             connections=_affordable(settings.connections),
             head_bytes=settings.header_bytes + settings.url_bytes,
@@ -65,14 +65,14 @@ class Door:
         )
 
     def make_room(self) -> "Connection":
-        """Choose who has to go for a newcomer: whoever has waited longest, so that idlers never lock others out."""
+        """Choose the connection to close for a new one: the longest waiting, so that idlers never lock others out."""
         longest = next(iter(self.waiting))
         del self.waiting[longest]
         return longest
 
 
 def _affordable(connections: int) -> int:
-    """Raise the process's bound on open files as far as needed, and say how many connections it is good for."""
+    """Raise the process's limit of open files as far as needed, and return how many connections it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OTHER_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -86,7 +86,7 @@ def _affordable(connections: int) -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection, as uvicorn serves it, within the bounds of the door."""
+    """One connection that uvicorn serves, within the limits of the door."""
 
     def __init__(
         self,
@@ -102,22 +102,22 @@ class Connection(HttpToolsProtocol):
         self._send_timer: TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
         self._unread = 0
-        """Bytes that have come since any part of a request was complete."""
+        """Bytes received since a part of a request was last complete."""
         self._moved = False
         self._is_in_url = self._is_in_head = False
         self._has_begun = False
-        self._is_deaf = False
-        """Nothing that comes from now on is looked at."""
+        self._has_stopped_reading = False
+        """From now on all input is ignored."""
 
     # --- beginning and end ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection up, and let another one go if there are too many."""
+        """Accept a connection, and close another one if there are too many."""
         super().connection_made(transport)
-        # To be told of what a client leaves lying about, but not of every byte, which would cost each answer a turn.
+        # Report unread output, but not every byte of it, which would cost each answer a turn of the loop.
         transport.set_write_buffer_limits(high=LEAST_TAKEN)
         self._door.waiting[self] = None
-        self._head_timer = self.loop.call_later(self._door.head_seconds, self._is_late)
+        self._head_timer = self.loop.call_later(self._door.head_seconds, self._end_slow_head)
         if len(self.connections) > self._door.connections:
             surplus = self._door.make_room()
             if surplus is self:
@@ -127,36 +127,36 @@ class Connection(HttpToolsProtocol):
                 surplus.connections.discard(surplus)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget a connection."""
+        """Clean up after a connection."""
         self._door.waiting.pop(self, None)
         self._stop_head_timer()
         self._stop_send_timer()
-        self._let_go()
+        self._signal_disconnect()
         super().connection_lost(exc)
 
-    # --- what comes in ---
+    # --- input ---
 
     def data_received(self, data: bytes) -> None:
-        """Read what has come, unless the connection was given up, and refuse what goes on and on."""
+        """Read the input, unless reading has stopped, and refuse a request part that never ends."""
         self._unset_keepalive_if_required()
-        if self._is_deaf:
+        if self._has_stopped_reading:
             return
         self._moved = self._is_in_url = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # Answered as if nothing had been asked for. What follows is of no protocol that is spoken here.
-            self._hear_no_more()
+            # The request is answered as if it asked for no upgrade. The data after it is of an unknown protocol.
+            self._stop_reading()
         except httptools.HttpParserError:
             self._refuse(ErrorCode.MALFORMED_REQUEST)
         self._unread = 0 if self._moved else self._unread + len(data)
-        if self._unread > self._door.head_bytes and not self._is_deaf:
+        if self._unread > self._door.head_bytes and not self._has_stopped_reading:
             self._refuse(ErrorCode.URI_TOO_LONG if self._is_in_url else ErrorCode.HEADERS_TOO_LARGE)
-        if self._is_answered() and self._head_timer is None and not self._is_deaf:
-            self._head_timer = self.loop.call_later(self._door.head_seconds, self._is_late)
+        if self._is_answered() and self._head_timer is None and not self._has_stopped_reading:
+            self._head_timer = self.loop.call_later(self._door.head_seconds, self._end_slow_head)
 
     def on_message_begin(self) -> None:
-        """Begin with a request."""
+        """Start a request."""
         self._moved = self._has_begun = self._is_in_head = True
         super().on_message_begin()
 
@@ -166,66 +166,66 @@ class Connection(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note a header, and no trailer: what comes after the body was checked by nobody, and must not pass for one."""
+        """Note a header. Trailers are ignored: they come unchecked after the body, and must not count as headers."""
         if self._is_in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand a request on, as its head is complete.
+        """Pass a request on when its head is complete.
 
-        Raises what ends the reading, if it is of another version or one too many.
+        Raises an error that ends the parsing if the HTTP version is another one, or too many requests wait.
         """
         self._moved, self._is_in_head = True, False
         if self.parser.get_http_version() not in ("1.0", "1.1"):
-            raise ValueError("no HTTP/1.1")
+            raise ValueError("unsupported HTTP version")
         if len(self.pipeline) >= PIPELINED:
-            self._hear_no_more()
+            self._stop_reading()
             raise OverflowError("too many requests at once")
         self._stop_head_timer()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Hand a part of a body on."""
+        """Pass a part of a body on."""
         self._moved = True
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that a request is complete: from now on its client waits for us, and no more we for it."""
+        """Note that a request is complete: from now on the client waits for the service."""
         self._moved = True
         if not self._is_answered():
             self._door.waiting.pop(self, None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for what is missing of it, or begin with it."""
+        """Start the next request, or wait for it or for the rest of it."""
         if not self.pipeline or self.pipeline[-1][0].more_body:
             self._door.waiting[self] = None
         super().on_response_complete()
 
     def _is_answered(self) -> bool:
-        """Say whether all requests that came have been answered, even one whose body has not come yet."""
+        """Return whether all requests so far are answered, even one whose body has not arrived yet."""
         return self.cycle is None or self.cycle.response_complete
 
-    # --- what goes out ---
+    # --- output ---
 
     def pause_writing(self) -> None:
-        """Note that a client does not take its answer up as fast as it is written."""
+        """Note that the client reads its answer more slowly than it is written."""
         super().pause_writing()
         if self._send_timer is None:
             self._watch(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Note that it has."""
+        """Note that the client has caught up."""
         self._stop_send_timer()
         super().resume_writing()
 
     def _watch(self, left: int) -> None:
-        self._send_timer = self.loop.call_later(self._door.send_seconds, self._look_again, left)
+        self._send_timer = self.loop.call_later(self._door.send_seconds, self._check_progress, left)
 
-    def _look_again(self, left_then: int) -> None:
+    def _check_progress(self, left_then: int) -> None:
         left = self.transport.get_write_buffer_size()
         if left > left_then - LEAST_TAKEN:
-            self._let_go()
+            self._signal_disconnect()
             self.transport.abort()
         else:
             self._watch(left)
@@ -234,41 +234,41 @@ class Connection(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    def _let_go(self) -> None:
-        """Tell the request in hand that nobody waits for its answer. uvicorn tells the last one that came, only."""
+    def _signal_disconnect(self) -> None:
+        """Tell the running request that its client has gone. uvicorn tells only the request that came last."""
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
 
     # --- refusing ---
 
-    def _is_late(self) -> None:
+    def _end_slow_head(self) -> None:
         self._head_timer = None
-        if self._is_deaf or self.transport.is_closing():
+        if self._has_stopped_reading or self.transport.is_closing():
             return
         if self._has_begun:
             self._refuse(ErrorCode.REQUEST_TIMEOUT)
         else:
-            self.transport.close()  # not a word was said
+            self.transport.close()  # the client has sent nothing
 
-    def _hear_no_more(self) -> None:
-        """Close the connection once all that was read is answered."""
-        self._is_deaf = True
+    def _stop_reading(self) -> None:
+        """Ignore further input, and close the connection once all requests read so far are answered."""
+        self._has_stopped_reading = True
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
     def _refuse(self, code: ErrorCode) -> None:
-        """Say why nothing more is read. What came before is answered first, and is the last then."""
-        if self._is_deaf:
+        """Answer why reading stops. If an earlier request is still being answered, its answer is the last one."""
+        if self._has_stopped_reading:
             return
-        self._hear_no_more()
+        self._stop_reading()
         if self._is_answered():
             self._answer(code)
         elif not self.cycle.more_body:
             return
         elif self.pipeline or self.cycle.response_started:
             self.transport.close()
-        else:  # the request in hand is broken in its body
+        else:  # the running request has an invalid body
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             self._answer(code)
@@ -311,7 +311,7 @@ class Connection(HttpToolsProtocol):
 
 
 def _saying(code: ErrorCode) -> ASGIApp:
-    """Make an application that answers with one code."""
+    """Return an application that answers with one error code."""
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         answer = problem(code, request_id=scope["state"]["request_id"], headers={"Connection": "close"})
@@ -321,7 +321,7 @@ def _saying(code: ErrorCode) -> ASGIApp:
 
 
 class _Lingering:
-    """A connection's transport that is closed for writing first, and only then for good."""
+    """A connection's transport that first closes for writing, and completely a little later."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport

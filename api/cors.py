@@ -1,10 +1,10 @@
-"""What pages of other origins may do from a browser (CORS, the Fetch standard); by default nothing."""
+"""Access of web pages of other origins (CORS, the Fetch standard). By default there is no such access."""
 
 from collections.abc import Sequence
 from typing import Any
 
 METHODS = ("GET", "HEAD", "POST", "PUT")
-"""Those that a route takes; a test holds them to the routes."""
+"""The methods that routes accept. A test compares them with the routes."""
 
 REQUEST_HEADERS = ("Authorization", "Idempotency-Key", "If-None-Match", "Prefer", "X-Request-ID")
 ANSWER_HEADERS = (
@@ -19,15 +19,15 @@ ANSWER_HEADERS = (
     "WWW-Authenticate",
     "X-Request-ID",
 )
-"""What a page may read of an answer besides its body."""
+"""The headers that a page may read of an answer."""
 
 PREFLIGHT_SECONDS = 600
 
 
 def options(origins: Sequence[str]) -> dict[str, Any]:
-    """Give the options of Starlette's middleware for exact origins.
+    """Return the options of Starlette's middleware for exact origins.
 
-    Without credentials: who asks is told by a token that the page has to send itself, and never by a cookie.
+    Credentials are off: a token that the page has to send itself identifies the caller, and never a cookie.
     """
     return {
         "allow_origins": origins,

@@ -1,4 +1,4 @@
-"""Passwords are hashed in threads of their own: few at once, and few that wait."""
+"""Password hashing in separate threads: few hashes run at once, and few wait."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,10 @@ from api.line import Line
 
 
 class Hashing:
-    """Runs what hashes passwords, which takes a quarter of a second of a core each time.
+    """Runs password hashing, which takes a quarter of a second of a core each time.
 
-    `threads` at once, so that log-ins leave something of the machine to the transfers. Of those that come meanwhile
-    `waiting` may wait, and half of these of one: a user, or a network (api/throttles.py) where nobody is signed in.
+    `threads` run at once, so that log-ins leave processor time to the transfers. `waiting` more may wait, and half of
+    these for the same client: a user, or a network (api/throttles.py) if nobody is signed in.
     """
 
     def __init__(self, *, threads: int, waiting: int) -> None:
@@ -19,9 +19,9 @@ class Hashing:
         self._threads = CapacityLimiter(threads)
 
     async def run[*Args, Result](self, who: int | str, work: Callable[[*Args], Result], *args: *Args) -> Result:
-        """Run it in a thread for somebody, a user's row id or a client's network.
+        """Run `work` in a thread for a client, given as a user's row id or a network.
 
-        Raises Unavailable at once where too many wait already, or too many of theirs.
+        Raises Unavailable immediately if too many wait already, in total or for this client.
         """
         async with self._line.turn(who):
             return await to_thread.run_sync(work, *args, limiter=self._threads)

@@ -1,4 +1,4 @@
-"""Request headers that mean something to Giro, parsed."""
+"""Parsing of the request headers that Giro uses."""
 
 import re
 
@@ -10,16 +10,16 @@ _WAIT = re.compile(r'wait\s*=\s*(?:"(\d+)"|(\d+))', re.IGNORECASE)
 
 
 def idempotency_key(values: list[str], *, required: bool) -> str | None:
-    """Read the Idempotency-Key header, given as all its values; one pair of surrounding quotes is stripped.
+    """Read the idempotency key from all values of its header; one pair of surrounding quotes is removed.
 
-    Raises Refusal for a missing key that is required, for two keys, and for one with other than 1 to 255 visible
-    ASCII characters.
+    Raises Refusal if a required key is missing, if there are two keys, or if the key is not 1 to 255 visible ASCII
+    characters.
     """
     if not values:
         if required:
             raise Refusal(ErrorCode.IDEMPOTENCY_KEY_MISSING, field="header.Idempotency-Key")
         return None
-    key = values[0].strip(" \t")  # what RFC 9110 calls white space, and no more
+    key = values[0].strip(" \t")  # only the characters that RFC 9110 calls white space
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if len(values) > 1 or len(key) > MAX_IDEMPOTENCY_KEY or not _VISIBLE_ASCII.fullmatch(key):
@@ -28,20 +28,20 @@ def idempotency_key(values: list[str], *, required: bool) -> str | None:
 
 
 def preferred_wait(values: list[str], *, longest: int) -> int | None:
-    """Read `wait=N` from the Prefer headers (RFC 7240): seconds, `longest` at most; None without a valid one.
+    """Read `wait=N` from the Prefer headers (RFC 7240): seconds, at most `longest`; None without a valid one.
 
-    The first of several counts, as the RFC has it; what is not understood is passed over.
+    The first of several counts, as the RFC requires. Unknown preferences are ignored.
     """
     for preference in ",".join(values).split(","):
         found = _WAIT.fullmatch(preference.partition(";")[0].strip())
         if found:
             digits = (found[1] or found[2]).lstrip("0") or "0"
-            # A number of any length is a valid one (RFC 9110, 10.2.3); Python refuses to read very long ones.
+            # A number of any length is valid (RFC 9110, 10.2.3), but Python refuses to parse very long ones.
             return min(int(digits), longest) if len(digits) < 10 else longest
     return None
 
 
 def etag_matches(if_none_match: list[str], etag: str) -> bool:
-    """Compare the If-None-Match headers with an entity tag, weakly, as RFC 9110 (13.1.2) has it for them."""
+    """Compare the If-None-Match headers with an entity tag, by the weak comparison that RFC 9110 (13.1.2) requires."""
     tags = {tag.strip().removeprefix("W/") for tag in ",".join(if_none_match).split(",")}
     return "*" in tags or etag in tags

@@ -1,4 +1,4 @@
-"""Work that is done few at a time, and for which few wait."""
+"""A bounded waiting line, for work that only a few may do at a time."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable
@@ -10,9 +10,9 @@ from core.domain.errors import Unavailable
 
 
 class Line:
-    """Lets `at_once` through at a time. Of those that come meanwhile `waiting` may wait, `waiting_each` of one of them.
+    """Lets `at_once` callers work at a time. `waiting` more may wait, `waiting_each` of them for the same client.
 
-    One more is told to come again, rather than kept in a line that outlasts its client.
+    Further callers are told to try again: in a longer line their clients would give up before their turn.
     """
 
     def __init__(self, *, at_once: int, waiting: int, waiting_each: int | None = None) -> None:
@@ -23,7 +23,7 @@ class Line:
 
     @asynccontextmanager
     async def turn(self, whose: Hashable = None) -> AsyncIterator[None]:
-        """Wait for a turn and have it; raises Unavailable at once where too many wait already."""
+        """Wait for a turn and hold it; raises Unavailable immediately if too many wait already."""
         try:
             self._limiter.acquire_nowait()
         except WouldBlock:
@@ -41,4 +41,4 @@ class Line:
             await self._limiter.acquire()
         finally:
             self._waiting[whose] -= 1
-            self._waiting += Counter()  # forgets who waits no more
+            self._waiting += Counter()  # drops clients that no longer wait

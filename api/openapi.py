@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework makes of the routes, completed by what holds for every call."""
+"""The OpenAPI document: the framework's document of the routes, completed with the parts that all calls share."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,28 +9,29 @@ from fastapi.openapi.utils import get_openapi
 from api.schemas.base import CURRENCIES
 from api.schemas.problems import EXAMPLE_ID, Problem, header
 
-DESCRIPTION = """Accounts, and transfers that run through a queue: a transfer is accepted as *pending* with 202,
-executed by a worker, and polled, or waited for, until it has ended. Amounts are integers in minor units."""
+DESCRIPTION = """Accounts, and transfers that run through a queue. The API accepts a transfer as *pending* with 202,
+and a worker executes it. Clients poll the transfer, or wait for it, until it has ended. Amounts are integers in minor
+units."""
 
 TAGS = {
     "transfers": "Orders to move money: submit them, wait for them, list them, cancel them.",
-    "accounts": "One's accounts, and what was booked on them.",
-    "cards": "The cards of one's accounts.",
-    "statements": "What a month brought to an account.",
-    "operator": "What only operators may do: deposits, withdrawals, and the bank as a whole.",
-    "who": "Signing up, logging in, and one's own user.",
-    "service": "Whether the service is there, and how it does.",
+    "accounts": "The caller's accounts and their transactions.",
+    "cards": "The cards of the caller's accounts.",
+    "statements": "The monthly statements of an account.",
+    "operator": "Calls that only operators may make: deposits, withdrawals, and the bank as a whole.",
+    "who": "Sign-up, log-in, and the caller's own user.",
+    "service": "The state of the service.",
 }
-"""What stands at the head of each group of calls."""
+"""The description of each group of calls."""
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 _REFERENCE = "#/components/schemas/{model}"
 
 _RATE_LIMITS = {
-    "RateLimit-Policy": header("What the call is limited to: a quota of requests in a window.", '"writes";q=1000;w=10'),
-    "RateLimit": header("What is left of it, and the seconds until there is more.", '"writes";r=999;t=1'),
+    "RateLimit-Policy": header("The limit of the call: a quota of requests in a window.", '"writes";q=1000;w=10'),
+    "RateLimit": header("The quota that is left, and the seconds until there is more.", '"writes";r=999;t=1'),
 }
-"""Of calls that can be limited; draft-ietf-httpapi-ratelimit-headers-11."""
+"""Headers of calls that can be rate-limited; draft-ietf-httpapi-ratelimit-headers-11."""
 
 _EXAMPLES_OF_FORMATS = {"uuid": EXAMPLE_ID, "date-time": "2026-11-24T04:50:15.615704Z", "date": "2026-11-24"}
 _EXAMPLES_OF_TYPES = {"integer": 1, "number": 1.5, "boolean": True, "null": None}
@@ -64,11 +65,11 @@ _EXAMPLES_OF_NAMES = {
     "settled_at": None,
     "username": "ada@example.com",
 }
-"""Fields that mean the same wherever they stand. One that gives an example itself is shown with that."""
+"""Examples of fields that mean the same in every schema. A field's own example takes precedence."""
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
-    """Make the document once."""
+    """Return the document, which is made only once."""
     if not app.openapi_schema:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None
@@ -93,7 +94,7 @@ def _used_tags(document: dict[str, Any]) -> set[str]:
 
 
 def _use_our_schemas(document: dict[str, Any]) -> None:
-    """Put our problems in the place of the framework's errors, and name the list of currencies once."""
+    """Replace the framework's error schemas with ours, and list the currencies only once."""
     schemas = document["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template=_REFERENCE)
     schemas |= problem.pop("$defs") | {"Problem": problem}
@@ -101,7 +102,7 @@ def _use_our_schemas(document: dict[str, Any]) -> None:
         schemas.pop(unused, None)
     for node in list(_parts(document)):
         for bound in node.keys() & {"minimum", "maximum"}:
-            node[bound] = int(node[bound])  # written as integers, not as the floats that the framework reads
+            node[bound] = int(node[bound])  # the framework turns bounds into floats
         if node.get("enum") == CURRENCIES:
             node.clear()
             node["$ref"] = _REFERENCE.format(model="Currency")
@@ -114,7 +115,7 @@ def _use_our_schemas(document: dict[str, Any]) -> None:
 
 
 def _parts(node: Any) -> Iterator[dict[str, Any]]:
-    """Every object within a document."""
+    """Yield every object within a document."""
     if isinstance(node, dict):
         yield node
         for item in node.values():
@@ -125,7 +126,7 @@ def _parts(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Add what every call has in common: an example of each body, and the request id of each answer."""
+    """Add the parts that all calls share: an example of each body, and the request id of each answer."""
     form = operation.get("requestBody", {}).get("content", {}).get(FORM_TYPE, {}).get("schema", {})
     fields = _resolved(form, schemas).get("properties", {}).values()
     for schema in [*fields, *(parameter["schema"] for parameter in operation.get("parameters", []))]:
@@ -137,7 +138,7 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     limits = _RATE_LIMITS if "429" in operation["responses"] else {}
     for response in operation["responses"].values():
         response.setdefault("headers", {})["X-Request-ID"] = {
-            "description": "Found again in the logs.",
+            "description": "The id of the request in the logs.",
             "required": True,
             "schema": {"type": "string"},
         }
@@ -150,14 +151,14 @@ def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]
 
 
 def _forbid_null(schema: dict[str, Any]) -> None:
-    """Describe what may be left out as just that: there is no way to write null into a URL or a form."""
+    """Describe an optional field as optional and not as nullable: a URL or a form cannot contain null."""
     if {"type": "null"} in schema.get("anyOf", []):
         (only,) = (option for option in schema.pop("anyOf") if option != {"type": "null"})
         schema |= only
 
 
 def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str = "") -> Any:
-    """Make up a value that a schema describes, from the examples that it and its parts give."""
+    """Make a value that fits a schema, from the examples of the schema and its parts."""
     schema = _resolved(schema, schemas)
     given = [*schema.get("examples", []), *([schema["const"]] if "const" in schema else [])]
     if given:

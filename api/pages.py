@@ -1,4 +1,4 @@
-"""Pages of lists that go on from a row: the one place that decides whether there is a next one."""
+"""Pages of lists that continue after a row: the one place that decides whether there is a next page."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,9 +8,9 @@ from api.schemas.base import Page, PageQuery
 def page_of[Row, Item](
     asked: PageQuery, found: Sequence[Row], *, show: Callable[[Row], Item], cursor: Callable[[Row], str]
 ) -> Page[Item]:
-    """Make a page of what was found, of which `limit` + 1 rows were asked for: one more says that there is more.
+    """Make a page of the rows found. The query asked for `limit` + 1 rows: the extra one shows that there are more.
 
-    `cursor` seals the place of a row; the next page goes on behind the last one shown.
+    `cursor` seals the place of a row. The next page starts after the last row shown.
     """
     shown = found[: asked.limit]
     return Page(

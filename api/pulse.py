@@ -1,11 +1,11 @@
-"""The event loop's pulse: whether it still turns, as another thread can see it."""
+"""The event loop's pulse, which shows other threads whether the loop still runs."""
 
 import asyncio
 import time
 
 BEAT_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
-"""Nothing in the API keeps the loop for so long."""
+"""Nothing in the API blocks the loop for so long."""
 
 
 class Pulse:
@@ -16,11 +16,11 @@ class Pulse:
         self._beat()
 
     def is_felt(self) -> bool:
-        """Say whether the loop has turned of late. For other threads: the heartbeat's asks before each beat."""
+        """Return whether the loop has run recently. For other threads: the heartbeat thread asks before each beat."""
         return time.monotonic() - self._beaten_at < LONGEST_PAUSE_SECONDS
 
     def stop(self) -> None:
-        """Beat no more."""
+        """Stop beating."""
         self._timer.cancel()
 
     def _beat(self) -> None:

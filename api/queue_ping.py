@@ -1,4 +1,4 @@
-"""Whether the queue's server is there, asked once for all who want to know at the same time."""
+"""A ping of the queue server, which concurrent callers share."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from anyio import CapacityLimiter, to_thread
 
 
 class QueuePing:
-    """Asks the queue's server in one thread of its own.
+    """Pings the queue server in its own thread.
 
-    Who comes while it is being asked shares that answer: a server that is silent keeps no more than this one thread,
-    and nothing else that needs a thread waits for it.
+    Callers that come during a ping share its answer. So a silent server blocks only this one thread, and no other
+    work that needs a thread waits for it.
     """
 
     def __init__(self, ping: Callable[[], None]) -> None:
@@ -20,13 +20,13 @@ class QueuePing:
         self._asking: asyncio.Task[bool] | None = None
 
     async def is_answered(self) -> bool:
-        """Say whether it answers. Who gives up meanwhile leaves the question to the others."""
+        """Return whether the server answers. If a caller gives up, the ping continues for the others."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)
 
     async def stop(self) -> None:
-        """Wait for the answer that is still to come."""
+        """Wait until the current ping has ended."""
         if self._asking is not None:
             await asyncio.wait([self._asking])
 

@@ -1,4 +1,4 @@
-"""Refusals of access, gathered and written down together: who is refused could fill the disk otherwise."""
+"""Refusals of access, collected and recorded together: otherwise refused clients could fill the disk."""
 
 import asyncio
 from contextlib import suppress
@@ -12,24 +12,24 @@ from core.services.audit import write_all_down
 log = get_logger(__name__)
 
 SECONDS = 1.0
-"""How long refusals are gathered before they are written."""
+"""How long refusals are collected before they are written."""
 
 AGAIN_SECONDS = 60.0
-"""How long after it was written a kind of refusal is gathered before it is written again."""
+"""How long a kind of refusal is collected after it was written, before it is written again."""
 
 DISTINCT = 100
-"""Kinds of refusals that are told apart in that time; those beyond are one number."""
+"""Kinds of refusals that are counted separately in that time. All others share one count."""
 
 LAST_SECONDS = 1.0
-"""Time that a stop gives to the last writing."""
+"""Seconds that the last write may take when the service stops."""
 
 _Kind = tuple[int, str, int | None, str | None]
-"""What makes refusals alike: status, route, row id of the user, address."""
+"""Refusals of the same kind have the same status, route, row id of the user, and address."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """Refusals that are alike, and not written yet; of 0 times are those that were written a moment ago."""
+    """Refusals of one kind that are not written yet. `times` is 0 if all of them were written recently."""
 
     first: Author
     times: int
@@ -38,11 +38,11 @@ class _Seen:
 
 
 class Refusals:
-    """Gathers refusals and writes each kind with how often it came and the id of its first request.
+    """Collects refusals and writes each kind with its count and the id of its first request.
 
-    The first of a kind are written within a second, further ones once a minute: so `DISTINCT` entries a minute, and one
-    for all others, are the most that a flood of them adds. What cannot be written is kept for the next time, within the
-    same bound.
+    The first refusals of a kind are written within a second, later ones once a minute. So a flood adds at most
+    `DISTINCT` entries a minute, and one for all other kinds. Refusals that cannot be written are kept for the next
+    time, within the same bound.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Refusals:
         self._distinct = distinct
         self._loop = asyncio.get_running_loop()
         self._seen: dict[_Kind | None, _Seen] = {}
-        """By kind; None for all those that are not told apart."""
+        """By kind. The key None is for all refusals that are not counted separately."""
         self._gathered = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._write_until_stopped())
 
     def add(self, author: Author, *, status: int, route: str) -> None:
-        """Note that somebody was refused. `route` is a template, never a path, which would hold what was sent."""
+        """Count a refusal. `route` is a template and never a path, which would contain input of the client."""
         kind = status, route, author.user_id, author.address
         seen = self._seen.get(kind)
         if seen is None and self._has_room():
@@ -78,11 +78,11 @@ class Refusals:
         self._gathered.set()
 
     async def flush(self) -> None:
-        """Write all there is, or keep all of it."""
+        """Write all collected refusals, or keep all of them if that fails."""
         await self._write([kind for kind, seen in self._seen.items() if seen.times])
 
     async def stop(self) -> None:
-        """Write what there is, and end the task."""
+        """Write the collected refusals, and end the task."""
         self._stopping.set()
         self._gathered.set()
         _, unfinished = await asyncio.wait({self._task}, timeout=LAST_SECONDS)
@@ -93,7 +93,7 @@ class Refusals:
             log.error("refusals_lost", count=lost)
 
     def _has_room(self) -> bool:
-        """Say whether one more kind can be told apart; those that were written long enough ago make room."""
+        """Return whether one more kind can be counted separately. Kinds that were written long ago make room."""
         if len(self._seen) - (None in self._seen) < self._distinct:
             return True
         now = self._loop.time()
@@ -108,7 +108,7 @@ class Refusals:
             await self._gathered.wait()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._seconds)
-            stopping = self._stopping.is_set()  # asked before the last writing, which must follow it
+            stopping = self._stopping.is_set()  # read before the last write, which must come after it
             self._gathered.clear()
             await (self.flush() if stopping else self._write(self._due()))
             if any(seen.times for seen in self._seen.values()):
@@ -128,14 +128,14 @@ class Refusals:
         acts = [_act(*each) for each in taken]
         try:
             await self._intake.run(lambda connection: write_all_down(connection, acts))
-        except BaseException as error:  # a stop that runs out of time, too: nothing is forgotten silently
+        except BaseException as error:  # also when a stop runs out of time: nothing is lost silently
             self._keep(taken)
             if not isinstance(error, Exception):
                 raise
             log.warning("refusals_kept", count=len(acts), error=str(error))
 
     def _keep(self, taken: list[tuple[_Kind | None, Author, int]]) -> None:
-        """Put back what could not be written, before what has come since."""
+        """Put refusals that could not be written back, before those that came since."""
         for kind, first, times in taken:
             newer = self._seen.get(kind)
             self._seen[kind] = _Seen(first, times + (newer.times if newer else 0))

@@ -1,4 +1,4 @@
-"""Clients that wait for transfers to end: all of them in one look at the database, and only when it has changed."""
+"""Clients that wait for transfers to end. One query serves all of them, and only after the database has changed."""
 
 import asyncio
 from contextlib import suppress
@@ -13,26 +13,26 @@ log = get_logger(__name__)
 class Waiters:
     """Lets any number of requests wait at about the cost of one.
 
-    While somebody waits, a task asks every `poll_seconds` whether anything has been committed, by any process,
-    and if so which of the awaited transfers have ended. When nobody waits, it does nothing.
+    While requests wait, a task checks every `poll_seconds` whether any process has committed something. If so, it
+    reads which of the awaited transfers have ended. When no request waits, no task runs.
     """
 
     def __init__(self, peek: Peek, *, poll_seconds: float) -> None:
         self._peek = peek
         self._poll_seconds = poll_seconds
-        self._events: dict[UUID, tuple[asyncio.Event, int]] = {}  # and how many wait for it
-        self._somebody_new = False
+        self._events: dict[UUID, tuple[asyncio.Event, int]] = {}  # with the number of requests that wait
+        self._has_new_waiter = False
         self._released = False
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, transfer_id: UUID, seconds: float) -> None:
-        """Return when a transfer is pending no more, or after `seconds`."""
+        """Return when a transfer is no longer pending, or after `seconds`."""
         if self._released:
             return
-        # Registered first and read afterwards: an end that comes in between is seen by the next look.
+        # Registered before the first read, so that the next look sees a transfer that ends in between.
         event, count = self._events.get(transfer_id, (asyncio.Event(), 0))
         self._events[transfer_id] = event, count + 1
-        self._somebody_new = True
+        self._has_new_waiter = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
         try:
@@ -42,13 +42,13 @@ class Waiters:
             self._leave(transfer_id)
 
     def release(self) -> None:
-        """Let everybody go, with whatever they know by now, and nobody wait any more."""
+        """Wake all waiting requests, whatever the state of their transfers, and let no request wait from now on."""
         self._released = True
         for event, _ in self._events.values():
             event.set()
 
     async def stop(self) -> None:
-        """Let everybody go and end the task."""
+        """Wake all waiting requests and end the task."""
         self.release()
         if self._task is not None:
             self._task.cancel()
@@ -65,11 +65,11 @@ class Waiters:
         while self._events:
             try:
                 version = self._peek.data_version()
-                if version != seen or self._somebody_new:
+                if version != seen or self._has_new_waiter:
                     self._look()
-                    seen, self._somebody_new = version, False  # after the look: one that fails is repeated
+                    seen, self._has_new_waiter = version, False  # set after the look, so that a failed look is repeated
             except Exception:
-                # Whoever waits still gets an answer when the time is up, from a read of its own.
+                # Waiting requests still get an answer at their timeout, because each of them then reads its transfer.
                 log.exception("watch_failed")
             await asyncio.sleep(self._poll_seconds)
 
