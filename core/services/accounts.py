@@ -17,9 +17,9 @@ from core.storage import accounts, cards, statement_runs, transactions, transfer
 
 
 def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:
-    """Open an account for a user, and its currency's external account with the first of a currency.
+    """Open an account for a user, and the external account of the currency if it does not exist yet.
 
-    Returns the public id. Raises Refusal (`too_many_accounts`) for a user who holds `most` already.
+    Returns the public id. Raises Refusal (`too_many_accounts`) if the user already has `most` accounts.
     """
     if accounts.count_owned(connection, owner_id) >= most:
         raise Refusal(ErrorCode.TOO_MANY_ACCOUNTS)
@@ -29,10 +29,10 @@ def open_account(connection: Connection, *, owner_id: int, currency: str, most: 
 
 
 def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> None:
-    """Close a user's account for good, and cancel its cards; closing a closed one changes nothing.
+    """Close a user's account permanently and cancel its cards. Closing a closed account changes nothing.
 
-    Raises Refusal: `account_not_found` for anybody else's, `account_frozen`, `account_has_pending` while a transfer
-    is pending from or to it, `account_not_empty` unless its balance is 0.
+    Raises Refusal: `account_not_found` for another user's account, `account_frozen`, `account_has_pending` while a
+    transfer is pending from or to it, `account_not_empty` unless its balance is 0.
     """
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
@@ -51,7 +51,7 @@ def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> 
 
 
 async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Account:
-    """Read a user's account; raises Refusal (`account_not_found`) for anybody else's and for none."""
+    """Read a user's account; raises Refusal (`account_not_found`) if it is missing or belongs to another user."""
     account = await accounts.get_owned(session, user_id, account_id)
     if account is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
@@ -61,14 +61,14 @@ async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Accou
 async def list_for_user(
     session: AsyncSession, *, user_id: int, after_id: int, offset: int, limit: int
 ) -> Sequence[Account]:
-    """List a user's accounts, oldest first, from the row id after `after_id` on."""
+    """List a user's accounts, oldest first, starting after row id `after_id`."""
     return await accounts.list_owned(session, user_id, after_id=after_id, offset=offset, limit=limit)
 
 
 async def list_transactions(
     session: AsyncSession, *, account: Account, start: int | None, offset: int, limit: int
 ) -> list[TransactionView]:
-    """List an account's transactions, newest first, from the one with row id `start` back (None: the newest)."""
+    """List an account's transactions, newest first, going back from row id `start` (None: from the newest)."""
     start = account.last_transaction_id if start is None else start
     connection = await session.connection()
     return await connection.run_sync(transactions.walk, account.id, start, offset=offset, limit=limit)
@@ -89,16 +89,16 @@ def _add(connection: Connection, *, kind: AccountKind, owner_id: int | None, cur
 
 
 def _now(connection: Connection) -> int:
-    """Read the clock, but never earlier than anything that an account's statements must come after.
+    """Read the clock, but return no time before the last leg, the last closed month or the last opened account.
 
-    An account whose life ended before its last leg, or began after its first, would have legs in no statement.
+    If an account were closed before its last leg, or opened after its first, some legs would be in no statement.
     """
     last_leg, closed = transactions.last_posted_at(connection), statement_runs.closed_until(connection)
     return max(now_us(), last_leg, closed, accounts.last_opened_at(connection))
 
 
 def _free_number(connection: Connection) -> str:
-    """Draw account numbers until one is free: at random, so that nobody can count the bank's accounts."""
+    """Draw random account numbers until one is free. Random numbers do not reveal how many accounts there are."""
     while accounts.number_is_taken(connection, number := account_number(secrets.randbelow(10**NUMBER_DIGITS))):
         pass
     return number

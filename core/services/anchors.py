@@ -1,4 +1,4 @@
-"""Anchoring: signing the newest block, and writing what was signed where the database's owner cannot change it."""
+"""Anchoring: signing the newest block, and writing the anchor where the database's owner cannot change it."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from core.storage.engine import Database
 
 
 def anchor_head(database: Database, key: AnchorKey, path: Path) -> Anchor | None:
-    """Sign the newest block and append that to the file; None where the last anchor says it already.
+    """Sign the newest block and append the anchor to the file. Returns None if the last anchor is the same.
 
-    Raises OSError where the file cannot be written, and Unavailable where the chain has no head.
+    Raises OSError if the file cannot be written, and Unavailable if the chain has no head.
     """
     with database.reader.connect() as connection:
         head = blocks.head(connection)
@@ -25,7 +25,7 @@ def anchor_head(database: Database, key: AnchorKey, path: Path) -> Anchor | None
 
 
 def last_anchor(path: Path) -> Anchor | None:
-    """Read the last anchor of a file; None where there is none, or where its last line is none."""
+    """Read the last anchor of a file; None if the file is missing or empty, or its last line is invalid."""
     line = anchors.last(path)
     try:
         return from_line(line) if line is not None else None

@@ -1,4 +1,4 @@
-"""Backups: one file with the whole ledger, verified before it gets its name, and a manifest beside it."""
+"""Backups: one file with the whole ledger, verified before it gets its name, and a manifest next to it."""
 
 import shutil
 import time
@@ -29,34 +29,34 @@ from core.storage.maintenance import database_bytes, wal_bytes
 from core.storage.unit_of_work import DATABASE_ERRORS
 
 ANCHORS = "anchors.jsonl"
-"""How the file beside a backup ends that holds the anchors of what is in it."""
+"""The end of the name of the file next to a backup that contains the anchors of the backup's blocks."""
 
 FAILURES: tuple[type[Exception], ...] = (OSError, *DATABASE_ERRORS)
-"""What disk and database raise; anything else is a mistake in here."""
+"""Errors of the disk and the database. Any other error is a bug in this module."""
 
 _DRAFT = ".making-"
 
 Progress = Callable[[str, int, int], None]
-"""Told now and then what is being done, how much of it is done, and of how much."""
+"""Called now and then with the current step, how much of it is done, and the total."""
 
 
 class BackupError(Exception):
-    """A backup that could not be made, or cannot be used; the message is one line for an operator."""
+    """A backup that could not be made, or cannot be used. The message is one line for an operator."""
 
 
 class LedgerBroken(BackupError):
-    """A copy that does not hold what a ledger promises."""
+    """A copy whose ledger breaks its rules."""
 
 
 class Manifest(BaseModel):
-    """What stands beside a backup: what it is, what it holds, and which keys it needs."""
+    """The description next to a backup: what it is, what it contains, and which keys it needs."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: Literal[1] = 1
     file: str
     made_at: datetime
-    """When its copy began: it holds everything that was answered before."""
+    """When the copy began. The backup contains everything that was answered before."""
     duration_seconds: float
     giro: str
     schema_revision: str
@@ -65,20 +65,20 @@ class Manifest(BaseModel):
     head: dict[str, int]
     counts: dict[str, int]
     keys: dict[str, str]
-    """Fingerprints (core/services/key_fingerprints.py) of the keys that were there. The keys are in no backup."""
+    """Fingerprints (core/services/key_fingerprints.py) of the keys at that time. A backup never contains the keys."""
     anchors_sha256: str | None
-    """Of the file with the anchors beside it; None where there was none."""
+    """The SHA-256 of the file with the anchors; None if there was no such file."""
 
 
 def make(settings: Settings, database: Database, folder: Path, progress: Progress) -> tuple[Path, Manifest]:
-    """Make a backup in a folder, while others write; the file and its manifest.
+    """Make a backup in a folder while other processes write, and return the file and its manifest.
 
-    It gets its name when it is whole, on the disk and verified, and last of all. Raises BackupError where it cannot be
-    made, and LedgerBroken for a copy that does not verify; then, as when this is killed, nothing has a final name.
+    The backup gets its name last of all, when it is complete, on disk and verified. Raises BackupError if it cannot be
+    made, and LedgerBroken if the copy does not verify. Then, as when this is killed, no backup has a final name.
     """
     folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
-        raise BackupError(f"{folder} is no folder")
+        raise BackupError(f"{folder} is not a folder")
     try:
         public_key = _public_key(settings)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def make(settings: Settings, database: Database, folder: Path, progress: Progres
 
 
 def kept(folder: Path) -> list[tuple[Path, Manifest]]:
-    """List the backups of a folder, oldest first. What has no readable manifest is none."""
+    """List the backups of a folder, oldest first. Files without a readable manifest do not count."""
     found = []
     for path in folder.glob("giro-*.db"):
         with suppress(BackupError):
@@ -103,9 +103,9 @@ def kept(folder: Path) -> list[tuple[Path, Manifest]]:
 
 
 def is_due(folder: Path, hours: float) -> bool:
-    """Say whether the newest backup of a folder is older than this.
+    """Return whether the newest backup of a folder is older than `hours`, or there is none.
 
-    Those from the future do not count, since a clock was wrong: relied on, there would be no other until then.
+    Backups dated in the future do not count: the clock was wrong, and there would be no other backup until that time.
     """
     now = to_datetime(now_us())
     ages = [now - manifest.made_at for _, manifest in kept(folder) if manifest.made_at <= now]
@@ -113,7 +113,7 @@ def is_due(folder: Path, hours: float) -> bool:
 
 
 def prune(folder: Path, keep: int, made: Path) -> int:
-    """Delete all but the newest `keep` (at least 1) backups of a folder, and never the one just `made`; count them."""
+    """Delete all but the newest `keep` (at least 1) backups of a folder, never the one just `made`; return how many."""
     older = [path for path, _ in kept(folder) if path != made]
     doomed = older[: max(len(older) - (keep - 1), 0)]
     for path in doomed:
@@ -123,7 +123,7 @@ def prune(folder: Path, keep: int, made: Path) -> int:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read the manifest beside a backup; raises BackupError if there is none, or it is none."""
+    """Read the manifest of a backup; raises BackupError if it is missing or invalid."""
     beside = manifest_of(path)
     try:
         return Manifest.model_validate_json(beside.read_bytes())
@@ -131,32 +131,32 @@ def read_manifest(path: Path) -> Manifest:
         raise BackupError(f"cannot read the manifest {beside} ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise BackupError(f"{beside} is no manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise BackupError(f"{beside} is not a manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def manifest_of(path: Path) -> Path:
-    """Name the manifest of a backup."""
+    """Return the path of a backup's manifest."""
     return path.with_suffix(".json")
 
 
 def anchors_of(path: Path) -> Path:
-    """Name the file with the anchors of a backup."""
+    """Return the path of the file with a backup's anchors."""
     return path.with_suffix(f".{ANCHORS}")
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits. Not for a database that is open."""
+    """Return the SHA-256 of a file in hexadecimal digits. Not for an open database."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
 def settings_of(settings: Settings, path: Path) -> Settings:
-    """The same settings, with another file as the database."""
+    """Return the same settings with another file as the database."""
     return settings.model_copy(update={"database_url": f"sqlite+aiosqlite:///{quote(str(path.absolute()))}"})
 
 
 def require_sound(copy: Database, anchors: Anchors | None, progress: Progress) -> None:
-    """Check every page, and then every rule of the ledger; raises LedgerBroken."""
+    """Check every page, and then every rule of the ledger; raises LedgerBroken if a check fails."""
     progress("Checking pages", 0, 1)
     if broken := storage.broken_pages(copy):
         raise LedgerBroken(f"{copy.path.name} is damaged: {broken[0]}")
@@ -171,7 +171,7 @@ def require_sound(copy: Database, anchors: Anchors | None, progress: Progress) -
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let one process make backups in a folder, and clear away what one that was killed has left."""
+    """Let only one process make backups in a folder, and delete the leftovers of a killed process."""
     lock = FileLock(folder / ".lock")
     try:
         if not lock.try_acquire():
@@ -188,7 +188,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _require_room(settings: Settings, database: Database, folder: Path) -> None:
-    """Refuse a backup for which there is no room, or that would leave the service too little to go on."""
+    """Refuse a backup that does not fit on the disk, or that would leave the service too little room to continue."""
     disk, needed = shutil.disk_usage(folder), database_bytes(database) + wal_bytes(database)
     if folder.stat().st_dev == database.path.parent.stat().st_dev:
         needed += settings.disk_free_mb * 1_000_000
@@ -197,7 +197,7 @@ def _require_room(settings: Settings, database: Database, folder: Path) -> None:
 
 
 def _public_key(settings: Settings) -> bytes | None:
-    """The key that anchors are checked with; None where there is none yet, and nothing was signed."""
+    """Return the key that anchors are checked with; None if there is no key yet and nothing was signed."""
     try:
         return Anchors.at_hand(settings).public_key
     except AnchorKeyMissing as error:
@@ -207,7 +207,7 @@ def _public_key(settings: Settings) -> bytes | None:
 def _draw(
     settings: Settings, database: Database, draft: Path, public_key: bytes | None, progress: Progress
 ) -> tuple[Path, Manifest]:
-    """Make everything that belongs to a backup, whole and verified, in a folder that nobody looks into."""
+    """Make all files of a backup, complete and verified, in a folder that is not read by others."""
     started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(settings)
     path = draft / f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
     storage.copy(database, path, lambda done, of: progress("Copying", done, of))
@@ -229,7 +229,7 @@ def _draw(
         sha256=digest(path),
         head=head,
         counts=counts,
-        keys=fingerprints(settings) | keys,  # cards may have been sealed anew meanwhile; the newest come first
+        keys=fingerprints(settings) | keys,  # cards may have been resealed meanwhile; the newest keys come first
         anchors_sha256=anchors_sha256,
     )
     _write(manifest_of(path), f"{manifest.model_dump_json(indent=2)}\n".encode())
@@ -237,7 +237,7 @@ def _draw(
 
 
 def _copy_anchors(settings: Settings, copy: Database, target: Path) -> str | None:
-    """Copy the anchors of what the copy holds: those that were made since speak of blocks that it lacks."""
+    """Copy the anchors of the blocks in the copy. Anchors made since then name blocks that the copy lacks."""
     if not settings.anchor_path.exists():
         return None
     with copy.reader.connect() as connection:
@@ -251,7 +251,7 @@ def _is_up_to(height: int, line: str) -> bool:
     try:
         return from_line(line).height <= height
     except ValueError:
-        return False  # a power cut tore it
+        return False  # torn by a power cut
 
 
 def _write(path: Path, text: bytes) -> None:
@@ -261,11 +261,11 @@ def _write(path: Path, text: bytes) -> None:
 
 
 def _publish(drawn: tuple[Path, Manifest], folder: Path) -> tuple[Path, Manifest]:
-    """Give a backup its name. The database comes last: where it is, the rest is."""
+    """Give a backup its name. The database comes last: if it is there, the other files are too."""
     draft, manifest = drawn
     final = folder / draft.name
     if final.exists():
-        raise BackupError(f"{final} is there already")
+        raise BackupError(f"{final} already exists")
     hit("backup.before_names")
     for part in (anchors_of(draft), manifest_of(draft)):
         if part.exists():

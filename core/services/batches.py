@@ -10,15 +10,15 @@ from core.services.transfers import Group
 from core.storage import batches, transfers
 
 ANSWER_VERSION = 1
-"""Which rendering of the 202 an accepted batch keeps for its replays."""
+"""The rendering of the 202 that an accepted batch keeps for its replays."""
 
 
 def accept(connection: Connection, request: BatchRequest, *, most_pending: int) -> AcceptedBatch:
-    """Accept a batch, each line seeing what those before it reserved; or replay it.
+    """Accept a batch, or replay it. Each line sees the funds that earlier lines have reserved.
 
-    Its transfers follow each other without a gap, and the first of them carries the key. Raises Refusal where the key
-    was used for something else, and for the first line of an atomic batch that is refused; Unavailable while
-    `most_pending` transfers and more are waiting to be settled.
+    The sequences of its transfers have no gaps, and the first transfer carries the key. Raises Refusal if the key was
+    used for another request, and for the first refused line of an atomic batch. Raises Unavailable while
+    `most_pending` or more transfers are waiting to be settled.
     """
     scope = (request.idempotency_key, request.submitted_by)
     if known := transfers.find_by_keys(connection, [scope]).get(scope):
@@ -41,7 +41,7 @@ def accept(connection: Connection, request: BatchRequest, *, most_pending: int) 
 
 
 def is_bound(connection: Connection, key: str, user_id: int) -> bool:
-    """Say whether a key of a user was accepted with something."""
+    """Return whether a request with this key of a user was accepted."""
     return bool(transfers.find_by_keys(connection, [(key, user_id)]))
 
 
@@ -63,7 +63,7 @@ def _with_key(line: TransferRequest, request: BatchRequest) -> TransferRequest:
 
 
 def _at_line(refusal: Refusal, index: int) -> Refusal:
-    """Say which line of the request a refusal is about."""
+    """Add the line of the request to a refusal."""
     line = f"body.transfers.{index}"
     part = (refusal.field or "body").removeprefix("body").lstrip(".")
     return Refusal(refusal.code, field=f"{line}.{part}" if part else line)

@@ -1,4 +1,4 @@
-"""The keys of cards: whether they fit the cards that are there, and sealing all cards anew under a new one."""
+"""The keys of cards: checking that they fit the stored cards, and resealing all cards under a new key."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 GROUP = 500
-"""Cards sealed anew in one unit of work: some ten milliseconds, in which transfers wait."""
+"""Cards resealed in one unit of work. It takes some ten milliseconds, in which transfers wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What a rotation did."""
+    """The result of a rotation."""
 
     version: int
-    """Of the key that every card is sealed with now."""
+    """The version of the key that seals every card now."""
     count: int
-    """Cards that were sealed anew."""
+    """Cards that were resealed."""
     added: bool
     """Whether it made a new key."""
     finished: bool
-    """Whether it carried on with an earlier rotation that had been interrupted."""
+    """Whether it continued an earlier rotation that had been interrupted."""
 
 
 def check_keys(database: Database, vault: CardVault) -> None:
-    """Raise CardKeyError unless the vault fits the cards that are there: one of each key version is tried."""
+    """Raise CardKeyError unless the vault fits the stored cards. One card of each key version is tried."""
     with database.reader.connect() as connection:
         _require_fitting(connection, vault)
 
@@ -39,11 +39,11 @@ def check_keys(database: Database, vault: CardVault) -> None:
 def rotate(database: Database, vault: CardVault, author: Author, on_progress: Callable[[int, int], None]) -> Rotation:
     """Seal every card under a new key, or finish an earlier rotation that was interrupted.
 
-    Where the keys lie in the data folder, a new one is added first and the older ones are dropped last. Where they
-    are a setting, the newest one given is the new one. Cards go in groups, each in a unit of work of its own, so that
-    transfers settle in between; `on_progress` is told how many are done, and of how many. Wherever it is interrupted,
-    every card can be opened, and running it again finishes it. Raises CardKeyError for a card that the keys at hand do
-    not open, in most cases before anything is changed; nothing is lost by it.
+    If the keys are in the data folder, a new key is added first and the older keys are dropped last. If they are a
+    setting, the newest key given is the new one. Cards are resealed in groups, each in its own unit of work, so that
+    transfers settle in between. `on_progress` gets the number of cards done, and the total. Wherever the rotation is
+    interrupted, every card can be opened, and another run finishes it. Raises CardKeyError if the available keys do
+    not open a card, in most cases before any change; nothing is lost.
     """
     with unit_of_work(database) as connection:
         _require_fitting(connection, vault)
@@ -73,32 +73,32 @@ def _require_fitting(connection: Connection, vault: CardVault) -> None:
 
 
 def _seal_group(database: Database, vault: CardVault) -> int:
-    """Seal the next cards anew with the newest key, in one unit of work, and count them."""
+    """Reseal the next cards with the newest key in one unit of work, and return how many."""
     with unit_of_work(database) as connection:
         keys = vault.keys()
         older = [version for version in cards.key_versions(connection) if version < keys.newest]
         if not older:
             return 0
         group = cards.read_sealed(connection, older[0], GROUP)
-        sealed = [(card["id"], _seal_anew(keys, card, older[0])) for card in group]
+        sealed = [(card["id"], _reseal(keys, card, older[0])) for card in group]
         cards.write_sealed(connection, keys.newest, sealed)
         return len(sealed)
 
 
-def _seal_anew(keys: CardKeys, card: RowMapping, version: int) -> bytes:
+def _reseal(keys: CardKeys, card: RowMapping, version: int) -> bytes:
     return keys.seal(keys.open(card["sealed_number"], version, card["public_id"]), card["public_id"])
 
 
 def _finish(database: Database, vault: CardVault, author: Author, rotation: Rotation) -> None:
-    """Write the rotation down, and then drop the older keys.
+    """Record the rotation, and then drop the older keys.
 
-    In this order, in two units of work: a file cannot be rolled back, and what is written down twice (should the
-    machine stop in between, and the command be run again) is better than what is not written down at all.
+    This takes two units of work, in this order, because a file cannot be rolled back. If the machine stops in between
+    and the command is run again, the rotation is recorded twice. That is better than not at all.
     """
     with unit_of_work(database) as connection:
         write_down(connection, author, Action.CARD_KEYS_ROTATED, version=rotation.version, count=rotation.count)
     if vault.keys_are_kept:
         with unit_of_work(database) as connection:
-            # Since the new key was added, whoever issued a card found it, as both were inside units of work.
+            # Every card issued since the new key was added uses it, because both happened in units of work.
             if cards.count_older(connection, vault.keys().newest) == 0:
                 vault.drop_older_keys()

@@ -1,4 +1,4 @@
-"""Issuing cards, reading them, and what their owners do with them."""
+"""Issuing and reading cards, and the actions of their owners."""
 
 import secrets
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from core.storage import accounts, cards
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedCard:
-    """A card at the one moment when its number and CVC are known in clear. They are left out of its `repr`."""
+    """A card when it is issued, the only time when its number and CVC are known in clear. Its `repr` omits them."""
 
     view: CardView
     number: str = field(repr=False)
@@ -40,19 +40,19 @@ class IssuedCard:
 def issue(
     connection: Connection, vault: CardVault, author: Author, *, account_id: UUID, kind: CardType, most: int, years: int
 ) -> IssuedCard:
-    """Issue a card for an account of the author's, good for some years, and write down that it was revealed.
+    """Issue a card for an account of the author, valid for `years`, and record that it was revealed.
 
-    Raises Refusal: `account_not_found` for anybody else's account, `account_frozen`, `account_closed`, and
-    `too_many_cards` for an account that has `most` cards, cancelled ones not counted.
+    Raises Refusal: `account_not_found` for another user's account, `account_frozen`, `account_closed`, and
+    `too_many_cards` if the account has `most` cards, not counting cancelled ones.
     """
-    assert author.user_id is not None, "somebody who is signed in"
+    assert author.user_id is not None, "the author is signed in"
     account = _account_for_a_card(connection, author.user_id, account_id)
     if cards.count_live(connection, account["id"]) >= most:
         raise Refusal(ErrorCode.TOO_MANY_CARDS)
     now = to_datetime(now_us())
     card_id, number, expiry = new_id(), _free_number(connection, vault), expiry_after(now.date(), years)
     last4 = number[-LAST_DIGITS:]
-    keys = vault.keys()  # those of this unit of work: a rotation may have added one since the last
+    keys = vault.keys()  # read in this unit of work: a rotation may have added a key since the last one
     sequence = cards.add(
         connection,
         public_id=card_id,
@@ -81,14 +81,14 @@ def issue(
 
 
 def freeze(connection: Connection, *, user_id: int, card_id: UUID) -> None:
-    """Freeze a user's card; a frozen one stays so. Raises Refusal: `card_not_found`, `card_cancelled`."""
+    """Freeze a user's card; a frozen card stays frozen. Raises Refusal: `card_not_found`, `card_cancelled`."""
     _move(connection, _owned(connection, user_id, card_id), CardStatus.FROZEN)
 
 
 def unfreeze(connection: Connection, *, user_id: int, card_id: UUID) -> None:
-    """Make a user's frozen card active again; an active one stays so.
+    """Make a user's frozen card active again; an active card stays active.
 
-    Raises Refusal: `card_not_found`, `card_cancelled`, and `account_frozen` while its account keeps it frozen.
+    Raises Refusal: `card_not_found`, `card_cancelled`, and `account_frozen` while its account is frozen.
     """
     card = _owned(connection, user_id, card_id)
     if card.own_status is not CardStatus.CANCELLED and card.account_is_frozen:
@@ -97,12 +97,12 @@ def unfreeze(connection: Connection, *, user_id: int, card_id: UUID) -> None:
 
 
 def cancel(connection: Connection, *, user_id: int, card_id: UUID) -> None:
-    """Cancel a user's card for good; a cancelled one stays so. Raises Refusal (`card_not_found`)."""
+    """Cancel a user's card permanently; a cancelled card stays cancelled. Raises Refusal (`card_not_found`)."""
     _move(connection, _owned(connection, user_id, card_id), CardStatus.CANCELLED)
 
 
 async def get(session: AsyncSession, *, user_id: int, card_id: UUID) -> CardView:
-    """Read a user's card; raises Refusal (`card_not_found`) for anybody else's and for none."""
+    """Read a user's card; raises Refusal (`card_not_found`) if it is missing or belongs to another user."""
     card = await cards.get_owned(session, user_id, card_id)
     if card is None:
         raise Refusal(ErrorCode.CARD_NOT_FOUND, field="path.card_id")
@@ -112,7 +112,7 @@ async def get(session: AsyncSession, *, user_id: int, card_id: UUID) -> CardView
 async def list_for_user(
     session: AsyncSession, *, user_id: int, after_id: int, offset: int, limit: int
 ) -> Sequence[CardView]:
-    """List a user's cards, oldest first, from the row id after `after_id` on."""
+    """List a user's cards, oldest first, starting after row id `after_id`."""
     return await cards.list_owned(session, user_id, after_id=after_id, offset=offset, limit=limit)
 
 
@@ -144,7 +144,7 @@ def _move(connection: Connection, card: CardView, status: CardStatus) -> None:
 
 
 def _free_number(connection: Connection, vault: CardVault) -> str:
-    """Draw card numbers until one is free: at random, so that nobody can guess which ones exist."""
+    """Draw random card numbers until one is free. Random numbers do not reveal which cards exist."""
     while True:
         number = card_number(secrets.randbelow(10**SERIAL_DIGITS))
         if not cards.index_is_taken(connection, vault.index(number)):

@@ -13,18 +13,18 @@ from core.services.audit import write_down
 from core.storage import dead_letters
 
 LONGEST_ERROR = 500
-"""Characters kept of what went wrong."""
+"""Characters of an error that are stored."""
 
 
 def fail(connection: Connection, letter: Letter, error: Exception) -> None:
-    """Note that the work of a message has failed, with what nobody expected."""
-    cause = getattr(error, "orig", None) or error  # what the driver said, without the values that were written
+    """Record that the work of a message has failed with an unexpected error."""
+    cause = getattr(error, "orig", None) or error  # the driver's error, without the values that were written
     text = f"{type(error).__name__}: {cause}"[:LONGEST_ERROR]
     dead_letters.fail(connection, letter, error=text, at=to_datetime(now_us()), most_attempts=MOST_ATTEMPTS)
 
 
 def succeed(connection: Connection, letter: Letter) -> None:
-    """Note that the work of a message has succeeded: its failures are forgotten."""
+    """Record that the work of a message has succeeded: its failures are deleted."""
     dead_letters.succeed(connection, letter)
 
 
@@ -34,7 +34,7 @@ def failing(connection: Connection) -> set[tuple[str, str]]:
 
 
 def retry(connection: Connection, author: Author, letter_id: UUID) -> None:
-    """Take a message out of the parked ones: the scheduler's next tick sends it again.
+    """Release a parked message: the scheduler's next tick sends it again.
 
     Raises Refusal (`dead_letter_not_found`).
     """
@@ -44,7 +44,7 @@ def retry(connection: Connection, author: Author, letter_id: UUID) -> None:
 
 
 def drop(connection: Connection, author: Author, letter_id: UUID) -> None:
-    """Forget a parked message. What is due by the database is found again by the next tick, and sent anew.
+    """Delete a parked message. If its work is still due in the database, the next tick sends a new message.
 
     Raises Refusal (`dead_letter_not_found`).
     """
@@ -54,7 +54,7 @@ def drop(connection: Connection, author: Author, letter_id: UUID) -> None:
 
 
 async def list_parked(session: AsyncSession, *, after: int, offset: int, limit: int) -> list[DeadLetterView]:
-    """List parked messages, oldest first, from the row id after `after` on."""
+    """List parked messages, oldest first, starting after row id `after`."""
     return await dead_letters.read(session, after=after, offset=offset, limit=limit)
 
 

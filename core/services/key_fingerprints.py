@@ -1,4 +1,4 @@
-"""Fingerprints of the keys that a backup needs and does not hold: they tell keys apart, and tell nothing of them."""
+"""Fingerprints of the keys that a backup needs but does not contain. They tell keys apart without revealing them."""
 
 import hmac
 from collections.abc import Callable, Iterator
@@ -15,23 +15,23 @@ CARD_KEY = "card_key_"
 """Followed by the version of the key."""
 CARD_INDEX_KEY = "card_index_key"
 JWT_SECRET = "jwt_secret"
-"""The key that signs access tokens; one of a version above 1 is followed by `_` and that version."""
+"""The key that signs access tokens. If its version is above 1, `_` and the version follow the name."""
 ANCHOR_KEY = "anchor_key"
 
 _HEX_DIGITS = 16
 
 
 def fingerprints(settings: Settings) -> dict[str, str]:
-    """Fingerprint every key that is a setting or lies in the data folder, by name.
+    """Fingerprint every key that is a setting or is in the data folder, by name.
 
-    None is made: one that is not here may be given to another process. Raises SettingsError for a file that holds
-    other than keys.
+    Missing keys are not made, because another process may have them. Raises SettingsError for a file that does not
+    contain valid keys.
     """
     return {name: fingerprint(key) for name, key in _keys(settings)}
 
 
 def fingerprint(key: bytes) -> str:
-    """Digest a key; whoever guesses keys could as well guess at what they sign or seal."""
+    """Digest a key. This does not help to guess it: guesses can be tested on signed or sealed data just as well."""
     return hmac.digest(b"giro key fingerprint", key, sha256).hex()[:_HEX_DIGITS]
 
 
@@ -55,7 +55,7 @@ def _parsed[Keys](parse: Callable[[str], Keys], text: bytes, path: Path) -> Keys
     try:
         return parse(text.decode())
     except ValueError as error:
-        raise SettingsError(f"{path} holds no keys: {error}") from None
+        raise SettingsError(f"{path} contains no valid keys: {error}") from None
 
 
 def _given(setting: SecretStr | None, path: Path) -> bytes:

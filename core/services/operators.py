@@ -1,4 +1,4 @@
-"""What operators do and see. Every act is written down with its author, in the unit of work that does it."""
+"""Acts and views of operators. Every act is recorded with its author, in the unit of work that does it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,26 +19,26 @@ from core.services.users import sign_up
 from core.storage import accounts, dead_letters, transfers, users
 
 WINDOW = 11_000
-"""Transfers that one page of a list looks at: the largest offset and the largest page together."""
+"""Transfers that one page of a list searches: the largest offset plus the largest page."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What waits to be settled."""
+    """The state of the settlement queue."""
 
     pending: int
     oldest_age_seconds: float | None
     last_settled_sequence: int
     """Every transfer up to this one has ended; 0 before the first."""
     parked: int
-    """Messages whose work kept failing, and that wait for an operator."""
+    """Messages that wait for an operator because their work kept failing."""
 
 
 # --- acts --------------------------------------------------------------------------------------------------------
 
 
 def create(connection: Connection, author: Author, *, email: str, password_hash: str) -> UUID:
-    """Make an operator and return the public id; raises Refusal (`email_taken`)."""
+    """Create an operator and return the public id; raises Refusal (`email_taken`)."""
     user_id = sign_up(connection, email=email, name=None, password_hash=password_hash, role=Role.OPERATOR)
     write_down(connection, author, Action.OPERATOR_CREATED, user_id)
     return user_id
@@ -57,7 +57,7 @@ def freeze(connection: Connection, author: Author, account_id: UUID, scope: Free
 
 
 def unfreeze(connection: Connection, author: Author, account_id: UUID) -> None:
-    """Make a frozen account active again; an active one stays so. Raises Refusal as `freeze` does."""
+    """Make a frozen account active again; an active account stays active. Raises Refusal as `freeze` does."""
     account = _customers(connection, account_id)
     if account["status"] is AccountStatus.ACTIVE:
         return
@@ -66,9 +66,9 @@ def unfreeze(connection: Connection, author: Author, account_id: UUID) -> None:
 
 
 def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID, amount: int) -> None:
-    """Set how far below 0 an account may go, in minor units; the audit log keeps every limit that was set.
+    """Set how far below 0 an account's balance may go, in minor units. The audit log records every limit.
 
-    Raises Refusal: `limit_in_use` when the balance is below it already, and as `freeze` does.
+    Raises Refusal: `limit_in_use` if the balance is already below the new limit, and as `freeze` does.
     """
     account = _customers(connection, account_id)
     if account["overdraft_limit"] == amount:
@@ -83,18 +83,18 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
         account_id,
         before=account["overdraft_limit"],
         after=amount,
-        # Where in the account's legs the new limit begins to hold: times could not tell two acts of one moment apart.
+        # The leg after which the new limit applies: times could not tell two acts of the same moment apart.
         last_transaction=account["last_transaction_id"] or 0,
     )
 
 
 def deactivate(connection: Connection, author: Author, user_id: UUID) -> None:
-    """Take a user's access away, at once; pending transfers from their accounts fail. Raises `user_not_found`."""
+    """Revoke a user's access immediately; pending transfers from the user's accounts fail. Raises `user_not_found`."""
     _set_active(connection, author, user_id, active=False)
 
 
 def reactivate(connection: Connection, author: Author, user_id: UUID) -> None:
-    """Give a user access again, by a new log-in. Raises Refusal: `user_not_found`, `user_erased`."""
+    """Restore a user's access; the user has to log in again. Raises Refusal: `user_not_found`, `user_erased`."""
     _set_active(connection, author, user_id, active=True)
 
 
@@ -111,7 +111,7 @@ def _set_active(connection: Connection, author: Author, user_id: UUID, *, active
 
 
 def _customers(connection: Connection, account_id: UUID) -> RowMapping:
-    """Read an account that operators may change: one that a customer holds, and that is not closed."""
+    """Read an account that operators may change: a customer's account that is not closed."""
     account = accounts.read(connection, account_id)
     if account is None or account["owner_id"] is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
@@ -121,7 +121,7 @@ def _customers(connection: Connection, account_id: UUID) -> RowMapping:
 
 
 def account_by_name(connection: Connection, name: UUID | str) -> UUID:
-    """Find an account by its id or its number; raises Refusal (`account_not_found`) for a number nobody has."""
+    """Find an account by its id or its number; raises Refusal (`account_not_found`) for an unknown number."""
     found = name if isinstance(name, UUID) else accounts.find_by_number(connection, name)
     if found is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND)
@@ -129,12 +129,12 @@ def account_by_name(connection: Connection, name: UUID | str) -> UUID:
 
 
 def user_by_name(connection: Connection, name: UUID | str) -> UUID:
-    """Find a user by id or by e-mail address; raises Refusal (`user_not_found`) for an address nobody has."""
+    """Find a user by id or by e-mail address; raises Refusal (`user_not_found`) for an unknown address."""
     return name if isinstance(name, UUID) else user_by_email(connection, name)
 
 
 def user_by_email(connection: Connection, email: str) -> UUID:
-    """Find a user by e-mail address, which counts in lower case; raises Refusal (`user_not_found`)."""
+    """Find a user by e-mail address, ignoring case; raises Refusal (`user_not_found`)."""
     found = users.find_by_email(connection, email.lower())
     if found is None:
         raise Refusal(ErrorCode.USER_NOT_FOUND)
@@ -142,18 +142,18 @@ def user_by_email(connection: Connection, email: str) -> UUID:
 
 
 def active_user_by_email(connection: Connection, email: str) -> int:
-    """Find the row id of a user who has access; raises Refusal (`user_not_found`) for everybody else."""
+    """Find the row id of an active user by e-mail address; raises Refusal (`user_not_found`) for all others."""
     user = users.find(connection, user_by_email(connection, email))
     if user is None or not user.is_active:
         raise Refusal(ErrorCode.USER_NOT_FOUND)
     return user.id
 
 
-# --- looks -------------------------------------------------------------------------------------------------------
+# --- views -------------------------------------------------------------------------------------------------------
 
 
 async def list_users(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[User]:
-    """List users, oldest first, from the row id after `after_id` on; the bank itself is none of them."""
+    """List users, oldest first, starting after row id `after_id`. The bank's own user is left out."""
     return await users.list_all(session, after_id=after_id, offset=offset, limit=limit)
 
 
@@ -168,7 +168,7 @@ async def get_user(session: AsyncSession, user_id: UUID) -> User:
 async def list_accounts(
     session: AsyncSession, *, after_id: int, offset: int, limit: int
 ) -> Sequence[tuple[Account, UUID | None]]:
-    """List accounts with their owners' public ids, oldest first; external ones, without an owner, too."""
+    """List accounts, including external ones, with their owners' public ids (external: None), oldest first."""
     return await accounts.list_all(session, after_id=after_id, offset=offset, limit=limit)
 
 
@@ -183,10 +183,10 @@ async def get_account(session: AsyncSession, account_id: UUID) -> tuple[Account,
 async def list_transfers(
     session: AsyncSession, *, status: TransferStatus | None, below: int, offset: int, limit: int
 ) -> tuple[list[TransferView], int | None]:
-    """List transfers, newest first, from the sequence before `below` on, and say below which the next page begins.
+    """List transfers below sequence `below`, newest first, and return below which sequence the next page begins.
 
-    A page looks at `WINDOW` transfers at most; of a rare status it can therefore come back short, or empty, and
-    still say where to go on.
+    A page searches at most `WINDOW` transfers. With a rare status it can therefore be short or empty, and still have
+    a next page.
     """
     below = min(below, await transfers.newest(session) + 1)
     start = max(1, below - WINDOW)
@@ -205,7 +205,7 @@ async def get_transfer(session: AsyncSession, transfer_id: UUID) -> TransferView
 
 
 async def queue_state(session: AsyncSession) -> QueueState:
-    """Read what waits to be settled."""
+    """Read the state of the settlement queue."""
     connection = await session.connection()
     backlog = await connection.run_sync(transfers.backlog)
     age = None if backlog.oldest_created_at is None else max(0.0, (now_us() - backlog.oldest_created_at) / 1e6)

@@ -1,7 +1,7 @@
-"""Making statements: closing months, and working off their accounts in groups.
+"""Making statements: closing months, and processing their accounts in groups.
 
-Nothing here depends on how often it is called, or by how many at once: a month is closed once, a statement is
-unique per account and month, and what is missing is found in the database.
+All functions can be called repeatedly and concurrently: a month is closed once, a statement is unique per account
+and month, and missing statements are found in the database.
 """
 
 from collections import Counter
@@ -22,14 +22,14 @@ from core.storage.unit_of_work import unit_of_work
 
 
 class BrokenChain(Exception):
-    """A statement would not begin where the one before it ended, or would not add up: its account's chain is broken."""
+    """A statement would not begin where the previous one ended, or would not add up: the account's chain is broken."""
 
 
 # --- closing months ----------------------------------------------------------------------------------------------
 
 
 def month_due(connection: Connection, zone: ZoneInfo) -> Period | None:
-    """Find the oldest finished month that is not closed yet, from that of the first customer's account on."""
+    """Find the oldest finished month that is not closed yet, starting with that of the first customer's account."""
     newest = statement_runs.newest(connection)
     if newest is not None:
         period = newest.period.following
@@ -42,16 +42,16 @@ def month_due(connection: Connection, zone: ZoneInfo) -> Period | None:
 
 
 def overdue_since(connection: Connection, zone: ZoneInfo) -> datetime | None:
-    """Find the end of the oldest finished month whose statements are not all made, closed or not; None: all are."""
+    """Find the end of the oldest finished month, closed or not, that lacks statements; None if all are made."""
     missing = month_due(connection, zone)
-    # A month is closed after those before it: one that is not finished is older than any that is not closed.
+    # Months are closed in order, so a closed month that lacks statements is older than any that is not closed.
     return statement_runs.unfinished_since(connection) or (missing.ends_at(zone) if missing else None)
 
 
 def close_months(connection: Connection, zone: ZoneInfo, *, group: int) -> int:
-    """Close every finished month, oldest first, and count them. From its commit on no leg can fall into them.
+    """Close every finished month, oldest first, and return how many. After the commit no leg can fall into them.
 
-    Each becomes a run, whose accounts are divided into groups of up to `group` row ids.
+    Each month becomes a run, whose accounts are divided into groups of up to `group` row ids.
     """
     closed = 0
     while period := month_due(connection, zone):
@@ -61,7 +61,7 @@ def close_months(connection: Connection, zone: ZoneInfo, *, group: int) -> int:
             connection,
             period=str(period),
             time_zone=zone.key,
-            # Not the month's own first instant: between two time zones nothing may fall.
+            # Not the month's own first instant: a new time zone must leave no gap between months.
             starts_at=newest.ends_at if newest else period.starts_at(zone),
             ends_at=period.ends_at(zone),
             opened_at=to_datetime(now_us()),
@@ -75,9 +75,9 @@ def close_months(connection: Connection, zone: ZoneInfo, *, group: int) -> int:
 
 
 def make_group(database: Database, bank: BankDetails, group_id: int) -> int:
-    """Make the missing statements of one group's accounts, and count them; 0 for a group that is done.
+    """Make the missing statements of one group's accounts, and return how many; 0 for a group that is done.
 
-    Raises BrokenChain if an account's cannot be made. Those of the others are made all the same.
+    Raises BrokenChain if an account's statements cannot be made. Those of the other accounts are still made.
     """
     with database.reader.connect() as connection:
         group = statement_runs.undone_group(connection, group_id)
@@ -89,12 +89,12 @@ def make_group(database: Database, bank: BankDetails, group_id: int) -> int:
         made = _write(connection, found.missing)
         if not found.broken:
             statement_runs.finish_group(connection, group, to_datetime(now_us()))
-    found.complain()
+    found.raise_first_error()
     return made
 
 
 def make_one(database: Database, bank: BankDetails, statement_id: int) -> int:
-    """Make a statement that was asked for, and those before it that are missing; count them.
+    """Make a requested statement and the missing ones before it, and return how many.
 
     Raises BrokenChain if it cannot be made.
     """
@@ -106,15 +106,15 @@ def make_one(database: Database, bank: BankDetails, statement_id: int) -> int:
         found = _Found(connection, bank, first=account_id, last=account_id, through=run_id)
     with unit_of_work(database) as connection:
         made = _write(connection, found.missing)
-    found.complain()
+    found.raise_first_error()
     return made
 
 
 class _Found:
-    """What some accounts' missing statements say.
+    """The missing statements of some accounts.
 
-    Computed outside the lock, since nothing can be posted any more into a month that is closed: writing them is all
-    that other writers wait for.
+    They are computed outside the lock, since nothing can be posted into a closed month any more. Other writers wait
+    only while the statements are written.
     """
 
     def __init__(self, connection: Connection, bank: BankDetails, *, first: int, last: int, through: int) -> None:
@@ -127,8 +127,8 @@ class _Found:
             except BrokenChain as error:
                 self.broken.append(error)
 
-    def complain(self) -> None:
-        """Raise what was wrong with the first account whose statements cannot be made."""
+    def raise_first_error(self) -> None:
+        """Raise the error of the first account whose statements cannot be made."""
         if self.broken:
             raise self.broken[0]
 
@@ -142,7 +142,7 @@ def _missing(
     start, number = holding.last_transaction_id, holding.last_number + len(missing)
     made_at = to_datetime(now_us())
     for run in missing:
-        # Each month is found behind the one after it, so the whole chain is walked once.
+        # The walk of each month starts where that of the later month ended, so the chain is walked once.
         figures = statements.figures(
             connection, holding.account_id, start=start, starts_at=run.starts_at, ends_at=run.ends_at
         )
@@ -162,14 +162,14 @@ def _missing(
         start, number = figures.opening_transaction_id, number - 1
     if missing and start != holding.last_closing_transaction_id:
         raise BrokenChain(
-            f"account {holding.account_id}: its month begins behind leg {start}, "
-            f"the one before it ended with {holding.last_closing_transaction_id}"
+            f"account {holding.account_id}: its month begins after leg {start}, "
+            f"the previous one ended with {holding.last_closing_transaction_id}"
         )
     return found[::-1]
 
 
 def _lacks(holding: Holding, run: Run) -> bool:
-    """Say whether an account has no statement of a month of its life."""
+    """Return whether an account existed in a month and has no statement of it."""
     made = holding.last_run_id is not None and run.id <= holding.last_run_id
     return (
         not made and run.ends_at > holding.opened_at and not (holding.closed_at and holding.closed_at < run.starts_at)
@@ -184,9 +184,9 @@ def _write(connection: Connection, missing: Sequence[NewStatement]) -> int:
     return made.total()
 
 
-# --- looking -----------------------------------------------------------------------------------------------------
+# --- reading -----------------------------------------------------------------------------------------------------
 
 
 async def list_runs(session: AsyncSession, *, below: int, offset: int, limit: int) -> list[Run]:
-    """List runs, the newest month first, from the row id before `below` on."""
+    """List runs, newest month first, starting below row id `below`."""
     return await statement_runs.read(session, below=below, offset=offset, limit=limit)

@@ -1,4 +1,4 @@
-"""Reading statements, and asking for one."""
+"""Reading and requesting statements."""
 
 import os
 from dataclasses import dataclass
@@ -27,28 +27,28 @@ DRAWING_PRIORITY = 10
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """A statement, and where its account's chain of transactions enters and leaves it."""
+    """A statement, and where the account's chain of transactions enters and leaves it."""
 
     statement: StatementView
     account_id: int
     newest: int | None
-    """The last transaction up to the end of the month."""
+    """The row id of the last transaction before the end of the month."""
     before: int
-    """All its transactions have a greater row id than this one."""
+    """All transactions of the statement have greater row ids than this."""
 
 
 def ask_for(
     connection: Connection, *, user_id: int, account_id: UUID, period: Period, zone: ZoneInfo, group: int
 ) -> UUID:
-    """Ask for the statement of a finished month and return its id; of one that is there already, the same id.
+    """Request the statement of a finished month and return its id; an existing statement keeps its id.
 
     Raises Refusal: `account_not_found`; `validation_failed` for a month that is not over; `statement_not_found` for
-    one in which the account did not exist.
+    a month in which the account did not exist.
     """
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
-    close_months(connection, zone, group=group)  # the tick may not have come to it yet
+    close_months(connection, zone, group=group)  # the scheduler may not have closed it yet
     if period >= _current(connection, zone):
         raise Refusal(ErrorCode.VALIDATION_FAILED, field="body.month", detail="The month is not over yet.")
     run = statement_runs.find(connection, period)
@@ -68,16 +68,16 @@ async def get(session: AsyncSession, *, user_id: int, statement_id: UUID) -> Mon
 async def list_for_account(
     session: AsyncSession, *, account: Account, below: int, offset: int, limit: int
 ) -> list[Kept]:
-    """List an account's statements, the newest month first, from the run before `below` on."""
+    """List an account's statements, newest month first, starting below run `below`."""
     return await statements.of_account(session, account.id, below=below, offset=offset, limit=limit)
 
 
 async def of_month(
     session: AsyncSession, *, account: Account, period: Period | None, zone: ZoneInfo, bank: BankDetails
 ) -> Month:
-    """Read an account's statement of a month, or compute a provisional one; of the current month without `period`.
+    """Read an account's statement of a month (None: the current one), or compute a provisional one.
 
-    Raises Refusal: `validation_failed` for a month that has not begun, `statement_not_found` for one in which the
+    Raises Refusal: `validation_failed` for a month that has not begun, `statement_not_found` for a month in which the
     account did not exist.
     """
     connection = await session.connection()
@@ -94,7 +94,7 @@ async def of_month(
 async def list_transactions(
     session: AsyncSession, month: Month, *, start: int | None, limit: int
 ) -> list[TransactionView]:
-    """List a month's transactions, newest first, from the one with row id `start` back (None: the newest)."""
+    """List a month's transactions, newest first, going back from row id `start` (None: from the newest)."""
     connection = await session.connection()
     return await connection.run_sync(_walk, month, month.newest if start is None else start, limit)
 
@@ -102,8 +102,8 @@ async def list_transactions(
 def draw(settings: Settings, month: Month, media_type: str) -> bytes:
     """Read a month's transactions and write them as a document of one of the types in `core.documents`.
 
-    Meant for a process of its own, which gives way to all others: a long month takes seconds of work, and next to
-    an event loop, or on it, they would be everybody's.
+    Meant for a separate process, which gives way to all others: a long month takes seconds of work. Next to an event
+    loop, or on it, that work would delay every request.
     """
     os.setpriority(os.PRIO_PROCESS, 0, DRAWING_PRIORITY)
     database = Database(settings)
@@ -158,14 +158,14 @@ async def _provisional(
 
 
 def _current(connection: Connection, zone: ZoneInfo) -> Period:
-    """The month that money posted now falls into: never one that is closed, whatever clock and time zone say."""
+    """Return the month of transactions posted now. It is never a closed month, whatever clock and time zone say."""
     newest = statement_runs.newest(connection)
     now = Period.of(to_datetime(now_us()), zone)
     return max(now, newest.period.following) if newest else now
 
 
 def _bounds(connection: Connection, period: Period, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """From when to when a month goes: as it was closed, or as it will be."""
+    """Return the start and the end of a month: as it was closed, or as it will be closed."""
     run = statement_runs.find(connection, period)
     if run is not None:
         return run.starts_at, run.ends_at

@@ -1,4 +1,4 @@
-"""The keys of access tokens: a new one in the old one's place."""
+"""The keys of access tokens: replacing the key that signs."""
 
 from core.domain.audit import Action, Author
 from core.services.audit import write_down
@@ -10,11 +10,11 @@ from core.token_keys import TokenKeys, TokenRing
 def rotate(
     database: Database, keys: TokenKeys, author: Author, *, token_seconds: int, at_once: bool = False
 ) -> TokenRing:
-    """Have a new key sign, and the older ones accepted until the tokens end that they have signed; see TokenKeys.
+    """Let a new key sign, and accept the older keys until the tokens that they have signed end; see TokenKeys.
 
-    Of two rotations at once each makes its key: the turnstile lets one in after the other. The file comes last, since
-    it cannot be rolled back. Should the commit fail after it, the new key is there and not written down; nobody is
-    refused for it, and running this again writes down the next one. Raises SettingsError where the keys are a setting.
+    Two concurrent rotations make a key each, because the turnstile runs them one after the other. The file is written
+    last, since it cannot be rolled back. If the commit fails after that, the new key exists but is not recorded. No
+    token is refused for it, and another rotation records the next key. Raises SettingsError if the keys are a setting.
     """
     with unit_of_work(database) as connection:
         version = keys.ring(anew=True).signing.version + 1

@@ -1,4 +1,4 @@
-"""Logging in, going on with a refresh token, logging out. All of it is written down."""
+"""Logging in, refreshing tokens, and logging out. The audit log records log-ins, failures, thefts and log-outs."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from core.storage import tokens, users
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a log-in or a refresh gives: whose it is, and the refresh token to go on with."""
+    """The result of a log-in or a refresh: the user, and the next refresh token."""
 
     user_id: UUID
     token_version: int
@@ -35,9 +35,9 @@ def log_in(
 ) -> Session | None:
     """Begin a family of refresh tokens that lives for `days`, for a user whose password has just been verified.
 
-    `author` is nobody yet, and the user once the log-in succeeds. `stronger_hash` replaces the kept one where the
-    cost of hashing has been raised since. None if the user was deactivated or changed the password in between: the
-    failure is written down, so this must be committed.
+    `author` names no user yet; a successful log-in is recorded with the user. `stronger_hash` replaces the stored hash
+    if the cost of hashing has been raised since. Returns None if the user was deactivated or changed the password in
+    between. That failure is recorded, so the caller must commit.
     """
     user = users.read(connection, user_id)
     if user is None or not user.is_active or user.token_version != token_version:
@@ -52,19 +52,19 @@ def log_in(
 
 
 def fail_log_in(connection: Connection, author: Author, user_id: UUID | None) -> None:
-    """Write down that a log-in failed, and for whom, where the address is somebody's.
+    """Record that a log-in failed, and for which user if the address is known.
 
-    Neither the address nor the password that was sent: people type passwords into the wrong field.
+    Neither the address nor the password that was sent is recorded: people type passwords into the wrong field.
     """
     write_down(connection, author, Action.LOG_IN_FAILED, user_id)
 
 
 def refresh(connection: Connection, author: Author, refresh_token: str) -> Session | None:
-    """Spend a refresh token for the next of its family, which ends when the log-in's life does.
+    """Exchange a refresh token for the next one of its family, which ends when the life of the log-in ends.
 
-    None where the token gives no access. A spent token that comes again has been stolen, from one side or the
-    other: its whole family is revoked and that is written down, so this must be committed. `author` is nobody, since
-    the token does not tell which of the two came.
+    Returns None if the token gives no access. If a spent token is used again, one of its two users is a thief: the
+    whole family is revoked and that is recorded, so the caller must commit. `author` names no user, since the token
+    does not tell which of the two sent it.
     """
     now = to_datetime(now_us())
     token = tokens.find(connection, refresh_token_digest(refresh_token))
@@ -84,13 +84,13 @@ def refresh(connection: Connection, author: Author, refresh_token: str) -> Sessi
 
 
 def log_out(connection: Connection, author: Author, identity: Identity) -> None:
-    """End every token of a user, at once."""
+    """End all tokens of a user immediately."""
     users.end_tokens(connection, identity.id)
     write_down(connection, author, Action.LOGGED_OUT, identity.public_id)
 
 
 def forget_expired(connection: Connection, *, limit: int = 1000) -> int:
-    """Delete refresh tokens past their life, `limit` at most, and count them."""
+    """Delete expired refresh tokens, at most `limit`, and return how many."""
     return tokens.forget_expired(connection, to_datetime(now_us()), limit=limit)
 
 

@@ -18,7 +18,7 @@ from core.storage import users
 def sign_up(
     connection: Connection, *, email: str, name: str | None, password_hash: str, role: Role = Role.CUSTOMER
 ) -> UUID:
-    """Make a user and return the public id; raises Refusal (`email_taken`). The address is compared in lower case."""
+    """Create a user and return the public id; raises Refusal (`email_taken`). The address is compared in lower case."""
     email = email.lower()
     if users.email_is_taken(connection, email):
         raise Refusal(ErrorCode.EMAIL_TAKEN, field="body.email")
@@ -33,18 +33,18 @@ def sign_up(
 
 
 def changed_since(connection: Connection, asking: Collection[Identity]) -> set[Identity]:
-    """Find who of those who ask is not any more what let them in: deactivated, logged out, or of another role.
+    """Find the identities that have changed since the request: deactivated, logged out, or of another role.
 
-    A request waits for its turn to write, and must not act by what was true when it came.
+    A request waits for its turn to write, and must not act on an identity that was valid only when it arrived.
     """
     present = users.identities(connection, {identity.id for identity in asking}) if asking else {}
     return {identity for identity in asking if present.get(identity.id) != identity}
 
 
 def change_password(connection: Connection, author: Author, identity: Identity, *, password_hash: str) -> None:
-    """Set a new password; every token given so far ends with it.
+    """Set a new password and end all earlier tokens.
 
-    Raises Refusal if the identity's own token has ended since: another change came first.
+    Raises Refusal if the identity's own token has ended since, because another change came first.
     """
     user = users.read(connection, identity.id)
     if user is None or not user.is_active or user.token_version != identity.token_version:
@@ -59,5 +59,5 @@ async def get(session: AsyncSession, user_id: int) -> User:
 
 
 async def find_by_email(session: AsyncSession, email: str) -> User | None:
-    """Read a user by e-mail address, which counts in lower case."""
+    """Read a user by e-mail address, ignoring case."""
     return await users.get_by_email(session, email.lower())

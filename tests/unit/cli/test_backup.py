@@ -79,7 +79,7 @@ class TestBackup:
     def test_says_of_a_file_that_it_is_no_folder(self, bank: None, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = giro("backup", "--to", str(tmp_path / "file"))
-        assert (result.exit_code, result.stderr) == (2, f"giro: {tmp_path / 'file'} is no folder\n")
+        assert (result.exit_code, result.stderr) == (2, f"giro: {tmp_path / 'file'} is not a folder\n")
 
     def test_ends_with_2_and_one_line_where_it_cannot_be_made(self, bank: None, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

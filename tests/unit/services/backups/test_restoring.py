@@ -170,7 +170,7 @@ def test_a_backup_with_damaged_pages_is_refused_although_its_manifest_agrees(mad
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [(None, "cannot read the manifest"), ("{", "is no manifest"), ("{}", "is no manifest")]
+    ("text", "said"), [(None, "cannot read the manifest"), ("{", "is not a manifest"), ("{}", "is not a manifest")]
 )
 def test_a_backup_without_a_manifest_is_refused(made: Path, empty: Settings, text: str | None, said: str) -> None:
     backups.manifest_of(made).unlink()

@@ -327,7 +327,7 @@ def test_a_statement_that_would_not_begin_where_the_one_before_it_ended_is_not_m
     clock.set(2026, 3, 1)
     close_months(database)
     (group,) = undone_groups(database)
-    with pytest.raises(BrokenChain, match="account 2: its month begins behind leg 4, the one before it ended with 2"):
+    with pytest.raises(BrokenChain, match="account 2: its month begins after leg 4, the previous one ended with 2"):
         statement_runs.make_group(database, BANK, group)
     assert months_of(database, bank.ada_account) == ["2026-01"]
     assert months_of(database, bank.bob_account) == ["2026-01", "2026-02"]
