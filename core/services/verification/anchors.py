@@ -1,4 +1,4 @@
-"""Holds the ledger to what was signed of it."""
+"""Checks the ledger against its signed anchors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,28 +22,28 @@ class Anchors:
 
     path: Path
     public_key: bytes | None
-    """None where there is no key yet: then signatures are not looked at."""
+    """None if there is no key yet; signatures are then not checked."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Those of this bank; its key is made if it has none yet."""
+        """Return the anchors of this bank; its key is made if it is missing."""
         return cls(settings.anchor_path, AnchorKey(settings.anchor_secret).public)
 
     @classmethod
     def at_hand(cls, settings: Settings) -> Self:
-        """Those of this bank, whose key is only read: made here, it would be another than the one that signed.
+        """Return the anchors of this bank without making a key: it would differ from the one that signed.
 
-        Raises AnchorKeyMissing where something was signed, and the key is not here.
+        Raises AnchorKeyMissing if there are anchors and the key is missing.
         """
         if settings.has_anchor_secret:
             return cls.of(settings)
         if any(read(settings.anchor_path)):
-            raise AnchorKeyMissing(f"there are anchors, and no anchor key here: set {variable('anchor_key')}")
+            raise AnchorKeyMissing(f"there are anchors but no anchor key: set {variable('anchor_key')}")
         return cls(settings.anchor_path, None)
 
 
 class AnchorKeyMissing(SettingsError):
-    """The key is not here that the anchors were signed with; the message is one line for an operator."""
+    """The key that signed the anchors is missing. The message is one line for an operator."""
 
 
 def check_anchors(
@@ -51,11 +51,11 @@ def check_anchors(
 ) -> None:
     """Check each anchor above the height `since`: its signature, and that the ledger has the block that it names.
 
-    A line that is no anchor is a warning: a power cut can tear one. That anchors are missing is found by the highest
+    An invalid line is only a warning, because a power cut can tear a line. Missing anchors are found by the highest
     one that an earlier verification saw.
     """
     seen, unreadable = rows.highest_anchor(connection), 0
-    let_go()  # what was looked at before: the anchors to come may name blocks that are younger
+    let_go()  # end the earlier snapshot: the anchors read next may name newer blocks
     for line in read(anchors.path):
         try:
             anchor = from_line(line)
@@ -68,9 +68,11 @@ def check_anchors(
             let_go()
         report.anchored_height = max(report.anchored_height or 0, anchor.height)
     if unreadable:
-        report.warnings.append(f"{unreadable} lines of the file of anchors are none; a power cut can tear one")
+        report.warnings.append(f"the anchor file contains {unreadable} invalid lines; a power cut can tear one")
     if seen is not None and (report.anchored_height is None or report.anchored_height < seen):
-        report.add("anchor_holds", f"anchors up to block {seen} were seen before, and end at {report.anchored_height}")
+        report.add(
+            "anchor_holds", f"anchors up to block {seen} were seen before, now they end at {report.anchored_height}"
+        )
 
 
 def _check(connection: Connection, report: Report, anchor: Anchor, public_key: bytes | None) -> None:

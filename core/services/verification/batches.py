@@ -1,4 +1,4 @@
-"""Batches, held to their transfers."""
+"""Checks batches against their transfers."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ from core.storage import verification as rows
 from core.storage.verification import BatchRow
 
 BATCHES = 10
-"""Batches read in one snapshot: some ten milliseconds, if they are large."""
+"""Batches read in one snapshot. It takes some ten milliseconds if they are large."""
 
 
 def check_batches(
     connection: Connection, report: Report, *, after: int, through: int, let_go: Callable[[], None]
 ) -> None:
-    """Check the batches whose first transfer lies behind one sequence and not behind another: all of it has ended."""
+    """Check the batches whose first transfer comes after `after` and up to `through`. All of it has ended."""
     while found := rows.batches(connection, after=after, through=through, limit=BATCHES):
         let_go()
         for batch in found:

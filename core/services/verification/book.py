@@ -1,4 +1,4 @@
-"""The accounts as their legs alone make them, a few numbers each: what memory a verification needs."""
+"""The accounts as computed from their legs alone. A verification keeps a few numbers of each in memory."""
 
 from array import array
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from core.storage import verification as rows
 from core.storage.verification import AccountRow, Limits
 
 MOST_MISSING = 1000
-"""Row ids between two accounts that may be missing. Nobody deletes any, and memory is taken up to the highest id."""
+"""Row ids that may be missing between two accounts. Accounts are never deleted; memory grows with the highest id."""
 
 UNKNOWN = -1
-"""In place of a leg or a transfer that a recent verification has not met; 0 is none at all."""
+"""Stands for a leg or a transfer that a recent verification has not met yet; 0 means that there is none."""
 
 
 @dataclass(slots=True)
 class _Facts:
-    """What never changes of the accounts, by row id, from 1 on."""
+    """The facts of accounts that never change, by row id, from 1 on."""
 
     kinds: list[str]
     currencies: list[str]
-    """The same few strings again and again, so eight bytes each."""
+    """A few strings that many accounts share, so eight bytes each."""
 
 
 class Book:
-    """Every account up to the leg and the transfer just read. 48 bytes an account, and nothing for a leg."""
+    """Every account up to the leg and the transfer just read. Takes 48 bytes per account and nothing per leg."""
 
     def __init__(self, report: Report, *, from_start: bool) -> None:
         self._report = report
@@ -47,11 +47,11 @@ class Book:
     # --- reading along ---------------------------------------------------------------------------------------
 
     def currency(self, connection: Connection, account_id: int) -> str | None:
-        """The currency of an account; None where there is no such account."""
+        """Return the currency of an account; None if it does not exist."""
         return self._facts.currencies[account_id] or None if self._knows(connection, account_id) else None
 
     def post(self, connection: Connection, leg: LegRow) -> None:
-        """Take the next leg in."""
+        """Process the next leg."""
         leg_id, _transfer, account, amount, balance_after, posted_at, previous_id = leg
         if posted_at < self._last_time:
             self._report.add(
@@ -63,7 +63,7 @@ class Book:
             return
         if self._last_legs[account] == UNKNOWN:
             self._meet(connection, account, before=leg_id, previous_id=previous_id)
-        # Counted on from what the leg before says, so that what one wrong leg shifts is not blamed on all after it.
+        # Computed from the balance that the previous leg states, so that one wrong leg is not blamed on all later ones.
         expected = self._balances[account] + amount
         if balance_after != expected:
             self._report.add("balance_after_recomputes", f"leg {leg_id} says {balance_after}, not {expected}")
@@ -78,7 +78,7 @@ class Book:
             self._report.add("balance_is_sum_of_legs", f"account {account}: its legs pass 64 bits at leg {leg_id}")
 
     def send(self, connection: Connection, terms: Terms) -> None:
-        """Take the next transfer in, which links to the one before it from the same account."""
+        """Process the next transfer, which links to the previous one from the same account."""
         if terms.created_at < self._last_accepted:
             early = self._last_accepted - terms.created_at
             self._report.add("time_never_goes_back", f"transfer {terms.sequence} was accepted {early} µs too early")
@@ -96,16 +96,16 @@ class Book:
             )
         self._last_transfers[payer] = terms.sequence
 
-    # --- the accounts as they stand --------------------------------------------------------------------------
+    # --- the accounts as they are ----------------------------------------------------------------------------
 
     def check(self, connection: Connection, account: AccountRow, reserved: int) -> int:
-        """Compare an account with what was read of it; returns the sum of its legs, in minor units."""
+        """Compare an account with the legs and transfers read; returns the sum of its legs, in minor units."""
         values = (account.balance, account.reserved, account.overdraft_limit)
         if any(type(value) is not int for value in values):
             self._report.add("values_are_integers", f"account {account.id} has {values}")
             return 0
         if not self._knows(connection, account.id):
-            raise rows.Disordered(f"account {account.id} is read with all others, and not by its id")
+            raise rows.Disordered(f"account {account.id} is found among all others, but not by its id")
         if self._last_legs[account.id] == UNKNOWN:
             self._meet(connection, account.id, before=None, previous_id=account.last_transaction_id)
         total, last_leg = self._totals[account.id], self._last_legs[account.id] or None
@@ -132,7 +132,7 @@ class Book:
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _knows(self, connection: Connection, account_id: int) -> bool:
-        """Say whether there is such an account. Accounts opened in the meantime are read when they are met."""
+        """Return whether an account exists. Accounts opened in the meantime are read when they are first met."""
         while not 0 < account_id < len(self._totals):
             opened = rows.account_facts(connection, after=len(self._totals) - 1)
             if not opened or account_id <= 0:
@@ -158,7 +158,7 @@ class Book:
             numbers.extend([start] * by)
 
     def _meet(self, connection: Connection, account: int, *, before: int | None, previous_id: int | None) -> None:
-        """Begin with an account where the last verification left it: at the leg that it goes on from."""
+        """Start an account where the last verification left it: at the leg that it continues from."""
         leg = rows.leg(connection, previous_id) if previous_id else None
         if previous_id is None or leg is None or leg[0] != account or (before is not None and previous_id >= before):
             previous_id, leg = 0, (account, 0)
@@ -171,7 +171,7 @@ class Book:
         if floor <= balance <= ceiling:
             return
         if kind == AccountKind.CUSTOMER and balance < 0:
-            # Limits are read when they matter, and once more if one was raised since.
+            # Limits are read only when they matter, and once more in case one was raised since.
             for _ in range(2):
                 if account in self._limits and balance >= -self._limits[account].at(leg_id):
                     return
@@ -185,7 +185,7 @@ class Book:
 
 
 def _bounds(kind: str, overdraft_limit: int) -> tuple[int, int]:
-    """The lowest and the highest balance that an account may have, in minor units."""
+    """Return the lowest and the highest balance that an account may have, in minor units."""
     if kind == AccountKind.EXTERNAL:
         return -EXTERNAL_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
     return -overdraft_limit, CUSTOMER_BALANCE_BOUND

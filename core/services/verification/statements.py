@@ -1,4 +1,4 @@
-"""Makes every statement anew, and says which of them does not tell what its account's legs do."""
+"""Recomputes every statement, and reports those that differ from their account's legs."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from core.storage.verification import StatementRow
 
 
 def check_statements(connection: Connection, report: Report, let_go: Callable[[], None]) -> None:
-    """Go through the statements, each account's newest month first, so that its chain is walked once."""
+    """Check the statements, each account's newest month first, so that its chain is walked once."""
     later: StatementRow | None = None
     for statement in _all(connection, let_go):
         if later is not None and later.account_id != statement.account_id:
@@ -23,7 +23,7 @@ def check_statements(connection: Connection, report: Report, let_go: Callable[[]
         _check_first(report, later)
     for period, counted, there in rows.runs(connection):
         if counted != there:
-            report.add("run_counts_statements", f"{period}: {counted} statements were made, {there} are there")
+            report.add("run_counts_statements", f"{period}: {counted} statements were made, {there} exist")
     let_go()
 
 
@@ -50,7 +50,7 @@ def _check(connection: Connection, report: Report, statement: StatementRow, late
             "statements_follow", f"{_name(statement)} is number {statement.number}, before number {later.number}"
         )
     if later and statement.figures.closing_transaction_id != later.figures.opening_transaction_id:
-        report.add("statements_follow", f"{_name(statement)} does not end where the one after it begins")
+        report.add("statements_follow", f"{_name(statement)} does not end where the next one begins")
 
 
 def _check_first(report: Report, statement: StatementRow) -> None:

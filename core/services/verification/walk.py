@@ -1,4 +1,4 @@
-"""Reads legs, transfers and blocks side by side, each in its own order, and checks what they say of each other."""
+"""Reads legs, transfers and blocks in parallel, each in its own order, and checks them against each other."""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -14,26 +14,26 @@ from core.storage import verification as rows
 from core.storage.verification import Extent, TransferRow
 
 ROWS = 2000
-"""Rows read in one snapshot: some ten milliseconds, in which the write-ahead log cannot be cut."""
+"""Rows read in one snapshot. It takes some ten milliseconds, in which the write-ahead log cannot be truncated."""
 
 PROGRESS_EVERY = 1000
 
 Progress = Callable[[int, int], None]
-"""Told now and then how many legs have been read, and of how many."""
+"""Called now and then with the number of legs read, and the total."""
 
 UNREADABLE = (struct.error, TypeError, AttributeError)
-"""What a value raises that is not of its column's type."""
+"""Errors that a value raises if it is not of its column's type."""
 
 
 class Walk:
-    """Goes through the ledger in the order in which it was written, once, however long it is.
+    """Reads the ledger once, in the order in which it was written, however long it is.
 
-    What it reads has ended and never changes again, so it may be read in many short snapshots. `advance` can be
-    called again when more has ended.
+    It reads transfers that have ended and never change again, so it may read them in many short snapshots. `advance`
+    can be called again when more transfers have ended.
     """
 
     def __init__(self, report: Report, book: Book, start: Block | None, progress: Progress) -> None:
-        """Begin behind a block that was verified before, or without one at the very beginning."""
+        """Begin after a block that was verified before, or at the very beginning if there is none."""
         self._report, self._book, self._progress = report, book, progress
         self._previous = start
         self._leg = self._first_leg = start.next_leg_id - 1 if start else 0
@@ -41,15 +41,15 @@ class Walk:
         self._current: Block | None = None
         self._sealer = Sealer()
         self._cancelled: set[int] = set()
-        """Cancelled by a block, while an older transfer was pending: the walk has not come to them."""
+        """Transfers that a block cancelled while an older one was pending. The walk has not reached them yet."""
 
     def begin_behind(self, connection: Connection, start: Block) -> None:
-        """Find where settlement had come to at a block, and what was cancelled ahead of it."""
+        """Find how far settlement was at a block, and which later transfers were cancelled by then."""
         self._sequence, self._cancelled = rows.front(connection, start.height)
         self._checked = self._sequence
 
     def advance(self, connection: Connection, extent: Extent, let_go: Callable[[], None]) -> None:
-        """Read on up to the end of `extent`; `let_go` ends a snapshot, and is called between two reads."""
+        """Continue up to the end of `extent`. `let_go` ends a snapshot, and is called between two reads."""
         legs = _Peekable(self._legs(connection, extent, let_go))
         following = self._blocks(connection, extent, let_go)
         for transfer in self._transfers(connection, extent, let_go):
@@ -67,7 +67,7 @@ class Walk:
 
     @property
     def cancelled_ahead(self) -> set[int]:
-        """What blocks say was cancelled and the walk has not come to: an older transfer is pending."""
+        """Transfers that blocks cancelled and the walk has not reached, because an older transfer is pending."""
         return self._cancelled
 
     @property
@@ -107,7 +107,7 @@ class Walk:
     # --- legs and transfers ----------------------------------------------------------------------------------
 
     def _take(self, connection: Connection, leg: LegRow) -> bool:
-        """Take a leg in, and say whether its values can be worked with."""
+        """Process a leg, and return whether its values are usable."""
         try:
             self._sealer.add_legs([leg])
         except UNREADABLE:
@@ -119,17 +119,17 @@ class Walk:
     def _check_transfer(self, connection: Connection, row: TransferRow, legs: list[LegRow]) -> None:
         sequence = row.terms.sequence
         covered = self._current is not None and self._current.first_sequence <= sequence
-        of_its_own = row.status == "cancelled" and self._current_kind is not BlockKind.GENESIS
+        has_own_block = row.status == "cancelled" and self._current_kind is not BlockKind.GENESIS
         try:
-            if covered and not of_its_own:
+            if covered and not has_own_block:
                 self._sealer.add_ending(row.terms, row.status, row.settled_at or 0, row.failure)
             self._book.send(connection, row.terms)
             self._check_legs(connection, row, legs)
         except UNREADABLE:
             self._report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}")
-        if of_its_own and sequence not in self._cancelled:
+        if has_own_block and sequence not in self._cancelled:
             self._report.add("blocks_are_whole", f"transfer {sequence} is cancelled, and no block says so")
-        elif not of_its_own and not covered:
+        elif not has_own_block and not covered:
             self._report.add("blocks_are_whole", f"transfer {sequence} has ended, and no block covers it")
         self._cancelled.discard(sequence)
         self._checked = sequence
@@ -166,7 +166,7 @@ class Walk:
     # --- blocks ----------------------------------------------------------------------------------------------
 
     def _next_settled(self, connection: Connection, following: Iterator[Block]) -> Block | None:
-        """Go to the next block that covers a span of transfers, checking the cancellations on the way."""
+        """Return the next block that covers a span of transfers, and check the cancellations on the way."""
         for block in following:
             self._report.blocks += 1
             if block.kind is not BlockKind.CANCELLATION:
@@ -185,7 +185,7 @@ class Walk:
         self._cancelled.add(block.first_sequence)
 
     def _close(self) -> None:
-        """Seal what was read since the last block as that block was sealed, and compare."""
+        """Seal the rows read since the last block as that block was sealed, and compare."""
         if (block := self._current) is None:
             return
         made = self._sealer.seal(
@@ -199,7 +199,7 @@ class Walk:
         self._sealer, self._current = Sealer(), None
 
     def _compare(self, block: Block, made: Block | None) -> None:
-        """Hold a block to what the ledger makes of it; the next one is held to what this one says of itself."""
+        """Compare a block with the one made from the ledger. The next block is checked against this one as stored."""
         if made is None or made.outline != block.outline:
             self._report.add(
                 "blocks_are_whole", f"block {block.height} says {block.outline}, the ledger {made and made.outline}"
@@ -209,7 +209,7 @@ class Walk:
         self._previous = block
 
     def _finish(self, connection: Connection, following: Iterator[Block]) -> None:
-        """Close the last block, and every one that covers what is not there."""
+        """Close the last block, and every block that covers missing rows."""
         while True:
             self._close()
             self._current = self._next_settled(connection, following)
@@ -218,27 +218,27 @@ class Walk:
 
 
 def check_ending(report: Report, row: TransferRow) -> None:
-    """Check that a transfer has the time and the reason that its status asks for, and no other."""
+    """Check that a transfer has the time and the reason that its status requires, and no others."""
     has = (row.settled_at is not None, row.failure is not None)
     if has != (row.status != "pending", row.status == "failed"):
         report.add("ending_is_whole", f"transfer {row.terms.sequence} is {row.status}: {row.settled_at}, {row.failure}")
 
 
 class _Peekable:
-    """Legs, taken up to a transfer."""
+    """Legs that can be taken up to a transfer."""
 
     def __init__(self, legs: Iterator[LegRow]) -> None:
         self._legs = legs
         self._next = next(legs, None)
 
     def up_to(self, sequence: int) -> Iterator[LegRow]:
-        """Take the legs of a transfer, and those before them that are of none."""
+        """Take the legs of a transfer, and those before them that belong to no transfer."""
         while (leg := self._next) is not None and leg[1] <= sequence:
             self._next = next(self._legs, None)
             yield leg
 
     def rest(self) -> Iterator[LegRow]:
-        """Take what is left."""
+        """Take the remaining legs."""
         while (leg := self._next) is not None:
             self._next = next(self._legs, None)
             yield leg

@@ -71,7 +71,7 @@ class TestBackup:
         result = giro("backup")
         assert (result.exit_code, everything_said(result)) == (
             2,
-            "giro: there are anchors, and no anchor key here: set GIRO_ANCHOR_KEY",
+            "giro: there are anchors but no anchor key: set GIRO_ANCHOR_KEY",
         )
         assert not settings.anchor_key_path.exists()
         assert backups.kept(settings.backups_path) == []

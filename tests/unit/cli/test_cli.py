@@ -98,7 +98,7 @@ class TestVerify:
             result = giro("verify", *words)
             assert (result.exit_code, everything_said(result)) == (
                 2,
-                "giro: there are anchors, and no anchor key here: set GIRO_ANCHOR_KEY, or give --public-key",
+                "giro: there are anchors but no anchor key: set GIRO_ANCHOR_KEY, or give --public-key",
             )
         assert not settings.anchor_key_path.exists()
         assert rows(database, "SELECT breaches FROM verifications") == []
