@@ -1,4 +1,4 @@
-"""Alembic's environment: applies migrations under the turnstile, on an asynchronous engine of our own settings.
+"""Alembic's environment: applies migrations under the turnstile, on an asynchronous engine with our own settings.
 
 Foreign keys are off while tables change (SQLite cannot switch inside a transaction) and checked before the commit.
 """
@@ -40,7 +40,9 @@ def _migrate(connection: Connection) -> None:
     context.run_migrations()
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
-        raise DatabaseError(f"the migration would leave {len(broken)} rows that point nowhere; nothing was changed")
+        raise DatabaseError(
+            f"the migration would leave {len(broken)} rows that refer to missing rows; nothing was changed"
+        )
 
 
 if context.is_offline_mode():

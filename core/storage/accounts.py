@@ -35,7 +35,7 @@ class Party:
 
     @property
     def public_id(self) -> UUID:
-        """Made when it is asked for: most of those that are read for a batch never are."""
+        """The public id, made on demand: most accounts that are read for a batch do not need it."""
         return UUID(bytes=self.public_id_bytes)
 
 
@@ -67,12 +67,12 @@ def reserve(connection: Connection, changes: Sequence[tuple[int, int, int]]) -> 
 
 
 def release(connection: Connection, account_id: int, amount: int) -> None:
-    """Give back what a transfer that will not be executed had reserved, in minor units."""
+    """Release the funds, in minor units, that were reserved for a transfer that will not be executed."""
     connection.exec_driver_sql("UPDATE accounts SET reserved = reserved - ? WHERE id = ?", (amount, account_id))
 
 
 def read_for_settlement(connection: Connection, account_ids: Sequence[int]) -> Iterator[LedgerAccount]:
-    """Read accounts by row id, with whether their owners are active."""
+    """Read accounts by row id, and whether their owners are active."""
     rows = connection.exec_driver_sql(
         f"SELECT {_LEDGER_COLUMNS}, coalesce(u.is_active, 1) FROM accounts a LEFT JOIN users u ON u.id = a.owner_id "
         f"WHERE a.id IN ({_marks(account_ids)})",
@@ -83,7 +83,7 @@ def read_for_settlement(connection: Connection, account_ids: Sequence[int]) -> I
 
 
 def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> None:
-    """Write back what a settlement changed. Absolute values: they were read in the same unit of work."""
+    """Write back accounts that a settlement changed. Values are absolute: they were read in the same unit of work."""
     connection.exec_driver_sql(
         "UPDATE accounts SET balance = ?, reserved = ?, last_transaction_id = ? WHERE id = ?",
         [(account.balance, account.reserved, account.last_transaction_id, account.id) for account in accounts],
@@ -91,7 +91,7 @@ def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> 
 
 
 def add(connection: Connection, **values: Any) -> int:
-    """Insert an account with nothing on it and return its row id."""
+    """Insert an empty account and return its row id."""
     fresh = {"status": AccountStatus.ACTIVE, "balance": 0, "reserved": 0, "overdraft_limit": 0}
     result = connection.execute(insert(Account).values(**fresh, **values))
     row_id = result.inserted_primary_key
@@ -107,7 +107,7 @@ def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> RowMap
 
 
 def read(connection: Connection, public_id: UUID) -> RowMapping | None:
-    """Read one account inside a unit of work, whoever's it is."""
+    """Read one account inside a unit of work, whatever its owner."""
     return connection.execute(select(Account.__table__).where(Account.public_id == public_id)).mappings().first()
 
 
@@ -133,14 +133,14 @@ def set_overdraft_limit(connection: Connection, account_id: int, amount: int) ->
 
 
 def close(connection: Connection, account_id: int, closed_at: datetime) -> None:
-    """Close an account for good."""
+    """Close an account permanently."""
     connection.execute(
         update(Account).where(Account.id == account_id).values(status=AccountStatus.CLOSED, closed_at=closed_at)
     )
 
 
 def last_opened_at(connection: Connection) -> int:
-    """When the newest account was opened, in microseconds since the epoch; 0 before the first."""
+    """Return when the newest account was opened, in microseconds since the epoch; 0 if there is none."""
     row = connection.exec_driver_sql("SELECT created_at FROM accounts ORDER BY id DESC LIMIT 1").first()
     return row[0] if row else 0
 
@@ -151,12 +151,12 @@ def count_owned(connection: Connection, owner_id: int) -> int:
 
 
 def number_is_taken(connection: Connection, number: str) -> bool:
-    """Say whether an account has this number."""
+    """Return whether an account has this number."""
     return connection.execute(select(Account.id).where(Account.account_number == number)).first() is not None
 
 
 def has_external(connection: Connection, currency: str) -> bool:
-    """Say whether a currency has its external account."""
+    """Return whether a currency has its external account."""
     query = select(Account.id).where(Account.kind == AccountKind.EXTERNAL, Account.currency == currency)
     return connection.execute(query).first() is not None
 
@@ -168,7 +168,7 @@ async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Ac
 
 
 async def get(session: AsyncSession, public_id: UUID) -> tuple[Account, UUID | None] | None:
-    """Read one account and its owner's public id, whoever's it is."""
+    """Read one account, whatever its owner, and the owner's public id."""
     row = (await session.execute(_with_owners().where(Account.public_id == public_id))).first()
     return (row[0], row[1]) if row else None
 
@@ -176,7 +176,7 @@ async def get(session: AsyncSession, public_id: UUID) -> tuple[Account, UUID | N
 async def list_all(
     session: AsyncSession, *, after_id: int, offset: int, limit: int
 ) -> Sequence[tuple[Account, UUID | None]]:
-    """Read accounts with their owners' public ids, oldest first, from the row id after `after_id` on."""
+    """Read accounts with their owners' public ids, oldest first, starting after row id `after_id`."""
     query = _with_owners().where(Account.id > after_id).order_by(Account.id).offset(offset).limit(limit)
     return [(row[0], row[1]) for row in (await session.execute(query)).all()]
 
@@ -188,7 +188,7 @@ def _with_owners() -> Select[Account, UUID]:
 async def list_owned(
     session: AsyncSession, owner_id: int, *, after_id: int, offset: int, limit: int
 ) -> Sequence[Account]:
-    """Read a user's accounts, oldest first, from the row id after `after_id` on."""
+    """Read a user's accounts, oldest first, starting after row id `after_id`."""
     query = (
         select(Account)
         .where(Account.owner_id == owner_id, Account.id > after_id)

@@ -1,4 +1,4 @@
-"""The file of anchors: one line each, only ever appended to. It belongs beside the database and not on its disk."""
+"""The anchor file: one line per anchor, append-only. It should not be on the same disk as the database."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ READ_BYTES = 1 << 16
 
 
 def append(path: Path, line: str) -> None:
-    """Add a line, and have it on the disk before this returns. A line that a power cut tore is closed off first."""
+    """Append a line, and return when it is on disk. If a power cut tore the last line, that line is ended first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -26,7 +26,7 @@ def append(path: Path, line: str) -> None:
 
 
 def read(path: Path) -> Iterator[str]:
-    """Read the lines, oldest first; none where there is no file yet."""
+    """Read the lines, oldest first. A missing file has no lines."""
     if not path.exists():
         return
     with path.open(encoding="ascii", errors="replace") as file:
@@ -36,7 +36,7 @@ def read(path: Path) -> Iterator[str]:
 
 
 def last(path: Path) -> str | None:
-    """Read the last whole line without reading those before it; None where there is none."""
+    """Read the last complete line without reading all earlier ones; None if there is no such line."""
     if not path.exists():
         return None
     with path.open("rb") as file:

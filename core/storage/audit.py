@@ -16,7 +16,7 @@ from core.models.base import NEWEST
 
 
 def add(connection: Connection, acts: Sequence[Act], *, at: datetime) -> None:
-    """Write acts down, in the unit of work that does them."""
+    """Record acts, in the unit of work that does them."""
     rows = [
         {
             "at": at,
@@ -33,17 +33,18 @@ def add(connection: Connection, acts: Sequence[Act], *, at: datetime) -> None:
 
 
 def newest_at(connection: Connection) -> datetime | None:
-    """When the newest entry was written; None before the first."""
+    """Return when the newest entry was written; None if there is none."""
     return connection.execute(select(AuditEntry.at).order_by(AuditEntry.id.desc()).limit(1)).scalar()
 
 
 async def read(
     session: AsyncSession, wanted: AuditFilter, *, below: int, window: int, offset: int, limit: int
 ) -> tuple[list[AuditView], int | None]:
-    """Read entries, newest first, from the sequence before `below` on, and say below which a next page begins.
+    """Read entries below sequence `below`, newest first, and return below which sequence the next page begins.
 
-    The first filter walks its index, or without one the table, for `window` entries at most; the others sift what
-    it meets. So a page of two filters that seldom meet can be short, or empty, and still say where to go on.
+    The first filter walks its index (without a filter: the table) for at most `window` entries, and the others are
+    applied to those. So a page of two filters that seldom match together can be short or empty, and still have a
+    next page.
     """
     filters = _filters(wanted)
     walk = _walk(wanted, filters[:1], below=below, window=window)
@@ -56,7 +57,7 @@ async def read(
 
 
 def _filters(wanted: AuditFilter) -> list[tuple[str, Any]]:
-    """The columns that must have one value, the one that lets least through first."""
+    """Return the columns that must have one value, the most selective one first."""
     author = None
     if wanted.author_id is not None:
         author = select(User.id).where(User.public_id == wanted.author_id).scalar_subquery()
@@ -68,7 +69,7 @@ def _walk(wanted: AuditFilter, filters: Sequence[tuple[str, Any]], *, below: int
     query = select(AuditEntry).where(AuditEntry.id < below)
     for name, value in filters:
         query = query.where(getattr(AuditEntry, name) == value)
-    # Time never runs backwards along the sequence, so a span of time is a span of row ids: two look-ups.
+    # Times never go back along the sequence, so a span of time is a span of row ids: two look-ups.
     if wanted.created_from is not None:
         query = query.where(AuditEntry.id >= _first_at(wanted.created_from).scalar_subquery())
     if wanted.created_to is not None:
@@ -78,7 +79,7 @@ def _walk(wanted: AuditFilter, filters: Sequence[tuple[str, Any]], *, below: int
 
 
 def _first_at(moment: datetime) -> Select[int]:
-    """The first entry of a moment or after it; none where all are older, and then no entry's id is as high."""
+    """Select the first entry at a moment or after it. If all are older it is NULL, and no entry's id is as high."""
     entry = aliased(AuditEntry)
     return select(entry.id).where(entry.at >= moment).order_by(entry.at, entry.id).limit(1)
 

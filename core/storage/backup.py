@@ -1,4 +1,4 @@
-"""A copy of the database, taken while others write, and what a copy holds."""
+"""Copying the database while other processes write, and reading what a copy contains."""
 
 import os
 import sqlite3
@@ -17,30 +17,30 @@ STEP_PAGES = 1000
 COUNTED = ("users", "accounts", "cards", "transfers", "transactions", "statements", "audit_entries")
 
 Progress = Callable[[int, int], None]
-"""Told now and then how much is done, and of how much."""
+"""Called now and then with how much is done, and the total."""
 
 
 def copy(database: Database, target: Path, progress: Progress) -> None:
-    """Copy one snapshot of the database into a new file with mode 0600, in one piece without a write-ahead log.
+    """Copy one snapshot of the database into a new file with mode 0600, a single file without a write-ahead log.
 
     No writer waits for it. Only SQLite opens the database: closing a descriptor of ours would drop its locks. The copy
-    is on the disk when this returns. Raises DatabaseError, and sqlite3.Error or OSError where it cannot be written.
+    is on disk when this returns. Raises DatabaseError, and sqlite3.Error or OSError if it cannot be written.
     """
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with database.reader.connect() as connection, closing(sqlite3.connect(target, isolation_level=None)) as new:
         # Reading begins the transaction that holds the snapshot from the first page to the last. Without one, each
-        # step would see what was committed before it, and the copy would begin anew.
+        # step would see what was committed before it, and the copy would start again.
         connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
         source = connection.connection.driver_connection
         assert source is not None
-        new.execute("PRAGMA synchronous=OFF")  # what is interrupted is thrown away, and what is whole synced below
+        new.execute("PRAGMA synchronous=OFF")  # an interrupted copy is deleted, and a complete one is synced below
         source.backup(new, pages=STEP_PAGES, sleep=0, progress=lambda _status, left, of: progress(of - left, of))
         new.execute("PRAGMA journal_mode=DELETE").fetchall()
     sync(target)
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, outlive a power cut. Not for a database that is open."""
+    """Make a file, or the names in a folder, survive a power cut. Not for an open database."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -49,7 +49,7 @@ def sync(path: Path) -> None:
 
 
 def broken_pages(database: Database) -> list[str]:
-    """Have SQLite check every page and every index of a database: what it complains of, at most ten lines."""
+    """Let SQLite check every page and every index of a database, and return its complaints, at most ten lines."""
     try:
         with database.reader.connect() as connection:
             lines = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(10)")]
@@ -59,13 +59,13 @@ def broken_pages(database: Database) -> list[str]:
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """Count the rows of the tables that matter, by table."""
+    """Count the rows of the most important tables, by table."""
     # nosemgrep: sql-from-constants - tables of a constant
     return {table: connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() for table in COUNTED}
 
 
 def head(connection: Connection) -> dict[str, int]:
-    """The newest row ids: `transfer`, `transaction` and `audit_entry`, 0 where there is none."""
+    """Return the newest row ids: `transfer`, `transaction` and `audit_entry`; 0 if there is none."""
     tables = {"transfer": "transfers", "transaction": "transactions", "audit_entry": "audit_entries"}
     return {
         # nosemgrep: sql-from-constants - tables of the line above
@@ -75,7 +75,7 @@ def head(connection: Connection) -> dict[str, int]:
 
 
 def require_one_piece(path: Path) -> None:
-    """Raise DatabaseError if a closed database has left something in a log beside it."""
+    """Raise DatabaseError if a closed database has left data in a log next to it."""
     log = path.with_name(f"{path.name}-wal")
     if log.exists() and log.stat().st_size:
-        raise DatabaseError(f"{path} could not be put into one piece: {log.name} is not empty")
+        raise DatabaseError(f"{path} could not be made a single file: {log.name} is not empty")

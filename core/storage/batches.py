@@ -44,7 +44,7 @@ def read_accepted(connection: Connection, first_sequence: int) -> AcceptedBatch:
         row[0] for row in connection.exec_driver_sql(query, (first_sequence, first_sequence + count - 1))
     ]
     for index, code in json.loads(refused):
-        lines.insert(index, ErrorCode(code))  # in the order of the request: what stands before it is in its place
+        lines.insert(index, ErrorCode(code))  # in the order of the request: all earlier lines are in place
     return AcceptedBatch(
         id=UUID(bytes=public_id),
         lines=lines,
@@ -58,19 +58,19 @@ def read_accepted(connection: Connection, first_sequence: int) -> AcceptedBatch:
 
 
 def atomic_spans(connection: Connection, first: int, last: int) -> list[Span]:
-    """Find the atomic batches whose first transfer lies between two sequences, in their order."""
+    """Find the atomic batches whose first transfer is between two sequences, in their order."""
     query = "SELECT id, id + transfer_count - 1 FROM batches WHERE id BETWEEN ? AND ? AND mode = 'atomic' ORDER BY id"
     return [(row[0], row[1]) for row in connection.exec_driver_sql(query, (first, last))]
 
 
 def fail(connection: Connection, failures: Sequence[tuple[int, int]]) -> None:
-    """Note why atomic batches failed: (index of the line because of which, first sequence) each."""
+    """Record why atomic batches failed: (index of the line that caused it, first sequence) each."""
     if failures:
         connection.exec_driver_sql("UPDATE batches SET failed_index = ? WHERE id = ?", list(failures))
 
 
 def is_atomic(connection: Connection, sequence: int) -> bool:
-    """Say whether a transfer is one of an atomic batch."""
+    """Return whether a transfer belongs to an atomic batch."""
     query = "SELECT mode, id + transfer_count FROM batches WHERE id <= ? ORDER BY id DESC LIMIT 1"
     row: Any = connection.exec_driver_sql(query, (sequence,)).first()
     return row is not None and row[0] == BatchMode.ATOMIC and sequence < row[1]

@@ -11,20 +11,20 @@ _COLUMNS = "height, kind, first_leg_id, leg_count, first_sequence, last_sequence
 
 
 def newest(connection: Connection) -> Block | None:
-    """Read the newest block. None where somebody has removed them all: the migration wrote the genesis."""
+    """Read the newest block. It is None only if all were removed, because the migration wrote the genesis."""
     row = connection.exec_driver_sql(f"SELECT {_COLUMNS} FROM blocks ORDER BY height DESC LIMIT 1").first()
     return _block(row) if row else None
 
 
 def head(connection: Connection) -> Block:
-    """Read the block that the next one follows. Raises Unavailable where there is none."""
+    """Read the block that the next one follows. Raises Unavailable if there is none."""
     if (block := newest(connection)) is None:
         raise Unavailable("The chain of blocks is missing; nothing was recorded.")
     return block
 
 
 def add(connection: Connection, block: Block) -> None:
-    """Write a block, in the unit of work that wrote what it covers."""
+    """Write a block, in the unit of work that wrote the rows that it covers."""
     connection.exec_driver_sql(
         f"INSERT INTO blocks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (

@@ -1,4 +1,4 @@
-"""Cards in the database. No number in clear ever comes here: it is sealed, or digested, above."""
+"""Cards in the database. Card numbers never come here in clear: the layer above seals or digests them."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from core.domain.cards import CardStatus, CardView
 from core.models import Account, Card
 
 _LIVE: ColumnElement[bool] = literal_column("status <> 'cancelled'")
-"""Spelled as in the partial index `ix_cards_live`, which SQLite uses only where it reads the same words."""
+"""Written as in the partial index `ix_cards_live`, which SQLite uses only for the same expression."""
 
 
 def add(connection: Connection, **values: Any) -> int:
@@ -25,7 +25,7 @@ def add(connection: Connection, **values: Any) -> int:
 
 
 def index_is_taken(connection: Connection, number_index: bytes) -> bool:
-    """Say whether a card has the number of this blind index."""
+    """Return whether a card has the number of this blind index."""
     return connection.execute(select(Card.id).where(Card.number_index == number_index)).first() is not None
 
 
@@ -42,7 +42,7 @@ def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> CardVi
 
 
 def set_status(connection: Connection, row_id: int, status: CardStatus, cancelled_at: datetime | None) -> None:
-    """Set a card's own status, and with `cancelled` when that was."""
+    """Set a card's own status, and for `cancelled` the time."""
     connection.execute(update(Card).where(Card.id == row_id).values(status=status, cancelled_at=cancelled_at))
 
 
@@ -56,7 +56,7 @@ def cancel_all_of(connection: Connection, account_id: int, cancelled_at: datetim
 
 
 def shred_all_of(connection: Connection, owner_id: int) -> int:
-    """Destroy the numbers of a user's cards, all of them cancelled, and count them."""
+    """Destroy the numbers of a user's cards, which are all cancelled, and return how many."""
     return connection.execute(
         update(Card)
         .where(Card.owner_id == owner_id, Card.number_index.is_not(None))
@@ -74,7 +74,7 @@ async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Ca
 async def list_owned(
     session: AsyncSession, owner_id: int, *, after_id: int, offset: int, limit: int
 ) -> Sequence[CardView]:
-    """Read a user's cards, oldest first, from the row id after `after_id` on."""
+    """Read a user's cards, oldest first, starting after row id `after_id`."""
     query = _views().where(Card.owner_id == owner_id, Card.id > after_id).order_by(Card.id).offset(offset).limit(limit)
     return [_view(row) for row in (await session.execute(query)).mappings()]
 
@@ -83,7 +83,7 @@ async def list_owned(
 
 
 def key_versions(connection: Connection) -> list[int]:
-    """List the versions of the keys that cards are sealed with, oldest first; one look at the index for each."""
+    """List the versions of the keys that seal cards, oldest first, with one look-up in the index for each."""
     found: list[int] = []
     query = select(func.min(Card.key_version))
     version: int | None = connection.execute(query).scalar_one()
@@ -111,7 +111,7 @@ def read_sealed(connection: Connection, version: int, limit: int) -> Sequence[Ro
 
 
 def write_sealed(connection: Connection, version: int, numbers: Iterable[tuple[int, bytes]]) -> None:
-    """Write numbers that were sealed anew with a version's key: (row id, sealed number) each."""
+    """Write numbers that were resealed with a version's key: (row id, sealed number) each."""
     for row_id, sealed in numbers:
         connection.execute(update(Card).where(Card.id == row_id).values(sealed_number=sealed, key_version=version))
 

@@ -32,7 +32,7 @@ def fail(connection: Connection, letter: Letter, *, error: str, at: datetime, mo
 
 
 def succeed(connection: Connection, letter: Letter) -> None:
-    """Forget the failures of a message whose work has succeeded."""
+    """Delete the failures of a message whose work has succeeded."""
     connection.execute(delete(DeadLetter).where(DeadLetter.actor == letter.actor, DeadLetter.arguments == letter.text))
 
 
@@ -64,23 +64,23 @@ def find_parked(connection: Connection, public_id: UUID) -> Letter | None:
 
 
 def unpark(connection: Connection, public_id: UUID) -> None:
-    """Let a message be tried again, as if it had never failed."""
+    """Allow a message to be tried again, and reset its failures."""
     connection.execute(update(DeadLetter).where(DeadLetter.public_id == public_id).values(attempts=0, parked_at=None))
 
 
 def to_retry(connection: Connection) -> list[Letter]:
-    """Read the messages that are to be sent again, and have not been worked on since."""
+    """Read the messages that must be sent again and have not been processed since."""
     query = select(DeadLetter.queue, DeadLetter.actor, DeadLetter.arguments).where(DeadLetter.attempts == 0)
     return [Letter(row[0], row[1], tuple(json.loads(row[2]))) for row in connection.execute(query)]
 
 
 def drop(connection: Connection, public_id: UUID) -> None:
-    """Forget a message."""
+    """Delete a message."""
     connection.execute(delete(DeadLetter).where(DeadLetter.public_id == public_id))
 
 
 async def read(session: AsyncSession, *, after: int, offset: int, limit: int) -> list[DeadLetterView]:
-    """Read parked messages, oldest first, from the row id after `after` on."""
+    """Read parked messages, oldest first, starting after row id `after`."""
     query = (
         select(DeadLetter)
         .where(DeadLetter.id > after, DeadLetter.parked_at.is_not(None))

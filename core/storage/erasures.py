@@ -1,6 +1,6 @@
-"""The file of those who were erased: one public id a line, only ever appended to.
+"""The file of erased users: one public id per line, append-only.
 
-Beside the database and not in it, since a backup of before an erasure knows nothing of it.
+It is not in the database, because a backup from before an erasure would not contain it.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from core.storage import anchors
 
 
 def append(path: Path, user_id: UUID) -> None:
-    """Add a user, and have the line on the disk before this returns. Raises OSError."""
+    """Append a user, and return when the line is on disk. Raises OSError."""
     anchors.append(path, str(user_id))
 
 
 def read(path: Path) -> Iterator[UUID]:
-    """Read whom the file lists, in their order; none where there is no file. Raises ValueError for what is no id."""
+    """Read the users in the file, in order. A missing file has no users. Raises ValueError for an invalid id."""
     return map(UUID, anchors.read(path))

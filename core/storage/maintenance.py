@@ -6,19 +6,19 @@ from core import metrics
 from core.storage.engine import Database
 
 READER_MS = 100
-"""Time that a checkpoint waits for readers. All writers wait with it, and a backup or a verification reads for long."""
+"""Time that a checkpoint waits for readers. All writers wait meanwhile, and backups and verifications read for long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint did: whether others kept it from finishing, and the pages it moved into the database."""
+    """The result of a checkpoint: whether others blocked it, and the pages that it moved into the database."""
 
     blocked: bool
     pages: int
 
 
 def checkpoint(database: Database) -> Checkpoint:
-    """Move the write-ahead log into the database and cut it to nothing, in turn with all writers."""
+    """Move the write-ahead log into the database and truncate it, taking turns with all writers."""
     with database.turnstile.turn(), database.writer.connect() as connection:
         raw = connection.connection.driver_connection
         assert raw is not None
@@ -34,12 +34,12 @@ def checkpoint(database: Database) -> Checkpoint:
 
 
 def database_bytes(database: Database) -> int:
-    """Size of the database file, without its log. Asked of the file system; raises OSError if it is not there."""
+    """Return the size of the database file without its log, from the file system; raises OSError if it is missing."""
     return database.path.stat().st_size
 
 
 def wal_bytes(database: Database) -> int:
-    """Size of the write-ahead log. Asked of the file system: nothing but SQLite may open that file."""
+    """Return the size of the write-ahead log, from the file system: only SQLite may open that file."""
     try:
         return database.path.with_name(f"{database.path.name}-wal").stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Look-ups so small that a thread would cost more than the read: one reading connection on the event loop's thread."""
+"""Look-ups that cost less than a thread would: one reading connection on the event loop's thread."""
 
 from collections.abc import Collection, Iterator
 from itertools import batched
@@ -12,9 +12,9 @@ _IDS_PER_QUERY = 500
 
 
 class Peek:
-    """A reading connection without a transaction: every look sees what is committed at that moment.
+    """A reading connection without a transaction: every look-up sees what is committed at that moment.
 
-    A look by primary key takes some ten microseconds, a hop to a thread and back some hundreds.
+    A look-up by primary key takes some ten microseconds, a switch to a thread and back some hundreds.
     """
 
     def __init__(self, database: Database) -> None:
@@ -22,19 +22,19 @@ class Peek:
         self._connection: Any = self._holder.driver_connection
 
     def data_version(self) -> int:
-        """A number that changes whenever another connection, of any process, has committed."""
+        """Return a number that changes whenever another connection, of any process, has committed."""
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         return version
 
     def identity(self, public_id: UUID) -> Identity | None:
-        """Read an active user; None for a deactivated one and for nobody."""
+        """Read an active user; None if the user is deactivated or does not exist."""
         row = self._connection.execute(
             "SELECT id, role, token_version FROM users WHERE public_id = ? AND is_active = 1", (public_id.bytes,)
         ).fetchone()
         return Identity(row[0], public_id, Role(row[1]), row[2]) if row else None
 
     def ended(self, transfer_ids: Collection[UUID]) -> Iterator[UUID]:
-        """Find which of these transfers are pending no more."""
+        """Find which of these transfers are no longer pending."""
         for some in batched(transfer_ids, _IDS_PER_QUERY):
             marks = ",".join("?" * len(some))
             rows = self._connection.execute(

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 TOGETHER = 100
-"""Rows that one statement takes: each statement has its own start and end, which cost as much as writing a row."""
+"""Rows per statement: the start and the end of each statement cost as much as writing a row."""
 
 
 def insert(connection: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows: hundreds with one statement for each hundred, and what is left with one that is run for each.
+    """Insert rows: one statement for each full hundred, and for the rest one that is run for each row.
 
     `into` is a table and its columns in brackets, in the order of the values.
     """

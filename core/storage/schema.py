@@ -1,4 +1,4 @@
-"""The schema as SQLite keeps it, held to what this code would make."""
+"""Comparison of the schema in SQLite with the schema that this code would make."""
 
 import re
 from functools import cache
@@ -10,11 +10,11 @@ from core.models import Base
 _MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'alembic_version'"
 
 Schema = dict[str, str]
-"""Each table, index and trigger by its kind and name, with how it was made."""
+"""Each table, index and trigger by its kind and name, with the SQL that made it."""
 
 
 def read(connection: Connection) -> Schema:
-    """Read what a database has; the indexes of UNIQUE constraints have no words of their own."""
+    """Read the schema of a database; the indexes of UNIQUE constraints have no SQL."""
     return {
         f"{kind} {name} of {table}": _normalised(sql or "automatic")
         for kind, name, table, sql in connection.exec_driver_sql(_MASTER)
@@ -23,7 +23,7 @@ def read(connection: Connection) -> Schema:
 
 @cache
 def expected() -> Schema:
-    """Make an empty database of the models in memory, once, and read what it has."""
+    """Make an empty database of the models in memory, once, and read its schema."""
     engine = create_engine("sqlite://")
     with engine.begin() as connection:
         Base.metadata.create_all(connection)
@@ -33,18 +33,18 @@ def expected() -> Schema:
 
 
 def differences(connection: Connection) -> list[str]:
-    """Name what is missing, what is another, and every trigger that nobody of ours made: it can change any write."""
+    """Name missing and changed parts, and every unknown trigger, because a trigger can change any write."""
     found, wanted = read(connection), expected()
     changed = [name for name in sorted(wanted.keys() & found.keys()) if found[name] != wanted[name]]
     strangers = [name for name in sorted(found.keys() - wanted.keys()) if name.startswith("trigger ")]
     return [
         *(f"{name} is missing" for name in sorted(wanted.keys() - found.keys())),
-        *(f"{name} is not as it was made" for name in changed),
-        *(f"{name} was made by somebody else" for name in strangers),
+        *(f"{name} was changed" for name in changed),
+        *(f"{name} is unknown" for name in strangers),
     ]
 
 
 def _normalised(sql: str) -> str:
-    """One way to write it: no quotes around names, single spaces, none around brackets and commas."""
+    """Write SQL in one way: no quotes around names, single spaces, no spaces around brackets and commas."""
     words = re.sub(r"\s+", " ", sql.replace('"', "")).strip()
     return re.sub(r" ?([(),=<>]+) ?", r"\1", words)

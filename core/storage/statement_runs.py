@@ -24,7 +24,7 @@ class Group:
 
 
 def closed_until(connection: Connection) -> int:
-    """The end of the newest closed month, in microseconds since the epoch: no leg is posted before it. Else 0."""
+    """Return the end of the newest closed month, in microseconds since the epoch (0: none). No leg is posted before."""
     row = connection.exec_driver_sql("SELECT ends_at FROM statement_runs ORDER BY id DESC LIMIT 1").first()
     return row[0] if row else 0
 
@@ -47,20 +47,20 @@ def find(connection: Connection, period: Period) -> Run | None:
 
 
 def first_account_opened_at(connection: Connection) -> datetime | None:
-    """When the first customer's account was opened; None before that."""
+    """Return when the first customer's account was opened; None before that."""
     query = "SELECT created_at FROM accounts WHERE kind = 'customer' ORDER BY id LIMIT 1"
     row = connection.exec_driver_sql(query).first()
     return to_datetime(row[0]) if row else None
 
 
 def last_account_id(connection: Connection) -> int:
-    """The row id of the newest account, whoever's it is."""
+    """Return the row id of the newest account, whatever its owner; 0 if there is none."""
     row_id: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM accounts").scalar_one()
     return row_id
 
 
 def add(connection: Connection, *, groups: Sequence[tuple[int, int]], **values: Any) -> None:
-    """Write a run down, with its groups of accounts: (first row id, last row id) each."""
+    """Write a run with its groups of accounts: (first row id, last row id) each."""
     fresh = {"group_count": len(groups), "groups_done": 0, "statements": 0}
     result = connection.execute(insert(StatementRun).values(**fresh, **values))
     run_id = result.inserted_primary_key
@@ -87,7 +87,7 @@ def count_groups(connection: Connection) -> tuple[int, int]:
 
 
 def unfinished_since(connection: Connection) -> datetime | None:
-    """The end of the oldest closed month whose statements are not all made; None when they are."""
+    """Return the end of the oldest closed month that lacks statements; None if all are made."""
     query = "SELECT ends_at FROM statement_runs WHERE finished_at IS NULL ORDER BY id LIMIT 1"
     row = connection.exec_driver_sql(query).first()
     return to_datetime(row[0]) if row else None
@@ -110,7 +110,7 @@ def count_statements(connection: Connection, made: Iterable[tuple[int, int]]) ->
 
 
 def finish_group(connection: Connection, group: Group, at: datetime) -> None:
-    """Mark a group done, and its run finished with the last one. Once: two jobs of one group count as one."""
+    """Mark a group done, and its run finished with the last group. Two jobs of one group count as one."""
     done = connection.exec_driver_sql(
         "UPDATE statement_groups SET done_at = ? WHERE id = ? AND done_at IS NULL", (to_us(at), group.id)
     )
@@ -123,7 +123,7 @@ def finish_group(connection: Connection, group: Group, at: datetime) -> None:
 
 
 async def read(session: AsyncSession, *, below: int, offset: int, limit: int) -> list[Run]:
-    """Read runs, newest first, from the row id before `below` on."""
+    """Read runs, newest first, starting below row id `below`."""
     query = _runs().where(StatementRun.id < below).offset(offset).limit(limit)
     return [_run(row) for row in await session.execute(query)]
 

@@ -1,4 +1,4 @@
-"""Statements in the database: what they are made from, and what was made."""
+"""Statements in the database, and the data that they are made from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from core.clock import to_datetime, to_us
 from core.domain.statements import BankDetails, Figures, PendingStatement, Period, StatementStatus, StatementView
 from core.ids import new_id
 
-# Sums are taken in two halves: the amounts of one month may pass what SQLite's 64 bits hold.
+# Sums are taken in two halves: the amounts of one month may exceed SQLite's 64 bits.
 _HALF = 10**9
 _IN_SPAN = "posted_at >= :starts_at AND posted_at < :ends_at"
 _FIGURES = text(
@@ -40,9 +40,9 @@ _FIGURES = text(
 def figures(
     connection: Connection, account_id: int, *, start: int | None, starts_at: datetime, ends_at: datetime
 ) -> Figures:
-    """Add up an account's legs of a span of time, walking its chain back from leg `start`.
+    """Add up an account's legs in a span of time, walking its chain back from leg `start`.
 
-    That is the account's newest leg, or any later than the span: what lies between is walked over.
+    `start` is the account's newest leg, or any leg after the span; legs in between are skipped.
     """
     values = {"start": start, "account": account_id, "starts_at": to_us(starts_at), "ends_at": to_us(ends_at)}
     opening, closing, count, *halves = connection.execute(_FIGURES, values).one()
@@ -66,7 +66,7 @@ def _balances_after(connection: Connection, *legs: int | None) -> dict[int | Non
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An account whose statements are to be made, and what its last one says (0 and None before the first)."""
+    """An account that needs statements, and the facts of its last one (0 and None before the first)."""
 
     account_id: int
     holder: str
@@ -99,7 +99,7 @@ def holdings(connection: Connection, *, first: int, last: int) -> Iterator[Holdi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStatement:
-    """A statement as it is to be kept."""
+    """A statement to store."""
 
     account_id: int
     run_id: int
@@ -127,7 +127,7 @@ _WRITE = """
 
 
 def write(connection: Connection, statement: NewStatement) -> bool:
-    """Keep a statement, in place of the pending one if it was asked for; False if it was made already."""
+    """Store a statement, in place of the pending one if it was requested; False if it was already made."""
     bank, sums = statement.bank, statement.figures
     parameters = (
         new_id().bytes,
@@ -151,7 +151,7 @@ def write(connection: Connection, statement: NewStatement) -> bool:
 
 
 def request(connection: Connection, *, account_id: int, run_id: int) -> UUID:
-    """Ask for a statement and return its public id; that of the same one if it is there already."""
+    """Request a statement and return its public id; an existing statement keeps its id."""
     connection.exec_driver_sql(
         "INSERT INTO statements (public_id, account_id, run_id, status) VALUES (?, ?, ?, 'pending') "
         "ON CONFLICT (account_id, run_id) DO NOTHING",
@@ -162,20 +162,20 @@ def request(connection: Connection, *, account_id: int, run_id: int) -> UUID:
 
 
 def requested(connection: Connection, *, limit: int) -> list[int]:
-    """Read the row ids of statements that were asked for and are not made, the oldest first."""
+    """Read the row ids of requested statements that are not made yet, oldest first."""
     query = "SELECT id FROM statements WHERE status = 'pending' ORDER BY id LIMIT ?"
     return list(connection.exec_driver_sql(query, (limit,)).scalars())
 
 
 def count_requested(connection: Connection) -> int:
-    """Count the statements that were asked for and are not made."""
+    """Count the requested statements that are not made yet."""
     query = "SELECT count(*) FROM statements WHERE status = 'pending'"
     count: int = connection.exec_driver_sql(query).scalar_one()
     return count
 
 
 def find_requested(connection: Connection, statement_id: int) -> tuple[int, int] | None:
-    """Read account and run of a statement that was asked for and is not made."""
+    """Read the account and the run of a requested statement that is not made yet."""
     query = "SELECT account_id, run_id FROM statements WHERE id = ? AND status = 'pending'"
     row = connection.exec_driver_sql(query, (statement_id,)).first()
     return (row[0], row[1]) if row else None
@@ -186,7 +186,7 @@ def find_requested(connection: Connection, statement_id: int) -> tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A statement as it is kept, beside what only the database needs to know of it."""
+    """A stored statement, with fields that only the database needs."""
 
     statement: StatementView | PendingStatement
     run_id: int
@@ -212,14 +212,14 @@ async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Ke
 
 
 async def of_month(session: AsyncSession, account_id: int, period: Period) -> Kept | None:
-    """Read an account's statement of a month, if it was made or asked for."""
+    """Read an account's statement of a month, if it was made or requested."""
     query = text(f"{_SELECT} WHERE s.account_id = :account AND r.period = :period")
     row = (await session.execute(query, {"account": account_id, "period": str(period)})).first()
     return _kept(row) if row else None
 
 
 async def of_account(session: AsyncSession, account_id: int, *, below: int, offset: int, limit: int) -> list[Kept]:
-    """Read an account's statements, the newest month first, from the run before `below` on."""
+    """Read an account's statements, newest month first, starting below run `below`."""
     query = text(
         f"{_SELECT} WHERE s.account_id = :account AND s.run_id < :below "
         "ORDER BY s.run_id DESC LIMIT :limit OFFSET :offset"

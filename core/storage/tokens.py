@@ -18,7 +18,7 @@ def add(
     created_at: datetime,
     expires_at: datetime,
 ) -> None:
-    """Keep a new token of a family."""
+    """Store a new token of a family."""
     connection.execute(
         insert(RefreshToken).values(
             user_id=user_id,
@@ -32,7 +32,7 @@ def add(
 
 
 def find(connection: Connection, digest: bytes) -> RowMapping | None:
-    """Read a token and what decides whether its user may go on: `is_active`, `current_version`, `public_id`."""
+    """Read a token and the fields that decide on its user's access: `is_active`, `current_version`, `public_id`."""
     query = (
         select(
             RefreshToken.__table__,
@@ -52,16 +52,16 @@ def spend(connection: Connection, token_id: int, now: datetime) -> None:
 
 
 def revoke_family(connection: Connection, family: UUID) -> None:
-    """Forget every token of one log-in."""
+    """Delete every token of one log-in."""
     connection.execute(delete(RefreshToken).where(RefreshToken.family == family))
 
 
 def forget_all_of(connection: Connection, user_id: int) -> None:
-    """Forget every token of a user. There is no index for it: it is rare, and the table holds a month or so."""
+    """Delete every token of a user. There is no index for it: it is rare, and the table covers only about a month."""
     connection.execute(delete(RefreshToken).where(RefreshToken.user_id == user_id))
 
 
 def forget_expired(connection: Connection, now: datetime, *, limit: int) -> int:
-    """Delete tokens past their life, `limit` at most, and count them."""
+    """Delete expired tokens, at most `limit`, and return how many."""
     old = select(RefreshToken.id).where(RefreshToken.expires_at < now).limit(limit)
     return connection.execute(delete(RefreshToken).where(RefreshToken.id.in_(old))).rowcount

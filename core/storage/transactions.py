@@ -13,13 +13,13 @@ from core.storage.rows import insert
 
 
 def next_id(connection: Connection) -> int:
-    """The row id that the next leg gets."""
+    """Return the row id that the next leg gets."""
     last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM transactions").scalar_one()
     return last + 1
 
 
 def last_posted_at(connection: Connection) -> int:
-    """When the newest leg was posted, in microseconds since the epoch; 0 before the first."""
+    """Return when the newest leg was posted, in microseconds since the epoch; 0 before the first."""
     row = connection.exec_driver_sql("SELECT posted_at FROM transactions ORDER BY id DESC LIMIT 1").first()
     return row[0] if row else 0
 

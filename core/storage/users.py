@@ -15,7 +15,7 @@ from core.models import User
 def add(
     connection: Connection, *, email: str, name: str | None, password_hash: str, role: Role, created_at: datetime
 ) -> UUID:
-    """Insert an active user and return the public id. The e-mail address is in lower case already."""
+    """Insert an active user and return the public id. The e-mail address must be in lower case."""
     public_id = new_id()
     connection.execute(
         insert(User).values(
@@ -33,24 +33,24 @@ def add(
 
 
 def email_is_taken(connection: Connection, email: str) -> bool:
-    """Say whether a user has this address."""
+    """Return whether a user has this address."""
     return connection.execute(select(User.id).where(User.email == email)).first() is not None
 
 
 def set_password(connection: Connection, user_id: int, password_hash: str) -> None:
-    """Change a password's hash and end every token given so far."""
+    """Change a password's hash and end all earlier tokens."""
     connection.execute(
         update(User).where(User.id == user_id).values(password_hash=password_hash, token_version=User.token_version + 1)
     )
 
 
 def set_password_hash(connection: Connection, user_id: int, password_hash: str) -> None:
-    """Keep the same password under a stronger hash."""
+    """Store a stronger hash of the same password."""
     connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
 
 
 def end_tokens(connection: Connection, user_id: int) -> None:
-    """End every token given to a user so far."""
+    """End all earlier tokens of a user."""
     connection.execute(update(User).where(User.id == user_id).values(token_version=User.token_version + 1))
 
 
@@ -61,7 +61,7 @@ def read(connection: Connection, user_id: int) -> User | None:
 
 
 def identities(connection: Connection, user_ids: Collection[int]) -> dict[int, Identity]:
-    """Read who of some users has access, by row id, as they stand in this unit of work."""
+    """Read the active ones of some users, by row id, as they are in this unit of work."""
     marks = ",".join("?" * len(user_ids))
     found = connection.exec_driver_sql(
         f"SELECT id, public_id, role, token_version FROM users WHERE id IN ({marks}) AND is_active = 1",
@@ -71,7 +71,7 @@ def identities(connection: Connection, user_ids: Collection[int]) -> dict[int, I
 
 
 def find(connection: Connection, public_id: UUID) -> User | None:
-    """Read one user inside a unit of work by public id; the bank itself is none."""
+    """Read one user inside a unit of work by public id; the bank's own user is left out."""
     query = select(User.__table__).where(User.public_id == public_id, User.role != Role.SYSTEM)
     row = connection.execute(query).mappings().first()
     return User(**row) if row else None
@@ -83,14 +83,14 @@ def find_by_email(connection: Connection, email: str) -> UUID | None:
 
 
 def set_active(connection: Connection, user_id: int, *, active: bool) -> None:
-    """Give or take a user's access; every token given so far ends either way."""
+    """Restore or revoke a user's access; all earlier tokens end either way."""
     connection.execute(
         update(User).where(User.id == user_id).values(is_active=active, token_version=User.token_version + 1)
     )
 
 
 def erase(connection: Connection, user_id: int, *, email: str, erased_at: datetime) -> None:
-    """Leave nothing that names a user but the address given in its stead, and end every token."""
+    """Erase everything that names a user, replace the address with `email`, and end all tokens."""
     connection.execute(
         update(User)
         .where(User.id == user_id)
@@ -105,13 +105,13 @@ def erase(connection: Connection, user_id: int, *, email: str, erased_at: dateti
 
 
 async def get_by_public_id(session: AsyncSession, public_id: UUID) -> User | None:
-    """Read one user by public id; the bank itself is none."""
+    """Read one user by public id; the bank's own user is left out."""
     query = select(User).where(User.public_id == public_id, User.role != Role.SYSTEM)
     return (await session.execute(query)).scalar_one_or_none()
 
 
 async def list_all(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[User]:
-    """Read users, oldest first, from the row id after `after_id` on; the bank itself is none."""
+    """Read users, oldest first, starting after row id `after_id`; the bank's own user is left out."""
     query = select(User).where(User.id > after_id, User.role != Role.SYSTEM)
     return (await session.execute(query.order_by(User.id).offset(offset).limit(limit))).scalars().all()
 
@@ -122,5 +122,5 @@ async def get_by_email(session: AsyncSession, email: str) -> User | None:
 
 
 async def get(session: AsyncSession, user_id: int) -> User:
-    """Read one user by row id; raises NoResultFound if there is none."""
+    """Read one user by row id; raises NoResultFound if the user does not exist."""
     return (await session.execute(select(User).where(User.id == user_id))).scalar_one()

@@ -1,4 +1,4 @@
-"""The whole ledger, row by row in its own order, for whoever checks it."""
+"""The whole ledger, read row by row in its own order, for verification."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _HALF = 10**9
 _ENDING = "status, settled_at, failure_code"
 
 FROM_THE_LAST = (NEWEST, NEWEST)
-"""Where `statements` begins."""
+"""The `below` with which `statements` begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Extent:
     """How far the ledger reaches at one moment."""
 
     head: Block | None
-    """None where somebody has removed the chain."""
+    """None if the chain was removed."""
     last_leg: int
     front: int
     """Every transfer up to this sequence has ended."""
@@ -40,7 +40,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class TransferRow:
-    """A transfer as it is stored, with how it ended. Times are microseconds since the epoch."""
+    """A stored transfer with its ending. Times are microseconds since the epoch."""
 
     terms: Terms
     status: str
@@ -50,7 +50,7 @@ class TransferRow:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """A batch as it is stored, and what its transfers come to."""
+    """A stored batch, with totals of its transfers."""
 
     first: int
     """Sequences of its first and last transfer."""
@@ -63,16 +63,16 @@ class BatchRow:
     times: int
     completed: int
     failed_with_it: int
-    """Failed because another one of the batch had."""
+    """Transfers that failed because another one of the batch failed."""
     culprit: int | None
-    """The first that failed for a reason of its own."""
+    """The first transfer that failed for its own reason."""
     next_first: int | None
     """Where the next batch begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """An account as it is stored. Amounts are minor units."""
+    """A stored account. Amounts are in minor units."""
 
     id: int
     kind: str
@@ -86,18 +86,18 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """An account's overdraft limit, and how it came to be what it is. Minor units."""
+    """An account's overdraft limit and its history, in minor units."""
 
     now: int
     changes: list[tuple[int | None, int]]
-    """Newest first: the account's last leg when it was changed (None: not written down), and the limit before."""
+    """Newest first: the account's last leg when it was changed (None: not recorded), and the limit before."""
 
     def at(self, leg_id: int) -> int:
-        """The limit that held for a leg."""
+        """Return the limit that applied to a leg."""
         limit = self.now
         for last_leg, before in self.changes:
             if last_leg is None:
-                limit = max(limit, before)  # either may have held
+                limit = max(limit, before)  # either may have applied
             elif leg_id > last_leg:
                 break
             else:
@@ -120,11 +120,11 @@ class StatementRow:
 
 
 class Disordered(ValueError):
-    """Rows that do not come in the order of their ids: a page of the file is not what it was."""
+    """Rows that are not in the order of their ids: a page of the file was changed."""
 
 
 def moved_on(after: int, last: int) -> int:
-    """Where to read on from; raises Disordered unless that lies behind where it was read from."""
+    """Return `last`, to continue after it; raises Disordered unless it is greater than `after`."""
     if last <= after:
         raise Disordered(f"row {last} comes after row {after}")
     return last
@@ -142,7 +142,7 @@ def extent(connection: Connection) -> Extent:
 
 
 def front(connection: Connection, height: int) -> tuple[int, set[int]]:
-    """The last transfer settled up to a block, and those beyond it that had been cancelled up to that block."""
+    """Return the last transfer settled up to a block, and the later ones that were cancelled up to that block."""
     query = "SELECT last_sequence FROM blocks WHERE height <= ? AND kind <> 'cancellation' ORDER BY height DESC LIMIT 1"
     settled: int = connection.exec_driver_sql(query, (height,)).scalar() or 0
     query = "SELECT first_sequence FROM blocks WHERE kind = 'cancellation' AND first_sequence > ? AND height <= ?"
@@ -162,7 +162,7 @@ def legs(connection: Connection, *, after: int, through: int, limit: int) -> lis
 
 
 def batches(connection: Connection, *, after: int, through: int, limit: int) -> list[BatchRow]:
-    """Read batches in the order of acceptance, each with what its transfers come to."""
+    """Read batches in the order of acceptance, each with totals of its transfers."""
     query = """
         SELECT b.id, b.id + b.transfer_count - 1, b.mode = 'atomic', b.failed_index, count(t.id),
             count(DISTINCT t.submitted_by), count(DISTINCT t.created_at),
@@ -181,7 +181,7 @@ def batches(connection: Connection, *, after: int, through: int, limit: int) -> 
 
 
 def leg(connection: Connection, leg_id: int) -> tuple[int, int] | None:
-    """Read whose leg this is (an account's row id), and the balance after it."""
+    """Read the account of a leg (its row id), and the balance after the leg."""
     query = "SELECT account_id, balance_after FROM transactions WHERE id = ?"
     row = connection.exec_driver_sql(query, (leg_id,)).first()
     return (row[0], row[1]) if row else None
@@ -200,7 +200,7 @@ def transfer(connection: Connection, sequence: int) -> TransferRow | None:
 
 
 def payer(connection: Connection, sequence: int) -> int | None:
-    """The row id of the account that a transfer pays from; None where there is no such transfer."""
+    """Return the row id of the account that a transfer pays from; None if there is no such transfer."""
     query = "SELECT from_account_id FROM transfers WHERE id = ?"
     return connection.exec_driver_sql(query, (sequence,)).scalar()
 
@@ -221,7 +221,7 @@ def accounts(connection: Connection) -> Iterator[AccountRow]:
 
 
 def limits(connection: Connection, account_id: int) -> Limits:
-    """Read an account's overdraft limit, and from the audit log how it was changed."""
+    """Read an account's overdraft limit, and its changes from the audit log."""
     query = "SELECT overdraft_limit, public_id FROM accounts WHERE id = ?"
     now, public_id = connection.exec_driver_sql(query, (account_id,)).one()
     changes = connection.exec_driver_sql(
@@ -233,9 +233,9 @@ def limits(connection: Connection, account_id: int) -> Limits:
 
 
 def statements(connection: Connection, *, below: tuple[int, int]) -> list[StatementRow]:
-    """Read some final statements, by account, each one's newest month first.
+    """Read some final statements by account, each account's newest month first.
 
-    `below` is the account and the run of the statement read last; `FROM_THE_LAST` to begin.
+    `below` is the account and the run of the statement read last, or `FROM_THE_LAST` to begin.
     """
     rows = connection.exec_driver_sql(
         "SELECT s.id, s.account_id, s.run_id, s.number, r.starts_at, r.ends_at, a.last_transaction_id, "
@@ -243,14 +243,14 @@ def statements(connection: Connection, *, below: tuple[int, int]) -> list[Statem
         "s.opening_transaction_id, s.closing_transaction_id "
         "FROM statements s CROSS JOIN statement_runs r ON r.id = s.run_id CROSS JOIN accounts a ON a.id = s.account_id "
         "WHERE s.status = 'final' AND (s.account_id, s.run_id) < (?, ?) "
-        f"ORDER BY s.account_id DESC, s.run_id DESC LIMIT {_BLOCK}",  # as the index is, read backwards
+        f"ORDER BY s.account_id DESC, s.run_id DESC LIMIT {_BLOCK}",  # the order of the index, read backwards
         below,
     )
     return [_statement(row) for row in rows]
 
 
 def runs(connection: Connection) -> list[tuple[str, int, int]]:
-    """Read every closed month: month, statements that were made of it as it says, and those that are there."""
+    """Read every closed month: the month, the statements that were counted for it, and those that exist."""
     query = (
         "SELECT r.period, r.statements, count(s.id) FROM statement_runs r "
         "LEFT JOIN statements s ON s.run_id = r.id AND s.status = 'final' GROUP BY r.id ORDER BY r.id"
@@ -294,14 +294,14 @@ def tables(connection: Connection) -> list[str]:
 
 
 def complaints(connection: Connection, table: str) -> list[str]:
-    """Ask SQLite whether a table, its indexes and its foreign keys are whole; what is not, in SQLite's words."""
+    """Let SQLite check a table, its indexes and its foreign keys, and return its complaints in its own words."""
     found = [row[0] for row in connection.exec_driver_sql(f'PRAGMA integrity_check("{table}")') if row[0] != "ok"]
     strays = connection.exec_driver_sql(f'PRAGMA foreign_key_check("{table}")')
-    return found + [f"row {row[1]} of {table} points to a row of {row[2]} that is not there" for row in strays]
+    return found + [f"row {row[1]} of {table} refers to a missing row of {row[2]}" for row in strays]
 
 
 def doubled_keys(connection: Connection) -> list[tuple[str, int, int]]:
-    """Find idempotency keys with more than one transfer: key, user's row id, transfers. Empty in a whole ledger."""
+    """Find idempotency keys with more than one transfer: key, user's row id, transfers. Empty in an intact ledger."""
     rows = connection.exec_driver_sql(
         "SELECT idempotency_key, submitted_by, count(*) FROM transfers WHERE idempotency_key IS NOT NULL "
         "GROUP BY idempotency_key, submitted_by HAVING count(*) > 1"
@@ -310,7 +310,7 @@ def doubled_keys(connection: Connection) -> list[tuple[str, int, int]]:
 
 
 def unset_limits(connection: Connection) -> list[tuple[int, int, int]]:
-    """Find accounts whose overdraft limit is another than the audit log has set last: row id, limit, the one set."""
+    """Find accounts whose overdraft limit is not the last one in the audit log: row id, limit, the one in the log."""
     rows = connection.exec_driver_sql(
         "SELECT a.id, a.overdraft_limit, coalesce(e.details ->> 'after', 0) AS was_set FROM accounts a "
         "LEFT JOIN (SELECT object_id, max(id) AS id FROM audit_entries WHERE action = 'overdraft_limit_set' "
@@ -324,19 +324,19 @@ def unset_limits(connection: Connection) -> list[tuple[int, int, int]]:
 
 
 def add(connection: Connection, **values: Any) -> None:
-    """Keep what a verification found."""
+    """Store the result of a verification."""
     connection.execute(insert(Verification).values(**values))
 
 
 def last_head(connection: Connection) -> tuple[int, bytes] | None:
-    """The block that the last verification went up to, and its hash; None if that one found breaches, or was none."""
+    """Return the last block of the last verification, and its hash; None without one, or if it found breaches."""
     query = "SELECT height, head_hash, breaches FROM verifications ORDER BY id DESC LIMIT 1"
     row = connection.exec_driver_sql(query).first()
     return (row[0], row[1]) if row and row[1] is not None and row[2] == 0 else None
 
 
 def newest_breaches(connection: Connection) -> int:
-    """Count what the last verification found; 0 before the first."""
+    """Return how many breaches the last verification found; 0 before the first."""
     query = "SELECT breaches FROM verifications ORDER BY id DESC LIMIT 1"
     return connection.exec_driver_sql(query).scalar() or 0
 
@@ -349,7 +349,7 @@ def newest_full(connection: Connection) -> tuple[datetime, datetime] | None:
 
 
 def highest_anchor(connection: Connection) -> int | None:
-    """The highest block that a verification has seen an anchor of; None if none has."""
+    """Return the highest block of which a verification has seen an anchor; None if there is no such block."""
     return connection.exec_driver_sql("SELECT max(anchored_height) FROM verifications").scalar()
 
 
@@ -362,12 +362,12 @@ def newest(connection: Connection) -> tuple[datetime, datetime, int] | None:
 
 def imbalances(connection: Connection) -> dict[str, int]:
     """Sum all balances of each currency, in minor units; reads every account."""
-    # In two halves: before it comes back to 0, a sum may pass what SQLite's 64 bits hold.
+    # In two halves: before it comes back to 0, a sum may exceed SQLite's 64 bits.
     query = f"SELECT currency, sum(balance / {_HALF}), sum(balance % {_HALF}) FROM accounts GROUP BY currency"
     return {row[0]: row[1] * _HALF + row[2] for row in connection.exec_driver_sql(query)}
 
 
 async def last(session: AsyncSession) -> Verification | None:
-    """Read what the last verification found."""
+    """Read the result of the last verification."""
     query = select(Verification).order_by(Verification.id.desc()).limit(1)
     return (await session.execute(query)).scalar_one_or_none()

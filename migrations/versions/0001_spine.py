@@ -2,8 +2,8 @@
 
 Revision: 0001
 
-Written as the SQL that SQLite keeps, so that CHECKs, partial indexes, triggers and STRICT are there to read;
-a test holds it to the models.
+Written as the SQL that SQLite stores, so that CHECKs, partial indexes, triggers and STRICT can be read here.
+A test compares it with the models.
 """
 
 from alembic import op

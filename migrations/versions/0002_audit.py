@@ -1,4 +1,4 @@
-"""The audit log: what operators did, with which limits and scopes.
+"""The audit log: the acts of operators, with their limits and scopes.
 
 Revision: 0002, after 0001
 """

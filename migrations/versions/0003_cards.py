@@ -1,4 +1,4 @@
-"""Cards: sealed numbers, their blind index, and what is shown of them.
+"""Cards: sealed numbers, their blind index, and the parts that are shown.
 
 Revision: 0003, after 0002
 """

@@ -1,8 +1,8 @@
-"""The audit log takes what has no known author or no object, and can be searched.
+"""The audit log accepts entries without a known author or an object, and can be searched.
 
 Revision: 0004, after 0003
 
-SQLite cannot drop a NOT NULL, so the table is made anew, with every row as it was.
+SQLite cannot drop a NOT NULL, so the table is made again, with every row unchanged.
 """
 
 from alembic import op
@@ -61,6 +61,6 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the table anew, with its rows, its indexes and its triggers."""
+    """Make the table again, with its rows, its indexes and its triggers."""
     for statement in STATEMENTS:
         op.execute(statement)

@@ -1,4 +1,4 @@
-"""Messages that keep failing, and what each verification found.
+"""Messages that keep failing, and the result of each verification.
 
 Revision: 0006, after 0005
 """

@@ -1,6 +1,6 @@
-"""Erasure: users of whom nothing is left that names a person, and cards without a number.
+"""Erasure: users without personal data, and cards without a number.
 
-SQLite cannot let a column be empty that never could, so the cards are copied into a new table.
+SQLite cannot drop a NOT NULL, so the cards are copied into a new table.
 
 Revision: 0009, after 0008
 """
@@ -93,6 +93,6 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Add the column and its trigger, and copy the cards into a table that lets them lose their number."""
+    """Add the column and its trigger, and copy the cards into a table in which the number can be NULL."""
     for statement in STATEMENTS:
         op.execute(statement)

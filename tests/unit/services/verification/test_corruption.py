@@ -144,14 +144,14 @@ def root_of(path: Path, table: str) -> int:
         (["DROP TABLE statements"], "table statements of statements is missing"),
         (
             ["CREATE TRIGGER tithe AFTER UPDATE ON accounts BEGIN SELECT 1; END"],
-            "trigger tithe of accounts was made by somebody else",
+            "trigger tithe of accounts is unknown",
         ),
         (
             [
                 "DROP TRIGGER transfers_stay",
                 "CREATE TRIGGER transfers_stay BEFORE DELETE ON transfers BEGIN SELECT 1; END",
             ],
-            "trigger transfers_stay of transfers is not as it was made",
+            "trigger transfers_stay of transfers was changed",
         ),
     ],
 )
