@@ -148,7 +148,7 @@ def _others_last(kind: _Kind | None) -> bool:
 
 def _act(kind: _Kind | None, first: Author, times: int) -> Act:
     if kind is None:
-        nobody = Author(user_id=None, request_id=first.request_id, address=None)
-        return Act(author=nobody, action=Action.ACCESS_REFUSED, details={"others": times})
+        no_user = Author(user_id=None, request_id=first.request_id, address=None)
+        return Act(author=no_user, action=Action.ACCESS_REFUSED, details={"others": times})
     details: dict[str, str | int] = {"status": kind[0], "route": kind[1], "times": times}
     return Act(author=first, action=Action.ACCESS_REFUSED, details=details)

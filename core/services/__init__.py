@@ -1,1 +1,1 @@
-"""The use cases. What writes is a plain function that runs inside one unit of work."""
+"""The use cases. Functions that write are plain functions that run inside one unit of work."""

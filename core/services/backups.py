@@ -124,14 +124,16 @@ def prune(folder: Path, keep: int, made: Path) -> int:
 
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest of a backup; raises BackupError if it is missing or invalid."""
-    beside = manifest_of(path)
+    manifest_path = manifest_of(path)
     try:
-        return Manifest.model_validate_json(beside.read_bytes())
+        return Manifest.model_validate_json(manifest_path.read_bytes())
     except OSError as error:
-        raise BackupError(f"cannot read the manifest {beside} ({error.strerror})") from None
+        raise BackupError(f"cannot read the manifest {manifest_path} ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise BackupError(f"{beside} is not a manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise BackupError(
+            f"{manifest_path} is not a manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
 
 
 def manifest_of(path: Path) -> Path:

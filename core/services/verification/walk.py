@@ -205,7 +205,9 @@ class Walk:
                 "blocks_are_whole", f"block {block.height} says {block.outline}, the ledger {made and made.outline}"
             )
         elif made.hash != block.hash:
-            self._report.add("block_recomputes", f"block {block.height} does not have the hash of what it covers")
+            self._report.add(
+                "block_recomputes", f"block {block.height} does not have the hash of the rows that it covers"
+            )
         self._previous = block
 
     def _finish(self, connection: Connection, following: Iterator[Block]) -> None:
