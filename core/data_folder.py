@@ -22,7 +22,7 @@ def require_data_folder(settings: Settings) -> None:
         if path.exists() and not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
             raise SettingsError(_how_to_mend(path, folder))
     with suppress(OSError):
-        secrets.chmod(0o700)  # it comes with a clone, open to all, so that containers find it
+        secrets.chmod(0o700)  # one that was made by hand or by Docker is open to all
 
 
 def _how_to_mend(path: Path, folder: Path) -> str:

@@ -124,18 +124,48 @@ def told(compose: Compose) -> set[str]:
     return {alert["labels"]["alertname"] for alert in httpx2.get(url, trust_env=False).json()}
 
 
+def complaints_of_migrate(compose: Compose, uid: str, *options: str) -> list[str]:
+    """Run a migration for a user, see it fail, and return what it said."""
+    refused = compose.run("run", "--rm", "-T", *options, "migrate", GIRO_UID=uid)
+    assert refused.returncode == 2
+    return [line for line in refused.stderr.splitlines() if line.startswith("giro: ")]
+
+
+def fields_of(status: str) -> dict[str, str]:
+    """Read the `status` of a process below /proc."""
+    return dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+
+
 # --- the first start ---------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_somebody_else_is_refused_with_one_line_that_says_how_to_mend_it(compose: Compose) -> None:
+def test_root_is_refused_as_the_user_of_the_service(compose: Compose) -> None:
     compose.build()
-    strange = str(compose.owner + 1)
-    refused = compose.run("run", "--rm", "-T", "migrate", GIRO_UID=strange)
-    assert refused.returncode == 2
-    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("giro: ")]
-    assert f"/app/data belongs to {compose.owner}:" in line
-    assert "chown -R" in line
-    assert "GIRO_UID" in line
+    (line,) = complaints_of_migrate(compose, "0")
+    assert line.startswith("giro: GIRO_UID must not be 0: the service never runs as root.")
+
+
+def test_a_folder_that_cannot_be_given_is_refused_with_the_reason_and_with_what_to_do(compose: Compose) -> None:
+    first, second = complaints_of_migrate(compose, "1234", "--cap-drop", "CHOWN")
+    assert first.startswith("giro: cannot give /app/data to 1234:")
+    assert "(Operation not permitted)" in first
+    assert f"/app/data belongs to {(compose.folder / 'data').stat().st_uid}:" in second
+    assert "chown -R 1234:" in second
+    assert "GIRO_UID" in second
+
+
+def test_a_folder_of_another_user_is_given_to_the_one_that_is_chosen(compose: Compose) -> None:
+    assert compose.run("run", "--rm", "-T", "migrate", GIRO_UID="1234").returncode == 0
+    assert {path.stat().st_uid for path in (compose.folder / "data").iterdir()} == {1234}
+
+
+def test_the_command_of_the_container_that_migrates_has_no_rights_of_root(compose: Compose) -> None:
+    entry = ("--entrypoint", "python", "migrate", "-m", "core.data_owner", f"{compose.owner}:{compose.owner}")
+    status = fields_of(compose.do("run", "--rm", "-T", *entry, "cat", "/proc/self/status"))
+    assert status["Uid"].split() == status["Gid"].split() == [str(compose.owner)] * 4
+    assert status["Groups"].split() == []
+    assert [int(status[rights], 16) for rights in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == [0] * 4
+    assert status["NoNewPrivs"] == "1"
 
 
 def test_a_fresh_clone_comes_up_whole_by_one_command(compose: Compose) -> None:
@@ -144,7 +174,8 @@ def test_a_fresh_clone_comes_up_whole_by_one_command(compose: Compose) -> None:
     print(f"\nfrom `up` to all healthy, images built: {time.monotonic() - started:.1f} s")
     (migrated,) = compose.containers("migrate")
     assert (migrated["State"], migrated["ExitCode"]) == ("exited", 0)
-    secrets = [path for path in (compose.folder / "data" / "secrets").rglob("*") if path.name != ".gitkeep"]
+    assert {path.stat().st_uid for path in (compose.folder / "data").rglob("*")} == {compose.owner}
+    secrets = list((compose.folder / "data" / "secrets").rglob("*"))
     made = {path.name for path in secrets if path.is_file()}
     assert made == {"jwt_secret", "card_keys", "card_index_key", "anchor_key", "password"}
     assert {oct(path.stat().st_mode & 0o777) for path in secrets if path.is_file()} == {"0o600"}
@@ -160,13 +191,19 @@ def test_only_the_api_is_published_and_the_dashboards_on_loopback(compose: Compo
 
 @pytest.mark.parametrize("service", GIRO)
 def test_a_process_of_giro_may_do_nothing_that_it_need_not(compose: Compose, service: str) -> None:
-    status = compose.do("exec", "-T", service, "cat", "/proc/1/status")
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    fields = fields_of(compose.do("exec", "-T", service, "cat", "/proc/1/status"))
     assert fields["Uid"].split() == [str(compose.owner)] * 4
     assert int(fields["CapBnd"], 16) == 0
     assert fields["NoNewPrivs"] == "1"
     assert compose.run("exec", "-T", service, "sh", "-c", "touch /app/x /opt/giro/x /etc/x").returncode != 0
     assert "giro" in compose.do("exec", "-T", service, "cat", "/proc/1/cmdline")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_container_that_stays_runs_as_root(compose: Compose, service: str) -> None:
+    fields = fields_of(compose.do("exec", "-T", service, "cat", "/proc/1/status"))
+    assert "0" not in fields["Uid"].split()
+    assert int(fields["CapBnd"], 16) == 0
 
 
 def test_the_image_holds_no_tests_no_data_and_no_compiler(compose: Compose) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from core.data_owner import QUEUE_FOLDERS
 from core.parts import PROCESSES, service_children
 from core.settings import OF_COMPOSE, Settings, load_settings, variable
 from workers.main import STOP_MS
@@ -61,6 +62,25 @@ def test_every_service_is_contained_limited_watched_and_started_again(services: 
     dockerfile = (ROOT / "Dockerfile").read_text()
     assert "HEALTHCHECK" in dockerfile, "the parts of Giro have the image's"
     assert {name for name, service in services.items() if "healthcheck" not in service} == set(PARTS)
+
+
+def test_only_the_container_that_migrates_starts_as_root_and_with_as_few_rights_as_it_needs(
+    services: dict[str, Any],
+) -> None:
+    owner = "${GIRO_UID:-1000}:${GIRO_GID:-1000}"
+    for part in (*PARTS, "redis"):
+        assert services[part]["user"] == owner
+    migrate = services["migrate"]
+    assert migrate["user"] == "0:0"
+    assert migrate["entrypoint"] == ["python", "-m", "core.data_owner", owner, "giro"]
+    assert set(migrate["cap_add"]) == {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"}
+    assert [name for name, service in services.items() if "cap_add" in service] == ["migrate"]
+    assert [name for name, service in services.items() if "privileged" in service] == []
+
+
+def test_the_folders_that_the_queue_mounts_are_made_before_docker_makes_them_roots(services: dict[str, Any]) -> None:
+    mounted = {volume.split(":")[0] for volume in services["redis"]["volumes"]}
+    assert mounted == {f"./data/{name}" for name in QUEUE_FOLDERS}
 
 
 def test_everything_of_giro_waits_for_the_migration_and_the_queue(services: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import structlog
@@ -21,6 +23,14 @@ async def session(database: Database) -> AsyncIterator[AsyncSession]:
     async with AsyncSession(database.async_reader) as session:
         yield session
     await database.async_reader.dispose()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody can pass through; pytest's own are closed to others."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,20 +13,12 @@ from core.settings import SettingsError, load_settings
 NOBODY = 65534
 
 
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that everybody can pass through; pytest's own are closed to others."""
-    with TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
 def test_a_missing_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     require_data_folder(load_settings(data_dir=tmp_path / "made" / "here"))
     assert (tmp_path / "made" / "here").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_secrets_folder_of_a_clone_is_closed_to_others(tmp_path: Path) -> None:
+def test_a_secrets_folder_that_is_open_to_others_is_closed(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir(mode=0o755)
     require_data_folder(load_settings(data_dir=tmp_path))
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
