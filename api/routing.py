@@ -152,18 +152,20 @@ class Direct:
         self._framework = framework
         self._answer = answer
         routes = [route for router in routers for route in router.routes if isinstance(route, DirectRoute)]
-        self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
-        self._handlers = {route.path: route.get_route_handler() for route in routes}
+        calls = [(route, route.get_route_handler()) for route in routes]
+        self._calls = {
+            (method, route.path): (route, handle) for route, handle in calls for method in route.methods or ()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if route is None:
+        found = self._calls.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if found is None:
             await self._framework(scope, receive, send)
             return
-        scope["route"] = route
+        scope["route"], handle = found
         request = StrictRequest(scope, receive)
         try:
-            response = await self._handlers[route.path](request)
+            response = await handle(request)
         except Exception as error:
             response = await self._answer(request, error)
         await response(scope, receive, send)

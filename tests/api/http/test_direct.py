@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import httpx2
 import pytest
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+import api.app as application
 from api.app import ROUTERS
 from api.errors import answer
 from api.routing import Direct, DirectRoute
-from tests.api.conftest import Api, Pair, Person, masked, payment
+from tests.api.conftest import Api, Pair, Person, Start, masked, payment
 
 DIRECT = {"/transfers", "/transfers/bulk", "/deposits", "/withdrawals"}
 
@@ -55,3 +59,31 @@ class TestADirectRoute:
 
     async def test_is_found_with_a_slash_at_its_end(self, ada: Person, pair: Pair) -> None:
         assert (await ada.post("/transfers/", payment(pair.payer, pair.payee))).status_code == 202
+
+
+class Word(BaseModel):
+    """What the two calls of one path take."""
+
+    word: str
+
+
+async def test_two_direct_routes_of_one_path_are_told_apart_by_their_methods(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    router = APIRouter(route_class=DirectRoute)
+
+    @router.post("/words")
+    async def add(body: Word) -> Response:
+        return Response(f"added {body.word}", 201)
+
+    @router.put("/words")
+    async def replace(body: Word) -> Response:
+        return Response(f"replaced {body.word}")
+
+    monkeypatch.setattr(application, "ROUTERS", (*ROUTERS, router))
+    async with start() as api:
+        transport = httpx2.ASGITransport(app=api.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
+            added, replaced = [await client.request(method, "/words", json={"word": "x"}) for method in ("POST", "PUT")]
+    assert (added.status_code, added.text) == (201, "added x")
+    assert (replaced.status_code, replaced.text) == (200, "replaced x")
