@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import problem, unhandled
+from api.errors import field_error, problem, unhandled
 from api.intake import begin_request
 from core import metrics
 from core.domain.cards import without_card_numbers
@@ -150,8 +150,15 @@ A connection that is closed under somebody who still sends is reset, and the ans
 """
 
 
+MOST_PARAMETERS = 64
+"""Parameters of one query, empty ones included. They are counted before anything reads them, whatever the path: a URL
+has room for thousands, and reading that many would make all other requests wait."""
+
+TOO_MANY_PARAMETERS = f"The query has more than {MOST_PARAMETERS} parameters."
+
+
 class Limits:
-    """Reads the whole body before anything else happens, within a size and a time, and bounds URL and headers.
+    """Reads the whole body before anything else happens, within a size and a time, and bounds URL, query and headers.
 
     Reading it first means that no route ever holds half a request. Bodies are small, but for those of the paths in
     `bulk` (path → bytes): of these, `bulk_requests` at most are in hand at once, and so in memory, half of them of one
@@ -212,6 +219,8 @@ class Limits:
             body = self._refuse(scope, ErrorCode.URI_TOO_LONG)
         elif sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
             body = self._refuse(scope, ErrorCode.HEADERS_TOO_LARGE)
+        elif scope["query_string"].count(b"&") >= MOST_PARAMETERS:
+            body = self._refuse(scope, ErrorCode.VALIDATION_FAILED, field_error("query", TOO_MANY_PARAMETERS))
         else:
             body = await self._read(scope, receive, most, most if kept is None else kept)
         if isinstance(body, Response):
@@ -258,9 +267,9 @@ class Limits:
                 break
         return b"".join(chunks) if size <= kept else b"", size
 
-    def _refuse(self, scope: Scope, code: ErrorCode) -> Response:
+    def _refuse(self, scope: Scope, code: ErrorCode, *errors: Mapping[str, str]) -> Response:
         # What is left of the body is not read, so the connection cannot be used again.
-        return problem(code, request_id=scope["state"]["request_id"], headers={"Connection": "close"})
+        return problem(code, request_id=scope["state"]["request_id"], errors=errors, headers={"Connection": "close"})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

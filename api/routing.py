@@ -1,11 +1,13 @@
 """The order in which a request is checked, the same on every route.
 
-413, 408, 414 and 431 come first (api/middleware.py) and the router's own 404 and 405 second. What follows here: 401,
-403, 429, 406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422), and the call itself refuses last.
+414, 431, 422 for too many parameters, 413 and 408 come first (api/middleware.py) and the router's own 404 and 405
+second. What follows here: 401, 403, 429, 406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422),
+and the call itself refuses last.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -200,12 +202,14 @@ def _beginning(body: Any) -> Any:
 
 
 def _check_query(request: Request, *, takes_query: bool) -> None:
-    """Refuse parameters on a call that takes none, and any that comes twice, since either could be meant."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    twice = {name for name in names if names.count(name) > 1}
-    wrong = [(name, "This parameter is given twice.") for name in sorted(twice)]
+    """Refuse parameters on a call that takes none, and any that comes twice, since either could be meant.
+
+    No more than `MOST_PARAMETERS` come here (api/middleware.py).
+    """
+    times = Counter(name for name, _ in request.query_params.multi_items())
+    wrong = [(name, "This parameter is given twice.") for name in sorted(times) if times[name] > 1]
     if not takes_query:
-        wrong = [(name, "This call takes no such parameter.") for name in sorted(set(names))]
+        wrong = [(name, "This call takes no such parameter.") for name in sorted(times)]
     if wrong:
         raise RequestValidationError([{"loc": ("query", name), "msg": message} for name, message in wrong])
 

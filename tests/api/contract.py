@@ -72,7 +72,7 @@ class Contract:
     @staticmethod
     def _without_operation(item: Json) -> set[int]:
         # What comes before the router looks: sizes and time. Then a path that is there lacks the method only.
-        return {408, 413, 414, 431, 405 if item else 404}
+        return {408, 413, 414, 422, 431, 405 if item else 404}
 
     def _check_body(self, response: httpx2.Response, documented: Json, where: str) -> None:
         contents = documented.get("content", {})

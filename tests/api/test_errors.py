@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from api.errors import STATUSES
-from api.middleware import SPILL_BYTES
+from api.middleware import MOST_PARAMETERS, SPILL_BYTES
 from tests.api.conftest import JSON, Api, Pair, Person, Start, masked, payment, refused
 from tests.api.contract import Json
 
@@ -64,6 +64,7 @@ async def test_head_of_a_path_without_get_is_refused_without_a_body(api: Api) ->
 # --- which comes first -------------------------------------------------------------------------------------------
 
 PRECEDENCE: list[tuple[str, int, str]] = [
+    ("too many parameters", 422, "validation_failed"),
     ("too large", 413, "body_too_large"),
     ("no token", 401, "unauthenticated"),
     ("no operator", 403, "forbidden"),
@@ -90,7 +91,10 @@ def faulty(faults: set[str]) -> dict[str, Any]:
     if "too large" in faults:
         content += b" " * 65_536
     # A malformed body has no field that could be invalid: the query string has.
-    return {"content": content, "headers": headers, "params": {"verbose": "1"} if "invalid" in faults else None}
+    params = {"verbose": "1"} if "invalid" in faults else {}
+    if "too many parameters" in faults:
+        params |= {f"p{number}": "" for number in range(MOST_PARAMETERS + 1)}
+    return {"content": content, "headers": headers, "params": params or None}
 
 
 @pytest.mark.parametrize(("first", "status", "code"), PRECEDENCE, ids=str)
@@ -111,7 +115,8 @@ async def test_of_two_errors_the_first_in_the_published_order_is_answered(
 
 
 async def test_headers_that_are_too_large_come_before_all_else(api: Api) -> None:
-    answer = await api.client.post("/nothing", content=b"x" * 70_000, headers={"X-Much": "x" * 17_000})
+    query = "&" * MOST_PARAMETERS
+    answer = await api.client.post(f"/nothing?{query}", content=b"x" * 70_000, headers={"X-Much": "x" * 17_000})
     refused(answer, 431, "headers_too_large")
     assert answer.headers["connection"] == "close"
 

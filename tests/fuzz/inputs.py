@@ -323,6 +323,7 @@ class Inputs:
         yield [self.head("GET / HTTP/1.1", "X" * 1_000_000 + ": y")]
         yield [self.head("GET /" + "a" * 1_000_000 + " HTTP/1.1")]
         yield [self.head("GET /?" + "a=b&" * 250_000 + " HTTP/1.1")]
+        yield [self.head("GET /health/live?" + "&".join(f"{number:x}" for number in range(1_600)) + " HTTP/1.1")]
         yield [b"GET / HTTP/1.1\r\nX: ", *[b"y" * 65_536] * 64]
         yield [b"GET /", *[b"a" * 65_536] * 64]
         yield [b"G" * 1_000_000]

@@ -1,8 +1,15 @@
 """Query strings mean one thing only: what lax parsing would also take is refused."""
 
-import pytest
+from time import thread_time
 
-from tests.api.conftest import Person
+import pytest
+import starlette.datastructures
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+
+from api.middleware import MOST_PARAMETERS
+from api.routing import _check_query
+from tests.api.conftest import Api, Person, refused
 
 LISTS = ("/accounts", "/transfers")
 
@@ -38,3 +45,72 @@ async def test_a_time_may_have_any_offset_and_any_fraction(ada: Person, moment: 
 async def test_an_unknown_parameter_is_named(ada: Person) -> None:
     answer = await ada.get("/transfers?colour=blue")
     assert answer.json()["errors"] == [{"location": "query.colour", "message": "Extra inputs are not permitted"}]
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The queries that were taken apart."""
+    seen: list[str] = []
+    parse = starlette.datastructures.parse_qsl
+
+    def watched(query: str, **how: bool) -> list[tuple[str, str]]:
+        seen.append(query)
+        return parse(query, **how)
+
+    monkeypatch.setattr(starlette.datastructures, "parse_qsl", watched)
+    return seen
+
+
+def query_of(count: int, word: str = "p{}") -> str:
+    """Write a query with so many parameters, each with a name of its own."""
+    return "&".join(word.format(number) for number in range(count))
+
+
+CALLS = (
+    "GET /",
+    "GET /health/live",
+    "HEAD /health/live",
+    "GET /transfers",
+    "GET /users/me",
+    "POST /transfers",
+    "POST /transfers/bulk",
+    "POST /accounts",
+    "POST /login",
+    "DELETE /transfers",
+    "GET /openapi.json",
+    "GET /docs",
+    "GET /docs/assets/swagger-ui.css",
+    "GET /nothing",
+)
+"""One of each kind: those that take a query and those that do not, past the framework and its own, and none at all."""
+
+
+class TestManyParameters:
+    @pytest.mark.parametrize("word", ["p{}", "limit={}", ""], ids=["names", "one name", "nothing"])
+    async def test_are_refused_before_anything_reads_them(
+        self, api: Api, ada: Person, parsed: list[str], word: str
+    ) -> None:
+        parsed.clear()
+        for method, path in map(str.split, CALLS):
+            url = f"{path}?{query_of(MOST_PARAMETERS + 1, word)}"
+            for answer in (await api.client.request(method, url), await ada.request(method, url)):
+                assert (answer.status_code, answer.headers["connection"]) == (422, "close"), f"{method} {path}"
+                if method != "HEAD":
+                    problem = refused(answer, 422, "validation_failed", "query")
+                    assert problem["errors"][0]["message"] == "The query has more than 64 parameters."
+        assert parsed == []
+
+    @pytest.mark.parametrize(("path", "status"), [("/health/live", 422), ("/docs", 200), ("/nothing", 404)])
+    async def test_up_to_the_bound_are_looked_at_as_ever(self, api: Api, path: str, status: int) -> None:
+        answer = await api.client.get(f"{path}?{query_of(MOST_PARAMETERS)}")
+        assert answer.status_code == status
+        if status == 422:
+            assert "There are 64 errors, and 50 of them are listed." in answer.json()["detail"]
+
+    def test_take_time_in_proportion_to_their_number(self) -> None:
+        """Twenty thousand in a moment: to compare each with each would take many seconds."""
+        request = Request({"type": "http", "headers": [], "query_string": query_of(20_000).encode()})
+        began = thread_time()
+        with pytest.raises(RequestValidationError):
+            _check_query(request, takes_query=False)
+        assert thread_time() - began < 1
