@@ -97,7 +97,7 @@ def create_app(
         title="Giro",
         version="0.1.0",
         description=DESCRIPTION,
-        openapi_url="/openapi.json" if settings.docs else None,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -107,8 +107,6 @@ def create_app(
     for router in routers:
         # Taken over as they are: an included router is matched route by route a second time, for every request.
         app.router.routes.extend(router.routes)
-    if settings.docs:
-        docs.mount_assets(app)
     add_error_handlers(app)
     app.state.methods = Methods(routers)
     app.openapi = lambda: openapi(app)  # type: ignore[method-assign]

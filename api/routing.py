@@ -321,5 +321,4 @@ class Methods:
         """List the methods of a path, sorted; HEAD goes with GET."""
         found = [route for route in self._routes if route.path_regex.match(path)]
         methods = {method for route in found if _can_be(route, path) for method in route.methods or ()}
-        methods = methods or {"GET"}  # the OpenAPI document and the assets
         return sorted(methods | ({"HEAD"} if "GET" in methods else set()))

@@ -3,15 +3,19 @@
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from api.errors import STATUSES
+from api.openapi import openapi_json
 from core.domain.errors import MESSAGES
 
 ASSETS = "/docs/assets"
+
+_FILES = StaticFiles(directory=Path(str(files("fastapi_offline"))) / "static")
+"""Swagger UI's files, in the package that ships them."""
 
 # Swagger UI draws icons from data URLs and starts from an inline script. Nothing is loaded from another host.
 _POLICY = {
@@ -57,6 +61,13 @@ async def errors() -> HTMLResponse:
     )
 
 
-def mount_assets(app: FastAPI) -> None:
-    """Serve Swagger UI's files from the package that ships them."""
-    app.mount(ASSETS, StaticFiles(directory=Path(str(files("fastapi_offline"))) / "static"), name="docs-assets")
+@router.get(f"{ASSETS}/{{name:path}}")
+async def asset(name: str, request: Request) -> Response:
+    """Serve a file of Swagger UI."""
+    return await _FILES.get_response(name, request.scope)
+
+
+@router.get("/openapi.json")
+async def document(request: Request) -> Response:
+    """Describe the API to programs."""
+    return Response(openapi_json(request.app), media_type="application/json")

@@ -61,16 +61,16 @@ class TestTheTable:
             assert asks_who == (call.whose is not PUBLIC), name
 
     async def test_misses_no_route_that_the_document_does_not_show(self, api: Api, contract: Contract) -> None:
-        routes = {getattr(route, "path", "") for route in api.app.routes}
-        assert routes - contract.document["paths"].keys() == {
+        assert all(isinstance(route, APIRoute) for route in api.app.routes)
+        hidden = {r.path for r in api.app.routes if isinstance(r, APIRoute) and not r.include_in_schema}
+        assert hidden == {
             "/docs",
-            "/docs/assets",
+            "/docs/assets/{name:path}",
             "/docs/errors",
             "/docs/oauth2-redirect",
             "/openapi.json",
         }
-        hidden = [r.path for r in api.app.routes if isinstance(r, APIRoute) and not r.include_in_schema]
-        assert all(path.startswith("/docs") for path in hidden)
+        assert not hidden & contract.document["paths"].keys()
 
 
 REFUSED: dict[Whose, dict[str, tuple[int, str]]] = {

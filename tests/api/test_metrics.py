@@ -47,7 +47,7 @@ async def test_paths_that_clients_make_up_are_one_series(api: Api) -> None:
     for word in made_up():
         assert (await api.client.get(f"/{word}/{uuid4()}")).status_code == 404
         assert (await api.client.get(f"/docs/assets/{word}.js")).status_code == 404
-    assert {route for _, route, _ in requests() - before} <= {"none"}
+    assert {route for _, route, _ in requests() - before} <= {"none", "/docs/assets/{name:path}"}
 
 
 async def test_ids_in_a_path_are_no_labels(api: Api, ada: Person) -> None:

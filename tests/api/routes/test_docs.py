@@ -1,7 +1,9 @@
 """`/docs`: the reference for people, which works without the internet."""
 
+import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -67,6 +69,26 @@ async def test_the_assets_are_served_as_what_they_are(api: Api, name: str, media
     assert len(answer.content) > 500
     again = await api.client.get(f"/docs/assets/{name}", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+async def test_the_document_is_written_out_once_however_often_it_is_read(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To write hundreds of kilobytes holds up everybody, and no token is needed to ask for them."""
+    first = await api.client.get("/openapi.json")
+    lengths: list[int] = []
+    dumps = json.dumps
+
+    def watched(*what: Any, **how: Any) -> str:
+        text = dumps(*what, **how)
+        lengths.append(len(text))
+        return text
+
+    monkeypatch.setattr(json, "dumps", watched)
+    again = await api.client.get("/openapi.json")
+    assert (again.status_code, again.content) == (200, first.content)
+    assert len(first.content) > 100_000
+    assert max(lengths, default=0) < 10_000
 
 
 async def test_every_code_is_explained_where_the_type_of_its_problem_points(api: Api) -> None:
