@@ -17,7 +17,7 @@ from api.intake import Intake
 from api.line import Line
 from api.queue_ping import QueuePing
 from api.refusals import Refusals
-from api.throttles import Guarded, Throttles
+from api.throttles import Guarded, Policy, Throttles, network_of
 from api.waiters import Waiters
 from core.card_security import CardVault
 from core.domain.audit import Author
@@ -85,6 +85,30 @@ def address_of(request: Request) -> str | None:
         return str(ip_address(request.client.host.partition("%")[0]))
     except ValueError:
         return None
+
+
+def limit_stranger(request: Request, policy: Policy) -> None:
+    """Hold a request that needs no token to a rate, which its client's network has; raises RateLimited.
+
+    Programs of this machine read as often as they like. The supervisor and the container's health check are among
+    them, and no flood may make them believe that the service is not ready.
+    """
+    if policy is not Policy.ANONYMOUS_READS or not _is_from_here(request):
+        bank_of(request).throttles.limit(request, policy, network_of(address_of(request)))
+
+
+async def limit_reading(request: Request) -> None:
+    """Hold a read of a page that anybody may see to the rate of such reads; raises RateLimited."""
+    limit_stranger(request, Policy.ANONYMOUS_READS)
+
+
+def _is_from_here(request: Request) -> bool:
+    """Say whether a program of this machine asks, and asks for itself: a proxy adds X-Forwarded-For."""
+    address = address_of(request)
+    if address is None or request.client is None or "x-forwarded-for" in request.headers:
+        return False
+    server, _ = request.scope.get("server") or (None, None)
+    return request.client.host == server or ip_address(address).is_loopback
 
 
 def author_of(request: Request, who: Identity | User | None = None) -> Author:

@@ -21,17 +21,17 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import (
-    address_of,
     authenticate,
     bank_of,
     current_user,
     document_type,
     get_bank,
+    limit_stranger,
     note_refusal,
     operator,
 )
 from api.errors import MOST_ERRORS, InvalidRequest
-from api.throttles import network_of, policy_of
+from api.throttles import policy_of
 from core import documents
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Role
@@ -86,10 +86,9 @@ class CheckedRoute(APIRoute):
                 if needs_operator and identity.role is not Role.OPERATOR:
                     note_refusal(request, 403, identity)
                     raise Refusal(ErrorCode.FORBIDDEN)
-                if policy is not None:
-                    bank_of(request).throttles.limit(request, policy, identity.id)
-            elif policy is not None:
-                bank_of(request).throttles.limit(request, policy, network_of(address_of(request)))
+                bank_of(request).throttles.limit(request, policy, identity.id)
+            else:
+                limit_stranger(request, policy)
             media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)
             if media_type is None:
                 raise Refusal(ErrorCode.NOT_ACCEPTABLE)

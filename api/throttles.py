@@ -35,6 +35,7 @@ class Policy(StrEnum):
     READS = "reads"
     WRITES = "writes"
     ANONYMOUS = "anonymous"
+    ANONYMOUS_READS = "anonymous-reads"
 
 
 class Guess(StrEnum):
@@ -71,10 +72,10 @@ GUESSED_AT = (
 """Where; each is counted from 0, so that the first one is seen to rise."""
 
 
-def policy_of(path: str, methods: Iterable[str], *, signed_in: bool) -> Policy | None:
-    """Name the rate that a route is held to; None for what anybody may read, as load balancers do."""
+def policy_of(path: str, methods: Iterable[str], *, signed_in: bool) -> Policy:
+    """Name the rate that a route is held to."""
     if "GET" in methods:
-        return Policy.READS if signed_in else None
+        return Policy.READS if signed_in else Policy.ANONYMOUS_READS
     if not signed_in:
         return Policy.ANONYMOUS
     return Policy.TRANSFERS if path in MONEY else Policy.WRITES
@@ -248,6 +249,7 @@ def _limits(settings: Settings) -> dict[Policy, Limit]:
         Policy.READS: settings.limit_reads,
         Policy.WRITES: settings.limit_writes,
         Policy.ANONYMOUS: settings.limit_anonymous,
+        Policy.ANONYMOUS_READS: settings.limit_anonymous_reads,
     }
     rates = {policy: Rate.parse(text) for policy, text in texts.items()}
     return {policy: Limit(policy, rate.share(settings.api_processes)) for policy, rate in rates.items() if rate}

@@ -203,6 +203,9 @@ class Settings(BaseSettings):
     limit_anonymous: RateText = Field(
         "300/60", description="Requests that one client address may send to each of /signup, /login and /token/refresh."
     )
+    limit_anonymous_reads: RateText = Field(
+        "200/10", description="The same for each GET that needs no token; programs of this machine are not held."
+    )
 
     body_bytes: int = Field(65_536, ge=1024, description="Largest body of a request.")
     bulk_body_bytes: int = Field(4_194_304, ge=1024, description="Largest body of a batch of transfers.")

@@ -3,11 +3,12 @@
 from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from api.dependencies import limit_reading
 from api.errors import STATUSES
 from api.openapi import openapi_json
 from core.domain.errors import MESSAGES
@@ -23,7 +24,7 @@ _POLICY = {
     "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 }
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(limit_reading)])
 
 
 @router.get("/docs")

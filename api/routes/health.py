@@ -13,6 +13,7 @@ from api.routing import CheckedRoute
 from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
 from core import heartbeats
+from core.domain.errors import ErrorCode
 from core.logging import get_logger
 from core.services import verification
 
@@ -25,19 +26,19 @@ CHECK_SECONDS = 2
 
 MEGABYTE = 1_000_000
 
-_ANSWERS: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut}, **problems()}
+_ANSWERS: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut}, **problems(ErrorCode.RATE_LIMITED)}
 
 Finding = tuple[Health, dict[str, Any]]
 Check = Callable[[Bank], Awaitable[Finding]]
 
 
-@router.get("/", responses=problems())
+@router.get("/", responses=problems(ErrorCode.RATE_LIMITED))
 async def greet() -> Message:
     """Confirm that the API is running."""
     return Message(message="Banking REST Service API is running")
 
 
-@router.get("/health/live", responses=problems())
+@router.get("/health/live", responses=problems(ErrorCode.RATE_LIMITED))
 async def get_liveness() -> HealthOut:
     """Confirm that the process answers."""
     return HealthOut(status=Health.OK, checks={})
