@@ -1,16 +1,16 @@
-"""What an account is: its states, and the number people write on paper."""
+"""Accounts: their kinds, their statuses, and the account number."""
 
 from enum import StrEnum
 
 COUNTRY = "XG"
-"""An ISO 3166 user-assigned code: no country has it, so no Giro number is ever a real IBAN."""
+"""A user-assigned code of ISO 3166. No country has it, so no Giro number is ever a real IBAN."""
 
 BANK = "GIRO"
 NUMBER_DIGITS = 14
 
 
 class AccountKind(StrEnum):
-    """Whose money an account counts."""
+    """Whether an account belongs to a customer or to the bank itself."""
 
     CUSTOMER = "customer"
     EXTERNAL = "external"
@@ -18,7 +18,7 @@ class AccountKind(StrEnum):
 
 
 class AccountStatus(StrEnum):
-    """Whether an account takes part in transfers."""
+    """Whether an account can take part in transfers."""
 
     ACTIVE = "active"
     FROZEN = "frozen"
@@ -28,28 +28,28 @@ class AccountStatus(StrEnum):
 TRANSITIONS: dict[AccountStatus, dict[AccountStatus, str]] = {
     AccountStatus.ACTIVE: {
         AccountStatus.FROZEN: "by an operator",
-        AccountStatus.CLOSED: "by its owner, or with the erasure of its owner, with nothing on it",
+        AccountStatus.CLOSED: "by its owner, or when its owner is erased, at balance 0",
     },
-    AccountStatus.FROZEN: {AccountStatus.ACTIVE: "by an operator", AccountStatus.FROZEN: "another scope"},
+    AccountStatus.FROZEN: {AccountStatus.ACTIVE: "by an operator", AccountStatus.FROZEN: "scope changed"},
     AccountStatus.CLOSED: {},
 }
-"""The whole state machine, each move with what makes it: nothing leaves `closed`."""
+"""The whole state machine, each transition with its cause. `closed` is final."""
 
 
 class FreezeScope(StrEnum):
     """What a frozen account cannot do."""
 
     DEBIT = "debit"
-    """It receives, and does not pay."""
+    """The account can receive money but cannot pay."""
     ALL = "all"
-    """It neither receives nor pays."""
+    """The account can neither receive money nor pay."""
 
 
 def account_number(serial: int) -> str:
     """Make the account number of a serial (0 ≤ serial < 10^14): `XG`, two check digits, `GIRO`, 14 digits.
 
-    The check digits follow ISO 7064 MOD 97-10 as in ISO 13616 (IBAN), so any IBAN checker finds a mistyped
-    digit and nearly every swapped pair. Raises ValueError for a serial out of range.
+    The check digits follow ISO 7064 MOD 97-10, as in ISO 13616 (IBAN), so any IBAN checker detects a mistyped
+    digit and nearly every swapped pair of digits. Raises ValueError for a serial out of range.
     """
     if not 0 <= serial < 10**NUMBER_DIGITS:
         raise ValueError(f"serial out of range: {serial}")
@@ -59,7 +59,7 @@ def account_number(serial: int) -> str:
 
 
 def is_account_number(text: str) -> bool:
-    """Say whether a text has the form of an account number and check digits that fit."""
+    """Return whether a text has the form of an account number and correct check digits."""
     head, digits = text[:2] + text[4:8], text[2:4] + text[8:]
     return (
         len(text) == 8 + NUMBER_DIGITS

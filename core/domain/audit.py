@@ -1,4 +1,4 @@
-"""What is written down for good: who did what, to which object, when, and from where."""
+"""The audit log: who did what, to which object, when, and from where. Entries are permanent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,17 +8,17 @@ from uuid import UUID
 
 
 class Action(StrEnum):
-    """Everything that is written down."""
+    """Every act that the audit log records."""
 
     ACCOUNT_FROZEN = "account_frozen"
     ACCOUNT_UNFROZEN = "account_unfrozen"
     BACKUP_TAKEN = "backup_taken"
-    """By hand: a copy of everything is in somebody's hands."""
+    """A backup made by hand: a person now has a copy of all data."""
     BACKUP_RESTORED = "backup_restored"
-    """Whatever was accepted between the backup and this entry is not in the ledger."""
+    """Transfers accepted between the backup and this entry are not in the ledger."""
     CARD_KEYS_ROTATED = "card_keys_rotated"
     CARD_REVEALED = "card_revealed"
-    """Its number and CVC were shown, once, to the customer it was issued to."""
+    """The card's number and CVC were shown once, to the customer that it was issued to."""
     DEAD_LETTER_DROPPED = "dead_letter_dropped"
     DEAD_LETTER_RETRIED = "dead_letter_retried"
     OVERDRAFT_LIMIT_SET = "overdraft_limit_set"
@@ -34,42 +34,42 @@ class Action(StrEnum):
     LOGGED_OUT = "logged_out"
     PASSWORD_CHANGED = "password_changed"
     REFRESH_TOKEN_REUSED = "refresh_token_reused"
-    """A spent token came again: somebody has copied it."""
+    """A refresh token was presented a second time, so it has been copied."""
     ACCESS_REFUSED = "access_refused"
-    """Answered 403, or 401 to somebody who presented a token."""
+    """A request was answered 403, or 401 although it presented a token."""
 
 
 NOBODYS = (Action.LOG_IN_FAILED, Action.REFRESH_TOKEN_REUSED, Action.ACCESS_REFUSED)
-"""What may lack an author. Everything else is done by somebody who is known."""
+"""Actions that may lack an author. Every other action has a known author."""
 
 Details = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Author:
-    """Who acts, and from where: the row id of a user, the request's id, and the address that it came from."""
+    """The author of an act: the row id of the user, the id of the request, and the address it came from."""
 
     user_id: int | None
-    """None where nobody is known: see `NOBODYS`."""
+    """None if the user is unknown: see `NOBODYS`."""
     request_id: str
     address: str | None
-    """None for a command on the machine itself."""
+    """None for a command that was run on the machine itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What is to be written down."""
+    """An act to be recorded."""
 
     author: Author
     action: Action
     object_id: UUID | None = None
-    """The public id of a user, an account, a transfer …; None where there is none."""
+    """The public id of a user, an account, a transfer …; None if the act has no object."""
     details: Details = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which entries a list shows; None lets everything through."""
+    """Which entries a list shows. A field that is None does not filter."""
 
     action: Action | None = None
     author_id: UUID | None = None
@@ -81,7 +81,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditView:
-    """An entry as operators read it."""
+    """An entry as operators see it."""
 
     sequence: int
     at: datetime

@@ -13,19 +13,19 @@ MAX_BATCH = 5000
 
 
 class BatchMode(StrEnum):
-    """What the transfers of a batch have to do with each other."""
+    """Whether the transfers of a batch depend on each other."""
 
     INDEPENDENT = "independent"
-    """Nothing: each is accepted or refused, and completes or fails, for itself."""
+    """They do not: each transfer is accepted or refused, and completes or fails, on its own."""
     ATOMIC = "atomic"
-    """Everything: all are accepted or none, and all complete or none."""
+    """They do: either all transfers are accepted or none, and either all complete or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest:
-    """An order of many transfers by one user, checked for form and not yet for funds.
+    """An order of many transfers by one user. Its form has been checked, the funds have not.
 
-    The key is the whole request's. The transfers themselves carry none.
+    The idempotency key belongs to the whole request. The transfers themselves have no keys.
     """
 
     mode: BatchMode
@@ -37,19 +37,19 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedBatch:
-    """A batch as it was accepted: only what never changes again, so that its 202 can be written anew."""
+    """A batch as it was accepted. It holds only what never changes, so that its 202 can be written again."""
 
     id: UUID | None
-    """None where every line was refused: nothing was recorded, and the key is still free."""
+    """None if every line was refused. Then nothing was recorded, and the key is still free."""
     lines: Sequence[bytes | ErrorCode]
-    """For each line, in the order of the request: the id of its transfer (16 bytes), or why it was refused."""
+    """For each line, in the order of the request: the id of its transfer (16 bytes), or the reason for its refusal."""
     answer_version: int
     first_sequence: int = 0
-    """Of its accepted transfers, which follow each other without a gap."""
+    """Sequence of the first accepted transfer. The others follow without a gap."""
     replayed: bool = False
-    """True when the key had been used for it before, so nothing new was recorded."""
+    """True if the key had been used for this batch before, so nothing new was recorded."""
 
     @property
     def accepted(self) -> int:
-        """How many of its lines became transfers."""
+        """The number of lines that became transfers."""
         return sum(type(line) is bytes for line in self.lines)

@@ -1,7 +1,8 @@
-"""Blocks: a chain of hashes over every leg and every ending, so that nobody changes the past unseen.
+"""Blocks: a chain of hashes over all legs and all ended transfers, so that a change of the past is detected.
 
-A unit of work that ends transfers writes one block, which covers what it wrote and names, by its hash, the block
-before it. Everything here is pure; docs/reference/blocks.md gives the bytes, for whoever checks them by other means.
+A unit of work that ends transfers writes one block. The block covers what the unit of work wrote, and contains the
+hash of the block before it. Everything here is pure. docs/reference/blocks.md describes the bytes, so that the chain
+can also be checked with other tools.
 """
 
 import struct
@@ -15,10 +16,10 @@ from core.domain.transfers import Terms, TransferStatus
 
 TAG = b"giro.block.v1\x00"
 NO_HASH = bytes(32)
-"""What stands for the hash before the first block."""
+"""The previous hash of the first block."""
 
 LegRow = tuple[int, int, int, int, int, int, int | None]
-"""A leg as it is stored: id, transfer, account, amount, balance after, time (µs), the account's leg before it."""
+"""A leg as it is stored: id, transfer, account, amount, balance after, time (µs), the account's previous leg."""
 
 _HEADER = struct.Struct(">14s 32s 12s 7q 32s 32s")
 _LEG = struct.Struct(">7q")
@@ -29,9 +30,9 @@ class BlockKind(StrEnum):
     """What a block covers."""
 
     GENESIS = "genesis"
-    """What there was when the chain began, as far as everything had ended."""
+    """All that had ended when the chain began."""
     SETTLEMENT = "settlement"
-    """What one unit of work settled: completed and failed transfers from the first sequence to the last."""
+    """All that one unit of work settled: completed and failed transfers from the first sequence to the last."""
     CANCELLATION = "cancellation"
     """One cancelled transfer."""
 
@@ -41,10 +42,10 @@ class Block:
     """One link of the chain."""
 
     height: int
-    """Its place in the chain, from 0 for the genesis."""
+    """Its position in the chain; the genesis has 0."""
     kind: BlockKind
     first_leg_id: int
-    """Row id of its first leg; of the leg that comes next, where it has none."""
+    """Row id of its first leg. If it has no legs, the row id of the next leg."""
     leg_count: int
     first_sequence: int
     last_sequence: int
@@ -55,18 +56,18 @@ class Block:
 
     @property
     def outline(self) -> tuple[int | str, ...]:
-        """All that it says of itself but its hash."""
+        """Everything but its hash."""
         span = (self.first_sequence, self.last_sequence, self.ending_count, self.made_at)
         return (self.height, self.kind.value, self.first_leg_id, self.leg_count, *span)
 
     @property
     def next_leg_id(self) -> int:
-        """Row id of the first leg that comes after this block."""
+        """Row id of the first leg after this block."""
         return self.first_leg_id + self.leg_count
 
 
 class Ending(NamedTuple):
-    """A transfer that has ended, and how."""
+    """A transfer that has ended, and how it ended."""
 
     terms: Terms
     status: str
@@ -76,7 +77,7 @@ class Ending(NamedTuple):
 
 
 class Sealer:
-    """Takes legs and endings in, each in their order, and makes a block of them. Memory does not grow with them."""
+    """Collects legs and endings, each in their order, and makes a block of them. Memory use does not grow with them."""
 
     def __init__(self) -> None:
         self._legs, self._endings = sha256(), sha256()
@@ -84,7 +85,7 @@ class Sealer:
         self.ending_count = 0
 
     def add_legs(self, legs: Iterable[LegRow]) -> None:
-        """Add legs. Raises struct.error where one holds anything but 64-bit integers."""
+        """Add legs. Raises struct.error if a leg holds anything but 64-bit integers."""
         pack = _LEG.pack
         packed = [
             pack(leg_id, transfer, account, amount, after, at, previous or 0)
@@ -106,7 +107,10 @@ class Sealer:
     def seal(
         self, kind: BlockKind, previous: Block | None, *, first_sequence: int, last_sequence: int, made_at: int
     ) -> Block:
-        """Make the block that follows `previous`: SHA-256 over a tag, the hash before it, its own figures, its body."""
+        """Make the block that follows `previous`.
+
+        Its hash is SHA-256 over a tag, the previous block's hash, its own figures and its body. `made_at` is in µs.
+        """
         height = previous.height + 1 if previous else 0
         first_leg_id = previous.next_leg_id if previous else 1
         figures = (height, first_leg_id, self.leg_count, first_sequence, last_sequence, self.ending_count, made_at)
@@ -126,7 +130,7 @@ class Sealer:
 
 
 def cancellation(previous: Block, terms: Terms, ended_at: int) -> Block:
-    """Make the block of one cancelled transfer, which ended at `ended_at` (µs)."""
+    """Make the block for one cancelled transfer, which ended at `ended_at` (µs)."""
     sealer, sequence = Sealer(), terms.sequence
     sealer.add_ending(terms, TransferStatus.CANCELLED.value, ended_at, None)
     return sealer.seal(
@@ -135,7 +139,7 @@ def cancellation(previous: Block, terms: Terms, ended_at: int) -> Block:
 
 
 def _encode(ending: Ending) -> bytes:
-    """Write numbers in fixed width, then the length of each text in characters (-1 for none), then the texts."""
+    """Write the numbers in fixed width, the length of each text in characters (-1 if it is missing), the texts."""
     terms, status, ended_at, failure = ending
     (sequence, public_id, kind, payer, payee, amount, currency, description, submitted_by, request_id, key, fingerprint,
      version, previous_id, created_at) = terms  # fmt: skip

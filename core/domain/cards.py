@@ -1,4 +1,4 @@
-"""What a card is: its kinds, its statuses and the moves between them, its number and its expiry."""
+"""Cards: their types, their statuses and transitions, the card number and the expiry."""
 
 import re
 from calendar import monthrange
@@ -8,10 +8,10 @@ from enum import StrEnum
 from uuid import UUID
 
 BIN = "999999"
-"""The first digits of every number, which no real issuer has.
+"""The first digits of every number. No real issuer has them.
 
-ISO/IEC 7812-1: a leading 9 is for national standards bodies, and the three digits after it are a country's code of
-ISO 3166-1. Its numeric codes 900 to 999 are left to users, so no country has 999, and no network routes these numbers.
+In ISO/IEC 7812-1, a leading 9 is for national standards bodies, and the next three digits are a country code of
+ISO 3166-1. The numeric codes 900 to 999 are user-assigned, so no country has 999, and no network routes these numbers.
 """
 
 NUMBER_DIGITS = 16
@@ -23,7 +23,7 @@ _NUMBER = re.compile(rf"{BIN}[0-9]{{{NUMBER_DIGITS - len(BIN)}}}")
 
 
 class CardType(StrEnum):
-    """What is printed on the card. Nothing else differs between the two."""
+    """What is printed on the card. The two types do not differ otherwise."""
 
     DEBIT = "debit"
     CREDIT = "credit"
@@ -48,20 +48,20 @@ TRANSITIONS: dict[CardStatus, dict[CardStatus, str]] = {
     },
     CardStatus.CANCELLED: {},
 }
-"""The whole state machine, each move with what makes it: freezing can be undone, cancelling cannot."""
+"""The whole state machine, each transition with its cause. Freezing can be undone, cancelling cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardView:
-    """A card as it stands, with what its account's state makes of it."""
+    """A card's current state, including the effect of its account's status."""
 
     id: UUID
     sequence: int
-    """Its row id: the order of issue."""
+    """Its row id, which gives the order of issue."""
     account_id: UUID
     type: CardType
     own_status: CardStatus
-    """What its owner has made of it."""
+    """The status that its owner has set."""
     account_is_frozen: bool
     last4: str
     expiry: str
@@ -69,17 +69,17 @@ class CardView:
 
     @property
     def status(self) -> CardStatus:
-        """What counts: a frozen account freezes its cards, in either scope, for as long as it lasts."""
+        """The effective status: a frozen account freezes its cards while it is frozen, in either scope."""
         if self.account_is_frozen and self.own_status is not CardStatus.CANCELLED:
             return CardStatus.FROZEN
         return self.own_status
 
 
 def card_number(serial: int) -> str:
-    """Make the number of a serial (0 ≤ serial < 10^9): the BIN, 9 digits, and a check digit.
+    """Make the card number of a serial (0 ≤ serial < 10^9): the BIN, 9 digits, and a check digit.
 
-    The check digit is that of ISO/IEC 7812-1, annex B (Luhn): it finds every mistyped digit and every swapped pair of
-    neighbours but 09 and 90. Raises ValueError for a serial out of range.
+    The check digit is that of ISO/IEC 7812-1, annex B (Luhn). It detects every mistyped digit and every swapped pair of
+    adjacent digits except 09 and 90. Raises ValueError for a serial out of range.
     """
     if not 0 <= serial < 10**SERIAL_DIGITS:
         raise ValueError(f"serial out of range: {serial}")
@@ -88,37 +88,37 @@ def card_number(serial: int) -> str:
 
 
 def is_card_number(text: str) -> bool:
-    """Say whether a text has the form of a card number of ours and a check digit that fits."""
+    """Return whether a text has the form of a Giro card number and a correct check digit."""
     return _NUMBER.fullmatch(text) is not None and _luhn_sum(text) % 10 == 0
 
 
 def masked_number(last4: str) -> str:
-    """Write a number as it may be shown: the BIN, stars, and the last four digits."""
+    """Write a card number in the form that may be shown: the BIN, stars, and the last four digits."""
     return f"{BIN}{'*' * (NUMBER_DIGITS - len(BIN) - LAST_DIGITS)}{last4}"
 
 
 def without_card_numbers(text: str) -> str:
-    """Mask whatever in a text could be a card number of ours, wrong check digits included."""
+    """Mask everything in a text that could be a Giro card number, even with a wrong check digit."""
     return _NUMBER.sub(lambda found: masked_number(found[0][-LAST_DIGITS:]), text)
 
 
 def expiry_after(today: date, years: int) -> str:
-    """Say until which month a card issued today is good, as `YYYY-MM`."""
+    """Return the expiry month of a card that is issued today, as `YYYY-MM`."""
     return f"{today.year + years:04d}-{today.month:02d}"
 
 
 def expires_on(expiry: str) -> date:
-    """Find the last day on which a card is good: the last of its expiry's month."""
+    """Return the last day on which a card is valid: the last day of its expiry month."""
     year, month = (int(part) for part in expiry.split("-"))
     return date(year, month, monthrange(year, month)[1])
 
 
 def shown_expiry(expiry: str) -> str:
-    """Write an expiry as it stands on a card: `MM/YY`."""
+    """Write an expiry as it is printed on a card: `MM/YY`."""
     return f"{expiry[5:7]}/{expiry[2:4]}"
 
 
 def _luhn_sum(digits: str) -> int:
-    """Add the digits up, every second one from the right doubled and its own digits added."""
+    """Add up the digits. Every second digit from the right is doubled, and the digits of the result are added."""
     doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
     return sum(doubled) + sum(int(digit) for digit in digits[-1::-2])

@@ -1,4 +1,4 @@
-"""What a dead letter is: a message whose work has failed so often that a person must look."""
+"""Dead letters: messages whose work has failed so often that an operator must look at them."""
 
 import json
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from datetime import datetime
 from uuid import UUID
 
 MOST_ATTEMPTS = 3
-"""Failures in a row after which a message is parked."""
+"""A message is parked after this many failures in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message by what it asks for: two with the same content are one."""
+    """A message, identified by its content: two messages with the same content are the same letter."""
 
     queue: str
     actor: str
@@ -20,7 +20,7 @@ class Letter:
 
     @property
     def text(self) -> str:
-        """Its arguments as JSON."""
+        """The arguments as JSON."""
         return json.dumps(list(self.arguments))
 
 

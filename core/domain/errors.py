@@ -1,12 +1,12 @@
-"""What can go wrong, by stable code. Nothing here knows HTTP."""
+"""Errors, by stable code. Nothing here depends on HTTP."""
 
 from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """Every code that an answer, a failed transfer or a log line can carry.
+    """Every code that can appear in an answer, in a failed transfer or in a log line.
 
-    A code is a promise: it is never renamed and never used for a second meaning.
+    A code never changes its name or its meaning.
     """
 
     ACCOUNT_CLOSED = "account_closed"
@@ -108,10 +108,10 @@ MESSAGES: dict[ErrorCode, str] = {
 
 
 class GiroError(Exception):
-    """Anything that Giro answers with a code.
+    """An error that Giro answers with a code.
 
-    `field` names the part of the request that it is about, as a dotted location
-    (`body.to_account_id`), where one part can be named.
+    `field` names the part of the request that the error is about, as a dotted location
+    (`body.to_account_id`). It is None if the error is not about a single part.
     """
 
     def __init__(self, code: ErrorCode, *, field: str | None = None, detail: str | None = None) -> None:
@@ -122,11 +122,11 @@ class GiroError(Exception):
 
 
 class Refusal(GiroError):
-    """A request that was understood and is not carried out: nothing was recorded, asking again changes nothing."""
+    """A request that was understood but is not carried out. Nothing was recorded, and a retry does not help."""
 
 
 class RateLimited(GiroError):
-    """Somebody asks too often, or too much has failed: nothing was done, ask again after `wait_seconds`."""
+    """Too many requests or too many failures. Nothing was done; the client can retry after `wait_seconds`."""
 
     def __init__(self, wait_seconds: int) -> None:
         super().__init__(ErrorCode.RATE_LIMITED)
@@ -134,14 +134,14 @@ class RateLimited(GiroError):
 
 
 class Unavailable(GiroError):
-    """The database is locked, full or read-only, or too much waits already: nothing was recorded, retry."""
+    """The database is locked, full or read-only, or too many requests wait. Nothing was recorded; retry."""
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(ErrorCode.UNAVAILABLE, detail=detail)
 
 
 class OutcomeUnknown(GiroError):
-    """The commit itself failed, and so did the commit meant to rule it out: only a retry with the same key tells."""
+    """The commit failed, and so did the commit that should rule it out. Only a retry with the same key can tell."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.OUTCOME_UNKNOWN)

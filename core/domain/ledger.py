@@ -1,7 +1,7 @@
-"""The ledger's decisions: which transfers settle, into which legs, and which fail for what reason.
+"""The ledger's decisions: which transfers complete, with which legs, and which fail, for which reason.
 
-Pure: balances and transfers in, legs and failures out. The same rules refuse a transfer when it is accepted
-and fail it when it is settled.
+Pure functions: they take balances and transfers and return legs and failures. The same rules refuse a transfer at
+acceptance and fail it at settlement.
 """
 
 from bisect import bisect_left, bisect_right
@@ -33,27 +33,27 @@ class LedgerAccount:
 
     @property
     def floor(self) -> int:
-        """The balance that no debit may pass."""
+        """The lowest balance that a debit may leave."""
         return -EXTERNAL_BALANCE_BOUND if self.kind is AccountKind.EXTERNAL else -self.overdraft_limit
 
     @property
     def ceiling(self) -> int:
-        """The balance that no credit may pass."""
+        """The highest balance that a credit may leave."""
         return EXTERNAL_BALANCE_BOUND if self.kind is AccountKind.EXTERNAL else CUSTOMER_BALANCE_BOUND
 
     @property
     def can_pay(self) -> bool:
-        """False for a frozen account of either scope and for a closed one."""
+        """False for a closed account, and for a frozen account of either scope."""
         return self.status is AccountStatus.ACTIVE
 
     @property
     def can_receive(self) -> bool:
-        """True also for an account frozen for debits only."""
+        """True for an active account, and for an account that is frozen for debits only."""
         return self.status is AccountStatus.ACTIVE or self.freeze_scope is FreezeScope.DEBIT
 
 
 class Order(Protocol):
-    """What settling has to know of a pending transfer."""
+    """The fields of a pending transfer that settlement needs."""
 
     @property
     def sequence(self) -> int: ...
@@ -80,7 +80,7 @@ class Leg(NamedTuple):
     posted_at: int
     """Microseconds since the epoch."""
     previous_id: int | None
-    """The account's leg before this one."""
+    """The account's previous leg."""
 
 
 FAILURES = frozenset(
@@ -93,12 +93,12 @@ FAILURES = frozenset(
         ErrorCode.BALANCE_LIMIT_EXCEEDED,
     }
 )
-"""Why a transfer that was accepted can fail: what may have changed since. Its accounts and their currency have not."""
+"""Why an accepted transfer can fail: because of what may have changed since. Accounts and currency cannot change."""
 
 
 @dataclass(slots=True)
 class Settlement:
-    """What becomes of pending transfers: their legs, and the reason of each that fails, by sequence."""
+    """The result of a settlement: legs, and the reason of each failed transfer by its sequence."""
 
     legs: list[Leg] = field(default_factory=list)
     failed: dict[int, ErrorCode] = field(default_factory=dict)
@@ -107,9 +107,9 @@ class Settlement:
 def refusal(payer: LedgerAccount, payee: LedgerAccount, amount: int, *, spoken_for: int) -> ErrorCode | None:
     """Find the first reason, in the published order of precedence, why `amount` cannot go from payer to payee.
 
-    `spoken_for` is what other transfers hold of the payer's funds: all that is reserved when a transfer is
-    accepted; nothing when it is settled, since what was accepted before it has been settled before it.
-    Credits that are still pending never count.
+    Returns None if it can. `spoken_for` is the part of the payer's funds that other transfers hold, in minor units: all
+    reserved funds at acceptance, and 0 at settlement, because all earlier transfers have been settled by then. Pending
+    credits never count.
     """
     if payer.id == payee.id:
         return ErrorCode.SAME_ACCOUNT
@@ -135,12 +135,12 @@ def settle(
     posted_at: int,
     atomic: Iterable[tuple[int, int]] = (),
 ) -> Settlement:
-    """Execute transfers in the order given, each seeing the balances that those before it left.
+    """Execute transfers in the given order. Each transfer sees the balances that the earlier ones left.
 
-    Every transfer ends: with a debit and a credit leg, or with a reason. Its reservation is released either way.
-    `accounts` (row id → account) holds both sides of every transfer and is changed in place; legs are numbered
-    from `next_leg_id` on and posted at `posted_at` (µs). `atomic` names those that complete together or not at all, by
-    the first sequence and the last, in their order: where one of them fails, the others do, with `batch_failed`.
+    Every transfer ends, either with a debit and a credit leg or with a reason. Its reservation is released either way.
+    `accounts` (row id → account) holds both sides of every transfer and is changed in place. Legs are numbered
+    from `next_leg_id` and posted at `posted_at` (µs). `atomic` lists groups that complete together or not at all, each
+    by its first and its last sequence, in order. If one transfer of a group fails, the others fail with `batch_failed`.
     """
     book, start = _Book(accounts, next_leg_id, posted_at), 0
     for first, last in atomic:
@@ -157,7 +157,7 @@ _sequence = attrgetter("sequence")
 
 
 class _Book:
-    """The accounts while transfers are settled, and what was settled so far."""
+    """The accounts during a settlement, and the result so far."""
 
     def __init__(self, accounts: Mapping[int, LedgerAccount], next_leg_id: int, posted_at: int) -> None:
         self.settlement = Settlement()
@@ -166,13 +166,13 @@ class _Book:
         self._posted_at = posted_at
 
     def execute_each(self, orders: Iterable[Order]) -> None:
-        """Execute transfers that have nothing to do with each other."""
+        """Execute transfers that do not depend on each other."""
         for order in orders:
             if (reason := self._execute(order)) is not None:
                 self.settlement.failed[order.sequence] = reason
 
     def execute_together(self, orders: Sequence[Order]) -> None:
-        """Execute transfers that complete together, or take back what was done of them."""
+        """Execute transfers that complete together. If one of them fails, undo the others and fail them all."""
         touched = [self._accounts[side] for order in orders for side in (order.from_account_id, order.to_account_id)]
         before = [(account, account.balance, account.last_transaction_id) for account in touched]
         leg_count, next_leg_id = len(self.settlement.legs), self._next_leg_id
@@ -192,7 +192,7 @@ class _Book:
         self.settlement.failed[orders[tried - 1].sequence] = reason
 
     def _execute(self, order: Order) -> ErrorCode | None:
-        """Post both legs of a transfer, or say why not; its reservation is released either way."""
+        """Post both legs of a transfer, or return the reason why it fails. Its reservation is released either way."""
         amount = order.amount
         payer, payee = self._accounts[order.from_account_id], self._accounts[order.to_account_id]
         payer.reserved -= amount

@@ -1,4 +1,4 @@
-"""Money: integers in minor units, and the currencies they count in."""
+"""Money: integers in minor units, and the currencies."""
 
 MAX_AMOUNT = 10**15
 """The largest amount of one transfer, in minor units."""
@@ -27,15 +27,15 @@ EXPONENTS: dict[str, int] = _table(
         4: "CLF UYW",
     }
 )
-"""Currency code → exponent: how many decimals its minor unit stands for.
+"""Currency code → exponent: the number of decimals of the currency.
 
-Source: ISO 4217, list one, of January 2026. Codes without an exponent (gold, XDR, XXX …) are no currencies
-that an account can hold.
+Source: ISO 4217, list one, of January 2026. Codes without an exponent (gold, XDR, XXX …) are left out: an account
+cannot hold them.
 """
 
 
 def decimal_string(amount: int, currency: str) -> str:
-    """Write an amount of minor units in the currency's own decimals: 1050 USD is `10.50`, 1050 JPY is `1050`.
+    """Write an amount of minor units with the currency's decimals: 1050 USD is `10.50`, 1050 JPY is `1050`.
 
     Raises KeyError for a code that is not in `EXPONENTS`.
     """

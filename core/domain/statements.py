@@ -1,4 +1,4 @@
-"""What a statement is: the month it covers, and what it says about one account in that month."""
+"""Statements: the month that a statement covers, and its content for one account."""
 
 import re
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from uuid import UUID
 
 FIRST_YEAR = 1970
 LAST_YEAR = 9998
-"""Months outside these years are no periods: the clock cannot name their ends."""
+"""Months outside these years are invalid, because the clock cannot represent their ends."""
 
 _LABEL = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
 class StatementStatus(StrEnum):
-    """How far a statement can be relied on."""
+    """How final a statement is."""
 
     PENDING = "pending"
-    """Asked for, and about to be made."""
+    """Requested, and not made yet."""
     FINAL = "final"
-    """Made once, and never changed."""
+    """Made, and never changed again."""
     PROVISIONAL = "provisional"
-    """Computed for the answer; what comes later in the month is missing."""
+    """Computed for this answer. Later transactions of the month are missing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Period:
-    """A calendar month of the bank's time zone: from its first instant to the first one of the month after it."""
+    """A calendar month in the bank's time zone, from its first instant to the first instant of the next month."""
 
     year: int
     month: int
@@ -42,10 +42,10 @@ class Period:
 
     @classmethod
     def of(cls, moment: datetime, zone: tzinfo) -> Self:
-        """Find the month that an instant falls into."""
+        """Find the month that contains an instant."""
         local = moment.astimezone(zone)
         period = cls(local.year, local.month)
-        # Where the clocks go back over midnight, they show the month before again after this one has begun.
+        # If the clocks go back over midnight, they show the previous month again after this month has begun.
         following = cls(local.year + local.month // 12, local.month % 12 + 1)
         return following if following.starts_at(zone) <= moment else period
 
@@ -54,30 +54,30 @@ class Period:
 
     @property
     def following(self) -> "Period":
-        """The month after this one."""
+        """The next month."""
         return Period(self.year + self.month // 12, self.month % 12 + 1)
 
     @property
     def preceding(self) -> "Period":
-        """The month before this one."""
+        """The previous month."""
         return Period(self.year - (self.month == 1), (self.month - 2) % 12 + 1)
 
     def starts_at(self, zone: tzinfo) -> datetime:
         """Find its first instant, in UTC.
 
-        Where the clocks go forward at midnight, the month begins with the first instant that has a name; where they
-        go back over midnight, it begins with the first of the two (PEP 495: `fold` is 0).
+        If the clocks go forward at midnight, the month begins with the first local time that exists. If they go back
+        over midnight, it begins with the first of the two midnights (PEP 495: `fold` is 0).
         """
         return datetime(self.year, self.month, 1, tzinfo=zone).astimezone(UTC)
 
     def ends_at(self, zone: tzinfo) -> datetime:
-        """Find the first instant that is no longer part of it, in UTC."""
+        """Find the first instant after it, in UTC."""
         return self.following.starts_at(zone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What an account's legs make of a span of time. Amounts are minor units."""
+    """The totals of an account's legs in a span of time. Amounts are minor units."""
 
     opening_balance: int
     closing_balance: int
@@ -88,22 +88,22 @@ class Figures:
     opening_transaction_id: int | None
     """The account's last leg before the span."""
     closing_transaction_id: int | None
-    """The last one in it; the same where it has none."""
+    """The account's last leg in the span. If the span has no legs, the same as `opening_transaction_id`."""
 
     @property
     def add_up(self) -> bool:
-        """True when what came in and what went out lead from the opening balance to the closing one."""
+        """True if the opening balance, the credits and the debits add up to the closing balance."""
         return self.opening_balance + self.total_credits - self.total_debits == self.closing_balance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A finished month, and how far its statements are."""
+    """A finished month, and the progress of its statements."""
 
     id: int
     period: Period
     time_zone: str
-    """IANA name of the zone that the month was counted in."""
+    """IANA name of the time zone of the month."""
     starts_at: datetime
     ends_at: datetime
     """The first instant after the month."""
@@ -111,13 +111,13 @@ class Run:
     group_count: int
     groups_done: int
     statements: int
-    """Statements made so far."""
+    """Number of statements made so far."""
     finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BankDetails:
-    """The bank as its statements name it."""
+    """The bank's details on its statements."""
 
     name: str
     address: str | None
@@ -128,7 +128,7 @@ class BankDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingStatement:
-    """A statement that was asked for and is not made yet."""
+    """A statement that was requested and is not made yet."""
 
     id: UUID
     account_id: UUID
@@ -138,21 +138,21 @@ class PendingStatement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementView:
-    """An account's month: all that its document says but the transactions. Amounts are minor units."""
+    """The statement of an account for a month, without its transactions. Amounts are minor units."""
 
     id: UUID | None
-    """None while it is provisional."""
+    """None if the statement is provisional."""
     status: StatementStatus
     number: int | None
-    """Counts an account's statements from 1; None while it is provisional."""
+    """Counts an account's statements from 1. None if the statement is provisional."""
     account_id: UUID
     account_number: str
     holder: str
-    """The owner's name, or the e-mail address of one who gave none."""
+    """The owner's name, or the e-mail address if the owner has given no name."""
     bank: BankDetails
     period: Period
     time_zone: str
-    """IANA name of the zone that the month was counted in."""
+    """IANA name of the time zone of the month."""
     starts_at: datetime
     ends_at: datetime
     """The first instant after the month."""
@@ -164,4 +164,4 @@ class StatementView:
     """Not negative: opening_balance + total_credits - total_debits = closing_balance."""
     transaction_count: int
     made_at: datetime
-    """When it was made; when it was computed, while it is provisional."""
+    """When it was made or, if it is provisional, computed."""

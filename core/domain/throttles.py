@@ -1,4 +1,4 @@
-"""How often one may ask, and how long one waits after failures. Pure: what is kept, and the time, are given.
+"""Rate limits, and delays after failures. Pure functions: the caller passes the stored state and the time.
 
 All times are microseconds since the epoch.
 """
@@ -14,21 +14,22 @@ _RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})")
 
 
 class Decision(NamedTuple):
-    """What a throttle says to one request."""
+    """A throttle's decision about one request."""
 
     wait_us: int
-    """0: go ahead. Else the time until it is worth asking again."""
+    """0 if the request is allowed. Otherwise the time until a retry can succeed."""
     left: int
-    """Requests that would be let through after this one, at once."""
+    """Number of further requests that would be allowed immediately after this one."""
     more_us: int
-    """Time until one more than these would be."""
+    """Time until one request more than `left` would be allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests in so many seconds: all of them at once, if need be, and then as fast as they come free again.
+    """A number of requests in a number of seconds. They may come all at once; then the allowance refills steadily.
 
-    A bucket of tokens, kept as one number: when it will be full (the generic cell rate algorithm, ITU-T I.371).
+    It is a token bucket, stored as one number: the time at which the bucket will be full (the generic cell rate
+    algorithm, ITU-T I.371).
     """
 
     requests: int
@@ -36,23 +37,26 @@ class Rate:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read `requests/seconds`, or `off` (None); raises ValueError for anything else."""
+        """Read `requests/seconds`, or `off` (returns None). Raises ValueError for anything else."""
         if text == "off":
             return None
         found = _RATE.fullmatch(text)
         if found is None:
-            raise ValueError("is neither off nor requests/seconds, like 1000/10")
+            raise ValueError("must be off or requests/seconds, like 1000/10")
         return cls(int(found[1]), int(found[2]))
 
     def share(self, among: int) -> "Rate":
-        """Divide it among processes that do not know of each other; none gets less than one request."""
+        """Divide the rate among processes that count separately. Each gets at least one request."""
         return Rate(-(-self.requests // among), self.seconds)
 
     def take(self, full_at: float, now: int) -> tuple[Decision, float]:
-        """Take one request out of a bucket that is full at `full_at` (0: a new one). Returns when it is full then."""
+        """Take one request out of a bucket that will be full at `full_at` (0 for a new bucket).
+
+        Returns the decision, and when the bucket will be full after it.
+        """
         window = self.seconds * SECOND_US
         each = window / self.requests
-        # A clock that was ahead may have left any time, but no bucket is emptier than empty.
+        # A clock that was ahead may have stored any time, but a bucket cannot be emptier than empty.
         full_at = min(max(full_at, now), now + window)
         room = now + window - full_at
         if room < each:
@@ -62,20 +66,20 @@ class Rate:
 
 
 class Record(NamedTuple):
-    """What is remembered of failures: nothing more than two times."""
+    """The stored state of failures: only two times."""
 
     gone_at: int = 0
-    """When the last of them is forgotten."""
+    """When the last failure is forgotten."""
     tried_at: int = 0
-    """When the newest came, which decides how long the next one has to wait; 0: it need not."""
+    """Time of the newest try, from which the delay of the next one is counted. 0: the next try need not wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """So many failures at once; then each further try waits, twice as long as the one before, up to a bound.
+    """Some failures are free. Then each further try has to wait twice as long as the one before, up to a bound.
 
-    A failure is forgotten after `forget_us`, one after the other. So nobody is locked out for good: once the delay is
-    over, the next try counts like any other.
+    Failures are forgotten one after the other, each after `forget_us`. So no user is locked out permanently: once the
+    delay is over, the next try is allowed like any other.
     """
 
     free: int
@@ -85,25 +89,25 @@ class Patience:
 
     @property
     def most(self) -> int:
-        """Failures beyond which none is counted: the delay does not grow any more."""
+        """The largest number of failures that is counted. The delay does not grow beyond it."""
         doublings = ((self.longest_us - 1) // self.first_us).bit_length()
         return self.free + doublings
 
     def delay_us(self, failures: int) -> int:
-        """Say how long one waits after so many failures."""
+        """Return the delay after a number of failures, in microseconds."""
         if failures < self.free:
             return 0
         return min(self.first_us << min(failures - self.free, self.most), self.longest_us)
 
     def failures(self, record: Record, at: int) -> int:
-        """Count the failures that are not forgotten yet; one that is half forgotten counts as one."""
+        """Count the failures that are not forgotten yet. A partly forgotten failure counts as one."""
         return min(self.most, max(0, -(-(record.gone_at - at) // self.forget_us)))
 
     def look(self, record: Record, now: int) -> Decision:
-        """Say whether a try may be made now."""
+        """Return whether a try is allowed now."""
         failures = self.failures(record, now)
         left = max(0, self.free - failures)
-        # A delay that begins in the future was left by a clock that was ahead.
+        # A delay that begins in the future was stored by a clock that was ahead.
         began = record.tried_at if 0 < record.tried_at <= now else None
         delay = 0 if began is None else began + self.delay_us(self.failures(record, began)) - now
         if delay > 0:
@@ -112,10 +116,10 @@ class Patience:
         return Decision(0, left, min(over, self.forget_us) if failures else 0)
 
     def count(self, record: Record, now: int) -> Record:
-        """Count a try that is made, as if it failed."""
+        """Count a try as a failure, before its outcome is known."""
         gone_at = max(record.gone_at, now) + self.forget_us
         return Record(min(gone_at, now + self.most * self.forget_us), now)
 
     def forgive(self, record: Record, tried_at: int) -> Record:
-        """Take back a try that did not fail, and its delay; not the delay of another that came since."""
+        """Take back a try that succeeded, and its delay. The delay of a newer try stays."""
         return Record(record.gone_at - self.forget_us, 0 if record.tried_at == tried_at else record.tried_at)

@@ -1,4 +1,4 @@
-"""What a transaction is, as its account's owner sees it."""
+"""Transactions, as the owner of the account sees them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,13 +9,13 @@ from core.domain.transfers import TransferKind
 
 @dataclass(frozen=True, slots=True)
 class TransactionView:
-    """One leg of an executed transfer, with both accounts' public ids. Amounts are minor units."""
+    """One leg of an executed transfer, with the public ids of both accounts. Amounts are minor units."""
 
     id: int
     account_id: UUID
     transfer_id: UUID
     kind: TransferKind
-    """Of its transfer."""
+    """Kind of its transfer."""
     amount: int
     """Negative for a debit."""
     balance_after: int

@@ -1,4 +1,4 @@
-"""What a transfer is: its kinds, its statuses, and the moves between them."""
+"""Transfers: their kinds, their statuses, and the transitions between them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,13 +9,13 @@ from uuid import UUID
 from core.domain.errors import ErrorCode
 
 MAX_DESCRIPTION = 140
-"""Characters in a description, as in a SEPA remittance line."""
+"""Maximum number of characters in a description, as in a SEPA remittance line."""
 
 MAX_IDEMPOTENCY_KEY = 255
 
 
 class TransferKind(StrEnum):
-    """Between whom the money moves."""
+    """Which accounts the money moves between."""
 
     TRANSFER = "transfer"
     """Between two customers' accounts."""
@@ -26,7 +26,7 @@ class TransferKind(StrEnum):
 
 
 class TransferStatus(StrEnum):
-    """Where a transfer stands. All but `pending` are terminal."""
+    """The status of a transfer. All but `pending` are terminal."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -38,20 +38,20 @@ TRANSITIONS: dict[TransferStatus, dict[TransferStatus, str]] = {
     TransferStatus.PENDING: {
         TransferStatus.COMPLETED: "settled",
         TransferStatus.FAILED: "could not be settled",
-        TransferStatus.CANCELLED: "by who submitted it",
+        TransferStatus.CANCELLED: "by its submitter",
     },
     TransferStatus.COMPLETED: {},
     TransferStatus.FAILED: {},
     TransferStatus.CANCELLED: {},
 }
-"""The whole state machine, each move with what makes it: `pending` is left once, and nothing leaves the others."""
+"""The whole state machine, each transition with its cause. A transfer leaves `pending` once; all others are final."""
 
 
 class TransferRequest(NamedTuple):
-    """An order to move money, checked for form and not yet for funds.
+    """An order to move money. Its form has been checked, the funds have not.
 
-    `payer` is None for a deposit and `payee` for a withdrawal: the external account takes their place.
-    `fingerprint` is a digest of the request as it was sent, given when `idempotency_key` is.
+    `payer` is None for a deposit, and `payee` is None for a withdrawal: the external account takes their place.
+    `fingerprint` is a digest of the request as it was sent. It is set if `idempotency_key` is set.
     """
 
     kind: TransferKind
@@ -62,17 +62,17 @@ class TransferRequest(NamedTuple):
     amount: int
     """Minor units, 1 … 10^15."""
     currency: str | None
-    """What the client says the currency is; None where it left it to the accounts."""
+    """The currency that the client expects. None if the client gave none; then the accounts determine it."""
     description: str | None
     idempotency_key: str | None
     fingerprint: bytes | None
     request_id: str
     address: str | None = None
-    """Where a deposit or a withdrawal was ordered from, for the audit log; None on the machine itself."""
+    """Address that a deposit or a withdrawal was ordered from, for the audit log. None for a command on the machine."""
 
 
 class Terms(NamedTuple):
-    """What never changes of a transfer, as it is stored. Times are microseconds since the epoch."""
+    """The part of a transfer that never changes, as it is stored. Times are microseconds since the epoch."""
 
     sequence: int
     public_id: bytes
@@ -89,13 +89,13 @@ class Terms(NamedTuple):
     fingerprint: bytes | None
     answer_version: int
     previous_id: int | None
-    """The transfer before it from the same account."""
+    """The previous transfer from the same account."""
     created_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptedTransfer:
-    """A transfer as it was accepted: only what never changes again, so that its 202 can be written anew."""
+    """A transfer as it was accepted. It holds only what never changes, so that its 202 can be written again."""
 
     id: UUID
     sequence: int
@@ -109,12 +109,12 @@ class AcceptedTransfer:
     answer_version: int
     request_id: str
     replayed: bool = False
-    """True when the key had been used for it before, so nothing new was recorded."""
+    """True if the key had been used for this transfer before, so nothing new was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferView:
-    """A transfer as it stands, with what decides who may read it. Amounts are minor units."""
+    """A transfer's current state, with the user ids that decide who may read it. Amounts are minor units."""
 
     id: UUID
     sequence: int
@@ -132,9 +132,9 @@ class TransferView:
     payer_owner_id: int | None
     payee_owner_id: int | None
     failed_index: int | None = None
-    """The line of its batch because of which it failed, from 0; None where it did not fail with its batch."""
+    """Index (from 0) of the line that made its atomic batch fail. None if it did not fail with its batch."""
 
     def may_be_read_by(self, user_id: int) -> bool:
-        """Who submitted it, the payer's owner, and once it is completed the payee's owner."""
+        """Return whether a user may read it: the submitter, the payer's owner or, once completed, the payee's owner."""
         payee_knows = self.status is TransferStatus.COMPLETED and self.payee_owner_id == user_id
         return payee_knows or user_id in (self.submitted_by, self.payer_owner_id)

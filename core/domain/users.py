@@ -1,4 +1,4 @@
-"""Who somebody is, and what they may do."""
+"""Users: their roles and their identity."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,13 +6,13 @@ from uuid import UUID
 
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 128
-"""In characters, like the one above."""
+"""Both lengths are in characters."""
 NO_PASSWORD = "!"
-"""Stands where a hash would: no password fits it."""
+"""Stored in place of a hash. No password matches it."""
 
 
 def erased_email(user_id: UUID) -> str:
-    """Make the address of an erased user: of nothing that they said, in a domain that nobody can have (RFC 2606)."""
+    """Make the e-mail address of an erased user. It holds no personal data, and its domain cannot exist (RFC 2606)."""
     return f"{user_id.hex}@erased.invalid"
 
 
@@ -22,12 +22,12 @@ class Role(StrEnum):
     CUSTOMER = "customer"
     OPERATOR = "operator"
     SYSTEM = "system"
-    """The bank itself: who submits what no person does. It cannot log in."""
+    """The bank itself, which submits what no person submits. It cannot log in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token speaks for, as of now."""
+    """The user that a token belongs to, with the user's current role and token version."""
 
     id: int
     public_id: UUID

@@ -1,4 +1,4 @@
-"""What a verification of the ledger looks at."""
+"""Scopes of a verification of the ledger."""
 
 from enum import StrEnum
 
@@ -7,6 +7,6 @@ class Scope(StrEnum):
     """How much of the ledger a verification reads."""
 
     FULL = "full"
-    """All of it, from the first leg on."""
+    """The whole ledger, from the first leg on."""
     RECENT = "recent"
-    """What came after the last verification that held, and every account as it now stands."""
+    """What was added after the last successful verification, and the current state of every account."""

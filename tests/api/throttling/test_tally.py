@@ -95,7 +95,7 @@ class TestRate:
         "text", ["", "0/1", "1/0", "1", "/", "1/1/1", "-1/1", "1.5/1", " 1/1", "OFF", "1000000/1", "١/1"]
     )
     def test_is_nothing_else(self, text: str) -> None:
-        with pytest.raises(ValueError, match="neither off nor requests/seconds"):
+        with pytest.raises(ValueError, match="must be off or requests/seconds"):
             Rate.parse(text)
 
     def test_lets_the_whole_quota_through_at_once_and_then_what_comes_free(self) -> None:
