@@ -1,6 +1,7 @@
 """Statements as files: pure renderers without database, clock or settings. Equal input gives equal bytes.
 
-A renderer's libraries are loaded when it is first used: the API names the formats, and draws in another process.
+A renderer's libraries are loaded at its first use, because the API only needs the names of the formats and draws in
+another process.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ Renderer = Callable[[StatementView, Sequence[TransactionView]], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file that a statement can be."""
+    """A file format for statements."""
 
     extension: str
     render: Renderer
@@ -44,13 +45,13 @@ FORMATS: dict[str, Format] = {
     "application/pdf": Format("pdf", _pdf),
     "application/xml": Format("xml", _camt053),
 }
-"""Media type → format. JSON is not among them: it has pages, and the API writes it."""
+"""Media type → format. JSON is missing, because it is paged and the API writes it."""
 
 
 def render(media_type: str, statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
     """Write a statement with all transactions of its period, oldest first.
 
-    Raises KeyError for a media type that is not in `FORMATS`, and ValueError for a statement that is still to be made.
+    Raises KeyError for a media type that is not in `FORMATS`, and ValueError for a pending statement.
     """
     if statement.status is StatementStatus.PENDING:
         raise ValueError("a pending statement has no figures yet")
@@ -58,7 +59,7 @@ def render(media_type: str, statement: StatementView, transactions: Sequence[Tra
 
 
 def file_name(statement: StatementView, media_type: str) -> str:
-    """Name its file: `statement-XG46GIRO00000000000042-2026-10.pdf`, with `-provisional` where it is."""
+    """Name its file: `statement-XG46GIRO00000000000042-2026-10.pdf`, with `-provisional` if it is provisional."""
     suffix = "-provisional" if is_provisional(statement) else ""
     extension = FORMATS[media_type].extension
     return f"statement-{statement.account_number}-{statement.period}{suffix}.{extension}"

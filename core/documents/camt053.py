@@ -1,7 +1,7 @@
 """Statements as ISO 20022 camt.053.001.08 (BankToCustomerStatementV08).
 
-The elements are those of the schema of that name, in its order. Everything but the list of entries is small; entries
-are written one by one, so that a long month never stands in memory as a tree.
+The elements follow the schema of that name, in its order. Everything but the list of entries is small. Entries are
+written one by one, so that the tree of a long month is never in memory as a whole.
 """
 
 import re
@@ -21,7 +21,7 @@ NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"
 _HEAD = f'<?xml version="1.0" encoding="UTF-8"?>\n<Document xmlns="{NAMESPACE}">\n<BkToCstmrStmt>'.encode()
 _TAIL = b"</Stmt>\n</BkToCstmrStmt>\n</Document>\n"
 
-# The schema's lengths, in characters: Max34Text, Max70Text, Max140Text.
+# The schema's maximum lengths, in characters: Max34Text, Max70Text, Max140Text.
 _LONGEST_ACCOUNT = 34
 _LONGEST_ADDRESS_LINE = 70
 _MOST_ADDRESS_LINES = 7
@@ -31,7 +31,7 @@ _MOST_DIGITS = 18
 
 _BIC = re.compile(r"[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?")
 _NO_CHARACTER = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What the production `Char` of XML 1.0 leaves out."""
+"""Characters that XML 1.0 does not allow (everything outside its production `Char`)."""
 
 
 def render(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
@@ -46,7 +46,10 @@ def render(statement: StatementView, transactions: Sequence[TransactionView]) ->
 
 
 def _message_name(statement: StatementView) -> str:
-    """Find its id (Max35Text): the statement's, or, for a provisional one, a name of what was computed and when."""
+    """Return the message id (Max35Text): the statement's id.
+
+    A provisional statement has none. Its message id is derived from its account, its period and its time.
+    """
     if statement.id is not None:
         return statement.id.hex
     return f"P-{uuid5(statement.account_id, f'{statement.period} {statement.made_at.isoformat()}').hex}"
@@ -79,7 +82,7 @@ def _before_entries(statement: StatementView, name: str) -> Iterator[Element]:
 
 def _after_entries(statement: StatementView) -> Iterator[Element]:
     if is_provisional(statement):
-        yield _leaf("AddtlStmtInf", "Provisional: transactions of this period can still be missing.")
+        yield _leaf("AddtlStmtInf", "Provisional: transactions of this period may still be missing.")
 
 
 def _account(statement: StatementView) -> Element:
@@ -113,7 +116,7 @@ def _opening(statement: StatementView) -> Element:
 
 
 def _closing(statement: StatementView) -> Element:
-    """Write the closing balance; where it can still change, it is an interim one, of a time rather than of a day."""
+    """Write the closing balance. If it can still change, it is an interim balance, with a time instead of a day."""
     code, last = ("ITBD" if is_provisional(statement) else "CLBD"), last_second(statement)
     balance = _balance(code, statement.closing_balance, statement.currency)
     of = SubElement(balance, "Dt")
@@ -132,7 +135,7 @@ def _balance(code: str, amount: int, currency: str) -> Element:
 
 
 def _summary(statement: StatementView) -> Element:
-    """Write the totals; a sum of more digits than the schema has room for is left out."""
+    """Write the totals. A sum with more digits than the schema allows is left out."""
     summary = Element("TxsSummry")
     _put(SubElement(summary, "TtlNtries"), "NbOfNtries", str(statement.transaction_count))
     for tag, total in (("TtlCdtNtries", statement.total_credits), ("TtlDbtNtries", statement.total_debits)):
@@ -168,7 +171,7 @@ def _entry(statement: StatementView, transaction: TransactionView) -> Element:
 
 
 def _put_kind(entry: Element, transaction: TransactionView) -> None:
-    """Write the bank transaction code: a book transfer, issued or received, and our own word for it."""
+    """Write the bank transaction code: a book transfer, issued or received, and Giro's own name for its kind."""
     code = SubElement(entry, "BkTxCd")
     domain = SubElement(code, "Domn")
     _put(domain, "Cd", "PMNT")
@@ -182,14 +185,14 @@ def _put_kind(entry: Element, transaction: TransactionView) -> None:
 
 
 def _identify(account: Element, number: str) -> None:
-    """Write an account number under `Othr`: it is built like an IBAN, but `XG` is no country that issues any."""
+    """Write an account number under `Othr`. It has the form of an IBAN, but no country has the code `XG`."""
     other = SubElement(SubElement(account, "Id"), "Othr")
     _put(other, "Id", number, _LONGEST_ACCOUNT)
     _put(SubElement(other, "SchmeNm"), "Prtry", "GIRO")
 
 
 def _put_amount(parent: Element, amount: int, currency: str) -> None:
-    """Write an amount without its sign, and the sign as an indicator; a balance of 0 is a credit."""
+    """Write an amount without its sign, and the sign as an indicator. An amount of 0 is a credit."""
     SubElement(parent, "Amt", Ccy=currency).text = decimal_string(abs(amount), currency)
     _put(parent, "CdtDbtInd", "DBIT" if amount < 0 else "CRDT")
 
@@ -200,7 +203,7 @@ def _put(parent: Element, tag: str, text: str, longest: int | None = None) -> No
 
 def _leaf(tag: str, text: str, longest: int | None = None) -> Element:
     element = Element(tag)
-    # A reader turns carriage returns into line feeds anyway (XML 1.0, 2.11).
+    # XML readers turn carriage returns into line feeds anyway (XML 1.0, 2.11).
     element.text = _NO_CHARACTER.sub("\ufffd", text[:longest]).replace("\r", "\n")
     return element
 
@@ -214,9 +217,9 @@ def _date(moment: datetime, statement: StatementView) -> str:
 
 
 def _date_time(moment: datetime, statement: StatementView, precision: str = "seconds") -> str:
-    """Write an instant with the zone's own offset, so that its first ten characters are the zone's day.
+    """Write an instant with the offset of the statement's time zone. Its first ten characters are the day there.
 
-    XML Schema has no offsets with seconds, which some zones had until 1972: those times are written in UTC.
+    XML Schema does not allow offsets with seconds, which some zones had until 1972. Such times are written in UTC.
     """
     there = local(moment, statement)
     if (there.utcoffset() or timedelta()) % timedelta(minutes=1):

@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 _FORMULA = re.compile(r'(?:^|(?<=[;|\t]))(?="*[=+\-@\t\r＝＋－＠])')
-"""Where a spreadsheet takes what follows for a formula: at the start, or behind what it may split lines at."""
+"""The places where a spreadsheet would read a formula: at the start, or after a character that may split fields."""
 
 
 def render(statement: StatementView, transactions: Sequence[TransactionView]) -> bytes:
@@ -71,10 +71,10 @@ def _closing(statement: StatementView) -> tuple[object, ...]:
 
 
 def _harmless(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would compute: somebody else wrote it, and the owner opens it."""
+    """Put an apostrophe before text that a spreadsheet would compute: another user may have written it."""
     return _FORMULA.sub("'", text)
 
 
 def _timestamp(moment: datetime) -> str:
-    """Write an instant as the API does (RFC 3339, in UTC)."""
+    """Write an instant in the API's format (RFC 3339, in UTC)."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

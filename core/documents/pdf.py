@@ -1,4 +1,4 @@
-"""Statements as PDF: pages of A4 that a bank would send by post."""
+"""Statements as PDF: A4 pages that a bank could send by post."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -38,11 +38,11 @@ from core.domain.transactions import TransactionView
 
 _TOP = HEIGHT - 58.0
 _TABLE_TOP = HEIGHT - 84.0
-"""Where the table begins on every page but the first."""
+"""Top of the table on every page but the first."""
 _MIDDLE = LEFT + 252.0
-"""Between who and where, and how much."""
+"""Between the account's details on the left and the figures on the right."""
 _MOST_AMOUNT = 118.0
-"""How wide an amount can be beside its label."""
+"""Maximum width of an amount next to its label."""
 _LABEL = Ink(7.5, MUTED)
 _SMALL = Ink(8, MUTED)
 
@@ -66,7 +66,7 @@ def render(statement: StatementView, transactions: Sequence[TransactionView]) ->
 
 
 def _canvas(statement: StatementView, buffer: BytesIO) -> Canvas:
-    """Open a document whose bytes depend on what is drawn only: its dates are those of the statement."""
+    """Open a document. Its bytes depend only on what is drawn, so its date is the statement's."""
     canvas = Canvas(buffer, pagesize=A4, invariant=1, pageCompression=1, lang="en")
     made_at = f"D:{statement.made_at.astimezone(UTC):%Y%m%d%H%M%SZ}"
     canvas.setDateFormatter(lambda *_: made_at)
@@ -83,7 +83,7 @@ def _canvas(statement: StatementView, buffer: BytesIO) -> Canvas:
 
 
 def _draw_front(sheet: Sheet, statement: StatementView) -> float:
-    """Draw what stands above the first page's table; return where that begins."""
+    """Draw everything above the first page's table. Returns the top of the table."""
     y = _draw_letterhead(sheet, statement)
     sheet.text(LEFT, y - 46, "Account statement", Ink(21, INK, heavy=True))
     sheet.text(LEFT, y - 64, days_of(statement.period), Ink(11.5, MUTED))
@@ -111,13 +111,13 @@ def _draw_banner(sheet: Sheet, statement: StatementView, top: float) -> float:
     sheet.box(LEFT, top - 40, RIGHT, top, PALE_AMBER)
     sheet.box(LEFT, top - 40, LEFT + 3, top, AMBER)
     sheet.text(LEFT + 14, top - 16, "Provisional statement", Ink(9.5, INK, heavy=True))
-    said = f"As of {until}. What is posted later in the period is missing, so the figures can still change."
+    said = f"As of {until}. Later transactions of the period are missing, so the figures can still change."
     sheet.text(LEFT + 14, top - 30, said, Ink(8.5), RIGHT - LEFT - 28)
     return top - 40 - 20
 
 
 def _draw_facts(sheet: Sheet, statement: StatementView, top: float) -> float:
-    """Draw whose account it is, and which."""
+    """Draw the account holder, the account number and the statement's own details."""
     width = _MIDDLE - LEFT - 24
     y = top - 9
     sheet.text(LEFT, y, "Account holder", _LABEL)
@@ -136,7 +136,7 @@ def _draw_facts(sheet: Sheet, statement: StatementView, top: float) -> float:
 
 
 def _draw_summary(sheet: Sheet, statement: StatementView, top: float) -> float:
-    """Draw the figures; their order is that of the sum they make."""
+    """Draw the figures, in the order in which they add up."""
     closing = "Balance so far" if is_provisional(statement) else "Closing balance"
     lines = (
         ("Opening balance", separated(statement.opening_balance, statement.currency)),
@@ -170,7 +170,7 @@ def _draw_running_head(sheet: Sheet, statement: StatementView) -> None:
 
 
 def _draw_footer(sheet: Sheet, statement: StatementView, page: str) -> None:
-    """Draw what tells a page that has lost its others."""
+    """Draw what identifies a single page that was separated from the others."""
     bank, small = statement.bank, Ink(7.5, MUTED)
     bic = f" · BIC {bank.bic}" if bank.bic else ""
     after = small.face.printable(f"{bic} · {in_fours(statement.account_number)}".strip())
@@ -180,4 +180,4 @@ def _draw_footer(sheet: Sheet, statement: StatementView, page: str) -> None:
     sheet.text_to(RIGHT, 36, page, small)
     sheet.text(LEFT, 36, f"{name} {after}", small)
     note = "Provisional. " if is_provisional(statement) else ""
-    sheet.text(LEFT, 26, f"{note}Dates are those of the time zone {statement.time_zone}.", small, RIGHT - LEFT)
+    sheet.text(LEFT, 26, f"{note}Dates are in the time zone {statement.time_zone}.", small, RIGHT - LEFT)

@@ -1,6 +1,6 @@
-"""A sheet of A4 to write on: text in two weights, lines and boxes, in the few sizes and colours of our documents.
+"""An A4 sheet to draw on: text in two weights, lines and boxes, in the sizes and colours of our documents.
 
-Positions and sizes are points from the lower left corner; texts are made printable here.
+Positions and sizes are in points, from the lower left corner. Texts are made printable here.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from core.documents.typeface import Typeface, bold, regular
 WIDTH, HEIGHT = A4
 LEFT, RIGHT = 56.0, WIDTH - 56.0
 BOTTOM = 64.0
-"""Nothing but the footer stands below."""
+"""Only the footer is below this line."""
 
 INK = HexColor("#1b2530")
 MUTED = HexColor("#5d6977")
@@ -35,7 +35,7 @@ class Ink:
 
     @property
     def face(self) -> Typeface:
-        """Find its weight of the font."""
+        """The typeface of its weight."""
         return bold() if self.heavy else regular()
 
 
@@ -46,7 +46,7 @@ class Sheet:
         self.canvas = canvas
 
     def text(self, x: float, y: float, text: str, ink: Ink, width: float | None = None) -> None:
-        """Write one line, from `x` on; with a width, what does not fit is cut."""
+        """Write one line that starts at `x`. If a width is given, text that does not fit is cut."""
         shown = ink.face.printable(text)
         if not shown:
             return
@@ -57,7 +57,7 @@ class Sheet:
         self.canvas.drawString(x, y, shown)
 
     def text_to(self, x: float, y: float, text: str, ink: Ink, width: float | None = None) -> None:
-        """Write one line that ends at `x`; with a width, smaller where it would not fit: an amount is never cut."""
+        """Write one line that ends at `x`. If a width is given, wider text is shrunk, since an amount is never cut."""
         shown = ink.face.printable(text)
         taken = ink.face.width(shown, ink.size)
         if width is not None and taken > width:
@@ -66,7 +66,7 @@ class Sheet:
         self.text(x - taken, y, shown, ink)
 
     def paragraph(self, x: float, y: float, text: str, ink: Ink, *, width: float, most: int, leading: float) -> float:
-        """Write wrapped text, its first line at `y`; return where the next line would stand."""
+        """Write wrapped text, with its first line at `y`. Returns the position of the next line."""
         for line in ink.face.wrap(ink.face.printable(text), ink.size, width, most):
             self.text(x, y, line, ink)
             y -= leading

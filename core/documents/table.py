@@ -1,4 +1,4 @@
-"""The table of a statement's PDF: its columns, its rows, and which of them share a page."""
+"""The table in a statement's PDF: its columns, its rows, and their division into pages."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ HEADER_HEIGHT = 22.0
 GAP = 14.0
 PADDING = 4.2
 MOST_LINES = 4
-"""Of a description; what is longer ends in an ellipsis."""
+"""Maximum lines of a description. A longer one ends in an ellipsis."""
 LEAST_TEXT_WIDTH = 150.0
 SIZES = (8.5, 8.0, 7.5, 7.0, 6.5, 6.0)
-"""Of the table's letters: the first that leaves the text its least width."""
+"""Font sizes of the table. The first one that leaves the text column its minimum width is used."""
 
 _LABEL = Ink(7.5, MUTED, heavy=True)
 _WORDS = {TransferKind.TRANSFER: "Transfer", TransferKind.DEPOSIT: "Deposit", TransferKind.WITHDRAWAL: "Withdrawal"}
@@ -25,7 +25,7 @@ _WORDS = {TransferKind.TRANSFER: "Transfer", TransferKind.DEPOSIT: "Deposit", Tr
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where the columns stand: two that begin at a place, and three that end at one."""
+    """Positions of the columns: where `date` and `text` begin, and where the three columns of amounts end."""
 
     size: float
     date: float
@@ -37,18 +37,18 @@ class Columns:
 
     @property
     def leading(self) -> float:
-        """Measure from line to line."""
+        """Distance from one line to the next."""
         return self.size * 1.4
 
     @property
     def small(self) -> float:
-        """Find the size of the second kind of line, the one with the other account."""
+        """Font size of the detail lines, which name the other account."""
         return self.size - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one row of the table says."""
+    """The texts of one row."""
 
     date: str
     title: tuple[str, ...]
@@ -59,7 +59,7 @@ class Row:
     heavy: bool = False
 
     def height(self, columns: Columns) -> float:
-        """Measure it, in points."""
+        """Height of the row, in points."""
         return 2 * PADDING + columns.leading * (len(self.title) + len(self.detail))
 
 
@@ -67,7 +67,7 @@ class Row:
 
 
 def fit_columns(statement: StatementView, transactions: Sequence[TransactionView]) -> Columns:
-    """Make the columns of amounts as wide as their widest amount; the text gets the rest."""
+    """Make each column of amounts as wide as its widest amount. The text column gets the rest."""
     amounts = [transaction.amount for transaction in transactions]
     balances = [transaction.balance_after for transaction in transactions]
     balances += [statement.opening_balance, statement.closing_balance]
@@ -84,7 +84,7 @@ def fit_columns(statement: StatementView, transactions: Sequence[TransactionView
 
 
 def _width(label: str, amounts: list[int], currency: str, size: float) -> float:
-    """Measure a column by its extremes, which are its longest: all digits are equally wide."""
+    """Measure a column by its extreme amounts, which are the longest: all digits have the same width."""
     texts = [separated(amount, currency) for amount in amounts]
     return max(bold().width(label, _LABEL.size), *(bold().width(text, size) for text in texts), 44.0) + GAP
 
@@ -107,13 +107,13 @@ def _columns(size: float, debit: float, credit: float, balance: float) -> Column
 
 
 def opening_row(statement: StatementView) -> Row:
-    """Say what the account held when the month began."""
+    """Make the row with the balance at the start of the month."""
     first = day(local(statement.starts_at, statement))
     return _balance_row(statement, "Opening balance", statement.opening_balance, first)
 
 
 def closing_row(statement: StatementView) -> Row:
-    """Say what moved, and what the account holds at the end."""
+    """Make the row with the totals and the balance at the end."""
     return Row(
         date=day(local(last_second(statement), statement)),
         title=("Balance so far" if is_provisional(statement) else "Closing balance",),
@@ -125,7 +125,7 @@ def closing_row(statement: StatementView) -> Row:
 
 
 def transaction_row(statement: StatementView, transaction: TransactionView, columns: Columns) -> Row:
-    """Say what moved: its description where it has one, and the other account."""
+    """Make the row of a transaction: its description, if it has one, and the other account."""
     amount = separated(abs(transaction.amount), transaction.currency)
     debit = transaction.amount < 0
     kind, way = _WORDS[transaction.kind], "to" if debit else "from"
@@ -146,7 +146,7 @@ def transaction_row(statement: StatementView, transaction: TransactionView, colu
 
 
 def carried_row(statement: StatementView, balance: int, label: str) -> Row:
-    """Say what the account holds where a page ends and where the next one begins."""
+    """Make the row with the balance at the end of a page, or at the start of the next."""
     return _balance_row(statement, label, balance, "")
 
 
@@ -160,10 +160,10 @@ def _balance_row(statement: StatementView, label: str, balance: int, date: str) 
 def paginate(
     statement: StatementView, transactions: Sequence[TransactionView], columns: Columns, first_top: float, top: float
 ) -> Iterator[list[Row]]:
-    """Share the rows out to pages, each ending in a balance that the next one begins with.
+    """Divide the rows into pages. Each page ends with a balance, and the next page begins with the same balance.
 
-    `first_top` and `top` are where the table begins on the first page and on the others. The last transaction stands
-    on the page of the closing balance.
+    `first_top` and `top` are the top of the table on the first page and on the others, in points. The last transaction
+    is on the same page as the closing balance.
     """
     page = [opening_row(statement)]
     if not transactions:
@@ -207,7 +207,7 @@ def _draw_header(sheet: Sheet, columns: Columns, top: float) -> None:
 
 
 def _draw_row(sheet: Sheet, row: Row, columns: Columns, top: float) -> None:
-    """Draw a row in the order that it is read in, which is also that of a copied text."""
+    """Draw a row in reading order, which is also the order of text that is copied from the PDF."""
     main = Ink(columns.size, ACCENT if row.heavy else INK, heavy=row.heavy)
     first = top - PADDING - columns.size * 1.05
     sheet.text(columns.date, first, row.date, Ink(columns.size, MUTED))

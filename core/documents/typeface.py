@@ -1,4 +1,4 @@
-"""The letters of a PDF: Noto Sans in two weights, what they can show, how wide it is, and where it breaks."""
+"""The font of a PDF: Noto Sans in two weights, with its printable characters, text widths and line breaks."""
 
 import unicodedata
 from functools import lru_cache
@@ -11,17 +11,17 @@ from reportlab.pdfbase.ttfonts import TTFont
 
 ELLIPSIS = "…"
 REPLACEMENT = "\ufffd"
-"""Shown for a character that the font lacks; Noto Sans has it."""
+"""Shown in place of a character that the font lacks. Noto Sans has this one."""
 
 _FONTS = {"GiroSans": "notos", "GiroSans-Bold": "notosbo"}
-"""Our name for a font → its code in the package."""
+"""Our name for a font → its code in the package pymupdf_fonts."""
 
 _loading = Lock()
 _loaded: dict[str, "Typeface"] = {}
 
 
 class Typeface:
-    """One weight of the font, as PDF documents embed it: the glyphs that they use and no others."""
+    """One weight of the font. A PDF document embeds only the glyphs that it uses."""
 
     def __init__(self, name: str, code: str) -> None:
         font = TTFont(name, BytesIO(pymupdf_fonts.myfont(code)), asciiReadable=False)
@@ -31,10 +31,11 @@ class Typeface:
         self.printable = lru_cache(maxsize=4096)(self._printable)
 
     def _printable(self, text: str) -> str:
-        """Turn any text into one line of what the font can show.
+        """Turn any text into one line that the font can show.
 
-        Composed (NFC), because marks are not placed one by one; white space and controls become single spaces; what
-        is invisible (direction marks above all, with which a text could be made to read backwards) is left out.
+        The text is composed (NFC), because the renderer does not place combining marks. White space and control
+        characters become single spaces. Invisible characters are left out, above all direction marks, which could
+        make a text read backwards.
         """
         return " ".join("".join(map(self._shown, unicodedata.normalize("NFC", text))).split())
 
@@ -51,16 +52,16 @@ class Typeface:
         return sum(self._widths[ord(character)] for character in text) * size / 1000
 
     def cut(self, text: str, size: float, width: float) -> str:
-        """Make printable text fit into a width, with an ellipsis for what has no room."""
+        """Cut printable text to a width, in points. An ellipsis replaces what does not fit."""
         if self.width(text, size) <= width:
             return text
         fitting = self._fitting(text, size, width - self.width(ELLIPSIS, size))
         return text[:fitting].rstrip() + ELLIPSIS
 
     def wrap(self, text: str, size: float, width: float, most: int) -> list[str]:
-        """Break printable text into `most` lines at most, the last one cut.
+        """Break printable text into at most `most` lines. The last line is cut if it is too long.
 
-        It breaks between words or after a hyphen, and inside a word that is wider than a line.
+        Lines break between words, after a hyphen, or inside a word that is wider than a line.
         """
         lines: list[str] = []
         while text and len(lines) < most - 1:
@@ -79,7 +80,7 @@ class Typeface:
         return max(fitting, 1)
 
     def _fitting(self, text: str, size: float, width: float) -> int:
-        """Count the characters from the start that fit into a width."""
+        """Count the leading characters that fit into a width."""
         room = width * 1000 / size
         for position, character in enumerate(text):
             room -= self._widths[ord(character)]
@@ -89,17 +90,17 @@ class Typeface:
 
 
 def regular() -> Typeface:
-    """Find the weight for text."""
+    """Return the weight for text."""
     return _typeface("GiroSans")
 
 
 def bold() -> Typeface:
-    """Find the weight for headings and totals."""
+    """Return the weight for headings and totals."""
     return _typeface("GiroSans-Bold")
 
 
 def _typeface(name: str) -> Typeface:
-    """Load a font once per process: a document that began with one must not end with another of the same name."""
+    """Load a font once per process, so that a document never uses two fonts with the same name."""
     if name not in _loaded:
         with _loading:
             if name not in _loaded:

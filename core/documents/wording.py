@@ -1,4 +1,4 @@
-"""What all documents word the same way: days, months, account numbers, and until when a statement reaches."""
+"""Wording that all documents share: days, months, account numbers, amounts, and the end of a statement."""
 
 from calendar import monthrange
 from datetime import datetime, timedelta
@@ -21,28 +21,28 @@ MONTHS = (
     "November",
     "December",
 )
-"""Not from `calendar`, whose names follow the locale of the process."""
+"""Not taken from `calendar`, whose names depend on the locale of the process."""
 
 
 def is_provisional(statement: StatementView) -> bool:
-    """Say whether transactions can still be missing from it."""
+    """Return whether transactions can still be missing from a statement."""
     return statement.status is StatementStatus.PROVISIONAL
 
 
 def reaches_until(statement: StatementView) -> datetime:
-    """Find the instant that its closing balance is of: the end of the month, or when a provisional one was computed."""
+    """Find the instant of its closing balance: the end of the month, or when a provisional statement was computed."""
     if not is_provisional(statement):
         return statement.ends_at
     return max(statement.starts_at, min(statement.made_at, statement.ends_at))
 
 
 def last_second(statement: StatementView) -> datetime:
-    """Find the last whole second that it covers: `ends_at` itself belongs to the month after."""
+    """Find the last whole second that it covers. `ends_at` itself belongs to the next month."""
     return min(reaches_until(statement), statement.ends_at - timedelta(seconds=1))
 
 
 def local(moment: datetime, statement: StatementView) -> datetime:
-    """Turn an instant into the time of the zone that the month was counted in."""
+    """Convert an instant to the statement's time zone."""
     return moment.astimezone(ZoneInfo(statement.time_zone))
 
 
@@ -67,6 +67,6 @@ def in_fours(account_number: str) -> str:
 
 
 def separated(amount: int, currency: str) -> str:
-    """Write minor units for people, in the currency's own decimals: -123456 USD is `-1,234.56`."""
+    """Write minor units for people, with the currency's decimals: -123456 USD is `-1,234.56`."""
     whole, point, decimals = decimal_string(abs(amount), currency).partition(".")
     return f"{'-' if amount < 0 else ''}{int(whole):,}{point}{decimals}"

@@ -114,7 +114,7 @@ def test_every_page_says_which_of_how_many_it_is_and_of_what() -> None:
         lines = text.splitlines()
         assert f"Page {number} of 4" in lines
         assert "Bank of Tests · BIC TESTDEFFXXX · XG69 GIRO 0000 0000 0000 42" in lines
-        assert "Dates are those of the time zone Europe/Berlin." in lines
+        assert "Dates are in the time zone Europe/Berlin." in lines
         assert [lines[lines.index("Date") + step] for step in range(5)] == [
             "Date",
             "Description",
@@ -150,7 +150,7 @@ def test_a_provisional_statement_says_so_on_every_page() -> None:
     assert "Provisional statement\nAs of 14 October 2026, 09:32. " in texts[0]
     assert "Balance so far" in texts[0]
     for text in texts:
-        assert "Provisional. Dates are those" in text
+        assert "Provisional. Dates are in" in text
         assert "Closing balance" not in text
 
 
