@@ -1,4 +1,4 @@
-"""The key that signs anchors. It is not in the database, and need not be on the machine that checks them."""
+"""The key that signs anchors. It is not in the database, and a machine that checks anchors does not need it."""
 
 from functools import cached_property
 
@@ -10,24 +10,24 @@ from core.key_derivation import derive_key
 
 
 class AnchorKey:
-    """Signs (Ed25519, RFC 8032)."""
+    """The private key that signs anchors (Ed25519, RFC 8032)."""
 
     def __init__(self, secret: str) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(derive_key(secret, "anchor signature"))
 
     @cached_property
     def public(self) -> bytes:
-        """What everybody may know, 32 bytes: it shows that an anchor was signed with this key, and cannot sign."""
+        """The public key, 32 bytes. It can check that an anchor was signed with this key, but it cannot sign."""
         return self._private.public_key().public_bytes_raw()
 
     def sign(self, height: int, block_hash: bytes, anchored_at: int) -> Anchor:
-        """Say that a block has this hash, at a time in microseconds since the epoch."""
+        """Sign that a block has this hash, at a time in microseconds since the epoch."""
         signature = self._private.sign(message(height, block_hash, anchored_at))
         return Anchor(height, block_hash, anchored_at, self.public, signature)
 
 
 def is_signed_with(anchor: Anchor, public_key: bytes) -> bool:
-    """Say whether the owner of a key signed an anchor."""
+    """Return whether an anchor was signed with the private key of `public_key`."""
     if anchor.public_key != public_key:
         return False
     try:

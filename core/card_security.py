@@ -1,4 +1,4 @@
-"""How a card's number and CVC are kept: sealed, digested, derived; and where the keys for that come from."""
+"""Protection of card numbers and CVCs: sealing, a blind index, derivation of the CVC, and the keys for these."""
 
 import hmac
 import os
@@ -18,11 +18,11 @@ NONCE_BYTES = 12
 
 
 class CardKeyError(SettingsError):
-    """Cards that the keys at hand do not fit; the message is one line for an operator. Nothing was lost by it."""
+    """The available keys do not fit the cards. The message is one line for an operator. No data was lost."""
 
 
 class CardKeys:
-    """The keys that seal card numbers, by version. The newest seals; all of them open."""
+    """The keys that seal card numbers, by version. The newest key seals; all keys open."""
 
     def __init__(self, secrets: Mapping[int, str]) -> None:
         self.newest = max(secrets)
@@ -32,21 +32,21 @@ class CardKeys:
 
     @property
     def versions(self) -> frozenset[int]:
-        """Every version that can be opened."""
+        """All versions that can be opened."""
         return frozenset(self._ciphers)
 
     def seal(self, number: str, card_id: UUID) -> bytes:
-        """Seal a card's number with the newest key: nonce, ciphertext, tag (AES-256-GCM, NIST SP 800-38D).
+        """Seal a card's number with the newest key. Returns nonce, ciphertext and tag (AES-256-GCM, NIST SP 800-38D).
 
-        The card's id is authenticated with it, so that a sealed number cannot be moved to another card.
+        The card's id is authenticated too, so a sealed number cannot be moved to another card.
         """
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._ciphers[self.newest].encrypt(nonce, number.encode(), card_id.bytes)
 
     def open(self, sealed: bytes, version: int, card_id: UUID) -> str:
-        """Open a card's number; raises CardKeyError where the key is not here, or is not the one that sealed it."""
+        """Open a card's number. Raises CardKeyError if the key is missing, or is not the one that sealed the number."""
         if version not in self._ciphers:
-            raise CardKeyError(f"there are cards sealed with key version {version}, which is not among the card keys")
+            raise CardKeyError(f"some cards are sealed with key version {version}, which is not among the card keys")
         try:
             opened = self._ciphers[version].decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], card_id.bytes)
         except InvalidTag:
@@ -57,15 +57,15 @@ class CardKeys:
 
 
 class CardVault:
-    """All that a process needs to know to issue cards: the sealing keys, the blind index, the CVC.
+    """All secrets that a process needs to issue cards: the sealing keys, and the keys of the blind index and the CVC.
 
-    Made once, at a start: raises SettingsError for keys that are none. Keys that lie in the data folder are made there
-    with the first use.
+    A process makes it once, at its start. Raises SettingsError for invalid keys. Keys that are stored in the data
+    folder are created there at the first use.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.keys_are_kept = settings.card_keys is None
-        """Whether the sealing keys lie in the data folder, where they can be rotated; otherwise they are a setting."""
+        """Whether the sealing keys are in the data folder, where they can be rotated. Otherwise they are a setting."""
         self.path = settings.card_keys_path
         self._given = settings.card_keys.get_secret_value() if settings.card_keys else ""
         if self.keys_are_kept:
@@ -76,11 +76,11 @@ class CardVault:
         self.keys()
 
     def keys(self) -> CardKeys:
-        """The sealing keys as they are now. To write with them, ask inside the unit of work that writes.
+        """Return the current sealing keys. To seal a card, call this inside the unit of work that writes it.
 
-        The file is read each time: a rotation changes it inside units of work, whose turnstile lets one process in
-        after the other. So a unit of work that seals comes either before the rotation added its key, and the rotation
-        finds the card; or after, and finds the key.
+        The file is read each time. A rotation changes it inside a unit of work, and units of work run one after the
+        other, across processes. So a unit of work that seals runs either before the rotation adds its key, and then
+        the rotation finds the card, or after it, and then it finds the new key.
         """
         text = self._read()
         if text != self._text:
@@ -88,28 +88,28 @@ class CardVault:
         return self._keys
 
     def add_key(self) -> None:
-        """Keep a new key, one version above the newest. Only inside a unit of work."""
+        """Add a new key, one version above the newest. Call it only inside a unit of work."""
         secrets = self._parse(self._read())
         replace_secret(self.path, write_keys(secrets | {max(secrets) + 1: new_secret()}))
 
     def drop_older_keys(self) -> None:
-        """Keep the newest key only. Only inside a unit of work, and when no card needs an older one."""
+        """Delete all keys but the newest. Call it only inside a unit of work, when no card needs an older key."""
         secrets = self._parse(self._read())
         newest = max(secrets)
         if len(secrets) > 1:
             replace_secret(self.path, write_keys({newest: secrets[newest]}))
 
     def index(self, number: str) -> bytes:
-        """Digest a number so that its card can be found, and found again, by who has the key (HMAC-SHA256)."""
+        """Digest a number with a key (HMAC-SHA256), so that its card can be found without opening sealed numbers."""
         return hmac.digest(self._index_key, number.encode(), sha256)
 
     def cvc(self, number: str, expiry: str) -> str:
-        """Derive the CVC of a card; it is never stored."""
+        """Derive the CVC of a card. It is never stored."""
         digest = hmac.digest(self._cvc_key, f"{number}|{expiry}".encode(), sha256)
         return f"{int.from_bytes(digest) % 10**CVC_DIGITS:0{CVC_DIGITS}d}"
 
     def is_cvc(self, number: str, expiry: str, cvc: str) -> bool:
-        """Say whether a CVC is that of a card, by deriving it again."""
+        """Return whether a CVC belongs to a card, by deriving it again."""
         return hmac.compare_digest(self.cvc(number, expiry).encode(), cvc.encode("utf-8", "surrogatepass"))
 
     def _read(self) -> str:
@@ -124,4 +124,4 @@ class CardVault:
         try:
             return parse_keys(text)
         except ValueError as error:
-            raise CardKeyError(f"{self.path} holds no card keys: {error}; restore it from a backup") from None
+            raise CardKeyError(f"{self.path} has no valid card keys: {error}; restore it from a backup") from None

@@ -1,4 +1,4 @@
-"""Keys for one purpose each, out of secrets that are kept."""
+"""Derivation of keys from secrets, one key for each purpose."""
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF

@@ -1,4 +1,4 @@
-"""Secrets that lie in the data folder, and keys by version. Files have mode 0600, and are never seen half written."""
+"""Secrets in the data folder, and keys by version. Files have mode 0600 and are never visible half written."""
 
 import os
 import re
@@ -13,12 +13,12 @@ LARGEST_VERSION = 10**9
 
 
 def new_secret() -> str:
-    """Draw a secret of 48 random bytes, as text without commas."""
+    """Make a secret of 48 random bytes, as text without commas."""
     return secrets.token_urlsafe(48)
 
 
 def kept_secret(path: Path, make: Callable[[], str] = new_secret) -> str:
-    """Read a secret, and make it with the first use. The first of two processes wins, and both read the same."""
+    """Read a secret, or create it at the first use. If two processes create it, the first wins and both read that."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = _draft(path, make())
@@ -30,25 +30,25 @@ def kept_secret(path: Path, make: Callable[[], str] = new_secret) -> str:
 
 
 def replace_secret(path: Path, text: str) -> None:
-    """Put another text in a secret's place: readers find the old one or the new one, after a power cut as well."""
+    """Replace the text of a secret. Readers find either the old or the new text, even after a power cut."""
     _draft(path, text).replace(path)
     sync_folder(path)
 
 
 def parse_keys(text: str) -> dict[int, str]:
-    """Read keys as they are kept: `version:secret`, comma separated, newest first.
+    """Read keys in their stored form: `version:secret`, comma separated, newest first.
 
-    Raises ValueError, which never repeats a secret.
+    Raises ValueError for invalid keys. The message never repeats a secret.
     """
     keys: dict[int, str] = {}
     for place, item in enumerate(text.split(","), 1):
         version, colon, secret = item.strip().partition(":")
         if not colon or not (version.isascii() and version.isdigit()):
-            raise ValueError(f"item {place} is not `version:secret` with a whole number as version")
+            raise ValueError(f"item {place} must be `version:secret` with a whole number as version")
         if not 1 <= int(version) <= LARGEST_VERSION:
-            raise ValueError(f"the version of item {place} is not from 1 to {LARGEST_VERSION}")
+            raise ValueError(f"the version of item {place} must be from 1 to {LARGEST_VERSION}")
         if keys and int(version) >= min(keys):
-            raise ValueError("versions must go down: the newest key comes first")
+            raise ValueError("versions must decrease: the newest key comes first")
         if len(secret.encode()) < SHORTEST_KEY_BYTES:
             raise ValueError(f"the secret of version {int(version)} needs at least {SHORTEST_KEY_BYTES} bytes")
         keys[int(version)] = secret
@@ -56,7 +56,7 @@ def parse_keys(text: str) -> dict[int, str]:
 
 
 def write_keys(keys: Mapping[int, str]) -> str:
-    """Write keys as `parse_keys` reads them."""
+    """Write keys in the form that `parse_keys` reads."""
     return ",".join(f"{version}:{keys[version]}" for version in sorted(keys, reverse=True))
 
 
@@ -66,28 +66,29 @@ _UNTIL = re.compile(r"((?:^|,)\s*(\d+))@(\d{1,12})(?=:)", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TokenKey:
-    """A key that signs access tokens, or did."""
+    """A key that signs access tokens, or has signed them."""
 
     version: int
     secret: str
     until: int | None = None
-    """Second since the epoch from which on it is accepted no more; None while nobody has set one."""
+    """End of its acceptance, in seconds since the epoch. None if it has no end."""
 
     @property
     def kid(self) -> str:
-        """What a token's header calls it (`kid`, RFC 7515, 4.1.4)."""
+        """The name of the key in a token's header (`kid`, RFC 7515, 4.1.4)."""
         return str(self.version)
 
     def is_accepted(self, now: int) -> bool:
-        """Say whether tokens that it signed are accepted, at a second since the epoch."""
+        """Return whether tokens that it signed are accepted at a time in seconds since the epoch."""
         return self.until is None or now < self.until
 
 
 def parse_token_keys(text: str) -> tuple[TokenKey, ...]:
-    """Read what `JWT_SECRET` or its file says, newest key first.
+    """Read the keys in the text of `JWT_SECRET` or of its file, newest key first.
 
-    One secret, which is version 1; or several as `parse_keys` reads them, where the older ones may say until when they
-    are accepted: `version@second:secret`. Raises ValueError, which never repeats a secret.
+    The text is one secret, which becomes version 1, or several keys in the form of `parse_keys`. The older ones may
+    have an end of their acceptance, in seconds since the epoch: `version@second:secret`. Raises ValueError for invalid
+    keys. The message never repeats a secret.
     """
     if not _IS_LIST.match(text):
         if len(text.encode()) < SHORTEST_KEY_BYTES:
@@ -96,17 +97,17 @@ def parse_token_keys(text: str) -> tuple[TokenKey, ...]:
     until = {int(version): int(second) for _, version, second in _UNTIL.findall(text)}
     keys = parse_keys(_UNTIL.sub(r"\1", text))
     if max(keys) in until:
-        raise ValueError("the newest key signs, and cannot have an end")
+        raise ValueError("the newest key signs, so it cannot have an end")
     return tuple(TokenKey(version, secret, until.get(version)) for version, secret in keys.items())
 
 
 def write_token_keys(keys: Sequence[TokenKey]) -> str:
-    """Write keys as `parse_token_keys` reads them."""
+    """Write keys in the form that `parse_token_keys` reads."""
     return ",".join(f"{key.version}{'' if key.until is None else f'@{key.until}'}:{key.secret}" for key in keys)
 
 
 def _draft(path: Path, text: str) -> Path:
-    """Write a text whole, and to the disk, under a name of its own beside `path`."""
+    """Write a whole text durably to a new file next to `path`, and return the file's path."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
@@ -116,7 +117,7 @@ def _draft(path: Path, text: str) -> Path:
 
 
 def sync_folder(path: Path) -> None:
-    """Have a new name outlive a power cut: what is sealed with a key must not be on the disk without it."""
+    """Make a new file name durable: sealed data must not be on the disk without its key after a power cut."""
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -30,20 +30,20 @@ LONGEST_LIFE_SECONDS = 86_400
 
 
 JUDGED = 24
-"""Characters at the front that a password is judged by. To judge them takes a millisecond, and thirty at the worst, in
-which Python does nothing else; at 128 characters the worst is a second."""
+"""Number of leading characters by which a password is judged. Judging them takes 1 ms, at worst 30 ms, during which
+Python does nothing else. With 128 characters the worst case would be a second."""
 
 MOST_WORDS = 20
-"""Words of a name, or of an address, that count as known."""
+"""Maximum number of words that are taken from a name or an address."""
 
 LEAST_GUESSES = 10**8
-"""In the order in which people guess. The authors of zxcvbn call this safe, where hashes are slow."""
+"""Minimum number of guesses that an attacker must need. The authors of zxcvbn call this safe if hashing is slow."""
 
 
 class Passwords:
-    """Hashes of passwords. Slow on purpose: call it in a thread, never on an event loop or inside a unit of work.
+    """Hashes passwords. It is slow on purpose: call it in a thread, never on an event loop or inside a unit of work.
 
-    `bcrypt_sha256` of passlib's maintained fork: nothing is cut at bcrypt's 72 bytes.
+    It uses `bcrypt_sha256` from passlib's maintained fork, which does not cut passwords at bcrypt's 72 bytes.
     """
 
     def __init__(self, rounds: int) -> None:
@@ -57,22 +57,23 @@ class Passwords:
         return hashed
 
     def choose(self, password: str, about: Iterable[str | None], field: str | None = None) -> str:
-        """Hash a new password, once it is judged."""
+        """Judge a new password, then hash it. Raises as `judge` does."""
         self.judge(password, about, field)
         return self.hash(password)
 
     def judge(self, password: str, about: Iterable[str | None], field: str | None = None) -> None:
-        """Raise Refusal (`validation_failed`, about `field`) for a new password that is easily guessed.
+        """Raise Refusal (`validation_failed`, about `field`) if a new password is easy to guess.
 
-        `about` is what is known of the person: address, name, bank.
+        `about` is known information about the user: e-mail address, name, bank.
         """
         if is_easily_guessed(password, about):
             raise Refusal(ErrorCode.VALIDATION_FAILED, field=field, detail=EASILY_GUESSED)
 
     def verify(self, password: str, kept: str | None) -> bool:
-        """Compare a password with its kept hash; None, for nobody, costs the same time and is False.
+        """Return whether a password matches a stored hash. None (an unknown user) takes the same time and gives False.
 
-        So does a wrong password for a hash from before the cost was raised. One from before it was lowered costs more.
+        A wrong password takes the same time as well, even if the hash is older than a raise of the cost. If the hash
+        is older than a lowering of the cost, it takes longer.
         """
         if kept is None or not self._scheme.identify(kept):
             self._scheme.verify(password, self._nobody)
@@ -85,22 +86,22 @@ class Passwords:
         return matches
 
     def is_outdated(self, kept: str) -> bool:
-        """Say whether a kept hash costs less, or more, than new ones do."""
+        """Return whether a stored hash has another cost than new hashes."""
         return bool(self._scheme.needs_update(kept))
 
 
 EASILY_GUESSED = (
-    "The password is easily guessed. Take several words that have nothing to do with each other or with you; no common "
-    "password, no repetition, and no row of keys or digits."
+    "The password is easily guessed. Use several unrelated words that have no connection with you. Avoid common "
+    "passwords, repetitions, and sequences of keys or digits."
 )
 
 
 def is_easily_guessed(password: str, about: Iterable[str | None]) -> bool:
-    """Say whether a password is among those that are tried first, by people who know what `about` says.
+    """Return whether a password is among the first that an attacker who knows `about` would try.
 
-    Common passwords, words, names, dates, rows of keys, repetitions, all of them spelled with digits as well: what the
-    library zxcvbn counts (Wheeler, USENIX Security 2016). Nothing counts that stands after the first `JUDGED`
-    characters, and nothing that is known of the person: neither saves a password that is weak without it.
+    The library zxcvbn counts the guesses (Wheeler, USENIX Security 2016). It knows common passwords, words, names,
+    dates, rows of keys and repetitions, also spelled with digits. Characters after the first `JUDGED` and words of
+    `about` add no strength: a password must be strong without them.
     """
     known = _words(about)
     others = re.sub("|".join(map(re.escape, known)), "", password, flags=re.IGNORECASE) if known else password
@@ -108,7 +109,7 @@ def is_easily_guessed(password: str, about: Iterable[str | None]) -> bool:
 
 
 def _words(about: Iterable[str | None]) -> list[str]:
-    """What is known of somebody, whole and word by word, of three letters at least, longest first."""
+    """Return the texts of `about` and their single words, in lower case, at least three letters long, longest first."""
     texts = [text.lower() for text in about if text]
     words = {word for text in texts for word in (text, *re.split(r"[\W_]+", text)[:MOST_WORDS]) if len(word) > 2}
     return sorted(words, key=lambda word: (-len(word), word))
@@ -116,24 +117,25 @@ def _words(about: Iterable[str | None]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an access token says: whose it is, and at which of the user's token versions it was given."""
+    """The claims of an access token: its user, and the user's token version when it was issued."""
 
     user_id: UUID
     token_version: int
 
 
 MOST_CHECKED = 10_000
-"""Tokens remembered as checked, some hundred bytes each; beyond, all are forgotten and checked anew."""
+"""Maximum number of tokens that are remembered as checked, a few hundred bytes each. Above it, all are forgotten and
+checked again."""
 
 LONGEST_TOKEN = 1024
-"""Characters; ours have some 430."""
+"""Maximum length in characters. Our tokens have about 430."""
 
 _TOKEN = re.compile(r"([\w-]{1,100})\.[\w-]+\.[\w-]{43}", re.ASCII)
-"""Header, payload, and 32 bytes of signature."""
+"""Header, payload, and a signature of 32 bytes."""
 
 
 class AccessTokens:
-    """Signed access tokens (RFC 7519, with the advice of RFC 8725) under one algorithm and a ring of keys."""
+    """Issues and checks signed access tokens (RFC 7519, RFC 8725), with one algorithm and a ring of keys."""
 
     def __init__(self, keys: TokenKeys, *, seconds: int) -> None:
         self.seconds = seconds
@@ -143,7 +145,7 @@ class AccessTokens:
         self._checked: dict[str, _Checked] = {}
 
     def issue(self, claims: Claims) -> str:
-        """Make a token that lives for `seconds` from now, signed with the newest key."""
+        """Make a token that is valid for `seconds` from now, signed with the newest key."""
         now = now_us() // 1_000_000
         payload = {
             "iss": ISSUER,
@@ -160,9 +162,9 @@ class AccessTokens:
         return self._jwt.encode(payload, key.secret, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def read(self, token: str) -> Claims:
-        """Check a token and return its claims; raises Refusal (`unauthenticated`) whatever is wrong with it.
+        """Check a token and return its claims. Raises Refusal (`unauthenticated`) if anything is wrong with it.
 
-        A token that was checked before is only held to its time: it is the same text under the same key.
+        For a token that was checked before, only the time is checked: its text and its key are the same.
         """
         self._ring_now()
         known = self._checked.get(token)
@@ -175,7 +177,7 @@ class AccessTokens:
         return checked.claims
 
     def _ring_now(self, *, anew: bool = False) -> TokenRing:
-        """The keys as they are, with what was checked under other keys forgotten."""
+        """Return the current keys. If they have changed, forget the tokens that were checked with the old ones."""
         ring = self._keys.ring(anew=anew)
         if ring is not self._ring:
             self._checked.clear()
@@ -200,27 +202,27 @@ class AccessTokens:
         return _Checked(claims, payload["nbf"], ends)
 
     def _key_of(self, token: str) -> TokenKey:
-        """Find the key that a token's header names; raises ValueError for a header that is not exactly as we write it.
+        """Find the key that a token's header names. Raises ValueError if the header is not exactly as we write it.
 
-        So nothing that a header could ask for, such as another algorithm, a key of its own (`jwk`, `x5c`) or one to be
-        fetched (`jku`, `x5u`), is as much as looked at.
+        So a header cannot ask for another algorithm, bring its own key (`jwk`, `x5c`) or have one fetched (`jku`,
+        `x5u`).
         """
         parts = _TOKEN.fullmatch(token) if len(token) <= LONGEST_TOKEN else None
         if parts is None:
-            raise ValueError("not written like a token of ours")
+            raise ValueError("the token does not have the form of Giro's tokens")
         header = _strict_json(base64url_decode(parts[1]))
         kid = header.get("kid") if isinstance(header, dict) else None
         if not isinstance(kid, str) or header != {"alg": ALGORITHM, "typ": "JWT", "kid": kid}:
-            raise ValueError("not a header of ours")
+            raise ValueError("the header is not one that Giro writes")
         now = now_us() // 1_000_000
         key = self._ring.find(kid, now) or self._ring_now(anew=True).find(kid, now)
         if key is None:
-            raise ValueError("signed with a key that is not here")
+            raise ValueError("the token is signed with an unknown key")
         return key
 
 
 class _Checked(NamedTuple):
-    """A token that was checked: what it says, and from when to when it holds, in seconds since the epoch."""
+    """A checked token: its claims, and the start and end of its validity in seconds since the epoch."""
 
     claims: Claims
     begins: int
@@ -228,7 +230,7 @@ class _Checked(NamedTuple):
 
 
 class _StrictJWT(jwt.PyJWT):
-    """The library, but for a payload that parsers could read in two ways: it reads as the last one of equal names."""
+    """The library's decoder, except that it rejects a payload with duplicate names, which parsers read differently."""
 
     def _decode_payload(self, decoded: dict[str, Any]) -> dict[str, Any]:
         payload: dict[str, Any] = _strict_json(decoded["payload"])
@@ -238,69 +240,70 @@ class _StrictJWT(jwt.PyJWT):
 
 
 def _strict_json(text: bytes) -> Any:
-    """Read JSON; raises ValueError for a name that is given twice."""
+    """Read JSON. Raises ValueError if a name occurs twice."""
     return json.loads(text, object_pairs_hook=_distinct)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     named = dict(pairs)
     if len(named) != len(pairs):
-        raise ValueError("a name is given twice")
+        raise ValueError("a name occurs twice")
     return named
 
 
 def _claims(payload: dict[str, Any]) -> Claims:
     begins, since, ends, version = (payload[name] for name in ("iat", "nbf", "exp", "ver"))
     if any(type(number) is not int for number in (begins, since, ends, version)) or payload.get("typ") != TOKEN_TYPE:
-        raise ValueError("not an access token of ours")
+        raise ValueError("the payload is not one that Giro writes")
     if not begins <= since < ends <= begins + LONGEST_LIFE_SECONDS:
-        raise ValueError("lives longer than any token we give, or holds before it was given")
+        raise ValueError("the token is valid for too long, or before it was issued")
     _canonical_id(payload["jti"])
     return Claims(_canonical_id(payload["sub"]), version)
 
 
 def _canonical_id(text: str) -> UUID:
-    """Read an id as we write it: the library would take braces, and a URN, as well."""
+    """Read an id in the form that Giro writes. UUID() would also accept braces and a URN."""
     read = UUID(text)
     if str(read) != text:
-        raise ValueError("not an id as we write it")
+        raise ValueError("the id is not in canonical form")
     return read
 
 
 def new_refresh_token() -> str:
-    """Draw an opaque refresh token of 256 bits."""
+    """Make an opaque, random refresh token of 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 def refresh_token_digest(token: str) -> bytes:
-    """Digest a refresh token for storage; it is random, so a plain hash keeps it."""
+    """Digest a refresh token for storage. The token is random, so a plain hash is safe."""
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 class Cursors:
-    """Places in a list, sealed so that a client can hand them back and cannot make or change them.
+    """Seals positions in a list, so that a client can send them back but cannot make or change them.
 
-    Under a key of their own, derived from a secret that is never rotated: no rotation cuts a client's list short.
+    Cursors have their own key. It is derived from a secret that is never rotated, so a rotation never interrupts a
+    client that pages through a list.
     """
 
     def __init__(self, secret: str) -> None:
         self._key = derive_key(secret, "cursor")
 
     def _serializer(self, name: str) -> URLSafeSerializer:
-        # As it comes, the library signs with SHA-1.
+        # By default the library signs with SHA-1.
         sha256_only = {"digest_method": sha256, "key_derivation": "hmac"}
         return URLSafeSerializer(self._key, salt=f"cursor:{name}", signer_kwargs=sha256_only)
 
     def seal(self, place: Any, *, of: str) -> str:
-        """Seal a JSON value for one list of one reader, named by `of`."""
+        """Seal a JSON value for one list of one user; `of` names both."""
         sealed = self._serializer(of).dumps(place)
         return sealed if isinstance(sealed, str) else sealed.decode()
 
     def open(self, cursor: str, *, of: str) -> Any:
-        """Open a cursor; raises Refusal (`validation_failed`) for one that was not sealed here for this list."""
+        """Open a cursor. Raises Refusal (`validation_failed`) if it was not sealed here for this list."""
         try:
             return self._serializer(of).loads(cursor)
         except (BadData, ValueError):
             raise Refusal(
-                ErrorCode.VALIDATION_FAILED, field="query.cursor", detail="The cursor is none of this list."
+                ErrorCode.VALIDATION_FAILED, field="query.cursor", detail="The cursor does not belong to this list."
             ) from None

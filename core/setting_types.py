@@ -1,4 +1,4 @@
-"""What the values of settings may be. What is wrong with one is said without repeating a secret."""
+"""The types of settings and their checks. Error messages never repeat a secret."""
 
 import re
 from ipaddress import ip_network
@@ -21,7 +21,7 @@ def _known_time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is no time zone of the IANA database, like Europe/Berlin") from None
+        raise ValueError("must be a time zone of the IANA database, like Europe/Berlin") from None
     return name
 
 
@@ -41,29 +41,29 @@ def _token_keys(secret: SecretStr) -> SecretStr:
 
 
 def _proxies(text: str) -> str:
-    """Check who may name a client's address; the server itself would take a misspelt network for a name, silently."""
+    """Check the proxies that may report a client's address. The server would take a misspelt network for a name."""
     items = [item.strip() for item in text.split(",")]
     for item in items:
         try:
             network = ip_network(item)
         except ValueError:
-            raise ValueError(f"{item!r} is no address or network, like 127.0.0.1 or 10.0.0.0/8") from None
+            raise ValueError(f"{item!r} is not an address or a network, like 127.0.0.1 or 10.0.0.0/8") from None
         if network.prefixlen == 0:
-            raise ValueError(f"{item} is everybody, and everybody could claim any address")
+            raise ValueError(f"{item} matches every client, so every client could claim any address")
     return ",".join(items)
 
 
 def _origins(text: str) -> str:
-    """Check who may ask from a browser: exact origins (RFC 6454), as browsers write them; none stands for others."""
+    """Check the origins whose pages may call the API: exact origins (RFC 6454), as browsers write them, no patterns."""
     items = [item.strip() for item in text.split(",") if item.strip()]
     for item in items:
         if not _ORIGIN.fullmatch(item):
-            raise ValueError(f"{item!r} is no origin as browsers write it, like https://bank.example.com")
+            raise ValueError(f"{item!r} is not an origin as browsers write it, like https://bank.example.com")
     return ",".join(items)
 
 
 _ORIGIN = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(?!:(80|443)$)(:[1-9][0-9]{0,4})?")
-"""A scheme, a host and a port, and nothing else: no path, no capitals, no `*`, and no port that goes without saying."""
+"""A scheme, a host and a port, and nothing else: no path, no capitals, no `*`, and no port that is the default."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Secret = Annotated[SecretStr, AfterValidator(_at_least_32_bytes)]

@@ -1,4 +1,4 @@
-"""The keys that sign access tokens, by version: the newest signs, older ones are accepted until their tokens end."""
+"""The keys that sign access tokens, by version. The newest signs; older ones are accepted until their tokens expire."""
 
 import time
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from core.settings import Settings, SettingsError
 log = get_logger(__name__)
 
 LOOK_SECONDS = 1.0
-"""How long a process may go on without looking whether the keys have changed."""
+"""A process checks at least this often whether the keys have changed."""
 
 MARGIN_SECONDS = 60
-"""Time that an older key is accepted for beyond the life of the last token that it can have signed."""
+"""An older key is accepted for this long after the last token that it can have signed has expired."""
 
 
 class TokenRing:
-    """The keys at one moment. It never changes: another ring takes its place."""
+    """The keys at one moment. A ring never changes; a new ring replaces it."""
 
     def __init__(self, keys: Sequence[TokenKey]) -> None:
         self.keys = tuple(keys)
@@ -28,21 +28,21 @@ class TokenRing:
         self._by_kid = {key.kid: key for key in keys}
 
     def find(self, kid: str, now: int) -> TokenKey | None:
-        """Look a key up by what a token's header calls it; None for one that is not here, or not any more."""
+        """Find a key by the `kid` of a token's header. Returns None if it is unknown or no longer accepted."""
         key = self._by_kid.get(kid)
         return key if key is not None and key.is_accepted(now) else None
 
 
 class TokenKeys:
-    """Where a process finds the ring: `JWT_SECRET`, or the data folder, where a rotation changes it at any time.
+    """The source of the ring: `JWT_SECRET`, or the data folder, where a rotation can change it at any time.
 
-    Raises SettingsError, at a start, for keys that are none. A key that lies in the data folder is made there with the
-    first use. Not for several threads at once.
+    The constructor raises SettingsError for invalid keys. A key that is stored in the data folder is created there at
+    the first use. Not thread-safe.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.are_kept = settings.jwt_secret is None
-        """Whether the keys lie in the data folder, where they can be rotated; otherwise they are a setting."""
+        """Whether the keys are in the data folder, where they can be rotated. Otherwise they are a setting."""
         self.path = settings.jwt_secret_path
         self._identity: object = None
         self._look_at = 0.0
@@ -55,21 +55,21 @@ class TokenKeys:
             self._ring = TokenRing(parse_token_keys(settings.jwt_secret.get_secret_value()))
 
     def ring(self, *, anew: bool = False) -> TokenRing:
-        """The keys as they were a second ago at most; with `anew`, as they are now.
+        """Return the keys, at most a second old. With `anew`, return the current keys.
 
-        `anew` is for signing, and for a token whose key is not here: another process may have signed it with a key that
-        was made a moment ago. Anybody can ask for that with made-up tokens, so it costs no more than asking the file
-        system whether the file is another one; only then is it read.
+        `anew` is for signing, and for a token with an unknown key: another process may have signed it with a key that
+        was made a moment ago. Any client can cause such a call with a made-up token, so it is cheap: it only checks
+        whether the file has changed, and reads it only then.
         """
         if self.are_kept and (anew or time.monotonic() >= self._look_at):
             self._look()
         return self._ring
 
     def _look(self) -> None:
-        """Take up keys that have changed. What cannot be read changes nothing: the keys at hand are still good."""
+        """Read the keys again if the file has changed. If that fails, keep the present keys, which are still valid."""
         self._look_at = time.monotonic() + LOOK_SECONDS
         try:
-            # First which file it is, and then what it says: the other way round, an older text could stay for good.
+            # The identity must be read before the text. In the other order, an older text could stay forever.
             identity = _identity(self.path)
             if identity != self._identity:
                 self._ring = TokenRing(_read(self.path))
@@ -78,19 +78,20 @@ class TokenKeys:
             log.error("token_keys_unreadable", error=str(error))
 
     def rotate(self, *, token_seconds: int, at_once: bool = False) -> TokenRing:
-        """Keep a new key, which signs from now on. Only for kept keys, and only inside a unit of work.
+        """Add a new key, which signs from now on. Call it only inside a unit of work.
 
-        The older ones are accepted until the tokens that they have signed, which live for `token_seconds`, have ended;
-        `at_once` drops them now, and other processes accept them for `LOOK_SECONDS` more, at most.
+        The older keys are accepted until the tokens that they have signed have expired. A token is valid for
+        `token_seconds`. `at_once` drops the older keys now; other processes accept them for at most `LOOK_SECONDS`
+        more. Raises SettingsError if the keys are a setting, or if the file cannot be written.
         """
         if not self.are_kept:
-            raise SettingsError("the keys that sign tokens are a setting, and rotated there")
+            raise SettingsError("the keys that sign tokens are a setting, so change them there")
         now = now_us() // 1_000_000
         end = now + token_seconds + MARGIN_SECONDS
         present = _read(self.path)
         older = [] if at_once else [replace(key, until=key.until or end) for key in present if key.is_accepted(now)]
         if any("," in key.secret for key in older):
-            raise SettingsError(f"{self.path} holds a secret with a comma, which cannot stand beside another one")
+            raise SettingsError(f"{self.path} has a secret with a comma, which cannot be combined with another secret")
         new = TokenKey(present[0].version + 1, new_secret())
         try:
             replace_secret(self.path, write_token_keys([new, *older]))
@@ -100,7 +101,7 @@ class TokenKeys:
 
 
 def _identity(path: Path) -> object:
-    """What tells a file from the one that takes its place."""
+    """Return what distinguishes a file from its replacement: inode, time of the last change, and size."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -109,7 +110,7 @@ def _read(path: Path) -> tuple[TokenKey, ...]:
     try:
         return _parse(path.read_text().strip(), path)
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read {path} ({getattr(error, 'strerror', 'it is no text')})") from None
+        raise SettingsError(f"cannot read {path} ({getattr(error, 'strerror', 'it is not text')})") from None
 
 
 def _parse(text: str, path: Path) -> tuple[TokenKey, ...]:
@@ -117,5 +118,5 @@ def _parse(text: str, path: Path) -> tuple[TokenKey, ...]:
         return parse_token_keys(text)
     except ValueError as error:
         raise SettingsError(
-            f"{path} holds no key that signs tokens: {error}; delete it, and a new one is made"
+            f"{path} has no valid key that signs tokens: {error}; delete it, and a new one is made"
         ) from None

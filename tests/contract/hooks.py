@@ -17,7 +17,7 @@ SPARED = "GIRO_CONTRACT_SPARED"
 """Names the variable that lists, with commas between, the ids of the users in whose names the run asks."""
 
 _UNFORESEEABLE = (
-    b"The cursor is none of this list.",
+    b"The cursor does not belong to this list.",
     b"offset and cursor cannot be combined",
     b"The month is not over yet.",
     b"The month has not begun yet.",

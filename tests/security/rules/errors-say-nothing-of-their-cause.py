@@ -18,7 +18,7 @@ def answer(work, log):
         # ok: errors-say-nothing-of-their-cause
         log.warning("check_failed", error=str(error))
         # ok: errors-say-nothing-of-their-cause
-        raise Refusal(ErrorCode.VALIDATION_FAILED, detail="The cursor is none of this list.") from None
+        raise Refusal(ErrorCode.VALIDATION_FAILED, detail="The cursor does not belong to this list.") from None
     try:
         work()
     except Refusal as refusal:

@@ -46,15 +46,15 @@ def test_keys_are_read_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "item 1 is not `version:secret`"),
-        ("hunter2" * 8, "item 1 is not `version:secret`"),
+        ("", "item 1 must be `version:secret`"),
+        ("hunter2" * 8, "item 1 must be `version:secret`"),
         (f"x:{'hunter2' * 8}", "whole number as version"),
         (f"-1:{'hunter2' * 8}", "whole number as version"),
         (f"١:{'hunter2' * 8}", "whole number as version"),
-        (f"0:{'hunter2' * 8}", "not from 1 to"),
-        (f"{10**9 + 1}:{'hunter2' * 8}", "not from 1 to"),
+        (f"0:{'hunter2' * 8}", "must be from 1 to"),
+        (f"{10**9 + 1}:{'hunter2' * 8}", "must be from 1 to"),
         ("1:hunter2", "version 1 needs at least 32 bytes"),
-        (f"2:{'hunter2' * 8},", "item 2 is not"),
+        (f"2:{'hunter2' * 8},", "item 2 must be"),
         (f"1:{'hunter2' * 8},2:{'hunter2' * 8}", "the newest key comes first"),
         (f"2:{'hunter2' * 8},2:{'hunter2' * 8}", "the newest key comes first"),
     ],
@@ -72,7 +72,7 @@ def test_wrong_keys_are_one_clear_line_without_the_secret(
         complaints.append(str(error.value))
     kept.parent.mkdir(parents=True)
     kept.write_text(text)
-    with pytest.raises(SettingsError, match="card_keys holds no card keys") as error:
+    with pytest.raises(SettingsError, match="card_keys has no valid card keys") as error:
         CardVault(settings)
     complaints.append(str(error.value))
     for complaint in complaints:
@@ -164,7 +164,7 @@ class TestAStartWithKeysThatDoNotFit:
         result = giro("api")
         assert (result.exit_code, result.stdout) == (2, "")
         assert everything_said(result) == (
-            "giro: there are cards sealed with key version 1, which is not among the card keys"
+            "giro: some cards are sealed with key version 1, which is not among the card keys"
         )
 
     def test_of_the_whole_service_is_refused_before_anything_runs(self, settings: Settings) -> None:

@@ -121,11 +121,11 @@ def test_keys_are_read_as_one_secret_or_as_several_by_version(text: str, keys: l
         (f"2:{TWO},1:short", "the secret of version 1 needs at least 32 bytes"),
         (f"1:{ONE},2:{TWO}", "the newest key comes first"),
         (f"1:{ONE},1:{TWO}", "the newest key comes first"),
-        (f"2:{TWO},{ONE}", "item 2 is not `version:secret`"),
-        (f"0:{ONE}", "not from 1 to"),
-        (f"2@1700000000:{TWO},1:{ONE}", "the newest key signs, and cannot have an end"),
-        (f"2:{TWO},1@soon:{ONE}", "item 2 is not `version:secret`"),
-        (f"1@:{ONE}", "item 1 is not `version:secret`"),
+        (f"2:{TWO},{ONE}", "item 2 must be `version:secret`"),
+        (f"0:{ONE}", "must be from 1 to"),
+        (f"2@1700000000:{TWO},1:{ONE}", "the newest key signs, so it cannot have an end"),
+        (f"2:{TWO},1@soon:{ONE}", "item 2 must be `version:secret`"),
+        (f"1@:{ONE}", "item 1 must be `version:secret`"),
     ],
 )
 def test_what_is_no_key_stops_the_start_with_one_line(
@@ -139,7 +139,7 @@ def test_what_is_no_key_stops_the_start_with_one_line(
     kept = tmp_path / "data" / "secrets" / "jwt_secret"
     kept.parent.mkdir(parents=True)
     kept.write_text(text)
-    with pytest.raises(SettingsError, match=r"jwt_secret holds no key that signs tokens: ") as refused:
+    with pytest.raises(SettingsError, match=r"jwt_secret has no valid key that signs tokens: ") as refused:
         TokenKeys(load_settings())
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)

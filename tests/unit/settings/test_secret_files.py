@@ -105,7 +105,7 @@ def test_files_of_other_names_are_left_alone(container_secrets: Path, name: str)
     [
         (lambda path: path.mkdir(), "JWT_SECRET: cannot read {path} (Is a directory)"),
         (lambda path: path.symlink_to("nowhere"), "JWT_SECRET: cannot read {path} (No such file or directory)"),
-        (lambda path: path.write_bytes(b"\xff" * 40), "JWT_SECRET: {path} is no text"),
+        (lambda path: path.write_bytes(b"\xff" * 40), "JWT_SECRET: {path} is not text"),
         (lambda path: path.write_text("\n"), "JWT_SECRET: {path} is empty"),
         (lambda path: path.write_text("hunter2"), "JWT_SECRET: needs at least 32 bytes"),
     ],
@@ -126,7 +126,7 @@ def test_a_secret_that_is_not_ours_to_read_stops_the_start(
     assert complaint() == f"JWT_SECRET: cannot read {credentials / 'jwt_secret'} (Permission denied)"
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     monkeypatch.setattr(Path, "lstat", refuse)
-    assert complaint().endswith(f": cannot look into {container_secrets} (Permission denied)")
+    assert complaint().endswith(f": cannot read the folder {container_secrets} (Permission denied)")
 
 
 def refuse(*_: object, **__: object) -> NoReturn:

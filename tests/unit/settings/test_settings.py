@@ -45,7 +45,7 @@ def test_the_banks_details_and_time_zone_are_taken_from_the_environment(monkeypa
 @pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "../UTC", "/etc/localtime", "CEST+1", "Europe/Berlin "])
 def test_a_time_zone_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("GIRO_TIME_ZONE", name)
-    assert complaint() == "GIRO_TIME_ZONE: is no time zone of the IANA database, like Europe/Berlin"
+    assert complaint() == "GIRO_TIME_ZONE: must be a time zone of the IANA database, like Europe/Berlin"
 
 
 @pytest.mark.parametrize("bic", ["GIRODEF", "girodeff", "GIRODEFFXX", "G1RO99FF", "GIRODEFFXXXX", "GIRO DEFF"])
@@ -190,14 +190,14 @@ def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch, val
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("*", "'*' is no address or network, like 127.0.0.1 or 10.0.0.0/8"),
-        ("10.0.0.1/8", "'10.0.0.1/8' is no address or network"),
-        ("10.0.0.256", "'10.0.0.256' is no address"),
-        ("127.0.0.1,", "'' is no address"),
-        ("127.0.0.1 10.0.0.1", "'127.0.0.1 10.0.0.1' is no address"),
-        ("proxy.example.com", "'proxy.example.com' is no address"),
-        ("0.0.0.0/0", "0.0.0.0/0 is everybody, and everybody could claim any address"),
-        ("127.0.0.1,::/0", "::/0 is everybody"),
+        ("*", "'*' is not an address or a network, like 127.0.0.1 or 10.0.0.0/8"),
+        ("10.0.0.1/8", "'10.0.0.1/8' is not an address or a network"),
+        ("10.0.0.256", "'10.0.0.256' is not an address"),
+        ("127.0.0.1,", "'' is not an address"),
+        ("127.0.0.1 10.0.0.1", "'127.0.0.1 10.0.0.1' is not an address"),
+        ("proxy.example.com", "'proxy.example.com' is not an address"),
+        ("0.0.0.0/0", "0.0.0.0/0 matches every client, so every client could claim any address"),
+        ("127.0.0.1,::/0", "::/0 matches every client"),
     ],
 )
 def test_what_names_no_proxy_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:

@@ -352,5 +352,5 @@ class TestTheCommand:
         result = giro("keys", "rotate", "cards")
         assert result.exit_code == 2
         assert everything_said(result) == (
-            "giro: there are cards sealed with key version 1, which is not among the card keys"
+            "giro: some cards are sealed with key version 1, which is not among the card keys"
         )
