@@ -1,7 +1,7 @@
-"""Failpoints: named places where a process can be made to die, fail, dawdle or stop, to see what becomes of the money.
+"""Failpoints: named places where a test can make a process die, fail, wait or stop, to check that no money is lost.
 
-All are off, and cost the comparison with None, unless `GIRO_FAILPOINTS` is in the environment of the process. That is
-no setting: neither `.env` nor a file of secrets can switch one on. docs/reference/failpoints.md lists what it can say.
+All are off, and cost only a comparison with None, unless `GIRO_FAILPOINTS` is in the environment of the process. It is
+not a setting: neither `.env` nor a secret file can switch one on. docs/reference/failpoints.md lists its values.
 """
 
 import math
@@ -16,52 +16,52 @@ from pathlib import Path
 VARIABLE = "GIRO_FAILPOINTS"
 
 POINTS = {
-    "accept.before_write": "The lock is held, nothing of a group is written yet.",
+    "accept.before_write": "The lock is held, and nothing of a group is written yet.",
     "accept.before_commit": "A group is written and not committed.",
-    "accept.after_commit": "A group is on disk; nobody has been told, and no wake-up is asked for.",
-    "wakeup.before_send": "A wake-up is to be sent.",
-    "wakeup.between": "The key that holds other wake-ups back is set, the message is not sent.",
+    "accept.after_commit": "A group is on disk. No client has its answer yet, and no wake-up has been asked for.",
+    "wakeup.before_send": "A wake-up is about to be sent.",
+    "wakeup.between": "The key that holds back other wake-ups is set, but the message is not sent.",
     "wakeup.after_send": "A wake-up is on its way.",
-    "settle.before_write": "Pending transfers are read, nothing of them is written.",
-    "settle.between_writes": "The legs are written, the transfers are still pending.",
+    "settle.before_write": "Pending transfers are read, and nothing is written.",
+    "settle.between_writes": "The legs are written, but the transfers are still pending.",
     "settle.before_commit": "Legs, transfers and balances are written and not committed.",
-    "settle.after_commit": "A unit of work is on disk; neither logs nor metrics know it.",
-    "settle.before_ack": "Everything is settled, the message is not acknowledged.",
+    "settle.after_commit": "A unit of work is on disk, but not in the logs and the metrics yet.",
+    "settle.before_ack": "Everything is settled, but the message is not acknowledged.",
     "months.before_commit": "Months are closed and not committed.",
-    "statements.before_write": "Statements are computed, none is written.",
-    "statements.between_writes": "Statements are written, their group is not marked as done.",
-    "statements.before_ack": "Statements are on disk, the message is not acknowledged.",
-    "backup.before_names": "A backup is whole and verified, and nothing of it has its name.",
-    "backup.between_names": "What belongs to a backup has its name, the database has none.",
+    "statements.before_write": "Statements are computed but not written.",
+    "statements.between_writes": "Statements are written, but their group is not marked as done.",
+    "statements.before_ack": "Statements are on disk, but the message is not acknowledged.",
+    "backup.before_names": "A backup is complete and verified, but its files do not have their names yet.",
+    "backup.between_names": "The other files of a backup have their names, but the database does not.",
 }
-"""Every place, and how things stand there."""
+"""Every place, and the state of the work there."""
 
 CLOCK = "clock"
-"""What `shift` acts on: the clock of core/clock.py, which is no place."""
+"""The target of `shift`: the clock of core/clock.py. It is not a place."""
 
 ACTIONS = {
     "exit": "The process kills itself (SIGKILL).",
-    "raise": "The place raises an exception that nobody expects.",
-    "stop": "The process stops itself (SIGSTOP), whatever it holds.",
-    "delay": "The place takes so many milliseconds longer.",
-    "shift": "The clock goes wrong by so many milliseconds.",
+    "raise": "The place raises an unexpected exception.",
+    "stop": "The process stops itself (SIGSTOP), even if it holds a lock.",
+    "delay": "The place takes the given number of milliseconds longer.",
+    "shift": "The clock is wrong by the given number of milliseconds.",
 }
 _WITH_MILLISECONDS = ("delay", "shift")
 
 
 class StruckError(Exception):
-    """What a failpoint raises."""
+    """The exception that a failpoint raises."""
 
 
 @dataclass(slots=True)
 class _Rule:
-    """What happens at one place, and how often."""
+    """The action at one place, and how often it happens."""
 
     action: str
     ms: int = 0
     chance: float = 1.0
     left: float = math.inf
-    """Times that it still happens in this process."""
+    """How many more times it happens in this process."""
 
     def is_due(self) -> bool:
         if self.left <= 0 or random.random() >= self.chance:  # nosec B311 # faults of tests
@@ -77,12 +77,12 @@ class _Rule:
         elif self.action == "exit":
             os.kill(os.getpid(), signal.SIGKILL)
         else:
-            # To this thread: sent to the process, another thread may take it, and this one has long passed the place.
+            # The signal goes to this thread: another thread might take it after this one has passed the place.
             signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 class _Switchboard:
-    """The rules, from the variable itself or from a file that is read anew when it has changed."""
+    """The rules, from the variable itself or from a file that is read again when it has changed."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -116,13 +116,13 @@ _board: _Switchboard | None = None
 
 
 def arm(text: str | None) -> None:
-    """Switch on what `GIRO_FAILPOINTS` says in this process, or everything off; raises ValueError if it is wrong."""
+    """Switch on the failpoints in `text` (as in `GIRO_FAILPOINTS`), or all off. Raises ValueError if it is invalid."""
     global _board  # noqa: PLW0603 - a switch of the whole process, so that `hit` is cheap where it is off
     _board = _Switchboard(text) if text else None
 
 
 def armed() -> str | None:
-    """What was switched on, as it was written; None as a rule."""
+    """Return the text that was passed to `arm`. Normally None."""
     return _board.text if _board else None
 
 
@@ -133,12 +133,12 @@ def hit(point: str) -> None:
 
 
 def clock_shift_us() -> int:
-    """How far the clock is to be wrong, in microseconds."""
+    """Return how far to shift the clock, in microseconds."""
     return 0 if _board is None else _board.shift_us()
 
 
 def parse(text: str) -> dict[str, _Rule]:
-    """Read `POINT=ACTION[:MILLISECONDS][:HOW_OFTEN]`, separated by commas or lines; raises ValueError."""
+    """Read items `POINT=ACTION[:MILLISECONDS][:HOW_OFTEN]`, separated by commas or line breaks. Raises ValueError."""
     items = (item.strip() for item in text.replace("\n", ",").split(","))
     return dict(_parse_one(item) for item in items if item)
 
@@ -147,9 +147,9 @@ def _parse_one(item: str) -> tuple[str, _Rule]:
     point, _, said = item.partition("=")
     action, *numbers = said.split(":")
     if point not in POINTS and point != CLOCK:
-        raise ValueError(f"{point} is no failpoint")
+        raise ValueError(f"{point} is not a failpoint")
     if action not in ACTIONS or (action == "shift") != (point == CLOCK):
-        raise ValueError(f"{action!r} is nothing that can happen at {point}")
+        raise ValueError(f"{action!r} is not an action that is possible at {point}")
     rule = _Rule(action)
     try:
         if action in _WITH_MILLISECONDS:
@@ -159,7 +159,7 @@ def _parse_one(item: str) -> tuple[str, _Rule]:
         elif numbers:
             rule.left = int(numbers.pop(0))
     except (IndexError, ValueError):
-        raise ValueError(f"{item}: a number is missing or is none") from None
+        raise ValueError(f"{item}: a number is missing or invalid") from None
     if numbers:
-        raise ValueError(f"{item}: there is one number too many")
+        raise ValueError(f"{item}: too many numbers")
     return point, rule

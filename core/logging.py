@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, the same shape from every process and library."""
+"""Logs: one JSON object per line on standard error, in the same form from every process and library."""
 
 import logging
 import sys
@@ -19,9 +19,9 @@ def get_logger(name: str) -> Logger:
 
 
 def configure_logging(settings: Settings, *, process: str) -> None:
-    """Send everything this process logs, libraries included, through one formatter.
+    """Send everything that this process logs, libraries included, through one formatter.
 
-    `process` is kept in each line: api, settlement, jobs, scheduler, supervisor or cli.
+    `process` is written to each line: api, settlement, jobs, scheduler, supervisor or cli.
     """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -35,7 +35,7 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     if settings.log_format == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     else:
-        # The default formatter would print the local variables of each frame: passwords, card numbers.
+        # The default formatter would print the local variables of each frame, such as passwords and card numbers.
         last = [
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
@@ -60,7 +60,7 @@ def configure_logging(settings: Settings, *, process: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
     for noisy in ("aiosqlite", "dramatiq", "uvicorn", "alembic", "httpx2", "httpcore2", "asyncio"):
-        # A line for every message fetched says nothing about money: libraries speak up from warning on.
+        # Libraries log from warning on: a line for every fetched message says nothing about money.
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     for bound in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(bound).handlers[:] = []
@@ -72,7 +72,7 @@ def configure_logging(settings: Settings, *, process: str) -> None:
 def report_to_sentry(settings: Settings) -> None:
     """Report unhandled exceptions and logged errors to `SENTRY_DSN`, if it is set.
 
-    Raises SettingsError when it is set and the extra is not installed.
+    Raises SettingsError if it is set and sentry-sdk is not installed.
     """
     if settings.sentry_dsn is None:
         return
@@ -83,14 +83,14 @@ def report_to_sentry(settings: Settings) -> None:
     sentry_sdk.init(
         dsn=settings.sentry_dsn.get_secret_value(),
         traces_sample_rate=0,
-        include_local_variables=False,  # a password is a local variable somewhere
+        include_local_variables=False,  # some local variables are passwords
         max_request_body_size="never",
         before_send=without_what_was_sent,
     )
 
 
 def without_what_was_sent(event: Any, _hint: Any) -> Any:
-    """Leave nothing of a request but its method: address, path, query and headers hold whatever a client put there."""
+    """Remove everything of a request but its method. Clients choose the path, the query and the headers."""
     event.pop("user", None)
     if "request" in event:
         event["request"] = {"method": event["request"].get("method")}

@@ -1,4 +1,4 @@
-"""What every process counts and times, for Prometheus. One port per process; no label holds what a client wrote."""
+"""The metrics of all processes, for Prometheus. Each process has its own port. No label holds text from a client."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from core import SQLITE_VERSION
 from core.settings import SettingsError
 
-# When a series began is of no use to anybody here, and would be one more for each counter and histogram.
+# The creation time of a series is not used, and would be one more series for each counter and histogram.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -34,11 +34,11 @@ SIZE = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 class HistogramOfMany(Histogram):
-    """A histogram that takes many equal observations as one: observing thousands one by one takes milliseconds."""
+    """A histogram that takes many equal observations at once. One by one, thousands would take milliseconds."""
 
     def observe_many(self, amount: float, count: int) -> None:
-        """Observe the same amount so many times."""
-        # The client library's own fields, as its `observe` uses them; the tests hold this to that.
+        """Observe the same amount `count` times."""
+        # These are private fields of the library, used as in its own `observe`. Tests compare the two.
         self._sum.inc(amount * count)
         for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
             if amount <= bound:
@@ -48,20 +48,18 @@ class HistogramOfMany(Histogram):
 
 # --- every process -----------------------------------------------------------------------------------------------
 
-# `multiprocess_mode` says what several processes behind one port add up to; see `_shared`.
-heartbeat = Gauge(
-    "giro_heartbeat_timestamp_seconds", "When this process last said that it is alive.", multiprocess_mode="max"
-)
-unhandled_exceptions = Counter("giro_unhandled_exceptions_total", "Exceptions that no code expected.")
+# `multiprocess_mode` defines how the values of several processes behind one port are combined; see `_shared`.
+heartbeat = Gauge("giro_heartbeat_timestamp_seconds", "Time of this process's last heartbeat.", multiprocess_mode="max")
+unhandled_exceptions = Counter("giro_unhandled_exceptions_total", "Unexpected exceptions.")
 lock_wait_duration = Histogram(
     "giro_lock_wait_duration_seconds", "Time that a writer waited for its turn.", buckets=FAST
 )
-commit_duration = Histogram("giro_commit_duration_seconds", "Time of a COMMIT alone.", buckets=FAST)
-database_errors = Counter("giro_database_errors_total", "Errors of the database, by SQLite's name for them.", ["error"])
+commit_duration = Histogram("giro_commit_duration_seconds", "Time of the COMMIT alone.", buckets=FAST)
+database_errors = Counter("giro_database_errors_total", "Database errors, by SQLite's name.", ["error"])
 
 
 class _Now(Collector):
-    """What a process says of itself at each scrape: what it is built of, and its clock."""
+    """What a process reports about itself at each scrape: its versions and its clock."""
 
     def __init__(self) -> None:
         self._build = {"version": version("giro"), "python": platform.python_version(), "sqlite": SQLITE_VERSION}
@@ -70,8 +68,8 @@ class _Now(Collector):
         return self.collect()
 
     def collect(self) -> Iterable[Metric]:
-        yield InfoMetricFamily("giro_build", "What this process is built of.", value=self._build)
-        yield GaugeMetricFamily("giro_clock_timestamp_seconds", "What this process takes for now.", value=time.time())
+        yield InfoMetricFamily("giro_build", "Versions of Giro, Python and SQLite in this process.", value=self._build)
+        yield GaugeMetricFamily("giro_clock_timestamp_seconds", "This process's current time.", value=time.time())
 
 
 NOW = _Now()
@@ -81,14 +79,12 @@ REGISTRY.register(NOW)
 
 http_request_duration = Histogram(
     "giro_http_request_duration_seconds",
-    "Time to answer a request, a wait that the client prefers included.",
+    "Time to answer a request, including a wait that the client asked for (`Prefer: wait`).",
     ["method", "route", "status"],
     buckets=FAST,
 )
-transfers_accepted = Counter("giro_transfers_accepted_total", "Transfers accepted, replays not counted.")
-transfers_refused = Counter(
-    "giro_transfers_refused_total", "Transfers that the intake did not accept, by error code.", ["code"]
-)
+transfers_accepted = Counter("giro_transfers_accepted_total", "Transfers accepted, without replays.")
+transfers_refused = Counter("giro_transfers_refused_total", "Transfers refused by the intake, by error code.", ["code"])
 accept_latency = Histogram(
     "giro_accept_latency_seconds",
     "Time from a transfer's arrival at the intake until its answer is known.",
@@ -96,13 +92,11 @@ accept_latency = Histogram(
 )
 accept_group_size = Histogram("giro_accept_group_size", "Requests written in one unit of work.", buckets=SIZE)
 accept_commit_duration = Histogram(
-    "giro_accept_duration_seconds", "Time from the database's lock to the end of the commit of a group.", buckets=FAST
+    "giro_accept_duration_seconds", "Time from taking the lock to the end of the commit of a group.", buckets=FAST
 )
 intake_waiting = Gauge("giro_intake_waiting", "Requests that wait to be written.", multiprocess_mode="livesum")
-login_failures = Counter("giro_login_failures_total", "Log-ins refused.")
-throttled = Counter(
-    "giro_throttled_total", "Requests answered 429, by route and by what limits them.", ["route", "policy"]
-)
+login_failures = Counter("giro_login_failures_total", "Failed log-ins.")
+throttled = Counter("giro_throttled_total", "Requests answered 429, by route and policy.", ["route", "policy"])
 wakeups = Counter("giro_wakeups_total", "Wake-ups for the settlement worker, by outcome.", ["outcome"])
 
 # --- settlement --------------------------------------------------------------------------------------------------
@@ -112,11 +106,11 @@ settlement_active = Gauge(
 )
 settlement_halted = Gauge(
     "giro_settlement_halted",
-    "1 while nothing is settled, since the ledger does not verify, else 0.",
+    "1 while settlement is halted because the ledger does not verify, else 0.",
     multiprocess_mode="livemax",
 )
 transfers_settled = Counter(
-    "giro_transfers_settled_total", "Transfers ended by settlement, by status and reason.", ["status", "reason"]
+    "giro_transfers_settled_total", "Transfers that settlement ended, by status and reason.", ["status", "reason"]
 )
 settlement_batch_size = Histogram("giro_settlement_batch_size", "Transfers settled in one unit of work.", buckets=SIZE)
 settlement_duration = Histogram(
@@ -133,19 +127,19 @@ statement_group_duration = Histogram(
     "giro_statement_group_duration_seconds", "Time to make the statements of one group of accounts.", buckets=LIFETIME
 )
 checkpoint_duration = Histogram(
-    "giro_checkpoint_duration_seconds", "Time to cut the write-ahead log back, while no other can write.", buckets=FAST
+    "giro_checkpoint_duration_seconds", "Time to truncate the write-ahead log, while other writers wait.", buckets=FAST
 )
-checkpoints_blocked = Counter("giro_checkpoints_blocked_total", "Checkpoints that a reader kept from finishing.")
-swept = Counter("giro_sweep_wakeups_total", "Wake-ups sent because a transfer had been pending for too long.")
+checkpoints_blocked = Counter("giro_checkpoints_blocked_total", "Checkpoints that a reader blocked.")
+swept = Counter("giro_sweep_wakeups_total", "Wake-ups sent because a transfer was pending for too long.")
 
 # --- the port ----------------------------------------------------------------------------------------------------
 
 
 def serve_metrics(host: str, port: int, *, variable: str, sources: Sequence[Collector] = ()) -> None:
-    """Answer `GET /metrics` on a port of its own, in a thread; port 0 serves nothing.
+    """Answer `GET /metrics` on a separate port, in a thread. Port 0 serves nothing.
 
-    `sources` are read at each scrape, beside what this process has counted. Raises SettingsError, naming the
-    setting's `variable`, when the port cannot be had.
+    `sources` are read at each scrape, in addition to this process's own metrics. Raises SettingsError, which names the
+    setting's `variable`, if the port is not available.
     """
     if port == 0:
         return
@@ -159,10 +153,10 @@ def serve_metrics(host: str, port: int, *, variable: str, sources: Sequence[Coll
 
 
 def _shared() -> CollectorRegistry:
-    """Put together what processes show that share the folder PROMETHEUS_MULTIPROC_DIR.
+    """Make a registry with the metrics of all processes that share the folder PROMETHEUS_MULTIPROC_DIR.
 
-    If they have had it since before this module was imported, they count in files there, and each shows the counts of
-    all of them; what a process says of itself is its own.
+    If the variable was set before this module was imported, the processes count in files in that folder, and each
+    process shows the counts of all. What a process reports about itself stays its own.
     """
     registry = CollectorRegistry()
     files: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]

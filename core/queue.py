@@ -1,7 +1,7 @@
-"""The queue: a hint to look at the database, and nothing that has to be believed.
+"""The queue. A message is only a hint to look at the database; its content is never trusted.
 
-A wake-up says no more than "there is something to settle". Losing, repeating, delaying or forging one changes
-nothing: the worker reads what is pending, and the sweep wakes it where a wake-up was lost.
+A wake-up only means that something may have to be settled. Losing, repeating, delaying or forging one changes
+nothing: the worker reads the pending transfers from the database, and the sweep wakes it if a wake-up was lost.
 """
 
 import os
@@ -9,8 +9,8 @@ import threading
 import time
 from typing import Any
 
-# Dramatiq reads these when it is imported. A consumer that lost its server tries again soon, and takes many
-# messages at once: wake-ups are cheap to hold, and sleeping between them is not.
+# Dramatiq reads these when it is imported. A consumer that lost its server retries soon. It takes many messages at
+# once, because holding wake-ups is cheap and sleeping between them is not.
 os.environ.setdefault("dramatiq_restart_delay", "500")
 os.environ.setdefault("dramatiq_queue_prefetch", "100")
 
@@ -33,30 +33,30 @@ JOBS_QUEUE = "jobs"
 STATEMENTS_QUEUE = "statements"
 
 SETTLE = "settle"
-"""Name of the actor that settles what is pending."""
+"""Name of the actor that settles pending transfers."""
 BACK_UP = "back_up"
-"""Makes a backup if one is due."""
+"""Actor that makes a backup if one is due."""
 CLOSE_MONTHS = "close_months"
 MAKE_GROUP = "make_statement_group"
-"""Takes the row id of a group."""
+"""Actor whose argument is the row id of a group."""
 MAKE_STATEMENT = "make_statement"
-"""Takes the row id of a statement that was asked for."""
+"""Actor whose argument is the row id of a requested statement."""
 
 WAKE_KEY = "giro:woken"
 WAKE_MS = 2000
-"""A wake-up that nobody took up counts as lost after this time, and another may be sent."""
+"""A wake-up that no worker has taken counts as lost after this time, and another may be sent."""
 
 HEARTBEAT_TIMEOUT_MS = 5_000
-"""A worker that was killed is forgotten, and its messages handed out again, after this time."""
+"""After this time without a heartbeat a worker counts as dead, and its messages are delivered again."""
 MAINTENANCE_PER_MILLION = 100_000
-"""Share of queue commands that look for such workers; the default finds them after minutes."""
+"""Share of queue commands that look for dead workers. With the default it takes minutes to find them."""
 
 CLEAR_UP_SECONDS = 5.0
-"""How often an idle consumer looks for what it was handed and what is no message."""
+"""How often an idle consumer acknowledges messages that it has dropped."""
 
 
 def connect(url: str) -> redis.Redis:
-    """Make a client that gives up soon: nothing in Giro waits for the queue."""
+    """Make a client with short timeouts, because nothing in Giro waits for the queue."""
     return redis.Redis.from_url(
         url,
         socket_timeout=2,
@@ -67,16 +67,16 @@ def connect(url: str) -> redis.Redis:
 
 
 class Consumer(_RedisConsumer):
-    """Takes messages for what they are in, not for what they say, and drops what is none of this queue's.
+    """A consumer that does not trust messages: it drops invalid ones, and takes the queue's name from the queue.
 
-    Dramatiq believes its messages. One that cannot be read would be kept for ever, one that names another queue or
-    has options of its own would end the thread that works it off, and one from the future would be held until then.
+    Dramatiq trusts its messages. An unreadable message would be kept forever. A message that names another queue or
+    has other options would end the thread that works on it. A message with a later time would be held until then.
     """
 
     _clear_up_at = 0.0
 
     def __next__(self) -> "dramatiq.MessageProxy | None":
-        """Take the next message, if there is one."""
+        """Return the next message, or None if there is none."""
         try:
             return self._take()
         except redis.ConnectionError as error:
@@ -87,7 +87,7 @@ class Consumer(_RedisConsumer):
             proxy: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
         except (ConnectionClosed, redis.RedisError):
             raise
-        except Exception as error:  # whatever comes of bytes that are no message
+        except Exception as error:  # bytes that are not a message can cause any exception
             log.warning("message_dropped", queue=self.queue_name, error=f"{type(error).__name__}: {error}")
             return None
         if proxy is None:
@@ -95,12 +95,12 @@ class Consumer(_RedisConsumer):
             return None
         if self._is_for_here(proxy):
             return dramatiq.MessageProxy(self._as_ours(proxy))
-        log.warning("message_dropped", queue=self.queue_name, error="it is for no work of this queue")
+        log.warning("message_dropped", queue=self.queue_name, error="no actor of this queue can handle it")
         self.queued_message_ids.discard(proxy.message_id)
         return None
 
     def _is_for_here(self, said: "dramatiq.MessageProxy") -> bool:
-        """Say whether a message has the types of one, and asks for work that is done on this queue."""
+        """Return whether a message has the right types, and an actor of this queue."""
         types = ((said.message_id, str), (said.actor_name, str), (said.args, list | tuple), (said.kwargs, dict))
         if not all(isinstance(value, kind) for value, kind in types) or not isinstance(said.options, dict):
             return False
@@ -120,10 +120,10 @@ class Consumer(_RedisConsumer):
         )
 
     def _clear_up(self) -> None:
-        """Acknowledge what was dropped. A queue that keeps it never counts as idle, and the scheduler waits for that.
+        """Acknowledge dropped messages. Otherwise the queue would never become idle, and the scheduler waits for that.
 
-        By its place and not by its name, which cannot be read either: what was handed to this consumer while nothing
-        is in work was dropped.
+        A dropped message may be unreadable, so its id is unknown. But while no message is in work, every message that
+        was delivered to this consumer and is not acknowledged has been dropped.
         """
         if self.outstanding_message_count or time.monotonic() < self._clear_up_at:
             return
@@ -134,16 +134,16 @@ class Consumer(_RedisConsumer):
 
 
 class Broker(RedisBroker):
-    """Dramatiq's broker, with consumers of ours."""
+    """Dramatiq's broker, with our own consumer."""
 
     consumer_class = Consumer
 
 
 def make_broker(client: redis.Redis, middleware: list[Middleware] | None = None) -> RedisBroker:
-    """Make the broker and declare it Dramatiq's own.
+    """Make the broker and set it as Dramatiq's global broker.
 
-    No retries, no age or time limit: what is to be done stands in the database, an exception in the middle of a
-    commit helps nobody, and a message is a hint that another will repeat.
+    It has no retries, no age limit and no time limit. The work to do is in the database, a message is only a hint
+    that will be repeated, and a time limit could raise an exception in the middle of a commit.
     """
     broker = Broker(  # type: ignore[no-untyped-call]
         client=client,
@@ -156,31 +156,34 @@ def make_broker(client: redis.Redis, middleware: list[Middleware] | None = None)
 
 
 def message(actor: str, queue: str, *arguments: int) -> "dramatiq.Message[Any]":
-    """Write a message for an actor, without importing it."""
+    """Make a message for an actor without importing the actor."""
     return dramatiq.Message(queue_name=queue, actor_name=actor, args=arguments, kwargs={}, options={})
 
 
 def is_idle(broker: RedisBroker, queue: str) -> bool:
-    """Say whether a queue has no message, waiting or in work; raises redis.RedisError."""
+    """Return whether a queue has no messages, waiting or in work. Raises redis.RedisError."""
     return count_messages(broker, queue) == 0
 
 
 def count_messages(broker: RedisBroker, queue: str) -> int:
-    """Count a queue's messages, waiting or in work; raises redis.RedisError.
+    """Count a queue's messages, waiting or in work. Raises redis.RedisError.
 
-    Dramatiq keeps a message in the hash beside its queue's list until it is acknowledged.
+    In addition to the queue's list, Dramatiq keeps each message in a hash until the message is acknowledged.
     """
     count: int = broker.client.hlen(f"{broker.namespace}:{queue}.msgs")
     return count
 
 
 def send_wakeup(broker: RedisBroker) -> bool:
-    """Wake the settlement worker, unless one wake-up is already on its way; raises redis.RedisError."""
+    """Wake the settlement worker, unless a wake-up is already on its way. Returns whether one was sent.
+
+    Raises redis.RedisError.
+    """
     hit("wakeup.before_send")
     if not broker.client.set(WAKE_KEY, b"1", nx=True, px=WAKE_MS):
         if 0 <= broker.client.pttl(WAKE_KEY) <= WAKE_MS:
             return False
-        # None of ours: a key that does not run out would hold every wake-up back, the sweep's too.
+        # This key is not ours. A key that does not expire would block every wake-up, including the sweep's.
         broker.client.set(WAKE_KEY, b"1", px=WAKE_MS)
     hit("wakeup.between")
     broker.enqueue(message(SETTLE, SETTLEMENT_QUEUE))
@@ -189,18 +192,18 @@ def send_wakeup(broker: RedisBroker) -> bool:
 
 
 def take_wakeup(broker: RedisBroker) -> None:
-    """Let the next wake-up through. To be called before the first read, so that what comes after it is not missed."""
+    """Allow the next wake-up. Call this before the first read, so that no transfer accepted after it is missed."""
     try:
         broker.client.delete(WAKE_KEY)
     except redis.RedisError as error:
-        # The key runs out by itself, and the sweep covers the time until then.
+        # The key expires by itself, and the sweep covers the time until then.
         log.warning("queue_unreachable", error=str(error))
 
 
 class Waker(threading.Thread):
-    """Sends wake-ups in a thread of its own, so that a slow or dead queue delays nobody who asks for one.
+    """Sends wake-ups in its own thread, so that a slow or dead queue does not delay the callers of `wake`.
 
-    Any number of requests between two sends become one wake-up.
+    All calls between two sends become one wake-up.
     """
 
     def __init__(self, broker: RedisBroker) -> None:
@@ -209,18 +212,18 @@ class Waker(threading.Thread):
         self._asked = threading.Event()
         self._stopping = False
         for outcome in ("sent", "coalesced", "failed"):
-            metrics.wakeups.labels(outcome)  # at 0 from the start, so that the first one is seen to rise
+            metrics.wakeups.labels(outcome)  # starts at 0, so that the first increase is visible
 
     def wake(self) -> None:
-        """Ask for a wake-up; returns at once."""
+        """Ask for a wake-up. Returns immediately."""
         self._asked.set()
 
     def ping(self) -> None:
-        """Ask the queue's server whether it is there; raises redis.RedisError if it is not."""
+        """Check that the queue's server answers. Raises redis.RedisError if it does not."""
         self._broker.client.ping()
 
     def stop(self) -> None:
-        """Send what was asked for and end."""
+        """Send the wake-up that was asked for, if any, and end."""
         self._stopping = True
         self._asked.set()
         self.join(timeout=5)
@@ -240,7 +243,7 @@ class Waker(threading.Thread):
         except redis.RedisError as error:
             outcome = "failed"
             log.warning("wakeup_failed", error=str(error))
-        except Exception:  # whatever it is: without this thread, every transfer would wait for the sweep
+        except Exception:  # without this thread every transfer would wait for the sweep
             outcome = "failed"
             log.exception("wakeup_failed")
         metrics.wakeups.labels(outcome).inc()

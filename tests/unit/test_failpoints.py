@@ -175,14 +175,14 @@ def test_several_are_separated_by_commas_or_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("settle.befor_commit=exit", "settle.befor_commit is no failpoint"),
-        (POINT, "'' is nothing that can happen at settle.before_commit"),
-        (f"{POINT}=explode", "'explode' is nothing that can happen at settle.before_commit"),
-        (f"{POINT}=shift:5", "'shift' is nothing that can happen at settle.before_commit"),
-        ("clock=exit", "'exit' is nothing that can happen at clock"),
-        (f"{POINT}=delay", f"{POINT}=delay: a number is missing or is none"),
-        (f"{POINT}=delay:long", f"{POINT}=delay:long: a number is missing or is none"),
-        (f"{POINT}=exit:1:2", f"{POINT}=exit:1:2: there is one number too many"),
+        ("settle.befor_commit=exit", "settle.befor_commit is not a failpoint"),
+        (POINT, "'' is not an action that is possible at settle.before_commit"),
+        (f"{POINT}=explode", "'explode' is not an action that is possible at settle.before_commit"),
+        (f"{POINT}=shift:5", "'shift' is not an action that is possible at settle.before_commit"),
+        ("clock=exit", "'exit' is not an action that is possible at clock"),
+        (f"{POINT}=delay", f"{POINT}=delay: a number is missing or invalid"),
+        (f"{POINT}=delay:long", f"{POINT}=delay:long: a number is missing or invalid"),
+        (f"{POINT}=exit:1:2", f"{POINT}=exit:1:2: too many numbers"),
     ],
 )
 def test_one_that_is_not_understood_stops_the_start_with_one_line(
