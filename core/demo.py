@@ -1,6 +1,6 @@
-"""The demonstration behind `giro demo`: a service of its own, two people, some hundred transfers, and the proof.
+"""The demonstration behind `giro demo`: a temporary service, two customers, a few hundred transfers, a verification.
 
-Everything is done from outside, as a client would: over HTTP, and with the commands of `giro`.
+It does everything from outside, as a client would: over HTTP, and with `giro` commands.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ OPENING_DEPOSIT = 100_000
 
 CLIENTS = 16
 PATIENCE_SECONDS = 90
-"""Time in which every transfer must end, whatever is killed meanwhile."""
+"""Every transfer must end within this time, even if processes are killed meanwhile."""
 RETRY_SECONDS = 0.2
 STOP_SECONDS = 15
 
@@ -41,18 +41,18 @@ STATEMENT_FORMATS = {
     "application/pdf": "pdf",
     "application/xml": "xml",
 }
-"""Media type → how its file's name ends."""
+"""Media type → file name extension."""
 
 Json = dict[str, Any]
 
 
 class DemoError(Exception):
-    """The demonstration did not go as it must; the message is one line."""
+    """The demonstration failed. The message is one line."""
 
 
 @dataclass(slots=True)
 class Person:
-    """Somebody with an account and a token."""
+    """A customer with an account and a token."""
 
     name: str
     token: str
@@ -60,20 +60,20 @@ class Person:
 
     @property
     def headers(self) -> dict[str, str]:
-        """How this person signs a request."""
+        """The headers that authenticate this person's requests."""
         return {"Authorization": f"Bearer {self.token}"}
 
 
 Order = tuple[Person, str, int, str]
-"""Who pays, the payee's account id, minor units, and the idempotency key."""
+"""The payer, the payee's account id, minor units, and the idempotency key."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the transfers that were sent."""
+    """The results of the transfers that were sent."""
 
     accepted: dict[str, Person] = field(default_factory=dict)
-    """Transfer id → who sent it."""
+    """Transfer id → the payer, who sent it."""
     refused: Counter[str] = field(default_factory=Counter)
     replayed: int = 0
     ended: Counter[str] = field(default_factory=Counter)
@@ -81,14 +81,14 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service, from outside: where it answers, and how `giro` is called beside it."""
+    """A running service, as seen from outside: its URL, and how to call `giro` for it."""
 
     url: str
     giro: Sequence[str]
     environment: Mapping[str, str]
 
     def call(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        """Run a `giro` command to its end."""
+        """Run a `giro` command and wait for its end."""
         command = [*self.giro, *arguments]
         return subprocess.run(  # nosec B603 # a list of words, and no shell
             command, env=self.environment, input=stdin, text=True, capture_output=True, check=False
@@ -96,21 +96,21 @@ class Service:
 
 
 def run_demo(transfer_count: int, statements: Path, out: Console) -> int:
-    """Run the demonstration on a service of its own and say what happens; the exit status is as that of `walk`."""
+    """Run the demonstration on a temporary service and print what happens. Returns the exit status of `walk`."""
     with TemporaryDirectory(prefix="giro-demo-") as folder:
-        out.print(f"Starting a service of its own, with its data below {folder} …")
+        out.print(f"Starting a temporary service, with its data in {folder} …")
         try:
             with _service(_environment(Path(folder)), Path(folder) / "log.jsonl") as service:
-                out.print(f"It answers at {service.url}")
+                out.print(f"The service answers at {service.url}")
                 return walk(service, transfer_count, statements, out)
         except DemoError as error:
             return _fail(error, out)
 
 
 def walk(service: Service, transfer_count: int, statements: Path, out: Console) -> int:
-    """Walk through a service that nobody has used yet; the exit status is 0 if everything went as it must.
+    """Run the demonstration on an unused service. Returns the exit status, which is 0 if everything worked.
 
-    The month's statements are left in the folder `statements`, in every format there is.
+    It writes the month's statements to the folder `statements`, in every format.
     """
     try:
         asyncio.run(_walk(service, transfer_count, statements, out))
@@ -125,10 +125,10 @@ def _fail(error: Exception, out: Console) -> int:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Settings of a service that gets in nobody's way."""
+    """Return the settings of a service that does not disturb any other."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIRO_")}
     for name in ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN"):
-        # Set empty, not left out: a .env file here must not lead the demonstration to real data.
+        # Set to empty, not left out: a .env file here must not direct the demonstration to real data.
         kept[name] = ""
     metrics = {f"GIRO_METRICS_PORT_{name}": "0" for name in ("API", "SETTLEMENT", "JOBS", "SCHEDULER")}
     return {
@@ -150,7 +150,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _service(environment: Mapping[str, str], log: Path) -> Iterator[Service]:
-    """Run `giro up` until the block ends; yields the service once it is ready."""
+    """Run `giro up` until the block ends. Yields the service when it is ready."""
     giro = [sys.executable, "-m", "core.cli"]
     url = f"http://127.0.0.1:{environment['GIRO_PORT']}"
     with log.open("wb") as output:
@@ -237,9 +237,9 @@ async def _fund(client: httpx2.AsyncClient, operator: str, person: Person) -> No
 async def _send_all(
     client: httpx2.AsyncClient, people: tuple[Person, Person], count: int, tally: Tally, progress: Progress
 ) -> None:
-    """Send `count` good transfers, and between them three that must be refused or replayed."""
+    """Send `count` valid transfers, then three that must be refused or replayed."""
     task = progress.add_task("sent", total=count)
-    dice = random.Random(7)  # nosec B311 # the same show each time
+    dice = random.Random(7)  # nosec B311 # the same transfers each time
     orders = [
         (people[number % 2], people[1 - number % 2].account_id, dice.randint(1, 2_000), str(uuid4()))
         for number in range(count)
@@ -290,7 +290,7 @@ async def _poll_all(client: httpx2.AsyncClient, tally: Tally, progress: Progress
 
 
 async def _persist(client: httpx2.AsyncClient, method: str, path: str, **request: Any) -> httpx2.Response:
-    """Ask until there is an answer: a request that is repeated with its idempotency key does nothing twice."""
+    """Send a request until it is answered. Repeating it is safe, because it has an idempotency key."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -301,7 +301,7 @@ async def _persist(client: httpx2.AsyncClient, method: str, path: str, **request
         except httpx2.TransportError as error:
             problem = str(error)
         if time.monotonic() > deadline:
-            raise DemoError(f"{method} {path} found no answer: {problem}")
+            raise DemoError(f"{method} {path} was not answered: {problem}")
         await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -320,10 +320,10 @@ def _progress(out: Console) -> Progress:
 
 def _report(tally: Tally, seconds: float, out: Console) -> None:
     out.print(f"{len(tally.accepted)} transfers ended in {seconds:.2f} s: {_counts(tally.ended)}")
-    out.print(f"refused: {_counts(tally.refused)}; answered again for a key used before: {tally.replayed}")
+    out.print(f"refused: {_counts(tally.refused)}; replayed for a repeated key: {tally.replayed}")
     expected = {"insufficient_funds", "account_not_found"}
     if not expected <= tally.refused.keys() or tally.replayed != 1:
-        raise DemoError("an overdraft, an unknown account and a repeated key were not treated as they must be")
+        raise DemoError("an overdraft, an unknown account or a repeated key was handled wrongly")
 
 
 def _counts(counter: Counter[str]) -> str:
@@ -341,13 +341,13 @@ async def _print_ledger(client: httpx2.AsyncClient, people: tuple[Person, Person
         for item in page["items"]:
             table.add_row(item["timestamp"], item["type"], item["amount_decimal"], item["balance_after_decimal"])
         out.print(table)
-    out.print(f"Both balances together: {total / 100:.2f} USD, as much as was put in.")
+    out.print(f"Both balances together: {total / 100:.2f} USD, as much as was deposited.")
     if total != OPENING_DEPOSIT * len(people):
-        raise DemoError("money was lost or made")
+        raise DemoError("money was lost or created")
 
 
 async def _statements(client: httpx2.AsyncClient, people: tuple[Person, Person]) -> dict[str, bytes]:
-    """Ask for this month's statements in every format: file name → content."""
+    """Fetch this month's statements in every format. Returns file name → content."""
     files = {}
     for person in people:
         for media_type, extension in STATEMENT_FORMATS.items():

@@ -1,8 +1,8 @@
-"""`giro`: the one command of an operator and of a first try.
+"""The `giro` command.
 
-`service` runs and shows the service, `verification` checks the ledger, `backups` copies it and puts it back,
-`transfers` moves money in and out, `batches` moves it from files, `operators` and `oversight` hold what stands below
-`giro operator`, `queue` is about parked messages, `keys` changes keys, and `console` is what all of them share.
+`service` runs and shows the service, `verification` checks the ledger, `backups` makes and restores backups,
+`transfers` has deposits and withdrawals, `batches` submits transfers from files, `operators` and `oversight` have the
+commands of `giro operator`, `queue` handles parked messages, `keys` rotates keys, and `console` is shared by all.
 """
 
 from core.cli import backups, batches, keys, operators, oversight, queue, transfers, verification

@@ -1,4 +1,4 @@
-"""Many transfers from a file."""
+"""Transfers from a file."""
 
 import csv
 import re
@@ -45,28 +45,28 @@ app = typer.Typer(no_args_is_help=True, help="Transfers, many at a time.")
 NEEDED = ("from", "to", "amount")
 COLUMNS = (*NEEDED, "currency", "description")
 TOGETHER = 1000
-"""Lines of one batch. It is part of what the keys of an import mean, so it never changes: a run that divided the same
-file in another way would submit lines anew whose batch has another key."""
+"""Number of lines in one batch. It must never change, because the idempotency keys of an import depend on it: a run
+that divided the same file in another way would use other keys, and submit lines a second time."""
 
 LONGEST_NAME = MAX_IDEMPOTENCY_KEY - 15
-"""What is left of a key is the number of a line."""
+"""Maximum length of an import's name. The rest of a key is the number of a line."""
 
 DIGITS = len(str(MAX_AMOUNT))
 
 _NAME = re.compile(rf"[!-~]{{1,{LONGEST_NAME}}}")
 
 PATIENCE_SECONDS = 60
-"""How long an import waits for room, before it ends and says so."""
+"""How long an import waits while too many transfers are pending, before it fails."""
 
 SHOWN = 20
-"""Lines that are listed of those that are wrong or refused; the others are counted."""
+"""Maximum number of wrong or refused lines that are listed. The others are only counted."""
 
 
 class Line(NamedTuple):
     """One transfer of a file."""
 
     number: int
-    """Where it stands in the file, whose header is line 1."""
+    """Its line number in the file. The header is line 1."""
     payer: str
     payee: str
     amount: int
@@ -76,16 +76,16 @@ class Line(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What has become of a file."""
+    """The result of an import."""
 
     accepted: int = 0
     replayed: int = 0
-    """How many of these an earlier run had submitted."""
+    """How many of the accepted transfers an earlier run had submitted."""
     refused: list[tuple[int, ErrorCode]] = field(default_factory=list)
-    """Number and reason of each line that was refused."""
+    """Line number and reason of each refused line."""
 
     def add(self, lines: Sequence[Line], batch: AcceptedBatch) -> None:
-        """Take in what became of some lines."""
+        """Add the results of some lines."""
         self.accepted += batch.accepted
         self.replayed += batch.accepted if batch.replayed else 0
         fates = zip(lines, batch.lines, strict=True)
@@ -95,28 +95,28 @@ class Outcome:
 @app.command("import")
 @one_line_errors
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", exists=True, dir_okay=False, help="In UTF-8.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", exists=True, dir_okay=False, help="A CSV file in UTF-8.")],
     user: Annotated[
-        str, typer.Option(metavar="EMAIL", help="Whose accounts pay; the transfers are submitted by them.")
+        str, typer.Option(metavar="EMAIL", help="The user whose accounts pay, and who submits the transfers.")
     ],
     atomic: Annotated[
-        bool, typer.Option("--atomic", help="All transfers complete or none does; up to 5,000 of them.")
+        bool, typer.Option("--atomic", help="Either all transfers complete or none. At most 5,000 transfers.")
     ] = False,
     key: Annotated[
-        str | None, typer.Option(help="Names the import, in place of the file's digest: for the same file once more.")
+        str | None, typer.Option(help="Name of the import, instead of the file's digest, to submit a file again.")
     ] = None,
 ) -> None:
-    """Submit the transfers of a CSV file with the columns from, to, amount and, if you like, currency and description.
+    """Submit the transfers of a CSV file with the columns from, to, amount and, optionally, currency and description.
 
-    Accounts are ids or numbers, amounts minor units. Nothing is submitted unless every line is well-formed. Run again
-    on the same file, it goes on where it was interrupted: what was accepted is not submitted twice.
+    Accounts are ids or numbers, amounts are minor units. Nothing is submitted unless every line is valid. If an import
+    is interrupted, run it again on the same file: it continues, and does not submit accepted transfers twice.
     """
     content = file.read_bytes()
     lines = read_lines(content)
     if atomic and len(lines) > MAX_BATCH:
-        fail(f"{file} has {len(lines)} transfers; at most {MAX_BATCH} can be atomic")
+        fail(f"{file} has {len(lines)} transfers; an atomic import can have at most {MAX_BATCH}")
     if key is not None and not _NAME.fullmatch(key):
-        fail(f"--key: give 1 to {LONGEST_NAME} visible ASCII characters")
+        fail(f"--key: must be 1 to {LONGEST_NAME} visible ASCII characters")
     settings = load_settings()
     database = open_database(settings)
     name = key or f"import-{blake2b(content, digest_size=12).hexdigest()}"
@@ -125,7 +125,7 @@ def import_file(
 
 
 def read_lines(content: bytes) -> list[Line]:
-    """Read all lines of a file; fails with a list of those that are wrong."""
+    """Read all lines of a file. Fails with a list of the invalid lines."""
     try:
         reader = csv.DictReader(StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -133,7 +133,7 @@ def read_lines(content: bytes) -> list[Line]:
             hint = " (columns are separated by commas)" if any(";" in name for name in header) else ""
             fail(f"the first line must name the columns; missing: {', '.join(missing)}{hint}")
         if unknown := [name for name in header if name not in COLUMNS]:
-            fail(f"there are no columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+            fail(f"unknown columns: {', '.join(unknown)}; known columns: {', '.join(COLUMNS)}")
         if len(set(header)) < len(header):
             fail("the first line names a column twice")
         reader.fieldnames = header
@@ -141,30 +141,30 @@ def read_lines(content: bytes) -> list[Line]:
     except UnicodeDecodeError:
         fail("the file is not in UTF-8")
     except csv.Error as error:
-        fail(f"the file is no CSV: {error}")
+        fail(f"the file is not valid CSV: {error}")
     wrong = [line for line in read if isinstance(line, str)]
     if wrong:
         for complaint in wrong[:SHOWN]:
             complaints.print(complaint, markup=False)
         verb = "is" if len(wrong) == 1 else "are"
-        fail(f"{len(wrong)} of {counted(len(read), 'line')} {verb} wrong; nothing was submitted")
+        fail(f"{len(wrong)} of {counted(len(read), 'line')} {verb} invalid; nothing was submitted")
     if not read:
         fail("the file has no transfers")
     return [line for line in read if isinstance(line, Line)]
 
 
 def _line(number: int, row: dict[str, Any]) -> Line | str:
-    """Read one line, or say what is wrong with it."""
-    if None in row or None in row.values():  # as the csv module marks them
-        return f"line {number}: has more or fewer fields than the first line"
+    """Read one line, or return what is wrong with it."""
+    if None in row or None in row.values():  # the csv module marks extra and missing fields with None
+        return f"line {number}: the number of fields differs from the first line"
     value = {name: text.strip() for name, text in row.items()}
-    wrong = [f"{name} is no account id or number" for name in ("from", "to") if not _is_account(value[name])]
+    wrong = [f"{name} must be an account id or number" for name in ("from", "to") if not _is_account(value[name])]
     amount = value["amount"]
     if not (amount.isascii() and amount.isdigit() and len(amount) <= DIGITS and 1 <= int(amount) <= MAX_AMOUNT):
         wrong.append(f"amount must be whole minor units, 1 to {MAX_AMOUNT}")
     currency, description = value.get("currency") or None, value.get("description") or None
     if currency is not None and currency not in EXPONENTS:
-        wrong.append("currency is none of ISO 4217 with an exponent")
+        wrong.append("currency must be a code of ISO 4217 that has an exponent")
     if description is not None and not is_description(description):
         wrong.append(f"description must have {DESCRIPTION}")
     if wrong:
@@ -179,10 +179,10 @@ def _is_account(text: str) -> bool:
 
 
 class Orders:
-    """Submits the lines of a file in batches, each under a key that the same lines get again."""
+    """Submits the lines of a file in batches. The same lines always get the same idempotency key."""
 
     def __init__(self, database: Database, email: str, name: str, mode: BatchMode) -> None:
-        """Raises Refusal (`user_not_found`)."""
+        """Raises Refusal (`user_not_found`) if no active user has this e-mail address."""
         self._database = database
         with database.reader.connect() as connection:
             self._user_id = operators.active_user_by_email(connection, email)
@@ -191,11 +191,11 @@ class Orders:
         self._payers: dict[str, UUID] = {}
 
     def batches_of(self, lines: Sequence[Line]) -> list[Sequence[Line]]:
-        """Divide a file: into parts of always the same size, or into one part that is all of it."""
+        """Divide the lines into parts of a fixed size. An atomic import is a single part."""
         return [lines] if self._mode is BatchMode.ATOMIC else _parts(lines)
 
     def submit(self, lines: Sequence[Line], most_pending: int) -> AcceptedBatch:
-        """Submit some lines as one batch. While too much is pending it waits, for a minute at most.
+        """Submit lines as one batch. If too many transfers are pending, it waits for at most `PATIENCE_SECONDS`.
 
         Raises what `batches.accept` raises.
         """
@@ -227,7 +227,7 @@ class Orders:
         return f"{self._name}-{lines[0].number}"
 
     def _refuse_other_keys(self, connection: Connection, lines: Sequence[Line]) -> None:
-        """Refuse lines of which an earlier run, that was not atomic, has submitted some under keys of their own."""
+        """Raise Refusal if an earlier, non-atomic run has submitted some of these lines under other keys."""
         if any(batches.is_bound(connection, self._key(part), self._user_id) for part in _parts(lines)[1:]):
             raise Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED)
 
@@ -246,7 +246,7 @@ class Orders:
         )
 
     def _payer(self, connection: Connection, name: str) -> UUID:
-        """Find who pays; a number that nobody has becomes an id that nobody has, and so this line's refusal."""
+        """Return the payer's account id. For an unknown account it is a new id, so that only this line is refused."""
         if name not in self._payers:
             try:
                 account = name if is_account_number(name) else UUID(name)
@@ -257,14 +257,14 @@ class Orders:
 
 
 def submit(orders: Orders, lines: Sequence[Line], settings: Settings) -> Outcome:
-    """Submit all lines, batch by batch, waking the worker after each."""
+    """Submit all lines, batch by batch, and wake the worker after each batch."""
     outcome = Outcome()
     broker = make_broker(connect(settings.queue_url))
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
-        task = drawing.add_task("submitting", total=len(lines))
+        task = drawing.add_task("Submitting", total=len(lines))
         for part in orders.batches_of(lines):
             outcome.add(part, orders.submit(part, settings.bulk_pending))
-            with suppress(Exception):  # the sweep wakes the worker where this cannot
+            with suppress(Exception):  # if this fails, the sweep wakes the worker
                 send_wakeup(broker)
             drawing.advance(task, len(part))
     return outcome
@@ -275,11 +275,9 @@ def _parts(lines: Sequence[Line]) -> list[Sequence[Line]]:
 
 
 def report(outcome: Outcome) -> None:
-    """Say what was accepted and what was refused; ends with 1 if anything was refused."""
+    """Print what was accepted and what was refused. Ends with exit status 1 if anything was refused."""
     earlier = f", {outcome.replayed} of them by an earlier run" if outcome.replayed else ""
-    out.print(
-        f"accepted {counted(outcome.accepted, 'transfer')}{earlier}; a worker settles what is accepted", soft_wrap=True
-    )
+    out.print(f"accepted {counted(outcome.accepted, 'transfer')}{earlier}; a worker settles them", soft_wrap=True)
     if outcome.refused:
         show(
             "line",
@@ -289,7 +287,7 @@ def report(outcome: Outcome) -> None:
             more=False,
         )
         fail(
-            f"{counted(len(outcome.refused), 'line was', 'lines were')} refused; once mended, submit what was refused "
-            "in a file of its own: the rest is accepted",
+            f"{counted(len(outcome.refused), 'line was', 'lines were')} refused; fix and submit them in a separate "
+            "file: the others are accepted",
             status=1,
         )

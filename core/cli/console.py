@@ -1,4 +1,4 @@
-"""What all commands share: how they speak, how they fail, and how they reach the database."""
+"""Shared parts of all commands: output, errors, and access to the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -29,17 +29,17 @@ out = Console(highlight=False)
 complaints = Console(stderr=True, highlight=False)
 
 tables = Console(highlight=False, width=1000)
-"""Wide enough for a row on one line: ids that are broken in two can be neither copied nor searched for."""
+"""Wide enough for a row on one line. A wrapped id could be neither copied nor searched for."""
 
 
 def fail(message: str, status: int = 2) -> NoReturn:
-    """Say in one line what is wrong, and exit."""
+    """Print a one-line error and exit."""
     complaints.print(f"giro: {message}", style="red", soft_wrap=True, markup=False)
     raise typer.Exit(status)
 
 
 def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
-    """Have a command end with one clear line where its user can do something about what went wrong."""
+    """Make a command end with one clear line if it fails with an error that its user can fix."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -50,7 +50,7 @@ def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
         except GiroError as error:
             fail(f"{error.detail} ({error.code})", status=1)
         except DatabaseDamaged as error:
-            if isinstance(error, IntegrityError):  # a mistake of ours, and nothing that its user could do about
+            if isinstance(error, IntegrityError):  # a bug in Giro, which its user cannot fix
                 raise
             fail(f"cannot read the database: {error.orig}")
 
@@ -58,7 +58,7 @@ def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the database for a command; it must be there and migrated."""
+    """Open the database for a command. Raises DatabaseError if it is missing or not migrated."""
     configure_logging(settings.model_copy(update={"log_level": "error"}), process="cli")
     database = Database(settings)
     database.require_schema()
@@ -66,7 +66,7 @@ def open_database(settings: Settings) -> Database:
 
 
 def look[T](question: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    """Ask the database something in a session that only reads, as the API does."""
+    """Run a query in a read-only session, as the API does."""
     database = open_database(load_settings())
 
     async def ask() -> T:
@@ -80,7 +80,7 @@ def look[T](question: Callable[[AsyncSession], Awaitable[T]]) -> T:
 
 
 def the_bank() -> Author:
-    """Who acts when a command does: the system user, from no address."""
+    """Return the author of a command's acts: the system user, without an address."""
     return Author(user_id=SYSTEM_USER_ID, request_id=str(new_id()), address=None)
 
 
@@ -91,37 +91,37 @@ def parse_account(text: str) -> UUID | str:
     try:
         return UUID(text)
     except ValueError:
-        fail(f"{text} is neither an account id nor an account number with check digits that fit")
+        fail(f"{text} is neither an account id nor an account number with correct check digits")
 
 
 DESCRIPTION = f"at most {MAX_DESCRIPTION} printable characters"
-"""What a transfer's description must be."""
+"""The rule for a transfer's description, for error messages."""
 
 
 def is_description(text: str) -> bool:
-    """Say whether a text is `DESCRIPTION`."""
+    """Return whether a text is a valid description, as `DESCRIPTION` says."""
     return len(text) <= MAX_DESCRIPTION and text.isprintable()
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """Write a number with what it counts: `1 card`, `2 cards`; `many` where that is more than an s behind `one`."""
+    """Write a number with its noun: `1 card`, `2 cards`. `many` is needed if the plural is not `one` plus s."""
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def show(*columns: str, rows: Iterable[Sequence[object]], more: bool) -> None:
-    """Print a table, and say if there is more than it shows. None is shown as a dash."""
+    """Print a table, and a note if there are more rows. None is shown as a dash."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))  # no markup: people choose their own names
+        table.add_row(*(Text(_cell(value)) for value in row))  # no markup: users choose their own names
     tables.print(table)
     if more:
-        complaints.print("There is more: see --limit.", style="dim")
+        complaints.print("There are more rows: see --limit.", style="dim")
 
 
 def show_first[Row](limit: int, *columns: str, found: Sequence[Row], row: Callable[[Row], Sequence[object]]) -> None:
-    """Print the first rows of what was found, of which one more than `limit` was asked for."""
+    """Print the first `limit` rows. The caller fetches one row more, to find out whether there are more."""
     show(*columns, rows=map(row, found[:limit]), more=len(found) > limit)
 
 

@@ -1,4 +1,4 @@
-"""`giro keys …`: the keys that Giro keeps."""
+"""`giro keys …`: Giro's keys."""
 
 import sys
 from typing import Annotated
@@ -15,15 +15,15 @@ from core.services.key_fingerprints import fingerprints
 from core.settings import load_settings, variable
 from core.token_keys import TokenKeys
 
-app = typer.Typer(help="The keys that Giro keeps.", no_args_is_help=True)
-rotate_app = typer.Typer(help="Put a new key in an old one's place.", no_args_is_help=True)
+app = typer.Typer(help="Giro's keys.", no_args_is_help=True)
+rotate_app = typer.Typer(help="Replace a key by a new one.", no_args_is_help=True)
 app.add_typer(rotate_app, name="rotate")
 
 
 @app.command("list")
 @one_line_errors
 def list_keys() -> None:
-    """List the keys that are settings or lie in the data folder, by the fingerprints that backups name them by."""
+    """List all keys, from the settings and the data folder, with the fingerprints that backups name them by."""
     show("key", "fingerprint", rows=list(fingerprints(load_settings()).items()), more=False)
 
 
@@ -32,15 +32,15 @@ def list_keys() -> None:
 def rotate_token_keys(
     at_once: Annotated[bool, typer.Option("--at-once", help="Drop the older keys now: all access tokens end.")] = False,
 ) -> None:
-    """Have a new key sign access tokens, while the service runs; the older ones end when their tokens have ended."""
+    """Let a new key sign access tokens, while the service runs. Older keys end when their tokens have expired."""
     settings = load_settings()
     keys = TokenKeys(settings)
     newest = keys.ring().signing.version
     if not keys.are_kept:
         fail(
             f"the keys come from {variable('jwt_secret')}: to use a new one, set it to `{newest + 1}:` and a secret of "
-            f"{SHORTEST_KEY_BYTES} bytes, a comma, and the present keys ({newest}:…); restart the API; and drop the "
-            f"older ones when their tokens have ended, {settings.access_token_seconds} seconds later"
+            f"{SHORTEST_KEY_BYTES} bytes, a comma, and the present keys ({newest}:…); restart the API; and remove the "
+            f"older keys when their tokens have expired, {settings.access_token_seconds} seconds later"
         )
     database = open_database(settings)
     ring = token_keys.rotate(database, keys, the_bank(), token_seconds=settings.access_token_seconds, at_once=at_once)
@@ -53,18 +53,18 @@ def rotate_token_keys(
 @rotate_app.command("cards")
 @one_line_errors
 def rotate_card_keys() -> None:
-    """Seal every card number under a new key, while the service runs. Interrupted, it goes on when run again."""
+    """Seal every card number with a new key, while the service runs. If it is interrupted, run it again to continue."""
     settings = load_settings()
     database = open_database(settings)
     vault = CardVault(settings)
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("Sealing cards anew", total=None)
+        task = progress.add_task("Sealing cards again", total=None)
         done = card_keys.rotate(
             database, vault, the_bank(), lambda count, of: progress.update(task, completed=count, total=of)
         )
     if done.finished:
-        out.print("an earlier rotation had been interrupted, and is finished now; run this again for a new key")
-    out.print(f"{counted(done.count, 'card')} sealed anew, all with card key version {done.version}")
+        out.print("an earlier rotation was interrupted, and is finished now; run this again for a new key")
+    out.print(f"{counted(done.count, 'card')} sealed again, all with card key version {done.version}")
     if not vault.keys_are_kept:
         out.print(
             f"the keys come from {variable('card_keys')}: to use a new one, put `{done.version + 1}:` and a secret of "

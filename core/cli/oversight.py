@@ -1,4 +1,4 @@
-"""More of `giro operator …`: what runs by itself, and how it went."""
+"""More of `giro operator …`: the results of scheduled work."""
 
 import typer
 
@@ -14,7 +14,7 @@ app = typer.Typer()
 @app.command("statement-runs")
 @one_line_errors
 def list_statement_runs(limit: Limit = 24) -> None:
-    """List the months that are closed, newest first, with the progress of their statements."""
+    """List the closed months, newest first, with the progress of their statements."""
     found = look(lambda session: statement_runs.list_runs(session, below=NEWEST, offset=0, limit=limit + 1))
     columns = ("month", "time zone", "closed (UTC)", "groups done", "statements", "finished (UTC)")
     show_first(limit, *columns, found=found, row=run_row)
@@ -23,10 +23,10 @@ def list_statement_runs(limit: Limit = 24) -> None:
 @app.command("verification")
 @one_line_errors
 def show_verification() -> None:
-    """Show what the last scheduled verification found; `giro verify` does one now."""
+    """Show the result of the last scheduled verification. `giro verify` runs one now."""
     last = look(verification.last)
     if last is None:
-        out.print("there was no scheduled verification yet")
+        out.print("no scheduled verification has run yet")
         return
     show(
         *("finished (UTC)", "scope", "accounts", "transfers", "transactions", "block", "anchored", "breaches"),
@@ -43,6 +43,6 @@ def show_verification() -> None:
 
 
 def run_row(run: Run) -> list[object]:
-    """Write a run as a row."""
+    """Make the row of a run."""
     groups = f"{run.groups_done} of {run.group_count}"
     return [run.period, run.time_zone, run.opened_at, groups, run.statements, run.finished_at]

@@ -1,4 +1,4 @@
-"""`giro queue …`: the messages that are parked, since their work kept failing."""
+"""`giro queue …`: parked messages, whose work kept failing."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -15,7 +15,7 @@ from core.services import dead_letters
 from core.settings import load_settings
 from core.storage.unit_of_work import unit_of_work
 
-app = typer.Typer(help="The messages that are parked, since their work kept failing.", no_args_is_help=True)
+app = typer.Typer(help="Parked messages, whose work kept failing.", no_args_is_help=True)
 
 LetterId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id, from `giro queue list`.")]
 
@@ -23,7 +23,7 @@ LetterId = Annotated[UUID, typer.Argument(metavar="ID", help="The message's id, 
 @app.command("list")
 @one_line_errors
 def list_dead_letters(limit: Limit = 100) -> None:
-    """List the messages that are parked, since their work kept failing, oldest first."""
+    """List the parked messages, whose work kept failing, oldest first."""
     found = look(lambda session: dead_letters.list_parked(session, after=0, offset=0, limit=limit + 1))
     columns = ("id", "queue", "work", "attempts", "last failed (UTC)", "error")
     show_first(limit, *columns, found=found, row=letter_row)
@@ -32,7 +32,7 @@ def list_dead_letters(limit: Limit = 100) -> None:
 @app.command("retry")
 @one_line_errors
 def retry_dead_letter(letter: LetterId) -> None:
-    """Have a parked message sent again, as if it had never failed."""
+    """Send a parked message again, as if it had never failed."""
     change_letter(letter, dead_letters.retry)
     out.print(f"{letter} will be sent again")
 
@@ -40,18 +40,18 @@ def retry_dead_letter(letter: LetterId) -> None:
 @app.command("drop")
 @one_line_errors
 def drop_dead_letter(letter: LetterId) -> None:
-    """Forget a parked message. What is still due is found again, and sent anew."""
+    """Drop a parked message. If its work is still due, a new message is sent."""
     change_letter(letter, dead_letters.drop)
-    out.print(f"{letter} is forgotten")
+    out.print(f"{letter} is dropped")
 
 
 def change_letter(letter_id: UUID, act: Callable[[Connection, Author, UUID], None]) -> None:
-    """Do something to a parked message, and write it down as done by the bank itself."""
+    """Change a parked message, and record in the audit log that the bank itself did it."""
     with unit_of_work(open_database(load_settings())) as connection:
         act(connection, the_bank(), letter_id)
 
 
 def letter_row(row: DeadLetterView) -> list[object]:
-    """Write a parked message as a row; its work as `make_statement_group [3]`."""
+    """Make the row of a parked message. Its work is written as `make_statement_group [3]`."""
     work = f"{row.letter.actor} {row.letter.text}" if row.letter.arguments else row.letter.actor
     return [row.id, row.letter.queue, work, row.attempts, row.last_failed_at, row.error]

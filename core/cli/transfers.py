@@ -1,4 +1,4 @@
-"""Money from outside and back, as the bank itself."""
+"""Deposits and withdrawals by the bank itself."""
 
 import time
 from contextlib import suppress
@@ -26,27 +26,27 @@ WAIT_SECONDS = 10
 
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account id or account number.")]
 Amount = Annotated[int, typer.Argument(metavar="AMOUNT", min=1, max=MAX_AMOUNT, help="Minor units: 1050 is 10.50 USD.")]
-Description = Annotated[str, typer.Option(metavar="TEXT", help="What the account's owner reads.")]
+Description = Annotated[str, typer.Option(metavar="TEXT", help="Description that the account's owner sees.")]
 
 
 @app.command()
 @one_line_errors
 def deposit(account: AccountName, amount: Amount, description: Description = "Deposit") -> None:
-    """Put money from outside on an account, as the bank itself: money for a first try."""
+    """Deposit money into an account, as the bank itself: for example for a first try."""
     order(TransferKind.DEPOSIT, account, amount, description)
 
 
 @app.command()
 @one_line_errors
 def withdraw(account: AccountName, amount: Amount, description: Description = "Withdrawal") -> None:
-    """Pay money out from an account, as the bank itself."""
+    """Withdraw money from an account, as the bank itself."""
     order(TransferKind.WITHDRAWAL, account, amount, description)
 
 
 def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
-    """Submit a deposit or a withdrawal, wait for its end, and say what became of it."""
+    """Submit a deposit or a withdrawal, wait for its end, and print the result."""
     if not is_description(description):
-        fail(f"--description: give {DESCRIPTION}")
+        fail(f"--description: must be {DESCRIPTION}")
     settings = load_settings()
     account = parse_account(name)
     database = open_database(settings)
@@ -57,17 +57,17 @@ def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
     if isinstance(accepted, Refusal):
         raise accepted
     try:
-        with suppress(Exception):  # the sweep wakes the worker where this cannot
+        with suppress(Exception):  # if this fails, the sweep wakes the worker
             send_wakeup(make_broker(connect(settings.queue_url)))
         end = wait_for_end(database, accepted.id)
-    except KeyboardInterrupt:  # ends the waiting; what was accepted stays so
+    except KeyboardInterrupt:  # only the wait ends: the transfer stays accepted
         say_it_is_pending(accepted)
         raise typer.Exit(130) from None
     report(accepted, end)
 
 
 def request_of(kind: TransferKind, customers: UUID, amount: int, description: str) -> TransferRequest:
-    """Write an order of the bank itself; the external account stands on the other side."""
+    """Make an order of the bank itself. The other side is the external account."""
     return TransferRequest(
         kind=kind,
         submitted_by=SYSTEM_USER_ID,
@@ -83,7 +83,7 @@ def request_of(kind: TransferKind, customers: UUID, amount: int, description: st
 
 
 def wait_for_end(database: Database, transfer_id: UUID) -> TransferView:
-    """Look at a transfer until it has ended, or for some seconds; what was seen last."""
+    """Read a transfer until it has ended, for at most `WAIT_SECONDS`. Returns its last state."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         with database.reader.connect() as connection:
@@ -95,7 +95,7 @@ def wait_for_end(database: Database, transfer_id: UUID) -> TransferView:
 
 
 def report(transfer: AcceptedTransfer, end: TransferView) -> None:
-    """Say what became of a deposit or a withdrawal."""
+    """Print the result of a deposit or a withdrawal."""
     if end.status is TransferStatus.PENDING:
         say_it_is_pending(transfer)
     elif end.status is TransferStatus.COMPLETED:
@@ -109,7 +109,7 @@ def report(transfer: AcceptedTransfer, end: TransferView) -> None:
 
 
 def say_it_is_pending(transfer: AcceptedTransfer) -> None:
-    """Say of a deposit or a withdrawal that it is accepted, and not settled yet."""
+    """Print that a deposit or a withdrawal is accepted but not settled yet."""
     place = "there" if transfer.kind is TransferKind.DEPOSIT else "gone"
     out.print(
         f"{amount_of(transfer)} will be {place} when a settlement worker runs (transfer {transfer.id} is pending)"
@@ -117,5 +117,5 @@ def say_it_is_pending(transfer: AcceptedTransfer) -> None:
 
 
 def amount_of(transfer: AcceptedTransfer) -> str:
-    """Write what a transfer moves, as in `10.50 USD`."""
+    """Write the amount of a transfer, as in `10.50 USD`."""
     return f"{decimal_string(transfer.amount, transfer.currency)} {transfer.currency}"

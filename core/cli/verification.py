@@ -1,4 +1,4 @@
-"""`giro verify`: whether the ledger holds."""
+"""`giro verify`: the check of the ledger."""
 
 import dataclasses
 import json
@@ -17,22 +17,24 @@ from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer()
 
-PUBLIC_KEY_HELP = "Key that the anchors must be signed with (64 hex digits), where the bank's secret is not at hand."
+PUBLIC_KEY_HELP = "Public key of the anchors' signatures (64 hex digits), if the bank's secret is not available."
 
 
 @app.command()
 @one_line_errors
 def verify(
-    recent: Annotated[bool, typer.Option("--recent", help="Only what came since the last verification kept.")] = False,
+    recent: Annotated[
+        bool, typer.Option("--recent", help="Check only what is new since the last kept result.")
+    ] = False,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the result: a breach stops settlement, a ledger that holds frees it.")
+        bool, typer.Option("--keep", help="Keep the result: a breach halts settlement, a correct ledger allows it.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     public_key: Annotated[str, typer.Option(metavar="KEY", help=PUBLIC_KEY_HELP)] = "",
 ) -> None:
-    """Check the ledger: balances, legs, transfers, statements, the chain of blocks, and what was signed of it.
+    """Check the ledger: balances, legs, transfers, statements, the chain of blocks and its anchors.
 
-    Exit status 0 when every rule holds, 1 when one is broken.
+    The exit status is 0 if every rule holds, and 1 if one is broken.
     """
     settings = load_settings()
     database = open_database(settings)
@@ -48,7 +50,7 @@ def verify(
         with unit_of_work(database) as connection:
             kept = verification.keep(connection, report, started_at=started_at)
         if not kept:
-            report.warnings.append("not kept: another verification has found breaches meanwhile")
+            report.warnings.append("the result was not kept: another verification has found breaches meanwhile")
     if as_json:
         print(json.dumps(_as_json(report)))
     else:
@@ -71,7 +73,7 @@ def _key(text: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != 32:
-        fail("--public-key: give 64 hex digits")
+        fail("--public-key: must be 64 hex digits")
     return key
 
 
@@ -96,6 +98,6 @@ def _print(report: Report, anchors: Anchors) -> None:
 
 def _as_json(report: Report) -> dict[str, object]:
     values = dataclasses.asdict(report)
-    values["counts"] = dict(report.counts)  # asdict() would count the pairs that it is made of
+    values["counts"] = dict(report.counts)  # asdict() would count its pairs
     values["head_hash"] = report.head_hash and report.head_hash.hex()
     return {"holds": report.holds, **values}

@@ -384,7 +384,7 @@ class TestOperatorLooks:
         giro("operator", "deactivate", bank.ada.email)
         short, whole = giro("operator", what, "--limit", "1"), giro("operator", what, "--limit", "10000")
         assert len(short.stdout.splitlines()) == 2
-        assert ("There is more" in short.stderr, "There is more" in whole.stderr) == (True, False)
+        assert ("There are more rows" in short.stderr, "There are more rows" in whole.stderr) == (True, False)
         assert giro("operator", what, "--limit", "0").exit_code == 2
 
     def test_nothing_is_changed_by_looking(self, database: Database) -> None:

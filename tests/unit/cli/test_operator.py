@@ -64,7 +64,7 @@ def test_a_message_that_is_not_parked_ends_in_one_line(database: Database) -> No
 
 
 def test_the_last_verification_is_shown_with_what_it_found(database: Database) -> None:
-    assert "no scheduled verification yet" in everything_said(giro("operator", "verification"))
+    assert "no scheduled verification has run yet" in everything_said(giro("operator", "verification"))
     bank_of_two(database, ada_has=500)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'")

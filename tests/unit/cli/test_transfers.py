@@ -189,14 +189,14 @@ def test_nobody_and_who_has_no_access_submit_nothing(import_lines: Import, datab
         ("ADA,BOB,00000000000000001000000000000000000,,", "line 3: amount"),
         ("ADA,BOB,١,,", "line 3: amount"),
         ("ADA,BOB,,,", "line 3: amount"),
-        ("me,BOB,1,,", "line 3: from is no account id or number"),
-        ("ADA,,1,,", "line 3: to is no account id or number"),
+        ("me,BOB,1,,", "line 3: from must be an account id or number"),
+        ("ADA,,1,,", "line 3: to must be an account id or number"),
         ("ADA,BOB,1,XXX,", "line 3: currency"),
         ("ADA,BOB,1,,a\tb", "line 3: description"),
         ("ADA,BOB,1,," + "x" * 141, "line 3: description"),
-        ("ADA,BOB,1", "line 3: has more or fewer fields"),
-        ("ADA,BOB,1,,,,", "line 3: has more or fewer fields"),
-        ('ADA,BOB,1,,"open', "the file is no CSV"),
+        ("ADA,BOB,1", "line 3: the number of fields differs"),
+        ("ADA,BOB,1,,,,", "line 3: the number of fields differs"),
+        ('ADA,BOB,1,,"open', "the file is not valid CSV"),
     ],
 )
 def test_one_line_that_is_not_well_formed_keeps_all_from_being_submitted(
@@ -211,7 +211,7 @@ def test_one_line_that_is_not_well_formed_keeps_all_from_being_submitted(
     ("header", "said"),
     [
         ("from,to", "missing: amount"),
-        ("from,to,amount,colour", "there are no columns colour"),
+        ("from,to,amount,colour", "unknown columns: colour"),
         ("from,to,amount,amount", "names a column twice"),
         ("", "missing: from, to, amount"),
         ("from;to;amount", "missing: from, to, amount (columns are separated by commas)"),
@@ -231,7 +231,7 @@ def test_a_file_without_transfers_or_in_another_encoding_is_refused(import_lines
 
 def test_more_than_fit_into_one_batch_cannot_be_atomic(import_lines: Import) -> None:
     result = import_lines(*["ADA,BOB,1,,"] * 5001, options=("--atomic",))
-    assert (result.exit_code, "at most 5000 can be atomic" in everything_said(result)) == (2, True)
+    assert (result.exit_code, "an atomic import can have at most 5000" in everything_said(result)) == (2, True)
 
 
 def test_while_too_much_is_pending_it_waits_for_room(

@@ -326,12 +326,12 @@ class TestTheCommand:
     def test_rotates_kept_keys(self, database: Database, bank: Bank, settings: Settings) -> None:
         issue(database, CardVault(settings), bank, 2)
         result = giro("keys", "rotate", "cards")
-        assert (result.exit_code, result.stdout) == (0, "2 cards sealed anew, all with card key version 2\n")
+        assert (result.exit_code, result.stdout) == (0, "2 cards sealed again, all with card key version 2\n")
         assert versions(database) == [2, 2]
 
     def test_says_when_it_has_finished_an_earlier_one(self, database: Database, settings: Settings) -> None:
         CardVault(settings).add_key()
-        assert "an earlier rotation had been interrupted" in everything_said(giro("keys", "rotate", "cards"))
+        assert "an earlier rotation was interrupted" in everything_said(giro("keys", "rotate", "cards"))
         assert "version 3" in everything_said(giro("keys", "rotate", "cards"))
 
     def test_says_how_to_add_a_key_where_they_are_a_setting(
@@ -340,7 +340,7 @@ class TestTheCommand:
         monkeypatch.setenv("GIRO_CARD_KEYS", keys_of(3))
         result = giro("keys", "rotate", "cards")
         assert result.exit_code == 0
-        assert "0 cards sealed anew, all with card key version 3" in result.stdout
+        assert "0 cards sealed again, all with card key version 3" in result.stdout
         assert "put `4:` and a secret of 32 bytes in front" in result.stdout
         assert SECRETS[3] not in everything_said(result)
 
