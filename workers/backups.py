@@ -1,4 +1,4 @@
-"""The actor that makes backups, on the queue of the jobs: it never runs beside a checkpoint or a verification."""
+"""The actor that makes backups. It is on the jobs queue, so it never runs during a checkpoint or a verification."""
 
 from functools import partial
 from typing import Any
@@ -18,9 +18,9 @@ log = get_logger(__name__)
 
 
 def back_up(database: Database, settings: Settings) -> None:
-    """Make a backup if the newest one is old, and delete those that are too many; raises BackupError if it fails.
+    """Make a backup if the newest is too old, and delete surplus backups. Raises BackupError if it fails.
 
-    The message alone says too little: a service that starts often would keep backups of an hour only.
+    The age must be checked: otherwise a service that starts often would only have backups of the last hour.
     """
     folder = settings.backups_path
     if settings.backup_hours == 0 or not backups.is_due(folder, settings.backup_hours):
@@ -36,7 +36,7 @@ def back_up(database: Database, settings: Settings) -> None:
 
 
 def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
-    """Declare the actor. A backup that failed is tried again at the next look, and an operator sees it parked."""
+    """Declare the actor. A failed backup is tried again with the next message, and is parked if it keeps failing."""
     guard = Guard(database)
 
     @dramatiq.actor(broker=broker, actor_name=BACK_UP, queue_name=JOBS_QUEUE)

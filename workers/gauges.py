@@ -1,4 +1,4 @@
-"""What the scheduler's port shows of database, queue and disk: read from them at each scrape, and kept nowhere."""
+"""The scheduler's gauges of database, queue, disk and backups. They are read at each scrape and not stored."""
 
 import shutil
 import threading
@@ -35,47 +35,47 @@ from core.storage.unit_of_work import count_error
 log = get_logger(__name__)
 
 IMBALANCE_SECONDS = 60
-"""How long the sums of all balances are shown before they are taken anew: that reads every account."""
+"""How long the sums of all balances are reused, because computing them reads every account."""
 
 QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
 
 HELP = {
     "giro_pending_transfers": "Transfers that wait to be settled.",
-    "giro_oldest_pending_age_seconds": "Age of the oldest transfer that waits to be settled; 0 if none does.",
+    "giro_oldest_pending_age_seconds": "Age of the oldest transfer that waits to be settled; 0 if none waits.",
     "giro_queue_up": "1 if the queue's server answers, else 0.",
-    "giro_queue_messages": "Messages of a queue, waiting or in work.",
-    "giro_dead_letters": "Messages that are parked, since their work kept failing.",
+    "giro_queue_messages": "Messages in a queue, waiting or in work.",
+    "giro_dead_letters": "Parked messages, whose work kept failing.",
     "giro_database_size_bytes": "Size of the database file, without its write-ahead log.",
     "giro_wal_size_bytes": "Size of the write-ahead log.",
-    "giro_disk_free_bytes": "Room left on the database's disk, for whoever is no administrator.",
+    "giro_disk_free_bytes": "Free space on the database's disk that ordinary users can use.",
     "giro_disk_size_bytes": "Size of the database's disk.",
-    "giro_statement_groups": "Groups of accounts in the runs of statements that are not finished.",
-    "giro_statement_groups_undone": "Those of them whose statements are not made yet.",
-    "giro_statements_requested": "Statements that were asked for and are not made yet.",
-    "giro_statements_overdue_seconds": "Time since the end of the oldest month whose statements are not all made.",
+    "giro_statement_groups": "Groups of accounts in unfinished statement runs.",
+    "giro_statement_groups_undone": "Groups of accounts whose statements are not made yet.",
+    "giro_statements_requested": "Requested statements that are not made yet.",
+    "giro_statements_overdue_seconds": "Time since the end of the oldest month with missing statements.",
     "giro_verification_timestamp_seconds": "When the last verification of the whole ledger ended.",
     "giro_verification_duration_seconds": "How long the last verification of the whole ledger took.",
     "giro_verification_breaches": "Broken rules that the last verification found.",
     "giro_block_height": "Height of the newest block.",
-    "giro_anchored_height": "Height of the block that the last anchor names; -1 before the first.",
-    "giro_unanchored_seconds": "How long the oldest block above that has waited for an anchor; 0 if none does.",
-    "giro_backup_timestamp_seconds": "When the copy of the newest backup began: it holds what was answered before.",
+    "giro_anchored_height": "Height of the block in the last anchor; -1 before the first anchor.",
+    "giro_unanchored_seconds": "How long the oldest block above the last anchor has waited; 0 if none waits.",
+    "giro_backup_timestamp_seconds": "When the copy of the newest backup began. It has all that was answered before.",
     "giro_backup_size_bytes": "Size of the newest backup.",
-    "giro_backup_duration_seconds": "How long the newest backup took, its verification included.",
-    "giro_backup_interval_seconds": "Age at which the newest backup is followed by another; 0: none are made.",
-    "giro_imbalance_minor_units": "Sum of all balances of a currency, which has to be 0.",
-    "giro_ledger_ahead_seconds": "How far the newest transaction lies in the future of this clock; 0 if it does not.",
+    "giro_backup_duration_seconds": "How long the newest backup took, with its verification.",
+    "giro_backup_interval_seconds": "Age of the newest backup at which the next one is made; 0: no backups are made.",
+    "giro_imbalance_minor_units": "Sum of all balances of a currency, which must be 0.",
+    "giro_ledger_ahead_seconds": "How far the newest transaction is ahead of this clock; 0 if it is not.",
 }
 LABELS = {"giro_queue_messages": ["queue"], "giro_imbalance_minor_units": ["currency"]}
 
 Reading = Iterator[tuple[str, float | Mapping[str, float]]]
-"""A gauge's name and its value, or its value for each label, one after the other."""
+"""Pairs of a gauge's name and its value, or its values by label."""
 
 
 class Gauges(Collector):
-    """Reads the sources anew for each scrape, in the thread that answers it.
+    """Reads the sources at each scrape, in the thread that answers it.
 
-    A source that is away leaves its gauges out, which shows more than an old value would, and is logged once.
+    If a source is not available, its gauges are left out, since an old value would mislead. This is logged once.
     """
 
     def __init__(self, database: Database, broker: RedisBroker, settings: Settings) -> None:
@@ -91,11 +91,11 @@ class Gauges(Collector):
         self._imbalances_until = 0.0
 
     def describe(self) -> Iterable[Metric]:
-        """Name the gauges, without reading anything: registering asks."""
+        """Return the gauges without values. The registry calls this at registration, so it reads nothing."""
         return [_family(name) for name in HELP]
 
     def collect(self) -> Iterable[Metric]:
-        """Read everything. Never raises: what cannot be read is left out."""
+        """Read all sources. Never raises: gauges that cannot be read are left out."""
         with self._one_scrape:
             readings = (
                 ("disk", self._of_disk),

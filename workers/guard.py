@@ -1,4 +1,4 @@
-"""What stands around every actor: no exception of a job ends its worker, and none is forgotten."""
+"""The guard around every actor: an exception of a job never ends its worker, and is always recorded."""
 
 import time
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailab
 log = get_logger(__name__)
 
 LOOK_AGAIN_SECONDS = 60
-"""How long a process relies on what it knows of failures: others that work on the same queue may have met more."""
+"""How long a process relies on its own knowledge of failures. Other processes on the same queue may have had more."""
 
 
 class Guard:
-    """Runs the work of messages. What fails in a way that nobody expected is counted in the database."""
+    """Runs the work of messages. Unexpected failures are counted in the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -26,9 +26,9 @@ class Guard:
         self._look_again_at = 0.0
 
     def run[T](self, letter: Letter, work: Callable[[], T]) -> T | None:
-        """Do the work of a message and return its result; None if it failed. Never raises.
+        """Do the work of a message and return its result, or None if it failed. Never raises.
 
-        A database that is away is nobody's fault: the work is due again with the next message.
+        If the database is not available, this does not count as a failure: the next message starts the work again.
         """
         try:
             result = work()
@@ -56,7 +56,7 @@ class Guard:
             log.exception("failure_not_noted", job=letter.actor)
 
     def _note_success(self, letter: Letter) -> None:
-        """Forget earlier failures, of this process or of others; a look costs milliseconds, so not each time."""
+        """Forget earlier failures, also of other processes. Reading them takes milliseconds, so it is done rarely."""
         if time.monotonic() >= self._look_again_at:
             with self._database.reader.connect() as connection:
                 self._failing = dead_letters.failing(connection)
@@ -69,5 +69,5 @@ class Guard:
 
 
 def _is_away(error: Exception) -> bool:
-    """Say whether the database was locked, full … while something was read: there no unit of work translates it."""
+    """Return whether the database was locked, full … during a read, where no unit of work translates the error."""
     return isinstance(error, DATABASE_ERRORS) and is_unavailable(error)

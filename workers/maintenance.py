@@ -1,4 +1,4 @@
-"""Jobs that keep the bank in order. They run on their own queue, away from settlement."""
+"""Maintenance jobs. They run on their own queue, separate from settlement."""
 
 import time
 from collections.abc import Callable
@@ -28,12 +28,12 @@ LOGGED_BREACHES = 20
 
 
 def verify(database: Database, settings: Settings) -> Report:
-    """Verify the whole ledger, keep what was found, and say loudly if it does not hold."""
+    """Verify the whole ledger, keep the result, and log every breach as an error."""
     return _verified(database, partial(verification.verify, anchors=Anchors.of(settings)))
 
 
 def verify_recent(database: Database, settings: Settings) -> Report:
-    """Verify what has come since the last verification, and keep and say what was found as `verify` does."""
+    """Verify what is new since the last verification. Keep and log the result as `verify` does."""
     return _verified(database, partial(verification.verify_recent, anchors=Anchors.of(settings)))
 
 
@@ -70,13 +70,13 @@ def anchor(database: Database, settings: Settings) -> None:
 
 
 def checkpoint(database: Database) -> None:
-    """Cut the write-ahead log back."""
+    """Truncate the write-ahead log."""
     done = maintenance.checkpoint(database)
     log.info("checkpoint", blocked=done.blocked, pages=done.pages, wal_bytes=maintenance.wal_bytes(database))
 
 
 def forget_expired_tokens(database: Database) -> None:
-    """Delete refresh tokens past their life."""
+    """Delete expired refresh tokens."""
     with unit_of_work(database) as connection:
         forgotten = tokens.forget_expired(connection)
     log.info("tokens_forgotten", count=forgotten)
@@ -92,7 +92,7 @@ JOBS: dict[str, Callable[[Database, Settings], Any]] = {
 
 
 def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
-    """Declare one actor for each job. What fails comes again with the schedule."""
+    """Declare one actor for each job. A failed job runs again by the schedule."""
     guard = Guard(database)
     for name, job in JOBS.items():
         declare = dramatiq.actor(broker=broker, actor_name=name, queue_name=JOBS_QUEUE)

@@ -1,6 +1,6 @@
-"""What Dramatiq's own Prometheus middleware counts, under the same names, on this process's port and in seconds.
+"""The metrics of Dramatiq's own Prometheus middleware, under the same names, but on this process's port, in seconds.
 
-That one would fork a server for a port of its own, count in files below /tmp, and give milliseconds.
+Dramatiq's middleware would fork a server with a separate port, count in files in /tmp, and give milliseconds.
 """
 
 import time
@@ -13,17 +13,17 @@ from prometheus_client import Counter, Gauge, Histogram
 from core.metrics import LIFETIME
 
 _LABELS = ["queue_name", "actor_name"]
-# By module, and not by broker: a process with several of them has one count.
-messages = Counter("dramatiq_messages_total", "Messages worked off.", _LABELS)
-message_errors = Counter("dramatiq_message_errors_total", "Messages whose work raised.", _LABELS)
+# These belong to the module and not to a broker, so that a process with several brokers has one count.
+messages = Counter("dramatiq_messages_total", "Messages processed.", _LABELS)
+message_errors = Counter("dramatiq_message_errors_total", "Messages whose work raised an exception.", _LABELS)
 messages_in_progress = Gauge("dramatiq_messages_inprogress", "Messages in work.", _LABELS, multiprocess_mode="livesum")
 message_duration = Histogram(
-    "dramatiq_message_duration_seconds", "Time to work a message off.", _LABELS, buckets=(*LIFETIME, 1800, 3600)
+    "dramatiq_message_duration_seconds", "Time to process a message.", _LABELS, buckets=(*LIFETIME, 1800, 3600)
 )
 
 
 class QueueMetrics(Middleware):
-    """Counts and times the messages of one broker's worker."""
+    """Counts and times the messages of a broker's worker."""
 
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
@@ -38,7 +38,7 @@ class QueueMetrics(Middleware):
         labels = _labels(broker, message)
         started = self._started.pop(message.message_id, None)
         if started is None:
-            return  # its beginning was not seen, so neither is its end
+            return  # its start was not counted, so its end is not counted either
         messages_in_progress.labels(*labels).dec()
         message_duration.labels(*labels).observe(time.perf_counter() - started)
         messages.labels(*labels).inc()
@@ -50,6 +50,6 @@ class QueueMetrics(Middleware):
 
 
 def _labels(broker: Broker, message: Any) -> tuple[str, str]:
-    """The names of queue and actor. A message can name any queue; one with an actor that is not has not come here."""
+    """Return the names of queue and actor. A message can name any queue, but only messages of known actors get here."""
     queue = message.queue_name
     return (queue if queue in broker.get_declared_queues() else "unknown", message.actor_name)

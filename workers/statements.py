@@ -1,4 +1,4 @@
-"""The actors that make statements, on a queue of their own."""
+"""The actors that make statements, on their own queue."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 
 def close_months(database: Database, settings: Settings) -> None:
-    """Close the months that are over, and so open a run for each."""
+    """Close the months that are over. This opens a statement run for each."""
     with unit_of_work(database) as connection:
         closed = statement_runs.close_months(connection, settings.zone, group=settings.statement_group)
         hit("months.before_commit")
@@ -38,7 +38,7 @@ def make_group(database: Database, settings: Settings, group_id: int) -> None:
 
 
 def make_one(database: Database, settings: Settings, statement_id: int) -> None:
-    """Make a statement that was asked for."""
+    """Make a requested statement."""
     started = time.perf_counter()
     made = statement_runs.make_one(database, settings.bank, statement_id)
     _report(made, time.perf_counter() - started)
@@ -52,7 +52,7 @@ def _report(made: int, seconds: float) -> None:
 
 
 def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
-    """Declare the actors. What a message carries is looked up, and believed no further."""
+    """Declare the actors. The argument of a message is only used to look up a row, and not trusted further."""
     guard = Guard(database)
 
     @dramatiq.actor(broker=broker, actor_name=CLOSE_MONTHS, queue_name=STATEMENTS_QUEUE)

@@ -17,7 +17,10 @@ from workers.guard import Guard
 
 
 def settle(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> int:
-    """Settle all that is pending and count it. What could not be settled is still pending: the sweep comes again."""
+    """Settle all pending transfers and return their number.
+
+    Transfers that could not be settled are still pending, and the sweep sends another wake-up for them.
+    """
     take_wakeup(broker)
     settled = settle_pending(
         database, batch=settings.settlement_batch, lock_ms=settings.settlement_lock_ms, stop=stop.is_set
@@ -27,10 +30,10 @@ def settle(broker: RedisBroker, database: Database, settings: Settings, stop: th
 
 
 def declare(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> None:
-    """Declare the actor. No time limit: it would raise in the middle of a commit."""
+    """Declare the actor. It has no time limit, which could raise an exception in the middle of a commit."""
     guard = Guard(database)
 
     @dramatiq.actor(broker=broker, actor_name=SETTLE, queue_name=SETTLEMENT_QUEUE)
     def look(*_ignored: Any, **_forged: Any) -> None:
-        # Whatever a message says, it means no more than "look".
+        # The content of a message is ignored. It only means that something may have to be settled.
         guard.run(Letter(SETTLEMENT_QUEUE, SETTLE), partial(settle, broker, database, settings, stop))
