@@ -1,4 +1,4 @@
-"""Accounts: balances in minor units, and where their chains of transactions and transfers end."""
+"""Accounts: balances in minor units, and the ends of their chains of transactions and transfers."""
 
 from datetime import datetime
 from uuid import UUID
@@ -15,7 +15,7 @@ class Account(Base):
     """A customer's account, or a currency's external one (which has no owner).
 
     `last_transaction_id` and `last_transfer_id` are the newest links of two chains (`previous_id` of transactions
-    and of transfers): a chain costs no index, which would cost a random page for each leg.
+    and of transfers). A chain needs no index, which would cost a random page write for each leg.
     """
 
     __tablename__ = "accounts"

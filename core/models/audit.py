@@ -1,4 +1,4 @@
-"""The audit log: what operators and users did, and what was refused. Written once, never changed."""
+"""The audit log: acts of operators and users, and refused access. Entries are written once and never changed."""
 
 from datetime import datetime
 from uuid import UUID
@@ -18,7 +18,7 @@ class AuditEntry(Base):
     __tablename__ = "audit_entries"
     __table_args__ = (
         CheckConstraint(f"author_id IS NOT NULL OR action IN ({_NOBODYS})", name="author"),
-        # SQLite ends each index with the row id, so each of these is a list of its own, newest last.
+        # SQLite appends the row id to each index entry, so each of these indexes lists entries with the newest last.
         Index("ix_audit_entries_action", "action"),
         Index("ix_audit_entries_author_id", "author_id", sqlite_where=text("author_id IS NOT NULL")),
         Index("ix_audit_entries_object_id", "object_id", sqlite_where=text("object_id IS NOT NULL")),

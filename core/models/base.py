@@ -1,4 +1,4 @@
-"""What all models share: names for constraints, and types that SQLite stores as plain integers and blobs."""
+"""Shared parts of all models: names of constraints, and types that SQLite stores as integers, texts and blobs."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,11 +12,11 @@ from sqlalchemy.types import TypeDecorator
 from core.clock import to_datetime, to_us
 
 NEWEST = 2**63 - 1
-"""Above every row id."""
+"""The largest row id of SQLite: a list that starts below it starts at the newest row."""
 
 
 class Base(DeclarativeBase):
-    """The declarative base; every constraint gets a name, so that a migration can speak of it."""
+    """The declarative base. Every constraint gets a name, so that a migration can refer to it."""
 
     metadata = MetaData(
         naming_convention={
@@ -30,7 +30,7 @@ class Base(DeclarativeBase):
 
 
 class PublicId(TypeDecorator[UUID]):
-    """A UUID as a blob of 16 bytes: as text it would double the cost of accepting a transfer."""
+    """A UUID as a blob of 16 bytes. As text it would double the cost of accepting a transfer."""
 
     impl = LargeBinary
     cache_ok = True
@@ -56,7 +56,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Total(TypeDecorator[int]):
-    """A sum of amounts, in minor units, as decimal text: unlike a balance, no CHECK bounds it to 64 bits."""
+    """A sum of amounts in minor units, as decimal text. Unlike a balance, it can exceed 64 bits."""
 
     impl = Text
     cache_ok = True
@@ -69,7 +69,7 @@ class Total(TypeDecorator[int]):
 
 
 class Flag(TypeDecorator[bool]):
-    """A boolean as 0 or 1: STRICT tables know no BOOLEAN."""
+    """A boolean as 0 or 1, because STRICT tables have no BOOLEAN."""
 
     impl = Integer
     cache_ok = True
@@ -99,7 +99,7 @@ class Word[E: StrEnum](TypeDecorator[E]):
 
 
 def one_of(column: str, enum: type[StrEnum]) -> CheckConstraint:
-    """A CHECK that a column holds one of an enum's words."""
+    """Make a CHECK that a column holds one of an enum's values."""
     words = ", ".join(f"'{member.value}'" for member in enum)
     return CheckConstraint(f"{column} IN ({words})", name=column)
 

@@ -10,11 +10,11 @@ from core.models.base import Base, PublicId, Word, one_of, trigger
 
 
 class Batch(Base):
-    """One batch; its row id is the sequence of its first transfer, and the others follow that without a gap.
+    """One batch. Its row id is the sequence of its first transfer, and the others follow without a gap.
 
-    So a transfer needs no column to say which batch it is of. The first transfer carries the key of the request.
-    `refused` lists the lines that became no transfer: their index and the code, in the order of the request.
-    `failed_index` is set once, when an atomic batch fails: the line because of which the others failed.
+    So a transfer needs no column for its batch. The first transfer has the idempotency key of the request.
+    `refused` lists the refused lines, each with its index and the code, in the order of the request.
+    `failed_index` is set once, when an atomic batch fails: it is the line that made the others fail.
     """
 
     __tablename__ = "batches"

@@ -1,4 +1,4 @@
-"""Blocks: the chain of hashes over legs and endings. Written once, never changed."""
+"""Blocks: the chain of hashes over legs and endings. They are written once and never changed."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from core.models.base import Base, Moment, Word, one_of, trigger
 
 
 class Block(Base):
-    """One block; what its columns mean, and what its hash covers, stands in core/domain/blocks.py."""
+    """One block. core/domain/blocks.py describes its columns and what its hash covers."""
 
     __tablename__ = "blocks"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Cards: sealed numbers, and what is shown of them."""
+"""Cards: sealed numbers, and the parts of them that are shown."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,11 +11,11 @@ from core.models.base import Base, Moment, PublicId, Word, one_of, trigger
 
 
 class Card(Base):
-    """A card. `status` is its own: what its account's state makes of it is worked out when it is read.
+    """A card. `status` is the card's own status; the effect of its account's status is computed when it is read.
 
-    `sealed_number` is nonce, ciphertext and tag under the key of `key_version`; `number_index` is a keyed digest of
-    the number. All three are gone once the owner is erased. There is no column for the CVC, in any form. `owner_id` is
-    that of the account, kept here so that the list of a user's cards is one walk along an index.
+    `sealed_number` is nonce, ciphertext and tag under the key of `key_version`. `number_index` is a keyed digest of
+    the number. All three are deleted when the owner is erased. The CVC is not stored in any form. `owner_id` is copied
+    from the account, so that listing a user's cards needs one index.
     """
 
     __tablename__ = "cards"
@@ -35,7 +35,7 @@ class Card(Base):
         ),
         Index("ix_cards_owner_id_id", "owner_id", "id"),
         Index("ix_cards_key_version", "key_version"),
-        # Partial: somebody may issue and cancel for ever, and what is counted stays bounded.
+        # The index is partial, so that counting stays cheap for a user who issues and cancels cards again and again.
         Index("ix_cards_live", "account_id", sqlite_where=text("status <> 'cancelled'")),
         {"sqlite_strict": True},
     )

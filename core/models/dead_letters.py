@@ -1,4 +1,4 @@
-"""Messages whose work keeps failing: counted here, since a queue server forgets."""
+"""Messages whose work keeps failing. They are counted in the database, because a queue server can lose them."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,9 +10,9 @@ from core.models.base import Base, Moment, PublicId
 
 
 class DeadLetter(Base):
-    """A message that failed, from its first failure on; parked once it has failed too often.
+    """A message whose work has failed at least once. It is parked after too many failures.
 
-    `arguments` is a JSON array, as the message carried it. The row goes when the work succeeds.
+    `arguments` is a JSON array, as in the message. The row is deleted when the work succeeds.
     """
 
     __tablename__ = "dead_letters"

@@ -1,4 +1,4 @@
-"""Statements, and the runs that make them: one run for each month, in groups of accounts."""
+"""Statements, and the runs that make them. There is one run for each month, divided into groups of accounts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -20,14 +20,15 @@ _FIGURES = (
     "transaction_count",
     "made_at",
 )
-"""What a final statement has and a pending one has not. Address, BIC and the two legs can be missing in both."""
+"""Columns that are set in a final statement and null in a pending one. Address, BIC and the two legs can be null in
+both."""
 
 
 class StatementRun(Base):
-    """A finished month: from when on no leg may fall into it any more, and how far its statements are.
+    """A finished month, which can get no more legs, and the progress of its statements.
 
-    Runs are opened in the order of their months, each where the one before it ends, so the newest row's `ends_at` is
-    the time before which nothing can be posted.
+    Runs are opened in the order of their months, and each starts where the previous one ends. So nothing can be posted
+    before `ends_at` of the newest row.
     """
 
     __tablename__ = "statement_runs"
@@ -51,7 +52,7 @@ class StatementRun(Base):
 
 
 class StatementGroup(Base):
-    """Some accounts of a run, by row id, whose statements are made by one job."""
+    """A range of accounts (by row id) in a run. One job makes their statements."""
 
     __tablename__ = "statement_groups"
     __table_args__ = (
@@ -68,7 +69,7 @@ class StatementGroup(Base):
 
 
 class Statement(Base):
-    """An account's month. Its transactions are the legs after `opening_transaction_id` up to the closing one."""
+    """An account's month. Its transactions are the legs after `opening_transaction_id`, up to the closing one."""
 
     __tablename__ = "statements"
     __table_args__ = (

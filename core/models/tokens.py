@@ -1,4 +1,4 @@
-"""Refresh tokens: kept as digests, each used once."""
+"""Refresh tokens. They are stored as digests, and each can be used once."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from core.models.base import Base, Moment, PublicId
 
 
 class RefreshToken(Base):
-    """A refresh token of one log-in (its family). Using a spent one again revokes the whole family."""
+    """A refresh token. Its family is the log-in that it comes from. Using a spent token revokes the whole family."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = ({"sqlite_strict": True},)

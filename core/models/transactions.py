@@ -1,4 +1,4 @@
-"""Transactions: the legs of executed transfers. Written once, never changed."""
+"""Transactions: the legs of executed transfers. They are written once and never changed."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from core.models.base import Base, Moment, trigger
 
 
 class Transaction(Base):
-    """One leg: `amount` is negative for a debit; `previous_id` is the same account's leg before it."""
+    """One leg. `amount` is negative for a debit. `previous_id` is the previous leg of the same account."""
 
     __tablename__ = "transactions"
     __table_args__ = (CheckConstraint("amount <> 0", name="amount"), {"sqlite_strict": True})

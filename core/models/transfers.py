@@ -1,4 +1,4 @@
-"""Transfers: the order to move money, from its acceptance to its end."""
+"""Transfers: orders to move money, from acceptance to end."""
 
 from datetime import datetime
 from uuid import UUID
@@ -13,10 +13,10 @@ from core.models.base import Base, Moment, PublicId, Word, one_of, trigger
 
 
 class Transfer(Base):
-    """A transfer; its row id is its `sequence`, the order of acceptance and of settlement.
+    """A transfer. Its row id is its `sequence`, the order of acceptance and of settlement.
 
-    The idempotency key is a column, so that it lives exactly as long as the transfer it was accepted with.
-    `previous_id` is the transfer before it from the same account. `settled_at` is when it ended, whatever the end.
+    The idempotency key is a column, so that it is stored exactly as long as its transfer. `previous_id` is the previous
+    transfer from the same account. `settled_at` is the time of its end, also if it failed or was cancelled.
     """
 
     __tablename__ = "transfers"

@@ -1,4 +1,4 @@
-"""People who sign in, the operators among them, and the bank itself."""
+"""Users: customers, operators, and the bank itself."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from core.domain.users import NO_PASSWORD, Role
 from core.models.base import Base, Flag, Moment, PublicId, Word, one_of, trigger
 
 SYSTEM_USER_ID = 1
-"""Row id of the one system user, which the first migration makes."""
+"""Row id of the only system user, which the first migration creates."""
 
 _ERASED = (
     f"erased_at IS NULL OR (email = lower(hex(public_id)) || '@erased.invalid' AND name IS NULL "
@@ -19,9 +19,9 @@ _ERASED = (
 
 
 class User(Base):
-    """A user; `token_version` counts up when all tokens given so far must end.
+    """A user. `token_version` is increased to invalidate all tokens that were issued so far.
 
-    Of an erased one nothing is left that names a person: the row stays, as all that was done points to it.
+    The row of an erased user stays, because other rows refer to it, but it names no person any more.
     """
 
     __tablename__ = "users"

@@ -1,4 +1,4 @@
-"""What each verification of the ledger found."""
+"""Results of verifications of the ledger."""
 
 from datetime import datetime
 
@@ -10,11 +10,11 @@ from core.models.base import Base, Moment, Word, one_of
 
 
 class Verification(Base):
-    """One reading of the ledger, whole or from where the last one ended.
+    """One verification of the ledger, of the whole or from the end of the last one.
 
-    `height` and `head_hash` name the block it went up to, `anchored_height` the highest that an anchor spoke of.
-    `details` is a JSON array of the breaches that were listed. As long as the newest row has breaches, nothing is
-    settled.
+    `height` and `head_hash` are those of the last block that was read. `anchored_height` is the height of the highest
+    block with an anchor. `details` is a JSON array of the listed breaches. While the newest row has breaches, nothing
+    is settled.
     """
 
     __tablename__ = "verifications"
