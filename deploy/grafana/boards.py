@@ -1,4 +1,4 @@
-"""What a dashboard of Giro consists of, and how it is drawn: sections of lines, each line sharing its width equally."""
+"""Giro's dashboards: a dashboard has sections, a section has lines, and the panels of a line have the same width."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from deploy.grafana.panels import PROMETHEUS, Drawing
 
 COLUMNS = 24
 TAG = "giro"
-"""All dashboards carry it, and link to whatever carries it."""
+"""All dashboards have this tag, and link to all dashboards with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +34,27 @@ class Board:
     """One dashboard."""
 
     name: str
-    """The name of its file, and the end of its uid."""
+    """The name of its file and the last part of its uid."""
     title: str
     about: str
     sections: tuple[Section, ...]
     by_process: bool = False
-    """Whether its reader can choose processes: its expressions then name `$process`."""
+    """Whether the user can choose processes. Then its expressions contain `$process`."""
 
     @property
     def uid(self) -> str:
-        """What its address is made of; it never changes."""
+        """The part of its URL that never changes."""
         return f"giro-{self.name}"
 
     def panels(self) -> Iterator[Drawing]:
-        """Every panel, from the top left on."""
+        """Yield all panels, line by line from the top left."""
         for section in self.sections:
             for line in section.lines:
                 yield from line
 
 
 def draw(board: Board) -> Dashboard:
-    """Build a dashboard: the last hour, read anew every ten seconds."""
+    """Build a dashboard. It shows the last hour and refreshes every ten seconds."""
     canvas = (
         builders.Dashboard(board.title)
         .uid(board.uid)

@@ -1,4 +1,4 @@
-"""Write Giro's dashboards as the JSON that Grafana reads, and the page that lists them: `make dashboards`."""
+"""Write Giro's dashboards as JSON for Grafana, and the page that lists them: `make dashboards`."""
 
 import json
 import sys
@@ -19,9 +19,9 @@ BOARDS = (transfers.BOARD, service.BOARD, jobs.BOARD)
 HEAD = """\
 # Dashboards
 
-Grafana shows three dashboards, in the folder *Giro*. Each panel says of itself, when you point at the *i* beside its
-title, what it shows, what a bad value means, and what to do then. The dashboards link to each other and keep the time
-that you look at. Their numbers are [metrics](metrics.md).
+Grafana has three dashboards in the folder *Giro*. Point at the *i* next to a panel's title to read what it shows, what
+a bad value means, and what to do then. The dashboards link to each other and keep the selected time range. Their
+numbers are [metrics](metrics.md).
 
 `make dashboards` writes this page and the JSON in `deploy/grafana/dashboards` from the tables in `deploy/grafana`;
 `make monitoring` checks each expression against a running Giro and a real Prometheus.
@@ -29,12 +29,12 @@ that you look at. Their numbers are [metrics](metrics.md).
 
 
 def as_json(board: Board) -> str:
-    """A dashboard as the text of its file."""
+    """Return the text of a dashboard's file."""
     return json.dumps(draw(board), cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
 
 
 def as_page() -> str:
-    """The page of the documentation: every panel and the question that it answers."""
+    """Return the page of the documentation, with every panel and the question that it answers."""
     return "\n".join([HEAD, *(line for board in BOARDS for line in _section(board))]).rstrip("\n") + "\n"
 
 
@@ -46,12 +46,12 @@ def _section(board: Board) -> Iterator[str]:
 
 
 def texts() -> dict[Path, str]:
-    """Every file that is written from here."""
+    """Return the text of every generated file, by path."""
     return {FOLDER / f"{board.name}.json": as_json(board) for board in BOARDS} | {PAGE: as_page()}
 
 
 def main() -> int:
-    """Write them; the exit status."""
+    """Write all files and return the exit status."""
     for path, text in texts().items():
         path.write_text(text, encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""The dashboard *Jobs*, which answers whether the scheduled work is done."""
+"""The dashboard *Jobs*, which shows whether the scheduled work is done."""
 
 from grafana_foundation_sdk.models import units
 
@@ -8,7 +8,7 @@ from deploy.grafana.promql import how_many, or_zero, per_second, quantile, read_
 
 HOUR = 3600
 QUARTER = "15m"
-"""Jobs are rare: a shorter window would hold none of most."""
+"""Jobs are rare. Most of them would not occur in a shorter window."""
 
 BREACHES = read_by_scheduler("giro_verification_breaches")
 UNDONE = read_by_scheduler("giro_statement_groups_undone")
@@ -21,10 +21,10 @@ JOBS_WORKER = 'max(time() - process_start_time_seconds{process="jobs"})'
 AT_A_GLANCE = (
     Stat(
         title="Statements overdue",
-        question="Are the statements of closed months there?",
-        shows="How long ago the oldest month ended whose statements are not all made; 0 when all are.",
-        bad="Minutes after a month's end are normal. Later: see *Groups to be made* for whether it goes on, *Dead"
-        " letters* for what keeps failing, and `giro operator statement-runs` for which month it is.",
+        question="Are all statements of closed months made?",
+        shows="Time since the end of the oldest month with missing statements; 0 if none are missing.",
+        bad="Minutes after a month's end are normal. Later: *Groups to be made* shows whether the work goes on, *Dead"
+        " letters* shows work that keeps failing, and `giro operator statement-runs` shows the month.",
         unit=units.Seconds,
         steps=rising(HOUR, 6 * HOUR),
         queries={"": read_by_scheduler("giro_statements_overdue_seconds")},
@@ -32,8 +32,8 @@ AT_A_GLANCE = (
     Stat(
         title="Groups undone",
         question="How much of the month's work is left?",
-        shows="Groups of accounts whose statements are still to be made, of all months.",
-        bad="A number that does not fall: the jobs worker is down, or a group is parked as a dead letter.",
+        shows="Groups of accounts whose statements are not made yet, of all months.",
+        bad="If the number does not fall, the jobs worker is down, or a group is parked as a dead letter.",
         unit=units.Short,
         steps=((None, "green"), (1, "yellow")),
         queries={"": UNDONE},
@@ -41,8 +41,8 @@ AT_A_GLANCE = (
     Stat(
         title="Requested",
         question="Do customers wait for statements?",
-        shows="Statements that customers asked for and that are not made yet.",
-        bad="More than 0 for minutes: the jobs worker is down or busy with a month's end, or the statement is parked.",
+        shows="Statements that customers requested and that are not made yet.",
+        bad="More than 0 for minutes: the jobs worker is down, or busy with a month's end, or the work is parked.",
         unit=units.Short,
         steps=rising(10, 100),
         queries={"": REQUESTED},
@@ -50,9 +50,9 @@ AT_A_GLANCE = (
     Stat(
         title="Last verification",
         question="When was the ledger last checked?",
-        shows="Time since the last scheduled verification of the whole ledger ended.",
+        shows="Time since the end of the last scheduled verification of the whole ledger.",
         bad="Older than `GIRO_VERIFY_HOURS` (24 h): it does not run or does not end. Look for `job_failed` with"
-        " `verify` in the log of the jobs worker; `giro verify` checks at once.",
+        " `verify` in the log of the jobs worker. `giro verify` checks the ledger now.",
         unit=units.Seconds,
         steps=rising(25 * HOUR, 49 * HOUR),
         absent="none yet",
@@ -60,10 +60,10 @@ AT_A_GLANCE = (
     ),
     Stat(
         title="Breaches",
-        question="Does the ledger hold what it promises?",
+        question="Is the ledger correct?",
         shows="Broken rules that the last verification found.",
-        bad="Any: stop the service and keep the database as it is. `giro operator verification` names the rules and"
-        " the accounts; `docs/reference/verification.md` says what each rule means.",
+        bad="More than 0: stop the service and keep the database as it is. `giro operator verification` names the"
+        " rules and the accounts. `docs/reference/verification.md` explains each rule.",
         unit=units.Short,
         steps=none_allowed(),
         absent="none yet",
@@ -72,9 +72,9 @@ AT_A_GLANCE = (
     Stat(
         title="Dead letters",
         question="Does some work keep failing?",
-        shows="Messages that are parked, since their work failed three times in a row.",
-        bad="`giro queue list` shows what went wrong. Mend the cause, then `giro queue retry ID`; a group"
-        " of statements waits for that.",
+        shows="Messages that are parked because their work failed three times in a row.",
+        bad="`giro queue list` shows the errors. Fix the cause, then run `giro queue retry ID`. A group of statements"
+        " is not made until then.",
         unit=units.Short,
         steps=none_allowed(),
         queries={"": DEAD_LETTERS},
@@ -83,10 +83,10 @@ AT_A_GLANCE = (
 
 LAST_BACKUP = Stat(
     title="Last backup",
-    question="How much would a lost disk cost?",
-    shows="Time since the copy of the newest backup began: what was accepted since is in none.",
+    question="How much data would be lost with the disk?",
+    shows="Time since the copy of the newest backup began. Later transfers are not in any backup.",
     bad="Older than `GIRO_BACKUP_HOURS` (24 h): look for `job_failed` with `back_up` in the log of the jobs worker."
-    " `giro backup` makes one at once.",
+    " `giro backup` makes a backup now.",
     unit=units.Seconds,
     steps=rising(25 * HOUR, 49 * HOUR),
     absent="none yet",
@@ -95,12 +95,12 @@ LAST_BACKUP = Stat(
 
 TIMETABLE = Stat(
     title="Scheduled jobs",
-    question="Does the timetable run?",
-    shows="How often each job of the timetable has run since the jobs worker started, and how long ago that"
-    " was: `anchor` every 5 minutes, `checkpoint` and `back_up` (a look whether one is due) every 10, `verify_recent`"
-    " every 15, `forget_expired_tokens` every hour, `verify` every 24 hours, unless the settings say otherwise.",
-    bad="Too few for the time: the scheduler is down, or it cannot reach the queue (`queue_unreachable` in"
-    " its log). A job that is missing has not run at all.",
+    question="Do the scheduled jobs run?",
+    shows="How often each scheduled job has run since the start of the jobs worker, and the time since that start."
+    " By default `anchor` runs every 5 minutes, `checkpoint` and `back_up` (which checks whether a backup is due) every"
+    " 10, `verify_recent` every 15, `forget_expired_tokens` every hour, and `verify` every 24 hours.",
+    bad="If a job has run too rarely for the time, the scheduler is down, or it cannot reach the queue"
+    " (`queue_unreachable` in its log). A job that is not shown has not run at all.",
     unit=units.Short,
     decimals=0,
     queries={
@@ -116,35 +116,35 @@ STATEMENTS = Section(
             Graph(
                 title="Statements made",
                 question="How fast are statements made?",
-                shows="Statements made in a second. 0 for most of a month.",
+                shows="Statements made per second. It is 0 for most of a month.",
                 bad="0 while groups are undone: the jobs worker does not run, or each of its attempts fails.",
                 unit=units.OpsPerSecond,
                 queries={"made": per_second("giro_statements_made_total")},
             ),
             Graph(
                 title="Groups to be made",
-                question="How far is the month, and how long will it take?",
-                shows="Groups of accounts of the runs that are not finished, and those of them that are undone. The"
-                " slope tells when it will be done.",
-                bad="A level line above 0: nothing is made. A group that alone is left over is mostly a dead letter.",
+                question="How far is the month's work, and how long will it take?",
+                shows="Groups of accounts in unfinished runs, and those whose statements are not made yet. The slope"
+                " shows when the work will be done.",
+                bad="A level line above 0: nothing is made. A single group that is left is usually a dead letter.",
                 unit=units.Short,
                 queries={"all": read_by_scheduler("giro_statement_groups"), "undone": UNDONE},
             ),
             Graph(
                 title="Requested statements",
-                question="Are requests of customers served?",
-                shows="Statements asked for and not made yet.",
-                bad="A line that does not come back to 0: see *Dead letters*, and whether the jobs worker runs.",
+                question="Are the requests of customers served?",
+                shows="Requested statements that are not made yet.",
+                bad="If the line does not return to 0, see *Dead letters*, and check whether the jobs worker runs.",
                 unit=units.Short,
                 queries={"requested": REQUESTED},
             ),
             Graph(
                 title="Time for a group",
-                question="What does a group of statements cost?",
-                shows="Time to make the statements of one group, or one that was asked for, p50 and p99 of the last 15"
-                " minutes. A gap: none was made.",
-                bad="Growing from month to month: the accounts have more transactions. Make groups smaller"
-                " (`GIRO_STATEMENT_GROUP`), so that one message ends sooner.",
+                question="How long does a group of statements take?",
+                shows="Time to make the statements of one group, or one requested statement, p50 and p99 of the last 15"
+                " minutes. A gap means that none was made.",
+                bad="It grows from month to month if the accounts have more transactions. Make groups smaller"
+                " (`GIRO_STATEMENT_GROUP`), so that one message takes less time.",
                 unit=units.Seconds,
                 queries={
                     "p50": quantile(0.5, "giro_statement_group_duration_seconds", window=QUARTER),
@@ -162,17 +162,17 @@ BACKUPS = Section(
             Graph(
                 title="Age of the newest backup",
                 question="Are backups made regularly?",
-                shows="Time since the newest backup was begun, and the age at which the next one is due"
-                " (`GIRO_BACKUP_HOURS`; 0: none are made).",
-                bad="It rises above the line: none is made. A saw with higher teeth: the jobs worker is busy or away.",
+                shows="Time since the newest backup began, and the age at which the next one is due"
+                " (`GIRO_BACKUP_HOURS`; 0: no backups are made).",
+                bad="Above the line, no backups are made. If the peaks become higher, the jobs worker is busy or down.",
                 unit=units.Seconds,
                 queries={"age": SINCE_BACKUP, "due at": read_by_scheduler("giro_backup_interval_seconds")},
             ),
             Graph(
                 title="Size of the newest backup",
-                question="How much room do backups need?",
-                shows="Size of the newest backup; `GIRO_BACKUP_KEEP` (7) of them are kept.",
-                bad="It falls: the ledger only grows, so look what was backed up.",
+                question="How much space do backups need?",
+                shows="Size of the newest backup. `GIRO_BACKUP_KEEP` (7) backups are kept.",
+                bad="It falls. The ledger only grows, so check what was backed up.",
                 unit=units.BytesSI,
                 queries={"size": read_by_scheduler("giro_backup_size_bytes")},
             ),
@@ -180,8 +180,8 @@ BACKUPS = Section(
                 title="Time of a backup",
                 question="Does a backup take too long?",
                 shows="How long the newest backup took, with the verification of the copy.",
-                bad="It grows with the ledger. Other jobs wait meanwhile, and the write-ahead log grows while it is"
-                " copied.",
+                bad="It grows with the ledger. Other jobs wait meanwhile, and the write-ahead log grows during the"
+                " copy.",
                 unit=units.Seconds,
                 queries={"last": read_by_scheduler("giro_backup_duration_seconds")},
             ),
@@ -195,10 +195,10 @@ CARE = Section(
         (
             Graph(
                 title="Time of a verification",
-                question="Does verifying become too slow?",
-                shows="How long the last verification took.",
-                bad="It grows with the ledger. Once it takes hours, verify the whole less often"
-                " (`GIRO_VERIFY_HOURS`); what is new is verified in between.",
+                question="Does the verification become too slow?",
+                shows="How long the last verification of the whole ledger took.",
+                bad="It grows with the ledger. If it takes hours, verify the whole ledger less often"
+                " (`GIRO_VERIFY_HOURS`). New transfers are verified in between.",
                 unit=units.Seconds,
                 queries={"last": read_by_scheduler("giro_verification_duration_seconds")},
             ),
@@ -206,16 +206,16 @@ CARE = Section(
                 title="Breaches found",
                 question="Since when is a rule broken?",
                 shows="Broken rules that the last verification found, over time.",
-                bad="The step lies between the last clean verification and the first that complained: look at what was"
-                " deployed then and at machine faults, and see the stat of the same name for what to do.",
+                bad="The rule was broken between the last verification without breaches and the first with breaches."
+                " Look for deployments and machine faults in that time. *Breaches* says what to do.",
                 unit=units.Short,
                 queries={"breaches": BREACHES},
             ),
             Graph(
                 title="Blocks without an anchor",
-                question="Is what was settled signed?",
-                shows="How long the oldest block above the last anchor has waited; 0 when the newest is signed.",
-                bad="More than a few times `GIRO_ANCHOR_MINUTES`: the jobs worker does not run, or the file of anchors"
+                question="Are the settled transfers signed?",
+                shows="How long the oldest block above the last anchor has waited; 0 if the newest block is signed.",
+                bad="More than a few times `GIRO_ANCHOR_MINUTES`: the jobs worker does not run, or the anchor file"
                 " cannot be written (`anchor_not_written` in its log).",
                 unit=units.Seconds,
                 queries={"oldest": read_by_scheduler("giro_unanchored_seconds")},
@@ -223,8 +223,8 @@ CARE = Section(
             Graph(
                 title="Height of the chain",
                 question="How fast does the chain of blocks grow, and how much of it is signed?",
-                shows="The newest block, and the newest that an anchor names.",
-                bad="Two lines that part for more than `GIRO_ANCHOR_MINUTES`.",
+                shows="Height of the newest block, and of the newest block with an anchor.",
+                bad="The two lines differ for more than `GIRO_ANCHOR_MINUTES`.",
                 unit=units.Short,
                 queries={
                     "newest": read_by_scheduler("giro_block_height"),
@@ -233,10 +233,10 @@ CARE = Section(
             ),
             Graph(
                 title="Checkpoints",
-                question="What does cutting the write-ahead log back cost?",
-                shows="Time of the checkpoints of the last 15 minutes, p50 and p99. A gap: there was none.",
-                bad="Writers wait meanwhile. Long ones follow a burst of transfers; checkpoint more often"
-                " (`GIRO_CHECKPOINT_MINUTES`). None at all: see *Scheduled jobs*.",
+                question="How long does it take to truncate the write-ahead log?",
+                shows="Time of the checkpoints in the last 15 minutes, p50 and p99. A gap means that there was none.",
+                bad="Writers wait during a checkpoint. Long checkpoints follow a burst of transfers: checkpoint more"
+                " often (`GIRO_CHECKPOINT_MINUTES`). If there are none at all, see *Scheduled jobs*.",
                 unit=units.Seconds,
                 queries={
                     "p50": quantile(0.5, "giro_checkpoint_duration_seconds", window=QUARTER),
@@ -245,10 +245,10 @@ CARE = Section(
             ),
             Graph(
                 title="Blocked checkpoints",
-                question="Does a reader hold the write-ahead log?",
-                shows="Checkpoints of the last hour that could not cut the log back, since somebody still read it.",
-                bad="One during a verification is normal. All of them: a reader never ends, perhaps a tool that has the"
-                " database open; the log grows (*Database size* on *Service*).",
+                question="Does a reader block the write-ahead log?",
+                shows="Checkpoints of the last hour that could not truncate the log, because a reader still used it.",
+                bad="One during a verification is normal. If all are blocked, a reader never ends, perhaps a tool that"
+                " has the database open. The log grows meanwhile (*Database size* on *Service*).",
                 unit=units.Short,
                 queries={"blocked": how_many("giro_checkpoints_blocked_total", window="1h")},
             ),
@@ -263,17 +263,17 @@ MESSAGES = Section(
             Graph(
                 title="Messages by actor",
                 question="What do the workers do?",
-                shows="Messages worked off in a second, by actor.",
-                bad="An actor that is missing does not get its messages: see *Messages waiting* on *Service*.",
+                shows="Messages processed per second, by actor.",
+                bad="If an actor is missing, it does not get its messages: see *Messages waiting* on *Service*.",
                 unit=units.MessagesPerSecond,
                 queries={"{{actor_name}}": per_second("dramatiq_messages_total", by="actor_name", window=QUARTER)},
             ),
             Graph(
                 title="Time by actor",
                 question="Which work takes long?",
-                shows="Mean time of a message in the last 15 minutes, by actor. A gap: there was none.",
-                bad="A message longer than some minutes keeps those behind it waiting, and is cut off when the service"
-                " stops; it comes again.",
+                shows="Mean time of a message in the last 15 minutes, by actor. A gap means that there was none.",
+                bad="A message that takes more than a few minutes delays the messages behind it. It is interrupted when"
+                " the service stops, and its work is started again later.",
                 unit=units.Seconds,
                 queries={
                     "{{actor_name}}": per_second(
@@ -284,21 +284,21 @@ MESSAGES = Section(
                 },
             ),
             Graph(
-                title="Messages in hand",
+                title="Messages in progress",
                 question="Is a worker stuck?",
-                shows="Messages that are worked on at this moment, by actor.",
-                bad="1 for hours without an end: the work hangs. Its heartbeat may go on; restart the worker, the work"
-                " comes again.",
+                shows="Messages that are being processed now, by actor.",
+                bad="If it is 1 for hours, the work hangs, even if the heartbeat goes on. Restart the worker. The work"
+                " is started again later.",
                 unit=units.Short,
                 queries={"{{actor_name}}": "sum by (actor_name) (dramatiq_messages_inprogress)"},
             ),
             Graph(
                 title="Failing jobs",
                 question="Do jobs fail before they are parked?",
-                shows="In the last hour: exceptions of the workers that nobody expected, and messages that failed"
-                " before their work began.",
+                shows="In the last hour: unexpected exceptions of the workers, and messages that failed before their"
+                " work began.",
                 bad="Find `job_failed` in the worker's log. The third failure in a row makes a dead letter. A message"
-                " that fails before its work was sent by another version, or by somebody else.",
+                " that fails before its work began was sent by another version, or not by Giro.",
                 unit=units.Short,
                 queries={
                     "exceptions": how_many('giro_unhandled_exceptions_total{process=~"settlement|jobs"}', window="1h"),

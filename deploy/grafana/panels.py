@@ -1,4 +1,4 @@
-"""The kinds of panels that Giro's dashboards are made of, and how each is drawn with Grafana's own builders."""
+"""The kinds of panels in Giro's dashboards, drawn with Grafana's own builders."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,58 +22,58 @@ from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
-"""The data source as deploy/grafana/provisioning makes it."""
+"""The data source that deploy/grafana/provisioning defines."""
 
 type Steps = tuple[tuple[float | None, str], ...]
-"""Colours from the least value up, each from its value on; the first has none."""
+"""Colours in order of their values. Each applies from its value on; the first has no value."""
 
 type Meanings = Mapping[str, tuple[str, str]]
-"""What single values are called, and in which colour."""
+"""Names and colours of single values."""
 
 NEUTRAL: Steps = ((None, "blue"),)
 UP_OR_DOWN: Meanings = {"0": ("down", "red"), "1": ("up", "green")}
 
 
 def rising(warning: float, bad: float) -> Steps:
-    """Green, yellow from `warning` on, red from `bad` on."""
+    """Return steps from green to yellow at `warning` and red at `bad`."""
     return ((None, "green"), (warning, "yellow"), (bad, "red"))
 
 
 def falling(warning: float, bad: float) -> Steps:
-    """Red, yellow from `bad` on, green from `warning` on."""
+    """Return steps from red to yellow at `bad` and green at `warning`."""
     return ((None, "red"), (bad, "yellow"), (warning, "green"))
 
 
 def none_allowed(least: float = 1) -> Steps:
-    """Green, and red from the `least` value that must not be."""
+    """Return steps from green to red at `least`, the smallest bad value."""
     return ((None, "green"), (least, "red"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing(ABC):
-    """One panel: what it is called, asks, shows and means, and where its numbers come from."""
+    """One panel: its title, question, meaning and queries."""
 
     title: str
     question: str
-    """What somebody who looks at it wants to know; docs/reference/dashboards.md lists these."""
+    """The question that it answers. docs/reference/dashboards.md lists them."""
     shows: str
     bad: str
-    """What a bad value means, and what to do then."""
+    """The meaning of a bad value, and what to do then."""
     unit: str
     queries: Mapping[str, str]
-    """Expressions by what their lines are called: words, or labels as `{{code}}`."""
+    """Expressions by the names of their lines, which are words or labels like `{{code}}`."""
 
     @property
     def description(self) -> str:
-        """What the panel says of itself when it is pointed at."""
+        """The text that Grafana shows for the panel's *i*."""
         return f"{self.shows}\n\n**When it is bad:** {self.bad}"
 
     @abstractmethod
     def draw(self, number: int, width: int) -> Builder[Panel]:
-        """Build the panel under a number of its own, some of the grid's 24 columns wide."""
+        """Build the panel with an id, and a width in columns of the grid, which has 24."""
 
     def targets(self) -> list[prometheus.Dataquery]:
-        """The queries as Grafana sends them: for values over time."""
+        """Return the queries that Grafana sends, for values over time."""
         return [
             prometheus.Dataquery()
             .ref_id(chr(ord("A") + place))
@@ -87,18 +87,18 @@ class Drawing(ABC):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stat(Drawing):
-    """The value of now in large figures, coloured by what it means.
+    """The current value in large figures, coloured by its meaning.
 
-    Of now, not the last one of the hour that is shown: what is gone must not go on looking well.
+    It is not the last value of the time range: the value of a process that is gone must not keep looking good.
     """
 
     steps: Steps = NEUTRAL
     meanings: Meanings = field(default_factory=dict)
     decimals: int | None = None
     names_only: bool = False
-    """Whether it shows what its lines are called, and not their values."""
+    """Whether it shows the names of its lines instead of their values."""
     absent: str = "no data"
-    """What it says when there is no value at all."""
+    """The text that it shows if there is no value."""
 
     def draw(self, number: int, width: int) -> Builder[Panel]:
         newest = common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False)
@@ -121,11 +121,11 @@ class Stat(Drawing):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph(Drawing):
-    """Lines over time. With `steps`, dashed lines show where it becomes bad."""
+    """Lines over time. With `steps`, dashed lines show the bad values."""
 
     steps: Steps = ()
     least: float | None = 0
-    """Where the axis begins; None lets it begin at the least value."""
+    """Start of the axis. If None, it starts at the smallest value."""
     stacked: bool = False
 
     def draw(self, number: int, width: int) -> Builder[Panel]:
@@ -154,7 +154,7 @@ class Graph(Drawing):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatMap(Drawing):
-    """How many observations fell into each bucket of a histogram, over time."""
+    """The number of observations in each bucket of a histogram, over time."""
 
     def draw(self, number: int, width: int) -> Builder[Panel]:
         panel = _described(heatmap.Panel(), self, number, width).height(8).calculate(False)
@@ -163,7 +163,7 @@ class HeatMap(Drawing):
         panel.color(colours.fill("dark-orange").exponent(0.5))
         panel.y_axis(heatmap.YAxisConfig().unit(self.unit).axis_placement(common.AxisPlacement.LEFT))
         panel.cell_values(heatmap.CellValues().unit(units.Short).decimals(0))
-        return panel.filter_values(heatmap.FilterValueRange().le(1e-9))  # an empty bucket is no cell
+        return panel.filter_values(heatmap.FilterValueRange().le(1e-9))  # empty buckets are not drawn
 
 
 def _described[P: (stat.Panel, timeseries.Panel, heatmap.Panel)](

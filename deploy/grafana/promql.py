@@ -1,50 +1,50 @@
-"""Expressions of PromQL that the panels are made of.
+"""PromQL expressions for the panels.
 
-Every process shows the metrics of the others too, at zero. A counter can be summed over all of them; what the scheduler
-reads is taken from the scheduler alone.
+Every process also shows the metrics of the others, at zero. A counter can be summed over all processes. Gauges that the
+scheduler reads are taken from the scheduler only.
 """
 
 WINDOW = "$__rate_interval"
-"""As long as Grafana finds right for the span that is shown, and never shorter than four scrapes."""
+"""Grafana chooses it for the shown time range. It is never shorter than four scrapes."""
 
 
 def per_second(counter: str, *, by: str = "", window: str = WINDOW) -> str:
-    """How often something happens in a second; one line for each value of the label `by`."""
+    """Return the events per second, with one line for each value of the label `by`."""
     return f"sum{_by(by)}(rate({counter}[{window}]))"
 
 
 def how_many(counter: str, *, by: str = "", window: str) -> str:
-    """How often something has happened in the last `window`."""
+    """Return the number of events in the last `window`."""
     return f"sum{_by(by)}(increase({counter}[{window}]))"
 
 
 def share(part: str, whole: str, *, window: str) -> str:
-    """Which share of a counter's events are of one kind: 0 to 1, and 0 where nothing has happened."""
+    """Return the share of `part` in the events of `whole`, from 0 to 1. Without events it is 0."""
     parts, events = how_many(part, window=window), how_many(whole, window=window)
     return f"({parts} or vector(0)) / ({events} > 0) or {zero_while_up('settlement')}"
 
 
 def quantile(of: float, histogram: str, *, by: str = "", where: str = "", window: str = WINDOW) -> str:
-    """The value that a share `of` the observations does not pass; no number where nothing was observed."""
+    """Return the value that a share `of` the observations does not exceed. Without observations there is no value."""
     labels = f"le, {by}" if by else "le"
     return f"histogram_quantile({of}, sum by ({labels}) (rate({histogram}_bucket{where}[{window}])))"
 
 
 def mean(histogram: str, *, window: str = WINDOW) -> str:
-    """The mean of what was observed; no number where nothing was."""
+    """Return the mean of the observations. Without observations there is no value."""
     return f"{per_second(f'{histogram}_sum', window=window)} / {per_second(f'{histogram}_count', window=window)}"
 
 
 def read_by_scheduler(gauge: str, *, by: str = "") -> str:
-    """A value that the scheduler reads for all."""
+    """Return a gauge that the scheduler reads for all processes."""
     return f'max{_by(by)}({gauge}{{process="scheduler"}})'
 
 
 def or_zero(expression: str, process: str, *, label: str = "") -> str:
-    """Show 0 where nothing of the kind has ever happened: a counter with labels is not there before its first event.
+    """Show 0 before the first event, because a counter with labels does not exist before it.
 
-    `process` is the one that counts it, or a regular expression for several. While it is down nothing is shown, as a 0
-    would say that all is well. `label` is the one that the lines are told apart by.
+    `process` is the process that counts the events, or a regular expression for several. While it is down nothing is
+    shown, because a 0 would look good. `label` is the label that distinguishes the lines.
     """
     zero = zero_while_up(process)
     if label:
@@ -53,7 +53,7 @@ def or_zero(expression: str, process: str, *, label: str = "") -> str:
 
 
 def zero_while_up(process: str) -> str:
-    """0 while Prometheus reaches one of the processes, and nothing else."""
+    """Return 0 while Prometheus reaches one of the processes, and no value otherwise."""
     return f'0 * max(up{{job="giro", process=~"{process}"}} == 1)'
 
 

@@ -1,4 +1,4 @@
-"""The dashboard *Service*, which answers whether every part runs, and what the parts cost."""
+"""The dashboard *Service*, which shows whether every part runs, and the resources that the parts use."""
 
 from grafana_foundation_sdk.models import units
 
@@ -20,20 +20,21 @@ PARTS = Section(
                 title="Processes",
                 question="Which processes run?",
                 shows="Whether Prometheus reaches the metrics port of each process.",
-                bad="The supervisor starts a process again that has died or is silent: if it stays down, `giro up` or"
-                " its container says why. While the API is down nothing is accepted; while settlement is, it is kept.",
+                bad="The supervisor restarts a process that has died or hangs. If it stays down, the log of `giro up`"
+                " or of its container says why. While the API is down, no transfers are accepted. While settlement is"
+                " down, accepted transfers wait.",
                 unit=units.NoUnit,
                 steps=falling(1, 1),
                 meanings=UP_OR_DOWN,
-                # A target that Prometheus does not even know of is down too.
+                # A target that Prometheus does not know also counts as down.
                 queries={name: f'max(up{{job="giro", process="{name}"}}) or vector(0)' for name in PROCESSES},
             ),
             Stat(
                 title="Heartbeats",
-                question="Is each process alive, or does it only hold its port?",
-                shows="How long ago each process said that it is alive, by its own clock, at the last scrape.",
-                bad="Older than `GIRO_SILENT_SECONDS` (20 s): the process hangs, and the supervisor restarts it. Again"
-                " and again means a disk or a database that does not answer.",
+                question="Is each process alive, or does it only keep its port open?",
+                shows="Age of each process's last heartbeat at the last scrape, by its own clock.",
+                bad="Older than `GIRO_SILENT_SECONDS` (20 s): the process hangs, and the supervisor restarts it. If"
+                " this happens repeatedly, the disk or the database does not answer.",
                 unit=units.Seconds,
                 steps=rising(10, 20),
                 decimals=1,
@@ -46,19 +47,19 @@ PARTS = Section(
             Stat(
                 title="Settlement workers",
                 question="Does exactly one worker settle?",
-                shows="How many settlement workers are active. Others stand by, and do not count.",
-                bad="0: nobody settles, transfers wait; start one (`giro worker`). 2 cannot be, as a lock forbids it:"
-                " two services on two databases would look like this.",
+                shows="Number of active settlement workers. Workers on standby do not count.",
+                bad="0: no worker settles, and transfers wait. Start one (`giro worker`). A lock prevents 2 on one"
+                " database; 2 means that two services with two databases are scraped.",
                 unit=units.NoUnit,
                 steps=((None, "red"), (1, "green"), (2, "red")),
-                meanings={"0": ("nobody", "red")},
+                meanings={"0": ("none", "red")},
                 queries={"": 'sum(giro_settlement_active{process="settlement"}) or vector(0)'},
             ),
             Stat(
                 title="Settlement halted",
-                question="Does the ledger verify, so that it may be built on?",
-                shows="1 while nothing is settled since the last verification found a breach, or the chain of blocks"
-                " does not end where the ledger does.",
+                question="Is settlement halted because of a broken ledger?",
+                shows="1 while settlement is halted because the last verification found a breach, or because the chain"
+                " of blocks does not end where the ledger does.",
                 bad="Transfers are accepted and wait. `docs/how-to/when-verify-fails.md` says what to do.",
                 unit=units.NoUnit,
                 steps=none_allowed(),
@@ -69,7 +70,7 @@ PARTS = Section(
                 title="Queue server",
                 question="Does the queue answer?",
                 shows="Whether the scheduler reaches the queue server (Redis or Valkey).",
-                bad="Transfers are accepted and none is lost, but settlement and jobs are not woken until it is back."
+                bad="Transfers are accepted and none is lost, but settlement and jobs get no messages until it is back."
                 " Look at its log (`data/run/valkey.log` if Giro runs it) and at `REDIS_URL`.",
                 unit=units.NoUnit,
                 steps=falling(1, 1),
@@ -80,18 +81,19 @@ PARTS = Section(
                 title="Free disk",
                 question="When will the disk be full?",
                 shows="Free space on the disk that holds the database.",
-                bad="Below `GIRO_DISK_FREE_MB` (200 MB) `/health/ready` says no; a full disk refuses every transfer."
-                " Make room, or give the volume more; a large write-ahead log is cut back by the next checkpoint.",
+                bad="Below `GIRO_DISK_FREE_MB` (200 MB) `/health/ready` fails. With a full disk every transfer is"
+                " refused. Free some space or enlarge the volume. The next checkpoint truncates a large write-ahead"
+                " log.",
                 unit=units.BytesSI,
                 steps=falling(5 * GIGABYTE, GIGABYTE),
                 queries={"": read_by_scheduler("giro_disk_free_bytes")},
             ),
             Stat(
                 title="Unhandled exceptions",
-                question="Has something happened that nobody expected?",
-                shows="Exceptions of the last hour that no code expected, in all processes.",
-                bad="A fault in Giro or around it. Find `unhandled_exception` (API) or `job_failed` (workers) in the"
-                " logs: the traceback stands in the line. Clients of the API were answered 500.",
+                question="Did something unexpected happen?",
+                shows="Unexpected exceptions of the last hour, in all processes.",
+                bad="There is a fault in Giro or in its environment. Find `unhandled_exception` (API) or `job_failed`"
+                " (workers) in the logs: the line contains the traceback. Clients of the API were answered 500.",
                 unit=units.Short,
                 steps=none_allowed(0.1),
                 decimals=0,
@@ -100,9 +102,10 @@ PARTS = Section(
             Stat(
                 title="Restarts",
                 question="Do processes die?",
-                shows="How often processes were started again within the last hour.",
-                bad="A process that dies is restarted by its supervisor. More than a deployment's worth: read what it"
-                " said last (`child_died` in the supervisor's log) and look at its memory below.",
+                shows="Number of restarts of processes in the last hour.",
+                bad="The supervisor restarts a process that dies. If there are more restarts than deployments, read"
+                " the last lines of the process's log (`child_died` in the supervisor's log) and look at its memory"
+                " below.",
                 unit=units.Short,
                 steps=rising(1, 4),
                 decimals=0,
@@ -110,10 +113,10 @@ PARTS = Section(
             ),
             Stat(
                 title="Build",
-                question="Which version runs, and the same one everywhere?",
-                shows="Version of Giro, of Python and of SQLite, for each different build among the processes.",
-                bad="More than one: some processes were not restarted after an update. Restart them; two versions must"
-                " not write into one database.",
+                question="Which version runs, and is it the same in all processes?",
+                shows="Versions of Giro, Python and SQLite, for each different build among the processes.",
+                bad="More than one: some processes were not restarted after an update. Restart them, because two"
+                " versions must not write to one database.",
                 unit=units.NoUnit,
                 names_only=True,
                 queries={
@@ -131,19 +134,20 @@ HTTP = Section(
         (
             Graph(
                 title="Requests by route",
-                question="What is asked for, and how often?",
-                shows="Requests answered in a second, by method and route.",
-                bad="Nothing at all: clients do not reach the API. One route rising alone: a client polls instead of"
-                " waiting (`Prefer: wait`), or retries without a pause.",
+                question="Which routes are called, and how often?",
+                shows="Requests answered per second, by method and route.",
+                bad="If there are none at all, clients do not reach the API. If a single route rises, a client polls"
+                " instead of waiting (`Prefer: wait`), or retries without a pause.",
                 unit=units.RequestsPerSecond,
                 queries={"{{method}} {{route}}": per_second(f"{REQUESTS}_count", by="method, route")},
             ),
             Graph(
                 title="Errors by status",
-                question="How many requests go wrong, and whose mistake is it?",
-                shows="Answers in a second with a status of 400 or more.",
-                bad="500 is a fault of ours: see *Unhandled exceptions*. 503 means that the database or the disk cannot"
-                " be used or too much waits. Below 500 the client is wrong: a wave of 401 may be somebody guessing.",
+                question="How many requests fail, and who causes it?",
+                shows="Answers per second with a status of 400 or more.",
+                bad="500 is a fault in Giro: see *Unhandled exceptions*. 503 means that the database or the disk is not"
+                " available, or that too many requests wait. Below 500 the client is wrong: many 401 may be an attempt"
+                " to guess credentials.",
                 unit=units.RequestsPerSecond,
                 stacked=True,
                 queries={"{{status}}": or_zero(per_second(REFUSED, by="status"), "api", label="status")},
@@ -151,20 +155,20 @@ HTTP = Section(
             Graph(
                 title="Latency by route",
                 question="Which calls are slow?",
-                shows="99 of 100 requests took no longer, by route. With `Prefer: wait` the wait is in it: see *Time to"
-                " accept* on *Transfers* for transfers. A gap: none came.",
-                bad="All of them: the machine or the disk is busy; see CPU below. `/login` alone: bcrypt is meant to be"
-                " slow (`GIRO_PASSWORD_HASH_ROUNDS`). A list alone: look at what its client asks for.",
+                shows="99 of 100 requests took no longer, by route. It includes the wait of `Prefer: wait`, so see"
+                " *Time to accept* on *Transfers* for transfers. A gap means that there were no requests.",
+                bad="If all are slow, the machine or the disk is busy: see CPU below. `/login` is slow on purpose,"
+                " because of bcrypt (`GIRO_PASSWORD_HASH_ROUNDS`). If only a list is slow, look at its requests.",
                 unit=units.Seconds,
                 queries={"{{route}}": quantile(0.99, REQUESTS, by="route")},
             ),
             Graph(
                 title="Throttled",
-                question="Who asks too often, or guesses?",
+                question="Which clients send too many requests, or guess?",
                 shows="Requests of the last 5 minutes that were answered 429, by route and policy.",
-                bad="`log-in-…`, `sign-up`, `password`, `refresh`: somebody guesses; `giro operator audit --action"
-                " access_refused` shows the addresses. `writes` and the like: a client asks faster than"
-                " `GIRO_LIMIT_…` allows. One address for everybody: `GIRO_TRUSTED_PROXIES` lacks your proxy.",
+                bad="`log-in-…`, `sign-up`, `password`, `refresh`: a client guesses, and `giro operator audit --action"
+                " access_refused` shows the addresses. `writes` and similar: a client sends more requests than"
+                " `GIRO_LIMIT_…` allows. If all clients have one address, `GIRO_TRUSTED_PROXIES` lacks your proxy.",
                 unit=units.Short,
                 stacked=True,
                 queries={"{{route}} {{policy}}": how_many("giro_throttled_total", by="route, policy", window="5m")},
@@ -179,29 +183,30 @@ DATABASE = Section(
         (
             Graph(
                 title="Lock waits",
-                question="Do writers keep each other waiting?",
-                shows="99 of 100 times a process waited no longer for its turn to write. A gap: it did not write.",
-                bad="Who waits is not to blame: another one holds the lock. Compare *Time under the lock* on"
-                " *Transfers* and the jobs that ran then (*Jobs*). All of them slow: see *Commits*.",
+                question="Do writers wait for each other?",
+                shows="99 of 100 times a process waited no longer for its turn to write. A gap means that it did not"
+                " write.",
+                bad="The cause is not the process that waits, but the one that holds the lock. Compare *Time under the"
+                " lock* on *Transfers* and the jobs that ran then (*Jobs*). If all wait long, see *Commits*.",
                 unit=units.Seconds,
                 queries={"{{process}}": quantile(0.99, "giro_lock_wait_duration_seconds", by="process", where=CHOSEN)},
             ),
             Graph(
                 title="Commits",
                 question="Is the disk fast enough?",
-                shows="99 of 100 commits took no longer, the disk's confirmation (fsync) included. A gap: there was"
-                " none.",
-                bad="Milliseconds are a good disk; above 50 ms every accept and every settlement is slow. Another"
+                shows="99 of 100 commits took no longer, including the disk's confirmation (fsync). A gap means that"
+                " there was none.",
+                bad="A good disk takes milliseconds. Above 50 ms every accept and every settlement is slow: another"
                 " program writes to the disk, or the volume is throttled or worn.",
                 unit=units.Seconds,
                 queries={"{{process}}": quantile(0.99, "giro_commit_duration_seconds", by="process", where=CHOSEN)},
             ),
             Graph(
                 title="Database errors",
-                question="Does the database refuse to work?",
-                shows="Errors of the last 5 minutes that SQLite answered, by its own name.",
-                bad="`SQLITE_FULL`: make room. `SQLITE_BUSY`: something outside Giro holds the file, as a backup tool"
-                " does. `SQLITE_IOERR`, `SQLITE_CORRUPT`: stop, keep the file, verify a copy of it.",
+                question="Does the database fail?",
+                shows="Errors of SQLite in the last 5 minutes, by SQLite's name.",
+                bad="`SQLITE_FULL`: free some space. `SQLITE_BUSY`: another program, such as a backup tool, locks it."
+                " `SQLITE_IOERR`, `SQLITE_CORRUPT`: stop the service, keep the file, and verify a copy of it.",
                 unit=units.Short,
                 stacked=True,
                 queries={"{{error}}": how_many("giro_database_errors_total", by="error", window="5m")},
@@ -210,7 +215,7 @@ DATABASE = Section(
                 title="Database size",
                 question="How fast does the data grow?",
                 shows="Size of the database and of its write-ahead log.",
-                bad="A log that grows without end is not cut back: a long reader holds it, or checkpoints do not run"
+                bad="If the log keeps growing, it is not truncated: a long reader blocks it, or checkpoints do not run"
                 " (*Checkpoints* on *Jobs*). The database itself never shrinks.",
                 unit=units.BytesSI,
                 queries={
@@ -228,20 +233,21 @@ QUEUE = Section(
         (
             Graph(
                 title="Messages waiting",
-                question="Is there work that nobody takes?",
+                question="Is there work that no worker takes?",
                 shows="Messages in each queue.",
-                bad="A queue that only grows: its worker is down or stuck. `settlement` rarely holds more than one;"
-                " `statements` fills at a month's end and drains. Messages are hints, so clearing them loses nothing.",
+                bad="If a queue only grows, its worker is down or stuck. `settlement` rarely has more than one message."
+                " `statements` fills at a month's end and empties again. Messages are hints, so deleting them loses"
+                " nothing.",
                 unit=units.Short,
                 queries={"{{queue}}": read_by_scheduler("giro_queue_messages", by="queue")},
             ),
             Graph(
                 title="Wake-ups by outcome",
-                question="Is settlement woken when something is accepted?",
-                shows="Wake-ups in a second: *sent*, *coalesced* (one was on its way already), *failed* (the queue"
+                question="Is settlement woken when transfers are accepted?",
+                shows="Wake-ups per second: *sent*, *coalesced* (one was on its way already), *failed* (the queue"
                 " server did not answer).",
-                bad="*failed*: the queue server is away or too slow. Transfers then wait for the sweep, some two"
-                " seconds, and none is lost.",
+                bad="*failed*: the queue server is down or too slow. Transfers then wait for the sweep, for about two"
+                " seconds. None is lost.",
                 unit=units.OpsPerSecond,
                 queries={"{{outcome}}": per_second("giro_wakeups_total", by="outcome")},
             ),
@@ -255,39 +261,40 @@ MACHINE = Section(
         (
             Graph(
                 title="CPU",
-                question="Which process works?",
-                shows="Share of one core that each process uses; 100 % is one core.",
-                bad="The API or settlement at 100 % for minutes: this machine's limit is reached, as each writes in one"
-                " thread. Jobs at 100 % is a verification or a month's statements, and passes.",
+                question="Which process is busy?",
+                shows="CPU time that each process uses; 100 % is one core.",
+                bad="If the API or settlement is at 100 % for minutes, the limit of this machine is reached, because"
+                " each writes in one thread. Jobs at 100 % is a verification or a month's statements, and ends by"
+                " itself.",
                 unit=units.PercentUnit,
                 queries={"{{process}}": f"sum by (process) (rate(process_cpu_seconds_total{CHOSEN}[{WINDOW}]))"},
             ),
             Graph(
                 title="Memory",
-                question="Does a process grow?",
-                shows="Memory that each process holds (resident).",
-                bad="The page cache of the database is in it (`GIRO_SQLITE_CACHE_MB` for each connection), so it rises"
-                " at first. A line that climbs for days is a leak: restart the process, and report it.",
+                question="Does a process use more and more memory?",
+                shows="Resident memory of each process.",
+                bad="It includes the page cache of the database (`GIRO_SQLITE_CACHE_MB` for each connection), so it"
+                " rises at first. If it rises for days, there is a leak: restart the process, and report it.",
                 unit=units.BytesSI,
                 queries={"{{process}}": f"sum by (process) (process_resident_memory_bytes{CHOSEN})"},
             ),
             Graph(
                 title="Failed log-ins",
-                question="Does somebody guess passwords?",
-                shows="Log-ins of the last 5 minutes that were refused.",
-                bad="A wave is somebody who guesses, or a client with an old password: `giro operator audit --action"
-                " log_in_failed` shows the addresses. Block them before the API.",
+                question="Does a client guess passwords?",
+                shows="Failed log-ins of the last 5 minutes.",
+                bad="Many failures come from a client that guesses, or from one with an old password. `giro operator"
+                " audit --action log_in_failed` shows the addresses. Block them in front of the API.",
                 unit=units.Short,
                 queries={"failed": how_many("giro_login_failures_total", window="5m")},
             ),
             Graph(
                 title="Clocks",
                 question="Do the clocks agree?",
-                shows="How far the clock of each process is ahead of Prometheus's, and how far the newest transaction"
-                " lies in the future of the scheduler's clock. A single spike is a scrape that took long.",
-                bad="Half a second or more: mend the time service (NTP) of that machine. A ledger ahead means that a"
-                " clock was wrong before: new transactions are stamped with that time until it is reached, and a clock"
-                " ahead at a month's end closes the month too early.",
+                shows="How far the clock of each process is ahead of Prometheus's clock, and how far the newest"
+                " transaction is ahead of the scheduler's clock. A single peak is a slow scrape.",
+                bad="Half a second or more: fix the time service (NTP) of that machine. If the ledger is ahead, a clock"
+                " was wrong before: new transactions get that time until it is reached, and a clock that is ahead at a"
+                " month's end closes the month too early.",
                 unit=units.Seconds,
                 least=None,
                 queries={

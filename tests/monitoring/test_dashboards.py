@@ -259,7 +259,7 @@ def test_every_expression_has_a_value(panel: dict[str, Any], target: dict[str, A
     for sample in eventually(numbers, PATIENCE_SECONDS):
         assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= sample["metric"].keys()
     if any(math.isnan(sample["value"]) for sample in prometheus.query(expression)):
-        assert "A gap:" in panel["description"]
+        assert "A gap means" in panel["description"]
 
 
 def within(least: float, most: float) -> Callable[[dict[str, float]], bool]:
