@@ -93,14 +93,14 @@ class Consumer(_RedisConsumer):
         if proxy is None:
             self._clear_up()
             return None
-        if self._is_for_here(proxy):
-            return dramatiq.MessageProxy(self._as_ours(proxy))
+        if self._is_valid(proxy):
+            return dramatiq.MessageProxy(self._rebuilt(proxy))
         log.warning("message_dropped", queue=self.queue_name, error="no actor of this queue can handle it")
         self.queued_message_ids.discard(proxy.message_id)
         return None
 
-    def _is_for_here(self, said: "dramatiq.MessageProxy") -> bool:
-        """Return whether a message has the right types, and an actor of this queue."""
+    def _is_valid(self, said: "dramatiq.MessageProxy") -> bool:
+        """Return whether a message has valid types and names an actor of this queue."""
         types = ((said.message_id, str), (said.actor_name, str), (said.args, list | tuple), (said.kwargs, dict))
         if not all(isinstance(value, kind) for value, kind in types) or not isinstance(said.options, dict):
             return False
@@ -109,7 +109,7 @@ class Consumer(_RedisConsumer):
         named = isinstance(said.options.get("redis_message_id"), str)
         return named and not delayed and actor is not None and actor.queue_name == self.queue_name
 
-    def _as_ours(self, said: "dramatiq.MessageProxy") -> "dramatiq.Message[Any]":
+    def _rebuilt(self, said: "dramatiq.MessageProxy") -> "dramatiq.Message[Any]":
         return dramatiq.Message(
             queue_name=self.queue_name,
             actor_name=said.actor_name,

@@ -49,7 +49,7 @@ class Passwords:
     def __init__(self, rounds: int) -> None:
         self._rounds = rounds
         self._scheme: Any = bcrypt_sha256.using(rounds=rounds)
-        self._nobody = self._scheme.hash(secrets.token_urlsafe(16))
+        self._decoy = self._scheme.hash(secrets.token_urlsafe(16))
 
     def hash(self, password: str) -> str:
         """Hash a password."""
@@ -76,11 +76,11 @@ class Passwords:
         is older than a lowering of the cost, it takes longer.
         """
         if kept is None or not self._scheme.identify(kept):
-            self._scheme.verify(password, self._nobody)
+            self._scheme.verify(password, self._decoy)
             return False
         matches = bool(self._scheme.verify(password, kept))
         if not matches:
-            # Each round of these doubles the time, and together they take what the kept hash falls short of.
+            # Each of these hashes takes twice as long as the one before. Together they make up the missing time.
             for rounds in range(self._scheme.from_string(kept).rounds, self._rounds):
                 self._scheme.using(rounds=rounds).hash(password)
         return matches
