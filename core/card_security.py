@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.domain.cards import CVC_DIGITS
 from core.key_derivation import derive_key
-from core.key_files import kept_secret, new_secret, parse_keys, replace_secret, write_keys
 from core.settings import Settings, SettingsError
+from core.settings.kept_secrets import kept_secret, new_secret, replace_secret
+from core.settings.key_lists import parse_keys, write_keys
 
 NONCE_BYTES = 12
 

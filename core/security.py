@@ -19,7 +19,7 @@ from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal
 from core.ids import new_id
 from core.key_derivation import derive_key
-from core.key_files import TokenKey
+from core.settings.key_lists import TokenKey
 from core.token_keys import TokenKeys, TokenRing
 
 ALGORITHM = "HS256"

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.clock import now_us
-from core.key_files import TokenKey, kept_secret, new_secret, parse_token_keys, replace_secret, write_token_keys
 from core.logging import get_logger
 from core.settings import Settings, SettingsError
+from core.settings.kept_secrets import kept_secret, new_secret, replace_secret
+from core.settings.key_lists import TokenKey, parse_token_keys, write_token_keys
 
 log = get_logger(__name__)
 

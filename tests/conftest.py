@@ -28,7 +28,7 @@ def _forget_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
         if name.startswith(PREFIX) or name in UNPREFIXED:
             patch.delenv(name)
     patch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    patch.setattr("core.secret_files.CONTAINER_SECRETS", folder / "no-secrets-here")
+    patch.setattr("core.settings.secret_files.CONTAINER_SECRETS", folder / "no-secrets-here")
     patch.chdir(folder)
 
 

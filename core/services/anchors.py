@@ -5,7 +5,8 @@ from pathlib import Path
 from core.anchor_security import AnchorKey
 from core.clock import now_us
 from core.domain.anchors import Anchor, from_line, to_line
-from core.storage import anchors, blocks
+from core.files import append_only
+from core.storage import blocks
 from core.storage.engine import Database
 
 
@@ -20,13 +21,13 @@ def anchor_head(database: Database, key: AnchorKey, path: Path) -> Anchor | None
     if before is not None and (before.height, before.hash, before.public_key) == (head.height, head.hash, key.public):
         return None
     anchor = key.sign(head.height, head.hash, now_us())
-    anchors.append(path, to_line(anchor))
+    append_only.append(path, to_line(anchor))
     return anchor
 
 
 def last_anchor(path: Path) -> Anchor | None:
     """Read the last anchor of a file; None if the file is missing or empty, or its last line is invalid."""
-    line = anchors.last(path)
+    line = append_only.last(path)
     try:
         return from_line(line) if line is not None else None
     except ValueError:

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from core.clock import now_us, to_datetime
 from core.domain.anchors import from_line
 from core.failpoints import hit
+from core.files import append_only as file_of_anchors
 from core.services.key_fingerprints import fingerprints
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
-from core.storage import anchors as file_of_anchors
 from core.storage import backup as storage
 from core.storage import blocks
 from core.storage.engine import Database

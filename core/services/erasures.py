@@ -10,10 +10,11 @@ from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.users import erased_email
+from core.files import erasures
 from core.services.accounts import close_account
 from core.services.audit import write_down
 from core.services.operators import deactivate
-from core.storage import accounts, cards, erasures, tokens, users
+from core.storage import accounts, cards, tokens, users
 
 
 def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -> None:

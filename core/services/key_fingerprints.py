@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from core.clock import now_us
-from core.key_files import parse_keys, parse_token_keys
 from core.settings import Settings, SettingsError
+from core.settings.key_lists import parse_keys, parse_token_keys
 
 CARD_KEY = "card_key_"
 """Followed by the version of the key."""

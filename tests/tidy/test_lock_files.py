@@ -100,7 +100,9 @@ def test_what_must_never_be_committed_is_ignored(path: str) -> None:
 
 
 @git
-@pytest.mark.parametrize("path", ["data/.gitkeep", "core/settings.py", "tests/unit/test_money.py", "README.md"])
+@pytest.mark.parametrize(
+    "path", ["data/.gitkeep", "core/settings/__init__.py", "tests/unit/test_money.py", "README.md"]
+)
 def test_what_belongs_in_the_repository_is_not_ignored(path: str) -> None:
     assert not ignored(path)
 

@@ -9,11 +9,11 @@ from sqlalchemy import Connection
 
 from core.anchor_security import AnchorKey, is_signed_with
 from core.domain.anchors import Anchor, from_line
+from core.files.append_only import read
 from core.services.verification.report import Report
 from core.settings import Settings, SettingsError, variable
 from core.storage import blocks
 from core.storage import verification as rows
-from core.storage.anchors import read
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import pytest
 
 from core.card_security import CardKeyError, CardVault
 from core.cli.service import prepare
-from core.key_files import parse_keys
 from core.services.card_keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
+from core.settings.key_lists import parse_keys
 from core.storage.engine import Database
 from tests.builders import Bank, bank_of_two
 from tests.unit.cli.test_cli import everything_said, giro

@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from core import security, token_keys
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal, Unavailable
-from core.key_files import TokenKey, parse_token_keys, write_token_keys
 from core.security import AccessTokens, Claims
 from core.services import token_keys as service
 from core.services.key_fingerprints import fingerprints
 from core.settings import Settings, SettingsError, load_settings
+from core.settings.key_lists import TokenKey, parse_token_keys, write_token_keys
 from core.storage.engine import Database
 from core.token_keys import MARGIN_SECONDS, TokenKeys, TokenRing
 from tests.builders import author, rows

@@ -34,7 +34,7 @@ def container_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder in which a container is given its secrets."""
     folder = tmp_path / "run" / "secrets"
     folder.mkdir(parents=True)
-    monkeypatch.setattr("core.secret_files.CONTAINER_SECRETS", folder)
+    monkeypatch.setattr("core.settings.secret_files.CONTAINER_SECRETS", folder)
     return folder
 
 

@@ -1,9 +1,9 @@
 """Cards and their keys for tests of both."""
 
 from core.card_security import CardVault
-from core.key_files import write_keys
 from core.services.cards import IssuedCard
 from core.settings import Settings, load_settings
+from core.settings.key_lists import write_keys
 from core.storage.engine import Database
 from tests.builders import Bank, issue_card, rows
 

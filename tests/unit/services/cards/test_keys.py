@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 
 from core.card_security import CardKeyError, CardVault
-from core.key_files import parse_keys
 from core.services import card_keys
 from core.services.card_keys import Rotation, rotate
 from core.settings import Settings, load_settings
+from core.settings.key_lists import parse_keys
 from core.storage.engine import Database
 from tests.builders import Bank, author, bank_of_two, rows
 from tests.unit.cli.test_cli import everything_said, giro

@@ -9,11 +9,12 @@ import pytest
 from core.anchor_security import AnchorKey, is_signed_with
 from core.clock import now_us, to_datetime
 from core.domain.anchors import Anchor, from_line, to_line
+from core.files import append_only
 from core.services import transfers, verification
 from core.services.anchors import anchor_head
 from core.services.verification import Anchors, Report, verify, verify_recent
 from core.services.verification import anchors as check_of_anchors
-from core.storage import anchors, blocks
+from core.storage import blocks
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, settle_all
@@ -202,7 +203,7 @@ def test_an_anchor_that_somebody_else_signed_is_found(
 
 
 def test_an_anchor_of_another_ledger_is_found(path: Path, check: Callable[[], Report]) -> None:
-    anchors.append(path, to_line(KEY.sign(2, bytes(32), 5)))
+    append_only.append(path, to_line(KEY.sign(2, bytes(32), 5)))
     assert dict(check().counts) == {"anchor_holds": 1}
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.key_files import sync_folder
+from core.files.durable import sync_folder
 
 READ_BYTES = 1 << 16
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, SecretStr
 
 from core.domain.throttles import Rate
-from core.key_files import SHORTEST_KEY_BYTES, parse_keys, parse_token_keys
+from core.settings.key_lists import SHORTEST_KEY_BYTES, parse_keys, parse_token_keys
 
 
 def _at_least_32_bytes(secret: SecretStr) -> SecretStr:

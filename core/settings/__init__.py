@@ -27,9 +27,10 @@ from sqlalchemy.exc import ArgumentError
 from core import failpoints
 from core.domain.statements import BankDetails
 from core.heartbeats import HOST
-from core.key_files import SHORTEST_KEY_BYTES, kept_secret
-from core.secret_files import SecretFileError, SecretFiles, secret_file
-from core.setting_types import CardKeysText, Origins, Port, Proxies, RateText, Secret, TimeZone, TokenKeysText
+from core.settings.kept_secrets import kept_secret
+from core.settings.key_lists import SHORTEST_KEY_BYTES
+from core.settings.secret_files import SecretFileError, SecretFiles, secret_file
+from core.settings.types import CardKeysText, Origins, Port, Proxies, RateText, Secret, TimeZone, TokenKeysText
 
 PREFIX = "GIRO_"
 PORTS = ("port", "metrics_port_api", "metrics_port_settlement", "metrics_port_jobs", "metrics_port_scheduler")
