@@ -46,8 +46,6 @@ from api.routing import Direct, Methods
 from api.throttles import Throttles
 from api.waiters import Waiters
 from core.card_security import CardVault
-from core.logging import configure_logging, get_logger, report_to_sentry
-from core.metrics import serve_metrics
 from core.processes import Heartbeat, look_no_more_at_what_is_here
 from core.queue import Waker, connect, make_broker
 from core.security import AccessTokens, Cursors, Passwords
@@ -55,6 +53,8 @@ from core.services.card_keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage.engine import Database
 from core.storage.peek import Peek
+from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
+from core.telemetry.metrics import serve_metrics
 from core.throttles import connect as connect_tally
 from core.token_keys import TokenKeys
 

@@ -20,8 +20,8 @@ from uvicorn.server import ServerState
 from api.errors import problem
 from api.middleware import Observe
 from core.domain.errors import ErrorCode
-from core.logging import get_logger
 from core.settings import Settings
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -12,11 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.intake import has_recorded
-from core import metrics
 from core.domain.cards import without_card_numbers
 from core.domain.errors import MESSAGES, ErrorCode, GiroError, RateLimited
-from core.logging import get_logger
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -18,18 +18,18 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from core import metrics
 from core.domain.batches import AcceptedBatch, BatchRequest
 from core.domain.errors import ErrorCode, GiroError, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.domain.users import Identity
 from core.failpoints import hit
-from core.logging import get_logger
 from core.services import batches, users
 from core.services.transfers import accept
 from core.services.verification import LedgerHalted, keep_breach
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import field_error, problem, unhandled
 from api.intake import begin_request
-from core import metrics
 from core.domain.cards import without_card_numbers
 from core.domain.errors import ErrorCode
 from core.ids import new_id
-from core.logging import get_logger
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from api.intake import Intake
 from core.domain.audit import Act, Action, Author
-from core.logging import get_logger
 from core.services.audit import write_all_down
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

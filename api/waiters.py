@@ -4,8 +4,8 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from core.logging import get_logger
 from core.storage.peek import Peek
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from core import heartbeats, metrics
+from core import heartbeats
 from core.settings import Settings
+from core.telemetry import metrics
 
 HEARTBEAT_SECONDS = 1.0
 

@@ -22,9 +22,9 @@ from dramatiq.middleware import Callbacks, Middleware, ShutdownNotifications
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from core import metrics
 from core.failpoints import hit
-from core.logging import get_logger
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -17,12 +17,12 @@ import httpx2
 from core import heartbeats
 from core.clock import now_us, to_datetime
 from core.data_folder import require_data_folder
-from core.logging import configure_logging
 from core.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
 from core.processes import never_dump_core
 from core.settings import Settings, SettingsError, variable
 from core.storage.engine import DatabaseError
 from core.supervisor import Child, Supervisor
+from core.telemetry.logging import configure_logging
 
 NEVER_READY = 1
 CANNOT_START = 2

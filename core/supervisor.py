@@ -19,9 +19,9 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from core import heartbeats
-from core.logging import get_logger
 from core.processes import die_with_parent
 from core.settings import Settings
+from core.telemetry.logging import get_logger
 
 READY_SECONDS = 60.0
 DEATHS_BEFORE_READY = 3

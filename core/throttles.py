@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from core.clock import now_us
 from core.domain.throttles import Patience, Record
-from core.logging import get_logger
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

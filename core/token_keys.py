@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.clock import now_us
-from core.logging import get_logger
 from core.settings import Settings, SettingsError
 from core.settings.kept_secrets import kept_secret, new_secret, replace_secret
 from core.settings.key_lists import TokenKey, parse_token_keys, write_token_keys
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -7,11 +7,11 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
 from core.domain.dead_letters import Letter
-from core.logging import get_logger
 from core.queue import BACK_UP, JOBS_QUEUE
 from core.services import backups
 from core.settings import Settings
 from core.storage.engine import Database
+from core.telemetry.logging import get_logger
 from workers.guard import Guard
 
 log = get_logger(__name__)

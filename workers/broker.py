@@ -8,13 +8,13 @@ from dramatiq import Broker, Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, MiddlewareError
 
-from core import metrics
-from core.logging import get_logger
 from core.queue import SETTLE, SETTLEMENT_QUEUE, make_broker
 from core.services.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 from workers import backups, maintenance, statements, transfers
 from workers.queue_metrics import QueueMetrics
 

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us, to_us
-from core.logging import get_logger
 from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, count_messages
 from core.services.anchors import last_anchor
 from core.services.backups import kept
@@ -31,6 +30,7 @@ from core.storage import (
 )
 from core.storage.engine import Database
 from core.storage.unit_of_work import count_error
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

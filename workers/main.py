@@ -8,12 +8,12 @@ from functools import partial
 
 from dramatiq import Worker
 
-from core.logging import configure_logging, get_logger, report_to_sentry
-from core.metrics import serve_metrics
 from core.processes import Heartbeat, look_no_more_at_what_is_here
 from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, connect
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage.engine import Database, DatabaseError
+from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
+from core.telemetry.metrics import serve_metrics
 from workers.broker import StoodDown, create_broker
 
 log = get_logger(__name__)

@@ -11,7 +11,6 @@ from dramatiq.brokers.redis import RedisBroker
 from core.anchor_security import AnchorKey
 from core.clock import now_us, to_datetime
 from core.domain.dead_letters import Letter
-from core.logging import get_logger
 from core.queue import JOBS_QUEUE
 from core.services import tokens, verification
 from core.services.anchors import anchor_head
@@ -20,6 +19,7 @@ from core.settings import Settings
 from core.storage import maintenance
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry.logging import get_logger
 from workers.guard import Guard
 
 log = get_logger(__name__)

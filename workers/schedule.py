@@ -11,11 +11,8 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 from sqlalchemy.exc import DBAPIError
 
-from core import metrics
 from core.clock import now_us, to_us
 from core.domain.dead_letters import Letter
-from core.logging import configure_logging, get_logger, report_to_sentry
-from core.metrics import serve_metrics
 from core.processes import Heartbeat
 from core.queue import (
     BACK_UP,
@@ -35,6 +32,9 @@ from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, statement_runs, statements, transfers, verification
 from core.storage.engine import Database, DatabaseError
 from core.storage.unit_of_work import count_error
+from core.telemetry import metrics
+from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
+from core.telemetry.metrics import serve_metrics
 from workers.gauges import Gauges
 
 log = get_logger(__name__)

@@ -8,15 +8,15 @@ from typing import Any
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from core import metrics
 from core.domain.dead_letters import Letter
 from core.failpoints import hit
-from core.logging import get_logger
 from core.queue import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 from core.services import statement_runs
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 from workers.guard import Guard
 
 log = get_logger(__name__)

@@ -14,8 +14,8 @@ from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
 from core import heartbeats
 from core.domain.errors import ErrorCode
-from core.logging import get_logger
 from core.services import verification
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

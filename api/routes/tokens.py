@@ -9,11 +9,11 @@ from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from api.throttles import network_of
-from core import metrics
 from core.domain.errors import ErrorCode, Refusal
 from core.security import Claims
 from core.services import tokens, users
 from core.services.tokens import Session
+from core.telemetry import metrics
 
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
 

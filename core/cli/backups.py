@@ -15,13 +15,13 @@ from core.cli.console import complaints, counted, fail, one_line_errors, open_da
 from core.cli.service import apply_migrations
 from core.data_folder import require_data_folder
 from core.domain.audit import Action
-from core.logging import configure_logging
 from core.parts import PROCESSES
 from core.services import backups, restoring
 from core.services.audit import write_down
 from core.services.backups import BackupError, LedgerBroken, Manifest
 from core.settings import Settings, load_settings
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry.logging import configure_logging
 
 app = typer.Typer()
 

@@ -8,7 +8,6 @@ from logging import DEBUG
 
 from sqlalchemy import Connection
 
-from core import metrics
 from core.clock import now_us
 from core.domain import ledger
 from core.domain.blocks import BlockKind, Ending, Sealer
@@ -16,12 +15,13 @@ from core.domain.errors import ErrorCode
 from core.domain.ledger import FAILURES, LedgerAccount
 from core.domain.transfers import Terms, TransferStatus
 from core.failpoints import hit
-from core.logging import get_logger
 from core.services import verification
 from core.storage import accounts, batches, blocks, statement_runs, transactions, transfers
 from core.storage.batches import Span
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -11,9 +11,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
 
-from core.logging import get_logger
 from core.settings import Settings
 from core.storage.locks import Turnstile
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core import metrics
+from core.telemetry import metrics
 
 
 class FileLock:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from core import metrics
 from core.storage.engine import Database
+from core.telemetry import metrics
 
 READER_MS = 100
 """Time that a checkpoint waits for readers. All writers wait meanwhile, and backups and verifications read for long."""

@@ -8,10 +8,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoSessionFree
 
-from core import metrics
 from core.domain.errors import OutcomeUnknown, Unavailable
-from core.logging import get_logger
 from core.storage.engine import Database
+from core.telemetry import metrics
+from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -21,11 +21,11 @@ from unittest import mock
 from core.cli import apply_migrations
 from core.domain.blocks import Ending, LegRow, Sealer
 from core.domain.transfers import TransferRequest
-from core.logging import configure_logging
 from core.services import verification
 from core.settings import load_settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry.logging import configure_logging
 from tests.builders import accept, add_user, deposit_request, open_account, settle_all, transfer_request
 
 ACCOUNTS = 1000

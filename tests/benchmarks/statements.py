@@ -24,12 +24,12 @@ import core.clock
 from core.cli import apply_migrations
 from core.clock import to_us
 from core.domain.statements import Period
-from core.logging import configure_logging
 from core.services import statement_runs
 from core.settings import Settings, load_settings
 from core.storage.engine import Database
 from core.storage.maintenance import checkpoint
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry.logging import configure_logging
 from tests import builders
 from tests.benchmarks.service import at_a_rate, people, quantile
 from tests.flows.stack import Stack

@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client.metrics import MetricWrapperBase
 
-from core import metrics, stack
+from core import stack
 from core.cli import main
 from core.settings import Settings
 from core.supervisor import Child
+from core.telemetry import metrics
 
 FACTORY = "tests.benchmarks.unmeasured:create_app"
 

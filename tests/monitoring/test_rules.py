@@ -11,9 +11,9 @@ import yaml
 from prometheus_client import Histogram
 from prometheus_client.utils import floatToGoString
 
-from core import metrics
 from core.settings import Settings
 from core.stack import PROCESSES
+from core.telemetry import metrics
 
 HOME = Path(__file__).parents[2]
 PROMETHEUS = HOME / "deploy" / "prometheus"

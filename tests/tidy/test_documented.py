@@ -12,7 +12,7 @@ from typer.main import get_command
 
 import core
 from api.errors import STATUSES
-from core import failpoints, metrics
+from core import failpoints
 from core.cli import app
 from core.domain.audit import Action
 from core.domain.cards import CardStatus, CardType
@@ -21,6 +21,7 @@ from core.domain.statements import StatementStatus
 from core.domain.transfers import TransferKind, TransferStatus
 from core.services.verification import RULES
 from core.settings import Settings, variable
+from core.telemetry import metrics
 from workers import gauges, queue_metrics
 
 HOME = Path(core.__file__).parent.parent

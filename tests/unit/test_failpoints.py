@@ -17,8 +17,8 @@ import core
 from core import failpoints
 from core.clock import now_us
 from core.failpoints import CLOCK, POINTS, StruckError, arm, armed, hit, parse
-from core.logging import configure_logging
 from core.settings import SettingsError, load_settings
+from core.telemetry.logging import configure_logging
 from tests.unit.settings.complaints import complaint
 
 HOME = Path(core.__file__).parent.parent

@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.logging import configure_logging
 from core.settings import load_settings
+from core.telemetry.logging import configure_logging
 from tests.faults.power.check import CHECKS
 from tests.faults.power.replay import GOES_ON, Replay, Result
 from tests.faults.power.service import record, why_impossible

@@ -11,8 +11,8 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from core.logging import configure_logging, get_logger, report_to_sentry
 from core.settings import Settings, SettingsError
+from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
 

@@ -17,10 +17,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from core import SQLITE_VERSION, metrics
-from core.metrics import HistogramOfMany, serve_metrics
+from core import SQLITE_VERSION
 from core.settings import SettingsError
 from core.storage.engine import Database
+from core.telemetry import metrics
+from core.telemetry.metrics import HistogramOfMany, serve_metrics
 from tests.flows.stack import free_port
 
 Serve = Callable[..., str]
@@ -131,7 +132,7 @@ def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
 # --- several processes behind one port ---------------------------------------------------------------------------
 
 COUNTS = """
-from core import metrics
+from core.telemetry import metrics
 metrics.transfers_accepted.inc(3)
 metrics.transfers_refused.labels("unavailable").inc()
 metrics.accept_latency.observe(0.002)
@@ -140,7 +141,7 @@ metrics.intake_waiting.set(2)
 """
 COUNTS_AND_SERVES = """
 import sys, urllib.request
-from core import metrics
+from core.telemetry import metrics
 metrics.transfers_accepted.inc(4)
 metrics.accept_latency.observe(0.002)
 metrics.heartbeat.set(4)

@@ -13,11 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from core.logging import without_what_was_sent
+from core.telemetry.logging import without_what_was_sent
 
 FAIL_AND_LOG = """
 import sentry_sdk
-from core.logging import configure_logging, get_logger, report_to_sentry
+from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.settings import load_settings
 
 settings = load_settings()
