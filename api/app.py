@@ -45,10 +45,13 @@ from api.routes import (
 from api.routing import Direct, Methods
 from api.throttles import Throttles
 from api.waiters import Waiters
-from core.card_security import CardVault
 from core.processes import Heartbeat, look_no_more_at_what_is_here
 from core.queue import Waker, connect, make_broker
-from core.security import AccessTokens, Cursors, Passwords
+from core.security.access_tokens import AccessTokens
+from core.security.card_vault import CardVault
+from core.security.cursors import Cursors
+from core.security.passwords import Passwords
+from core.security.token_keys import TokenKeys
 from core.services.card_keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage.engine import Database
@@ -56,7 +59,6 @@ from core.storage.peek import Peek
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from core.throttles import connect as connect_tally
-from core.token_keys import TokenKeys
 
 log = get_logger(__name__)
 

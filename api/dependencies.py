@@ -19,13 +19,15 @@ from api.queue_ping import QueuePing
 from api.refusals import Refusals
 from api.throttles import Guarded, Policy, Throttles, network_of
 from api.waiters import Waiters
-from core.card_security import CardVault
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, RateLimited, Refusal
 from core.domain.users import Identity
 from core.models import User
 from core.queue import Waker
-from core.security import AccessTokens, Cursors, Passwords
+from core.security.access_tokens import AccessTokens
+from core.security.card_vault import CardVault
+from core.security.cursors import Cursors
+from core.security.passwords import Passwords
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.peek import Peek

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from core.clock import now_us
 from core.domain.errors import RateLimited
 from core.domain.throttles import SECOND_US, Decision, Patience, Rate, Record
-from core.key_derivation import derive_key
+from core.security.derivation import derive_key
 from core.settings import Settings
 from core.telemetry import metrics
 from core.throttles import MOST_REMEMBERED, Tally, Try, Watched

@@ -12,13 +12,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from core.card_security import CardVault
 from core.domain.audit import Author
 from core.domain.cards import CardType
 from core.domain.errors import Refusal
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Role
 from core.models.users import SYSTEM_USER_ID
+from core.security.card_vault import CardVault
 from core.services import accounts, cards, operators, settlement, transfers, users
 from core.services.cards import IssuedCard
 from core.storage import transfers as stored

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import core.clock
-import core.security
+import core.security.access_tokens
 from core.clock import to_us
 
 
@@ -31,7 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that stands at noon of 15 January 2026. Tokens go by the real one, as what checks them does."""
-    monkeypatch.setattr(core.security, "now_us", lambda: time.time_ns() // 1000)
+    monkeypatch.setattr(core.security.access_tokens, "now_us", lambda: time.time_ns() // 1000)
     clock = Clock(datetime(2026, 1, 15, 12, tzinfo=UTC))
     monkeypatch.setattr(core.clock, "time", SimpleNamespace(time_ns=lambda: to_us(clock.now) * 1000))
     return clock

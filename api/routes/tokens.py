@@ -10,7 +10,7 @@ from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from api.throttles import network_of
 from core.domain.errors import ErrorCode, Refusal
-from core.security import Claims
+from core.security.access_tokens import Claims
 from core.services import tokens, users
 from core.services.tokens import Session
 from core.telemetry import metrics

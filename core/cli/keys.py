@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from core.card_security import CardVault
 from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out, show, the_bank
 from core.clock import to_datetime
+from core.security.card_vault import CardVault
+from core.security.fingerprints import fingerprints
+from core.security.token_keys import TokenKeys
 from core.services import card_keys, token_keys
-from core.services.key_fingerprints import fingerprints
 from core.settings import load_settings, variable
 from core.settings.key_lists import SHORTEST_KEY_BYTES
-from core.token_keys import TokenKeys
 
 app = typer.Typer(help="Giro's keys.", no_args_is_help=True)
 rotate_app = typer.Typer(help="Replace a key by a new one.", no_args_is_help=True)

@@ -32,7 +32,7 @@ from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from core.models import Account, User
 from core.models.base import NEWEST
-from core.security import Passwords
+from core.security.passwords import Passwords
 from core.services import audit, erasures, operators
 from core.settings import Settings, load_settings
 from core.storage.unit_of_work import unit_of_work

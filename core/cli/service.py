@@ -11,18 +11,18 @@ import typer
 from rich.table import Table
 
 from core import heartbeats, stack
-from core.card_security import CardVault
 from core.cli.console import counted, one_line_errors, open_database, out
 from core.clock import now_us, to_us
 from core.data_folder import require_data_folder
 from core.parts import PROCESSES
+from core.security.card_vault import CardVault
+from core.security.token_keys import TokenKeys
 from core.services.card_keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage import transfers as stored
 from core.storage.engine import Database
 from core.storage.verification import newest
 from core.telemetry.logging import configure_logging
-from core.token_keys import TokenKeys
 
 app = typer.Typer(
     help="Giro: a self-hosted banking service whose transfers run through a queue.",

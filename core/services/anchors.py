@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from core.anchor_security import AnchorKey
 from core.clock import now_us
 from core.domain.anchors import Anchor, from_line, to_line
 from core.files import append_only
+from core.security.anchor_key import AnchorKey
 from core.storage import blocks
 from core.storage.engine import Database
 

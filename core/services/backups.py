@@ -18,7 +18,7 @@ from core.clock import now_us, to_datetime
 from core.domain.anchors import from_line
 from core.failpoints import hit
 from core.files import append_only as file_of_anchors
-from core.services.key_fingerprints import fingerprints
+from core.security.fingerprints import fingerprints
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
 from core.storage import backup as storage
@@ -65,7 +65,7 @@ class Manifest(BaseModel):
     head: dict[str, int]
     counts: dict[str, int]
     keys: dict[str, str]
-    """Fingerprints (core/services/key_fingerprints.py) of the keys at that time. A backup never contains the keys."""
+    """Fingerprints (core/security/fingerprints.py) of the keys at that time. A backup never contains the keys."""
     anchors_sha256: str | None
     """The SHA-256 of the file with the anchors; None if there was no such file."""
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping
 
-from core.card_security import CardKeyError, CardKeys, CardVault
 from core.domain.audit import Action, Author
+from core.security.card_vault import CardKeyError, CardKeys, CardVault
 from core.services.audit import write_down
 from core.storage import cards
 from core.storage.engine import Database

@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import Connection, RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.card_security import CardVault
 from core.clock import now_us, to_datetime
 from core.domain.accounts import AccountStatus
 from core.domain.audit import Action, Author
@@ -24,6 +23,7 @@ from core.domain.cards import (
 )
 from core.domain.errors import ErrorCode, Refusal
 from core.ids import new_id
+from core.security.card_vault import CardVault
 from core.services.audit import write_down
 from core.storage import accounts, cards
 

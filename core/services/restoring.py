@@ -9,14 +9,14 @@ from tempfile import mkdtemp
 
 from sqlalchemy import Connection
 
-from core.card_security import CardVault
 from core.domain.audit import Action, Author
+from core.security.card_vault import CardVault
+from core.security.fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
 from core.services import backups
 from core.services.audit import write_down
 from core.services.backups import FAILURES, BackupError, Manifest, Progress
 from core.services.card_keys import check_keys
 from core.services.erasures import came_back
-from core.services.key_fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
 from core.services.verification import Anchors
 from core.settings import Settings
 from core.storage import backup as storage

@@ -1,10 +1,10 @@
 """The keys of access tokens: replacing the key that signs."""
 
 from core.domain.audit import Action, Author
+from core.security.token_keys import TokenKeys, TokenRing
 from core.services.audit import write_down
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from core.token_keys import TokenKeys, TokenRing
 
 
 def rotate(

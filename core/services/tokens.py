@@ -10,7 +10,7 @@ from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
 from core.domain.users import Identity
 from core.ids import new_id
-from core.security import new_refresh_token, refresh_token_digest
+from core.security.access_tokens import new_refresh_token, refresh_token_digest
 from core.services.audit import write_down
 from core.storage import tokens, users
 

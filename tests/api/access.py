@@ -14,10 +14,11 @@ from uuid import UUID, uuid4
 import httpx2
 from sqlalchemy import Connection
 
-from core.card_security import CardVault
 from core.domain.dead_letters import Letter
 from core.domain.users import Role
-from core.security import Claims, Passwords
+from core.security.access_tokens import Claims
+from core.security.card_vault import CardVault
+from core.security.passwords import Passwords
 from core.services import dead_letters
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work

@@ -23,7 +23,8 @@ import api.app as application
 from api.app import create_app
 from api.dependencies import Bank
 from core.domain.users import Role
-from core.security import Claims, Passwords
+from core.security.access_tokens import Claims
+from core.security.passwords import Passwords
 from core.settings import Settings, load_settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock

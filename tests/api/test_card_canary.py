@@ -15,8 +15,8 @@ import fakeredis
 import pytest
 from prometheus_client import generate_latest
 
-from core.card_security import CardVault
 from core.domain.users import Role
+from core.security.card_vault import CardVault
 from core.services import card_keys, cards
 from core.settings import Settings
 from core.storage.engine import Database

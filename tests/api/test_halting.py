@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import Connection
 
 from core.domain.transfers import AcceptedTransfer, TransferStatus
-from core.security import Claims
+from core.security.access_tokens import Claims
 from core.storage.engine import Database
 from tests import builders
 from tests.api.conftest import Api, Person, Start, locked, refused, until

@@ -17,7 +17,7 @@ from rich.progress import track
 from core.clock import now_us, to_datetime
 from core.domain.batches import BatchMode, BatchRequest
 from core.domain.transfers import TransferRequest
-from core.security import Passwords
+from core.security.passwords import Passwords
 from core.services import batches, verification
 from core.storage.engine import Database
 from core.storage.maintenance import checkpoint

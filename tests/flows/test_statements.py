@@ -9,7 +9,7 @@ from uuid import UUID
 from core.clock import to_us
 from core.domain.statements import Period
 from core.domain.users import Role
-from core.security import Passwords
+from core.security.passwords import Passwords
 from core.services.verification import verify
 from core.settings import load_settings
 from core.storage.engine import Database

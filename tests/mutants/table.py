@@ -308,7 +308,7 @@ MUTANTS = (
     ),
     Mutant(
         "anybody's signature taken for the bank's",
-        "core/anchor_security.py",
+        "core/security/anchor_key.py",
         (
             ("    if anchor.public_key != public_key:\n        return False\n", ""),
             ("from_public_bytes(public_key)", "from_public_bytes(anchor.public_key)"),

@@ -7,9 +7,9 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from core.anchor_security import AnchorKey, is_signed_with
 from core.domain.anchors import Anchor, from_line
 from core.files.append_only import read
+from core.security.anchor_key import AnchorKey, is_signed_with
 from core.services.verification.report import Report
 from core.settings import Settings, SettingsError, variable
 from core.storage import blocks

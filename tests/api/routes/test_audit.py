@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from core.security import Claims
+from core.security.access_tokens import Claims
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders

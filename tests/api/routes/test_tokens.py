@@ -13,8 +13,8 @@ import jwt
 import passlib.hash
 import pytest
 
-from core import token_keys
-from core.security import Passwords
+from core.security import token_keys
+from core.security.passwords import Passwords
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, masked, refused, until

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from core.security import Passwords
+from core.security.passwords import Passwords
 from core.storage.engine import Database
 from tests import builders
 from tests.api.conftest import JSON, PASSWORD, Api, Person, refused, written

@@ -13,7 +13,7 @@ from api.throttles import FORGET_US, GUESSED_AT, MONEY, Guess, Limit, Policy, ne
 from core.domain.errors import Unavailable
 from core.domain.throttles import Rate
 from core.domain.users import Role
-from core.security import Passwords
+from core.security.passwords import Passwords
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, join, masked, payment, refused
 from tests.api.contract import Contract
 from tests.api.test_every_answer import counted

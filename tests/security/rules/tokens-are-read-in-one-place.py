@@ -8,7 +8,7 @@ from jwt.algorithms import HMACAlgorithm
 from jose import jws
 
 # ok: tokens-are-read-in-one-place
-from core.security import AccessTokens
+from core.security.access_tokens import AccessTokens
 
 ALGORITHM = "HS256"
 

@@ -8,9 +8,9 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from core.anchor_security import AnchorKey
 from core.cli import app
 from core.cli.console import counted
+from core.security.anchor_key import AnchorKey
 from core.services import users
 from core.services.anchors import anchor_head
 from core.settings import Settings

@@ -11,20 +11,14 @@ from uuid import UUID
 import jwt
 import pytest
 
-from core import security
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal
-from core.security import (
-    AccessTokens,
-    Claims,
-    Cursors,
-    Passwords,
-    is_easily_guessed,
-    new_refresh_token,
-    refresh_token_digest,
-)
+from core.security import access_tokens
+from core.security.access_tokens import AccessTokens, Claims, new_refresh_token, refresh_token_digest
+from core.security.cursors import Cursors
+from core.security.passwords import Passwords, is_easily_guessed
+from core.security.token_keys import TokenKeys
 from core.settings import load_settings
-from core.token_keys import TokenKeys
 from tests.waiting import eventually
 
 KEY = "a key of this test, 32 bytes and more"
@@ -275,9 +269,9 @@ def test_the_payload_that_the_tests_below_spoil_is_good(tokens: AccessTokens) ->
 
 def test_a_token_ends_when_its_time_is_over(tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     then = now_us()
-    monkeypatch.setattr(security, "now_us", lambda: then - 901 * 1_000_000)
+    monkeypatch.setattr(access_tokens, "now_us", lambda: then - 901 * 1_000_000)
     assert refuses(tokens, tokens.issue(ADA))
-    monkeypatch.setattr(security, "now_us", lambda: then - 890 * 1_000_000)
+    monkeypatch.setattr(access_tokens, "now_us", lambda: then - 890 * 1_000_000)
     assert tokens.read(tokens.issue(ADA)) == ADA
 
 
@@ -298,7 +292,7 @@ def test_a_token_that_was_checked_before_is_refused_under_another_key(tokens: Ac
 def test_so_many_checked_tokens_are_remembered_and_no_more(
     tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(security, "MOST_CHECKED", 3)
+    monkeypatch.setattr(access_tokens, "MOST_CHECKED", 3)
     for _ in range(10):
         assert tokens.read(tokens.issue(ADA)) == ADA
         assert len(tokens._checked) <= 3

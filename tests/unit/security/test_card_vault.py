@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.card_security import CardKeyError, CardVault
 from core.cli.service import prepare
+from core.security.card_vault import CardKeyError, CardVault
 from core.services.card_keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
 from core.settings.key_lists import parse_keys

@@ -13,16 +13,16 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from core import security, token_keys
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal, Unavailable
-from core.security import AccessTokens, Claims
+from core.security import access_tokens, token_keys
+from core.security.access_tokens import AccessTokens, Claims
+from core.security.fingerprints import fingerprints
+from core.security.token_keys import MARGIN_SECONDS, TokenKeys, TokenRing
 from core.services import token_keys as service
-from core.services.key_fingerprints import fingerprints
 from core.settings import Settings, SettingsError, load_settings
 from core.settings.key_lists import TokenKey, parse_token_keys, write_token_keys
 from core.storage.engine import Database
-from core.token_keys import MARGIN_SECONDS, TokenKeys, TokenRing
 from tests.builders import author, rows
 from tests.unit.cli.test_cli import everything_said, giro
 from tests.unit.settings.complaints import complaint
@@ -56,7 +56,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     then = now_us()
 
     def at(seconds: int) -> None:
-        for module in (security, token_keys):
+        for module in (access_tokens, token_keys):
             monkeypatch.setattr(module, "now_us", lambda: then + seconds * 1_000_000)
 
     at(0)
@@ -404,5 +404,5 @@ def test_a_backup_names_every_key_that_is_accepted_newest_first(
     both = fingerprints(kept)
     assert list(both) == ["jwt_secret_2", "jwt_secret"]
     assert both["jwt_secret"] == first["jwt_secret"]
-    monkeypatch.setattr("core.services.key_fingerprints.now_us", lambda: now_us() + (LIFE + 100) * 1_000_000)
+    monkeypatch.setattr("core.security.fingerprints.now_us", lambda: now_us() + (LIFE + 100) * 1_000_000)
     assert list(fingerprints(kept)) == ["jwt_secret_2"]

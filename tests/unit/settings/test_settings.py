@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.domain.statements import BankDetails
+from core.security.token_keys import TokenKeys
 from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
-from core.token_keys import TokenKeys
 from tests.unit.settings.complaints import complaint
 
 LONG_SECRET = "x" * 32

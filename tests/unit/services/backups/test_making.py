@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import core
-from core.anchor_security import AnchorKey
-from core.card_security import CardVault
 from core.domain.anchors import to_line
+from core.security.anchor_key import AnchorKey
+from core.security.card_vault import CardVault
 from core.services import backups
 from core.services.anchors import anchor_head
 from core.services.backups import BackupError, LedgerBroken, Manifest, kept, read_manifest

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import core
-from core.anchor_security import AnchorKey
-from core.card_security import CardKeyError, CardVault
 from core.cli import apply_migrations
 from core.cli.console import the_bank
+from core.security.anchor_key import AnchorKey
+from core.security.card_vault import CardKeyError, CardVault
 from core.services import backups, restoring
 from core.services.anchors import anchor_head
 from core.services.backups import BackupError, LedgerBroken, Manifest

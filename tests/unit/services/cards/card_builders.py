@@ -1,6 +1,6 @@
 """Cards and their keys for tests of both."""
 
-from core.card_security import CardVault
+from core.security.card_vault import CardVault
 from core.services.cards import IssuedCard
 from core.settings import Settings, load_settings
 from core.settings.key_lists import write_keys

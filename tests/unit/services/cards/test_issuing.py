@@ -10,7 +10,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from core.card_security import CardKeyError, CardKeys, CardVault
 from core.clock import now_us, to_datetime
 from core.domain.cards import (
     TRANSITIONS,
@@ -26,6 +25,7 @@ from core.domain.cards import (
     without_card_numbers,
 )
 from core.domain.errors import ErrorCode, Refusal
+from core.security.card_vault import CardKeyError, CardKeys, CardVault
 from core.services import accounts, cards
 from core.services.cards import IssuedCard
 from core.settings import Settings, load_settings

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from core.card_security import CardKeyError, CardVault
+from core.security.card_vault import CardKeyError, CardVault
 from core.services import card_keys
 from core.services.card_keys import Rotation, rotate
 from core.settings import Settings, load_settings

@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 import pytest
 from typer.testing import CliRunner, Result
 
-from core.card_security import CardVault
 from core.cli import app, apply_migrations
 from core.cli.console import the_bank
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.users import Role
-from core.security import Passwords
+from core.security.card_vault import CardVault
+from core.security.passwords import Passwords
 from core.services import backups, card_keys, operators, restoring, tokens, users
 from core.services.erasures import erase
 from core.services.verification import verify

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from core.anchor_security import AnchorKey, is_signed_with
 from core.clock import now_us, to_datetime
 from core.domain.anchors import Anchor, from_line, to_line
 from core.files import append_only
+from core.security.anchor_key import AnchorKey, is_signed_with
 from core.services import transfers, verification
 from core.services.anchors import anchor_head
 from core.services.verification import Anchors, Report, verify, verify_recent

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.domain.cards import CVC_DIGITS
-from core.key_derivation import derive_key
+from core.security.derivation import derive_key
 from core.settings import Settings, SettingsError
 from core.settings.kept_secrets import kept_secret, new_secret, replace_secret
 from core.settings.key_lists import parse_keys, write_keys

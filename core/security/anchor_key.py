@@ -6,7 +6,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from core.domain.anchors import Anchor, message
-from core.key_derivation import derive_key
+from core.security.derivation import derive_key
 
 
 class AnchorKey:

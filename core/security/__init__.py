@@ -1,0 +1,1 @@
+"""Passwords, tokens, and the keys that seal, sign and derive."""
