@@ -23,7 +23,7 @@ from core.domain.audit import Author
 from core.domain.errors import ErrorCode, RateLimited, Refusal
 from core.domain.users import Identity
 from core.models import User
-from core.queue import Waker
+from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens
 from core.security.card_vault import CardVault
 from core.security.cursors import Cursors

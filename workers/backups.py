@@ -7,7 +7,7 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
 from core.domain.dead_letters import Letter
-from core.queue import BACK_UP, JOBS_QUEUE
+from core.queue.messages import BACK_UP, JOBS_QUEUE
 from core.services import backups
 from core.settings import Settings
 from core.storage.engine import Database

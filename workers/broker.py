@@ -8,7 +8,8 @@ from dramatiq import Broker, Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, MiddlewareError
 
-from core.queue import SETTLE, SETTLEMENT_QUEUE, make_broker
+from core.queue.broker import make_broker
+from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.services.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.engine import Database

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us, to_us
-from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, count_messages
+from core.queue.broker import count_messages
+from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
 from core.services.anchors import last_anchor
 from core.services.backups import kept
 from core.services.statement_runs import overdue_since

@@ -9,7 +9,8 @@ from functools import partial
 from dramatiq import Worker
 
 from core.processes import Heartbeat, look_no_more_at_what_is_here
-from core.queue import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, connect
+from core.queue.broker import connect
+from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry

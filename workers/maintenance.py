@@ -10,7 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from core.clock import now_us, to_datetime
 from core.domain.dead_letters import Letter
-from core.queue import JOBS_QUEUE
+from core.queue.messages import JOBS_QUEUE
 from core.security.anchor_key import AnchorKey
 from core.services import tokens, verification
 from core.services.anchors import anchor_head

@@ -14,19 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from core.clock import now_us, to_us
 from core.domain.dead_letters import Letter
 from core.processes import Heartbeat
-from core.queue import (
-    BACK_UP,
-    CLOSE_MONTHS,
-    JOBS_QUEUE,
-    MAKE_GROUP,
-    MAKE_STATEMENT,
-    STATEMENTS_QUEUE,
-    connect,
-    is_idle,
-    make_broker,
-    message,
-    send_wakeup,
-)
+from core.queue.broker import connect, is_idle, make_broker
+from core.queue.messages import BACK_UP, CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE, message
+from core.queue.wakeups import send_wakeup
 from core.services.statement_runs import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, statement_runs, statements, transfers, verification

@@ -10,7 +10,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from core.domain.dead_letters import Letter
 from core.failpoints import hit
-from core.queue import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
+from core.queue.messages import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 from core.services import statement_runs
 from core.settings import Settings
 from core.storage.engine import Database

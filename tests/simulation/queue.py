@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from core.queue import SETTLEMENT_QUEUE, message
+from core.queue.messages import SETTLEMENT_QUEUE, message
 from tests.simulation.time import Clock
 
 

@@ -11,7 +11,8 @@ from dramatiq.middleware import MiddlewareError
 from prometheus_client import REGISTRY
 
 from core.domain.transfers import TransferStatus
-from core.queue import (
+from core.queue.broker import count_messages
+from core.queue.messages import (
     BACK_UP,
     CLOSE_MONTHS,
     JOBS_QUEUE,
@@ -20,10 +21,9 @@ from core.queue import (
     SETTLE,
     SETTLEMENT_QUEUE,
     STATEMENTS_QUEUE,
-    count_messages,
     message,
-    send_wakeup,
 )
+from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.engine import Database
 from core.storage.locks import FileLock, settlement_lock

@@ -6,7 +6,7 @@ import pytest
 from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
 
-from core.queue import JOBS_QUEUE
+from core.queue.messages import JOBS_QUEUE
 from core.settings import Settings
 from tests.waiting import eventually
 

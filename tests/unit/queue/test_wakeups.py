@@ -10,19 +10,10 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY
 
-from core import queue
-from core.queue import (
-    SETTLE,
-    SETTLEMENT_QUEUE,
-    WAKE_KEY,
-    WAKE_MS,
-    Waker,
-    connect,
-    make_broker,
-    message,
-    send_wakeup,
-    take_wakeup,
-)
+from core.queue import wakeups
+from core.queue.broker import connect, make_broker
+from core.queue.messages import SETTLE, SETTLEMENT_QUEUE, message
+from core.queue.wakeups import WAKE_KEY, WAKE_MS, Waker, send_wakeup, take_wakeup
 from tests.waiting import eventually
 
 
@@ -174,7 +165,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
-    monkeypatch.setattr(queue, "send_wakeup", gate.around(send_wakeup))
+    monkeypatch.setattr(wakeups, "send_wakeup", gate.around(send_wakeup))
     return gate
 
 

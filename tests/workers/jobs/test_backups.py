@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 
-from core.queue import BACK_UP
+from core.queue.messages import BACK_UP
 from core.services import backups
 from core.settings import Settings
 from core.storage.engine import Database

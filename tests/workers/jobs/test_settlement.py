@@ -10,7 +10,8 @@ from prometheus_client import REGISTRY
 
 from core.domain.errors import Unavailable
 from core.domain.transfers import TransferStatus
-from core.queue import SETTLE, SETTLEMENT_QUEUE, WAKE_KEY, message, send_wakeup
+from core.queue.messages import SETTLE, SETTLEMENT_QUEUE, message
+from core.queue.wakeups import WAKE_KEY, send_wakeup
 from core.settings import Settings
 from core.storage.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of

@@ -11,15 +11,7 @@ from prometheus_client import REGISTRY
 from core.domain.audit import Author
 from core.domain.statements import Period
 from core.domain.transfers import TransferStatus
-from core.queue import (
-    CLOSE_MONTHS,
-    JOBS_QUEUE,
-    MAKE_GROUP,
-    MAKE_STATEMENT,
-    SETTLE,
-    STATEMENTS_QUEUE,
-    message,
-)
+from core.queue.messages import CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, STATEMENTS_QUEUE, message
 from core.services import dead_letters, statement_runs, statements
 from core.settings import Settings
 from core.storage.engine import Database

@@ -18,7 +18,8 @@ from sqlalchemy import event
 
 from core.domain.dead_letters import MOST_ATTEMPTS, Letter
 from core.domain.statements import Period
-from core.queue import JOBS_QUEUE, MAKE_GROUP, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, message, send_wakeup
+from core.queue.messages import JOBS_QUEUE, MAKE_GROUP, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, message
+from core.queue.wakeups import send_wakeup
 from core.services import backups, dead_letters, statement_runs, statements
 from core.settings import Settings
 from core.storage.engine import Database

@@ -11,7 +11,7 @@ from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY, generate_latest
 
-from core.queue import JOBS_QUEUE, STATEMENTS_QUEUE, message
+from core.queue.messages import JOBS_QUEUE, STATEMENTS_QUEUE, message
 from core.settings import Settings
 from core.storage.engine import Database
 from tests.waiting import eventually
