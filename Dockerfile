@@ -34,7 +34,7 @@ WORKDIR /app
 USER 1000:1000
 VOLUME /app/data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s CMD ["python", "-m", "core.healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s CMD ["python", "-m", "core.processes.healthcheck"]
 ENTRYPOINT ["giro"]
 # Migrates, then serves: the whole service in one container, its queue server included.
 CMD ["up"]

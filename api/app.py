@@ -45,7 +45,7 @@ from api.routes import (
 from api.routing import Direct, Methods
 from api.throttles import Throttles
 from api.waiters import Waiters
-from core.processes import Heartbeat, look_no_more_at_what_is_here
+from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens

@@ -8,7 +8,7 @@ from functools import partial
 
 from dramatiq import Worker
 
-from core.processes import Heartbeat, look_no_more_at_what_is_here
+from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
 from core.queue.broker import connect
 from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
 from core.settings import Settings, SettingsError, load_settings, variable

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us, to_us
 from core.domain.dead_letters import Letter
-from core.processes import Heartbeat
+from core.processes.lifeline import Heartbeat
 from core.queue.broker import connect, is_idle, make_broker
 from core.queue.messages import BACK_UP, CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE, message
 from core.queue.wakeups import send_wakeup

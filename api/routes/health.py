@@ -12,8 +12,8 @@ from api.dependencies import Bank, BankDep
 from api.routing import CheckedRoute
 from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
-from core import heartbeats
 from core.domain.errors import ErrorCode
+from core.processes import heartbeats
 from core.services import verification
 from core.telemetry.logging import get_logger
 

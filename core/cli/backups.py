@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from core import heartbeats, stack
 from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out, the_bank
 from core.cli.service import apply_migrations
-from core.data_folder import require_data_folder
 from core.domain.audit import Action
-from core.parts import PROCESSES
+from core.processes import heartbeats, run
+from core.processes.data_folder import require_data_folder
+from core.processes.parts import PROCESSES
 from core.services import backups, restoring
 from core.services.audit import write_down
 from core.services.backups import BackupError, LedgerBroken, Manifest
@@ -94,13 +94,13 @@ def one_line_of_a_backup() -> Iterator[None]:
 def nothing_running(settings: Settings) -> Iterator[None]:
     """Hold the supervisor's lock, and see that no part runs without one."""
     try:
-        with stack.hold_database(settings):
+        with run.hold_database(settings):
             for name in PROCESSES:
                 age = heartbeats.age(settings.run_dir, name)
                 if age is not None and age < settings.silent_seconds:
-                    fail(f"{name} was alive {age:.0f} s ago: stop the service first", stack.HELD)
+                    fail(f"{name} was alive {age:.0f} s ago: stop the service first", run.HELD)
             yield
-    except stack.StartRefused as refusal:
+    except run.StartRefused as refusal:
         fail(str(refusal), refusal.status)
 
 

@@ -10,11 +10,11 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from core import heartbeats, stack
 from core.cli.console import counted, one_line_errors, open_database, out
 from core.clock import now_us, to_us
-from core.data_folder import require_data_folder
-from core.parts import PROCESSES
+from core.processes import heartbeats, run
+from core.processes.data_folder import require_data_folder
+from core.processes.parts import PROCESSES
 from core.security.card_vault import CardVault
 from core.security.token_keys import TokenKeys
 from core.services.card_keys import check_keys
@@ -37,7 +37,7 @@ app = typer.Typer(
 def up() -> None:
     """Migrate, then run the whole service until Ctrl-C."""
     settings = load_settings()
-    raise typer.Exit(stack.run(settings, prepare=partial(prepare, settings)))
+    raise typer.Exit(run.run(settings, prepare=partial(prepare, settings)))
 
 
 @app.command()
@@ -114,7 +114,7 @@ def status() -> None:
     age = "" if backlog.oldest_created_at is None else f", the oldest for {age_of(backlog.oldest_created_at):.1f} s"
     table.add_row("database", f"{database.path}, migration {database.schema_revision()}")
     table.add_row("SQLite", version_of_sqlite + (", affected by the WAL-reset bug" if affected else ""))
-    table.add_row("running", stack.holder(settings) or "no `giro up` on this database")
+    table.add_row("running", run.holder(settings) or "no `giro up` on this database")
     table.add_row("pending", f"{counted(backlog.pending, 'transfer')}{age}")
     table.add_row("ledger", _as_verified(verified))
     for name in PROCESSES:
@@ -173,7 +173,7 @@ def make_secrets(settings: Settings) -> None:
 def run_part(name: str) -> NoReturn:
     """Run one part of the service, supervised, and exit."""
     settings = load_settings()
-    raise typer.Exit(stack.run_part(settings, name, prepare=partial(check, settings)))
+    raise typer.Exit(run.run_part(settings, name, prepare=partial(check, settings)))
 
 
 def check(settings: Settings) -> None:

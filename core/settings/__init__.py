@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError
 
 from core import failpoints
 from core.domain.statements import BankDetails
-from core.heartbeats import HOST
+from core.processes.heartbeats import HOST
 from core.settings.kept_secrets import kept_secret
 from core.settings.key_lists import SHORTEST_KEY_BYTES
 from core.settings.secret_files import SecretFileError, SecretFiles, secret_file

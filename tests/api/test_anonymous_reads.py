@@ -10,8 +10,8 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from core.healthcheck import complaint
-from core.stack import _missing
+from core.processes.healthcheck import complaint
+from core.processes.run import _missing
 from tests.api.conftest import Api, Start
 from tests.api.test_throttles import from_address, limited, standing
 from tests.time_travel import Clock

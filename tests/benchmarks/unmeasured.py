@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client.metrics import MetricWrapperBase
 
-from core import stack
 from core.cli import main
+from core.processes import run
+from core.processes.supervisor import Child
 from core.settings import Settings
-from core.supervisor import Child
 from core.telemetry import metrics
 
 FACTORY = "tests.benchmarks.unmeasured:create_app"
@@ -52,6 +52,6 @@ def children(settings: Settings, listener: int | None = None) -> list[Child]:
 
 
 if __name__ == "__main__":
-    real_children = stack.service_children
-    stack.service_children = children
+    real_children = run.service_children
+    run.service_children = children
     main()

@@ -160,7 +160,7 @@ def test_a_folder_of_another_user_is_given_to_the_one_that_is_chosen(compose: Co
 
 
 def test_the_command_of_the_container_that_migrates_has_no_rights_of_root(compose: Compose) -> None:
-    entry = ("--entrypoint", "python", "migrate", "-m", "core.data_owner", f"{compose.owner}:{compose.owner}")
+    entry = ("--entrypoint", "python", "migrate", "-m", "core.processes.data_owner", f"{compose.owner}:{compose.owner}")
     status = fields_of(compose.do("run", "--rm", "-T", *entry, "cat", "/proc/self/status"))
     assert status["Uid"].split() == status["Gid"].split() == [str(compose.owner)] * 4
     assert status["Groups"].split() == []

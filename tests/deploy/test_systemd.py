@@ -9,8 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 import core
+from core.processes.run import service_children
 from core.settings import Settings, variable
-from core.stack import service_children
 from tests.deploy.programs import program
 
 UNIT = Path(core.__file__).parent.parent / "deploy" / "systemd" / "giro.service"

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from core import heartbeats
+from core.processes import heartbeats
+from core.processes.run import holder
+from core.processes.supervisor import STARTING_FACTOR
 from core.settings import load_settings
-from core.stack import holder
-from core.supervisor import STARTING_FACTOR
 
 PATIENCE_SECONDS = 20.0
 SILENT_SECONDS = 2
@@ -29,9 +29,9 @@ SILENT_SECONDS = 2
 MAIN = """
 import json, sys
 from core.settings import load_settings
-from core.parts import service_children
-from core.stack import run
-from core.supervisor import Child
+from core.processes.parts import service_children
+from core.processes.run import run
+from core.processes.supervisor import Child
 
 if __name__ == "__main__":
     settings = load_settings()

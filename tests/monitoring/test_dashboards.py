@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 import core
-from core.stack import PROCESSES
+from core.processes.run import PROCESSES
 from deploy.grafana.boards import TAG
 from deploy.grafana.dashboards import BOARDS, FOLDER, texts
 from deploy.grafana.panels import PROMETHEUS

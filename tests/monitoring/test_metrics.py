@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.stack import PROCESSES
+from core.processes.run import PROCESSES
 from tests.flows.stack import Stack
 
 

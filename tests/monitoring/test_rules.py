@@ -11,8 +11,8 @@ import yaml
 from prometheus_client import Histogram
 from prometheus_client.utils import floatToGoString
 
+from core.processes.run import PROCESSES
 from core.settings import Settings
-from core.stack import PROCESSES
 from core.telemetry import metrics
 
 HOME = Path(__file__).parents[2]

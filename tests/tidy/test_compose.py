@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from core.data_owner import QUEUE_FOLDERS
-from core.parts import PROCESSES, service_children
+from core.processes.data_owner import QUEUE_FOLDERS
+from core.processes.parts import PROCESSES, service_children
 from core.settings import OF_COMPOSE, Settings, load_settings, variable
 from workers.main import STOP_MS
 
@@ -72,7 +72,7 @@ def test_only_the_container_that_migrates_starts_as_root_and_with_as_few_rights_
         assert services[part]["user"] == owner
     migrate = services["migrate"]
     assert migrate["user"] == "0:0"
-    assert migrate["entrypoint"] == ["python", "-m", "core.data_owner", owner, "giro"]
+    assert migrate["entrypoint"] == ["python", "-m", "core.processes.data_owner", owner, "giro"]
     assert set(migrate["cap_add"]) == {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"}
     assert [name for name, service in services.items() if "cap_add" in service] == ["migrate"]
     assert [name for name, service in services.items() if "privileged" in service] == []

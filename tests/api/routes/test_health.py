@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from core import heartbeats
 from core.clock import now_us, to_datetime
-from core.processes import Heartbeat
+from core.processes import heartbeats
+from core.processes.lifeline import Heartbeat
 from core.services.verification import Report, keep
 from core.settings import Settings
 from core.storage.engine import Database

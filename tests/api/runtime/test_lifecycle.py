@@ -11,7 +11,7 @@ import fakeredis
 import pytest
 
 from api.app import create_app
-from core import heartbeats
+from core.processes import heartbeats
 from core.settings import Settings
 from core.storage.engine import Database, DatabaseError
 from core.storage.unit_of_work import unit_of_work

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core import heartbeats, stack
+from core.processes import heartbeats, run
 from core.services import backups
 from core.settings import Settings
 from core.storage.engine import Database
@@ -116,7 +116,7 @@ class TestRestore:
         assert not settings.database_path.exists()
 
     def test_ends_with_3_where_a_giro_runs_on_the_folder(self, made: Path, settings: Settings) -> None:
-        with stack.hold_database(settings):
+        with run.hold_database(settings):
             result = giro("restore", str(made))
         assert (result.exit_code, "is held by another Giro" in result.stderr) == (3, True)
 

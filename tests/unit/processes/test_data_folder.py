@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data_folder import require_data_folder
+from core.processes.data_folder import require_data_folder
 from core.settings import SettingsError, load_settings
 
 NOBODY = 65534
@@ -52,7 +52,7 @@ def test_what_belongs_to_somebody_else_is_named_with_the_way_to_mend_it(open_fol
 def start_as_nobody(data: Path) -> tuple[int, str]:
     """Look at the folder as the user who owns nothing; the process gives its rights up once Python is loaded."""
     script = (
-        "import os, sys; from pathlib import Path; from core.data_folder import require_data_folder; "
+        "import os, sys; from pathlib import Path; from core.processes.data_folder import require_data_folder; "
         "from core.settings import SettingsError, load_settings; settings = load_settings(data_dir=Path(sys.argv[1]));"
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "try: require_data_folder(settings)\nexcept SettingsError as error: sys.exit(str(error))"

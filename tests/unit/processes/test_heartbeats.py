@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from core import heartbeats
-from core.healthcheck import complaint
-from core.processes import Heartbeat
+from core.processes import heartbeats
+from core.processes.healthcheck import complaint
+from core.processes.lifeline import Heartbeat
 from core.settings import load_settings
 
 LONG_AGO = 1_000_000_000

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from core import heartbeats, processes
-from core.processes import Heartbeat
+from core.processes import heartbeats, lifeline
+from core.processes.lifeline import Heartbeat
 from core.settings import load_settings
 from tests.waiting import eventually
 
 
 @pytest.fixture
 def fast_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(lifeline, "HEARTBEAT_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("fast_beats")
@@ -62,6 +62,6 @@ def test_a_process_that_is_not_well_does_not_beat(tmp_path: Path) -> None:
 def test_no_process_leaves_a_core_file_and_none_that_it_starts() -> None:
     limits = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
     start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {limits!r}])"
-    script = f"from core.processes import never_dump_core; never_dump_core(); {start}"
+    script = f"from core.processes.lifeline import never_dump_core; never_dump_core(); {start}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "(0, 0)\n"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from core import heartbeats, stack
-from core.parts import child_environment, part, service_children
+from core.processes import heartbeats, run
+from core.processes.parts import child_environment, part, service_children
+from core.processes.run import StartRefused, api_url, bindable_port, holder
 from core.settings import load_settings
-from core.stack import StartRefused, api_url, bindable_port, holder
 
 
 def test_one_who_looks_takes_no_other_who_looks_for_a_supervisor(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_somebody_who_only_looks_keeps_nobody_from_starting(tmp_path: Path, monk
     with lock.open("w") as looking, lock.open("w") as starting:
         fcntl.flock(looking, fcntl.LOCK_SH)
         monkeypatch.setattr(time, "sleep", lambda _seconds: fcntl.flock(looking, fcntl.LOCK_UN))
-        stack._lock(starting.fileno(), tmp_path)
+        run._lock(starting.fileno(), tmp_path)
         with pytest.raises(BlockingIOError):
             fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -107,4 +107,4 @@ def test_a_part_is_ready_when_it_beats_and_not_when_another_does(
     settings = load_settings(data_dir=tmp_path)
     settings.run_dir.mkdir()
     heartbeats.path_of(settings.run_dir, beating).touch()
-    assert (stack._silent(settings, part_name) is None) == ready
+    assert (run._silent(settings, part_name) is None) == ready

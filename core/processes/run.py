@@ -14,14 +14,14 @@ from pathlib import Path
 
 import httpx2
 
-from core import heartbeats
 from core.clock import now_us, to_datetime
-from core.data_folder import require_data_folder
-from core.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
-from core.processes import never_dump_core
+from core.processes import heartbeats
+from core.processes.data_folder import require_data_folder
+from core.processes.lifeline import never_dump_core
+from core.processes.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
+from core.processes.supervisor import Child, Supervisor
 from core.settings import Settings, SettingsError, variable
 from core.storage.engine import DatabaseError
-from core.supervisor import Child, Supervisor
 from core.telemetry.logging import configure_logging
 
 NEVER_READY = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data_owner import CANNOT_START, QUEUE_FOLDERS, give
+from core.processes.data_owner import CANNOT_START, QUEUE_FOLDERS, give
 
 OWNER = 65534
 STRANGER = 1234
@@ -24,7 +24,7 @@ def start(
 ) -> "subprocess.CompletedProcess[str]":
     """Run the module as the container does; `by` is another user than this one, for whom root gives up its rights."""
     become = "" if by is None else f"os.setgroups([]); os.setgid({by}); os.setuid({by}); "
-    script = f"import os, sys; from core.data_owner import start; {become}start(*sys.argv[1:])"
+    script = f"import os, sys; from core.processes.data_owner import start; {become}start(*sys.argv[1:])"
     return run(data, [sys.executable, "-c", script, owner, "sh", "-c", command], groups)
 
 
@@ -112,7 +112,7 @@ def test_another_user_than_root_runs_the_command_and_gives_nothing(open_folder: 
 def test_a_file_that_cannot_be_given_is_named_and_the_command_runs_nevertheless(open_folder: Path) -> None:
     """Like a network drive where root is nobody: without its capability, root owns no more than others do."""
     words = ["setpriv", "--bounding-set", "-chown,-dac_override,-dac_read_search", sys.executable, "-m"]
-    words += ["core.data_owner", f"{OWNER}:{GROUP}", "id", "-u"]
+    words += ["core.processes.data_owner", f"{OWNER}:{GROUP}", "id", "-u"]
     (open_folder / "file").touch()
     os.chown(open_folder / "file", STRANGER, STRANGER)
     os.chown(open_folder, OWNER, GROUP)
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_given_is_named_and_the_command_runs_nevertheless(
 
 @as_root
 def test_a_container_that_may_not_become_the_owner_ends_with_one_line(open_folder: Path) -> None:
-    words = ["setpriv", "--bounding-set", "-setuid", sys.executable, "-m", "core.data_owner"]
+    words = ["setpriv", "--bounding-set", "-setuid", sys.executable, "-m", "core.processes.data_owner"]
     done = run(open_folder, [*words, f"{OWNER}:{GROUP}", "echo", "started"])
     assert done.returncode == CANNOT_START
     assert "started" not in done.stdout

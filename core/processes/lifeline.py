@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from core import heartbeats
+from core.processes import heartbeats
 from core.settings import Settings
 from core.telemetry import metrics
 
@@ -28,7 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 class Heartbeat:
     """A thread that touches this process's heartbeat file every second for as long as the process is alive.
 
-    The file's time is read by the supervisor and by everybody who asks for the service's state (core/heartbeats.py).
+    The supervisor and the health checks read the file's time (core/processes/heartbeats.py).
     With `alive`, a beat is left out whenever it returns False: a thread can go on beating in a process whose event
     loop or worker hangs, so let it ask them. Threads do not survive a fork: a process that forks starts its heartbeat
     afterwards.

@@ -1,4 +1,4 @@
-"""The start of the container that migrates: `python -m core.data_owner UID:GID COMMAND...`.
+"""The start of the container that migrates: `python -m core.processes.data_owner UID:GID COMMAND...`.
 
 It starts as root, gives the data folder to the user that the service runs as, and then becomes that user's COMMAND. So
 a fresh clone needs no preparation, whichever user made it, and no other container ever runs as root.

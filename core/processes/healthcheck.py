@@ -1,7 +1,7 @@
-"""The health check of a container: `python -m core.healthcheck`, exit status 0 if all that runs in it is well.
+"""The health check of a container: `python -m core.processes.healthcheck`, exit status 0 if everything in it is healthy.
 
-Whatever the container runs, it beats; if that is the API, it has to be ready as well. Run every few seconds, so only
-the standard library is used, and the few settings that matter are read without checking: `giro` has done that.
+Every part of the service writes heartbeats; the API has to be ready as well. The check runs every few seconds, so it
+uses only the standard library, and reads the few settings that matter without checking them: `giro` has done that.
 """
 
 import http.client
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from core import heartbeats
+from core.processes import heartbeats
 
 SILENT_SECONDS = 20.0
 PROBE_SECONDS = 3.0

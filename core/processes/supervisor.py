@@ -1,7 +1,7 @@
 """A tree of processes: starts its children, watches, restarts and stops them.
 
-One thread does it all. The kernel ends a child when the *thread* that spawned it ends (core/processes.py), and a
-`preexec_fn` is only safe to run where no second thread can hold a lock at the fork.
+One thread does everything. The kernel ends a child when the *thread* that spawned it ends
+(core/processes/lifeline.py), and a `preexec_fn` is safe only if no second thread can hold a lock at the fork.
 """
 
 import os
@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from core import heartbeats
-from core.processes import die_with_parent
+from core.processes import heartbeats
+from core.processes.lifeline import die_with_parent
 from core.settings import Settings
 from core.telemetry.logging import get_logger
 
@@ -58,7 +58,7 @@ class Child:
     grace_seconds: float
     """Time between SIGTERM and SIGKILL, and what those stopped before it have left of theirs."""
     has_heartbeat: bool = True
-    """True: it is ended when it has not beaten (core/heartbeats.py) for longer than `silent_seconds`."""
+    """True: it is ended when it has not beaten (core/processes/heartbeats.py) for longer than `silent_seconds`."""
     socket: Path | None = None
     """A socket that it listens on. A stale one is removed first; before the service is ready, the children after
     this one are started only when it is there."""
