@@ -55,8 +55,8 @@ from core.security.passwords import Passwords
 from core.security.token_keys import TokenKeys
 from core.services.card_keys import check_keys
 from core.settings import Settings, load_settings, variable
-from core.storage.engine import Database
-from core.storage.peek import Peek
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.glance import Peek
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from core.throttles import connect as connect_tally

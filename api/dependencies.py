@@ -22,15 +22,15 @@ from api.waiters import Waiters
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, RateLimited, Refusal
 from core.domain.users import Identity
-from core.models import User
 from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens
 from core.security.card_vault import CardVault
 from core.security.cursors import Cursors
 from core.security.passwords import Passwords
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.peek import Peek
+from core.storage.models import User
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.glance import Peek
 
 
 @dataclass(frozen=True, slots=True)

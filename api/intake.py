@@ -26,7 +26,7 @@ from core.failpoints import hit
 from core.services import batches, users
 from core.services.transfers import accept
 from core.services.verification import LedgerHalted, keep_breach
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger

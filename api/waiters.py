@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from core.storage.peek import Peek
+from core.storage.sqlite.glance import Peek
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)

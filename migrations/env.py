@@ -10,9 +10,9 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-import core.models
+import core.storage.models
 from core.settings import load_settings
-from core.storage.engine import Database, DatabaseError
+from core.storage.sqlite.engine import Database, DatabaseError
 
 
 async def run_migrations(database: Database) -> None:
@@ -35,7 +35,10 @@ async def run_migrations(database: Database) -> None:
 
 def _migrate(connection: Connection) -> None:
     context.configure(
-        connection=connection, target_metadata=core.models.Base.metadata, transactional_ddl=False, render_as_batch=False
+        connection=connection,
+        target_metadata=core.storage.models.Base.metadata,
+        transactional_ddl=False,
+        render_as_batch=False,
     )
     context.run_migrations()
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()

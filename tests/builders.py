@@ -17,12 +17,12 @@ from core.domain.cards import CardType
 from core.domain.errors import Refusal
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Role
-from core.models.users import SYSTEM_USER_ID
 from core.security.card_vault import CardVault
 from core.services import accounts, cards, operators, settlement, transfers, users
 from core.services.cards import IssuedCard
 from core.storage import transfers as stored
-from core.storage.engine import Database
+from core.storage.models.users import SYSTEM_USER_ID
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 _serial = count(1)

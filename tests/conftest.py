@@ -13,8 +13,8 @@ import pytest
 import core  # the first import: it puts the current SQLite in its place
 from core.cli import apply_migrations
 from core.settings import PREFIX, Settings, load_settings
-from core.storage.engine import Database
-from core.storage.maintenance import checkpoint
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import checkpoint
 
 pytest_plugins = ("tests.time_travel",)
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from core.domain.statements import BankDetails
 from core.services import statement_runs
 from core.storage import statement_runs as stored
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import rows
 

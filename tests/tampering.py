@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.domain.blocks import Block, BlockKind, Sealer, cancellation
 from core.domain.transfers import Terms
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.transfers import TERMS
 
 LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"

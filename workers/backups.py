@@ -10,7 +10,7 @@ from core.domain.dead_letters import Letter
 from core.queue.messages import BACK_UP, JOBS_QUEUE
 from core.services import backups
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.telemetry.logging import get_logger
 from workers.guard import Guard
 

@@ -12,8 +12,8 @@ from core.queue.broker import make_broker
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.services.settlement import count_from_zero
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.locks import FileLock, settlement_lock
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.turnstile import FileLock, settlement_lock
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger
 from workers import backups, maintenance, statements, transfers

@@ -22,14 +22,15 @@ from core.settings import Settings
 from core.storage import (
     blocks,
     dead_letters,
-    maintenance,
+    ledger_rows,
     statement_runs,
     statements,
     transactions,
     transfers,
-    verification,
+    verifications,
 )
-from core.storage.engine import Database
+from core.storage.sqlite import upkeep
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import count_error
 from core.telemetry.logging import get_logger
 
@@ -123,8 +124,8 @@ class Gauges(Collector):
         disk = shutil.disk_usage(self._database.path.parent)
         yield "giro_disk_free_bytes", disk.free
         yield "giro_disk_size_bytes", disk.total
-        yield "giro_database_size_bytes", maintenance.database_bytes(self._database)
-        yield "giro_wal_size_bytes", maintenance.wal_bytes(self._database)
+        yield "giro_database_size_bytes", upkeep.database_bytes(self._database)
+        yield "giro_wal_size_bytes", upkeep.wal_bytes(self._database)
 
     def _of_queue(self) -> Reading:
         yield "giro_queue_messages", {queue: count_messages(self._broker, queue) for queue in QUEUES}
@@ -161,12 +162,12 @@ class Gauges(Collector):
         yield "giro_statements_requested", statements.count_requested(connection)
         since = overdue_since(connection, self._zone)
         yield "giro_statements_overdue_seconds", max(now_us() - to_us(since), 0) / 1e6 if since else 0
-        last = verification.newest_full(connection)
+        last = verifications.newest_full(connection)
         if last is not None:
             started_at, finished_at = last
             yield "giro_verification_timestamp_seconds", finished_at.timestamp()
             yield "giro_verification_duration_seconds", (finished_at - started_at).total_seconds()
-            yield "giro_verification_breaches", verification.newest_breaches(connection)
+            yield "giro_verification_breaches", verifications.newest_breaches(connection)
 
     def _of_blocks(self, connection: Connection) -> Reading:
         head, anchor = blocks.head(connection), last_anchor(self._anchors)
@@ -182,7 +183,7 @@ class Gauges(Collector):
     def _sums(self, connection: Connection) -> Mapping[str, float]:
         now = time.monotonic()
         if now >= self._imbalances_until:
-            self._imbalances = verification.imbalances(connection)
+            self._imbalances = ledger_rows.imbalances(connection)
             self._imbalances_until = now + IMBALANCE_SECONDS
         return self._imbalances
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from core.domain.dead_letters import Letter
 from core.domain.errors import ErrorCode, GiroError
 from core.services import dead_letters
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable, unit_of_work
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger

@@ -12,7 +12,7 @@ from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
 from core.queue.broker import connect
 from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
 from core.settings import Settings, SettingsError, load_settings, variable
-from core.storage.engine import Database, DatabaseError
+from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from workers.broker import StoodDown, create_broker

@@ -16,8 +16,8 @@ from core.services import tokens, verification
 from core.services.anchors import anchor_head
 from core.services.verification import Anchors, Report
 from core.settings import Settings
-from core.storage import maintenance
-from core.storage.engine import Database
+from core.storage.sqlite import upkeep
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import get_logger
 from workers.guard import Guard
@@ -71,8 +71,8 @@ def anchor(database: Database, settings: Settings) -> None:
 
 def checkpoint(database: Database) -> None:
     """Truncate the write-ahead log."""
-    done = maintenance.checkpoint(database)
-    log.info("checkpoint", blocked=done.blocked, pages=done.pages, wal_bytes=maintenance.wal_bytes(database))
+    done = upkeep.checkpoint(database)
+    log.info("checkpoint", blocked=done.blocked, pages=done.pages, wal_bytes=upkeep.wal_bytes(database))
 
 
 def forget_expired_tokens(database: Database) -> None:

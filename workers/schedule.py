@@ -19,8 +19,8 @@ from core.queue.messages import BACK_UP, CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, M
 from core.queue.wakeups import send_wakeup
 from core.services.statement_runs import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
-from core.storage import dead_letters, statement_runs, statements, transfers, verification
-from core.storage.engine import Database, DatabaseError
+from core.storage import dead_letters, statement_runs, statements, transfers, verifications
+from core.storage.sqlite.engine import Database, DatabaseError
 from core.storage.unit_of_work import count_error
 from core.telemetry import metrics
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
@@ -108,7 +108,7 @@ class Timetable:
 def seconds_to_full_verification(database: Database, every_hours: float) -> float:
     """How long a whole verification can wait: a restart alone is no reason to read everything again."""
     with database.reader.connect() as connection:
-        last = verification.newest_full(connection)
+        last = verifications.newest_full(connection)
     age = -1.0 if last is None else (now_us() - to_us(last[1])) / 1e6
     return every_hours * 3600 - age if age >= 0 else 0.0  # one from the future was under a wrong clock
 

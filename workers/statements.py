@@ -13,7 +13,7 @@ from core.failpoints import hit
 from core.queue.messages import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 from core.services import statement_runs
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger

@@ -13,7 +13,7 @@ from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import take_wakeup
 from core.services.settlement import settle_pending
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from workers.guard import Guard
 
 

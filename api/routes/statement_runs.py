@@ -10,8 +10,8 @@ from api.routing import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.problems import FOR_OPERATORS, problems
 from api.schemas.statement_runs import StatementRunOut
-from core.models.base import NEWEST
 from core.services import statement_runs
+from core.storage.models.base import NEWEST
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 

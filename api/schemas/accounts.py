@@ -11,7 +11,7 @@ from api.schemas.base import Currency, In, Out, decimals
 from core.domain.accounts import AccountStatus
 from core.domain.transactions import TransactionView
 from core.ids import transaction_id
-from core.models import Account
+from core.storage.models import Account
 
 
 class OpenAccount(In):

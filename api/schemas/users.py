@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, EmailStr, Field
 
 from api.schemas.base import In, Out, Text
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, Role
-from core.models import User
+from core.storage.models import User
 
 Password = Annotated[
     Text,

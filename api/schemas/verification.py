@@ -7,8 +7,8 @@ from pydantic import Field
 
 from api.schemas.base import Out
 from core.domain.verification import Scope
-from core.models import Verification
 from core.services.verification import breaches_of
+from core.storage.models import Verification
 
 
 class BreachOut(Out):

@@ -38,7 +38,7 @@ from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
 from core.services import batches, operators
 from core.settings import Settings, load_settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(no_args_is_help=True, help="Transfers, many at a time.")

@@ -30,11 +30,11 @@ from core.domain.audit import Action, AuditFilter, AuditView, Author
 from core.domain.errors import Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
-from core.models import Account, User
-from core.models.base import NEWEST
 from core.security.passwords import Passwords
 from core.services import audit, erasures, operators
 from core.settings import Settings, load_settings
+from core.storage.models import Account, User
+from core.storage.models.base import NEWEST
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)

@@ -5,8 +5,8 @@ import typer
 from core.cli.console import look, one_line_errors, out, show, show_first
 from core.cli.operators import Limit
 from core.domain.statements import Run
-from core.models.base import NEWEST
 from core.services import statement_runs, verification
+from core.storage.models.base import NEWEST
 
 app = typer.Typer()
 

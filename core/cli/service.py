@@ -20,8 +20,8 @@ from core.security.token_keys import TokenKeys
 from core.services.card_keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage import transfers as stored
-from core.storage.engine import Database
-from core.storage.verification import newest
+from core.storage.sqlite.engine import Database
+from core.storage.verifications import newest
 from core.telemetry.logging import configure_logging
 
 app = typer.Typer(

@@ -12,13 +12,13 @@ from core.domain.errors import MESSAGES, Refusal
 from core.domain.money import MAX_AMOUNT, decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.ids import new_id
-from core.models.users import SYSTEM_USER_ID
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
 from core.services import operators, transfers
 from core.settings import load_settings
 from core.storage import transfers as stored
-from core.storage.engine import Database
+from core.storage.models.users import SYSTEM_USER_ID
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer()

@@ -1,4 +1,4 @@
-"""The health check of a container: `python -m core.processes.healthcheck`, exit status 0 if everything in it is healthy.
+"""The health check of a container: `python -m core.processes.healthcheck`, exit status 0 if all in it is healthy.
 
 Every part of the service writes heartbeats; the API has to be ready as well. The check runs every few seconds, so it
 uses only the standard library, and reads the few settings that matter without checking them: `giro` has done that.

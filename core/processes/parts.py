@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import SecretStr
@@ -52,7 +53,7 @@ def part(settings: Settings, name: str, listener: int | None = None) -> list[Chi
 def _api_of_several(settings: Settings, listener: int, number: int) -> Child:
     """Describe one of the API processes that share a socket. They count together, and the first one shows it."""
     api = _api(settings)
-    environment = {"PROMETHEUS_MULTIPROC_DIR": str(settings.metrics_dir)}
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_dir(settings))}
     if number > 0:
         environment[variable("metrics_port_api")] = "0"
     command = [*api.command, "--fd", str(listener)]
@@ -105,6 +106,11 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
+def metrics_dir(settings: Settings) -> Path:
+    """Return the folder in which several API processes of this host count together."""
+    return settings.run_dir / f"metrics.{heartbeats.HOST}"
+
+
 @contextmanager
 def listener_of(settings: Settings) -> Iterator[int | None]:
     """Open the socket that several API processes share, and the empty folder that they count in; None for a single one.
@@ -114,18 +120,18 @@ def listener_of(settings: Settings) -> Iterator[int | None]:
     if settings.api_processes == 1:
         yield None
         return
-    shutil.rmtree(settings.metrics_dir, ignore_errors=True)
-    settings.metrics_dir.mkdir(mode=0o700, parents=True)
+    shutil.rmtree(metrics_dir(settings), ignore_errors=True)
+    metrics_dir(settings).mkdir(mode=0o700, parents=True)
     family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
     try:
         with socket.create_server(address[:2], family=family, backlog=BACKLOG) as listener:
             yield listener.fileno()
     finally:
-        shutil.rmtree(settings.metrics_dir, ignore_errors=True)
+        shutil.rmtree(metrics_dir(settings), ignore_errors=True)
 
 
 def forget(settings: Settings, pid: int) -> None:
     """Remove what a process has left that has ended: its sign of life, and what it showed of the moment."""
     heartbeats.forget(settings.run_dir, pid)
-    if settings.metrics_dir.exists():
-        mark_process_dead(pid, str(settings.metrics_dir))  # type: ignore[no-untyped-call]
+    if metrics_dir(settings).exists():
+        mark_process_dead(pid, str(metrics_dir(settings)))  # type: ignore[no-untyped-call]

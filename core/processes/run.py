@@ -21,7 +21,7 @@ from core.processes.lifeline import never_dump_core
 from core.processes.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
 from core.processes.supervisor import Child, Supervisor
 from core.settings import Settings, SettingsError, variable
-from core.storage.engine import DatabaseError
+from core.storage.sqlite.engine import DatabaseError
 from core.telemetry.logging import configure_logging
 
 NEVER_READY = 1

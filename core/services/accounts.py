@@ -12,8 +12,8 @@ from core.domain.accounts import NUMBER_DIGITS, TRANSITIONS, AccountKind, Accoun
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
-from core.models import Account
 from core.storage import accounts, cards, statement_runs, transactions, transfers
+from core.storage.models import Account
 
 
 def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:

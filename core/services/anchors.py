@@ -7,7 +7,7 @@ from core.domain.anchors import Anchor, from_line, to_line
 from core.files import append_only
 from core.security.anchor_key import AnchorKey
 from core.storage import blocks
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 
 
 def anchor_head(database: Database, key: AnchorKey, path: Path) -> Anchor | None:

@@ -21,11 +21,11 @@ from core.files import append_only as file_of_anchors
 from core.security.fingerprints import fingerprints
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
-from core.storage import backup as storage
 from core.storage import blocks
-from core.storage.engine import Database
-from core.storage.locks import FileLock
-from core.storage.maintenance import database_bytes, wal_bytes
+from core.storage.sqlite import copying as storage
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.turnstile import FileLock
+from core.storage.sqlite.upkeep import database_bytes, wal_bytes
 from core.storage.unit_of_work import DATABASE_ERRORS
 
 ANCHORS = "anchors.jsonl"

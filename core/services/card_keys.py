@@ -9,7 +9,7 @@ from core.domain.audit import Action, Author
 from core.security.card_vault import CardKeyError, CardKeys, CardVault
 from core.services.audit import write_down
 from core.storage import cards
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 GROUP = 500

@@ -13,10 +13,10 @@ from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
 from core.domain.users import Role
-from core.models import Account, User
 from core.services.audit import write_down
 from core.services.users import sign_up
 from core.storage import accounts, dead_letters, transfers, users
+from core.storage.models import Account, User
 
 WINDOW = 11_000
 """Transfers that one page of a list searches: the largest offset plus the largest page."""

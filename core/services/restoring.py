@@ -19,8 +19,8 @@ from core.services.card_keys import check_keys
 from core.services.erasures import came_back
 from core.services.verification import Anchors
 from core.settings import Settings
-from core.storage import backup as storage
-from core.storage.engine import Database
+from core.storage.sqlite import copying as storage
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 _DRAFT = ".restoring-"

@@ -18,7 +18,7 @@ from core.failpoints import hit
 from core.services import verification
 from core.storage import accounts, batches, blocks, statement_runs, transactions, transfers
 from core.storage.batches import Span
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger

@@ -16,7 +16,7 @@ from core.clock import now_us, to_datetime
 from core.domain.statements import BankDetails, Period, Run
 from core.failpoints import hit
 from core.storage import statement_runs, statements
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.statements import Holding, NewStatement
 from core.storage.unit_of_work import unit_of_work
 

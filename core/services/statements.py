@@ -14,11 +14,11 @@ from core.clock import now_us, to_datetime
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
 from core.domain.transactions import TransactionView
-from core.models import Account
 from core.services.statement_runs import close_months
 from core.settings import Settings
 from core.storage import accounts, statement_runs, statements, transactions, users
-from core.storage.engine import Database
+from core.storage.models import Account
+from core.storage.sqlite.engine import Database
 from core.storage.statements import Kept
 
 DRAWING_PRIORITY = 10

@@ -3,7 +3,7 @@
 from core.domain.audit import Action, Author
 from core.security.token_keys import TokenKeys, TokenRing
 from core.services.audit import write_down
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 

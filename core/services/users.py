@@ -10,9 +10,9 @@ from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Identity, Role
-from core.models import User
 from core.services.audit import write_down
 from core.storage import users
+from core.storage.models import User
 
 
 def sign_up(

@@ -26,7 +26,6 @@ from sqlalchemy.exc import ArgumentError
 
 from core import failpoints
 from core.domain.statements import BankDetails
-from core.processes.heartbeats import HOST
 from core.settings.kept_secrets import kept_secret
 from core.settings.key_lists import SHORTEST_KEY_BYTES
 from core.settings.secret_files import SecretFileError, SecretFiles, secret_file
@@ -361,11 +360,6 @@ class Settings(BaseSettings):
     def run_dir(self) -> Path:
         """Where heartbeats and the embedded queue's socket live."""
         return self.data_dir.absolute() / "run"
-
-    @property
-    def metrics_dir(self) -> Path:
-        """Where several API processes of this host count together."""
-        return self.run_dir / f"metrics.{HOST}"
 
     @property
     def embedded_queue_socket(self) -> Path:

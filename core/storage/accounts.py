@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
 from core.domain.ledger import LedgerAccount
-from core.models import Account, User
+from core.storage.models import Account, User
 
 _LEDGER_COLUMNS = (
     "a.id, a.kind, a.currency, a.status, a.freeze_scope, a.balance, a.reserved, a.overdraft_limit, "

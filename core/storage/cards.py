@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import AccountStatus
 from core.domain.cards import CardStatus, CardView
-from core.models import Account, Card
+from core.storage.models import Account, Card
 
 _LIVE: ColumnElement[bool] = literal_column("status <> 'cancelled'")
 """Written as in the partial index `ix_cards_live`, which SQLite uses only for the same expression."""

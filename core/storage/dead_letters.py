@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import to_us
 from core.domain.dead_letters import DeadLetterView, Letter
 from core.ids import new_id
-from core.models import DeadLetter
+from core.storage.models import DeadLetter
 
 
 def fail(connection: Connection, letter: Letter, *, error: str, at: datetime, most_attempts: int) -> None:

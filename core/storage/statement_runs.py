@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime, to_us
 from core.domain.statements import Period, Run
-from core.models import StatementGroup, StatementRun
+from core.storage.models import StatementGroup, StatementRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
-from core.models import RefreshToken, User
+from core.storage.models import RefreshToken, User
 
 
 def add(

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoSessionFree
 
 from core.domain.errors import OutcomeUnknown, Unavailable
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger
 
@@ -31,8 +31,8 @@ for _name in _RETRY_LATER:
     metrics.database_errors.labels(_name)  # at 0 from the start, or the first of its kind would not be seen to rise
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error, NoSessionFree)
-"""What the database raises: through the engines, where the driver is used as it is (core/storage/peek.py), and where
-all reading sessions are in use."""
+"""Errors of the database: from the engines, from the bare driver (core/storage/sqlite/glance.py), and from the pool
+when all reading sessions are in use."""
 
 
 @contextmanager

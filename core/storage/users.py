@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.users import NO_PASSWORD, Identity, Role
 from core.ids import new_id
-from core.models import User
+from core.storage.models import User
 
 
 def add(

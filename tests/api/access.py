@@ -20,7 +20,7 @@ from core.security.access_tokens import Claims
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
 from core.services import dead_letters
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import PASSWORD, Api, Person

@@ -26,8 +26,8 @@ from core.domain.users import Role
 from core.security.access_tokens import Claims
 from core.security.passwords import Passwords
 from core.settings import Settings, load_settings
-from core.storage.engine import Database
-from core.storage.locks import FileLock
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.turnstile import FileLock
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.contract import Contract, Json

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import event
 
 from core.storage import users
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.access import (
     CALLS,

@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.access import CALLS, OPERATOR, World, differences, make_world, snapshot, writes

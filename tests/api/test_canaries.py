@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from core.domain.users import Role
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Api, Person, Start, join
 from tests.api.contract import Contract

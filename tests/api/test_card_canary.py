@@ -19,7 +19,7 @@ from core.domain.users import Role
 from core.security.card_vault import CardVault
 from core.services import card_keys, cards
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import JSON, Api, Person, Start, join, written
 from tests.api.contract import Json

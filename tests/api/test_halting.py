@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.security.access_tokens import Claims
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import Api, Person, Start, locked, refused, until
 from tests.builders import Bank

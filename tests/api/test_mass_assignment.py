@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.api.access import CALLS, OPERATOR, PUBLIC, Call, World, make_world, operation_of, snapshot
 from tests.api.conftest import Api, refused
 from tests.api.contract import Contract, Json

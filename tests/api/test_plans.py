@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, event
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.api.conftest import Api, Pair, Person, payment
 
 BOUNDED_BY_A_LIMIT = re.compile(r"ORDER BY (\w+\.)?(id|height)( DESC|ASC)? LIMIT", re.IGNORECASE)

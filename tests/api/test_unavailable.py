@@ -16,8 +16,8 @@ from pysqlite3 import dbapi2
 from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
-from core.storage.engine import Database
-from core.storage.peek import Peek
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.glance import Peek
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, locked, payment, refused, until

@@ -23,7 +23,7 @@ from core.domain.blocks import Ending, LegRow, Sealer
 from core.domain.transfers import TransferRequest
 from core.services import verification
 from core.settings import load_settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
 from tests.builders import accept, add_user, deposit_request, open_account, settle_all, transfer_request

@@ -19,8 +19,8 @@ from core.domain.batches import BatchMode, BatchRequest
 from core.domain.transfers import TransferRequest
 from core.security.passwords import Passwords
 from core.services import batches, verification
-from core.storage.engine import Database
-from core.storage.maintenance import checkpoint
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests.benchmarks.chain import Ledger
 from tests.builders import accept, settle_all, transfer_request

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.services import accounts, transfers
 from core.settings import load_settings
 from core.storage import users
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.benchmarks.baselines.giro import Giro
 from tests.benchmarks.figures import Results
 from tests.benchmarks.laid import Ground

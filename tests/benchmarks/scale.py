@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.settings import load_settings
-from core.storage.engine import Database
-from core.storage.maintenance import checkpoint
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import checkpoint
 from tests.benchmarks import backlog, memory, reads
 from tests.benchmarks.baselines.giro import Giro
 from tests.benchmarks.compare import DATA, describe

@@ -26,8 +26,8 @@ from core.clock import to_us
 from core.domain.statements import Period
 from core.services import statement_runs
 from core.settings import Settings, load_settings
-from core.storage.engine import Database
-from core.storage.maintenance import checkpoint
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
 from tests import builders

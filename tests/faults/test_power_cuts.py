@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, look_up, settle_all
 from tests.faults.power.check import Examiner, Told, judge
 from tests.faults.power.disk import SECTOR, Disk, Files

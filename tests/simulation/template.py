@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from core.models.users import SYSTEM_USER_ID
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.maintenance import checkpoint
+from core.storage.models.users import SYSTEM_USER_ID
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.simulation.model import BANK, CUSTOMERS_MOST, Account, Book

@@ -12,8 +12,8 @@ import pytest
 
 import core
 from core.settings import Settings
-from core.storage import schema
-from core.storage.engine import SCHEMA_REVISION, Database
+from core.storage.sqlite import schema
+from core.storage.sqlite.engine import SCHEMA_REVISION, Database
 from tests.builders import rows
 
 HOME = Path(core.__file__).parent.parent

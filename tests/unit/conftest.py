@@ -11,7 +11,7 @@ import structlog
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 
 hypothesis_settings.register_profile("giro", deadline=None, max_examples=100, derandomize=False)
 hypothesis_settings.load_profile("giro")

@@ -9,7 +9,7 @@ import structlog
 from dramatiq.brokers.redis import RedisBroker
 
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from workers.broker import create_broker
 
 

@@ -25,8 +25,8 @@ from core.queue.messages import (
 )
 from core.queue.wakeups import send_wakeup
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.locks import FileLock, settlement_lock
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.turnstile import FileLock, settlement_lock
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
 from workers.broker import StoodDown, create_broker

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from core.clock import to_us
 from core.domain.dead_letters import MOST_ATTEMPTS, Letter
 from core.domain.errors import OutcomeUnknown, Unavailable
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import rows
 from tests.time_travel import Clock

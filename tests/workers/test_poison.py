@@ -29,7 +29,7 @@ from core.queue.messages import (
 )
 from core.queue.wakeups import send_wakeup
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
 from workers.broker import create_broker

@@ -24,7 +24,7 @@ from core.queue.messages import (
 from core.queue.wakeups import send_wakeup
 from core.services import dead_letters, statements
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows
 from tests.months import close_months, undone_groups, work_off

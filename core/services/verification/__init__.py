@@ -29,9 +29,9 @@ from core.services.verification.kept import (
 from core.services.verification.report import MOST_BREACHES, RULES, Breach, Report
 from core.services.verification.statements import check_statements
 from core.services.verification.walk import Progress, Walk, check_ending
-from core.storage import blocks, schema
-from core.storage import verification as rows
-from core.storage.engine import Database
+from core.storage import blocks, ledger_rows, verifications
+from core.storage.sqlite import integrity, schema
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import is_damage
 
 __all__ = [
@@ -71,15 +71,15 @@ def verify(database: Database, *, anchors: Anchors | None = None, progress: Prog
     with closing(database.reader.connect()) as connection, _readable(report):
         for difference in schema.differences(connection):
             report.add("schema_is_whole", difference)
-        for table in rows.tables(connection):
-            for complaint in rows.complaints(connection, table):
+        for table in integrity.tables(connection):
+            for complaint in integrity.complaints(connection, table):
                 report.add("file_is_sound", complaint)
             connection.rollback()
         _read(connection, report, None, progress)
         check_statements(connection, report, connection.rollback)
-        for key, user_id, count in rows.doubled_keys(connection):
+        for key, user_id, count in ledger_rows.doubled_keys(connection):
             report.add("keys_are_unique", f"user {user_id} has {count} transfers with the key {key}")
-        for account, limit, was_set in rows.unset_limits(connection):
+        for account, limit, was_set in ledger_rows.unset_limits(connection):
             report.add("limit_was_set", f"account {account} has an overdraft limit of {limit}, set was {was_set}")
         connection.rollback()
         if anchors is not None:
@@ -116,7 +116,7 @@ def _readable(report: Report) -> Iterator[None]:
         if not is_damage(error):
             raise
         report.add("file_is_sound", f"SQLite cannot read on: {error.orig}")
-    except rows.Disordered as error:
+    except ledger_rows.Disordered as error:
         report.add("file_is_sound", f"rows are not in their order: {error}")
     except DAMAGED_VALUE as error:
         report.add("values_are_integers", f"a value is of no kind that is known here: {error}")
@@ -124,7 +124,7 @@ def _readable(report: Report) -> Iterator[None]:
 
 def _start(connection: Connection) -> Block | None:
     """Find the block that the last verification ended with; None where the whole ledger is to be read."""
-    verified = rows.last_head(connection)
+    verified = verifications.last_head(connection)
     if verified is None:
         return None
     block = blocks.at(connection, verified[0])
@@ -137,11 +137,11 @@ def _read(connection: Connection, report: Report, start: Block | None, progress:
     if start is not None:
         walk.begin_behind(connection, start)
     first = walk.sequence
-    extent = rows.extent(connection)
+    extent = ledger_rows.extent(connection)
     for _ in range(MOST_CATCHING_UP):
         connection.rollback()
         walk.advance(connection, extent, connection.rollback)
-        read, extent = extent, rows.extent(connection)
+        read, extent = extent, ledger_rows.extent(connection)
         if extent.last_leg - read.last_leg <= CATCH_UP_LEGS:
             break
     walk.advance(connection, extent, _keep_hold)
@@ -162,7 +162,7 @@ def _check_pending(connection: Connection, report: Report, walk: Walk, book: Boo
     """Read what has not ended, and what was cancelled in between; the sum that each account's debits reserve."""
     reserved: dict[int, int] = defaultdict(int)
     cancelled, old, after = walk.cancelled_ahead, 0, walk.sequence
-    while found := rows.transfers(connection, after=after, through=newest, limit=1000):
+    while found := ledger_rows.transfers(connection, after=after, through=newest, limit=1000):
         for row in found:
             sequence = row.terms.sequence
             report.transfers += 1
@@ -176,7 +176,7 @@ def _check_pending(connection: Connection, report: Report, walk: Walk, book: Boo
             elif row.status != "cancelled" or sequence not in cancelled:
                 report.add("blocks_are_whole", f"transfer {sequence} is {row.status}, and no block says so")
             cancelled.discard(sequence)
-        after = rows.moved_on(after, found[-1].terms.sequence)
+        after = ledger_rows.moved_on(after, found[-1].terms.sequence)
     for sequence in sorted(cancelled):
         report.add("blocks_are_whole", f"a block cancels transfer {sequence}, which is not cancelled")
     if old:
@@ -187,7 +187,7 @@ def _check_pending(connection: Connection, report: Report, walk: Walk, book: Boo
 def _check_accounts(connection: Connection, report: Report, book: Book, reserved: dict[int, int]) -> None:
     balances: Counter[str] = Counter()
     legs: Counter[str] = Counter()
-    for account in rows.accounts(connection):
+    for account in ledger_rows.accounts(connection):
         report.accounts += 1
         legs[account.currency] += book.check(connection, account, reserved.get(account.id, 0))
         if type(account.balance) is int:

@@ -13,7 +13,7 @@ from core.security.anchor_key import AnchorKey, is_signed_with
 from core.services.verification.report import Report
 from core.settings import Settings, SettingsError, variable
 from core.storage import blocks
-from core.storage import verification as rows
+from core.storage import verifications as rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from core.services.verification.report import Report
-from core.storage import verification as rows
-from core.storage.verification import BatchRow
+from core.storage import ledger_rows as rows
+from core.storage.ledger_rows import BatchRow
 
 BATCHES = 10
 """Batches read in one snapshot. It takes some ten milliseconds if they are large."""

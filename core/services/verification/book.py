@@ -10,8 +10,8 @@ from core.domain.blocks import LegRow
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
 from core.domain.transfers import Terms
 from core.services.verification.report import Report
-from core.storage import verification as rows
-from core.storage.verification import AccountRow, Limits
+from core.storage import ledger_rows as rows
+from core.storage.ledger_rows import AccountRow, Limits
 
 MOST_MISSING = 1000
 """Row ids that may be missing between two accounts. Accounts are never deleted; memory grows with the highest id."""

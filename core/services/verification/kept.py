@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
 from core.domain.errors import Unavailable
-from core.models import Verification
 from core.services.verification.report import Report
 from core.storage import blocks, transactions
-from core.storage import verification as rows
+from core.storage import verifications as rows
+from core.storage.models import Verification
 
 
 def keep(connection: Connection, report: Report, *, started_at: datetime) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import Connection
 
 from core.services.verification.report import Report
-from core.storage import verification as rows
+from core.storage import ledger_rows as rows
+from core.storage.ledger_rows import StatementRow
 from core.storage.statements import figures as compute
-from core.storage.verification import StatementRow
 
 
 def check_statements(connection: Connection, report: Report, let_go: Callable[[], None]) -> None:

@@ -10,8 +10,8 @@ from core.domain.errors import ErrorCode
 from core.services.verification.book import Book
 from core.services.verification.report import Report
 from core.storage import batches, blocks
-from core.storage import verification as rows
-from core.storage.verification import Extent, TransferRow
+from core.storage import ledger_rows as rows
+from core.storage.ledger_rows import Extent, TransferRow
 
 ROWS = 2000
 """Rows read in one snapshot. It takes some ten milliseconds, in which the write-ahead log cannot be truncated."""

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.domain.accounts import is_account_number
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import Api, Pair, Person, Start, masked, refused
 

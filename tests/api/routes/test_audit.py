@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from core.security.access_tokens import Claims
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, add_operator, join, locked, masked, refused

@@ -9,7 +9,7 @@ import pytest
 
 from api import middleware
 from core.services.verification import verify
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import JSON, Api, Pair, Person, Start, join, locked, masked, payment, refused, until
 from tests.api.contract import Json

@@ -11,7 +11,7 @@ import pytest
 from api.schemas.cards import IssuedCardOut
 from core.clock import to_datetime
 from core.domain.cards import is_card_number
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import Pair, Person, Start, join, masked, refused
 from tests.api.contract import Json

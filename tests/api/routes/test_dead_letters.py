@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.dead_letters import Letter
 from core.services import dead_letters
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Api, Person, refused
 from tests.api.contract import Json

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.domain.money import EXTERNAL_BALANCE_BOUND
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import Api, Pair, Person, masked, refused

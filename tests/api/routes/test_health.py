@@ -12,7 +12,7 @@ from core.processes import heartbeats
 from core.processes.lifeline import Heartbeat
 from core.services.verification import Report, keep
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Api, Start, locked, until
 from tests.api.contract import Json

@@ -11,7 +11,7 @@ import pytest
 
 from api.schemas.transfers import render_accepted
 from core.domain.transfers import AcceptedTransfer, TransferKind
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.transfers import find_by_keys
 from core.storage.unit_of_work import unit_of_work
 from tests import builders

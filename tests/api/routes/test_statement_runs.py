@@ -3,7 +3,7 @@
 import pytest
 
 from core.services import statement_runs
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.api.conftest import Pair, Person, refused
 from tests.months import BANK, close_months, undone_groups, work_off
 from tests.time_travel import Clock

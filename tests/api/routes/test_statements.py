@@ -16,7 +16,7 @@ from pypdf import PdfReader
 from api.routing import negotiate
 from core import documents
 from core.services import statements
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import Api, Pair, Person, Start, join, locked, masked, owner_of, refused, written

@@ -15,7 +15,7 @@ import pytest
 
 from core.security import token_keys
 from core.security.passwords import Passwords
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, masked, refused, until
 from tests.unit.cli.test_cli import giro

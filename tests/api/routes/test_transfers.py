@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import fakeredis
 import pytest
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import JSON, Api, Pair, Person, masked, payment, refused, until, written
 from tests.api.contract import Json

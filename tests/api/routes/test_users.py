@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from core.security.passwords import Passwords
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import JSON, PASSWORD, Api, Person, refused, written
 

@@ -2,7 +2,7 @@
 
 from core.settings import Settings
 from core.storage import blocks
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Pair, Person, refused
 from tests.time_travel import Clock

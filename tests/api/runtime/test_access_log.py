@@ -12,9 +12,9 @@ import api.refusals
 from api.intake import Intake
 from api.refusals import DISTINCT, Refusals
 from core.domain.audit import Author
-from core.models.users import SYSTEM_USER_ID
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.models.users import SYSTEM_USER_ID
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
 

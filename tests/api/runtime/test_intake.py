@@ -15,7 +15,7 @@ from api.intake import Intake
 from core.domain.errors import ErrorCode, OutcomeUnknown, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
 

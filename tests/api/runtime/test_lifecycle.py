@@ -13,7 +13,7 @@ import pytest
 from api.app import create_app
 from core.processes import heartbeats
 from core.settings import Settings
-from core.storage.engine import Database, DatabaseError
+from core.storage.sqlite.engine import Database, DatabaseError
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Api, Pair, Person, Start, until
 

@@ -8,8 +8,8 @@ import pytest
 
 from api.waiters import Waiters
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.peek import Peek
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.glance import Peek
 from tests import builders
 from tests.api.conftest import until
 

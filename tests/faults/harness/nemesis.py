@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from core.storage.locks import Turnstile
+from core.storage.sqlite.turnstile import Turnstile
 from tests.faults.harness.plan import Fault
 from tests.faults.harness.processes import children_of, send
 from tests.faults.harness.queue import Tamperer

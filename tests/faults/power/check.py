@@ -9,8 +9,8 @@ from uuid import UUID
 
 from core.services import settlement, verification
 from core.settings import load_settings
-from core.storage import maintenance
-from core.storage.engine import Database
+from core.storage.sqlite import upkeep
+from core.storage.sqlite.engine import Database
 from tests.faults.power.disk import Files
 from tests.faults.power.record import DATABASE, Answer, Ending
 
@@ -81,7 +81,7 @@ class Examiner:
         self._put(files)
         try:
             settlement.settle_pending(self._database, batch=100, lock_ms=100)
-            maintenance.checkpoint(self._database)
+            upkeep.checkpoint(self._database)
             return self._read()
         finally:
             self._database.close()

@@ -9,7 +9,7 @@ import pytest
 from core.processes import heartbeats, run
 from core.services import backups
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import bank_of_two, rows
 from tests.unit.cli.test_cli import anchored, everything_said, giro

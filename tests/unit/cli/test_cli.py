@@ -14,7 +14,7 @@ from core.security.anchor_key import AnchorKey
 from core.services import users
 from core.services.anchors import anchor_head
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import accepted, account_row, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 from core.clock import now_us, to_datetime
 from core.domain.dead_letters import Letter
 from core.services import dead_letters, verification
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import bank_of_two, rows
 from tests.months import close_months, make_statements

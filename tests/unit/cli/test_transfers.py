@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 
 from core.services.verification import verify
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, balance_of, bank_of_two, deactivate, fund, rows, settle_all
 from tests.unit.cli.test_cli import everything_said, giro

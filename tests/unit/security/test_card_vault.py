@@ -12,7 +12,7 @@ from core.security.card_vault import CardKeyError, CardVault
 from core.services.card_keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
 from core.settings.key_lists import parse_keys
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import Bank, bank_of_two
 from tests.unit.cli.test_cli import everything_said, giro
 from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vault_with

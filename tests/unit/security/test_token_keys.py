@@ -22,7 +22,7 @@ from core.security.token_keys import MARGIN_SECONDS, TokenKeys, TokenRing
 from core.services import token_keys as service
 from core.settings import Settings, SettingsError, load_settings
 from core.settings.key_lists import TokenKey, parse_token_keys, write_token_keys
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import author, rows
 from tests.unit.cli.test_cli import everything_said, giro
 from tests.unit.settings.complaints import complaint

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.accounts import NUMBER_DIGITS, account_number, is_account_number
 from core.domain.errors import ErrorCode, Refusal
 from core.services import accounts
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import account_row, add_user, open_account, rows
 

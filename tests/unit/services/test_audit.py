@@ -20,12 +20,12 @@ from core.domain.audit import Act, Action, AuditFilter, AuditView, Author
 from core.domain.errors import Refusal
 from core.domain.users import Identity, Role
 from core.ids import new_id
-from core.models.base import NEWEST
-from core.models.users import SYSTEM_USER_ID
 from core.services import audit, operators, tokens, users
 from core.services.audit import write_all_down, write_down
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.models.base import NEWEST
+from core.storage.models.users import SYSTEM_USER_ID
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.errors import ErrorCode, Refusal
 from core.services import accounts
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

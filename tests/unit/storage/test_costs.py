@@ -9,9 +9,9 @@ from sqlalchemy import event
 
 from core.domain.batches import BatchMode, BatchRequest
 from core.services import batches
-from core.storage.engine import Database
-from core.storage.maintenance import checkpoint
 from core.storage.rows import TOGETHER
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Person, accept, add_user, deposit_request, open_account, settle_all, transfer_request
 

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import core
 from core.cli import apply_migrations
 from core.settings import Settings, load_settings
-from core.storage import engine
-from core.storage.engine import SCHEMA_REVISION, Database, DatabaseError, is_affected
-from core.storage.maintenance import checkpoint, wal_bytes
+from core.storage.sqlite import engine
+from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError, is_affected
+from core.storage.sqlite.upkeep import checkpoint, wal_bytes
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import add_user, bank_of_two
 from tests.waiting import eventually

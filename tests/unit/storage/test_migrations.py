@@ -13,7 +13,7 @@ from alembic.config import Config
 import core
 from core.services.verification import verify
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import rows
 from tests.tampering import recompute_chain
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from core.domain.audit import NOBODYS, Action
 from core.domain.transfers import TransferKind, TransferStatus
 from core.services import transfers
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
 from tests.unit.storage.good_rows import ACT, CARD, ERASED, FIGURES, GOOD, NEEDS_A_RUN, NOTHING, STATEMENT, flat, insert

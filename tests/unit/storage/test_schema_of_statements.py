@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import bank_of_two, rows
 from tests.unit.storage.test_schema import NOTHING, STATEMENT, flat, insert, refused, written
 

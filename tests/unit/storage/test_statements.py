@@ -7,7 +7,7 @@ import pytest
 from core.clock import to_us
 from core.domain.statements import Figures, Period
 from core.storage import statements as stored
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, from_bob_to_ada, rows, settle_all
 from tests.months import UTC_ZONE
 from tests.time_travel import Clock

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from core.domain.errors import OutcomeUnknown, Unavailable
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.locks import FileLock
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.turnstile import FileLock
 from core.storage.unit_of_work import is_unavailable, unit_of_work
 from tests.builders import add_user, rows
 

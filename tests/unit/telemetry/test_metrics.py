@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from core import SQLITE_VERSION
 from core.settings import SettingsError
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.telemetry import metrics
 from core.telemetry.metrics import HistogramOfMany, serve_metrics
 from tests.flows.stack import free_port

@@ -8,7 +8,7 @@ from dramatiq.brokers.redis import RedisBroker
 from core.queue.messages import BACK_UP
 from core.services import backups
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import bank_of_two, rows
 from tests.time_travel import Clock
 from workers.backups import back_up

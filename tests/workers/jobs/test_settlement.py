@@ -13,7 +13,7 @@ from core.domain.transfers import TransferStatus
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE, message
 from core.queue.wakeups import WAKE_KEY, send_wakeup
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
 from workers import transfers

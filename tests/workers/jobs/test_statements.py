@@ -14,7 +14,7 @@ from core.domain.transfers import TransferStatus
 from core.queue.messages import CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, STATEMENTS_QUEUE, message
 from core.services import dead_letters, statement_runs, statements
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, status_of
 from tests.months import UTC_ZONE, months_of, runs, statements_of, undone_groups

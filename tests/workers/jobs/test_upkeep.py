@@ -15,8 +15,8 @@ from core.domain.errors import Unavailable
 from core.ids import new_id
 from core.settings import Settings
 from core.storage import tokens
-from core.storage.engine import Database
-from core.storage.maintenance import wal_bytes
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import wal_bytes
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import accepted, add_user, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.time_travel import Clock

@@ -22,8 +22,8 @@ from core.queue.messages import JOBS_QUEUE, MAKE_GROUP, SETTLEMENT_QUEUE, STATEM
 from core.queue.wakeups import send_wakeup
 from core.services import backups, dead_letters, statement_runs, statements
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.maintenance import checkpoint
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, fund, open_account, settle_all
 from tests.months import BANK, close_months, make_requested, undone_groups, work_off

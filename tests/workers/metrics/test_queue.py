@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 from core.queue.messages import JOBS_QUEUE, STATEMENTS_QUEUE, message
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.waiting import eventually
 from workers.broker import create_broker
 from workers.queue_metrics import QueueMetrics

@@ -20,8 +20,8 @@ from core.services.anchors import anchor_head
 from core.services.backups import BackupError, LedgerBroken, Manifest, kept, read_manifest
 from core.services.verification import verify
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.locks import FileLock
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.turnstile import FileLock
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_card, rows, settle_all
 from tests.time_travel import Clock
@@ -100,7 +100,7 @@ def test_the_manifest_says_what_the_backup_is_and_what_it_holds(
 def test_what_is_committed_while_it_is_copied_is_in_the_next_one(
     settings: Settings, database: Database, bank: Bank, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.storage.backup.STEP_PAGES", 1)
+    monkeypatch.setattr("core.storage.sqlite.copying.STEP_PAGES", 1)
     steps = []
 
     def pay(step: str, done: int, of: int) -> None:
@@ -189,7 +189,7 @@ MAKE = """
 import sys, time
 from core.services import backups
 from core.settings import load_settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 
 def report(step, done, of):
     if step == {step!r}:

@@ -23,7 +23,7 @@ from core.services.card_keys import rotate
 from core.services.restoring import Restored
 from core.services.verification import Anchors, verify
 from core.settings import Settings, load_settings
-from core.storage.engine import SCHEMA_REVISION, Database, DatabaseError
+from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_card, rows, settle_all
 from tests.conftest import JWT_SECRET
 

@@ -4,7 +4,7 @@ from core.security.card_vault import CardVault
 from core.services.cards import IssuedCard
 from core.settings import Settings, load_settings
 from core.settings.key_lists import write_keys
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import Bank, issue_card, rows
 
 SECRETS = {version: str(version) * 32 for version in range(1, 6)}

@@ -30,7 +30,7 @@ from core.services import accounts, cards
 from core.services.cards import IssuedCard
 from core.settings import Settings, load_settings
 from core.storage import cards as stored
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, Person, author, bank_of_two, close, freeze, issue_card, rows, set_account
 

@@ -15,7 +15,7 @@ from core.services import card_keys
 from core.services.card_keys import Rotation, rotate
 from core.settings import Settings, load_settings
 from core.settings.key_lists import parse_keys
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from tests.builders import Bank, author, bank_of_two, rows
 from tests.unit.cli.test_cli import everything_said, giro
 from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vault_with, versions

@@ -18,8 +18,8 @@ from core.services import backups, card_keys, operators, restoring, tokens, user
 from core.services.erasures import erase
 from core.services.verification import verify
 from core.settings import Settings, load_settings
-from core.storage.engine import SCHEMA_REVISION, Database
-from core.storage.maintenance import checkpoint
+from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

@@ -15,8 +15,8 @@ from core.domain.users import Identity, Role
 from core.services import operators, tokens, users
 from core.services.tokens import Session
 from core.settings import Settings
-from core.storage.engine import Database
-from core.storage.peek import Peek
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.glance import Peek
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Person,

@@ -15,7 +15,7 @@ from core.services.statement_runs import BrokenChain
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage import statement_runs as stored
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     accepted,

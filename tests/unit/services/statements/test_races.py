@@ -16,7 +16,7 @@ from core.clock import to_us
 from core.services import accounts, statement_runs
 from core.services.verification import verify
 from core.settings import Settings
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     accepted,

@@ -15,14 +15,14 @@ from core.clock import to_datetime
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
 from core.ids import new_id
-from core.models.base import NEWEST
 from core.services import accounts, statement_runs, statements
 from core.services.statements import Month
 from core.services.verification import verify
+from core.storage import ledger_rows as rows_of
 from core.storage import statement_runs as stored_runs
 from core.storage import statements as stored
-from core.storage import verification as rows_of
-from core.storage.engine import Database
+from core.storage.models.base import NEWEST
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

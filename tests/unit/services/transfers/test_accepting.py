@@ -12,7 +12,7 @@ from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
 from core.ids import new_id
 from core.services import transfers
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

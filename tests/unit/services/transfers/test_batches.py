@@ -10,7 +10,7 @@ from core.domain.transfers import TransferRequest
 from core.services import batches
 from core.services.settlement import FIRST_CHUNK, settle_pending
 from core.services.verification import verify
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

@@ -9,9 +9,9 @@ from core.clock import now_us, to_us
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
 from core.ids import new_id
-from core.models.users import SYSTEM_USER_ID
 from core.services import transfers
-from core.storage.engine import Database
+from core.storage.models.users import SYSTEM_USER_ID
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

@@ -7,7 +7,7 @@ import pytest
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferRequest, TransferStatus
 from core.services import transfers
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

@@ -14,7 +14,7 @@ from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.ids import new_id
 from core.services import accounts, transfers
 from core.services.transfers import TransferFilter, TransferPage, list_for_user
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.transfers import Link
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (

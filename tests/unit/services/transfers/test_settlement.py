@@ -20,7 +20,7 @@ from core.services.settlement import FIRST_CHUNK, SettlementConflict, count_from
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage import transactions, transfers
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

@@ -15,7 +15,7 @@ from core.services.anchors import anchor_head
 from core.services.verification import Anchors, Report, verify, verify_recent
 from core.services.verification import anchors as check_of_anchors
 from core.storage import blocks
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.tampering import recompute_chain, tamper

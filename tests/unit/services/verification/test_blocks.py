@@ -16,7 +16,7 @@ from core.services import transfers
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage import blocks
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accept, accepted, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
 from tests.tampering import forget_erasure, unguarded

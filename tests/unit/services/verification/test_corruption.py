@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from core.cli import app
 from core.clock import to_datetime
 from core.services.verification import verify
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.statements import figures
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, fund, settle_all
 from tests.tampering import tamper

@@ -11,7 +11,7 @@ from core.clock import now_us, to_datetime
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.services import transfers, verification
 from core.services.verification import LedgerHalted, Report, verify
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, settle_all, status_of
 from tests.tampering import tamper

@@ -8,7 +8,7 @@ from core.domain.users import Role
 from core.services import operators
 from core.services.verification import RULES, Report, verify, walk
 from core.services.verification import report as reports
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.storage.engine import Database, DatabaseError
+from core.storage.sqlite.engine import Database, DatabaseError
 
 STEP_PAGES = 1000
 """Pages copied between two reports of progress: some four megabytes."""

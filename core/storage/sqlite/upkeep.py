@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 from core.telemetry import metrics
 
 READER_MS = 100

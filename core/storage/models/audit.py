@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.audit import NOBODYS, Action
-from core.models.base import Base, Moment, PublicId, Word, trigger
+from core.storage.models.base import Base, Moment, PublicId, Word, trigger
 
 _NOBODYS = ", ".join(f"'{action}'" for action in NOBODYS)
 

@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import Base
+from core.storage.models.base import Base
 
 
 class Fence(Base):

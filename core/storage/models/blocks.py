@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Index, Integer, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.blocks import BlockKind
-from core.models.base import Base, Moment, Word, one_of, trigger
+from core.storage.models.base import Base, Moment, Word, one_of, trigger
 
 
 class Block(Base):

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
-from core.models.base import Base, Moment, PublicId, Word, one_of
+from core.storage.models.base import Base, Moment, PublicId, Word, one_of
 
 
 class Account(Base):

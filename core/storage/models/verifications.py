@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Integer, LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.verification import Scope
-from core.models.base import Base, Moment, Word, one_of
+from core.storage.models.base import Base, Moment, Word, one_of
 
 
 class Verification(Base):

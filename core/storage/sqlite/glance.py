@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from core.domain.users import Identity, Role
-from core.storage.engine import Database
+from core.storage.sqlite.engine import Database
 
 _IDS_PER_QUERY = 500
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
 
 from core.settings import Settings
-from core.storage.locks import Turnstile
+from core.storage.sqlite.turnstile import Turnstile
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)

@@ -5,7 +5,7 @@ from functools import cache
 
 from sqlalchemy import Connection, create_engine
 
-from core.models import Base
+from core.storage.models import Base
 
 _MASTER = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'alembic_version'"
 

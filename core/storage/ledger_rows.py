@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection
 
 from core.clock import to_datetime
 from core.domain.blocks import Block, LegRow
 from core.domain.statements import Figures
 from core.domain.transfers import Terms
-from core.models import Verification
-from core.models.base import NEWEST
 from core.storage import blocks, transactions
+from core.storage.models.base import NEWEST
 from core.storage.transfers import TERMS, next_sequence
 
 _BLOCK = 1000
@@ -284,22 +282,6 @@ def _statement(row: Any) -> StatementRow:
     )
 
 
-# --- the file itself ---------------------------------------------------------------------------------------------
-
-
-def tables(connection: Connection) -> list[str]:
-    """Name every table."""
-    query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
-    return [row[0] for row in connection.exec_driver_sql(query)]
-
-
-def complaints(connection: Connection, table: str) -> list[str]:
-    """Let SQLite check a table, its indexes and its foreign keys, and return its complaints in its own words."""
-    found = [row[0] for row in connection.exec_driver_sql(f'PRAGMA integrity_check("{table}")') if row[0] != "ok"]
-    strays = connection.exec_driver_sql(f'PRAGMA foreign_key_check("{table}")')
-    return found + [f"row {row[1]} of {table} refers to a missing row of {row[2]}" for row in strays]
-
-
 def doubled_keys(connection: Connection) -> list[tuple[str, int, int]]:
     """Find idempotency keys with more than one transfer: key, user's row id, transfers. Empty in an intact ledger."""
     rows = connection.exec_driver_sql(
@@ -320,54 +302,8 @@ def unset_limits(connection: Connection) -> list[tuple[int, int, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-# --- what was found ----------------------------------------------------------------------------------------------
-
-
-def add(connection: Connection, **values: Any) -> None:
-    """Store the result of a verification."""
-    connection.execute(insert(Verification).values(**values))
-
-
-def last_head(connection: Connection) -> tuple[int, bytes] | None:
-    """Return the last block of the last verification, and its hash; None without one, or if it found breaches."""
-    query = "SELECT height, head_hash, breaches FROM verifications ORDER BY id DESC LIMIT 1"
-    row = connection.exec_driver_sql(query).first()
-    return (row[0], row[1]) if row and row[1] is not None and row[2] == 0 else None
-
-
-def newest_breaches(connection: Connection) -> int:
-    """Return how many breaches the last verification found; 0 before the first."""
-    query = "SELECT breaches FROM verifications ORDER BY id DESC LIMIT 1"
-    return connection.exec_driver_sql(query).scalar() or 0
-
-
-def newest_full(connection: Connection) -> tuple[datetime, datetime] | None:
-    """Read when the last verification of the whole ledger began and ended; None before the first."""
-    query = "SELECT started_at, finished_at FROM verifications WHERE scope = 'full' ORDER BY id DESC LIMIT 1"
-    row = connection.exec_driver_sql(query).first()
-    return (to_datetime(row[0]), to_datetime(row[1])) if row else None
-
-
-def highest_anchor(connection: Connection) -> int | None:
-    """Return the highest block of which a verification has seen an anchor; None if there is no such block."""
-    return connection.exec_driver_sql("SELECT max(anchored_height) FROM verifications").scalar()
-
-
-def newest(connection: Connection) -> tuple[datetime, datetime, int] | None:
-    """Read when the last verification began and ended, and how many breaches it found; None before the first."""
-    query = "SELECT started_at, finished_at, breaches FROM verifications ORDER BY id DESC LIMIT 1"
-    row = connection.exec_driver_sql(query).first()
-    return (to_datetime(row[0]), to_datetime(row[1]), row[2]) if row else None
-
-
 def imbalances(connection: Connection) -> dict[str, int]:
     """Sum all balances of each currency, in minor units; reads every account."""
     # In two halves: before it comes back to 0, a sum may exceed SQLite's 64 bits.
     query = f"SELECT currency, sum(balance / {_HALF}), sum(balance % {_HALF}) FROM accounts GROUP BY currency"
     return {row[0]: row[1] * _HALF + row[2] for row in connection.exec_driver_sql(query)}
-
-
-async def last(session: AsyncSession) -> Verification | None:
-    """Read the result of the last verification."""
-    query = select(Verification).order_by(Verification.id.desc()).limit(1)
-    return (await session.execute(query)).scalar_one_or_none()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from core.domain.errors import ErrorCode
 from core.domain.money import MAX_AMOUNT
 from core.domain.transfers import TransferKind, TransferStatus
-from core.models.base import Base, Moment, PublicId, Word, one_of, trigger
+from core.storage.models.base import Base, Moment, PublicId, Word, one_of, trigger
 
 
 class Transfer(Base):

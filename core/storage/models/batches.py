@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.batches import MAX_BATCH, BatchMode
-from core.models.base import Base, PublicId, Word, one_of, trigger
+from core.storage.models.base import Base, PublicId, Word, one_of, trigger
 
 
 class Batch(Base):

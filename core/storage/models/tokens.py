@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import Base, Moment, PublicId
+from core.storage.models.base import Base, Moment, PublicId
 
 
 class RefreshToken(Base):

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.users import NO_PASSWORD, Role
-from core.models.base import Base, Flag, Moment, PublicId, Word, one_of, trigger
+from core.storage.models.base import Base, Flag, Moment, PublicId, Word, one_of, trigger
 
 SYSTEM_USER_ID = 1
 """Row id of the only system user, which the first migration creates."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.models.base import Base, Moment, trigger
+from core.storage.models.base import Base, Moment, trigger
 
 
 class Transaction(Base):

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, Unique
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.statements import StatementStatus
-from core.models.base import Base, Moment, PublicId, Total, Word, trigger
+from core.storage.models.base import Base, Moment, PublicId, Total, Word, trigger
 
 _FIGURES = (
     "number",

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.cards import CardStatus, CardType
-from core.models.base import Base, Moment, PublicId, Word, one_of, trigger
+from core.storage.models.base import Base, Moment, PublicId, Word, one_of, trigger
 
 
 class Card(Base):
