@@ -53,7 +53,7 @@ from core.security.card_vault import CardVault
 from core.security.cursors import Cursors
 from core.security.passwords import Passwords
 from core.security.token_keys import TokenKeys
-from core.services.card_keys import check_keys
+from core.services.cards.keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.glance import Peek

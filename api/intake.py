@@ -23,8 +23,9 @@ from core.domain.errors import ErrorCode, GiroError, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.domain.users import Identity
 from core.failpoints import hit
-from core.services import batches, users
-from core.services.transfers import accept
+from core.services.identity import users
+from core.services.transfers import batches
+from core.services.transfers.listing import accept
 from core.services.verification import LedgerHalted, keep_breach
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work

@@ -166,7 +166,7 @@ class Throttles:
 
     def log_in(self, email: str, address: str | None) -> list[Guarded]:
         """What a log-in may be guessing: the password of one account, which need not exist, or of many."""
-        # As it is looked up (core/services/users.py): in lower case.
+        # As it is looked up (core/services/identity/users.py): in lower case.
         return self._guarded((Guess.LOG_IN_ACCOUNT, email.lower()), (Guess.LOG_IN_ADDRESS, network_of(address)))
 
     def sign_up(self, address: str | None) -> list[Guarded]:

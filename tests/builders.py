@@ -18,8 +18,11 @@ from core.domain.errors import Refusal
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Role
 from core.security.card_vault import CardVault
-from core.services import accounts, cards, operators, settlement, transfers, users
-from core.services.cards import IssuedCard
+from core.services import accounts
+from core.services.cards import issuing
+from core.services.cards.issuing import IssuedCard
+from core.services.identity import operators, users
+from core.services.transfers import listing, settlement
 from core.storage import transfers as stored
 from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database
@@ -162,7 +165,7 @@ def withdrawal_request(payer: UUID, amount: int = 100, **overrides: Any) -> Tran
 def accept(database: Database, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal]:
     """Hand requests in as one group, in one unit of work."""
     with unit_of_work(database) as connection:
-        return transfers.accept(connection, requests)
+        return listing.accept(connection, requests)
 
 
 def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:
@@ -198,7 +201,7 @@ def issue_card(
 ) -> IssuedCard:
     """Issue a card for somebody's account, good for four years."""
     with unit_of_work(database) as connection:
-        return cards.issue(connection, vault, author(owner), account_id=account, kind=kind, most=most, years=4)
+        return issuing.issue(connection, vault, author(owner), account_id=account, kind=kind, most=most, years=4)
 
 
 # --- looking -----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from core.domain.statements import BankDetails
-from core.services import statement_runs
+from core.services.statements import making
 from core.storage import statement_runs as stored
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -18,7 +18,7 @@ BANK = BankDetails(name="Giro", address="1 Main Street", bic="GIRODEFF")
 def close_months(database: Database, zone: ZoneInfo = UTC_ZONE, group: int = 200) -> int:
     """Close the months that are over, and count them."""
     with unit_of_work(database) as connection:
-        return statement_runs.close_months(connection, zone, group=group)
+        return making.close_months(connection, zone, group=group)
 
 
 def undone_groups(database: Database) -> list[int]:
@@ -29,7 +29,7 @@ def undone_groups(database: Database) -> list[int]:
 
 def work_off(database: Database, bank: BankDetails = BANK) -> int:
     """Make what is to be made, and count the statements."""
-    return sum(statement_runs.make_group(database, bank, group) for group in undone_groups(database))
+    return sum(making.make_group(database, bank, group) for group in undone_groups(database))
 
 
 def make_statements(database: Database, zone: ZoneInfo = UTC_ZONE, bank: BankDetails = BANK) -> int:
@@ -41,7 +41,7 @@ def make_statements(database: Database, zone: ZoneInfo = UTC_ZONE, bank: BankDet
 def make_requested(database: Database) -> int:
     """Make what was asked for, and count the statements."""
     requested = rows(database, "SELECT id FROM statements WHERE status = 'pending' ORDER BY id")
-    return sum(statement_runs.make_one(database, BANK, row["id"]) for row in requested)
+    return sum(making.make_one(database, BANK, row["id"]) for row in requested)
 
 
 def statements_of(database: Database, account: UUID) -> list[dict[str, Any]]:

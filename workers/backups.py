@@ -8,7 +8,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from core.domain.dead_letters import Letter
 from core.queue.messages import BACK_UP, JOBS_QUEUE
-from core.services import backups
+from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.telemetry.logging import get_logger
@@ -23,15 +23,15 @@ def back_up(database: Database, settings: Settings) -> None:
     The age must be checked: otherwise a service that starts often would only have backups of the last hour.
     """
     folder = settings.backups_path
-    if settings.backup_hours == 0 or not backups.is_due(folder, settings.backup_hours):
+    if settings.backup_hours == 0 or not making.is_due(folder, settings.backup_hours):
         return
-    path, manifest = backups.make(settings, database, folder, lambda _step, _done, _of: None)
+    path, manifest = making.make(settings, database, folder, lambda _step, _done, _of: None)
     log.info(
         "backup_made",
         file=path.name,
         size_bytes=manifest.size_bytes,
         duration_ms=round(manifest.duration_seconds * 1000, 3),
-        deleted=backups.prune(folder, settings.backup_keep, path),
+        deleted=making.prune(folder, settings.backup_keep, path),
     )
 
 

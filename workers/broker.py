@@ -10,7 +10,7 @@ from dramatiq.middleware import Middleware, MiddlewareError
 
 from core.queue.broker import make_broker
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
-from core.services.settlement import count_from_zero
+from core.services.transfers.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import FileLock, settlement_lock

@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from core.clock import now_us, to_us
 from core.queue.broker import count_messages
 from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
-from core.services.anchors import last_anchor
-from core.services.backups import kept
-from core.services.statement_runs import overdue_since
+from core.services.backups.making import kept
+from core.services.statements.making import overdue_since
+from core.services.verification.anchoring import last_anchor
 from core.settings import Settings
 from core.storage import (
     blocks,

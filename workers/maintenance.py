@@ -12,9 +12,10 @@ from core.clock import now_us, to_datetime
 from core.domain.dead_letters import Letter
 from core.queue.messages import JOBS_QUEUE
 from core.security.anchor_key import AnchorKey
-from core.services import tokens, verification
-from core.services.anchors import anchor_head
+from core.services import verification
+from core.services.identity import log_ins
 from core.services.verification import Anchors, Report
+from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
 from core.storage.sqlite import upkeep
 from core.storage.sqlite.engine import Database
@@ -78,7 +79,7 @@ def checkpoint(database: Database) -> None:
 def forget_expired_tokens(database: Database) -> None:
     """Delete expired refresh tokens."""
     with unit_of_work(database) as connection:
-        forgotten = tokens.forget_expired(connection)
+        forgotten = log_ins.forget_expired(connection)
     log.info("tokens_forgotten", count=forgotten)
 
 

@@ -17,7 +17,7 @@ from core.processes.lifeline import Heartbeat
 from core.queue.broker import connect, is_idle, make_broker
 from core.queue.messages import BACK_UP, CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE, message
 from core.queue.wakeups import send_wakeup
-from core.services.statement_runs import month_due
+from core.services.statements.making import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, statement_runs, statements, transfers, verifications
 from core.storage.sqlite.engine import Database, DatabaseError

@@ -11,7 +11,7 @@ from dramatiq.brokers.redis import RedisBroker
 from core.domain.dead_letters import Letter
 from core.failpoints import hit
 from core.queue.messages import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
-from core.services import statement_runs
+from core.services.statements import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 def close_months(database: Database, settings: Settings) -> None:
     """Close the months that are over. This opens a statement run for each."""
     with unit_of_work(database) as connection:
-        closed = statement_runs.close_months(connection, settings.zone, group=settings.statement_group)
+        closed = making.close_months(connection, settings.zone, group=settings.statement_group)
         hit("months.before_commit")
     log.info("months_closed", count=closed)
 
@@ -33,14 +33,14 @@ def close_months(database: Database, settings: Settings) -> None:
 def make_group(database: Database, settings: Settings, group_id: int) -> None:
     """Make the statements of one group of accounts."""
     started = time.perf_counter()
-    made = statement_runs.make_group(database, settings.bank, group_id)
+    made = making.make_group(database, settings.bank, group_id)
     _report(made, time.perf_counter() - started)
 
 
 def make_one(database: Database, settings: Settings, statement_id: int) -> None:
     """Make a requested statement."""
     started = time.perf_counter()
-    made = statement_runs.make_one(database, settings.bank, statement_id)
+    made = making.make_one(database, settings.bank, statement_id)
     _report(made, time.perf_counter() - started)
 
 

@@ -11,7 +11,7 @@ from core.domain.dead_letters import Letter
 from core.failpoints import hit
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import take_wakeup
-from core.services.settlement import settle_pending
+from core.services.transfers.settlement import settle_pending
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from workers.guard import Guard

@@ -13,8 +13,8 @@ from api.schemas.base import Page, PageQuery
 from api.schemas.cards import CardOut, IssuedCardOut, NewCard
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from core.domain.errors import ErrorCode
-from core.services import cards
-from core.services.cards import IssuedCard
+from core.services.cards import issuing
+from core.services.cards.issuing import IssuedCard
 
 router = APIRouter(tags=["cards"], route_class=CheckedRoute)
 
@@ -47,7 +47,7 @@ async def issue_card(
     author, settings = author_of(request, identity), bank.settings
 
     def work(connection: Connection) -> IssuedCard:
-        return cards.issue(
+        return issuing.issue(
             connection,
             bank.card_vault,
             author,
@@ -70,7 +70,7 @@ async def list_cards(
     """List the cards of all the caller's accounts, oldest first, including cancelled ones."""
     name = f"cards:{identity.id}"
     after_id = bank.cursors.open(page.cursor, of=name) if page.cursor else 0
-    found = await cards.list_for_user(
+    found = await issuing.list_for_user(
         session, user_id=identity.id, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1
     )
     return page_of(page, found, show=CardOut.of, cursor=lambda card: bank.cursors.seal(card.sequence, of=name))
@@ -79,7 +79,7 @@ async def list_cards(
 @router.get("/cards/{card_id}", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND))
 async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> CardOut:
     """Show one of the caller's cards, without its number and CVC."""
-    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
+    return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))
 
 
 @router.post(
@@ -89,9 +89,9 @@ async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> Car
 async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Freeze a card until it is unfrozen."""
     await bank.intake.run(
-        lambda connection: cards.freeze(connection, user_id=identity.id, card_id=card_id), by=identity
+        lambda connection: issuing.freeze(connection, user_id=identity.id, card_id=card_id), by=identity
     )
-    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
+    return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))
 
 
 @router.post(
@@ -103,15 +103,15 @@ async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: 
 async def unfreeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Make a frozen card active again, unless its account is frozen."""
     await bank.intake.run(
-        lambda connection: cards.unfreeze(connection, user_id=identity.id, card_id=card_id), by=identity
+        lambda connection: issuing.unfreeze(connection, user_id=identity.id, card_id=card_id), by=identity
     )
-    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
+    return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))
 
 
 @router.post("/cards/{card_id}/cancel", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND, *WRITES))
 async def cancel_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Cancel a card permanently. It stays in the list."""
     await bank.intake.run(
-        lambda connection: cards.cancel(connection, user_id=identity.id, card_id=card_id), by=identity
+        lambda connection: issuing.cancel(connection, user_id=identity.id, card_id=card_id), by=identity
     )
-    return CardOut.of(await cards.get(session, user_id=identity.id, card_id=card_id))
+    return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))

@@ -15,7 +15,7 @@ from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
 from api.schemas.users import UserOut
 from core.domain.errors import ErrorCode
-from core.services import erasures, operators
+from core.services.identity import erasures, operators
 from core.storage.models.base import NEWEST
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)

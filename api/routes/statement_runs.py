@@ -10,7 +10,7 @@ from api.routing import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.problems import FOR_OPERATORS, problems
 from api.schemas.statement_runs import StatementRunOut
-from core.services import statement_runs
+from core.services.statements import making
 from core.storage.models.base import NEWEST
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
@@ -22,7 +22,7 @@ async def list_statement_runs(
 ) -> Page[StatementRunOut]:
     """List the closed months, newest first, with the progress of their statements."""
     below = bank.cursors.open(page.cursor, of="operator:statement-runs") if page.cursor else NEWEST
-    found = await statement_runs.list_runs(session, below=below, offset=page.offset or 0, limit=page.limit + 1)
+    found = await making.list_runs(session, below=below, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(
         page, found, show=StatementRunOut.of, cursor=lambda row: bank.cursors.seal(row.id, of="operator:statement-runs")
     )

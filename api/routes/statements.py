@@ -16,8 +16,9 @@ from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery
 from core import documents
 from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.statements import PendingStatement, Period
-from core.services import accounts, statements
-from core.services.statements import Month
+from core.services import accounts
+from core.services.statements import reading
+from core.services.statements.reading import Month
 from core.storage.models.base import NEWEST
 from core.telemetry.logging import get_logger
 
@@ -76,7 +77,7 @@ async def get_statement_of_month(
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     period = Period.parse(query.month) if query.month else None
     zone = bank.settings.zone
-    month = await statements.of_month(session, account=account, period=period, zone=zone, bank=bank.settings.bank)
+    month = await reading.of_month(session, account=account, period=period, zone=zone, bank=bank.settings.bank)
     if media_type == JSON_TYPE:
         return await _json(bank, session, month, query)
     return await _document(request, bank, session, month, media_type)
@@ -99,7 +100,7 @@ async def get_statement(
     session: SessionDep,
 ) -> Response:
     """Show a statement that was made or requested, in the format that `Accept` selects."""
-    found = await statements.get(session, user_id=identity.id, statement_id=statement_id)
+    found = await reading.get(session, user_id=identity.id, statement_id=statement_id)
     if not isinstance(found, PendingStatement):
         if media_type == JSON_TYPE:
             return await _json(bank, session, found, query)
@@ -118,7 +119,7 @@ async def list_statements(
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     name = f"statements:{account.id}"
     below = bank.cursors.open(page.cursor, of=name) if page.cursor else NEWEST
-    found = await statements.list_for_account(
+    found = await reading.list_for_account(
         session, account=account, below=below, offset=page.offset or 0, limit=page.limit + 1
     )
     return page_of(
@@ -149,7 +150,7 @@ async def ask_for_statement(
     Repeating the request returns the same statement.
     """
     statement_id = await bank.intake.run(
-        lambda connection: statements.ask_for(
+        lambda connection: reading.ask_for(
             connection,
             user_id=identity.id,
             account_id=account_id,
@@ -159,7 +160,7 @@ async def ask_for_statement(
         ),
         by=identity,
     )
-    found = await statements.get(session, user_id=identity.id, statement_id=statement_id)
+    found = await reading.get(session, user_id=identity.id, statement_id=statement_id)
     response.headers["Location"] = f"/statements/{statement_id}"
     if isinstance(found, PendingStatement):
         response.headers["Retry-After"] = "1"
@@ -176,7 +177,7 @@ async def _document(request: Request, bank: Bank, session: AsyncSession, month: 
         async with bank.drawing.turn(request.state.identity.id):
             if await request.is_disconnected():
                 raise Unavailable
-            content = await to_process.run_sync(statements.draw, bank.settings, month, media_type)
+            content = await to_process.run_sync(reading.draw, bank.settings, month, media_type)
     except BrokenWorkerProcess:
         # The process was killed from outside, perhaps for memory. The next request starts another one.
         log.warning("drawing_ended", account_id=str(month.statement.account_id), period=str(month.statement.period))
@@ -189,7 +190,7 @@ async def _document(request: Request, bank: Bank, session: AsyncSession, month: 
 async def _json(bank: Bank, session: AsyncSession, month: Month, query: StatementQuery) -> Response:
     name = f"statement:{month.account_id}:{month.statement.period}"
     start = bank.cursors.open(query.cursor, of=name) if query.cursor else None
-    rows = await statements.list_transactions(session, month, start=start, limit=query.limit)
+    rows = await reading.list_transactions(session, month, start=start, limit=query.limit)
     following = rows[-1].previous_id if rows else None
     more = following is not None and following > month.before
     answer = FullStatementOut.with_transactions(

@@ -11,8 +11,8 @@ from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from api.throttles import network_of
 from core.domain.errors import ErrorCode, Refusal
 from core.security.access_tokens import Claims
-from core.services import tokens, users
-from core.services.tokens import Session
+from core.services.identity import log_ins, users
+from core.services.identity.log_ins import Session
 from core.telemetry import metrics
 
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
@@ -38,13 +38,13 @@ async def _begin(form: LogIn, request: Request, bank: Bank, session: AsyncSessio
     who = network_of(author.address)
     if not await verify_password(bank, who, form.password, kept) or user is None:
         known = user.public_id if user else None
-        await bank.intake.run(lambda connection: tokens.fail_log_in(connection, author, known))
+        await bank.intake.run(lambda connection: log_ins.fail_log_in(connection, author, known))
         raise _log_in_refused()
     is_outdated = bank.passwords.is_outdated(user.password_hash)
     stronger = await hash_password(bank, who, form.password) if is_outdated else None
     days = bank.settings.refresh_token_days
     begun = await bank.intake.run(
-        lambda connection: tokens.log_in(
+        lambda connection: log_ins.log_in(
             connection, author, user_id=user.id, token_version=user.token_version, days=days, stronger_hash=stronger
         )
     )
@@ -63,7 +63,7 @@ async def refresh_tokens(body: Refresh, request: Request, response: Response, ba
     """Exchange a refresh token for a new pair. Using it twice ends the log-in that it came from."""
     author = author_of(request)
     async with guessing(request, bank.throttles.refresh(address_of(request))):
-        begun = await bank.intake.run(lambda connection: tokens.refresh(connection, author, body.refresh_token))
+        begun = await bank.intake.run(lambda connection: log_ins.refresh(connection, author, body.refresh_token))
         if begun is None:
             note_refusal(request, 401)
             raise Refusal(ErrorCode.UNAUTHENTICATED)
@@ -74,7 +74,7 @@ async def refresh_tokens(body: Refresh, request: Request, response: Response, ba
 async def log_out(request: Request, identity: UserDep, bank: BankDep) -> None:
     """End all of the caller's tokens immediately."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: tokens.log_out(connection, author, identity), by=identity)
+    await bank.intake.run(lambda connection: log_ins.log_out(connection, author, identity), by=identity)
 
 
 def _answer(bank: Bank, session: Session, response: Response) -> TokensOut:

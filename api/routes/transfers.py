@@ -25,8 +25,8 @@ from api.schemas.transfers import (
 from core.domain.errors import ErrorCode
 from core.domain.transfers import TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Identity
-from core.services import transfers
-from core.services.transfers import TransferFilter, TransferPage
+from core.services.transfers import listing
+from core.services.transfers.listing import TransferFilter, TransferPage
 
 router = APIRouter(tags=["transfers"], route_class=CheckedRoute)
 submit_router = APIRouter(tags=["transfers"], route_class=DirectRoute)
@@ -172,12 +172,12 @@ async def get_transfer(
     transfer_id: UUID, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Response:
     """Show a transfer to its submitter and its payer, and once it is completed also to its payee."""
-    row = await transfers.get(session, user_id=identity.id, transfer_id=transfer_id)
+    row = await listing.get(session, user_id=identity.id, transfer_id=transfer_id)
     wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
     if wait is not None and row.status is TransferStatus.PENDING:
         await session.close()  # the next read needs a newer snapshot
         await bank.waiters.wait(transfer_id, wait)
-        row = await transfers.get(session, user_id=identity.id, transfer_id=transfer_id)
+        row = await listing.get(session, user_id=identity.id, transfer_id=transfer_id)
     body = TransferOut.of(row).model_dump_json().encode()
     etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
     headers = {"ETag": etag, **_wait_headers(wait)}
@@ -196,7 +196,7 @@ async def cancel_transfer(transfer_id: UUID, identity: UserDep, bank: BankDep) -
     """Cancel a pending transfer that the caller submitted."""
     return TransferOut.of(
         await bank.intake.run(
-            lambda connection: transfers.cancel(connection, user_id=identity.id, transfer_id=transfer_id),
+            lambda connection: listing.cancel(connection, user_id=identity.id, transfer_id=transfer_id),
             by=identity,
         )
     )
@@ -248,7 +248,7 @@ async def _ended(bank: Bank, user_id: int, transfer_id: UUID, wait: int) -> Tran
     await bank.waiters.wait(transfer_id, wait)
     try:
         async with bank.reading() as session:
-            row = await transfers.get(session, user_id=user_id, transfer_id=transfer_id)
+            row = await listing.get(session, user_id=user_id, transfer_id=transfer_id)
     except READ_ERRORS as error:
         note_read_error(error)
         return None
@@ -278,6 +278,6 @@ async def _find(query: TransferQuery, identity: Identity, bank: Bank, session: A
         created_from=query.created_from,
         created_to=query.created_to,
     )
-    return await transfers.list_for_user(
+    return await listing.list_for_user(
         session, user_id=identity.id, wanted=wanted, start=start, offset=query.offset or 0, limit=query.limit
     )

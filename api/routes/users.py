@@ -9,7 +9,7 @@ from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
 from api.throttles import network_of
 from core.domain.errors import ErrorCode, Refusal
-from core.services import users
+from core.services.identity import users
 
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
 

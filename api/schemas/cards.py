@@ -8,7 +8,7 @@ from pydantic import Field
 
 from api.schemas.base import In, Out
 from core.domain.cards import CardStatus, CardType, CardView, card_number, expires_on, masked_number, shown_expiry
-from core.services.cards import IssuedCard
+from core.services.cards.issuing import IssuedCard
 
 _EXAMPLE = card_number(123_456_789)
 

@@ -10,7 +10,7 @@ from api.schemas.base import In, Out, PageQuery
 from core.domain.accounts import AccountKind, FreezeScope
 from core.domain.money import CUSTOMER_BALANCE_BOUND
 from core.domain.transfers import TransferStatus
-from core.services.operators import QueueState
+from core.services.identity.operators import QueueState
 from core.storage.models import Account
 
 

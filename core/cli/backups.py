@@ -16,9 +16,9 @@ from core.domain.audit import Action
 from core.processes import heartbeats, run
 from core.processes.data_folder import require_data_folder
 from core.processes.parts import PROCESSES
-from core.services import backups, restoring
 from core.services.audit import write_down
-from core.services.backups import BackupError, LedgerBroken, Manifest
+from core.services.backups import making, restoring
+from core.services.backups.making import BackupError, LedgerBroken, Manifest
 from core.settings import Settings, load_settings
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
@@ -41,7 +41,7 @@ def back_up(to: To = None, as_json: AsJson = False) -> None:
     database = open_database(settings)
     os.umask(0o077)
     with one_line_of_a_backup(), drawn_progress() as progress:
-        path, manifest = backups.make(settings, database, to or settings.backups_path, progress)
+        path, manifest = making.make(settings, database, to or settings.backups_path, progress)
     with unit_of_work(database) as connection:
         write_down(connection, the_bank(), Action.BACKUP_TAKEN, file=path.name)
     if as_json:
@@ -105,7 +105,7 @@ def nothing_running(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def drawn_progress() -> Iterator[backups.Progress]:
+def drawn_progress() -> Iterator[making.Progress]:
     """Draw a line for each step, on a terminal."""
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
         tasks: dict[str, TaskID] = {}

@@ -36,7 +36,8 @@ from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferKind, TransferReq
 from core.ids import new_id
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
-from core.services import batches, operators
+from core.services.identity import operators
+from core.services.transfers import batches
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work

@@ -11,7 +11,8 @@ from core.clock import to_datetime
 from core.security.card_vault import CardVault
 from core.security.fingerprints import fingerprints
 from core.security.token_keys import TokenKeys
-from core.services import card_keys, token_keys
+from core.services import token_keys
+from core.services.cards import keys as cards_keys
 from core.settings import load_settings, variable
 from core.settings.key_lists import SHORTEST_KEY_BYTES
 
@@ -59,7 +60,7 @@ def rotate_card_keys() -> None:
     vault = CardVault(settings)
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("Sealing cards again", total=None)
-        done = card_keys.rotate(
+        done = cards_keys.rotate(
             database, vault, the_bank(), lambda count, of: progress.update(task, completed=count, total=of)
         )
     if done.finished:

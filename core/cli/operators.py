@@ -31,7 +31,8 @@ from core.domain.errors import Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from core.security.passwords import Passwords
-from core.services import audit, erasures, operators
+from core.services import audit
+from core.services.identity import erasures, operators
 from core.settings import Settings, load_settings
 from core.storage.models import Account, User
 from core.storage.models.base import NEWEST

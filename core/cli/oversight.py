@@ -5,7 +5,8 @@ import typer
 from core.cli.console import look, one_line_errors, out, show, show_first
 from core.cli.operators import Limit
 from core.domain.statements import Run
-from core.services import statement_runs, verification
+from core.services import verification
+from core.services.statements import making
 from core.storage.models.base import NEWEST
 
 app = typer.Typer()
@@ -15,7 +16,7 @@ app = typer.Typer()
 @one_line_errors
 def list_statement_runs(limit: Limit = 24) -> None:
     """List the closed months, newest first, with the progress of their statements."""
-    found = look(lambda session: statement_runs.list_runs(session, below=NEWEST, offset=0, limit=limit + 1))
+    found = look(lambda session: making.list_runs(session, below=NEWEST, offset=0, limit=limit + 1))
     columns = ("month", "time zone", "closed (UTC)", "groups done", "statements", "finished (UTC)")
     show_first(limit, *columns, found=found, row=run_row)
 

@@ -17,7 +17,7 @@ from core.processes.data_folder import require_data_folder
 from core.processes.parts import PROCESSES
 from core.security.card_vault import CardVault
 from core.security.token_keys import TokenKeys
-from core.services.card_keys import check_keys
+from core.services.cards.keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database

@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 
 from core.domain.users import Role
 from core.security.card_vault import CardVault
-from core.services import card_keys, cards
+from core.services.cards import issuing, keys
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests import builders
@@ -41,14 +41,14 @@ class SeenOfCards(Seen):
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> SeenOfCards:
     """Note every number that is made, those of cards that were never issued too."""
-    seen, make = SeenOfCards(), cards.card_number
+    seen, make = SeenOfCards(), issuing.card_number
 
     def noted(serial: int) -> str:
         number = make(serial)
         seen.numbers.add(number)
         return number
 
-    monkeypatch.setattr(cards, "card_number", noted)
+    monkeypatch.setattr(issuing, "card_number", noted)
     return seen
 
 
@@ -113,11 +113,11 @@ async def use(api: Api, ada: Person, account: Json, seen: SeenOfCards, monkeypat
     texts += await misuse(ada, account, first)
     with monkeypatch.context() as patch:
         # Broken at the worst moment: the number is known, its digest is made, nothing is sealed yet.
-        patch.setattr(cards, "write_down", lambda *_, **__: 1 / 0)
+        patch.setattr(issuing, "write_down", lambda *_, **__: 1 / 0)
         answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
         assert answer.status_code == 500
         texts.append(answer.text)
-    card_keys.rotate(api.bank.database, CardVault(api.bank.settings), builders.author(1), lambda *_: None)
+    keys.rotate(api.bank.database, CardVault(api.bank.settings), builders.author(1), lambda *_: None)
     answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
     assert answer.status_code == 201
     issued.append(answer.json())

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import REGISTRY
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from core.services import users
+from core.services.identity import users
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, payment, refused
 from tests.api.contract import SECURITY_HEADERS, Json
 

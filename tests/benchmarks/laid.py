@@ -18,7 +18,8 @@ from core.clock import now_us, to_datetime
 from core.domain.batches import BatchMode, BatchRequest
 from core.domain.transfers import TransferRequest
 from core.security.passwords import Passwords
-from core.services import batches, verification
+from core.services import verification
+from core.services.transfers import batches
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work

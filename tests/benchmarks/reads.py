@@ -14,7 +14,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.services import accounts, transfers
+from core.services import accounts
+from core.services.transfers import listing
 from core.settings import load_settings
 from core.storage import users
 from core.storage.sqlite.engine import Database
@@ -168,7 +169,7 @@ def _read_of(side: Side, kind: str) -> Callable[[AsyncSession, int], Awaitable[o
     """What a route does to answer."""
     if kind == POLL:
         transfer = UUID(side.giro.path_of(side.any_sequence()).removeprefix("/transfers/"))
-        return lambda session, user_id: transfers.get(session, user_id=user_id, transfer_id=transfer)
+        return lambda session, user_id: listing.get(session, user_id=user_id, transfer_id=transfer)
     if kind == BALANCE:
         account = UUID(random.choice(side.ground.accounts))
         return lambda session, user_id: accounts.get(session, user_id=user_id, account_id=account)

@@ -24,7 +24,7 @@ import core.clock
 from core.cli import apply_migrations
 from core.clock import to_us
 from core.domain.statements import Period
-from core.services import statement_runs
+from core.services.statements import making
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
@@ -80,9 +80,9 @@ def make_statements(settings: Settings) -> float:
     database = Database(settings)
     begun, made = time.perf_counter(), 0
     with unit_of_work(database) as connection:
-        statement_runs.close_months(connection, settings.zone, group=settings.statement_group)
+        making.close_months(connection, settings.zone, group=settings.statement_group)
     while groups := _undone(database):
-        made += sum(statement_runs.make_group(database, settings.bank, group) for group in groups)
+        made += sum(making.make_group(database, settings.bank, group) for group in groups)
     took = time.perf_counter() - begun
     checkpoint(database)
     database.close()

@@ -50,7 +50,7 @@ MUTANTS = (
     ),
     Mutant(
         "nobody counts how many transfers ended",
-        "core/services/settlement.py",
+        "core/services/transfers/settlement.py",
         (
             (
                 "if changed != len(rows):",
@@ -63,7 +63,7 @@ MUTANTS = (
     ),
     Mutant(
         "the commit of a settlement split in two",
-        "core/services/settlement.py",
+        "core/services/transfers/settlement.py",
         (
             (
                 "        if unit.rows:\n            accounts",
@@ -79,7 +79,7 @@ MUTANTS = (
     ),
     Mutant(
         "planned outside the lock",
-        "core/services/settlement.py",
+        "core/services/transfers/settlement.py",
         (
             (
                 "    with unit_of_work(database) as connection:\n        # Everything",
@@ -97,7 +97,7 @@ MUTANTS = (
     ),
     Mutant(
         "balance_after from a stale read",
-        "core/services/settlement.py",
+        "core/services/transfers/settlement.py",
         (("list(met - book.keys())", "list(met)"),),
         ("tests/unit/services/transfers/test_settlement.py::test_chains_are_whole_across_chunks_and_units_of_work",),
         quick=True,
@@ -134,7 +134,7 @@ MUTANTS = (
     ),
     Mutant(
         "the clock believed though it has gone back",
-        "core/services/settlement.py",
+        "core/services/transfers/settlement.py",
         (("return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))", "return now_us()"),),
         (SIMULATION,),
     ),
@@ -210,19 +210,19 @@ MUTANTS = (
     ),
     Mutant(
         "funds reserved twice within a group",
-        "core/services/transfers.py",
+        "core/services/transfers/listing.py",
         (("        payer.ledger.reserved += request.amount\n", ""),),
         ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
         "what is pending to an account spent",
-        "core/services/transfers.py",
+        "core/services/transfers/listing.py",
         (("spoken_for=payer.ledger.reserved)", "spoken_for=0)"),),
         ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
         "anybody's account paid from",
-        "core/services/transfers.py",
+        "core/services/transfers/listing.py",
         (("and payer.owner_id != request.submitted_by:", "and payer.owner_id is None:"),),
         (
             "tests/unit/services/transfers/test_accepting.py::test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only",
@@ -230,7 +230,7 @@ MUTANTS = (
     ),
     Mutant(
         "the reservation leaked on cancel",
-        "core/services/transfers.py",
+        "core/services/transfers/listing.py",
         (
             (
                 "accounts.release(connection, terms.from_account_id, terms.amount)",
@@ -245,7 +245,7 @@ MUTANTS = (
     # --- batches ---
     Mutant(
         "an atomic batch split between two units of work",
-        "core/services/settlement.py",
+        "core/services/transfers/settlement.py",
         (("    if groups and groups[-1][1] > (last :=", "    if groups and 0 > (last :="),),
         ("tests/unit/services/transfers/test_batches.py",),
         quick=True,
@@ -258,19 +258,19 @@ MUTANTS = (
     ),
     Mutant(
         "a transfer of an atomic batch cancelled alone",
-        "core/services/transfers.py",
+        "core/services/transfers/listing.py",
         (("    if batches.is_atomic(connection, transfer.sequence):", "    if False:"),),
         ("tests/api/routes/test_batches.py",),
     ),
     Mutant(
         "a batch without its key",
-        "core/services/batches.py",
+        "core/services/transfers/batches.py",
         (("line if group.first_sequence else _with_key(line, request)", "line"),),
         ("tests/api/routes/test_batches.py",),
     ),
     Mutant(
         "an atomic batch accepted in part",
-        "core/services/batches.py",
+        "core/services/transfers/batches.py",
         (("            raise _at_line(placed, index)\n", "            lines.append(placed.code)\n"),),
         ("tests/api/routes/test_batches.py",),
     ),
@@ -296,7 +296,7 @@ MUTANTS = (
     ),
     Mutant(
         "an ending left out of its block",
-        "core/services/settlement.py",
+        "core/services/transfers/settlement.py",
         (("    unit.sealer.add_endings(endings)\n", ""),),
         ("tests/unit/services/verification/test_blocks.py",),
     ),
@@ -357,7 +357,7 @@ MUTANTS = (
     ),
     Mutant(
         "another request under the same key replayed",
-        "core/services/transfers.py",
+        "core/services/transfers/listing.py",
         (("            if fingerprint == request.fingerprint:\n", "            if fingerprint:\n"),),
         (
             "tests/unit/services/transfers/test_idempotency.py::test_a_key_with_another_request_is_refused_in_the_same_group_and_later",

@@ -22,7 +22,8 @@ from core.queue.messages import (
     STATEMENTS_QUEUE,
 )
 from core.queue.wakeups import send_wakeup
-from core.services import dead_letters, statements
+from core.services import dead_letters
+from core.services.statements import reading
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -175,7 +176,7 @@ def ask(database: Database, bank: Bank) -> None:
     """Ask for Ada's and for Bob's statement of January."""
     for person, account in ((bank.ada, bank.ada_account), (bank.bob, bank.bob_account)):
         with unit_of_work(database) as connection:
-            statements.ask_for(
+            reading.ask_for(
                 connection, user_id=person.id, account_id=account, period=Period(2026, 1), zone=UTC, group=1
             )
 

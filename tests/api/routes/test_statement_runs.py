@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.services import statement_runs
+from core.services.statements import making
 from core.storage.sqlite.engine import Database
 from tests.api.conftest import Pair, Person, refused
 from tests.months import BANK, close_months, undone_groups, work_off
@@ -41,7 +41,7 @@ async def test_a_run_says_what_its_month_is_and_how_far_it_is(
     }
     assert (await operator.get(PATH)).json()["items"][0] == fresh
     clock.advance(minutes=1)
-    statement_runs.make_group(database, BANK, undone_groups(database)[-2])
+    making.make_group(database, BANK, undone_groups(database)[-2])
     assert (await operator.get(PATH)).json()["items"][0] == fresh | {"groups_done": 1, "statements": 1}
     work_off(database)
     ended = {"groups_done": 2, "statements": 2, "finished_at": "2026-04-02T00:01:00Z"}

@@ -15,7 +15,7 @@ from pypdf import PdfReader
 
 from api.routing import negotiate
 from core import documents
-from core.services import statements
+from core.services.statements import reading
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
@@ -407,7 +407,7 @@ async def test_a_drawing_that_is_ended_from_outside_is_unavailable_and_the_next_
 ) -> None:
     path, headers = f"/accounts/{made}/statement?month=2026-02", {"Accept": PDF}
     with monkeypatch.context() as patch:
-        patch.setattr(statements, "draw", end_the_process)
+        patch.setattr(reading, "draw", end_the_process)
         refused(await ada.get(path, headers=headers), 503, "unavailable")
     assert (await ada.get(path, headers=headers)).status_code == 200
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from core.services import settlement, verification
+from core.services import verification
+from core.services.transfers import settlement
 from core.settings import load_settings
 from core.storage.sqlite import upkeep
 from core.storage.sqlite.engine import Database

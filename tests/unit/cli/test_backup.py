@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.processes import heartbeats, run
-from core.services import backups
+from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -26,7 +26,7 @@ def bank(database: Database) -> None:
 def made(bank: None, settings: Settings) -> Path:
     """A backup of a ledger that is lost since."""
     assert giro("backup").exit_code == 0
-    ((path, _),) = backups.kept(settings.backups_path)
+    ((path, _),) = making.kept(settings.backups_path)
     settings.database_path.unlink()
     for log in settings.data_dir.glob("banking.db-*"):
         log.unlink()
@@ -40,7 +40,7 @@ def actions(settings: Settings) -> list[str]:
 class TestBackup:
     def test_says_where_it_is_what_it_holds_and_what_to_keep_apart(self, bank: None, settings: Settings) -> None:
         result = giro("backup")
-        ((path, _),) = backups.kept(settings.backups_path)
+        ((path, _),) = making.kept(settings.backups_path)
         assert result.exit_code == 0, result.stderr
         said = everything_said(result)
         assert f"{path}: 3 accounts, 1 transfer, 2 transactions" in said
@@ -48,15 +48,15 @@ class TestBackup:
 
     def test_goes_to_another_folder_and_prints_its_manifest(self, bank: None, tmp_path: Path) -> None:
         result = giro("backup", "--to", str(tmp_path / "usb"), "--json")
-        ((path, manifest),) = backups.kept(tmp_path / "usb")
-        assert json.loads(result.stdout) == json.loads(backups.manifest_of(path).read_text())
+        ((path, manifest),) = making.kept(tmp_path / "usb")
+        assert json.loads(result.stdout) == json.loads(making.manifest_of(path).read_text())
         assert manifest.counts["transfers"] == 1
 
     def test_is_written_down_after_it_was_made(self, bank: None, settings: Settings) -> None:
         giro("backup")
-        ((path, _),) = backups.kept(settings.backups_path)
+        ((path, _),) = making.kept(settings.backups_path)
         assert actions(settings)[-1] == "backup_taken"
-        assert actions(backups.settings_of(settings, path))[-1:] != ["backup_taken"]
+        assert actions(making.settings_of(settings, path))[-1:] != ["backup_taken"]
 
     def test_ends_with_1_where_the_copy_breaks_a_rule(self, bank: None, database: Database) -> None:
         with unit_of_work(database) as connection:
@@ -74,7 +74,7 @@ class TestBackup:
             "giro: there are anchors but no anchor key: set GIRO_ANCHOR_KEY",
         )
         assert not settings.anchor_key_path.exists()
-        assert backups.kept(settings.backups_path) == []
+        assert making.kept(settings.backups_path) == []
 
     def test_says_of_a_file_that_it_is_no_folder(self, bank: None, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -105,12 +105,12 @@ class TestRestore:
         assert settings.database_path.read_text() == "a ledger"
 
     def test_ends_with_1_where_the_ledger_breaks_a_rule(self, made: Path, settings: Settings) -> None:
-        broken = Database(backups.settings_of(settings, made))
+        broken = Database(making.settings_of(settings, made))
         with unit_of_work(broken) as connection:
             connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
         broken.close()
-        changed = backups.read_manifest(made).model_copy(update={"sha256": backups.digest(made)})
-        backups.manifest_of(made).write_text(changed.model_dump_json())
+        changed = making.read_manifest(made).model_copy(update={"sha256": making.digest(made)})
+        making.manifest_of(made).write_text(changed.model_dump_json())
         result = giro("restore", str(made))
         assert (result.exit_code, "reserved_is_pending" in result.stderr) == (1, True)
         assert not settings.database_path.exists()
@@ -132,7 +132,7 @@ class TestRestore:
         self, made: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shutil.rmtree(settings.data_dir / "secrets", ignore_errors=True)
-        rewritten = backups.read_manifest(made).model_copy(update={"keys": {"jwt_secret": "0123456789abcdef"}})
-        backups.manifest_of(made).write_text(rewritten.model_dump_json())
+        rewritten = making.read_manifest(made).model_copy(update={"keys": {"jwt_secret": "0123456789abcdef"}})
+        making.manifest_of(made).write_text(rewritten.model_dump_json())
         result = giro("restore", str(made))
         assert (result.exit_code, "access tokens of that time are refused" in result.stderr) == (0, True)

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from core.cli import app
 from core.cli.console import counted
 from core.security.anchor_key import AnchorKey
-from core.services import users
-from core.services.anchors import anchor_head
+from core.services.identity import users
+from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work

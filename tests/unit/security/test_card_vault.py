@@ -9,7 +9,7 @@ import pytest
 
 from core.cli.service import prepare
 from core.security.card_vault import CardKeyError, CardVault
-from core.services.card_keys import check_keys
+from core.services.cards.keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
 from core.settings.key_lists import parse_keys
 from core.storage.sqlite.engine import Database

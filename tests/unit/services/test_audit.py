@@ -20,8 +20,9 @@ from core.domain.audit import Act, Action, AuditFilter, AuditView, Author
 from core.domain.errors import Refusal
 from core.domain.users import Identity, Role
 from core.ids import new_id
-from core.services import audit, operators, tokens, users
+from core.services import audit
 from core.services.audit import write_all_down, write_down
+from core.services.identity import log_ins, operators, users
 from core.settings import Settings
 from core.storage.models.base import NEWEST
 from core.storage.models.users import SYSTEM_USER_ID
@@ -84,13 +85,13 @@ def entry(author: Author, action: Action, object_id: UUID | None, **details: str
 
 
 class TestLoggingIn:
-    def log_in(self, database: Database, ada: Person, version: int = 0) -> tokens.Session | None:
+    def log_in(self, database: Database, ada: Person, version: int = 0) -> log_ins.Session | None:
         with unit_of_work(database) as connection:
-            return tokens.log_in(connection, NOBODY, user_id=ada.id, token_version=version, days=30)
+            return log_ins.log_in(connection, NOBODY, user_id=ada.id, token_version=version, days=30)
 
-    def refresh(self, database: Database, token: str) -> tokens.Session | None:
+    def refresh(self, database: Database, token: str) -> log_ins.Session | None:
         with unit_of_work(database) as connection:
-            return tokens.refresh(connection, NOBODY, token)
+            return log_ins.refresh(connection, NOBODY, token)
 
     def test_is_the_users_own_act(self, database: Database, ada: Person) -> None:
         assert self.log_in(database, ada) is not None
@@ -108,7 +109,7 @@ class TestLoggingIn:
 
     def test_fails_for_nobody(self, database: Database) -> None:
         with unit_of_work(database) as connection:
-            tokens.fail_log_in(connection, NOBODY, None)
+            log_ins.fail_log_in(connection, NOBODY, None)
         assert written(database) == [entry(NOBODY, Action.LOG_IN_FAILED, None)]
 
     def test_by_a_spent_token_is_written_down_once_since_its_family_is_gone(
@@ -126,14 +127,14 @@ class TestLoggingIn:
         begun = self.log_in(database, ada)
         assert begun is not None
         with unit_of_work(database) as connection:
-            tokens.log_out(connection, by(ada), identity(ada))
+            log_ins.log_out(connection, by(ada), identity(ada))
         assert self.refresh(database, begun.refresh_token) is None
         assert [row["action"] for row in written(database)] == ["logged_in", "logged_out"]
 
 
 def test_a_log_out_is_written_down(database: Database, ada: Person) -> None:
     with unit_of_work(database) as connection:
-        tokens.log_out(connection, by(ada), identity(ada))
+        log_ins.log_out(connection, by(ada), identity(ada))
     assert written(database) == [entry(by(ada), Action.LOGGED_OUT, ada.public_id)]
 
 

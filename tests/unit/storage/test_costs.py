@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from core.domain.batches import BatchMode, BatchRequest
-from core.services import batches
+from core.services.transfers import batches
 from core.storage.rows import TOGETHER
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from core.domain.audit import NOBODYS, Action
 from core.domain.transfers import TransferKind, TransferStatus
-from core.services import transfers
+from core.services.transfers import listing
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
@@ -23,7 +23,7 @@ def bank(database: Database) -> Bank:
     bank = bank_of_two(database, ada_has=1000)
     cancelled = accepted(database, from_ada_to_bob(bank, idempotency_key="cancelled"))
     with unit_of_work(database) as connection:
-        transfers.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+        listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
     accepted(database, from_ada_to_bob(bank, idempotency_key="failed"))
     freeze(database, bank.bob_account)
     settle_all(database)

@@ -6,7 +6,7 @@ import pytest
 from dramatiq.brokers.redis import RedisBroker
 
 from core.queue.messages import BACK_UP
-from core.services import backups
+from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.builders import bank_of_two, rows
@@ -15,7 +15,7 @@ from workers.backups import back_up
 
 
 def kept(settings: Settings) -> list[Path]:
-    return [path for path, _ in backups.kept(settings.backups_path)]
+    return [path for path, _ in making.kept(settings.backups_path)]
 
 
 def with_others(settings: Settings, **others: object) -> Settings:
@@ -27,7 +27,7 @@ def test_a_message_makes_a_backup_whatever_it_says(settings: Settings, database:
     broker.get_actor(BACK_UP)("forged", unknown=1)
     (path,) = kept(settings)
     assert path.parent == settings.data_dir / "backups"
-    assert backups.read_manifest(path).counts["transfers"] == 1
+    assert making.read_manifest(path).counts["transfers"] == 1
 
 
 def test_one_is_made_when_the_newest_is_old_however_often_it_is_looked(
@@ -43,7 +43,7 @@ def test_one_is_made_when_the_newest_is_old_however_often_it_is_looked(
 
 
 def test_one_that_was_made_by_hand_counts(settings: Settings, database: Database) -> None:
-    backups.make(settings, database, settings.backups_path, lambda step, done, of: None)
+    making.make(settings, database, settings.backups_path, lambda step, done, of: None)
     back_up(database, settings)
     assert len(kept(settings)) == 1
 

@@ -12,7 +12,8 @@ from core.domain.audit import Author
 from core.domain.statements import Period
 from core.domain.transfers import TransferStatus
 from core.queue.messages import CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, STATEMENTS_QUEUE, message
-from core.services import dead_letters, statement_runs, statements
+from core.services import dead_letters
+from core.services.statements import making, reading
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -43,7 +44,7 @@ def parked(database: Database) -> list[dict[str, Any]]:
 
 def ask(database: Database, bank: Bank) -> int:
     with unit_of_work(database) as connection:
-        statements.ask_for(
+        reading.ask_for(
             connection, user_id=bank.ada.id, account_id=bank.ada_account, period=Period(2026, 1), zone=UTC_ZONE, group=9
         )
     return int(rows(database, "SELECT max(id) AS id FROM statements")[0]["id"])
@@ -107,7 +108,7 @@ def test_work_that_keeps_failing_is_parked_and_made_once_it_is_mended_and_retrie
 ) -> None:
     broker.get_actor(CLOSE_MONTHS)()
     with monkeypatch.context() as patch:
-        patch.setattr(statement_runs, "_missing", _broken_chain)
+        patch.setattr(making, "_missing", _broken_chain)
         for number in range(3):
             assert len(parked(database)) == 0, number
             broker.get_actor(MAKE_GROUP)(1)
@@ -123,7 +124,7 @@ def test_work_that_keeps_failing_is_parked_and_made_once_it_is_mended_and_retrie
 
 
 def _broken_chain(*_arguments: object, **_options: object) -> list[Any]:
-    raise statement_runs.BrokenChain("account 2")
+    raise making.BrokenChain("account 2")
 
 
 def test_a_settlement_that_keeps_failing_is_a_dead_letter_and_forgotten_once_it_settles(

@@ -20,7 +20,10 @@ from core.domain.dead_letters import MOST_ATTEMPTS, Letter
 from core.domain.statements import Period
 from core.queue.messages import JOBS_QUEUE, MAKE_GROUP, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, message
 from core.queue.wakeups import send_wakeup
-from core.services import backups, dead_letters, statement_runs, statements
+from core.services import dead_letters
+from core.services.backups import making as backups_making
+from core.services.statements import making as statements_making
+from core.services.statements import reading
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
@@ -208,7 +211,7 @@ def test_a_verification_took_as_long_as_its_row_says(database: Database, scrape:
 def ask(database: Database, bank: Bank) -> None:
     """Ask for Ada's statement of January."""
     with unit_of_work(database) as connection:
-        statements.ask_for(
+        reading.ask_for(
             connection, user_id=bank.ada.id, account_id=bank.ada_account, period=Period(2026, 1), zone=UTC, group=1
         )
 
@@ -222,7 +225,7 @@ def test_groups_count_for_as_long_as_their_run_is_not_finished(
     for group in undone_groups(database):
         shown = scrape()
         seen.append((shown["giro_statement_groups"], shown["giro_statement_groups_undone"]))
-        statement_runs.make_group(database, BANK, group)
+        statements_making.make_group(database, BANK, group)
     assert seen == [(3, 3), (3, 2), (3, 1)]
     shown = scrape()
     assert (shown["giro_statement_groups"], shown["giro_statement_groups_undone"]) == (0, 0)
@@ -286,7 +289,7 @@ def test_the_newest_backup_is_shown_as_its_manifest_says(
     assert not scrape().keys() & OF_BACKUPS
     for _ in range(2):
         moment = clock.advance(hours=1)
-        path, manifest = backups.make(settings, database, settings.backups_path, lambda step, done, of: None)
+        path, manifest = backups_making.make(settings, database, settings.backups_path, lambda step, done, of: None)
     shown = scrape()
     assert shown["giro_backup_timestamp_seconds"] == moment.timestamp()
     assert shown["giro_backup_size_bytes"] == path.stat().st_size

@@ -15,10 +15,10 @@ import core
 from core.domain.anchors import to_line
 from core.security.anchor_key import AnchorKey
 from core.security.card_vault import CardVault
-from core.services import backups
-from core.services.anchors import anchor_head
-from core.services.backups import BackupError, LedgerBroken, Manifest, kept, read_manifest
+from core.services.backups import making
+from core.services.backups.making import BackupError, LedgerBroken, Manifest, kept, read_manifest
 from core.services.verification import verify
+from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import FileLock
@@ -45,9 +45,9 @@ def bank(database: Database) -> Bank:
 
 
 def make(
-    settings: Settings, database: Database, folder: Path, progress: backups.Progress = lambda step, done, of: None
+    settings: Settings, database: Database, folder: Path, progress: making.Progress = lambda step, done, of: None
 ) -> tuple[Path, Manifest]:
-    return backups.make(settings, database, folder, progress)
+    return making.make(settings, database, folder, progress)
 
 
 def names_in(folder: Path) -> set[str]:
@@ -64,7 +64,7 @@ def test_a_backup_is_a_database_of_its_own_that_holds_what_was_committed(
     settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
     path, _ = make(settings, database, folder)
-    copy = Database(backups.settings_of(settings, path))
+    copy = Database(making.settings_of(settings, path))
     query = "SELECT id, status, amount FROM transfers ORDER BY id"
     assert rows(copy, query) == rows(database, query)
     assert [row["status"] for row in rows(copy, query)] == ["completed", "completed", "pending"]
@@ -76,7 +76,7 @@ def test_a_backup_is_a_database_of_its_own_that_holds_what_was_committed(
 def test_a_backup_is_for_its_owner_alone(settings: Settings, database: Database, folder: Path) -> None:
     (settings.data_dir / "anchors.jsonl").touch()
     path, _ = make(settings, database, folder)
-    files = [path, backups.manifest_of(path), backups.anchors_of(path)]
+    files = [path, making.manifest_of(path), making.anchors_of(path)]
     assert [stat.S_IMODE(file.stat().st_mode) for file in [folder, *files]] == [0o700, 0o600, 0o600, 0o600]
 
 
@@ -86,7 +86,7 @@ def test_the_manifest_says_what_the_backup_is_and_what_it_holds(
     path, manifest = make(settings, database, folder)
     assert read_manifest(path) == manifest
     assert manifest.file == path.name
-    assert (manifest.size_bytes, manifest.sha256) == (path.stat().st_size, backups.digest(path))
+    assert (manifest.size_bytes, manifest.sha256) == (path.stat().st_size, making.digest(path))
     assert manifest.schema_revision == database.schema_revision()
     assert manifest.head == {"transfer": 3, "transaction": 4, "audit_entry": 1}
     assert {name: manifest.counts[name] for name in ("users", "accounts", "transfers", "transactions")} == {
@@ -113,7 +113,7 @@ def test_what_is_committed_while_it_is_copied_is_in_the_next_one(
     assert len(steps) > 10
     assert steps == sorted(steps), "it did not begin anew"
     assert manifest.counts["transfers"] == 3
-    assert rows(Database(backups.settings_of(settings, path)), "SELECT count(*) AS n FROM transfers") == [{"n": 3}]
+    assert rows(Database(making.settings_of(settings, path)), "SELECT count(*) AS n FROM transfers") == [{"n": 3}]
     assert len(rows(database, "SELECT id FROM transfers")) == 3 + len(steps)
 
 
@@ -134,9 +134,9 @@ def test_the_anchors_of_what_the_copy_holds_are_copied_and_no_line_that_is_none(
     with settings.anchor_path.open("a") as file:
         file.write(to_line(AnchorKey(settings.anchor_secret).sign(9999, bytes(32), 5)) + '\n{"bl')
     path, manifest = make(settings, database, folder)
-    beside = backups.anchors_of(path)
+    beside = making.anchors_of(path)
     assert beside.read_text() == of_the_copy
-    assert manifest.anchors_sha256 == backups.digest(beside)
+    assert manifest.anchors_sha256 == making.digest(beside)
 
 
 def test_two_at_once_in_one_folder_are_refused(settings: Settings, database: Database, folder: Path) -> None:
@@ -162,7 +162,7 @@ def test_keys_are_named_by_fingerprints_and_stand_in_no_part_of_a_backup(
     secrets = [file.read_text().strip() for file in (settings.data_dir / "secrets").iterdir()]
     assert settings.jwt_secret is not None
     for secret in [*secrets, settings.jwt_secret.get_secret_value()]:
-        for part in (path, backups.manifest_of(path)):
+        for part in (path, making.manifest_of(path)):
             assert secret.rpartition(":")[2].encode() not in part.read_bytes()
 
 
@@ -187,7 +187,7 @@ def test_keys_have_the_same_fingerprint_wherever_they_come_from(
 
 MAKE = """
 import sys, time
-from core.services import backups
+from core.services.backups import making
 from core.settings import load_settings
 from core.storage.sqlite.engine import Database
 
@@ -199,8 +199,8 @@ def report(step, done, of):
 settings = load_settings(_env_file=None)
 {before}
 try:
-    backups.make(settings, Database(settings), settings.backups_path, report)
-except backups.BackupError as error:
+    making.make(settings, Database(settings), settings.backups_path, report)
+except making.BackupError as error:
     sys.exit(str(error))
 """
 
@@ -305,10 +305,10 @@ def test_backups_are_listed_oldest_first_and_what_is_none_is_passed_over(
 def test_the_next_one_is_due_when_the_newest_is_old_or_from_the_future(
     settings: Settings, database: Database, folder: Path, clock: Clock, age: timedelta, due: bool
 ) -> None:
-    assert backups.is_due(folder, 24), "there is none"
+    assert making.is_due(folder, 24), "there is none"
     make(settings, database, folder)
     clock.advance(hours=age / timedelta(hours=1))
-    assert backups.is_due(folder, 24) is due
+    assert making.is_due(folder, 24) is due
 
 
 def test_one_from_the_future_makes_no_other_due_before_its_time(
@@ -318,9 +318,9 @@ def test_one_from_the_future_makes_no_other_due_before_its_time(
     make(settings, database, folder)
     clock.advance(days=-365)
     make(settings, database, folder)
-    assert not backups.is_due(folder, 24)
+    assert not making.is_due(folder, 24)
     clock.advance(hours=24)
-    assert backups.is_due(folder, 24)
+    assert making.is_due(folder, 24)
 
 
 def test_only_the_newest_are_kept_and_what_is_not_a_backup_is_left_alone(
@@ -333,7 +333,7 @@ def test_only_the_newest_are_kept_and_what_is_not_a_backup_is_left_alone(
         clock.advance(hours=1)
     stranger = folder / "giro-stranger.db"
     stranger.touch()
-    assert backups.prune(folder, 2, made[-1]) == 2
+    assert making.prune(folder, 2, made[-1]) == 2
     assert [path for path, _ in kept(folder)] == made[2:]
     assert stranger.exists()
     assert len(names_in(folder)) == 2 * 3 + 1
@@ -347,7 +347,7 @@ def test_the_one_just_made_is_kept_even_where_the_clock_went_back(
         make(settings, database, folder)
     clock.advance(hours=-9)
     made, _ = make(settings, database, folder)
-    assert backups.prune(folder, 1, made) == 3
+    assert making.prune(folder, 1, made) == 3
     assert [path for path, _ in kept(folder)] == [made]
 
 
@@ -356,12 +356,12 @@ def test_nothing_is_deleted_while_there_are_no_more_than_are_kept(
     settings: Settings, database: Database, folder: Path, keep: int
 ) -> None:
     made, _ = make(settings, database, folder)
-    assert backups.prune(folder, keep, made) == 0
+    assert making.prune(folder, keep, made) == 0
     assert len(kept(folder)) == 1
 
 
 def test_a_manifest_is_plain_json(settings: Settings, database: Database, folder: Path) -> None:
     path, manifest = make(settings, database, folder)
-    written = json.loads(backups.manifest_of(path).read_text())
+    written = json.loads(making.manifest_of(path).read_text())
     assert written["format"] == 1
     assert written["sha256"] == manifest.sha256

@@ -16,12 +16,12 @@ from core.cli import apply_migrations
 from core.cli.console import the_bank
 from core.security.anchor_key import AnchorKey
 from core.security.card_vault import CardKeyError, CardVault
-from core.services import backups, restoring
-from core.services.anchors import anchor_head
-from core.services.backups import BackupError, LedgerBroken, Manifest
-from core.services.card_keys import rotate
-from core.services.restoring import Restored
+from core.services.backups import making, restoring
+from core.services.backups.making import BackupError, LedgerBroken, Manifest
+from core.services.backups.restoring import Restored
+from core.services.cards.keys import rotate
 from core.services.verification import Anchors, verify
+from core.services.verification.anchoring import anchor_head
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_card, rows, settle_all
@@ -51,7 +51,7 @@ def made(settings: Settings, database: Database, bank: Bank, tmp_path: Path) -> 
     """A backup of that bank, with one card."""
     issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
     anchor_head(database, AnchorKey(settings.anchor_secret), settings.anchor_path)
-    path, _ = backups.make(settings, database, tmp_path / "backups", quiet)
+    path, _ = making.make(settings, database, tmp_path / "backups", quiet)
     return path
 
 
@@ -82,8 +82,8 @@ def rewrite(path: Path, *statements: str, **manifest: object) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         for statement in statements:
             raw.execute(statement)
-    changed = backups.read_manifest(path).model_copy(update={"sha256": backups.digest(path), **manifest})
-    backups.manifest_of(path).write_text(changed.model_dump_json())
+    changed = making.read_manifest(path).model_copy(update={"sha256": making.digest(path), **manifest})
+    making.manifest_of(path).write_text(changed.model_dump_json())
 
 
 def test_a_restored_ledger_is_the_one_that_was_backed_up(database: Database, made: Path, empty: Settings) -> None:
@@ -127,14 +127,14 @@ def test_anchors_that_outlived_their_ledger_are_not_written_over(made: Path, emp
     with pytest.raises(BackupError, match="it is evidence"):
         restore(empty, made)
     assert anchors.read_text().endswith('{"block": 2}\n')
-    anchors.write_bytes(backups.anchors_of(made).read_bytes())
+    anchors.write_bytes(making.anchors_of(made).read_bytes())
     restore(empty, made)
 
 
 # --- what is no good ---
 
 
-@pytest.mark.parametrize("part", [Path, backups.anchors_of])
+@pytest.mark.parametrize("part", [Path, making.anchors_of])
 def test_a_backup_of_which_a_bit_has_changed_is_refused(
     made: Path, empty: Settings, part: Callable[[Path], Path]
 ) -> None:
@@ -173,9 +173,9 @@ def test_a_backup_with_damaged_pages_is_refused_although_its_manifest_agrees(mad
     ("text", "said"), [(None, "cannot read the manifest"), ("{", "is not a manifest"), ("{}", "is not a manifest")]
 )
 def test_a_backup_without_a_manifest_is_refused(made: Path, empty: Settings, text: str | None, said: str) -> None:
-    backups.manifest_of(made).unlink()
+    making.manifest_of(made).unlink()
     if text is not None:
-        backups.manifest_of(made).write_text(text)
+        making.manifest_of(made).write_text(text)
     with pytest.raises(BackupError, match=said):
         restore(empty, made)
 
@@ -246,7 +246,7 @@ def test_a_backup_from_before_a_rotation_needs_the_key_from_before(
 
 
 def test_a_ledger_without_cards_needs_no_keys(settings: Settings, database: Database, tmp_path: Path) -> None:
-    path, _ = backups.make(settings, database, tmp_path / "backups", quiet)
+    path, _ = making.make(settings, database, tmp_path / "backups", quiet)
     new = moved(tmp_path / "new")
     new.data_dir.mkdir()
     restore(new, path)
@@ -273,7 +273,7 @@ def test_another_signing_key_is_said_and_no_obstacle(made: Path, empty: Settings
 def test_the_key_that_signed_when_the_backup_was_made_has_to_be_among_those_here(
     settings: Settings, database: Database, tmp_path: Path, there: str, here: str, warned: bool
 ) -> None:
-    made, _ = backups.make(moved(settings.data_dir, jwt_secret=there), database, tmp_path / "backups", quiet)
+    made, _ = making.make(moved(settings.data_dir, jwt_secret=there), database, tmp_path / "backups", quiet)
     new = moved(tmp_path / "new", jwt_secret=here)
     new.data_dir.mkdir()
     assert bool(restore(new, made).warnings) is warned
@@ -285,7 +285,7 @@ RESTORE = """
 import time
 from pathlib import Path
 from core.cli.console import the_bank
-from core.services import restoring
+from core.services.backups import restoring
 from core.settings import load_settings
 
 def report(step, done, of):
@@ -320,8 +320,8 @@ def test_a_manifest_of_another_backup_does_not_fit(
 ) -> None:
     shutil.copytree(empty.data_dir / "secrets", settings.data_dir / "secrets")
     accepted(database, from_ada_to_bob(bank, 1))
-    other, manifest = backups.make(settings, database, made.parent, quiet)
+    other, manifest = making.make(settings, database, made.parent, quiet)
     assert isinstance(manifest, Manifest)
-    backups.manifest_of(made).write_bytes(backups.manifest_of(other).read_bytes())
+    making.manifest_of(made).write_bytes(making.manifest_of(other).read_bytes())
     with pytest.raises(BackupError, match="is not what its manifest says"):
         restore(empty, made)

@@ -1,7 +1,7 @@
 """Cards and their keys for tests of both."""
 
 from core.security.card_vault import CardVault
-from core.services.cards import IssuedCard
+from core.services.cards.issuing import IssuedCard
 from core.settings import Settings, load_settings
 from core.settings.key_lists import write_keys
 from core.storage.sqlite.engine import Database

@@ -26,8 +26,9 @@ from core.domain.cards import (
 )
 from core.domain.errors import ErrorCode, Refusal
 from core.security.card_vault import CardKeyError, CardKeys, CardVault
-from core.services import accounts, cards
-from core.services.cards import IssuedCard
+from core.services import accounts
+from core.services.cards import issuing
+from core.services.cards.issuing import IssuedCard
 from core.settings import Settings, load_settings
 from core.storage import cards as stored
 from core.storage.sqlite.engine import Database
@@ -269,7 +270,7 @@ class TestIssuing:
 
     def test_that_is_rolled_back_is_not_written_down_either(self, case: Case) -> None:
         with pytest.raises(KeyError), unit_of_work(case.database) as connection:
-            cards.issue(
+            issuing.issue(
                 connection,
                 case.vault,
                 author(case.bank.ada),
@@ -285,7 +286,7 @@ class TestIssuing:
     def test_draws_again_when_a_number_is_taken(self, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
         taken = int(case.card.number[6:15])
         drawn: Iterator[int] = iter([taken, taken, (taken + 1) % 10**9])
-        monkeypatch.setattr(cards.secrets, "randbelow", lambda bound: next(drawn))
+        monkeypatch.setattr(issuing.secrets, "randbelow", lambda bound: next(drawn))
         again = issue_card(case.database, case.vault, case.bank.ada, case.bank.ada_account)
         assert again.number == card_number((taken + 1) % 10**9)
 
@@ -309,14 +310,14 @@ class TestIssuing:
 
     def test_stops_at_the_bound_and_cancelled_cards_do_not_count(self, case: Case) -> None:
         assert case.issue(most=2) == ACTIVE
-        case.do(cards.freeze)
+        case.do(issuing.freeze)
         assert case.issue(most=2) == ErrorCode.TOO_MANY_CARDS
-        case.do(cards.cancel)
+        case.do(issuing.cancel)
         assert case.issue(most=2) == ACTIVE
         assert case.issue(most=2) == ErrorCode.TOO_MANY_CARDS
 
 
-TO = {ACTIVE: cards.unfreeze, FROZEN: cards.freeze, CANCELLED: cards.cancel}
+TO = {ACTIVE: issuing.unfreeze, FROZEN: issuing.freeze, CANCELLED: issuing.cancel}
 
 
 class TestStatuses:
@@ -336,7 +337,7 @@ class TestStatuses:
         assert TRANSITIONS[FROZEN].keys() == {ACTIVE, CANCELLED}
 
     def test_repeated_change_nothing(self, case: Case) -> None:
-        for act in (cards.unfreeze, cards.freeze, cards.cancel):
+        for act in (issuing.unfreeze, issuing.freeze, issuing.cancel):
             case.do(act)
             before = case.row
             case.do(act)
@@ -344,7 +345,7 @@ class TestStatuses:
 
     def test_say_when_a_card_was_cancelled(self, case: Case) -> None:
         assert case.row["cancelled_at"] is None
-        case.do(cards.cancel)
+        case.do(issuing.cancel)
         assert case.row["cancelled_at"] >= case.row["created_at"]
 
     @pytest.mark.parametrize("act", TO.values(), ids=[act.__name__ for act in TO.values()])
@@ -374,19 +375,19 @@ class TestAFrozenAccount:
     def test_lets_no_card_be_unfrozen(self, case: Case, scope: str, own: CardStatus, refusal: ErrorCode) -> None:
         case.do(TO[own])
         freeze(case.database, case.bank.ada_account, scope)
-        assert case.do(cards.unfreeze) == refusal
+        assert case.do(issuing.unfreeze) == refusal
         assert case.row["status"] == own
 
     def test_lets_its_cards_be_frozen_for_afterwards_and_cancelled(self, case: Case, scope: str) -> None:
         freeze(case.database, case.bank.ada_account, scope)
-        assert (case.do(cards.freeze), case.row["status"]) == (FROZEN, FROZEN)
-        assert case.do(cards.cancel) == CANCELLED
+        assert (case.do(issuing.freeze), case.row["status"]) == (FROZEN, FROZEN)
+        assert case.do(issuing.cancel) == CANCELLED
 
 
 class TestClosingAnAccount:
     def test_cancels_its_cards_with_it_and_no_others(self, case: Case) -> None:
         case.issue()
-        case.do(cards.freeze)
+        case.do(issuing.freeze)
         bobs = issue_card(case.database, case.vault, case.bank.bob, case.bank.bob_account)
         with unit_of_work(case.database) as connection:
             accounts.close_account(connection, user_id=case.bank.ada.id, account_id=case.bank.ada_account)
@@ -397,7 +398,7 @@ class TestClosingAnAccount:
         assert {row["cancelled_at"] for row in kept[:2]} == {account["closed_at"]}
 
     def test_leaves_alone_what_had_been_cancelled_before(self, case: Case) -> None:
-        case.do(cards.cancel)
+        case.do(issuing.cancel)
         before = case.row
         with unit_of_work(case.database) as connection:
             accounts.close_account(connection, user_id=case.bank.ada.id, account_id=case.bank.ada_account)

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from core.security.card_vault import CardKeyError, CardVault
-from core.services import card_keys
-from core.services.card_keys import Rotation, rotate
+from core.services.cards import keys
+from core.services.cards.keys import Rotation, rotate
 from core.settings import Settings, load_settings
 from core.settings.key_lists import parse_keys
 from core.storage.sqlite.engine import Database
@@ -41,7 +41,7 @@ def kept(settings: Settings) -> Path:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups of two, so that a handful of cards makes several."""
-    monkeypatch.setattr(card_keys, "GROUP", 2)
+    monkeypatch.setattr(keys, "GROUP", 2)
 
 
 def nothing(count: int, of: int) -> None:
@@ -199,7 +199,7 @@ class TestAnInterruptedRotation:
         self, database: Database, vault: CardVault, numbers: list[str], kept: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch, pytest.raises(self.Stopped):
-            patch.setattr(card_keys, "_seal_group", self.stop)
+            patch.setattr(keys, "_seal_group", self.stop)
             run(database, vault)
         assert parse_keys(kept.read_text()).keys() == {1, 2}
         self.is_finished_by(run(database, vault), database, kept)
@@ -265,13 +265,13 @@ def test_a_key_that_a_card_still_needs_is_not_dropped(
     """An API that was given the old key as a setting, where the command finds the keys in the file."""
     vault = CardVault(settings)
     stale = CardVault(load_settings(_env_file=None, data_dir=settings.data_dir, card_keys=kept.read_text()))
-    finish = card_keys._finish
+    finish = keys._finish
 
     def too_late(*values: Any) -> None:
         issue(database, stale, bank)
         finish(*values)
 
-    monkeypatch.setattr(card_keys, "_finish", too_late)
+    monkeypatch.setattr(keys, "_finish", too_late)
     run(database, vault)
     assert versions(database) == [1]
     assert parse_keys(kept.read_text()).keys() == {1, 2}

@@ -14,8 +14,10 @@ from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.users import Role
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
-from core.services import backups, card_keys, operators, restoring, tokens, users
-from core.services.erasures import erase
+from core.services.backups import making, restoring
+from core.services.cards import keys
+from core.services.identity import log_ins, operators, users
+from core.services.identity.erasures import erase
 from core.services.verification import verify
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database
@@ -124,7 +126,7 @@ def test_tokens_are_gone(database: Database, bank: Bank, author: Author, listed:
     nobody = Author(user_id=None, request_id="a-request", address=None)
     with unit_of_work(database) as connection:
         for person in (bank.ada, bank.bob):
-            tokens.log_in(connection, nobody, user_id=person.id, token_version=0, days=30)
+            log_ins.log_in(connection, nobody, user_id=person.id, token_version=0, days=30)
     deactivate(database, bank.ada)
     do_erase(database, author, listed, bank.ada.public_id)
     assert rows(database, "SELECT user_id FROM refresh_tokens") == [{"user_id": bank.bob.id}]
@@ -142,8 +144,8 @@ def test_numbers_of_cards_are_destroyed_and_the_keys_of_the_others_can_still_be_
     numbers = rows(database, "SELECT status, sealed_number, key_version, number_index FROM cards ORDER BY id")
     shredded = {"status": "cancelled", "sealed_number": None, "key_version": None, "number_index": None}
     assert numbers[:2] == [shredded, shredded]
-    card_keys.check_keys(database, vault)
-    assert card_keys.rotate(database, vault, author, lambda *_: None).count == 1
+    keys.check_keys(database, vault)
+    assert keys.rotate(database, vault, author, lambda *_: None).count == 1
     (sealed,) = rows(database, "SELECT public_id, sealed_number, key_version FROM cards WHERE key_version IS NOT NULL")
     opened = vault.keys().open(sealed["sealed_number"], sealed["key_version"], UUID(bytes=sealed["public_id"]))
     assert opened == kept.number
@@ -218,7 +220,7 @@ def test_an_upgrade_keeps_every_card_and_every_user(
     assert database.schema_revision() == SCHEMA_REVISION
     assert [rows(database, query) for query in queries] == before
     assert len(before[0]) == 3
-    card_keys.check_keys(database, CardVault(settings))
+    keys.check_keys(database, CardVault(settings))
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -291,7 +293,7 @@ def restored(
     settings: Settings, database: Database, bank: Bank, author: Author, tmp_path: Path
 ) -> tuple[Settings, list[str]]:
     """A backup of before she was erased, in a new folder with the list of the old one; what restoring warned of."""
-    file, _ = backups.make(settings, database, tmp_path / "backups", quiet)
+    file, _ = making.make(settings, database, tmp_path / "backups", quiet)
     deactivate(database, bank.ada)
     do_erase(database, author, settings.erasures_path, bank.ada.public_id)
     folder = tmp_path / "new"

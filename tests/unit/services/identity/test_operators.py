@@ -16,8 +16,9 @@ from core.domain.audit import AuditFilter, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.domain.users import Role
-from core.services import operators, transfers
 from core.services.audit import list_audit
+from core.services.identity import operators
+from core.services.transfers import listing
 from core.storage.models.base import NEWEST
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -429,7 +430,7 @@ def transfers_of_every_status(database: Database, bank: Bank, author: Author) ->
     for _ in range(7):
         cancelled = accepted(database, from_ada_to_bob(bank, 1))
         with unit_of_work(database) as connection:
-            transfers.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+            listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
     for _ in range(4):
         accepted(database, from_ada_to_bob(bank, 1))
 
@@ -492,7 +493,7 @@ async def test_the_queue_says_what_waits_since_when_and_what_has_ended(database:
     assert found.oldest_age_seconds is not None
     assert 0 <= found.oldest_age_seconds <= (now_us() - before) / 1e6
     with unit_of_work(database) as connection:
-        transfers.cancel(connection, user_id=bank.ada.id, transfer_id=oldest.id)
+        listing.cancel(connection, user_id=bank.ada.id, transfer_id=oldest.id)
     found = await queue()
     assert (found.pending, found.last_settled_sequence) == (2, 2)
     settle_all(database)

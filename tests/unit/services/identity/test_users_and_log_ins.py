@@ -12,8 +12,8 @@ from core.clock import now_us
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Identity, Role
-from core.services import operators, tokens, users
-from core.services.tokens import Session
+from core.services.identity import log_ins, operators, users
+from core.services.identity.log_ins import Session
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.glance import Peek
@@ -44,7 +44,7 @@ NOBODY = Author(user_id=None, request_id="a-request", address="192.0.2.7")
 
 def try_to_log_in(database: Database, person: Person, version: int = 0, **options: str) -> Session | None:
     with unit_of_work(database) as connection:
-        return tokens.log_in(connection, NOBODY, user_id=person.id, token_version=version, days=30, **options)
+        return log_ins.log_in(connection, NOBODY, user_id=person.id, token_version=version, days=30, **options)
 
 
 def log_in(database: Database, person: Person, version: int = 0, **options: str) -> Session:
@@ -55,7 +55,7 @@ def log_in(database: Database, person: Person, version: int = 0, **options: str)
 
 def refresh(database: Database, token: str) -> Session | None:
     with unit_of_work(database) as connection:
-        return tokens.refresh(connection, NOBODY, token)
+        return log_ins.refresh(connection, NOBODY, token)
 
 
 def identity(person: Person, version: int) -> Identity:
@@ -188,7 +188,7 @@ def test_a_token_that_was_never_given_gives_nothing(database: Database, ada: Per
 def test_logging_out_ends_every_session(database: Database, ada: Person) -> None:
     sessions = [log_in(database, ada) for _ in range(2)]
     with unit_of_work(database) as connection:
-        tokens.log_out(connection, by(ada), identity(ada, 0))
+        log_ins.log_out(connection, by(ada), identity(ada, 0))
     assert [refresh(database, item.refresh_token) for item in sessions] == [None, None]
 
 
@@ -202,10 +202,10 @@ def test_no_refresh_reaches_beyond_the_life_of_the_log_in(
     database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, first = now_us(), log_in(database, ada)
-    monkeypatch.setattr(tokens, "now_us", lambda: start + 29 * DAY)
+    monkeypatch.setattr(log_ins, "now_us", lambda: start + 29 * DAY)
     second = refresh(database, first.refresh_token)
     assert second is not None
-    monkeypatch.setattr(tokens, "now_us", lambda: start + 31 * DAY)
+    monkeypatch.setattr(log_ins, "now_us", lambda: start + 31 * DAY)
     assert refresh(database, second.refresh_token) is None
 
 
@@ -216,11 +216,11 @@ def test_expired_tokens_are_forgotten_some_at_a_time(
         log_in(database, ada)
     start = now_us()
     with unit_of_work(database) as connection:
-        assert tokens.forget_expired(connection) == 0
-    monkeypatch.setattr(tokens, "now_us", lambda: start + 31 * DAY)
+        assert log_ins.forget_expired(connection) == 0
+    monkeypatch.setattr(log_ins, "now_us", lambda: start + 31 * DAY)
     alive = log_in(database, ada)
     with unit_of_work(database) as connection:
-        assert [tokens.forget_expired(connection, limit=3) for _ in range(3)] == [3, 2, 0]
+        assert [log_ins.forget_expired(connection, limit=3) for _ in range(3)] == [3, 2, 0]
     assert refresh(database, alive.refresh_token) is not None
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from core.clock import to_us
 from core.domain.statements import BankDetails
-from core.services import accounts, statement_runs
-from core.services.statement_runs import BrokenChain
+from core.services import accounts
+from core.services.statements import making
+from core.services.statements.making import BrokenChain
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage import statement_runs as stored
@@ -221,7 +222,7 @@ def test_a_run_is_divided_into_groups_of_accounts_and_says_how_far_it_is(
     seen = [(run["group_count"], run["groups_done"], run["finished_at"]) for run in runs(database)]
     assert seen == [(groups, 0, None)]
     for done, row_id in enumerate(undone_groups(database), 1):
-        statement_runs.make_group(database, BANK, row_id)
+        making.make_group(database, BANK, row_id)
         (run,) = runs(database)
         assert (run["groups_done"], run["finished_at"] is not None) == (done, done == groups)
     assert run["statements"] == 4
@@ -302,13 +303,13 @@ def test_a_broken_chain_keeps_its_own_account_from_its_statement_and_no_other(
     (group,) = undone_groups(database)
     for _ in range(2):
         with pytest.raises(BrokenChain, match="account 2: the legs of 2026-01 do not add up"):
-            statement_runs.make_group(database, BANK, group)
+            making.make_group(database, BANK, group)
     assert (months_of(database, bank.ada_account), months_of(database, bank.bob_account)) == ([], ["2026-01"])
     (run,) = runs(database)
     assert (run["statements"], run["groups_done"], run["finished_at"]) == (1, 0, None)
     database.close()
     behind_its_back(settings, f"UPDATE transactions SET {mending}")
-    assert statement_runs.make_group(database, BANK, group) == 1
+    assert making.make_group(database, BANK, group) == 1
     assert undone_groups(database) == []
     assert verify(database).holds
 
@@ -328,7 +329,7 @@ def test_a_statement_that_would_not_begin_where_the_one_before_it_ended_is_not_m
     close_months(database)
     (group,) = undone_groups(database)
     with pytest.raises(BrokenChain, match="account 2: its month begins after leg 4, the previous one ended with 2"):
-        statement_runs.make_group(database, BANK, group)
+        making.make_group(database, BANK, group)
     assert months_of(database, bank.ada_account) == ["2026-01"]
     assert months_of(database, bank.bob_account) == ["2026-01", "2026-02"]
 

@@ -13,7 +13,8 @@ import pytest
 
 import core.clock
 from core.clock import to_us
-from core.services import accounts, statement_runs
+from core.services import accounts
+from core.services.statements import making
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -136,9 +137,9 @@ def test_jobs_that_run_twice_make_everything_once(database: Database, clock: Clo
     clock.set(2026, 4, 1)
     close_months(database, group=1)
     groups = undone_groups(database)
-    made = [statement_runs.make_group(database, BANK, group) for group in groups]
+    made = [making.make_group(database, BANK, group) for group in groups]
     before = rows(database, "SELECT * FROM statements"), runs(database)
-    assert [statement_runs.make_group(database, BANK, group) for group in groups] == [0] * len(groups)
+    assert [making.make_group(database, BANK, group) for group in groups] == [0] * len(groups)
     assert (rows(database, "SELECT * FROM statements"), runs(database)) == before
     assert sum(made) == 6
 
@@ -147,7 +148,7 @@ def test_groups_in_the_wrong_order_make_everything_once_and_in_order(database: D
     bank = bank_of_two(database, ada_has=1000)
     clock.set(2026, 4, 1)
     close_months(database)
-    made = [statement_runs.make_group(database, BANK, group) for group in reversed(undone_groups(database))]
+    made = [making.make_group(database, BANK, group) for group in reversed(undone_groups(database))]
     assert made == [6, 0, 0]
     assert [row["number"] for row in statements_of(database, bank.ada_account)] == [1, 2, 3]
     assert [run["statements"] for run in runs(database)] == [2, 2, 2]
@@ -160,8 +161,8 @@ def test_a_group_that_does_not_exist_makes_nothing(database: Database, clock: Cl
     bank_of_two(database)
     clock.set(2026, 2, 1)
     close_months(database)
-    assert statement_runs.make_group(database, BANK, group) == 0
-    assert statement_runs.make_one(database, BANK, group) == 0
+    assert making.make_group(database, BANK, group) == 0
+    assert making.make_one(database, BANK, group) == 0
     assert rows(database, "SELECT id FROM statements") == []
 
 
@@ -179,11 +180,11 @@ def test_two_workers_at_one_group_make_every_statement_once(
         with unit_of_work(chosen) as connection:
             yield connection
 
-    monkeypatch.setattr(statement_runs, "unit_of_work", after_both_have_computed)
+    monkeypatch.setattr(making, "unit_of_work", after_both_have_computed)
     first, second = Database(settings), Database(settings)
     group = undone_groups(database)[-1]
     with ThreadPoolExecutor(2) as threads:
-        made = list(threads.map(lambda chosen: statement_runs.make_group(chosen, BANK, group), (first, second)))
+        made = list(threads.map(lambda chosen: making.make_group(chosen, BANK, group), (first, second)))
     first.close()
     second.close()
     assert sorted(made) == [0, 6]

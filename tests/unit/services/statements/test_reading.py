@@ -15,8 +15,9 @@ from core.clock import to_datetime
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
 from core.ids import new_id
-from core.services import accounts, statement_runs, statements
-from core.services.statements import Month
+from core.services import accounts
+from core.services.statements import making, reading
+from core.services.statements.reading import Month
 from core.services.verification import verify
 from core.storage import ledger_rows as rows_of
 from core.storage import statement_runs as stored_runs
@@ -51,7 +52,7 @@ def bank(database: Database, clock: Clock) -> Bank:
 
 def ask(database: Database, user: Person, account: UUID, period: Period = JANUARY, zone: ZoneInfo = UTC_ZONE) -> UUID:
     with unit_of_work(database) as connection:
-        return statements.ask_for(connection, user_id=user.id, account_id=account, period=period, zone=zone, group=200)
+        return reading.ask_for(connection, user_id=user.id, account_id=account, period=period, zone=zone, group=200)
 
 
 def requested(database: Database) -> list[int]:
@@ -60,7 +61,7 @@ def requested(database: Database) -> list[int]:
 
 
 def make_requested(database: Database) -> list[int]:
-    return [statement_runs.make_one(database, BANK, row_id) for row_id in requested(database)]
+    return [making.make_one(database, BANK, row_id) for row_id in requested(database)]
 
 
 async def of_month(
@@ -69,12 +70,12 @@ async def of_month(
     """Read a month as a request does, in a session of its own."""
     async with AsyncSession(database.async_reader) as session:
         found = await accounts.get(session, user_id=user.id, account_id=account)
-        return await statements.of_month(session, account=found, period=period, zone=zone, bank=BANK)
+        return await reading.of_month(session, account=found, period=period, zone=zone, bank=BANK)
 
 
 async def get(database: Database, user: Person, statement: UUID) -> Month | PendingStatement:
     async with AsyncSession(database.async_reader) as session:
-        return await statements.get(session, user_id=user.id, statement_id=statement)
+        return await reading.get(session, user_id=user.id, statement_id=statement)
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +150,7 @@ def test_one_that_is_asked_for_while_a_run_makes_it_keeps_the_id_that_was_answer
         with unit_of_work(chosen) as connection:
             yield connection
 
-    monkeypatch.setattr(statement_runs, "unit_of_work", after_somebody_asked)
+    monkeypatch.setattr(making, "unit_of_work", after_somebody_asked)
     assert work_off(database) == 2
     assert [row["public_id"] for row in statements_of(database, bank.ada_account)] == [answered[0].bytes]
     assert requested(database) == []
@@ -159,9 +160,9 @@ def test_one_that_is_asked_for_while_a_run_makes_it_keeps_the_id_that_was_answer
 def test_a_job_that_runs_twice_makes_what_was_asked_for_once(database: Database, bank: Bank) -> None:
     ask(database, bank.ada, bank.ada_account)
     (row_id,) = requested(database)
-    assert statement_runs.make_one(database, BANK, row_id) == 1
+    assert making.make_one(database, BANK, row_id) == 1
     before = statements_of(database, bank.ada_account)
-    assert statement_runs.make_one(database, BANK, row_id) == 0
+    assert making.make_one(database, BANK, row_id) == 0
     assert statements_of(database, bank.ada_account) == before
     assert runs(database)[0]["statements"] == 1
 
@@ -349,7 +350,7 @@ async def test_a_months_transactions_are_its_own_whether_it_is_final_or_not(
 ) -> None:
     month = await of_month(database, busy.ada, busy.ada_account, period)
     async with AsyncSession(database.async_reader) as session:
-        newest_first = await statements.list_transactions(session, month, start=None, limit=1000)
+        newest_first = await reading.list_transactions(session, month, start=None, limit=1000)
     oldest_first = newest_first[::-1]
     assert len(oldest_first) == count
     balance = month.statement.opening_balance
@@ -367,7 +368,7 @@ async def test_a_month_without_transactions_lists_none(database: Database, busy:
     for account, period in ((busy.ada_account, Period(2026, 4)), (empty, MARCH), (empty, Period(2026, 4))):
         month = await of_month(database, busy.ada, account, period)
         async with AsyncSession(database.async_reader) as session:
-            assert await statements.list_transactions(session, month, start=None, limit=1000) == []
+            assert await reading.list_transactions(session, month, start=None, limit=1000) == []
 
 
 async def test_an_accounts_statements_are_listed_newest_first(database: Database, busy: Bank, clock: Clock) -> None:
@@ -375,14 +376,14 @@ async def test_an_accounts_statements_are_listed_newest_first(database: Database
     asked_for = ask(database, busy.ada, busy.ada_account, MARCH)
     async with AsyncSession(database.async_reader) as session:
         account = await accounts.get(session, user_id=busy.ada.id, account_id=busy.ada_account)
-        every = await statements.list_for_account(session, account=account, below=NEWEST, offset=0, limit=10)
+        every = await reading.list_for_account(session, account=account, below=NEWEST, offset=0, limit=10)
         assert [kept.statement.period for kept in every] == [MARCH, FEBRUARY, JANUARY]
         assert every[0].statement.id == asked_for
         for below, offset, expected in (
             (NEWEST, 1, every[1:]), (every[0].run_id, 0, every[1:]), (every[2].run_id, 0, []), (NEWEST, 3, []),
         ):  # fmt: skip
             assert (
-                await statements.list_for_account(session, account=account, below=below, offset=offset, limit=10)
+                await reading.list_for_account(session, account=account, below=below, offset=offset, limit=10)
                 == expected
             )
 
@@ -446,12 +447,12 @@ async def test_no_query_about_statements_reads_a_whole_table(
     for period in (JANUARY, MARCH, None):
         month = await of_month(database, busy.ada, busy.ada_account, period)
         async with AsyncSession(database.async_reader) as session:
-            await statements.list_transactions(session, month, start=None, limit=1000)
+            await reading.list_transactions(session, month, start=None, limit=1000)
     await get(database, busy.ada, statement)
     async with AsyncSession(database.async_reader) as session:
         account = await accounts.get(session, user_id=busy.ada.id, account_id=busy.ada_account)
-        await statements.list_for_account(session, account=account, below=NEWEST, offset=0, limit=10)
-        await statement_runs.list_runs(session, below=NEWEST, offset=0, limit=10)
+        await reading.list_for_account(session, account=account, below=NEWEST, offset=0, limit=10)
+        await making.list_runs(session, below=NEWEST, offset=0, limit=10)
     assert scans(database, [*queries]) == []
 
 
@@ -460,7 +461,7 @@ def test_the_scheduler_and_the_verification_read_no_whole_table_but_what_they_ch
 ) -> None:
     clock.set(2026, 4, 10)
     with database.reader.connect() as connection:
-        assert statement_runs.month_due(connection, UTC_ZONE) == MARCH
+        assert making.month_due(connection, UTC_ZONE) == MARCH
     ask(database, busy.ada, busy.ada_account, MARCH)
     with database.reader.connect() as connection:
         for look in (stored_runs.undone_groups, stored.requested):

@@ -11,7 +11,7 @@ from core.domain.errors import ErrorCode, Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
 from core.ids import new_id
-from core.services import transfers
+from core.services.transfers import listing
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
@@ -75,7 +75,7 @@ def test_an_accepted_transfer_is_pending_and_its_funds_are_reserved(database: Da
     assert (view.amount, view.currency, view.description) == (300, "USD", "for lunch")
     assert (view.settled_at, view.failure_code, view.submitted_by) == (None, None, bank.ada.id)
     assert view.created_at == transfer.created_at
-    assert (transfer.request_id, transfer.replayed, transfer.answer_version) == ("r-1", False, transfers.ANSWER_VERSION)
+    assert (transfer.request_id, transfer.replayed, transfer.answer_version) == ("r-1", False, listing.ANSWER_VERSION)
     assert (balance_of(database, bank.ada_account), reserved_of(database, bank.ada_account)) == (1000, 300)
     assert (balance_of(database, bank.bob_account), reserved_of(database, bank.bob_account)) == (0, 0)
 
@@ -137,7 +137,7 @@ def test_times_never_run_backwards_though_the_clock_does(
     then = now_us() + 1_000_000
     seen = []
     for clock in (then, then - 3_600_000_000, then + 5):
-        monkeypatch.setattr(transfers, "now_us", lambda clock=clock: clock)
+        monkeypatch.setattr(listing, "now_us", lambda clock=clock: clock)
         seen.append(to_us(accepted(database, from_ada_to_bob(bank)).created_at))
     assert seen == [then, then, then + 5]
 
@@ -150,7 +150,7 @@ def test_a_group_of_nothing_records_nothing(database: Database, bank: Bank) -> N
 
 def test_what_a_unit_of_work_does_not_commit_was_never_accepted(database: Database, bank: Bank) -> None:
     with pytest.raises(ZeroDivisionError), unit_of_work(database) as connection:
-        transfers.accept(connection, [from_ada_to_bob(bank)])
+        listing.accept(connection, [from_ada_to_bob(bank)])
         raise ZeroDivisionError
     assert reserved_of(database, bank.ada_account) == 0
     assert rows(database, "SELECT * FROM transfers WHERE status = 'pending'") == []

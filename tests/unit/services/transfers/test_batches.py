@@ -7,8 +7,8 @@ import pytest
 from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferRequest
-from core.services import batches
-from core.services.settlement import FIRST_CHUNK, settle_pending
+from core.services.transfers import batches
+from core.services.transfers.settlement import FIRST_CHUNK, settle_pending
 from core.services.verification import verify
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work

@@ -9,7 +9,7 @@ from core.clock import now_us, to_us
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
 from core.ids import new_id
-from core.services import transfers
+from core.services.transfers import listing
 from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -39,7 +39,7 @@ def bank(database: Database) -> Bank:
 def cancel(database: Database, user: Person | int, transfer: UUID) -> TransferView:
     with unit_of_work(database) as connection:
         user_id = user if isinstance(user, int) else user.id
-        return transfers.cancel(connection, user_id=user_id, transfer_id=transfer)
+        return listing.cancel(connection, user_id=user_id, transfer_id=transfer)
 
 
 def refusal_of(database: Database, user: Person | int, transfer: UUID) -> ErrorCode:
@@ -126,7 +126,7 @@ def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
-    monkeypatch.setattr(transfers, "now_us", lambda: now_us() - 3_600_000_000)
+    monkeypatch.setattr(listing, "now_us", lambda: now_us() - 3_600_000_000)
     view = cancel(database, bank.ada, transfer.id)
     assert view.settled_at == view.created_at
     assert to_us(view.created_at) == to_us(transfer.created_at)
@@ -136,9 +136,9 @@ async def test_a_transfer_is_read_by_who_may_and_is_not_there_for_anybody_else(
     database: Database, bank: Bank, session: AsyncSession
 ) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
-    view = await transfers.get(session, user_id=bank.ada.id, transfer_id=transfer.id)
+    view = await listing.get(session, user_id=bank.ada.id, transfer_id=transfer.id)
     assert view == look_up(database, transfer)
     for user, wanted in ((bank.bob, transfer.id), (bank.ada, new_id())):
         with pytest.raises(Refusal) as refused:
-            await transfers.get(session, user_id=user.id, transfer_id=wanted)
+            await listing.get(session, user_id=user.id, transfer_id=wanted)
         assert refused.value.code is ErrorCode.TRANSFER_NOT_FOUND

@@ -12,8 +12,9 @@ from core.clock import now_us, to_datetime
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.ids import new_id
-from core.services import accounts, transfers
-from core.services.transfers import TransferFilter, TransferPage, list_for_user
+from core.services import accounts
+from core.services.transfers import listing as transfers_listing
+from core.services.transfers.listing import TransferFilter, TransferPage, list_for_user
 from core.storage.sqlite.engine import Database
 from core.storage.transfers import Link
 from core.storage.unit_of_work import unit_of_work
@@ -110,7 +111,7 @@ def busy(database: Database, bank: Bank, second: UUID) -> Bank:
         accepted(database, deposit_request(second, 5))
         cancelled = accepted(database, from_ada_to_bob(bank, 1))
         with unit_of_work(database) as connection:
-            transfers.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+            transfers_listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
         settle_all(database)
         accepted(database, from_bob_to_ada(bank, 7))
         freeze(database, bank.ada_account)
@@ -207,7 +208,7 @@ def send_at(
 ) -> list[AcceptedTransfer]:
     sent = []
     for time in times:
-        monkeypatch.setattr(transfers, "now_us", lambda time=time: time)
+        monkeypatch.setattr(transfers_listing, "now_us", lambda time=time: time)
         sent.append(accepted(database, from_ada_to_bob(bank)))
     return sent
 
@@ -327,7 +328,7 @@ async def test_a_page_looks_at_no_more_than_its_budget_and_says_where_to_go_on(
     database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
     looked = 0
-    walk = transfers.transfers.walk
+    walk = transfers_listing.transfers.walk
 
     async def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal looked
@@ -335,8 +336,8 @@ async def test_a_page_looks_at_no_more_than_its_budget_and_says_where_to_go_on(
         looked += len(steps)
         return steps
 
-    monkeypatch.setattr(transfers, "WALK_BUDGET", budget)
-    monkeypatch.setattr(transfers.transfers, "walk", counted)
+    monkeypatch.setattr(transfers_listing, "WALK_BUDGET", budget)
+    monkeypatch.setattr(transfers_listing.transfers, "walk", counted)
     nothing = TransferFilter(status=TransferStatus.CANCELLED, created_to=to_datetime(0))
     page = await listing.page(busy.ada, nothing, limit=5)
     assert page.items == []
@@ -352,7 +353,7 @@ async def test_a_list_from_a_time_on_ends_at_the_first_that_is_older(
 ) -> None:
     start = now_us() + 10_000_000
     sent = send_at(database, busy, monkeypatch, [start, start + 1])
-    monkeypatch.setattr(transfers, "WALK_BUDGET", 12)
+    monkeypatch.setattr(transfers_listing, "WALK_BUDGET", 12)
     page = await listing.page(busy.ada, TransferFilter(created_from=to_datetime(start)))
     assert [item.sequence for item in page.items] == [item.sequence for item in reversed(sent)]
     assert page.next is None, "everything further is older"

@@ -15,8 +15,8 @@ from core.domain.errors import ErrorCode, Unavailable
 from core.domain.ledger import FAILURES
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.transfers import AcceptedTransfer, TransferStatus
-from core.services import settlement
-from core.services.settlement import FIRST_CHUNK, SettlementConflict, count_from_zero, settle_pending
+from core.services.transfers import settlement
+from core.services.transfers.settlement import FIRST_CHUNK, SettlementConflict, count_from_zero, settle_pending
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage import transactions, transfers

@@ -10,10 +10,11 @@ from core.clock import now_us, to_datetime
 from core.domain.anchors import Anchor, from_line, to_line
 from core.files import append_only
 from core.security.anchor_key import AnchorKey, is_signed_with
-from core.services import transfers, verification
-from core.services.anchors import anchor_head
+from core.services import verification
+from core.services.transfers import listing
 from core.services.verification import Anchors, Report, verify, verify_recent
 from core.services.verification import anchors as check_of_anchors
+from core.services.verification.anchoring import anchor_head
 from core.storage import blocks
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -39,7 +40,7 @@ def bank(database: Database, path: Path) -> Bank:
     assert anchor_head(database, KEY, path)
     cancelled = accepted(database, from_ada_to_bob(bank, 5))
     with unit_of_work(database) as connection:
-        transfers.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+        listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
     accepted(database, from_ada_to_bob(bank, 200))
     settle_all(database)
     assert anchor_head(database, KEY, path)
@@ -327,7 +328,7 @@ def test_a_transfer_cancelled_before_and_passed_since_is_known(
     accepted(database, from_ada_to_bob(bank, 1))
     cancelled = accepted(database, from_ada_to_bob(bank, 2))
     with unit_of_work(database) as connection:
-        transfers.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+        listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
     keep(database, check())
     accepted(database, from_ada_to_bob(bank, 3))
     settle_all(database)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from core.domain.users import Role
-from core.services import operators
+from core.services.identity import operators
 from core.services.verification import RULES, Report, verify, walk
 from core.services.verification import report as reports
 from core.storage.sqlite.engine import Database

@@ -14,7 +14,7 @@ from core.clock import now_us, to_datetime
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
 from core.domain.transactions import TransactionView
-from core.services.statement_runs import close_months
+from core.services.statements.making import close_months
 from core.settings import Settings
 from core.storage import accounts, statement_runs, statements, transactions, users
 from core.storage.models import Account

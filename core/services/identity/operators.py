@@ -14,7 +14,7 @@ from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
 from core.domain.users import Role
 from core.services.audit import write_down
-from core.services.users import sign_up
+from core.services.identity.users import sign_up
 from core.storage import accounts, dead_letters, transfers, users
 from core.storage.models import Account, User
 

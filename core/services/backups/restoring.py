@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 from core.domain.audit import Action, Author
 from core.security.card_vault import CardVault
 from core.security.fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
-from core.services import backups
 from core.services.audit import write_down
-from core.services.backups import FAILURES, BackupError, Manifest, Progress
-from core.services.card_keys import check_keys
-from core.services.erasures import came_back
+from core.services.backups import making
+from core.services.backups.making import FAILURES, BackupError, Manifest, Progress
+from core.services.cards.keys import check_keys
+from core.services.identity.erasures import came_back
 from core.services.verification import Anchors
 from core.settings import Settings
 from core.storage.sqlite import copying as storage
@@ -56,14 +56,14 @@ def restore(
     the backup is not what its manifest says, LedgerBroken where it does not verify, SettingsError where the keys do not
     fit, DatabaseError for a schema that is not this one.
     """
-    manifest = backups.read_manifest(file)
+    manifest = making.read_manifest(file)
     require_empty(settings, file, manifest)
     require_intact(file, manifest)
     warnings = _require_keys(settings, manifest)
     try:
         with _draft_beside(settings.database_path) as draft:
             _copy(file, draft)
-            here = backups.settings_of(settings, draft)
+            here = making.settings_of(settings, draft)
             migrated, back = _prepare(
                 here,
                 manifest,
@@ -86,7 +86,7 @@ def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
         if path.exists():
             raise BackupError(f"{path} is there: a backup is restored to an empty data folder only; move it away first")
     # nosemgrep: secrets-are-compared-in-constant-time - the digest of a file proves nobody
-    if anchors.exists() and backups.digest(anchors) != manifest.anchors_sha256:
+    if anchors.exists() and making.digest(anchors) != manifest.anchors_sha256:
         raise BackupError(f"{anchors} is there, and is not that of {file.name}: it is evidence; move it away first")
 
 
@@ -94,10 +94,10 @@ def require_intact(file: Path, manifest: Manifest) -> None:
     """Raise BackupError unless a backup is what its manifest says, byte for byte."""
     parts = {file: manifest.sha256}
     if manifest.anchors_sha256:
-        parts[backups.anchors_of(file)] = manifest.anchors_sha256
+        parts[making.anchors_of(file)] = manifest.anchors_sha256
     for path, expected in parts.items():
         try:
-            found = backups.digest(path)
+            found = making.digest(path)
         except OSError as error:
             raise BackupError(f"cannot read {path} ({error.strerror})") from None
         if found != expected:
@@ -134,7 +134,7 @@ def _anchors(settings: Settings, file: Path, manifest: Manifest) -> Anchors | No
     key_is_here = ANCHOR_KEY in manifest.keys and fingerprints(settings).get(ANCHOR_KEY) == manifest.keys[ANCHOR_KEY]
     if not manifest.anchors_sha256 or not key_is_here:
         return None
-    return Anchors(backups.anchors_of(file), Anchors.of(settings).public_key)
+    return Anchors(making.anchors_of(file), Anchors.of(settings).public_key)
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def _prepare(
         if migrate is None:
             raise BackupError(f"{manifest.file} is at migration {revision}: restore it with --migrate")
         migrate(here)
-    backups.require_sound(database, anchors, progress)
+    making.require_sound(database, anchors, progress)
     if manifest.counts.get("cards"):
         check_keys(database, CardVault(here))
     with unit_of_work(database) as connection:
@@ -207,7 +207,7 @@ def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) ->
         anchors.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = anchors.with_name(f"{anchors.name}.restoring")
         beside.unlink(missing_ok=True)
-        _copy(backups.anchors_of(file), beside)
+        _copy(making.anchors_of(file), beside)
         storage.sync(beside)
         beside.rename(anchors)
         storage.sync(anchors.parent)

@@ -13,7 +13,7 @@ from core.domain.users import erased_email
 from core.files import erasures
 from core.services.accounts import close_account
 from core.services.audit import write_down
-from core.services.operators import deactivate
+from core.services.identity.operators import deactivate
 from core.storage import accounts, cards, tokens, users
 
 

@@ -1,0 +1,1 @@
+"""Backups: making and restoring them."""

@@ -1,0 +1,1 @@
+"""Cards, and the keys that seal their numbers."""

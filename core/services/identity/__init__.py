@@ -1,0 +1,1 @@
+"""People: customers and operators, their log-ins, and their erasure."""

@@ -1,0 +1,1 @@
+"""Statements: making them for closed months, and reading them."""

@@ -1,0 +1,1 @@
+"""Transfers: accepting, settling, cancelling and listing them."""
