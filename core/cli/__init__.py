@@ -1,21 +1,21 @@
 """The `giro` command.
 
-`service` runs and shows the service, `verification` checks the ledger, `backups` makes and restores backups,
-`transfers` has deposits and withdrawals, `batches` submits transfers from files, `operators` and `oversight` have the
-commands of `giro operator`, `queue` handles parked messages, `keys` rotates keys, and `console` is shared by all.
+Files are named after the commands that they hold: `backup` has `giro backup` and `giro restore`, `deposit` has
+`giro deposit` and `giro withdraw`, `oversight` has those commands of `giro operator` that only show something.
+`service` has the commands that run the service and show its state, and `console` is shared by all.
 """
 
-from core.cli import backups, batches, keys, operators, oversight, queue, transfers, verification
+from core.cli import backup, deposit, keys, operator, oversight, queue, transfers, verify
 from core.cli.service import app, apply_migrations
 
 __all__ = ["app", "apply_migrations", "main"]
 
-app.add_typer(backups.app)
-app.add_typer(transfers.app)
-app.add_typer(batches.app, name="transfers")
-app.add_typer(verification.app)
-operators.app.add_typer(oversight.app)
-app.add_typer(operators.app, name="operator")
+app.add_typer(backup.app)
+app.add_typer(deposit.app)
+app.add_typer(transfers.app, name="transfers")
+app.add_typer(verify.app)
+operator.app.add_typer(oversight.app)
+app.add_typer(operator.app, name="operator")
 app.add_typer(queue.app, name="queue")
 app.add_typer(keys.app, name="keys")
 

@@ -3,7 +3,7 @@
 import typer
 
 from core.cli.console import look, one_line_errors, out, show, show_first
-from core.cli.operators import Limit
+from core.cli.operator import Limit
 from core.domain.statements import Run
 from core.services import verification
 from core.services.statements import making

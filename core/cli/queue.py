@@ -8,7 +8,7 @@ import typer
 from sqlalchemy import Connection
 
 from core.cli.console import look, one_line_errors, open_database, out, show_first, the_bank
-from core.cli.operators import Limit
+from core.cli.operator import Limit
 from core.domain.audit import Author
 from core.domain.dead_letters import DeadLetterView
 from core.services import dead_letters

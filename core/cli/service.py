@@ -54,7 +54,7 @@ def demo(
 
     Leaves the month's statements behind: JSON, CSV, PDF and ISO 20022 camt.053.
     """
-    from core.demo import run_demo
+    from core.cli.demo import run_demo
 
     raise typer.Exit(run_demo(transfer_count, statements, out))
 

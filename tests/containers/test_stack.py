@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from rich.console import Console
 
-from core.demo import OPERATOR, PASSWORD, Service, walk
+from core.cli.demo import OPERATOR, PASSWORD, Service, walk
 from tests.containers.compose import GIRO, HEAL_SECONDS, SERVICES, Compose
 from tests.waiting import eventually
 

@@ -140,7 +140,7 @@ class TestDeposit:
     def test_stays_pending_without_a_worker_and_says_so(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("core.cli.transfers.WAIT_SECONDS", 0)
+        monkeypatch.setattr("core.cli.deposit.WAIT_SECONDS", 0)
         bank = bank_of_two(database)
         result = giro("deposit", str(bank.ada_account), "1050")
         assert (result.exit_code, "10.50 USD will be there when" in result.stdout) == (0, True)
@@ -173,7 +173,7 @@ class TestWithdraw:
     def test_stays_pending_without_a_worker_and_says_so(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("core.cli.transfers.WAIT_SECONDS", 0)
+        monkeypatch.setattr("core.cli.deposit.WAIT_SECONDS", 0)
         bank = bank_of_two(database, ada_has=2000)
         number = account_row(database, bank.ada_account)["account_number"]
         result = giro("withdraw", number, "1050", "--description", "cash")
@@ -184,7 +184,7 @@ class TestWithdraw:
         assert account_row(database, bank.ada_account)["reserved"] == 1050
 
     def test_says_that_it_is_done(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("core.cli.transfers.send_wakeup", lambda _broker: settle_all(database))
+        monkeypatch.setattr("core.cli.deposit.send_wakeup", lambda _broker: settle_all(database))
         bank = bank_of_two(database, ada_has=2000)
         assert giro("withdraw", str(bank.ada_account), "1050").stdout.startswith("withdrew 10.50 USD (transfer ")
         assert giro("deposit", str(bank.ada_account), "5").stdout.startswith("deposited 0.05 USD (transfer ")
@@ -195,7 +195,7 @@ class TestWithdraw:
             freeze(database, bank.ada_account)
             settle_all(database)
 
-        monkeypatch.setattr("core.cli.transfers.send_wakeup", frozen_first)
+        monkeypatch.setattr("core.cli.deposit.send_wakeup", frozen_first)
         bank = bank_of_two(database, ada_has=2000)
         result = giro("withdraw", str(bank.ada_account), "1050")
         (transfer,) = rows(database, "SELECT public_id FROM transfers WHERE kind = 'withdrawal'")
@@ -211,7 +211,7 @@ class TestWithdraw:
             raise KeyboardInterrupt
 
         waited_for: list[UUID] = []
-        monkeypatch.setattr("core.cli.transfers.wait_for_end", interrupted)
+        monkeypatch.setattr("core.cli.deposit.wait_for_end", interrupted)
         bank = bank_of_two(database, ada_has=2000)
         for command, place in (("withdraw", "gone"), ("deposit", "there")):
             result = giro(command, str(bank.ada_account), "1050")
@@ -228,7 +228,7 @@ class TestWithdraw:
         assert "Traceback" not in everything_said(result)
 
     def test_is_written_down_as_the_banks_own(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("core.cli.transfers.WAIT_SECONDS", 0)
+        monkeypatch.setattr("core.cli.deposit.WAIT_SECONDS", 0)
         bank = bank_of_two(database, ada_has=2000)
         giro("withdraw", str(bank.ada_account), "1050")
         assert rows(database, "SELECT author_id, action, address FROM audit_entries ORDER BY id")[1:] == [

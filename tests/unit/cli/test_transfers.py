@@ -37,7 +37,7 @@ def import_lines(tmp_path: Path, bank: Bank) -> Import:
 @pytest.fixture
 def three_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of three lines, so that a few lines make several."""
-    monkeypatch.setattr("core.cli.batches.TOGETHER", 3)
+    monkeypatch.setattr("core.cli.transfers.TOGETHER", 3)
 
 
 def submitted(database: Database) -> int:
@@ -88,7 +88,7 @@ def test_a_run_that_was_interrupted_is_completed(
 ) -> None:
     lines = [f"ADA,BOB,{amount},," for amount in range(1, 8)]
     with monkeypatch.context() as patch:
-        patch.setattr("core.cli.batches.Outcome.add", interrupted_after(2))
+        patch.setattr("core.cli.transfers.Outcome.add", interrupted_after(2))
         assert import_lines(*lines).exit_code != 0
     assert submitted(database) == 6
     again = import_lines(*lines)
@@ -238,8 +238,8 @@ def test_while_too_much_is_pending_it_waits_for_room(
     import_lines: Import, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIRO_BULK_PENDING", "1")
-    monkeypatch.setattr("core.cli.batches.TOGETHER", 1)
-    monkeypatch.setattr("core.cli.batches.time.sleep", lambda _: settle_all(database))
+    monkeypatch.setattr("core.cli.transfers.TOGETHER", 1)
+    monkeypatch.setattr("core.cli.transfers.time.sleep", lambda _: settle_all(database))
     assert import_lines("ADA,BOB,1,,", "ADA,BOB,2,,", "ADA,BOB,3,,").exit_code == 0
     with unit_of_work(database):
         assert submitted(database) == 3

@@ -24,7 +24,7 @@ from core.cli.console import (
     show_first,
     the_bank,
 )
-from core.cli.transfers import AccountName
+from core.cli.deposit import AccountName
 from core.domain.accounts import FreezeScope
 from core.domain.audit import Action, AuditFilter, AuditView, Author
 from core.domain.errors import Refusal
