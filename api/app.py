@@ -19,6 +19,7 @@ from api.connections import Door
 from api.dependencies import Bank, user_of
 from api.errors import add_error_handlers, answer
 from api.hashing import Hashing
+from api.http.checks import Direct, Methods
 from api.intake import Intake
 from api.line import Line
 from api.middleware import Limits, Observe, Paths
@@ -42,7 +43,6 @@ from api.routes import (
     users,
     verification,
 )
-from api.routing import Direct, Methods
 from api.throttles import Throttles
 from api.waiters import Waiters
 from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here

@@ -194,7 +194,7 @@ def _identify(bank: Bank, token: str) -> Identity:
 
 
 async def current_user(request: Request, _token: Annotated[str | None, Depends(_bearer)]) -> Identity:
-    """Who asks. The route has found out already (api/routing.py), before it looked at anything else."""
+    """Who asks. The route has found out already (api/http/checks.py), before it looked at anything else."""
     return cast(Identity, request.state.identity)
 
 

@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 
 from api.dependencies import BankDep, SessionDep, UserDep
-from api.pages import page_of
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
 from api.schemas.base import Page, PageQuery
+from api.schemas.pages import page_of
 from api.schemas.problems import EXAMPLE_ID, FOR_USERS, WITH_BODY, WRITES, created, problems
 from core.domain.errors import ErrorCode
 from core.services import accounts

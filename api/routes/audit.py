@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.dependencies import BankDep, OperatorDep, SessionDep
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.audit import AuditOut, AuditQuery
 from api.schemas.base import Page
 from api.schemas.problems import FOR_OPERATORS, problems

@@ -5,9 +5,9 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from api.dependencies import BankDep, UserDep
-from api.headers import idempotency_key
+from api.http.checks import DirectRoute
+from api.http.headers import idempotency_key
 from api.routes.transfers import KEY, REFUSALS
-from api.routing import DirectRoute
 from api.schemas.batches import BatchOut, NewBatch, render_accepted
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import NewTransfer, fingerprint

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Connection
 
 from api.dependencies import BankDep, SessionDep, UserDep, author_of
-from api.pages import page_of
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.cards import CardOut, IssuedCardOut, NewCard
+from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from core.domain.errors import ErrorCode
 from core.services.cards import issuing

@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
-from api.pages import page_of
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.dead_letters import DeadLetterOut
+from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, WRITES, problems
 from core.domain.errors import ErrorCode
 from core.services import dead_letters

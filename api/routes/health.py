@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from api.dependencies import Bank, BankDep
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
 from core.domain.errors import ErrorCode

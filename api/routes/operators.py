@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 
 from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
-from api.pages import page_of
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.operators import AllTransfersQuery, Freeze, NewLimit, OperatorAccountOut, QueueOut
+from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
 from api.schemas.users import UserOut

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.dependencies import BankDep, OperatorDep, SessionDep
-from api.pages import page_of
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
+from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, problems
 from api.schemas.statement_runs import StatementRunOut
 from core.services.statements import making

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Bank, BankDep, DocumentTypeDep, SessionDep, UserDep
-from api.pages import page_of
-from api.routing import JSON_TYPE, CheckedRoute
+from api.http.checks import JSON_TYPE, CheckedRoute
 from api.schemas.base import Page, PageQuery
+from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery, StatementOut, StatementQuery
 from core import documents

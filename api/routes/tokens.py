@@ -4,8 +4,8 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
+from api.http.checks import CheckedRoute
 from api.routes.users import hash_password, verify_password
-from api.routing import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from api.throttles import network_of

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
 from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
 from api.throttles import network_of

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from api.dependencies import OperatorDep, SessionDep
-from api.routing import CheckedRoute
+from api.http.checks import CheckedRoute
 from api.schemas.problems import FOR_OPERATORS, problems
 from api.schemas.verification import VerificationOut
 from core.services import verification

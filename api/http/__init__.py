@@ -1,0 +1,1 @@
+"""One request: its checks and their order, its body and its headers."""
