@@ -14,17 +14,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import cors
-from api.connections import Door
 from api.dependencies import Bank, user_of
 from api.errors import add_error_handlers, answer
 from api.hashing import Hashing
 from api.http.checks import Direct, Methods
 from api.intake import Intake
 from api.line import Line
-from api.middleware import Limits, Observe, Paths
 from api.openapi import DESCRIPTION, openapi
-from api.pulse import Pulse
 from api.queue_ping import QueuePing
 from api.refusals import Refusals
 from api.routes import (
@@ -43,6 +39,10 @@ from api.routes import (
     users,
     verification,
 )
+from api.server import cors
+from api.server.connections import Door
+from api.server.limits import Limits, Observe, Paths
+from api.server.pulse import Pulse
 from api.throttles import Throttles
 from api.waiters import Waiters
 from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here

@@ -284,7 +284,7 @@ def _policy_item(name: str, quota: int, window: int) -> bytes:
 
 
 def _tell(request: Request, policy: bytes, name: str, decision: Decision) -> None:
-    """Have every answer to a request say how its client stands (api/middleware.py)."""
+    """Have every answer to a request say how its client stands (api/server/limits.py)."""
     item = f'"{name}";r={decision.left};t={_seconds(decision.more_us)}'.encode()
     request.scope["state"].setdefault("rate_limits", []).append((policy, item))
 

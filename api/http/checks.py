@@ -1,6 +1,6 @@
 """The order in which a request is checked, the same on every route.
 
-414, 431, 422 for too many parameters, 413 and 408 come first (api/middleware.py) and the router's own 404 and 405
+414, 431, 422 for too many parameters, 413 and 408 come first (api/server/limits.py) and the router's own 404 and 405
 second. What follows here: 401, 403, 429, 406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422),
 and the call itself refuses last.
 """
@@ -203,7 +203,7 @@ def _beginning(body: Any) -> Any:
 def _check_query(request: Request, *, takes_query: bool) -> None:
     """Refuse parameters on a call that takes none, and any that comes twice, since either could be meant.
 
-    No more than `MOST_PARAMETERS` come here (api/middleware.py).
+    No more than `MOST_PARAMETERS` come here (api/server/limits.py).
     """
     times = Counter(name for name, _ in request.query_params.multi_items())
     wrong = [(name, "This parameter is given twice.") for name in sorted(times) if times[name] > 1]

@@ -464,7 +464,7 @@ MUTANTS = (
     ),
     Mutant(
         "a trailer passes for a header",
-        "api/connections.py",
+        "api/server/connections.py",
         (("        if self._is_in_head:\n", "        if True:\n"),),
         ("tests/api/server/test_connections.py::TestABody::test_has_no_headers_behind_it",),
     ),

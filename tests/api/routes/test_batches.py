@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from api import middleware
+from api.server import limits
 from core.services.verification import verify
 from core.storage.sqlite.engine import Database
 from tests import builders
@@ -447,7 +447,7 @@ class TestWhenThereIsNoRoom:
     ) -> None:
         """Whose token has run out must learn of that, not of a size that is right; but nothing of it is kept."""
         handed_on: list[bytes] = []
-        monkeypatch.setattr(middleware, "_replay", _noting(handed_on, middleware._replay))
+        monkeypatch.setattr(limits, "_replay", _noting(handed_on, limits._replay))
         async with start() as giro:
             for size in (giro.bank.settings.body_bytes, giro.bank.settings.bulk_body_bytes):
                 answer = await giro.client.post(BULK, content=_in_pieces(size), headers=JSON | key())

@@ -12,7 +12,7 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from api.connections import OTHER_DESCRIPTORS, PIPELINED, Connection, Door, _affordable
+from api.server.connections import OTHER_DESCRIPTORS, PIPELINED, Connection, Door, _affordable
 from core.settings import Settings
 from tests.api.conftest import Api, Person, until
 from tests.api.contract import SECURITY_HEADERS, Json

@@ -3,8 +3,8 @@
 import httpx2
 import pytest
 
-from api import cors
-from api.middleware import SECURITY_HEADERS
+from api.server import cors
+from api.server.limits import SECURITY_HEADERS
 from tests.api.conftest import Api, Start
 from tests.api.contract import Contract
 

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from api import pulse
-from api.pulse import Pulse
+from api.server import pulse
+from api.server.pulse import Pulse
 
 
 async def test_it_is_felt_while_the_loop_turns_and_no_longer_while_something_keeps_it(

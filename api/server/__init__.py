@@ -1,0 +1,1 @@
+"""The wire: connections, their limits, and what happens around every request."""
