@@ -16,13 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import Bank, user_of
 from api.errors import add_error_handlers, answer
-from api.hashing import Hashing
 from api.http.checks import Direct, Methods
-from api.intake import Intake
-from api.line import Line
 from api.openapi import DESCRIPTION, openapi
-from api.queue_ping import QueuePing
-from api.refusals import Refusals
 from api.routes import (
     accounts,
     audit,
@@ -39,12 +34,17 @@ from api.routes import (
     users,
     verification,
 )
+from api.runtime.access_log import Refusals
+from api.runtime.document_line import Line
+from api.runtime.hashing import Hashing
+from api.runtime.intake import Intake
+from api.runtime.queue_ping import QueuePing
+from api.runtime.waiters import Waiters
 from api.server import cors
 from api.server.connections import Door
 from api.server.limits import Limits, Observe, Paths
 from api.server.pulse import Pulse
 from api.throttles import Throttles
-from api.waiters import Waiters
 from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import Waker

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Scope
 
 from api.errors import READ_ERRORS
-from api.hashing import Hashing
-from api.intake import Intake
-from api.line import Line
-from api.queue_ping import QueuePing
-from api.refusals import Refusals
+from api.runtime.access_log import Refusals
+from api.runtime.document_line import Line
+from api.runtime.hashing import Hashing
+from api.runtime.intake import Intake
+from api.runtime.queue_ping import QueuePing
+from api.runtime.waiters import Waiters
 from api.throttles import Guarded, Policy, Throttles, network_of
-from api.waiters import Waiters
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, RateLimited, Refusal
 from core.domain.users import Identity

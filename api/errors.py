@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from api.intake import has_recorded
+from api.runtime.intake import has_recorded
 from core.domain.cards import without_card_numbers
 from core.domain.errors import MESSAGES, ErrorCode, GiroError, RateLimited
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import field_error, problem, unhandled
-from api.intake import begin_request
+from api.runtime.intake import begin_request
 from core.domain.cards import without_card_numbers
 from core.domain.errors import ErrorCode
 from core.ids import new_id

@@ -182,7 +182,7 @@ class TestWhatWasRecorded:
         await api.bank.database.async_reader.dispose()
         with monkeypatch.context() as patched:
             patched.setattr(
-                "api.intake.hit", lambda point: path.rename(away) if point == "accept.after_commit" else None
+                "api.runtime.intake.hit", lambda point: path.rename(away) if point == "accept.after_commit" else None
             )
             yield
         away.rename(path)

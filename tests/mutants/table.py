@@ -168,7 +168,7 @@ MUTANTS = (
     # --- accepting and cancelling ---
     Mutant(
         "answered before the commit",
-        "api/intake.py",
+        "api/runtime/intake.py",
         (
             (
                 "                outcomes = self._perform(connection, group)\n",
@@ -183,7 +183,7 @@ MUTANTS = (
     ),
     Mutant(
         "woken before the commit",
-        "api/intake.py",
+        "api/runtime/intake.py",
         (
             (
                 "                outcomes = self._perform(connection, group)\n",
@@ -195,13 +195,13 @@ MUTANTS = (
     ),
     Mutant(
         "a request expired and yet accepted",
-        "api/intake.py",
+        "api/runtime/intake.py",
         (("            del self._jobs[job]\n            self._show_waiting()\n        if not", "        if not"),),
         ("tests/api/runtime/test_intake.py::TestARequestWhoseTimeRunsOut",),
     ),
     Mutant(
         "a group taken before its turn has come",
-        "api/intake.py",
+        "api/runtime/intake.py",
         (
             ("        group: list[_Job] = []\n        try:", "        group = self._take()\n        try:"),
             ("                group = self._take()\n", ""),
@@ -290,7 +290,7 @@ MUTANTS = (
     ),
     Mutant(
         "a breach rolled back together with the cancelling that found it",
-        "api/intake.py",
+        "api/runtime/intake.py",
         (("            keep_breach(connection, error)\n", "            pass\n"),),
         ("tests/api/test_halting.py",),
     ),
@@ -447,7 +447,7 @@ MUTANTS = (
     # --- whose is it ---
     Mutant(
         "who has lost access while waiting for the turn accepts a transfer",
-        "api/intake.py",
+        "api/runtime/intake.py",
         (
             (
                 "        changed = users.changed_since(connection, {job.by for job in orders if job.by})\n",

@@ -18,8 +18,8 @@ import redis
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
-import api.intake
-from api.intake import Intake
+import api.runtime.intake
+from api.runtime.intake import Intake
 from core.domain.dead_letters import Letter
 from core.domain.errors import GiroError
 from core.domain.transfers import TransferRequest
@@ -179,7 +179,7 @@ class Api(Process):
 
     async def _open(self) -> Intake:
         bare = SimpleNamespace(Thread=_Idle, Condition=threading.Condition)
-        with patch.object(api.intake, "threading", bare):
+        with patch.object(api.runtime.intake, "threading", bare):
             return Intake(
                 self.database,
                 waiting=8,

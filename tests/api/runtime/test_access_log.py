@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-import api.refusals
-from api.intake import Intake
-from api.refusals import DISTINCT, Refusals
+import api.runtime.access_log
+from api.runtime.access_log import DISTINCT, Refusals
+from api.runtime.intake import Intake
 from core.domain.audit import Author
 from core.settings import Settings
 from core.storage.models.users import SYSTEM_USER_ID
@@ -175,7 +175,7 @@ class TestThatCannotBeWritten:
     def kept(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         """Grows with each writing that fails, by the number of entries that are kept."""
         seen: list[int] = []
-        monkeypatch.setattr(api.refusals.log, "warning", lambda _event, count, error: seen.append(count))
+        monkeypatch.setattr(api.runtime.access_log.log, "warning", lambda _event, count, error: seen.append(count))
         return seen
 
     @staticmethod
@@ -235,9 +235,9 @@ class TestThatCannotBeWritten:
     async def test_hold_a_stop_up_for_a_moment_only_and_are_missed_in_the_log(
         self, make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(api.refusals, "LAST_SECONDS", 0.01)
+        monkeypatch.setattr(api.runtime.access_log, "LAST_SECONDS", 0.01)
         lost: list[int] = []
-        monkeypatch.setattr(api.refusals.log, "error", lambda _event, count: lost.append(count))
+        monkeypatch.setattr(api.runtime.access_log.log, "error", lambda _event, count: lost.append(count))
         refusals = make()
         with locked(database):
             refusals.add(by("first"), status=401, route="/accounts")

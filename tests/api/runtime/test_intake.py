@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import Connection, event
 
-import api.intake
-from api.intake import Intake
+import api.runtime.intake
+from api.runtime.intake import Intake
 from core.domain.errors import ErrorCode, OutcomeUnknown, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer
 from core.settings import Settings
@@ -117,7 +117,7 @@ class TestAGroup:
 
         intake = make(seconds=60)
         with monkeypatch.context() as patched:
-            patched.setattr(api.intake, "unit_of_work", without_memory)
+            patched.setattr(api.runtime.intake, "unit_of_work", without_memory)
             with pytest.raises(MemoryError):
                 await asyncio.wait_for(intake.run(mark("mark-lost")), 20)
         assert await intake.run(mark("mark")) == "mark"

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api.waiters import Waiters
+from api.runtime.waiters import Waiters
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.glance import Peek

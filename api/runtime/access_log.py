@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from api.intake import Intake
+from api.runtime.intake import Intake
 from core.domain.audit import Act, Action, Author
 from core.services.audit import write_all_down
 from core.telemetry.logging import get_logger

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from anyio import CapacityLimiter, to_thread
 
-from api.line import Line
+from api.runtime.document_line import Line
 
 
 class Hashing:
