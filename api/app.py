@@ -44,7 +44,8 @@ from api.server import cors
 from api.server.connections import Door
 from api.server.limits import Limits, Observe, Paths
 from api.server.pulse import Pulse
-from api.throttles import Throttles
+from api.throttling.guesses import Throttles
+from api.throttling.tally import connect as connect_tally
 from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import Waker
@@ -59,7 +60,6 @@ from core.storage.sqlite.engine import Database
 from core.storage.sqlite.glance import Peek
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
-from core.throttles import connect as connect_tally
 
 log = get_logger(__name__)
 

@@ -18,7 +18,7 @@ from api.runtime.hashing import Hashing
 from api.runtime.intake import Intake
 from api.runtime.queue_ping import QueuePing
 from api.runtime.waiters import Waiters
-from api.throttles import Guarded, Policy, Throttles, network_of
+from api.throttling.guesses import Guarded, Policy, Throttles, network_of
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, RateLimited, Refusal
 from core.domain.users import Identity

@@ -31,7 +31,7 @@ from api.dependencies import (
     operator,
 )
 from api.errors import MOST_ERRORS, InvalidRequest
-from api.throttles import policy_of
+from api.throttling.guesses import policy_of
 from core import documents
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Role

@@ -11,7 +11,7 @@ class Hashing:
     """Runs password hashing, which takes a quarter of a second of a core each time.
 
     `threads` run at once, so that log-ins leave processor time to the transfers. `waiting` more may wait, and half of
-    these for the same client: a user, or a network (api/throttles.py) if nobody is signed in.
+    these for the same client: a user, or a network if nobody is signed in.
     """
 
     def __init__(self, *, threads: int, waiting: int) -> None:

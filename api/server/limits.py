@@ -89,7 +89,9 @@ def _is_kept(sent: str) -> bool:
 
 def _add_headers(headers: MutableHeaders, state: Mapping[str, Any], security: Mapping[str, str]) -> None:
     headers["X-Request-ID"] = state["request_id"]
-    if standing := state.get("rate_limits"):  # api/throttles.py; nobody else sets these, so they are not looked for
+    if standing := state.get(
+        "rate_limits"
+    ):  # api/throttling/guesses.py; nobody else sets these, so they are not looked for
         policies, limits = zip(*standing, strict=True)
         headers.raw.append((b"ratelimit-policy", b", ".join(policies)))
         headers.raw.append((b"ratelimit", b", ".join(limits)))

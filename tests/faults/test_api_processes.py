@@ -10,7 +10,7 @@ from statistics import median
 import httpx2
 import pytest
 
-from core.throttles import ANSWER_SECONDS
+from api.throttling.tally import ANSWER_SECONDS
 from tests.flows.stack import Stack, free_port
 from tests.waiting import eventually
 

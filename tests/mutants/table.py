@@ -406,7 +406,7 @@ MUTANTS = (
     # --- throttles: what guards the passwords that guard the money ---
     Mutant(
         "a throttle that counts a try when it has failed, so that a hundred at once are one",
-        "core/throttles.py",
+        "api/throttling/tally.py",
         (("  if waits == 0 then\n", "  if false then\n"),),
         ("tests/api/throttling/test_tally.py::TestATally::test_counts_tries_that_come_at_once",),
     ),
@@ -423,7 +423,7 @@ MUTANTS = (
     ),
     Mutant(
         "a throttle of an address that a success clears",
-        "api/throttles.py",
+        "api/throttling/guesses.py",
         (("self.guess in (Guess.LOG_IN_ACCOUNT, Guess.PASSWORD)", "True"),),
         (
             (
@@ -434,13 +434,13 @@ MUTANTS = (
     ),
     Mutant(
         "a throttle that waits for a queue server that is away, request by request",
-        "core/throttles.py",
+        "api/throttling/tally.py",
         (("        if time < self._ask_again_at:\n            return None\n", ""),),
         ("tests/api/throttling/test_tally.py::TestWithoutTheServer::test_each_process_counts_alone_at_once",),
     ),
     Mutant(
         "a throttle that IPv6 escapes",
-        "api/throttles.py",
+        "api/throttling/guesses.py",
         (("IPv6Network((parsed, 64)", "IPv6Network((parsed, 128)"),),
         ("tests/api/throttling/test_rates_and_guesses.py::TestAClient",),
     ),

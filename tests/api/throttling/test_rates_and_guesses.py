@@ -9,7 +9,7 @@ from fakeredis import FakeRedis, FakeServer
 from prometheus_client import REGISTRY
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api.throttles import FORGET_US, GUESSED_AT, MONEY, Guess, Limit, Policy, network_of, policy_of
+from api.throttling.guesses import FORGET_US, GUESSED_AT, MONEY, Guess, Limit, Policy, network_of, policy_of
 from core.domain.errors import Unavailable
 from core.domain.throttles import Rate
 from core.domain.users import Role

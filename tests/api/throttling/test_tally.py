@@ -11,9 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as ServerLost
 
-import core.throttles
+import api.throttling.tally
+from api.throttling.tally import PREFIX, Memory, Tally, Watched
 from core.domain.throttles import SECOND_US, Decision, Patience, Rate, Record
-from core.throttles import PREFIX, Memory, Tally, Watched
 
 NOW = 1_768_478_400 * SECOND_US
 MINUTE_US = 60 * SECOND_US
@@ -158,7 +158,7 @@ class TestMemory:
 def at(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The time of the tally, as a test sets it."""
     times = {"now": NOW}
-    monkeypatch.setattr(core.throttles, "now_us", lambda: times["now"])
+    monkeypatch.setattr(api.throttling.tally, "now_us", lambda: times["now"])
     return times
 
 
@@ -200,7 +200,7 @@ class TestATally:
             with pytest.MonkeyPatch.context() as patch:
                 for what, pause in steps:
                     now += pause
-                    patch.setattr(core.throttles, "now_us", lambda now=now: now)
+                    patch.setattr(api.throttling.tally, "now_us", lambda now=now: now)
                     if what == "forgive":
                         await shared.forgive(ADA, last)
                         alone.forgive(ADA, last)

@@ -1,7 +1,7 @@
 """How often one may ask: rates for users and routes, and delays where somebody could guess.
 
 Rates are kept in this process: asking about one must cost nothing. Failures are counted for all processes together
-(core/throttles.py). What is said of both in headers is draft-ietf-httpapi-ratelimit-headers-11.
+(api/throttling/tally.py). What is said of both in headers is draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 from collections import OrderedDict
@@ -15,13 +15,13 @@ from typing import NamedTuple
 from fastapi import Request
 from redis.asyncio import Redis
 
+from api.throttling.tally import MOST_REMEMBERED, Tally, Try, Watched
 from core.clock import now_us
 from core.domain.errors import RateLimited
 from core.domain.throttles import SECOND_US, Decision, Patience, Rate, Record
 from core.security.derivation import derive_key
 from core.settings import Settings
 from core.telemetry import metrics
-from core.throttles import MOST_REMEMBERED, Tally, Try, Watched
 
 MINUTE_US = 60 * SECOND_US
 

@@ -1,0 +1,1 @@
+"""Rates of requests, and delays after failed guesses."""
