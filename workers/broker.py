@@ -16,8 +16,8 @@ from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import FileLock, settlement_lock
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger
-from workers import backups, maintenance, statements, transfers
-from workers.queue_metrics import QueueMetrics
+from workers.jobs import backups, settlement, statements, upkeep
+from workers.metrics.queue import QueueMetrics
 
 log = get_logger(__name__)
 
@@ -87,8 +87,8 @@ def create_broker(
     `stop` ends a settlement between two units of work; `settling` is called when the worker stands by no longer.
     """
     broker = make_broker(client, [OneSettlementWorker(database, stop, settling), QueueMetrics()])
-    transfers.declare(broker, database, settings, stop)
-    maintenance.declare(broker, database, settings)
+    settlement.declare(broker, database, settings, stop)
+    upkeep.declare(broker, database, settings)
     backups.declare(broker, database, settings)
     statements.declare(broker, database, settings)
     return broker

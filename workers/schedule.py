@@ -25,7 +25,7 @@ from core.storage.unit_of_work import count_error
 from core.telemetry import metrics
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
-from workers.gauges import Gauges
+from workers.metrics.gauges import Gauges
 
 log = get_logger(__name__)
 

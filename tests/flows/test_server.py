@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.flows.stack import Stack
 from tests.waiting import eventually
-from workers.gauges import HELP
+from workers.metrics.gauges import HELP
 
 SCRAPED = True
 """Its processes serve their metrics."""

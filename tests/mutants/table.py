@@ -146,7 +146,7 @@ MUTANTS = (
     ),
     Mutant(
         "the mark of a wake-up cleared after the look",
-        "workers/transfers.py",
+        "workers/jobs/settlement.py",
         (
             ("    take_wakeup(broker)\n    settled", "    settled"),
             ("stop=stop.is_set\n    )\n", "stop=stop.is_set\n    )\n    take_wakeup(broker)\n"),

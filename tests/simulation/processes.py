@@ -31,8 +31,8 @@ from core.storage.unit_of_work import unit_of_work
 from tests.simulation.queue import Queue
 from tests.simulation.time import Clock, Loop
 from workers.guard import Guard
+from workers.jobs.settlement import settle
 from workers.schedule import sweep
-from workers.transfers import settle
 
 BEFORE_COMMIT, AFTER_COMMIT, COMMIT_FAILS = "before its commit", "after its commit", "its commit fails"
 INTAKE_SECONDS = 5.0

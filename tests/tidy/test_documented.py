@@ -22,7 +22,7 @@ from core.domain.transfers import TransferKind, TransferStatus
 from core.services.verification import RULES
 from core.settings import Settings, variable
 from core.telemetry import metrics
-from workers import gauges, queue_metrics
+from workers.metrics import gauges, queue
 
 HOME = Path(core.__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
@@ -40,7 +40,7 @@ def names_in(page: str) -> set[str]:
 def measured() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Type and labels of every metric that a process of Giro shows, by name."""
     found = {name: ("gauge", tuple(gauges.LABELS.get(name, ()))) for name in gauges.HELP}
-    for item in [*vars(metrics).values(), *vars(queue_metrics).values()]:
+    for item in [*vars(metrics).values(), *vars(queue).values()]:
         if isinstance(item, MetricWrapperBase):
             suffix = "_total" if isinstance(item, Counter) else ""
             found[item._name + suffix] = (item._type, tuple(item._labelnames))

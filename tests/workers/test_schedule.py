@@ -30,7 +30,8 @@ from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows
 from tests.months import close_months, undone_groups, work_off
 from tests.time_travel import Clock
-from workers import maintenance, schedule
+from workers import schedule
+from workers.jobs import upkeep
 from workers.schedule import (
     Timetable,
     seconds_to_full_verification,
@@ -107,9 +108,9 @@ def test_the_whole_ledger_is_verified_again_when_it_is_time_and_not_for_a_restar
     database: Database, settings: Settings, clock: Clock, hours_ago: int | None, due_in: int
 ) -> None:
     if hours_ago is not None:
-        maintenance.verify(database, settings)
+        upkeep.verify(database, settings)
         clock.advance(hours=hours_ago)
-        maintenance.verify_recent(database, settings)
+        upkeep.verify_recent(database, settings)
     assert seconds_to_full_verification(database, 24) == due_in * 3600
     timetable = Timetable({"verify": 3600, "recent": 60}, later={"verify": 1000.0})
     assert (timetable.due(999.0), timetable.due(1000.0)) == (["recent"], ["verify", "recent"])

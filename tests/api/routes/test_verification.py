@@ -6,7 +6,7 @@ from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Pair, Person, refused
 from tests.time_travel import Clock
-from workers import maintenance
+from workers.jobs import upkeep
 
 PATH = "/operator/verification"
 
@@ -35,7 +35,7 @@ async def test_one_that_holds_says_what_was_read(
 ) -> None:
     assert clock
     assert pair
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     with database.reader.connect() as connection:
         head = blocks.head(connection)
     assert (await operator.get(PATH)).json() == {
@@ -58,11 +58,11 @@ async def test_the_last_one_says_what_does_not_hold(
     clock: Clock, operator: Person, pair: Pair, database: Database, settings: Settings
 ) -> None:
     assert pair
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer' AND balance > 0")
     clock.advance(hours=24)
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     found = (await operator.get(PATH)).json()
     assert (found["holds"], found["breach_count"], found["started_at"]) == (False, 1, "2026-01-16T12:00:00Z")
     assert found["breaches"] == [{"rule": "reserved_is_pending", "detail": "account 2: 7 reserved, 0 pending"}]

@@ -11,7 +11,7 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.builders import bank_of_two, rows
 from tests.time_travel import Clock
-from workers.backups import back_up
+from workers.jobs.backups import back_up
 
 
 def kept(settings: Settings) -> list[Path]:

@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
-from workers import transfers
+from workers.jobs import settlement
 
 
 def test_a_wakeup_settles_what_is_pending(database: Database, broker: RedisBroker) -> None:
@@ -77,8 +77,8 @@ def test_the_next_wakeup_is_let_through_before_the_first_read(
         keys_at_first_read.append(broker.client.exists(WAKE_KEY))
         return 0
 
-    monkeypatch.setattr(transfers, "settle_pending", note)
-    transfers.settle(broker, database, settings, stop)
+    monkeypatch.setattr(settlement, "settle_pending", note)
+    settlement.settle(broker, database, settings, stop)
     assert keys_at_first_read == [0]
 
 
@@ -94,7 +94,7 @@ def test_a_settlement_that_fails_raises_nothing_and_only_what_nobody_expected_is
 
     before = _unhandled()
     with monkeypatch.context() as patch:
-        patch.setattr(transfers, "settle_pending", fail)
+        patch.setattr(settlement, "settle_pending", fail)
         broker.get_actor(SETTLE)()
     assert _unhandled() == before + counted
     broker.get_actor(SETTLE)()
@@ -107,7 +107,7 @@ def test_settling_goes_on_while_the_queue_is_away(
     bank = bank_of_two(database, ada_has=500)
     transfer = accepted(database, from_ada_to_bob(bank))
     server.connected = False
-    assert transfers.settle(broker, database, settings, stop) == 1
+    assert settlement.settle(broker, database, settings, stop) == 1
     assert status_of(database, transfer) is TransferStatus.COMPLETED
 
 

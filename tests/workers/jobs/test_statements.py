@@ -21,7 +21,7 @@ from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, s
 from tests.months import UTC_ZONE, months_of, runs, statements_of, undone_groups
 from tests.time_travel import Clock
 from tests.waiting import eventually
-from workers import transfers
+from workers.jobs import settlement
 
 AUTHOR = Author(user_id=1, request_id="a-request", address=None)
 
@@ -136,7 +136,7 @@ def test_a_settlement_that_keeps_failing_is_a_dead_letter_and_forgotten_once_it_
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(transfers, "settle_pending", break_down)
+        patch.setattr(settlement, "settle_pending", break_down)
         for _ in range(3):
             broker.get_actor(SETTLE)()
     assert [(row["queue"], row["actor"], row["arguments"]) for row in parked(database)] == [

@@ -20,22 +20,22 @@ from core.storage.sqlite.upkeep import wal_bytes
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import accepted, add_user, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.time_travel import Clock
-from workers import maintenance
 from workers.guard import Guard
+from workers.jobs import upkeep
 
 
 def test_verify_reports_a_ledger_that_holds(database: Database, settings: Settings) -> None:
     bank_of_two(database, ada_has=500)
-    assert maintenance.verify(database, settings).holds
+    assert upkeep.verify(database, settings).holds
 
 
 def test_what_is_new_is_verified_from_where_the_last_verification_ended(database: Database, settings: Settings) -> None:
     bank = bank_of_two(database, ada_has=500)
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     accepted(database, from_ada_to_bob(bank))
     settle_all(database)
     for _ in range(2):
-        assert maintenance.verify_recent(database, settings).holds
+        assert upkeep.verify_recent(database, settings).holds
     found = rows(database, "SELECT scope, transactions, height FROM verifications ORDER BY id")
     assert [tuple(row.values()) for row in found] == [("full", 2, 1), ("recent", 2, 2), ("recent", 0, 2)]
 
@@ -43,10 +43,10 @@ def test_what_is_new_is_verified_from_where_the_last_verification_ended(database
 def test_the_newest_block_is_anchored_once(database: Database, settings: Settings) -> None:
     bank_of_two(database, ada_has=500)
     for _ in range(2):
-        maintenance.anchor(database, settings)
+        upkeep.anchor(database, settings)
     (line,) = settings.anchor_path.read_text().splitlines()
     assert json.loads(line)["height"] == 1
-    assert maintenance.verify(database, settings).anchors == 1
+    assert upkeep.verify(database, settings).anchors == 1
 
 
 def test_a_file_of_anchors_that_cannot_be_written_is_said_and_stops_nothing(
@@ -54,7 +54,7 @@ def test_a_file_of_anchors_that_cannot_be_written_is_said_and_stops_nothing(
 ) -> None:
     settings.anchor_path.mkdir()
     with capture_logs() as logs:
-        maintenance.anchor(database, settings)
+        upkeep.anchor(database, settings)
     (entry,) = [entry for entry in logs if entry["event"] == "anchor_not_written"]
     assert str(settings.anchor_path) in entry["path"]
 
@@ -62,7 +62,7 @@ def test_a_file_of_anchors_that_cannot_be_written_is_said_and_stops_nothing(
 def test_a_checkpoint_cuts_the_log_to_nothing(database: Database) -> None:
     bank_of_two(database, ada_has=500)
     assert wal_bytes(database) > 0
-    maintenance.checkpoint(database)
+    upkeep.checkpoint(database)
     assert wal_bytes(database) == 0
 
 
@@ -75,8 +75,8 @@ def test_a_checkpoint_is_timed_and_one_that_a_reader_keeps_from_finishing_is_cou
     before = [REGISTRY.get_sample_value(name) or 0.0 for name in (timed, blocked)]
     with impatient.reader.connect() as reader:
         reader.exec_driver_sql("SELECT * FROM accounts").all()  # from here on it holds on to what it has seen
-        maintenance.checkpoint(impatient)
-    maintenance.checkpoint(impatient)
+        upkeep.checkpoint(impatient)
+    upkeep.checkpoint(impatient)
     assert [REGISTRY.get_sample_value(name) for name in (timed, blocked)] == [before[0] + 2, before[1] + 1]
     impatient.close()
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_soon_gives_up_on_a_reader_and_writers_are_as_patient_as_be
     with database.reader.connect() as reader:
         reader.exec_driver_sql("SELECT * FROM accounts").all()
         begun = time.monotonic()
-        maintenance.checkpoint(database)
+        upkeep.checkpoint(database)
         assert time.monotonic() - begun < 2, "transfers wait meanwhile, and a backup reads for long"
     assert rows_of_writer(database, "PRAGMA busy_timeout") == [5000]
 
@@ -110,11 +110,11 @@ def test_only_tokens_past_their_life_are_forgotten(database: Database) -> None:
                 created_at=now,
                 expires_at=now + life,
             )
-    maintenance.forget_expired_tokens(database)
+    upkeep.forget_expired_tokens(database)
     assert [row["digest"] for row in rows(database, "SELECT digest FROM refresh_tokens")] == [b"young"]
 
 
-@pytest.mark.parametrize("job", list(maintenance.JOBS))
+@pytest.mark.parametrize("job", list(upkeep.JOBS))
 def test_every_job_runs_from_a_message_whatever_the_message_says(broker: RedisBroker, job: str) -> None:
     broker.get_actor(job)("forged", unknown=1)
 
@@ -124,16 +124,16 @@ def test_a_job_that_fails_is_done_until_its_next_time(database: Database, error:
     def fail() -> None:
         raise error
 
-    maintenance._guarded(Guard(database), "fails", fail)()
+    upkeep._guarded(Guard(database), "fails", fail)()
 
 
 def test_what_a_verification_found_is_kept(database: Database, settings: Settings, clock: Clock) -> None:
     bank_of_two(database, ada_has=500)
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer'")
     later = clock.advance(hours=24)
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     first, second = rows(database, "SELECT * FROM verifications ORDER BY id")
     assert (first["accounts"], first["transfers"], first["transactions"], first["breaches"]) == (3, 1, 2, 0)
     assert (first["details"], second["breaches"]) == ("[]", 2)

@@ -31,9 +31,10 @@ from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, fund, open_account, settle_all
 from tests.months import BANK, close_months, make_requested, undone_groups, work_off
 from tests.time_travel import Clock
-from workers import gauges, maintenance
-from workers.backups import back_up
-from workers.gauges import HELP, IMBALANCE_SECONDS, Gauges
+from workers.jobs import upkeep
+from workers.jobs.backups import back_up
+from workers.metrics import gauges
+from workers.metrics.gauges import HELP, IMBALANCE_SECONDS, Gauges
 
 UTC = ZoneInfo("UTC")
 DAY = 86_400
@@ -96,7 +97,7 @@ def put_balance(database: Database, currency: str, by: int) -> None:
 def test_every_gauge_is_shown_and_none_that_was_not_announced(
     settings: Settings, database: Database, bank: Bank, scrape: Scrape, registry: CollectorRegistry
 ) -> None:
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     back_up(database, settings)
     assert scrape().keys() == HELP.keys()
     announced = {family.name for family in Gauges.describe(SimpleNamespace())}  # type: ignore[arg-type]
@@ -128,7 +129,7 @@ def test_what_waits_to_be_settled_and_since_when(database: Database, bank: Bank,
 def test_blocks_wait_for_an_anchor_from_the_oldest_on_that_has_none(
     database: Database, bank: Bank, clock: Clock, settings: Settings, scrape: Scrape
 ) -> None:
-    maintenance.anchor(database, settings)
+    upkeep.anchor(database, settings)
     shown = scrape()
     assert shown["giro_block_height"] == shown["giro_anchored_height"]
     assert shown["giro_unanchored_seconds"] == 0
@@ -182,11 +183,11 @@ def test_sizes_are_those_of_the_files_and_of_their_disk(database: Database, bank
 def test_what_the_last_verification_found(
     database: Database, settings: Settings, bank: Bank, clock: Clock, scrape: Scrape
 ) -> None:
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     assert scrape()["giro_verification_breaches"] == 0
     put_balance(database, "USD", by=1)
     later = clock.advance(hours=24)
-    maintenance.verify(database, settings)
+    upkeep.verify(database, settings)
     clock.advance(hours=3)
     shown = scrape()
     assert shown["giro_verification_breaches"] == 2

@@ -16,7 +16,7 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.waiting import eventually
 from workers.broker import create_broker
-from workers.queue_metrics import QueueMetrics
+from workers.metrics.queue import QueueMetrics
 
 COUNTED = ("dramatiq_messages_total", "dramatiq_message_errors_total", "dramatiq_message_duration_seconds_count")
 

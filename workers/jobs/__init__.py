@@ -1,0 +1,1 @@
+"""The actors, one file a job."""

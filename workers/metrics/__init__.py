@@ -1,0 +1,1 @@
+"""Metrics that workers read from the database and the queue."""
