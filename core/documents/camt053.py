@@ -82,7 +82,7 @@ def _before_entries(statement: StatementView, name: str) -> Iterator[Element]:
 
 def _after_entries(statement: StatementView) -> Iterator[Element]:
     if is_provisional(statement):
-        yield _leaf("AddtlStmtInf", "Provisional: transactions of this period may still be missing.")
+        yield _leaf("AddtlStmtInf", "Provisional: transactions of this period can still be missing.")
 
 
 def _account(statement: StatementView) -> Element:

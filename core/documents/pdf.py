@@ -111,7 +111,7 @@ def _draw_banner(sheet: Sheet, statement: StatementView, top: float) -> float:
     sheet.box(LEFT, top - 40, RIGHT, top, PALE_AMBER)
     sheet.box(LEFT, top - 40, LEFT + 3, top, AMBER)
     sheet.text(LEFT + 14, top - 16, "Provisional statement", Ink(9.5, INK, heavy=True))
-    said = f"As of {until}. Later transactions of the period are missing, so the figures can still change."
+    said = f"As of {until}. What is posted later in the period is missing, so the figures can still change."
     sheet.text(LEFT + 14, top - 30, said, Ink(8.5), RIGHT - LEFT - 28)
     return top - 40 - 20
 
@@ -180,4 +180,4 @@ def _draw_footer(sheet: Sheet, statement: StatementView, page: str) -> None:
     sheet.text_to(RIGHT, 36, page, small)
     sheet.text(LEFT, 36, f"{name} {after}", small)
     note = "Provisional. " if is_provisional(statement) else ""
-    sheet.text(LEFT, 26, f"{note}Dates are in the time zone {statement.time_zone}.", small, RIGHT - LEFT)
+    sheet.text(LEFT, 26, f"{note}Dates are those of the time zone {statement.time_zone}.", small, RIGHT - LEFT)

@@ -114,7 +114,7 @@ def test_every_page_says_which_of_how_many_it_is_and_of_what() -> None:
         lines = text.splitlines()
         assert f"Page {number} of 4" in lines
         assert "Bank of Tests · BIC TESTDEFFXXX · XG69 GIRO 0000 0000 0000 42" in lines
-        assert "Dates are in the time zone Europe/Berlin." in lines
+        assert "Dates are those of the time zone Europe/Berlin." in lines
         assert [lines[lines.index("Date") + step] for step in range(5)] == [
             "Date",
             "Description",
