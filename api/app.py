@@ -39,6 +39,7 @@ from api.runtime.document_line import Line
 from api.runtime.hashing import Hashing
 from api.runtime.intake import Intake
 from api.runtime.queue_ping import QueuePing
+from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
 from api.server import cors
 from api.server.connections import Door
@@ -208,6 +209,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None, tal
         passwords=Passwords(settings.password_hash_rounds),
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
         drawing=Line(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
+        turns=Turns(),
         access_tokens=AccessTokens(TokenKeys(settings), seconds=settings.access_token_seconds),
         cursors=Cursors(settings.card_index_secret),
         card_vault=card_vault,

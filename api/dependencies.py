@@ -17,6 +17,7 @@ from api.runtime.document_line import Line
 from api.runtime.hashing import Hashing
 from api.runtime.intake import Intake
 from api.runtime.queue_ping import QueuePing
+from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
 from api.throttling.guesses import Guarded, Policy, Throttles, network_of
 from core.domain.audit import Author
@@ -50,6 +51,8 @@ class Bank:
     hashing: Hashing
     drawing: Line
     """Where those wait who ask for documents, by user: one document is drawn at a time."""
+    turns: Turns
+    """How batches of thousands of lines share the event loop with everything else."""
     access_tokens: AccessTokens
     cursors: Cursors
     card_vault: CardVault

@@ -8,11 +8,11 @@ and the call itself refuses last.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -38,8 +38,8 @@ from core.domain.users import Role
 
 DEEPEST_NESTING = 64
 
-MOST_MADE = 10_000
-"""Errors of which a list can be made: the library makes all or none, at a millisecond a thousand."""
+MOST_VALUES = 2048
+"""Values of a JSON body, or fields and escapes of a form: far more than a call takes, and read within milliseconds."""
 
 JSON_TYPE = "application/json"
 
@@ -95,12 +95,19 @@ class CheckedRoute(APIRoute):
             request.state.media_type = media_type
             if body_type and _media_type(request) != body_type:
                 raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
-            if body_type == JSON_TYPE:
-                await request.json()  # read here, since 400 comes before 422; it is kept for the handler
+            if body_type:
+                await self._read(request, body_type)  # here, since 400 comes before 422
             _check_query(request, takes_query=takes_query)
             return await handle(request)
 
         return checked
+
+    async def _read(self, request: Request, body_type: str) -> None:
+        """Read the body, which the request keeps for the handler; raises Refusal (`malformed_body`)."""
+        if body_type == JSON_TYPE:
+            await request.json()
+        else:
+            _check_values(await request.body(), b"&%")
 
     def _handler(self) -> Handler:
         """FastAPI's own, which finds what the call asks for, calls it, and writes what it returns."""
@@ -122,18 +129,31 @@ class DirectRoute(CheckedRoute):
         (body,) = self.dependant.body_params
         annotation = body.field_info.annotation
         assert annotation is not None, "a body has a model"
-        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        self.adapter: TypeAdapter[Any] = TypeAdapter(annotation)
 
         async def handle(request: Request) -> Response:
-            given = await request.json()
-            try:
-                value = adapter.validate_python(given)
-            except ValidationError as error:
-                raise InvalidRequest(_first_errors(adapter, given, error), count=error.error_count()) from None
+            value = await self._validated(request)
             found = {name: source(request) for name, source in sources.items()}
             return await call(**found, **{body.name: value})
 
         return handle
+
+    async def _validated(self, request: Request) -> Any:
+        """Make a body's model of what was read; raises InvalidRequest."""
+        try:
+            return self.adapter.validate_python(await request.json())
+        except ValidationError as error:
+            raise invalid_body(errors_of(error), error.error_count()) from None
+
+
+def errors_of(error: ValidationError) -> list[Any]:
+    """List the errors of a validation, without the values that were sent."""
+    return error.errors(include_url=False, include_context=False, include_input=False)
+
+
+def invalid_body(errors: Sequence[Mapping[str, Any]], count: int) -> InvalidRequest:
+    """Say what is wrong with a body that has `count` errors, by the first ones."""
+    return InvalidRequest([{**one, "loc": ("body", *one["loc"])} for one in errors[:MOST_ERRORS]], count=count)
 
 
 class Direct:
@@ -180,26 +200,6 @@ _SOURCES: dict[Callable[..., Any], Callable[[Request], Any]] = {
 """Where the dependencies of direct calls are found: the checks have put them there."""
 
 
-def _first_errors(adapter: TypeAdapter[Any], body: Any, error: ValidationError) -> list[dict[str, Any]]:
-    """List the first errors of a body. Of too many to make, those of its first lines; of too many there too, none."""
-    if error.error_count() > MOST_MADE:
-        try:
-            adapter.validate_python(_beginning(body))
-        except ValidationError as fewer:
-            error = fewer
-    if error.error_count() > MOST_MADE:
-        return []
-    wrong = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_ERRORS]
-    return [{**one, "loc": ("body", *one["loc"])} for one in wrong]
-
-
-def _beginning(body: Any) -> Any:
-    """Leave of each of a body's lists its first items only."""
-    if not isinstance(body, dict):
-        return body
-    return {name: value[:MOST_ERRORS] if isinstance(value, list) else value for name, value in body.items()}
-
-
 def _check_query(request: Request, *, takes_query: bool) -> None:
     """Refuse parameters on a call that takes none, and any that comes twice, since either could be meant.
 
@@ -217,30 +217,40 @@ class StrictRequest(Request):
     """A request whose JSON body means one thing only."""
 
     async def json(self) -> Any:
-        """Parse the body, once; raises HTTPException 400 for what is not exactly one JSON value (RFC 8259)."""
+        """Parse the body, once; raises Refusal for what is not exactly one JSON value (RFC 8259)."""
         if not hasattr(self, "_json"):
             try:
                 self._json = parse_json(await self.body())
             except (ValueError, RecursionError):
-                # nosemgrep: errors-are-answered-in-one-place - what FastAPI expects of a body that is none
-                raise HTTPException(400) from None
+                raise Refusal(ErrorCode.MALFORMED_BODY) from None
         return self._json
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON in UTF-8 and refuse, with ValueError, what parsers disagree about.
+    """Parse JSON in UTF-8 and refuse, with ValueError or RecursionError, what parsers disagree about.
 
-    That is NaN and Infinity, a key given twice, nesting beyond `DEEPEST_NESTING`, bytes that are no UTF-8.
+    That is NaN and Infinity, a key given twice, nesting beyond `DEEPEST_NESTING`, bytes that are no UTF-8. Raises
+    Refusal (`malformed_body`) for more than `MOST_VALUES` values, or `MOST_MEMBERS` of one object.
     """
-    value = json.loads(body.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
-    _check_depth(value)
+    _check_values(body, b",[{")
+    value = DECODER.decode(body.decode("utf-8"))
+    check_depth(value, DEEPEST_NESTING)
     return value
 
 
-def _check_depth(value: Any) -> None:
-    """Go down level by level: a list of thousands of flat objects takes no longer than looking at each value once."""
+def _check_values(body: bytes, marks: bytes) -> None:
+    """Refuse a body that may have too many values, by the marks that stand before each. Those in texts count too."""
+    if sum(body.count(mark) for mark in marks) > MOST_VALUES:
+        raise Refusal(ErrorCode.MALFORMED_BODY, detail=f"The body has more than {MOST_VALUES} values.")
+
+
+def check_depth(value: Any, deepest: int) -> None:
+    """Raise ValueError for a value that is nested deeper.
+
+    Goes down level by level: a list of thousands of flat objects takes no longer than looking at each value once.
+    """
     level = [value]
-    for _ in range(DEEPEST_NESTING):
+    for _ in range(deepest):
         level = [inner for outer in level if isinstance(outer, dict | list) for inner in _members(outer)]
         if not level:
             return
@@ -252,15 +262,30 @@ def _members(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return container.values() if isinstance(container, dict) else container
 
 
+MOST_MEMBERS = 100
+"""Members of one object: each that a call does not know is an error, which takes long to make."""
+
+
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    check_members(len(pairs))
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key is given twice")
     return found
 
 
+def check_members(count: int) -> None:
+    """Raise Refusal (`malformed_body`) for an object with so many members that no call takes it."""
+    if count > MOST_MEMBERS:
+        raise Refusal(ErrorCode.MALFORMED_BODY, detail=f"An object has more than {MOST_MEMBERS} members.")
+
+
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+"""Parses JSON; raises ValueError for NaN and Infinity and a key that is given twice, Refusal for too many of them."""
 
 
 def _calls(dependant: Dependant) -> Iterator[Any]:

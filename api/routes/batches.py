@@ -1,20 +1,100 @@
 """Batches: many transfers in one request."""
 
+from hashlib import blake2b
+from itertools import batched
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 
-from api.dependencies import BankDep, UserDep
-from api.http.checks import DirectRoute
+from api.dependencies import BankDep, UserDep, bank_of
+from api.errors import MOST_ERRORS
+from api.http.checks import DirectRoute, errors_of, invalid_body
 from api.http.headers import idempotency_key
+from api.http.long_json import read_long
 from api.routes.transfers import KEY, REFUSALS
-from api.schemas.batches import BatchOut, NewBatch, render_accepted
+from api.schemas.batches import LINES, SOME, BatchOut, NewBatch, render_accepted, written
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
-from api.schemas.transfers import NewTransfer, fingerprint
-from core.domain.batches import BatchRequest
+from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer
+from core.domain.batches import MAX_BATCH, BatchRequest
+from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferKind, TransferRequest
 
-router = APIRouter(tags=["transfers"], route_class=DirectRoute)
+
+class BatchRoute(DirectRoute):
+    """A route whose body's lines are parsed and validated some at a time, and the event loop turns in between."""
+
+    async def _read(self, request: Request, body_type: str) -> None:
+        lines = _Lines()
+        try:
+            given = await read_long(await request.body(), "transfers", lines.take, bank_of(request).turns.pause)
+        except (ValueError, RecursionError):
+            raise Refusal(ErrorCode.MALFORMED_BODY) from None
+        request.state.read = given, lines
+
+    async def _validated(self, request: Request) -> NewBatch:
+        lines: _Lines
+        given, lines = request.state.read
+        return lines.batch(given)
+
+
+class _Lines:
+    """The lines of a batch as they are read: their models, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._models: list[NewTransfer] = []
+        self._errors: list[Any] = []
+        self._error_count = 0
+
+    def take(self, given: list[Any], is_last: bool) -> None:
+        """Validate some more; raises InvalidRequest for one too many, and nothing behind it is read."""
+        first = self._count
+        self._count += len(given)
+        if self._count > MAX_BATCH:
+            found = str(self._count) if is_last else "more"
+            message = f"List should have at most {MAX_BATCH} items after validation, not {found}"
+            raise invalid_body([{"loc": ("transfers",), "msg": message}], 1)
+        try:
+            self._models += LINES.validate_python(given)
+        except ValidationError as error:
+            self._error_count += error.error_count()
+            self._list_errors(given, first)
+
+    def _list_errors(self, given: list[Any], first: int) -> None:
+        """List what is wrong, line by line until there is enough: making all takes a millisecond a thousand."""
+        for index, line in enumerate(given, first):
+            if len(self._errors) >= MOST_ERRORS:
+                return
+            try:
+                NewTransfer.model_validate(line)
+            except ValidationError as error:
+                self._errors += [{**one, "loc": ("transfers", index, *one["loc"])} for one in errors_of(error)]
+
+    def batch(self, given: Any) -> NewBatch:
+        """Make the batch of its lines and of what else was given; raises InvalidRequest."""
+        others = []
+        try:
+            batch = NewBatch.model_validate({**given, "transfers": [_SOME_LINE]} if self._count else given)
+        except ValidationError as error:
+            others = errors_of(error)
+        if others or self._errors:
+            errors = sorted([*others, *self._errors], key=_is_unknown)
+            raise invalid_body(errors, len(others) + self._error_count)
+        return batch.model_copy(update={"transfers": self._models})
+
+
+_SOME_LINE = NewTransfer.model_construct(to_account_number="")
+"""Stands for all lines, which are validated already."""
+
+
+def _is_unknown(error: dict[str, Any]) -> bool:
+    """Say whether an error is about a field that no batch has: these come last."""
+    return bool(error["loc"]) and error["loc"][0] not in NewBatch.model_fields
+
+
+router = APIRouter(tags=["transfers"], route_class=BatchRoute)
 
 PATH = "/transfers/bulk"
 
@@ -49,13 +129,21 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, bank
     key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
     assert key is not None, "required"
     request_id: str = request.state.request_id
+    orders: list[TransferRequest] = []
+    for some in batched(body.transfers, SOME):
+        orders += [_line(line, identity.id, request_id) for line in some]
+        await bank.turns.pause()
+    digest = blake2b(digest_size=FINGERPRINT_BYTES)
+    for piece in written(PATH, body):
+        digest.update(piece)
+        await bank.turns.pause()
     batch = await bank.intake.accept_batch(
         BatchRequest(
             mode=body.mode,
             submitted_by=identity.id,
-            transfers=[_line(line, identity.id, request_id) for line in body.transfers],
+            transfers=orders,
             idempotency_key=key,
-            fingerprint=fingerprint(PATH, body),
+            fingerprint=digest.digest(),
         ),
         by=identity,
     )

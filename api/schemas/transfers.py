@@ -74,9 +74,12 @@ class NewTransfer(In):
         return self
 
 
+FINGERPRINT_BYTES = 16
+
+
 def fingerprint(path: str, body: In) -> bytes:
     """Digest the content of a request (16 bytes): the same path and the same values give the same digest."""
-    return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=16).digest()
+    return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
 class TransferQuery(PageQuery):

@@ -4,13 +4,14 @@ That every problem has its keys, its request id and the security headers is held
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from api.errors import STATUSES
+from api.http.checks import MOST_MEMBERS, MOST_VALUES
 from api.server.limits import MOST_PARAMETERS, SPILL_BYTES
 from tests.api.conftest import JSON, Api, Pair, Person, Start, masked, payment, refused
 from tests.api.contract import Json
@@ -127,6 +128,8 @@ async def test_a_path_or_method_that_is_not_there_comes_before_what_is_sent_to_i
     refused(await api.client.put("/transfers", **sent), 405, "method_not_allowed")
 
 
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
 # --- bodies ------------------------------------------------------------------------------------------------------
 
 MALFORMED: dict[str, bytes] = {
@@ -170,6 +173,43 @@ async def test_nesting_of_a_hundred_thousand_is_refused_where_the_body_may_be_th
         for content in (b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000):
             answer = await api.client.post("/signup", content=content, headers=JSON)
             refused(answer, 400, "malformed_body")
+
+
+def _numbers(count: int) -> bytes:
+    return b"[" + b",".join([b"0"] * count) + b"]"
+
+
+def _objects(count: int) -> bytes:
+    return b"[" + b",".join([b"{}"] * (count // 2) + [b"0"] * (count % 2)) + b"]"
+
+
+@pytest.mark.parametrize("many", [_numbers, _objects])
+@pytest.mark.parametrize("path", ["/accounts", "/transfers"])
+async def test_a_body_of_more_values_than_any_call_takes_is_malformed(
+    ada: Person, path: str, many: Callable[[int], bytes]
+) -> None:
+    as_many_as_are_read = await ada.request("POST", path, content=many(MOST_VALUES), headers=JSON)
+    refused(as_many_as_are_read, 422, "validation_failed")
+    one_more = await ada.request("POST", path, content=many(MOST_VALUES + 1), headers=JSON)
+    assert refused(one_more, 400, "malformed_body")["detail"] == f"The body has more than {MOST_VALUES} values."
+
+
+@pytest.mark.parametrize("path", ["/accounts", "/transfers"])
+async def test_an_object_of_more_members_than_any_call_takes_is_malformed(ada: Person, path: str) -> None:
+    members = dict.fromkeys(map(str, range(MOST_MEMBERS)), 1)
+    for body in (members, {"x": [members]}):
+        refused(await ada.post(path, body), 422, "validation_failed")
+    for body in (members | {"x": 1}, {"x": [members | {"x": 1}]}):
+        detail = refused(await ada.post(path, body), 400, "malformed_body")["detail"]
+        assert detail == f"An object has more than {MOST_MEMBERS} members."
+
+
+@pytest.mark.parametrize("unit", ["&", "%", "%41"])
+async def test_a_form_of_more_fields_and_escapes_than_any_call_takes_is_malformed(api: Api, unit: str) -> None:
+    form = "username=a&password=" + unit * (MOST_VALUES - 1)
+    answers = [await api.client.post("/login", content=content, headers=FORM) for content in (form, form + unit)]
+    refused(answers[0], 422, "validation_failed")
+    refused(answers[1], 400, "malformed_body")
 
 
 @pytest.mark.parametrize(

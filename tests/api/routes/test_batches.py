@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from api.schemas.batches import NewBatch
+from api.schemas.batches import written as said
 from api.server import limits
 from core.services.verification import verify
 from core.storage.sqlite.engine import Database
@@ -227,94 +229,17 @@ class TestItsKey:
         answer = await grace.post(BULK, batch([payment(pair.payee, pair.payer)]), headers=key())
         assert answer.json()["results"] == [{"index": 0, "status": "refused", "code": "insufficient_funds"}]
 
+    @pytest.mark.parametrize("count", [1, 250, 251, 600])
+    def test_goes_with_a_digest_of_what_the_whole_batch_says(self, count: int) -> None:
+        line = {"from_account_id": str(uuid4()), "to_account_number": "[]é", "amount": 1, "description": '"[]"'}
+        body = NewBatch.model_validate(batch([line] * count, "atomic"))
+        assert b"".join(said(BULK, body)) == f"{BULK}\n{body.model_dump_json()}".encode()
+
     async def test_used_twice_at_once_has_one_effect(self, ada: Person, pair: Pair, database: Database) -> None:
         lines = [payment(pair.payer, pair.payee)] * 3
         answers = await asyncio.gather(*(ada.post(BULK, batch(lines), headers=key()) for _ in range(4)))
         assert {masked(answer) for answer in answers} == {masked(answers[0])}
         assert len(builders.rows(database, "SELECT 1 FROM transfers WHERE kind = 'transfer'")) == 3
-
-
-class TestItsForm:
-    @pytest.mark.parametrize(
-        ("body", "location"),
-        [
-            ({"mode": "independent", "transfers": []}, "body.transfers"),
-            ({"mode": "both", "transfers": [{}]}, "body.mode"),
-            ({"transfers": []}, "body.mode"),
-            ({"mode": "atomic"}, "body.transfers"),
-            ({"mode": "atomic", "transfers": {}}, "body.transfers"),
-            ({"mode": "atomic", "transfers": [], "more": 1}, "body.more"),
-        ],
-    )
-    async def test_that_is_wrong_is_refused(self, body: Json, location: str, ada: Person) -> None:
-        answer = await ada.post(BULK, body, headers=key())
-        assert location in {error["location"] for error in refused(answer, 422, "validation_failed")["errors"]}
-
-    @pytest.mark.parametrize(
-        ("line", "location"),
-        [
-            ({"amount": 0}, "body.transfers.1.amount"),
-            ({"amount": 1.0}, "body.transfers.1.amount"),
-            ({"amount": True}, "body.transfers.1.amount"),
-            ({"to_account_id": "me"}, "body.transfers.1.to_account_id"),
-            ({"description": "x" * 141}, "body.transfers.1.description"),
-            ({"description": "line\nfeed"}, "body.transfers.1.description"),
-            ({"currency": "XXX"}, "body.transfers.1.currency"),
-            ({"status": "completed"}, "body.transfers.1.status"),
-            ({"to_account_number": "XG46GIRO00000000000042"}, "body.transfers.1"),
-        ],
-    )
-    async def test_in_one_line_refuses_the_whole_and_names_the_line(
-        self, line: Json, location: str, ada: Person, pair: Pair, database: Database
-    ) -> None:
-        before = recorded(database)
-        good = payment(pair.payer, pair.payee)
-        answer = await ada.post(BULK, batch([good, good | line]), headers=key())
-        refused(answer, 422, "validation_failed", location)
-        assert recorded(database) == before
-
-    @pytest.mark.parametrize(
-        ("lines", "count", "listed", "first"),
-        [
-            ([{"amount": 0}] * 49 + [{}], 49 * 2 + 2, 50, "body.transfers.0.from_account_id"),
-            ([dict.fromkeys(map(str, range(98)), 1)] * 5000, 500_000, 50, "body.transfers.0.from_account_id"),
-            ([dict.fromkeys(map(str, range(100_000)), 1)], 100_002, 0, None),
-        ],
-        ids=["a few lines", "very many lines", "one line of very many fields"],
-    )
-    async def test_with_many_errors_lists_the_first_and_says_how_many_there_are(
-        self, lines: list[Json], count: int, listed: int, first: str | None, ada: Person
-    ) -> None:
-        answer = await ada.post(BULK, batch(lines), headers=key())
-        body = refused(answer, 422, "validation_failed")
-        errors = body.get("errors", [])
-        assert (len(errors), errors[0]["location"] if errors else None) == (listed, first)
-        assert f"There are {count} errors, and {listed} of them are listed." in body["detail"]
-
-    async def test_with_fifty_errors_lists_them_all(self, ada: Person) -> None:
-        body = refused(await ada.post(BULK, batch([{}] * 25), headers=key()), 422, "validation_failed")
-        assert (len(body["errors"]), "errors" in body["detail"]) == (50, False)
-
-    @pytest.mark.parametrize(("count", "status"), [(5000, 202), (5001, 422)])
-    async def test_holds_five_thousand_transfers(
-        self, count: int, status: int, ada: Person, pair: Pair, settle: Settle, database: Database
-    ) -> None:
-        answer = await ada.post(BULK, batch([payment(pair.payer, pair.payee, 1)] * count), headers=key())
-        assert answer.status_code == status
-        assert settle() == (count if status == 202 else 0)
-        assert verify(database).holds
-
-    async def test_is_bounded_in_bytes(self, start: Start, database: Database) -> None:
-        async with start(bulk_body_bytes=2048) as api:
-            ada = join(api, database, "ada")
-            for size, status in ((2048, 400), (2049, 413)):
-                answer = await ada.request("POST", BULK, content=b" " * size, headers=key() | JSON)
-                assert answer.status_code == status
-
-    async def test_may_be_larger_than_that_of_other_calls(self, ada: Person) -> None:
-        for path, status in ((BULK, 400), ("/transfers", 413)):
-            answer = await ada.request("POST", path, content=b" " * 70_000, headers=key() | JSON)
-            assert answer.status_code == status
 
 
 class TestItsPath:
