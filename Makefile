@@ -9,6 +9,9 @@ TOOLS := .venv-security
 # A lock file is whole: with --no-deps, pip installs what it says and resolves nothing, so no release of tomorrow
 # can come between.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+# Plain pytest runs in one process, so that a debugger works and one file starts at once. The targets share their tests
+# between two processes, a file to each, so that fixtures of a module are made once.
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help
 help: ## Show what make can do here
@@ -27,15 +30,15 @@ demo: $(VENV)/.ready ## Send some hundred transfers through a service of its own
 
 .PHONY: test
 test: $(VENV)/.test-ready ## Run the tests, with coverage
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 .PHONY: coverage
 coverage: $(VENV)/.test-ready ## Run them, and write to tests/coverage/html which lines they reach
-	@$(BIN)/pytest --cov-report=html
+	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=html
 
 .PHONY: flows
 flows: $(VENV)/.test-ready ## Start, use, stop and restart whole services, as their users would
-	@$(BIN)/pytest --no-cov tests/flows
+	@$(BIN)/pytest $(PARALLEL) tests/flows
 
 .PHONY: contract
 contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI document, as a customer and as an operator
@@ -50,7 +53,7 @@ faults: $(VENV)/.test-ready ## Do to the service all that can go wrong, and coun
 ifdef KILLS
 	@$(BIN)/python -m tests.faults.harness --kills $(KILLS) --seed $(or $(SEED),1)
 else
-	@$(BIN)/pytest --no-cov tests/faults
+	@$(BIN)/pytest $(PARALLEL) tests/faults
 endif
 
 .PHONY: power
@@ -63,7 +66,7 @@ drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and co
 
 .PHONY: simulate
 simulate: $(VENV)/.test-ready ## Play thousands of sequences of all that can happen, against a small model (two minutes)
-	@SIMULATE_SECONDS=$${SIMULATE_SECONDS:-120} $(BIN)/pytest --no-cov --dist load tests/simulation
+	@SIMULATE_SECONDS=$${SIMULATE_SECONDS:-120} $(BIN)/pytest -n 2 --dist load tests/simulation
 
 .PHONY: mutants
 mutants: $(VENV)/.test-ready ## Put bugs into a copy of the code, one by one, and see that the tests find each (some minutes)
@@ -75,7 +78,7 @@ mutants-quick: $(VENV)/.test-ready ## Do so with ten of them, within a minute
 
 .PHONY: monitoring
 monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus, promtool, amtool)
-	@$(BIN)/pytest --no-cov --dist loadscope tests/monitoring
+	@$(BIN)/pytest -n 2 --dist loadscope tests/monitoring
 
 .PHONY: dashboards
 dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
@@ -83,11 +86,11 @@ dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
 
 .PHONY: deploy-test
 deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the unit of systemd
-	@$(BIN)/pytest --no-cov -n 0 tests/deploy
+	@$(BIN)/pytest tests/deploy
 
 .PHONY: stack-test
 stack-test: $(VENV)/.test-ready ## Bring the containers up, use them, kill each in turn, and count the money (needs Docker)
-	@$(BIN)/pytest --no-cov -n 0 -v -rA tests/containers
+	@$(BIN)/pytest -v -rA tests/containers
 
 .PHONY: bench
 bench: $(VENV)/.bench-ready ## Compare with what would be built instead, on this machine (needs wrk; some minutes)
@@ -128,7 +131,7 @@ lint: $(VENV)/.test-ready ## Check style, types, who imports whom, and the Docke
 .PHONY: security
 security: $(VENV)/.test-ready $(TOOLS)/.ready ## Scan the code with bandit and rules of our own, and try both and the audit
 	@$(BIN)/python -m tests.security.scan
-	@$(BIN)/pytest --no-cov tests/security
+	@$(BIN)/pytest $(PARALLEL) tests/security
 
 .PHONY: audit
 audit: $(TOOLS)/.ready ## Look up every locked package among known vulnerabilities (needs the internet)

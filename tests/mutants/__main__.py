@@ -106,7 +106,7 @@ def _run(copy: Path, killers: Sequence[str], *, simulated_seconds: int) -> "subp
         "SIMULATE_SEED": "1",
         "SIMULATE_SHORTEN": "no",
     }
-    command = [sys.executable, "-m", "pytest", "--no-cov", "-n", "0", "-q", "-x", "-p", "no:cacheprovider", *killers]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *killers]
     if SIMULATION in killers:
         command += ["--deselect", f"{SIMULATION}/test_simulation.py::{_SECOND_PLAYER}"]
     return subprocess.run(
