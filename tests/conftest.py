@@ -15,6 +15,7 @@ from core.cli import apply_migrations
 from core.settings import PREFIX, Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
+from tests.builders import Bank, bank_of_two
 
 pytest_plugins = ("tests.time_travel",)
 
@@ -91,3 +92,10 @@ def database(settings: Settings, database_file: Path) -> Iterator[Database]:
     assert database.path == database_file
     yield database
     database.close()
+
+
+@pytest.fixture
+def bank(request: pytest.FixtureRequest, database: Database) -> Bank:
+    """Ada and Bob with an account each in US dollars. Ada has 10.00, or what the marker `funded` gives the two."""
+    funded = request.node.get_closest_marker("funded")
+    return bank_of_two(database, **(funded.kwargs if funded else {"ada_has": 1000}))

@@ -16,11 +16,6 @@ from tests.tampering import tamper
 
 
 @pytest.fixture
-def bank(database: Database) -> Bank:
-    return builders.bank_of_two(database, ada_has=1000)
-
-
-@pytest.fixture
 def pending(database: Database, bank: Bank) -> AcceptedTransfer:
     """A pending transfer of Ada's, in a ledger that has lost its last legs since."""
     transfer = builders.accepted(database, builders.from_ada_to_bob(bank))

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from core.storage.sqlite.engine import Database
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, look_up, settle_all
+from tests.builders import Bank, accepted, from_ada_to_bob, look_up, settle_all
 from tests.faults.power.check import Examiner, Told, judge
 from tests.faults.power.disk import SECTOR, Disk, Files
 from tests.faults.power.record import DATABASE, Answer, Event, RecordError, Remove, Sync, Truncate, Write, read_record
@@ -148,11 +148,6 @@ def test_what_no_replay_knows_is_refused(tmp_path: Path) -> None:
 
 
 # --- the checks --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=1000)
 
 
 def content(database: Database) -> bytes:

@@ -166,9 +166,8 @@ AUTHOR = Author(user_id=1, request_id="a-request", address=None)
 
 
 @pytest.fixture
-def bank(database: Database, clock: Clock) -> Bank:
+def bank(clock: Clock, bank: Bank) -> Bank:
     """A bank that was opened in January; it is 10 February."""
-    bank = bank_of_two(database, ada_has=1000)
     clock.set(2026, 2, 10)
     return bank
 

@@ -19,6 +19,8 @@ from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
 
+pytestmark = pytest.mark.funded(ada_has=10_000)
+
 Make = Callable[..., Intake]
 Outcomes = list[Any]
 
@@ -58,11 +60,6 @@ def commits(writing: Database) -> list[None]:
     seen: list[None] = []
     event.listen(writing.writer, "commit", lambda _connection: seen.append(None))
     return seen
-
-
-@pytest.fixture
-def bank(database: Database) -> builders.Bank:
-    return builders.bank_of_two(database, ada_has=10_000)
 
 
 async def piled_up(database: Database, *calls: Any) -> Outcomes:

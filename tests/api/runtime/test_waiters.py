@@ -13,6 +13,8 @@ from core.storage.sqlite.glance import Peek
 from tests import builders
 from tests.api.conftest import until
 
+pytestmark = pytest.mark.funded(ada_has=10_000)
+
 LONG = 20.0
 """Seconds that no wait in here takes when all is well."""
 
@@ -53,11 +55,6 @@ async def waiters(peek: Watched) -> AsyncIterator[Waiters]:
     waiters = Waiters(peek, poll_seconds=0.002)  # type: ignore[arg-type]
     yield waiters
     await waiters.stop()
-
-
-@pytest.fixture
-def bank(database: Database) -> builders.Bank:
-    return builders.bank_of_two(database, ada_has=10_000)
 
 
 def submit(database: Database, bank: builders.Bank, count: int = 1) -> list[UUID]:

@@ -11,19 +11,14 @@ from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import bank_of_two, rows
+from tests.builders import Bank, rows
 from tests.unit.cli.test_cli import anchored, everything_said, giro
 
 pytestmark = pytest.mark.usefixtures("as_it_was")
 
 
 @pytest.fixture
-def bank(database: Database) -> None:
-    bank_of_two(database, ada_has=500)
-
-
-@pytest.fixture
-def made(bank: None, settings: Settings) -> Path:
+def made(bank: Bank, settings: Settings) -> Path:
     """A backup of a ledger that is lost since."""
     assert giro("backup").exit_code == 0
     ((path, _),) = making.kept(settings.backups_path)
@@ -38,7 +33,7 @@ def actions(settings: Settings) -> list[str]:
 
 
 class TestBackup:
-    def test_says_where_it_is_what_it_holds_and_what_to_keep_apart(self, bank: None, settings: Settings) -> None:
+    def test_says_where_it_is_what_it_holds_and_what_to_keep_apart(self, bank: Bank, settings: Settings) -> None:
         result = giro("backup")
         ((path, _),) = making.kept(settings.backups_path)
         assert result.exit_code == 0, result.stderr
@@ -46,19 +41,19 @@ class TestBackup:
         assert f"{path}: 3 accounts, 1 transfer, 2 transactions" in said
         assert "keep apart from it:" in said
 
-    def test_goes_to_another_folder_and_prints_its_manifest(self, bank: None, tmp_path: Path) -> None:
+    def test_goes_to_another_folder_and_prints_its_manifest(self, bank: Bank, tmp_path: Path) -> None:
         result = giro("backup", "--to", str(tmp_path / "usb"), "--json")
         ((path, manifest),) = making.kept(tmp_path / "usb")
         assert json.loads(result.stdout) == json.loads(making.manifest_of(path).read_text())
         assert manifest.counts["transfers"] == 1
 
-    def test_is_written_down_after_it_was_made(self, bank: None, settings: Settings) -> None:
+    def test_is_written_down_after_it_was_made(self, bank: Bank, settings: Settings) -> None:
         giro("backup")
         ((path, _),) = making.kept(settings.backups_path)
         assert actions(settings)[-1] == "backup_taken"
         assert actions(making.settings_of(settings, path))[-1:] != ["backup_taken"]
 
-    def test_ends_with_1_where_the_copy_breaks_a_rule(self, bank: None, database: Database) -> None:
+    def test_ends_with_1_where_the_copy_breaks_a_rule(self, bank: Bank, database: Database) -> None:
         with unit_of_work(database) as connection:
             connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
         result = giro("backup")
@@ -76,12 +71,12 @@ class TestBackup:
         assert not settings.anchor_key_path.exists()
         assert making.kept(settings.backups_path) == []
 
-    def test_says_of_a_file_that_it_is_no_folder(self, bank: None, tmp_path: Path) -> None:
+    def test_says_of_a_file_that_it_is_no_folder(self, bank: Bank, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = giro("backup", "--to", str(tmp_path / "file"))
         assert (result.exit_code, result.stderr) == (2, f"giro: {tmp_path / 'file'} is not a folder\n")
 
-    def test_ends_with_2_and_one_line_where_it_cannot_be_made(self, bank: None, tmp_path: Path) -> None:
+    def test_ends_with_2_and_one_line_where_it_cannot_be_made(self, bank: Bank, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = giro("backup", "--to", str(tmp_path / "file" / "backups"))
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)

@@ -9,16 +9,13 @@ from click.testing import Result
 from core.services.verification import verify
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, balance_of, bank_of_two, deactivate, fund, rows, settle_all
+from tests.builders import Bank, balance_of, deactivate, fund, rows, settle_all
 from tests.unit.cli.test_cli import everything_said, giro
+
+pytestmark = pytest.mark.funded(ada_has=10_000)
 
 HEADER = "from,to,amount,currency,description"
 Import = Callable[..., Result]
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=10_000)
 
 
 @pytest.fixture

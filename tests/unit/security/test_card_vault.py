@@ -13,14 +13,9 @@ from core.services.cards.keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
 from core.settings.key_lists import parse_keys
 from core.storage.sqlite.engine import Database
-from tests.builders import Bank, bank_of_two
+from tests.builders import Bank
 from tests.unit.cli.test_cli import everything_said, giro
 from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vault_with
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database)
 
 
 @pytest.fixture

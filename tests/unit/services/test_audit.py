@@ -153,11 +153,8 @@ def test_a_new_operator_is_written_down(database: Database) -> None:
     assert rows(database, "SELECT role FROM users WHERE public_id = ?", made.bytes) == [{"role": "operator"}]
 
 
+@pytest.mark.funded(ada_has=0)
 class TestOrders:
-    @pytest.fixture
-    def bank(self, database: Database) -> Bank:
-        return bank_of_two(database)
-
     @pytest.fixture
     def operator(self, database: Database) -> Person:
         with unit_of_work(database) as connection:

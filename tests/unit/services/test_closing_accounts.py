@@ -14,7 +14,6 @@ from tests.builders import (
     accept,
     accepted,
     account_row,
-    bank_of_two,
     deposit_request,
     freeze,
     from_ada_to_bob,
@@ -23,11 +22,7 @@ from tests.builders import (
     settle_all,
 )
 
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    """Ada has nothing, Bob has some."""
-    return bank_of_two(database, bob_has=500)
+pytestmark = pytest.mark.funded(ada_has=0, bob_has=500)
 
 
 def close(database: Database, person: Person, account: UUID) -> str:

@@ -10,7 +10,7 @@ from core.domain.transfers import TransferKind, TransferStatus
 from core.services.transfers import listing
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
+from tests.builders import Bank, accepted, freeze, from_ada_to_bob, rows, settle_all
 from tests.unit.storage.good_rows import ACT, CARD, ERASED, FIGURES, GOOD, NEEDS_A_RUN, NOTHING, STATEMENT, flat, insert
 
 PENDING, COMPLETED, FAILED, CANCELLED = (status.value for status in TransferStatus)
@@ -18,9 +18,8 @@ TERMINAL = [COMPLETED, FAILED, CANCELLED]
 
 
 @pytest.fixture
-def bank(database: Database) -> Bank:
+def bank(database: Database, bank: Bank) -> Bank:
     """A bank with a transfer of every status, and legs."""
-    bank = bank_of_two(database, ada_has=1000)
     cancelled = accepted(database, from_ada_to_bob(bank, idempotency_key="cancelled"))
     with unit_of_work(database) as connection:
         listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)

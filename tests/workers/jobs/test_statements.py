@@ -17,7 +17,7 @@ from core.services.statements import making, reading
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, status_of
+from tests.builders import Bank, accepted, from_ada_to_bob, rows, status_of
 from tests.months import UTC_ZONE, months_of, runs, statements_of, undone_groups
 from tests.time_travel import Clock
 from tests.waiting import eventually
@@ -27,9 +27,8 @@ AUTHOR = Author(user_id=1, request_id="a-request", address=None)
 
 
 @pytest.fixture
-def bank(database: Database, clock: Clock) -> Bank:
+def bank(clock: Clock, bank: Bank) -> Bank:
     """A bank that was opened in January; it is 1 February."""
-    bank = bank_of_two(database, ada_has=1000)
     clock.set(2026, 2, 1)
     return bank
 

@@ -28,13 +28,15 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, fund, open_account, settle_all
+from tests.builders import Bank, accepted, from_ada_to_bob, fund, open_account, settle_all
 from tests.months import BANK, close_months, make_requested, undone_groups, work_off
 from tests.time_travel import Clock
 from workers.jobs import upkeep
 from workers.jobs.backups import back_up
 from workers.metrics import gauges
 from workers.metrics.gauges import HELP, IMBALANCE_SECONDS, Gauges
+
+pytestmark = [pytest.mark.funded(ada_has=500), pytest.mark.usefixtures("clock")]
 
 UTC = ZoneInfo("UTC")
 DAY = 86_400
@@ -71,11 +73,6 @@ def scrape(registry: CollectorRegistry) -> Scrape:
         return found
 
     return shown
-
-
-@pytest.fixture
-def bank(database: Database, clock: Clock) -> Bank:
-    return bank_of_two(database, ada_has=500)
 
 
 def park(database: Database, letter: Letter) -> None:

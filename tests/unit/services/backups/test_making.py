@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import FileLock
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_card, rows, settle_all
+from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.time_travel import Clock
 
 SECRET = "a secret of cards that is long enough to be one"
@@ -32,16 +32,6 @@ SECRET = "a secret of cards that is long enough to be one"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "elsewhere"
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    """A bank with transfers that have ended, and a pending one."""
-    bank = bank_of_two(database, ada_has=1000)
-    accepted(database, from_ada_to_bob(bank, 100))
-    settle_all(database)
-    accepted(database, from_ada_to_bob(bank, 40))
-    return bank
 
 
 def make(

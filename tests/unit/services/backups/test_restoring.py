@@ -24,7 +24,7 @@ from core.services.verification import Anchors, verify
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, issue_card, rows, settle_all
+from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.conftest import JWT_SECRET
 
 OTHER = "another secret of thirty-two bytes and more"
@@ -34,16 +34,6 @@ LEDGER = "SELECT id, status, amount FROM transfers ORDER BY id"
 
 def quiet(_step: str, _done: int, _of: int) -> None:
     pass
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    """A bank with a card, a transfer that has ended, and a pending one."""
-    bank = bank_of_two(database, ada_has=1000)
-    accepted(database, from_ada_to_bob(bank, 100))
-    settle_all(database)
-    accepted(database, from_ada_to_bob(bank, 40))
-    return bank
 
 
 @pytest.fixture

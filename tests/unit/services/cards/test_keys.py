@@ -16,14 +16,9 @@ from core.services.cards.keys import Rotation, rotate
 from core.settings import Settings, load_settings
 from core.settings.key_lists import parse_keys
 from core.storage.sqlite.engine import Database
-from tests.builders import Bank, author, bank_of_two, rows
+from tests.builders import Bank, author, rows
 from tests.unit.cli.test_cli import everything_said, giro
 from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vault_with, versions
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database)
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from tests.builders import (
     accepted,
     account_row,
     add_user,
-    bank_of_two,
     deactivate,
     freeze,
     from_ada_to_bob,
@@ -56,9 +55,8 @@ def quiet(_step: str, _done: int, _of: int) -> None:
 
 
 @pytest.fixture
-def bank(database: Database) -> Bank:
+def bank(database: Database, bank: Bank) -> Bank:
     """Ada had 1000 and paid them to Bob; neither has anything pending."""
-    bank = bank_of_two(database, ada_has=1000)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql(
             "UPDATE users SET email = ?, name = ?, password_hash = ? WHERE id = ?",

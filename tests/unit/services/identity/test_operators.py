@@ -48,12 +48,6 @@ Act = Callable[[Connection, Author, UUID], None]
 
 
 @pytest.fixture
-def bank(database: Database) -> Bank:
-    """Ada has 1000, Bob has nothing."""
-    return bank_of_two(database, ada_has=1000)
-
-
-@pytest.fixture
 def operator(database: Database) -> Person:
     with unit_of_work(database) as connection:
         return add_user(connection, role=Role.OPERATOR)

@@ -29,7 +29,6 @@ from tests.builders import (
     Bank,
     Person,
     accepted,
-    bank_of_two,
     from_ada_to_bob,
     fund,
     open_account,
@@ -43,9 +42,8 @@ JANUARY, FEBRUARY, MARCH = Period(2026, 1), Period(2026, 2), Period(2026, 3)
 
 
 @pytest.fixture
-def bank(database: Database, clock: Clock) -> Bank:
+def bank(clock: Clock, bank: Bank) -> Bank:
     """A bank that was opened in January, where Ada was given 1000; it is 10 February."""
-    bank = bank_of_two(database, ada_has=1000)
     clock.set(2026, 2, 10)
     return bank
 

@@ -20,7 +20,6 @@ from tests.builders import (
     accepted,
     account_row,
     balance_of,
-    bank_of_two,
     close,
     deactivate,
     deposit_request,
@@ -37,11 +36,6 @@ from tests.builders import (
     transfer_request,
     withdrawal_request,
 )
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=1000)
 
 
 def refusal_of(database: Database, request: TransferRequest) -> tuple[ErrorCode, str | None]:

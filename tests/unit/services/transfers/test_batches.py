@@ -16,7 +16,6 @@ from tests.builders import (
     Bank,
     accept,
     balance_of,
-    bank_of_two,
     freeze,
     from_ada_to_bob,
     open_account,
@@ -26,12 +25,9 @@ from tests.builders import (
 )
 from tests.tampering import tamper
 
+pytestmark = pytest.mark.funded(ada_has=100_000)
+
 _keys = itertools.count()
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=100_000)
 
 
 def submit(

@@ -18,7 +18,6 @@ from tests.builders import (
     Person,
     accepted,
     add_user,
-    bank_of_two,
     deactivate,
     deposit_request,
     external_account,
@@ -29,11 +28,6 @@ from tests.builders import (
     status_of,
     withdrawal_request,
 )
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=1000)
 
 
 def cancel(database: Database, user: Person | int, transfer: UUID) -> TransferView:

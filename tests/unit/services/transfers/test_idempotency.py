@@ -13,7 +13,6 @@ from tests.builders import (
     Bank,
     accept,
     accepted,
-    bank_of_two,
     close,
     deactivate,
     from_ada_to_bob,
@@ -25,12 +24,9 @@ from tests.builders import (
 )
 from tests.time_travel import Clock
 
+pytestmark = pytest.mark.funded(ada_has=1000, bob_has=1000)
+
 REUSED = (ErrorCode.IDEMPOTENCY_KEY_REUSED, "header.Idempotency-Key")
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=1000, bob_has=1000)
 
 
 def keyed(bank: Bank, amount: int = 100, key: str = "a key", request_id: str = "first") -> TransferRequest:

@@ -36,6 +36,8 @@ from tests.builders import (
     transfer_request,
 )
 
+pytestmark = pytest.mark.funded(ada_has=10_000, bob_has=10_000)
+
 EVERYTHING = TransferFilter()
 Start = tuple[int, list[Link]]
 
@@ -80,11 +82,6 @@ class Listing:
 async def listing(database: Database) -> Any:
     yield Listing(database)
     await database.async_reader.dispose()
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=10_000, bob_has=10_000)
 
 
 @pytest.fixture

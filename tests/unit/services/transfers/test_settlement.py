@@ -28,7 +28,6 @@ from tests.builders import (
     accepted,
     account_row,
     balance_of,
-    bank_of_two,
     close,
     deactivate,
     deposit_request,
@@ -46,14 +45,11 @@ from tests.builders import (
 )
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.funded(ada_has=100_000)
+
 COMPLETED, FAILED, PENDING = TransferStatus.COMPLETED, TransferStatus.FAILED, TransferStatus.PENDING
 IN_NO_TIME = 1e-9
 """Milliseconds: a settlement has always held the lock for longer."""
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=100_000)
 
 
 def send(database: Database, bank: Bank, number: int, amount: int = 1) -> list[AcceptedTransfer]:

@@ -18,7 +18,7 @@ from core.services.verification.anchoring import anchor_head
 from core.storage import blocks
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, settle_all
+from tests.builders import Bank, accepted, from_ada_to_bob, rows, settle_all
 from tests.tampering import recompute_chain, tamper
 
 SECRET = "a key that signs anchors in tests only, 32 bytes and more"
@@ -32,9 +32,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bank(database: Database, path: Path) -> Bank:
+def bank(database: Database, bank: Bank, path: Path) -> Bank:
     """A bank with a settled, a failed and a cancelled transfer, anchored twice, and with more settled since."""
-    bank = bank_of_two(database, ada_has=1000)
     accepted(database, from_ada_to_bob(bank, 300))
     settle_all(database)
     assert anchor_head(database, KEY, path)

@@ -14,7 +14,7 @@ from core.services.transfers import listing
 from core.services.verification import LedgerHalted, Report, verify
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows, settle_all, status_of
+from tests.builders import Bank, accepted, from_ada_to_bob, rows, settle_all, status_of
 from tests.tampering import tamper
 from tests.time_travel import Clock
 
@@ -22,11 +22,6 @@ PENDING, COMPLETED, CANCELLED = TransferStatus.PENDING, TransferStatus.COMPLETED
 
 BREAK = "UPDATE accounts SET reserved = reserved + 1 WHERE kind = 'customer' AND balance = 0"
 MEND = "UPDATE accounts SET reserved = reserved - 1 WHERE kind = 'customer' AND balance = 0"
-
-
-@pytest.fixture
-def bank(database: Database) -> Bank:
-    return bank_of_two(database, ada_has=1000)
 
 
 @pytest.fixture

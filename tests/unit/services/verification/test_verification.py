@@ -16,7 +16,6 @@ from tests.builders import (
     add_user,
     author,
     balance_of,
-    bank_of_two,
     from_ada_to_bob,
     from_bob_to_ada,
     fund,
@@ -29,11 +28,12 @@ from tests.months import make_statements
 from tests.tampering import forget_types, recompute_chain, tamper
 from tests.time_travel import Clock
 
+pytestmark = pytest.mark.funded(ada_has=1000, bob_has=500)
+
 
 @pytest.fixture
-def bank(database: Database) -> Bank:
+def bank(database: Database, bank: Bank) -> Bank:
     """A bank with legs of several transfers, a failed one, and pending ones."""
-    bank = bank_of_two(database, ada_has=1000, bob_has=500)
     with unit_of_work(database) as connection:
         yen = open_account(connection, bank.ada, "JPY")
     fund(database, yen, 77)
