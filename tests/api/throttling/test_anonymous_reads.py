@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from core.processes.healthcheck import complaint
 from core.processes.run import _missing
 from tests.api.conftest import Api, Start
-from tests.api.test_throttles import from_address, limited, standing
+from tests.api.throttling.test_rates_and_guesses import from_address, limited, standing
 from tests.time_travel import Clock
 
 STRANGER = "203.0.113.9"
