@@ -22,6 +22,15 @@ pytest_plugins = ("tests.time_travel",)
 JWT_SECRET = "a signing key that only tests use, 32 bytes and more"
 UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 
+NOT_QUICK = ("whole_service", "long", "container", "prometheus", "proxy", "scanner", "strace", "systemd")
+"""Markers of tests that need time, or a program that is not a Python package."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Select the quick tests, unless the command names paths or markers."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr:
+        config.option.markexpr = f"not ({' or '.join(NOT_QUICK)})"
+
 
 def _forget_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Leave no variable of Giro in the environment, no file of secrets, and no `.env` in the working directory."""

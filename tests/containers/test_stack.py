@@ -20,7 +20,7 @@ from core.cli.demo import OPERATOR, PASSWORD, Service, walk
 from tests.containers.compose import GIRO, HEAL_SECONDS, SERVICES, Compose
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = [pytest.mark.container, pytest.mark.timeout(2400)]
 
 TRANSFERS = 100
 STATEMENT = ("period", "opening_balance", "closing_balance", "transaction_count", "transactions")

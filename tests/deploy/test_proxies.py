@@ -17,6 +17,8 @@ from tests.deploy.programs import program
 from tests.flows.stack import PASSWORD, Client, Stack, free_port
 from tests.waiting import eventually
 
+pytestmark = [pytest.mark.whole_service, pytest.mark.proxy]
+
 DEPLOY = Path(core.__file__).parent.parent / "deploy"
 CLIENT = "127.0.0.5"
 """Where requests come from: loopback too, and not the address that the proxies have."""

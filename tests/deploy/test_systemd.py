@@ -38,11 +38,13 @@ def installed(tmp_path: Path) -> Path:
     return unit
 
 
+@pytest.mark.systemd
 def test_systemd_finds_nothing_to_complain_about(installed: Path) -> None:
     found = systemd_analyze("verify", "--man=no", str(installed))
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
 
+@pytest.mark.systemd
 def test_the_service_stays_as_closed_as_it_was(installed: Path) -> None:
     found = systemd_analyze("security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", str(installed))
     assert found.returncode == 0, found.stdout[-300:] + found.stderr

@@ -14,6 +14,8 @@ from api.throttling.tally import ANSWER_SECONDS
 from tests.flows.stack import Stack, free_port
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.whole_service
+
 REQUESTS = 40
 PATIENCE_SECONDS = 300
 

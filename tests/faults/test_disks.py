@@ -15,6 +15,8 @@ from tests.faults.disks import failing_calls
 from tests.flows.stack import Client, Stack, is_alive
 from tests.waiting import eventually
 
+pytestmark = [pytest.mark.whole_service, pytest.mark.strace]
+
 WRITE = "pwrite64"
 SYNC = "fsync,fdatasync"
 HEALED_SECONDS = 5

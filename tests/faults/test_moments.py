@@ -13,6 +13,8 @@ import pytest
 from tests.flows.stack import Client, Stack, is_alive
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.whole_service
+
 DRAINED = 120
 SETTLED_AFTER_A_KILL_SECONDS = 5
 

@@ -7,6 +7,8 @@ import pytest
 from tests.faults.harness.report import table
 from tests.faults.harness.run import run
 
+pytestmark = pytest.mark.whole_service
+
 KILLS = 10
 
 

@@ -15,7 +15,12 @@ from tests.faults.power.replay import Replay
 from tests.faults.power.service import TRANSFERS, Recording, record, why_impossible
 
 IMPOSSIBLE = why_impossible()
-pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))]
+pytestmark = [
+    pytest.mark.whole_service,
+    pytest.mark.strace,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE)),
+]
 
 LOG = f"{DATABASE}-wal"
 LOG_HEADER, FRAME = 32, 24 + 4096

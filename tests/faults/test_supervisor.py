@@ -23,6 +23,8 @@ from core.processes.run import holder
 from core.processes.supervisor import STARTING_FACTOR
 from core.settings import load_settings
 
+pytestmark = pytest.mark.long
+
 PATIENCE_SECONDS = 20.0
 SILENT_SECONDS = 2
 

@@ -31,6 +31,8 @@ from tests.canaries import Seen, misplaced
 from tests.flows.stack import Stack, free_port
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.whole_service
+
 BROKEN = "BEGIN SELECT RAISE(ABORT, 'broken'); END"
 
 NOWHERE: frozenset[str] = frozenset()

@@ -19,6 +19,8 @@ import pytest
 from tests.flows.stack import PASSWORD, Stack
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.whole_service
+
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "use-a-generated-client.md"
 NAME = "giro_client"
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.flows.stack import Stack
 
+pytestmark = pytest.mark.whole_service
+
 README = Path(__file__).parents[2] / "README.md"
 
 

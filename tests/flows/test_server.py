@@ -14,6 +14,8 @@ from tests.flows.stack import Stack
 from tests.waiting import eventually
 from workers.metrics.gauges import HELP
 
+pytestmark = pytest.mark.whole_service
+
 SCRAPED = True
 """Its processes serve their metrics."""
 

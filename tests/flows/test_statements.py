@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import pytest
+
 from core.clock import to_us
 from core.domain.statements import Period
 from core.domain.users import Role
@@ -18,6 +20,8 @@ from tests.builders import Person, add_user, fund, open_account
 from tests.flows.stack import PASSWORD, Client, Stack
 from tests.time_travel import Clock
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.whole_service
 
 
 def database_of(stack: Stack, template: Path) -> Database:

@@ -10,6 +10,8 @@ import pytest
 from tests.flows.stack import Stack, is_alive
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.whole_service
+
 MEASURED = True
 """What its processes execute counts for the coverage."""
 

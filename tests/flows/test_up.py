@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from tests.flows.stack import Stack, is_alive
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.whole_service
 
 MakeStack = Callable[..., Stack]
 

@@ -9,6 +9,8 @@ import pytest
 from core.processes.run import PROCESSES
 from tests.flows.stack import Stack
 
+pytestmark = [pytest.mark.whole_service, pytest.mark.prometheus]
+
 
 @pytest.fixture(scope="module")
 def promtool() -> str:

@@ -68,32 +68,38 @@ def words(expression: str) -> set[str]:
 # --- what the tools say ---
 
 
+@pytest.mark.prometheus
 @pytest.mark.parametrize(("tool", "package"), TOOLS.items())
 def test_the_tools_are_there(tool: str, package: str) -> None:
     if shutil.which(tool) is None:
         pytest.fail(f"{tool} is not on the PATH; on Debian and Ubuntu: apt install {package}", pytrace=False)
 
 
+@pytest.mark.prometheus
 @pytest.mark.parametrize("name", ["prometheus.yml", "local.yml"])
 def test_prometheus_takes_the_configuration(name: str) -> None:
     run("promtool", "check", "config", "--lint=all", "--lint-fatal", str(PROMETHEUS / name))
 
 
+@pytest.mark.prometheus
 @pytest.mark.parametrize("name", ["objectives.yml", "alerts.yml"])
 def test_prometheus_takes_the_rules(name: str) -> None:
     run("promtool", "check", "rules", "--lint=all", "--lint-fatal", str(PROMETHEUS / "rules" / name))
 
 
+@pytest.mark.prometheus
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.glob("*.yml")))
 @pytest.mark.timeout(300)  # hours of cases, on a busy machine
 def test_the_rules_do_as_the_cases_say(name: str) -> None:
     run("promtool", "test", "rules", str(CASES / name))
 
 
+@pytest.mark.prometheus
 def test_alertmanager_takes_the_configuration() -> None:
     run("amtool", "check-config", str(ALERTMANAGER))
 
 
+@pytest.mark.prometheus
 @pytest.mark.parametrize("severity", sorted(SEVERITIES))
 def test_each_severity_has_a_receiver_of_its_own(severity: str) -> None:
     command = ["amtool", "config", "routes", "test", "--config.file", str(ALERTMANAGER), f"severity={severity}"]

@@ -12,6 +12,8 @@ import pytest
 from tests.security import audit
 from tests.security.locks import LOCK_FILES, Locked, locked
 
+pytestmark = pytest.mark.scanner
+
 Question = tuple[str, str]
 """Name and version of a package."""
 Answer = tuple[int, str]

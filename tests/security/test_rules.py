@@ -9,6 +9,8 @@ import yaml
 from tests.security.locks import HOME
 from tests.security.scan import FOLDERS, RULES, semgrep
 
+pytestmark = pytest.mark.scanner
+
 ANNOTATION = re.compile(r"\s*# (ruleid|ok): (.+)")
 EXAMPLES = sorted(RULES.glob("*.py"))
 

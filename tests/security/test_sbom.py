@@ -9,7 +9,7 @@ import pytest
 
 from tests.security.locks import HOME, LOCK_FILES, RUNS, TOOLS, canonical, locked
 
-pytestmark = pytest.mark.timeout(600)  # some ten seconds, for a machine that does nothing else
+pytestmark = [pytest.mark.scanner, pytest.mark.timeout(600)]  # some ten seconds on an idle machine
 
 
 def make(target: Path) -> bytes:

@@ -8,6 +8,8 @@ import pytest
 from tests.security import scan
 from tests.security.locks import HOME
 
+pytestmark = pytest.mark.scanner
+
 
 @pytest.fixture
 def module() -> Iterator[Path]:

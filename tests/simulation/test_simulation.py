@@ -17,6 +17,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.simulation.machine import Simulation
 from tests.simulation.template import Template
 
+pytestmark = pytest.mark.long
+
 SECONDS = float(os.environ.get("SIMULATE_SECONDS", "7"))
 SEED = int(os.environ.get("SIMULATE_SEED") or SystemRandom().getrandbits(32))
 AT_ONCE = 10
