@@ -12,7 +12,7 @@ import api.app as application
 from api.app import ROUTERS
 from api.errors import answer
 from api.http.checks import Direct, DirectRoute
-from tests.api.conftest import Api, Pair, Person, Start, masked, payment
+from tests.api.conftest import Api, Pair, Person, Start, masked, payment, refused
 
 DIRECT = {"/transfers", "/transfers/bulk", "/deposits", "/withdrawals"}
 
@@ -62,7 +62,7 @@ class TestADirectRoute:
 
 
 class Word(BaseModel):
-    """What the two calls of one path take."""
+    """What the second call of one path takes."""
 
     word: str
 
@@ -72,18 +72,14 @@ async def test_two_direct_routes_of_one_path_are_told_apart_by_their_methods(
 ) -> None:
     router = APIRouter(route_class=DirectRoute)
 
-    @router.post("/words")
-    async def add(body: Word) -> Response:
-        return Response(f"added {body.word}", 201)
-
-    @router.put("/words")
+    @router.put("/transfers")
     async def replace(body: Word) -> Response:
         return Response(f"replaced {body.word}")
 
     monkeypatch.setattr(application, "ROUTERS", (*ROUTERS, router))
     async with start() as api:
-        transport = httpx2.ASGITransport(app=api.app)
+        transport = httpx2.ASGITransport(app=api.app)  # without the document's check: it does not have this PUT
         async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
-            added, replaced = [await client.request(method, "/words", json={"word": "x"}) for method in ("POST", "PUT")]
-    assert (added.status_code, added.text) == (201, "added x")
+            submitted, replaced = [await client.request(m, "/transfers", json={"word": "x"}) for m in ("POST", "PUT")]
+    refused(submitted, 401, "unauthenticated")
     assert (replaced.status_code, replaced.text) == (200, "replaced x")
