@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import Bank, user_of
 from api.errors import add_error_handlers, answer
-from api.http.checks import Direct, Methods
+from api.http.direct import Direct
+from api.http.methods import Methods
 from api.openapi import DESCRIPTION, openapi
 from api.routes import (
     accounts,

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from api.http.checks import DECODER, DEEPEST_NESTING, check_depth, check_members
+from api.http.strict_json import DECODER, DEEPEST_NESTING, check_depth, check_members
 from core.domain.errors import ErrorCode, Refusal
 
 PIECE_BYTES = 16_384

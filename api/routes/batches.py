@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from api.dependencies import BankDep, UserDep, bank_of
 from api.errors import MOST_ERRORS
-from api.http.checks import DirectRoute, errors_of, invalid_body
+from api.http.direct import DirectRoute, errors_of, invalid_body
 from api.http.headers import idempotency_key
 from api.http.long_json import read_long
 from api.routes.transfers import KEY, REFUSALS

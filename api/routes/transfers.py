@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep, address_of
 from api.errors import READ_ERRORS, note_read_error
-from api.http.checks import CheckedRoute, DirectRoute
+from api.http.checks import CheckedRoute
+from api.http.direct import DirectRoute
 from api.http.headers import etag_matches, idempotency_key, preferred_wait
 from api.schemas.base import Page
 from api.schemas.problems import EXAMPLE_ID, FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, header, problems

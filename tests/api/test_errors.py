@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from api.errors import STATUSES
-from api.http.checks import MOST_MEMBERS, MOST_VALUES
+from api.http.strict_json import MOST_MEMBERS, MOST_VALUES
 from api.server.limits import MOST_PARAMETERS, SPILL_BYTES
 from tests.api.conftest import JSON, Api, Pair, Person, Start, masked, payment, refused
 from tests.api.contract import Json

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.http import long_json
-from api.http.checks import DECODER, parse_json
 from api.http.long_json import ITEMS_TOGETHER, LONGEST_ITEM, PIECE_BYTES, read_long
+from api.http.strict_json import DECODER, parse_json
 from core.domain.errors import Refusal
 from tests.api.contract import Json
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from pypdf import PdfReader
 
-from api.http.checks import negotiate
+from api.http.accept import negotiate
 from core import documents
 from core.services.statements import reading
 from core.storage.sqlite.engine import Database
