@@ -44,7 +44,9 @@ from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
 from api.server import cors
 from api.server.connections import Door
-from api.server.limits import Limits, Observe, Paths
+from api.server.limits import Limits
+from api.server.observe import Observe
+from api.server.paths import Paths
 from api.server.pulse import Pulse
 from api.throttling.guesses import Throttles
 from api.throttling.tally import connect as connect_tally

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from api.errors import problem
-from api.server.limits import Observe
+from api.server.observe import Observe
 from core.domain.errors import ErrorCode
 from core.settings import Settings
 from core.telemetry.logging import get_logger

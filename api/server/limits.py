@@ -1,149 +1,15 @@
 """What happens around every request, whatever its route: ids, limits, paths, headers, timing."""
 
 import asyncio
-import re
-import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from functools import cache
-from logging import DEBUG
-from typing import Any
 
-import structlog
-from prometheus_client import Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import field_error, problem, unhandled
-from api.runtime.intake import begin_request
-from core.domain.cards import without_card_numbers
+from api.errors import field_error, problem
 from core.domain.errors import ErrorCode
-from core.ids import new_id
-from core.telemetry import metrics
-from core.telemetry.logging import get_logger
-
-log = get_logger(__name__)
-
-_CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
-CACHE_CONTROL = "private, no-cache"
-
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Those that metrics tell apart."""
-
-
-class Observe:
-    """Outermost: names the request, times it, adds the headers of every answer, and answers what nobody expected.
-
-    A client's own `X-Request-ID` is kept when it is a plain word of up to 128 characters, and no card's number.
-    `hsts_seconds` is what browsers are told that came over TLS, to the server or to a proxy that it believes.
-    """
-
-    def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
-        self._app = app
-        hsts = {"Strict-Transport-Security": f"max-age={hsts_seconds}"} if hsts_seconds else {}
-        self._over_tls = SECURITY_HEADERS | hsts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        sent = Headers(scope=scope).get("x-request-id", "")
-        request_id = sent if _is_kept(sent) else str(new_id())
-        scope.setdefault("state", {})["request_id"] = request_id
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        begin_request()
-        started, status = time.perf_counter(), 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                security = self._over_tls if scope["scheme"] == "https" else SECURITY_HEADERS
-                _add_headers(MutableHeaders(scope=message), scope["state"], security)
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_headers)
-        except Exception as error:
-            if status:
-                raise  # the answer has begun: all that is left is to drop the connection
-            await unhandled(error, request_id)(scope, receive, send_with_headers)
-        finally:
-            _observe(scope, status, time.perf_counter() - started)
-            structlog.contextvars.clear_contextvars()
-
-
-def _is_kept(sent: str) -> bool:
-    """Say whether a client's request id may go into logs and tables: a plain word that holds no card's number."""
-    return _CLIENT_ID.fullmatch(sent) is not None and without_card_numbers(sent) == sent
-
-
-def _add_headers(headers: MutableHeaders, state: Mapping[str, Any], security: Mapping[str, str]) -> None:
-    headers["X-Request-ID"] = state["request_id"]
-    if standing := state.get(
-        "rate_limits"
-    ):  # api/throttling/guesses.py; nobody else sets these, so they are not looked for
-        policies, limits = zip(*standing, strict=True)
-        headers.raw.append((b"ratelimit-policy", b", ".join(policies)))
-        headers.raw.append((b"ratelimit", b", ".join(limits)))
-    headers.setdefault("Cache-Control", CACHE_CONTROL)
-    for name, value in security.items():
-        headers.setdefault(name, value)
-
-
-def _observe(scope: Scope, status: int, seconds: float) -> None:
-    # The route's template and never the path, no method but those that are: a client could invent any number.
-    route = getattr(scope.get("route"), "path", "none")
-    method = scope["method"] if scope["method"] in METHODS else "other"
-    _duration_of(method, route, status).observe(seconds)
-    if log.is_enabled_for(DEBUG):
-        log.debug("request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 3))
-
-
-@cache
-def _duration_of(method: str, route: str, status: int) -> Histogram:
-    """The series of an answer; to look it up takes longer than to observe."""
-    return metrics.http_request_duration.labels(method, route, status)
-
-
-class Paths:
-    """Answers a path with and without a slash at its end alike, and HEAD wherever GET."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        path = scope["path"]
-        if path != "/" and path.endswith("/"):
-            scope["path"] = path.rstrip("/") or "/"
-        if scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-        # A copy: the server looks at its own scope to know that it must send no body.
-        asked = {**scope, "method": "GET"}
-
-        async def send_without_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
-
-        try:
-            await self._app(asked, receive, send_without_body)
-        finally:
-            scope["route"] = asked.get("route")
-
 
 SPILL_BYTES = 4 * 1024 * 1024
 """What is read of a body beyond its bound, and thrown away, before it is refused.

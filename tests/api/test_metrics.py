@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client import REGISTRY
 
-from api.server.limits import METHODS
+from api.server.observe import METHODS
 from tests.api.conftest import Api, Person, payment, refused
 
 HTTP = "giro_http_request_duration_seconds"

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from api.server import cors
-from api.server.limits import SECURITY_HEADERS
+from api.server.observe import SECURITY_HEADERS
 from tests.api.conftest import Api, Start
 from tests.api.contract import Contract
 

@@ -1,0 +1,33 @@
+"""Trailing slashes and HEAD requests."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Paths:
+    """Answers a path with and without a slash at its end alike, and HEAD wherever GET."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        if path != "/" and path.endswith("/"):
+            scope["path"] = path.rstrip("/") or "/"
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        # A copy: the server looks at its own scope to know that it must send no body.
+        asked = {**scope, "method": "GET"}
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        try:
+            await self._app(asked, receive, send_without_body)
+        finally:
+            scope["route"] = asked.get("route")
