@@ -48,7 +48,7 @@ from api.server.limits import Limits
 from api.server.observe import Observe
 from api.server.paths import Paths
 from api.server.pulse import Pulse
-from api.throttling.guesses import Throttles
+from api.throttling import Throttles
 from api.throttling.tally import connect as connect_tally
 from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
 from core.queue.broker import connect, make_broker

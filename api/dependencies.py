@@ -19,7 +19,9 @@ from api.runtime.intake import Intake
 from api.runtime.queue_ping import QueuePing
 from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
-from api.throttling.guesses import Guarded, Policy, Throttles, network_of
+from api.throttling import Throttles
+from api.throttling.guesses import Guarded
+from api.throttling.rates import Policy, network_of
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, RateLimited, Refusal
 from core.domain.users import Identity

@@ -27,7 +27,7 @@ from api.dependencies import (
 )
 from api.http.accept import negotiate
 from api.http.strict_json import StrictRequest, check_values
-from api.throttling.guesses import policy_of
+from api.throttling.rates import policy_of
 from core import documents
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.users import Role

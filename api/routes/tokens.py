@@ -8,7 +8,7 @@ from api.http.checks import CheckedRoute
 from api.routes.users import hash_password, verify_password
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
-from api.throttling.guesses import network_of
+from api.throttling.rates import network_of
 from core.domain.errors import ErrorCode, Refusal
 from core.security.access_tokens import Claims
 from core.services.identity import log_ins, users

@@ -7,7 +7,7 @@ from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, aut
 from api.http.checks import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
-from api.throttling.guesses import network_of
+from api.throttling.rates import network_of
 from core.domain.errors import ErrorCode, Refusal
 from core.services.identity import users
 

@@ -1,1 +1,82 @@
-"""Rates of requests, and delays after failed guesses."""
+"""Throttling: rates of requests, and delays after failed guesses."""
+
+from hashlib import blake2b
+
+from fastapi import Request
+from redis.asyncio import Redis
+
+from api.throttling.guesses import GUESSED_AT, Attempt, Guarded, Guess, patience_of
+from api.throttling.rates import Policy, buckets_of, network_of
+from api.throttling.standing import add_standing, rate_limited, route_of
+from api.throttling.tally import Tally, Try, Watched
+from core.security.derivation import derive_key
+from core.settings import Settings
+from core.telemetry import metrics
+
+NOTHING_WATCHED = Try(0, refused=False, records=[])
+
+
+class Throttles:
+    """All rates and delays that the settings switch on."""
+
+    def __init__(self, settings: Settings, client: Redis) -> None:
+        self._key = derive_key(settings.card_index_secret, "throttles")
+        self._tally = Tally(client)
+        self._buckets = buckets_of(settings)
+        self._patience = patience_of(settings)
+        for route, guess in GUESSED_AT:
+            metrics.throttled.labels(route, guess)
+
+    def limit(self, request: Request, policy: Policy, who: int | str) -> None:
+        """Count a request of `who` against its route's rate. Raises RateLimited if nothing is left."""
+        buckets = self._buckets.get(policy)
+        if buckets is None:
+            return
+        decision = buckets.take(route_of(request), who)
+        add_standing(request, buckets.header, policy, decision)
+        if decision.wait_us:
+            raise rate_limited(request, policy, decision.wait_us)
+
+    def log_in(self, email: str, address: str | None) -> list[Guarded]:
+        """Return what a log-in may be guessing: the password of one account, which may not exist, or of many."""
+        # In lower case, as users are looked up (core/services/identity/users.py).
+        return self._guarded((Guess.LOG_IN_ACCOUNT, email.lower()), (Guess.LOG_IN_ADDRESS, network_of(address)))
+
+    def sign_up(self, address: str | None) -> list[Guarded]:
+        """Return what a sign-up may be guessing: which e-mail addresses are customers."""
+        return self._guarded((Guess.SIGN_UP, network_of(address)))
+
+    def password(self, user_id: int) -> list[Guarded]:
+        """Return what a change of password may be guessing: the current one, with a stolen token."""
+        return self._guarded((Guess.PASSWORD, str(user_id)))
+
+    def refresh(self, address: str | None) -> list[Guarded]:
+        """Return what a refresh may be guessing: a token."""
+        return self._guarded((Guess.REFRESH, network_of(address)))
+
+    async def attempt(self, request: Request, guarded: list[Guarded]) -> "Attempt":
+        """Count an attempt as failed until it is known to have succeeded. Raises RateLimited if it has to wait."""
+        tried = await self._tally.attempt([one.watched for one in guarded]) if guarded else NOTHING_WATCHED
+        if not tried.refused:
+            return Attempt(self._tally, request, guarded, tried)
+        decisions = (
+            one.watched.patience.look(record, tried.at) for one, record in zip(guarded, tried.records, strict=True)
+        )
+        one, decision = max(zip(guarded, decisions, strict=True), key=lambda pair: pair[1].wait_us)
+        add_standing(request, one.policy, one.guess, decision)
+        raise rate_limited(request, one.guess, decision.wait_us)
+
+    async def close(self) -> None:
+        """Close the connections to the queue server."""
+        await self._tally.close()
+
+    def _guarded(self, *named: tuple[Guess, str]) -> list[Guarded]:
+        return [
+            Guarded(guess, Watched(f"{guess}:{self._digest(name)}", self._patience[guess]))
+            for guess, name in named
+            if guess in self._patience
+        ]
+
+    def _digest(self, name: str) -> str:
+        """Hide a name with a keyed digest: without the key, all addresses could be tried."""
+        return blake2b(name.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()

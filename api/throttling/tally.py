@@ -6,6 +6,7 @@ A count is two times in one key (core/domain/throttles.py). Keys hold digests, n
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.resources import files
 from typing import NamedTuple
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -51,53 +52,11 @@ class Try(NamedTuple):
     """What is remembered of each, this try included if it may be made."""
 
 
-# Reads each key's record; counts the try in all of them, unless one of them has to wait. That is `Patience.look` and
-# `count`, in one step that no other process can come between. Returns each record, and whether the try was counted.
-_TRY = """
-local now, first, longest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local records, waits = {}, 0
-local function failures(record, at)
-  local count = math.ceil((record.gone - at) / record.forget)
-  return math.min(record.most, math.max(0, count))
-end
-for i, key in ipairs(KEYS) do
-  local gone, tried = string.match(redis.call('GET', key) or '', '^(%d+) (%d+)$')
-  local record = {
-    gone = tonumber(gone or 0), tried = tonumber(tried or 0),
-    free = tonumber(ARGV[1 + 3 * i]), forget = tonumber(ARGV[2 + 3 * i]), most = tonumber(ARGV[3 + 3 * i])
-  }
-  if 0 < record.tried and record.tried <= now then
-    local count = failures(record, record.tried)
-    if count >= record.free then
-      local delay = math.min(first * 2 ^ (count - record.free), longest)
-      if record.tried + delay > now then waits = 1 end
-    end
-  end
-  records[i] = record
-end
-local answer = {waits}
-for i, key in ipairs(KEYS) do
-  local record = records[i]
-  if waits == 0 then
-    record.gone = math.min(math.max(record.gone, now) + record.forget, now + record.most * record.forget)
-    record.tried = now
-    local kept = math.max(record.gone - now, longest)
-    redis.call('SET', key, string.format('%.0f %.0f', record.gone, record.tried), 'PX', math.ceil(kept / 1000))
-  end
-  answer[i + 1] = string.format('%.0f %.0f', record.gone, record.tried)
-end
-return answer
-"""
+def _script(name: str) -> str:
+    return files(__package__).joinpath(name).read_text()
 
-# Takes a try back that did not fail (`Patience.forgive`): ARGV are its time, and the time that a failure is kept.
-_FORGIVE = """
-local gone, tried = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
-if gone then
-  if tonumber(tried) == tonumber(ARGV[1]) then tried = '0' end
-  gone = math.max(0, tonumber(gone) - tonumber(ARGV[2]))
-  redis.call('SET', KEYS[1], string.format('%.0f %s', gone, tried), 'KEEPTTL')
-end
-"""
+
+_ATTEMPT, _FORGIVE = _script("attempt.lua"), _script("forgive.lua")
 
 
 def connect(url: str) -> Redis:
@@ -172,7 +131,7 @@ class Tally:
         self._own = Memory(most)
         self._is_away = False
         self._ask_again_at = 0.0
-        self._try = client.register_script(_TRY)
+        self._try = client.register_script(_ATTEMPT)
         self._forgive = client.register_script(_FORGIVE)
 
     async def attempt(self, watched: Sequence[Watched]) -> Try:

@@ -406,7 +406,7 @@ MUTANTS = (
     # --- throttles: what guards the passwords that guard the money ---
     Mutant(
         "a throttle that counts a try when it has failed, so that a hundred at once are one",
-        "api/throttling/tally.py",
+        "api/throttling/attempt.lua",
         (("  if waits == 0 then\n", "  if false then\n"),),
         ("tests/api/throttling/test_tally.py::TestATally::test_counts_tries_that_come_at_once",),
     ),
@@ -440,7 +440,7 @@ MUTANTS = (
     ),
     Mutant(
         "a throttle that IPv6 escapes",
-        "api/throttling/guesses.py",
+        "api/throttling/rates.py",
         (("IPv6Network((parsed, 64)", "IPv6Network((parsed, 128)"),),
         ("tests/api/throttling/test_rates_and_guesses.py::TestAClient",),
     ),

@@ -12,11 +12,12 @@ of_each = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.b
 
 
 @of_each
-def test_each_bug_can_be_put_into_the_code_as_it_is_and_leaves_python(mutant: Mutant) -> None:
+def test_each_bug_fits_the_code_and_leaves_valid_python(mutant: Mutant) -> None:
     original = (HOME / mutant.path).read_text()
     text = mutant.applied_to(original)
     assert text != original
-    compile(text, mutant.path, "exec")
+    if mutant.path.endswith(".py"):
+        compile(text, mutant.path, "exec")
 
 
 @of_each

@@ -9,7 +9,8 @@ from fakeredis import FakeRedis, FakeServer
 from prometheus_client import REGISTRY
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from api.throttling.guesses import FORGET_US, GUESSED_AT, MONEY, Guess, Limit, Policy, network_of, policy_of
+from api.throttling.guesses import FORGET_US, GUESSED_AT, Guess
+from api.throttling.rates import MONEY, Buckets, Policy, network_of, policy_of
 from core.domain.errors import Unavailable
 from core.domain.throttles import Rate
 from core.domain.users import Role
@@ -311,7 +312,7 @@ class TestRates:
             assert answer.headers["ratelimit-policy"] == '"writes";q=2;w=10'
 
     def test_remember_a_bounded_number_of_clients(self) -> None:
-        limit = Limit(Policy.ANONYMOUS, Rate(1, 60), most=100)
+        limit = Buckets(Policy.ANONYMOUS, Rate(1, 60), most=100)
         for number in range(1000):
             limit.take("/login", f"198.51.100.{number}")
         assert len(limit) == 100

@@ -1,0 +1,37 @@
+"""What an answer says about rates and waits: 429, and the fields of draft-ietf-httpapi-ratelimit-headers-11."""
+
+from math import ceil
+
+from fastapi import Request
+
+from core.domain.errors import RateLimited
+from core.domain.throttles import SECOND_US, Decision
+from core.telemetry import metrics
+
+
+def route_of(request: Request) -> str:
+    """Return the route's template; the path itself would contain what the client sent."""
+    path: str = request.scope["route"].path
+    return path
+
+
+def rate_limited(request: Request, name: str, wait_us: int) -> RateLimited:
+    """Count a request that a rate or a wait, by its name, refuses; returns the error to raise."""
+    metrics.throttled.labels(route_of(request), name).inc()
+    return RateLimited(_whole_seconds(wait_us))
+
+
+def policy_item(name: str, quota: int, window: int) -> bytes:
+    """Write one policy of the RateLimit-Policy field: `quota` requests in `window` seconds."""
+    return f'"{name}";q={quota};w={window}'.encode()
+
+
+def add_standing(request: Request, policy: bytes, name: str, decision: Decision) -> None:
+    """Add the client's standing to whatever is answered (api/server/observe.py writes the fields)."""
+    item = f'"{name}";r={decision.left};t={_whole_seconds(decision.more_us)}'.encode()
+    request.scope["state"].setdefault("rate_limits", []).append((policy, item))
+
+
+def _whole_seconds(us: int) -> int:
+    """Round up to whole seconds, at least 1, so that a retry after that time succeeds."""
+    return max(1, ceil(us / SECOND_US))
