@@ -24,14 +24,13 @@ from api.throttling.guesses import Guarded
 from api.throttling.rates import Policy, network_of
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, RateLimited, Refusal
-from core.domain.users import Identity
+from core.domain.users import Identity, UserView
 from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens
 from core.security.card_vault import CardVault
 from core.security.cursors import Cursors
 from core.security.passwords import Passwords
 from core.settings import Settings
-from core.storage.models import User
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.glance import Peek
 
@@ -118,7 +117,7 @@ def _is_from_here(request: Request) -> bool:
     return request.client.host == server or ip_address(address).is_loopback
 
 
-def author_of(request: Request, who: Identity | User | None = None) -> Author:
+def author_of(request: Request, who: Identity | UserView | None = None) -> Author:
     """Who acts by a request, as the audit log names them; None is nobody who is known."""
     return Author(
         user_id=None if who is None else who.id, request_id=request.state.request_id, address=address_of(request)

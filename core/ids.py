@@ -1,8 +1,11 @@
-"""Public ids: UUIDs in order of time, so that a unique index over them grows at its end."""
+"""Row ids, and public ids: UUIDs in order of time, so that a unique index over them grows at its end."""
 
 from uuid import UUID, uuid5
 
 import uuid_utils
+
+NEWEST = 2**63 - 1
+"""The largest row id: a list that starts below it starts at the newest row."""
 
 _TRANSACTIONS = UUID("9a1f4c52-7d3e-5b86-8c1d-3f0a6be2d4c7")
 

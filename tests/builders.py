@@ -16,7 +16,7 @@ from core.domain.audit import Author
 from core.domain.cards import CardType
 from core.domain.errors import Refusal
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
-from core.domain.users import Role
+from core.domain.users import SYSTEM_USER_ID, Role
 from core.security.card_vault import CardVault
 from core.services import accounts
 from core.services.cards import issuing
@@ -24,7 +24,6 @@ from core.services.cards.issuing import IssuedCard
 from core.services.identity import operators, users
 from core.services.transfers import listing, settlement
 from core.storage import transfers as stored
-from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 

@@ -9,8 +9,8 @@ from api.http.checks import CheckedRoute
 from api.schemas.audit import AuditOut, AuditQuery
 from api.schemas.base import Page
 from api.schemas.problems import FOR_OPERATORS, problems
+from core.ids import NEWEST
 from core.services import audit
-from core.storage.models.base import NEWEST
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 

@@ -15,8 +15,8 @@ from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
 from api.schemas.users import UserOut
 from core.domain.errors import ErrorCode
+from core.ids import NEWEST
 from core.services.identity import erasures, operators
-from core.storage.models.base import NEWEST
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
@@ -97,15 +97,15 @@ async def list_all_accounts(
     return page_of(
         page,
         found,
-        show=lambda row: OperatorAccountOut.with_owner(*row),
-        cursor=lambda row: bank.cursors.seal(row[0].id, of="operator:accounts"),
+        show=OperatorAccountOut.with_owner,
+        cursor=lambda row: bank.cursors.seal(row.account.id, of="operator:accounts"),
     )
 
 
 @router.get("/accounts/{account_id}", responses=problems(*FOR_OPERATORS, ErrorCode.ACCOUNT_NOT_FOUND))
 async def get_any_account(account_id: UUID, _operator: OperatorDep, session: SessionDep) -> OperatorAccountOut:
     """Show any account."""
-    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+    return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
 @router.post("/accounts/{account_id}/freeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WITH_BODY, *WRITES))
@@ -119,7 +119,7 @@ async def freeze_account(
         operators.freeze(connection, author, account_id, body.scope)
 
     await bank.intake.run(work, by=identity)
-    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+    return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
 @router.post("/accounts/{account_id}/unfreeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WRITES))
@@ -129,7 +129,7 @@ async def unfreeze_account(
     """Make a frozen account active again."""
     author = author_of(request, identity)
     await bank.intake.run(lambda connection: operators.unfreeze(connection, author, account_id), by=identity)
-    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+    return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
 @router.put(
@@ -146,7 +146,7 @@ async def set_overdraft_limit(
         operators.set_overdraft_limit(connection, author, account_id, body.amount)
 
     await bank.intake.run(work, by=identity)
-    return OperatorAccountOut.with_owner(*await operators.get_account(session, account_id))
+    return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
 # --- transfers, queue --------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from api.schemas.base import Page, PageQuery
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, problems
 from api.schemas.statement_runs import StatementRunOut
+from core.ids import NEWEST
 from core.services.statements import making
-from core.storage.models.base import NEWEST
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 

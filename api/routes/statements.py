@@ -16,10 +16,10 @@ from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery
 from core import documents
 from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.statements import PendingStatement, Period
+from core.ids import NEWEST
 from core.services import accounts
 from core.services.statements import reading
 from core.services.statements.reading import Month
-from core.storage.models.base import NEWEST
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)

@@ -8,10 +8,9 @@ from uuid import UUID
 from pydantic import Field
 
 from api.schemas.base import Currency, In, Out, decimals
-from core.domain.accounts import AccountStatus
+from core.domain.accounts import AccountStatus, AccountView
 from core.domain.transactions import TransactionView
 from core.ids import transaction_id
-from core.storage.models import Account
 
 
 class OpenAccount(In):
@@ -36,17 +35,16 @@ class AccountOut(Out):
     created_at: datetime
 
     @classmethod
-    def of(cls, account: Account) -> Self:
+    def of(cls, account: AccountView) -> Self:
         """Show an account."""
-        available = account.balance + account.overdraft_limit - account.reserved
         return cls(
             id=account.public_id,
             account_number=account.account_number,
             currency=account.currency,
             balance=account.balance,
             balance_decimal=decimals(account.balance, account.currency),
-            available=available,
-            available_decimal=decimals(available, account.currency),
+            available=account.available,
+            available_decimal=decimals(account.available, account.currency),
             overdraft_limit=account.overdraft_limit,
             overdraft_limit_decimal=decimals(account.overdraft_limit, account.currency),
             status=account.status,

@@ -7,11 +7,10 @@ from pydantic import Field
 
 from api.schemas.accounts import AccountOut
 from api.schemas.base import In, Out, PageQuery
-from core.domain.accounts import AccountKind, FreezeScope
+from core.domain.accounts import AccountKind, AccountWithOwner, FreezeScope
 from core.domain.money import CUSTOMER_BALANCE_BOUND
 from core.domain.transfers import TransferStatus
 from core.services.identity.operators import QueueState
-from core.storage.models import Account
 
 
 class Freeze(In):
@@ -41,8 +40,9 @@ class OperatorAccountOut(AccountOut):
     freeze_scope: FreezeScope | None
 
     @classmethod
-    def with_owner(cls, account: Account, owner_id: UUID | None) -> Self:
+    def with_owner(cls, found: AccountWithOwner) -> Self:
         """Show an account to an operator."""
+        account, owner_id = found
         return cls(
             **AccountOut.of(account).model_dump(),
             kind=account.kind,

@@ -7,8 +7,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, EmailStr, Field
 
 from api.schemas.base import In, Out, Text
-from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, Role
-from core.storage.models import User
+from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, Role, UserView
 
 Password = Annotated[
     Text,
@@ -53,7 +52,7 @@ class UserOut(Out):
     created_at: datetime
 
     @classmethod
-    def of(cls, user: User) -> Self:
+    def of(cls, user: UserView) -> Self:
         """Show a user."""
         return cls(
             id=user.public_id,

@@ -19,9 +19,9 @@ from core.domain.accounts import is_account_number
 from core.domain.audit import Author
 from core.domain.errors import GiroError
 from core.domain.transfers import MAX_DESCRIPTION
+from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
 from core.settings import Settings, SettingsError, load_settings
-from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging
 

@@ -11,6 +11,7 @@ from core.cli.console import DESCRIPTION, fail, is_description, one_line_errors,
 from core.domain.errors import MESSAGES, Refusal
 from core.domain.money import MAX_AMOUNT, decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
+from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
@@ -18,7 +19,6 @@ from core.services.identity import operators
 from core.services.transfers import listing
 from core.settings import load_settings
 from core.storage import transfers as stored
-from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 

@@ -25,17 +25,16 @@ from core.cli.console import (
     the_bank,
 )
 from core.cli.deposit import AccountName
-from core.domain.accounts import FreezeScope
+from core.domain.accounts import AccountWithOwner, FreezeScope
 from core.domain.audit import Action, AuditFilter, AuditView, Author
 from core.domain.errors import Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
-from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
+from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, UserView
+from core.ids import NEWEST
 from core.security.passwords import Passwords
 from core.services import audit
 from core.services.identity import erasures, operators
 from core.settings import Settings, load_settings
-from core.storage.models import Account, User
-from core.storage.models.base import NEWEST
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
@@ -157,7 +156,7 @@ def list_accounts(limit: Limit = 100) -> None:
     """List every account, the external ones too, oldest first."""
     found = look(lambda session: operators.list_accounts(session, after_id=0, offset=0, limit=limit + 1))
     columns = ("id", "number", "owner", "currency", "balance", "reserved", "limit", "status")
-    show_first(limit, *columns, found=found, row=lambda row: account_row(*row))
+    show_first(limit, *columns, found=found, row=account_row)
 
 
 @app.command("queue")
@@ -237,14 +236,15 @@ def read_password() -> str:
     return sys.stdin.readline().rstrip("\r\n")
 
 
-def user_row(user: User) -> list[object]:
+def user_row(user: UserView) -> list[object]:
     """Write a user as a row."""
     access = "active" if user.is_active else "deactivated"
     return [user.public_id, user.email, user.name, user.role, access, user.created_at]
 
 
-def account_row(account: Account, owner_id: UUID | None) -> list[object]:
+def account_row(found: AccountWithOwner) -> list[object]:
     """Write an account as a row; amounts as decimals of its currency."""
+    account, owner_id = found
     amounts = (account.balance, account.reserved, account.overdraft_limit)
     status = account.status if account.freeze_scope is None else f"{account.status} ({account.freeze_scope})"
     return [

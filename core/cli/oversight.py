@@ -5,9 +5,9 @@ import typer
 from core.cli.console import look, one_line_errors, out, show, show_first
 from core.cli.operator import Limit
 from core.domain.statements import Run
+from core.ids import NEWEST
 from core.services import verification
 from core.services.statements import making
-from core.storage.models.base import NEWEST
 
 app = typer.Typer()
 

@@ -1,6 +1,10 @@
 """Accounts: their kinds, their statuses, and the account number."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
 
 COUNTRY = "XG"
 """A user-assigned code of ISO 3166. No country has it, so no Giro number is ever a real IBAN."""
@@ -43,6 +47,43 @@ class FreezeScope(StrEnum):
     """The account can receive money but cannot pay."""
     ALL = "all"
     """The account can neither receive money nor pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account's current state. Amounts are minor units."""
+
+    id: int
+    """Its row id, which gives the order of opening."""
+    public_id: UUID
+    owner_id: int | None
+    """The owner's row id; None for an external account."""
+    account_number: str
+    kind: AccountKind
+    currency: str
+    status: AccountStatus
+    freeze_scope: FreezeScope | None
+    balance: int
+    reserved: int
+    """The debits of its pending transfers."""
+    overdraft_limit: int
+    last_transaction_id: int | None
+    """The account's newest leg."""
+    created_at: datetime
+    closed_at: datetime | None
+
+    @property
+    def available(self) -> int:
+        """How much the account can pay."""
+        return self.balance + self.overdraft_limit - self.reserved
+
+
+class AccountWithOwner(NamedTuple):
+    """An account and the public id of its owner, for operators."""
+
+    account: AccountView
+    owner_id: UUID | None
+    """None for an external account."""
 
 
 def account_number(serial: int) -> str:

@@ -1,8 +1,12 @@
 """Users: their roles and their identity."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+SYSTEM_USER_ID = 1
+"""Row id of the only system user, which the first migration creates."""
 
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 128
@@ -33,3 +37,22 @@ class Identity:
     public_id: UUID
     role: Role
     token_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserView:
+    """A user's current state. Its `repr` omits the personal data and the hash of the password."""
+
+    id: int
+    """Its row id, which gives the order of sign-up."""
+    public_id: UUID
+    email: str = field(repr=False)
+    """In lower case."""
+    name: str | None = field(repr=False)
+    password_hash: str = field(repr=False)
+    role: Role
+    is_active: bool
+    token_version: int
+    created_at: datetime
+    erased_at: datetime | None
+    """When the personal data was erased; None if it was not."""

@@ -8,12 +8,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.accounts import NUMBER_DIGITS, TRANSITIONS, AccountKind, AccountStatus, account_number
+from core.domain.accounts import NUMBER_DIGITS, TRANSITIONS, AccountKind, AccountStatus, AccountView, account_number
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
 from core.storage import accounts, cards, statement_runs, transactions, transfers
-from core.storage.models import Account
 
 
 def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:
@@ -37,20 +36,20 @@ def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> 
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
-    if account["status"] is AccountStatus.CLOSED:
+    if account.status is AccountStatus.CLOSED:
         return
-    if AccountStatus.CLOSED not in TRANSITIONS[account["status"]]:
+    if AccountStatus.CLOSED not in TRANSITIONS[account.status]:
         raise Refusal(ErrorCode.ACCOUNT_FROZEN)
-    if account["reserved"] or transfers.one_is_on_its_way_to(connection, account["id"]):
+    if account.reserved or transfers.one_is_on_its_way_to(connection, account.id):
         raise Refusal(ErrorCode.ACCOUNT_HAS_PENDING)
-    if account["balance"] != 0:
+    if account.balance != 0:
         raise Refusal(ErrorCode.ACCOUNT_NOT_EMPTY)
     now = to_datetime(_now(connection))
-    accounts.close(connection, account["id"], now)
-    cards.cancel_all_of(connection, account["id"], now)
+    accounts.close(connection, account.id, now)
+    cards.cancel_all_of(connection, account.id, now)
 
 
-async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Account:
+async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> AccountView:
     """Read a user's account; raises Refusal (`account_not_found`) if it is missing or belongs to another user."""
     account = await accounts.get_owned(session, user_id, account_id)
     if account is None:
@@ -60,13 +59,13 @@ async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Accou
 
 async def list_for_user(
     session: AsyncSession, *, user_id: int, after_id: int, offset: int, limit: int
-) -> Sequence[Account]:
+) -> Sequence[AccountView]:
     """List a user's accounts, oldest first, starting after row id `after_id`."""
     return await accounts.list_owned(session, user_id, after_id=after_id, offset=offset, limit=limit)
 
 
 async def list_transactions(
-    session: AsyncSession, *, account: Account, start: int | None, offset: int, limit: int
+    session: AsyncSession, *, account: AccountView, start: int | None, offset: int, limit: int
 ) -> list[TransactionView]:
     """List an account's transactions, newest first, going back from row id `start` (None: from the newest)."""
     start = account.last_transaction_id if start is None else start

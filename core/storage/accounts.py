@@ -6,18 +6,38 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
+from core.domain.accounts import AccountKind, AccountStatus, AccountView, AccountWithOwner, FreezeScope
 from core.domain.ledger import LedgerAccount
 from core.storage.models import Account, User
+from core.storage.rows import columns
 
 _LEDGER_COLUMNS = (
     "a.id, a.kind, a.currency, a.status, a.freeze_scope, a.balance, a.reserved, a.overdraft_limit, "
     "a.last_transaction_id"
 )
 
+
+_COLUMNS = columns(Account, AccountView)
+_ONE = select(*_COLUMNS).where(Account.public_id == bindparam("account"))
+_ONE_OWNED = _ONE.where(Account.owner_id == bindparam("owner"))
+_OWNED = (
+    select(*_COLUMNS)
+    .where(Account.owner_id == bindparam("owner"), Account.id > bindparam("after"))
+    .order_by(Account.id)
+    .offset(bindparam("offset"))
+    .limit(bindparam("limit"))
+)
+_WITH_OWNERS = select(User.public_id, *_COLUMNS).outerjoin_from(Account, User, User.id == Account.owner_id)
+_ONE_WITH_OWNER = _WITH_OWNERS.where(Account.public_id == bindparam("account"))
+_ALL_WITH_OWNERS = (
+    _WITH_OWNERS.where(Account.id > bindparam("after"))
+    .order_by(Account.id)
+    .offset(bindparam("offset"))
+    .limit(bindparam("limit"))
+)
 
 _KINDS = {kind.value: kind for kind in AccountKind}
 _STATUSES = {status.value: status for status in AccountStatus}
@@ -90,25 +110,43 @@ def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> 
     )
 
 
-def add(connection: Connection, **values: Any) -> int:
-    """Insert an empty account and return its row id."""
-    fresh = {"status": AccountStatus.ACTIVE, "balance": 0, "reserved": 0, "overdraft_limit": 0}
-    result = connection.execute(insert(Account).values(**fresh, **values))
-    row_id = result.inserted_primary_key
-    assert row_id is not None
-    return int(row_id[0])
+def add(
+    connection: Connection,
+    *,
+    public_id: UUID,
+    owner_id: int | None,
+    account_number: str,
+    kind: AccountKind,
+    currency: str,
+    created_at: datetime,
+) -> None:
+    """Insert an empty account."""
+    connection.execute(
+        insert(Account).values(
+            public_id=public_id,
+            owner_id=owner_id,
+            account_number=account_number,
+            kind=kind,
+            currency=currency,
+            status=AccountStatus.ACTIVE,
+            balance=0,
+            reserved=0,
+            overdraft_limit=0,
+            created_at=created_at,
+        )
+    )
 
 
-def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> RowMapping | None:
+def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> AccountView | None:
     """Read one account inside a unit of work, if it is this user's."""
-    table = Account.__table__
-    query = select(table).where(Account.public_id == public_id, Account.owner_id == owner_id)
-    return connection.execute(query).mappings().first()
+    row = connection.execute(_ONE_OWNED, {"account": public_id, "owner": owner_id}).first()
+    return AccountView(*row) if row else None
 
 
-def read(connection: Connection, public_id: UUID) -> RowMapping | None:
+def read(connection: Connection, public_id: UUID) -> AccountView | None:
     """Read one account inside a unit of work, whatever its owner."""
-    return connection.execute(select(Account.__table__).where(Account.public_id == public_id)).mappings().first()
+    row = connection.execute(_ONE, {"account": public_id}).first()
+    return AccountView(*row) if row else None
 
 
 def open_ids_of(connection: Connection, owner_id: int) -> Sequence[UUID]:
@@ -161,42 +199,34 @@ def has_external(connection: Connection, currency: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Account | None:
+async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> AccountView | None:
     """Read one account, if it is this user's."""
-    query = select(Account).where(Account.public_id == public_id, Account.owner_id == owner_id)
-    return (await session.execute(query)).scalar_one_or_none()
+    row = (await session.execute(_ONE_OWNED, {"account": public_id, "owner": owner_id})).first()
+    return AccountView(*row) if row else None
 
 
-async def get(session: AsyncSession, public_id: UUID) -> tuple[Account, UUID | None] | None:
-    """Read one account, whatever its owner, and the owner's public id."""
-    row = (await session.execute(_with_owners().where(Account.public_id == public_id))).first()
-    return (row[0], row[1]) if row else None
+async def get(session: AsyncSession, public_id: UUID) -> AccountWithOwner | None:
+    """Read one account, whatever its owner."""
+    row = (await session.execute(_ONE_WITH_OWNER, {"account": public_id})).first()
+    return _with_owner(*row) if row else None
 
 
-async def list_all(
-    session: AsyncSession, *, after_id: int, offset: int, limit: int
-) -> Sequence[tuple[Account, UUID | None]]:
+async def list_all(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> list[AccountWithOwner]:
     """Read accounts with their owners' public ids, oldest first, starting after row id `after_id`."""
-    query = _with_owners().where(Account.id > after_id).order_by(Account.id).offset(offset).limit(limit)
-    return [(row[0], row[1]) for row in (await session.execute(query)).all()]
-
-
-def _with_owners() -> Select[Account, UUID]:
-    return select(Account, User.public_id).outerjoin(User, User.id == Account.owner_id)
+    page = {"after": after_id, "offset": offset, "limit": limit}
+    return [_with_owner(*row) for row in await session.execute(_ALL_WITH_OWNERS, page)]
 
 
 async def list_owned(
     session: AsyncSession, owner_id: int, *, after_id: int, offset: int, limit: int
-) -> Sequence[Account]:
+) -> list[AccountView]:
     """Read a user's accounts, oldest first, starting after row id `after_id`."""
-    query = (
-        select(Account)
-        .where(Account.owner_id == owner_id, Account.id > after_id)
-        .order_by(Account.id)
-        .offset(offset)
-        .limit(limit)
-    )
-    return (await session.execute(query)).scalars().all()
+    page = {"owner": owner_id, "after": after_id, "offset": offset, "limit": limit}
+    return [AccountView(*row) for row in await session.execute(_OWNED, page)]
+
+
+def _with_owner(owner_id: UUID | None, *account: Any) -> AccountWithOwner:
+    return AccountWithOwner(AccountView(*account), owner_id)
 
 
 def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Iterator[Party]:

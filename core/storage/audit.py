@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from core.domain.audit import Act, AuditFilter, AuditView
+from core.ids import NEWEST
 from core.storage.models import AuditEntry, User
-from core.storage.models.base import NEWEST
 
 
 def add(connection: Connection, acts: Sequence[Act], *, at: datetime) -> None:

@@ -11,8 +11,8 @@ from core.clock import to_datetime
 from core.domain.blocks import Block, LegRow
 from core.domain.statements import Figures
 from core.domain.transfers import Terms
+from core.ids import NEWEST
 from core.storage import blocks, transactions
-from core.storage.models.base import NEWEST
 from core.storage.transfers import TERMS, next_sequence
 
 _BLOCK = 1000

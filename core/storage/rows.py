@@ -1,4 +1,4 @@
-"""Inserting many rows."""
+"""Reading rows as views, and inserting many rows."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -6,8 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from core.storage.models import Base
+
 TOGETHER = 100
 """Rows per statement: the start and the end of each statement cost as much as writing a row."""
+
+
+def columns(table: type[Base], view: type[Any]) -> list[Any]:
+    """Return the columns of a table that a view names, in the order of its fields: `view(*row)` reads a row."""
+    return [getattr(table, name) for name in view.__match_args__]
 
 
 def insert(connection: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -1,15 +1,25 @@
 """Users in the database."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.users import NO_PASSWORD, Identity, Role
+from core.domain.users import NO_PASSWORD, Identity, Role, UserView
 from core.ids import new_id
 from core.storage.models import User
+from core.storage.rows import columns
+
+_ANY = select(*columns(User, UserView))
+_BY_ID = _ANY.where(User.id == bindparam("id"))
+_BY_EMAIL = _ANY.where(User.email == bindparam("email"))
+_PEOPLE = _ANY.where(User.role != Role.SYSTEM)
+_BY_PUBLIC_ID = _PEOPLE.where(User.public_id == bindparam("id"))
+_LISTED = (
+    _PEOPLE.where(User.id > bindparam("after")).order_by(User.id).offset(bindparam("offset")).limit(bindparam("limit"))
+)
 
 
 def add(
@@ -54,10 +64,10 @@ def end_tokens(connection: Connection, user_id: int) -> None:
     connection.execute(update(User).where(User.id == user_id).values(token_version=User.token_version + 1))
 
 
-def read(connection: Connection, user_id: int) -> User | None:
+def read(connection: Connection, user_id: int) -> UserView | None:
     """Read one user inside a unit of work."""
-    row = connection.execute(select(User.__table__).where(User.id == user_id)).mappings().first()
-    return User(**row) if row else None
+    row = connection.execute(_BY_ID, {"id": user_id}).first()
+    return UserView(*row) if row else None
 
 
 def identities(connection: Connection, user_ids: Collection[int]) -> dict[int, Identity]:
@@ -70,11 +80,10 @@ def identities(connection: Connection, user_ids: Collection[int]) -> dict[int, I
     return {row[0]: Identity(row[0], UUID(bytes=row[1]), Role(row[2]), row[3]) for row in found}
 
 
-def find(connection: Connection, public_id: UUID) -> User | None:
+def find(connection: Connection, public_id: UUID) -> UserView | None:
     """Read one user inside a unit of work by public id; the bank's own user is left out."""
-    query = select(User.__table__).where(User.public_id == public_id, User.role != Role.SYSTEM)
-    row = connection.execute(query).mappings().first()
-    return User(**row) if row else None
+    row = connection.execute(_BY_PUBLIC_ID, {"id": public_id}).first()
+    return UserView(*row) if row else None
 
 
 def find_by_email(connection: Connection, email: str) -> UUID | None:
@@ -104,23 +113,24 @@ def erase(connection: Connection, user_id: int, *, email: str, erased_at: dateti
     )
 
 
-async def get_by_public_id(session: AsyncSession, public_id: UUID) -> User | None:
+async def get_by_public_id(session: AsyncSession, public_id: UUID) -> UserView | None:
     """Read one user by public id; the bank's own user is left out."""
-    query = select(User).where(User.public_id == public_id, User.role != Role.SYSTEM)
-    return (await session.execute(query)).scalar_one_or_none()
+    row = (await session.execute(_BY_PUBLIC_ID, {"id": public_id})).first()
+    return UserView(*row) if row else None
 
 
-async def list_all(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[User]:
+async def list_all(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> list[UserView]:
     """Read users, oldest first, starting after row id `after_id`; the bank's own user is left out."""
-    query = select(User).where(User.id > after_id, User.role != Role.SYSTEM)
-    return (await session.execute(query.order_by(User.id).offset(offset).limit(limit))).scalars().all()
+    page = {"after": after_id, "offset": offset, "limit": limit}
+    return [UserView(*row) for row in await session.execute(_LISTED, page)]
 
 
-async def get_by_email(session: AsyncSession, email: str) -> User | None:
+async def get_by_email(session: AsyncSession, email: str) -> UserView | None:
     """Read one user by address, in lower case."""
-    return (await session.execute(select(User).where(User.email == email))).scalar_one_or_none()
+    row = (await session.execute(_BY_EMAIL, {"email": email})).first()
+    return UserView(*row) if row else None
 
 
-async def get(session: AsyncSession, user_id: int) -> User:
+async def get(session: AsyncSession, user_id: int) -> UserView:
     """Read one user by row id; raises NoResultFound if the user does not exist."""
-    return (await session.execute(select(User).where(User.id == user_id))).scalar_one()
+    return UserView(*(await session.execute(_BY_ID, {"id": user_id})).one())

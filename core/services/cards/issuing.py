@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.accounts import AccountStatus
+from core.domain.accounts import AccountStatus, AccountView
 from core.domain.audit import Action, Author
 from core.domain.cards import (
     LAST_DIGITS,
@@ -47,7 +47,7 @@ def issue(
     """
     assert author.user_id is not None, "the author is signed in"
     account = _account_for_a_card(connection, author.user_id, account_id)
-    if cards.count_live(connection, account["id"]) >= most:
+    if cards.count_live(connection, account.id) >= most:
         raise Refusal(ErrorCode.TOO_MANY_CARDS)
     now = to_datetime(now_us())
     card_id, number, expiry = new_id(), _free_number(connection, vault), expiry_after(now.date(), years)
@@ -57,7 +57,7 @@ def issue(
         connection,
         public_id=card_id,
         owner_id=author.user_id,
-        account_id=account["id"],
+        account_id=account.id,
         type=kind,
         last4=last4,
         expiry=expiry,
@@ -116,13 +116,13 @@ async def list_for_user(
     return await cards.list_owned(session, user_id, after_id=after_id, offset=offset, limit=limit)
 
 
-def _account_for_a_card(connection: Connection, user_id: int, account_id: UUID) -> RowMapping:
+def _account_for_a_card(connection: Connection, user_id: int, account_id: UUID) -> AccountView:
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="body.account_id")
-    if account["status"] is AccountStatus.FROZEN:
+    if account.status is AccountStatus.FROZEN:
         raise Refusal(ErrorCode.ACCOUNT_FROZEN)
-    if account["status"] is AccountStatus.CLOSED:
+    if account.status is AccountStatus.CLOSED:
         raise Refusal(ErrorCode.ACCOUNT_CLOSED)
     return account
 

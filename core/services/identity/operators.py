@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us
-from core.domain.accounts import TRANSITIONS, AccountStatus, FreezeScope
+from core.domain.accounts import TRANSITIONS, AccountStatus, AccountView, AccountWithOwner, FreezeScope
 from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
-from core.domain.users import Role
+from core.domain.users import Role, UserView
 from core.services.audit import write_down
 from core.services.identity.users import sign_up
 from core.storage import accounts, dead_letters, transfers, users
-from core.storage.models import Account, User
 
 WINDOW = 11_000
 """Transfers that one page of a list searches: the largest offset plus the largest page."""
@@ -50,18 +49,18 @@ def freeze(connection: Connection, author: Author, account_id: UUID, scope: Free
     Raises Refusal: `account_not_found`, `account_closed`.
     """
     account = _customers(connection, account_id)
-    if account["freeze_scope"] is scope:
+    if account.freeze_scope is scope:
         return
-    accounts.set_status(connection, account["id"], AccountStatus.FROZEN, scope)
+    accounts.set_status(connection, account.id, AccountStatus.FROZEN, scope)
     write_down(connection, author, Action.ACCOUNT_FROZEN, account_id, scope=scope.value)
 
 
 def unfreeze(connection: Connection, author: Author, account_id: UUID) -> None:
     """Make a frozen account active again; an active account stays active. Raises Refusal as `freeze` does."""
     account = _customers(connection, account_id)
-    if account["status"] is AccountStatus.ACTIVE:
+    if account.status is AccountStatus.ACTIVE:
         return
-    accounts.set_status(connection, account["id"], AccountStatus.ACTIVE, None)
+    accounts.set_status(connection, account.id, AccountStatus.ACTIVE, None)
     write_down(connection, author, Action.ACCOUNT_UNFROZEN, account_id)
 
 
@@ -71,20 +70,20 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
     Raises Refusal: `limit_in_use` if the balance is already below the new limit, and as `freeze` does.
     """
     account = _customers(connection, account_id)
-    if account["overdraft_limit"] == amount:
+    if account.overdraft_limit == amount:
         return
-    if account["balance"] < -amount:
+    if account.balance < -amount:
         raise Refusal(ErrorCode.LIMIT_IN_USE, field="body.amount")
-    accounts.set_overdraft_limit(connection, account["id"], amount)
+    accounts.set_overdraft_limit(connection, account.id, amount)
     write_down(
         connection,
         author,
         Action.OVERDRAFT_LIMIT_SET,
         account_id,
-        before=account["overdraft_limit"],
+        before=account.overdraft_limit,
         after=amount,
         # The leg after which the new limit applies: times could not tell two acts of the same moment apart.
-        last_transaction=account["last_transaction_id"] or 0,
+        last_transaction=account.last_transaction_id or 0,
     )
 
 
@@ -110,12 +109,12 @@ def _set_active(connection: Connection, author: Author, user_id: UUID, *, active
     write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
 
 
-def _customers(connection: Connection, account_id: UUID) -> RowMapping:
+def _customers(connection: Connection, account_id: UUID) -> AccountView:
     """Read an account that operators may change: a customer's account that is not closed."""
     account = accounts.read(connection, account_id)
-    if account is None or account["owner_id"] is None:
+    if account is None or account.owner_id is None:
         raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
-    if not TRANSITIONS[account["status"]]:
+    if not TRANSITIONS[account.status]:
         raise Refusal(ErrorCode.ACCOUNT_CLOSED)
     return account
 
@@ -152,12 +151,12 @@ def active_user_by_email(connection: Connection, email: str) -> int:
 # --- views -------------------------------------------------------------------------------------------------------
 
 
-async def list_users(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[User]:
+async def list_users(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[UserView]:
     """List users, oldest first, starting after row id `after_id`. The bank's own user is left out."""
     return await users.list_all(session, after_id=after_id, offset=offset, limit=limit)
 
 
-async def get_user(session: AsyncSession, user_id: UUID) -> User:
+async def get_user(session: AsyncSession, user_id: UUID) -> UserView:
     """Read any user; raises Refusal (`user_not_found`)."""
     user = await users.get_by_public_id(session, user_id)
     if user is None:
@@ -165,14 +164,12 @@ async def get_user(session: AsyncSession, user_id: UUID) -> User:
     return user
 
 
-async def list_accounts(
-    session: AsyncSession, *, after_id: int, offset: int, limit: int
-) -> Sequence[tuple[Account, UUID | None]]:
+async def list_accounts(session: AsyncSession, *, after_id: int, offset: int, limit: int) -> Sequence[AccountWithOwner]:
     """List accounts, including external ones, with their owners' public ids (external: None), oldest first."""
     return await accounts.list_all(session, after_id=after_id, offset=offset, limit=limit)
 
 
-async def get_account(session: AsyncSession, account_id: UUID) -> tuple[Account, UUID | None]:
+async def get_account(session: AsyncSession, account_id: UUID) -> AccountWithOwner:
     """Read any account and its owner's public id; raises Refusal (`account_not_found`)."""
     found = await accounts.get(session, account_id)
     if found is None:

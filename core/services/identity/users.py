@@ -9,10 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
 from core.domain.errors import ErrorCode, Refusal
-from core.domain.users import Identity, Role
+from core.domain.users import Identity, Role, UserView
 from core.services.audit import write_down
 from core.storage import users
-from core.storage.models import User
 
 
 def sign_up(
@@ -53,11 +52,11 @@ def change_password(connection: Connection, author: Author, identity: Identity, 
     write_down(connection, author, Action.PASSWORD_CHANGED, user.public_id)
 
 
-async def get(session: AsyncSession, user_id: int) -> User:
+async def get(session: AsyncSession, user_id: int) -> UserView:
     """Read a user who is known to exist, by row id."""
     return await users.get(session, user_id)
 
 
-async def find_by_email(session: AsyncSession, email: str) -> User | None:
+async def find_by_email(session: AsyncSession, email: str) -> UserView | None:
     """Read a user by e-mail address, ignoring case."""
     return await users.get_by_email(session, email.lower())

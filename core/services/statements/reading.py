@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import documents
 from core.clock import now_us, to_datetime
+from core.domain.accounts import AccountView
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
 from core.domain.transactions import TransactionView
 from core.services.statements.making import close_months
 from core.settings import Settings
 from core.storage import accounts, statement_runs, statements, transactions, users
-from core.storage.models import Account
 from core.storage.sqlite.engine import Database
 from core.storage.statements import Kept
 
@@ -52,9 +52,9 @@ def ask_for(
     if period >= _current(connection, zone):
         raise Refusal(ErrorCode.VALIDATION_FAILED, field="body.month", detail="The month is not over yet.")
     run = statement_runs.find(connection, period)
-    if run is None or not _existed(account["created_at"], account["closed_at"], run.starts_at, run.ends_at):
+    if run is None or not _existed(account.created_at, account.closed_at, run.starts_at, run.ends_at):
         raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
-    return statements.request(connection, account_id=account["id"], run_id=run.id)
+    return statements.request(connection, account_id=account.id, run_id=run.id)
 
 
 async def get(session: AsyncSession, *, user_id: int, statement_id: UUID) -> Month | PendingStatement:
@@ -66,14 +66,14 @@ async def get(session: AsyncSession, *, user_id: int, statement_id: UUID) -> Mon
 
 
 async def list_for_account(
-    session: AsyncSession, *, account: Account, below: int, offset: int, limit: int
+    session: AsyncSession, *, account: AccountView, below: int, offset: int, limit: int
 ) -> list[Kept]:
     """List an account's statements, newest month first, starting below run `below`."""
     return await statements.of_account(session, account.id, below=below, offset=offset, limit=limit)
 
 
 async def of_month(
-    session: AsyncSession, *, account: Account, period: Period | None, zone: ZoneInfo, bank: BankDetails
+    session: AsyncSession, *, account: AccountView, period: Period | None, zone: ZoneInfo, bank: BankDetails
 ) -> Month:
     """Read an account's statement of a month (None: the current one), or compute a provisional one.
 
@@ -123,7 +123,7 @@ def _month(kept: Kept) -> Month:
 
 
 async def _provisional(
-    session: AsyncSession, account: Account, period: Period, zone: ZoneInfo, bank: BankDetails
+    session: AsyncSession, account: AccountView, period: Period, zone: ZoneInfo, bank: BankDetails
 ) -> Month:
     connection = await session.connection()
     starts_at, ends_at = await connection.run_sync(_bounds, period, zone)

@@ -24,12 +24,11 @@ from core.domain.transfers import (
     TransferStatus,
     TransferView,
 )
-from core.ids import new_id_bytes
+from core.ids import NEWEST, new_id_bytes
 from core.services import verification
 from core.services.audit import write_all_down
 from core.storage import accounts, batches, blocks, transfers
 from core.storage.accounts import Party
-from core.storage.models.base import NEWEST
 from core.storage.transfers import KeyScope, Link
 
 ANSWER_VERSION = 1

@@ -11,9 +11,6 @@ from sqlalchemy.types import TypeDecorator
 
 from core.clock import to_datetime, to_us
 
-NEWEST = 2**63 - 1
-"""The largest row id of SQLite: a list that starts below it starts at the newest row."""
-
 
 class Base(DeclarativeBase):
     """The declarative base. Every constraint gets a name, so that a migration can refer to it."""

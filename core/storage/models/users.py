@@ -9,9 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from core.domain.users import NO_PASSWORD, Role
 from core.storage.models.base import Base, Flag, Moment, PublicId, Word, one_of, trigger
 
-SYSTEM_USER_ID = 1
-"""Row id of the only system user, which the first migration creates."""
-
 _ERASED = (
     f"erased_at IS NULL OR (email = lower(hex(public_id)) || '@erased.invalid' AND name IS NULL "
     f"AND password_hash = '{NO_PASSWORD}' AND is_active = 0)"

@@ -12,8 +12,8 @@ import api.runtime.access_log
 from api.runtime.access_log import DISTINCT, Refusals
 from api.runtime.intake import Intake
 from core.domain.audit import Author
+from core.domain.users import SYSTEM_USER_ID
 from core.settings import Settings
-from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until

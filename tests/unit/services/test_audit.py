@@ -18,14 +18,12 @@ import core
 from core.clock import now_us, to_datetime, to_us
 from core.domain.audit import Act, Action, AuditFilter, AuditView, Author
 from core.domain.errors import Refusal
-from core.domain.users import Identity, Role
-from core.ids import new_id
+from core.domain.users import SYSTEM_USER_ID, Identity, Role
+from core.ids import NEWEST, new_id
 from core.services import audit
 from core.services.audit import write_all_down, write_down
 from core.services.identity import log_ins, operators, users
 from core.settings import Settings
-from core.storage.models.base import NEWEST
-from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (

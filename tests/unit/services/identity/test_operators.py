@@ -16,10 +16,10 @@ from core.domain.audit import AuditFilter, Author
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.domain.users import Role
+from core.ids import NEWEST
 from core.services.audit import list_audit
 from core.services.identity import operators
 from core.services.transfers import listing
-from core.storage.models.base import NEWEST
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import to_datetime
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
-from core.ids import new_id
+from core.ids import NEWEST, new_id
 from core.services import accounts
 from core.services.statements import making, reading
 from core.services.statements.reading import Month
@@ -22,7 +22,6 @@ from core.services.verification import verify
 from core.storage import ledger_rows as rows_of
 from core.storage import statement_runs as stored_runs
 from core.storage import statements as stored
-from core.storage.models.base import NEWEST
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (

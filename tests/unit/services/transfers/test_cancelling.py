@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import now_us, to_us
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
+from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
 from core.services.transfers import listing
-from core.storage.models.users import SYSTEM_USER_ID
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
