@@ -1,10 +1,13 @@
-"""The anchor file: one line per anchor, append-only. It should not be on the same disk as the database."""
+"""Text files that only ever grow, one line for each entry: signed anchors, erased users.
+
+A line is on disk before the caller continues. A power cut can tear the last line; the next append ends it.
+"""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.files.durable import sync_folder
+from core.files import durable
 
 READ_BYTES = 1 << 16
 
@@ -22,7 +25,7 @@ def append(path: Path, line: str) -> None:
     finally:
         os.close(descriptor)
     if is_new:
-        sync_folder(path)
+        durable.sync(path.parent)
 
 
 def read(path: Path) -> Iterator[str]:

@@ -18,6 +18,7 @@ from core.clock import now_us, to_datetime
 from core.domain.anchors import from_line
 from core.failpoints import hit
 from core.files import append_only as file_of_anchors
+from core.files import durable
 from core.security.fingerprints import fingerprints
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
@@ -234,7 +235,7 @@ def _draw(
         keys=fingerprints(settings) | keys,  # cards may have been resealed meanwhile; the newest keys come first
         anchors_sha256=anchors_sha256,
     )
-    _write(manifest_of(path), f"{manifest.model_dump_json(indent=2)}\n".encode())
+    durable.write(manifest_of(path), f"{manifest.model_dump_json(indent=2)}\n".encode())
     return path, manifest
 
 
@@ -245,7 +246,7 @@ def _copy_anchors(settings: Settings, copy: Database, target: Path) -> str | Non
     with copy.reader.connect() as connection:
         head = blocks.head(connection).height
     lines = [line for line in file_of_anchors.read(settings.anchor_path) if _is_up_to(head, line)]
-    _write(target, "".join(f"{line}\n" for line in lines).encode())
+    durable.write(target, "".join(f"{line}\n" for line in lines).encode())
     return digest(target)
 
 
@@ -254,12 +255,6 @@ def _is_up_to(height: int, line: str) -> bool:
         return from_line(line).height <= height
     except ValueError:
         return False  # torn by a power cut
-
-
-def _write(path: Path, text: bytes) -> None:
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(text)
-    storage.sync(path)
 
 
 def _publish(drawn: tuple[Path, Manifest], folder: Path) -> tuple[Path, Manifest]:
@@ -274,5 +269,5 @@ def _publish(drawn: tuple[Path, Manifest], folder: Path) -> tuple[Path, Manifest
             part.rename(folder / part.name)
     hit("backup.between_names")
     draft.rename(final)
-    storage.sync(folder)
+    durable.sync(folder)
     return final, manifest

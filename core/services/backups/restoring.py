@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from sqlalchemy import Connection
 
 from core.domain.audit import Action, Author
+from core.files import durable
 from core.security.card_vault import CardVault
 from core.security.fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
 from core.services.audit import write_down
@@ -208,10 +209,10 @@ def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) ->
         beside = anchors.with_name(f"{anchors.name}.restoring")
         beside.unlink(missing_ok=True)
         _copy(making.anchors_of(file), beside)
-        storage.sync(beside)
+        durable.sync(beside)
         beside.rename(anchors)
-        storage.sync(anchors.parent)
-    storage.sync(draft)
+        durable.sync(anchors.parent)
+    durable.sync(draft)
     # A link and no rename: a database that has come meanwhile is not written over.
     settings.database_path.hardlink_to(draft)
-    storage.sync(settings.database_path.parent)
+    durable.sync(settings.database_path.parent)

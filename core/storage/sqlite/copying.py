@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from core.files import durable
 from core.storage.sqlite.engine import Database, DatabaseError
 
 STEP_PAGES = 1000
@@ -36,16 +37,7 @@ def copy(database: Database, target: Path, progress: Progress) -> None:
         new.execute("PRAGMA synchronous=OFF")  # an interrupted copy is deleted, and a complete one is synced below
         source.backup(new, pages=STEP_PAGES, sleep=0, progress=lambda _status, left, of: progress(of - left, of))
         new.execute("PRAGMA journal_mode=DELETE").fetchall()
-    sync(target)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut. Not for an open database."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.sync(target)
 
 
 def broken_pages(database: Database) -> list[str]:
