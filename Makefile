@@ -4,52 +4,51 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-# What looks at the code has an environment of its own: it needs other versions of libraries than what runs.
+# The scanners have their own environment: they need other versions of libraries than the service.
 TOOLS := .venv-security
-# A lock file is whole: with --no-deps, pip installs what it says and resolves nothing, so no release of tomorrow
-# can come between.
+# A lock file is complete: with --no-deps, pip installs exactly what it lists, and a newer release changes nothing.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
-# Plain pytest runs in one process, so that a debugger works and one file starts at once. The targets share their tests
-# between two processes, a file to each, so that fixtures of a module are made once.
+# Plain pytest runs in one process, so that a debugger works and a single file starts at once. The targets run two
+# processes. A whole file goes to one of them, so that module fixtures are made once.
 PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help
-help: ## Show what make can do here
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 .PHONY: up
-up: $(VENV)/.ready ## Run the whole service on this machine, until Ctrl-C
+up: $(VENV)/.ready ## Run the whole service on this machine until Ctrl-C
 	@$(BIN)/giro up
 
 .PHONY: setup
-setup: $(VENV)/.ready ## Set up what the service needs, and start nothing
+setup: $(VENV)/.ready ## Set up what the service needs without starting it
 
 .PHONY: demo
-demo: $(VENV)/.ready ## Send some hundred transfers through a service of its own, and verify the ledger
+demo: $(VENV)/.ready ## Send some hundred transfers through a throwaway service, and verify the ledger
 	@$(BIN)/giro demo
 
 .PHONY: test
-test: $(VENV)/.test-ready ## Run the tests, with coverage
+test: $(VENV)/.test-ready ## Run the quick tests with coverage
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 .PHONY: coverage
-coverage: $(VENV)/.test-ready ## Run them, and write to tests/coverage/html which lines they reach
+coverage: $(VENV)/.test-ready ## Run the quick tests, and write an HTML report of the covered lines to tests/coverage/html
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=html
 
 .PHONY: flows
-flows: $(VENV)/.test-ready ## Start, use, stop and restart whole services, as their users would
+flows: $(VENV)/.test-ready ## Start, use, stop and restart whole services
 	@$(BIN)/pytest $(PARALLEL) tests/flows
 
 .PHONY: contract
-contract: $(VENV)/.test-ready ## Hold a service of its own to its OpenAPI document, as a customer and as an operator
+contract: $(VENV)/.test-ready ## Check a throwaway service against its OpenAPI document, as a customer and as an operator
 	@$(BIN)/python -m tests.contract.service
 
 .PHONY: fuzz
-fuzz: $(VENV)/.test-ready ## Send a service of its own all that hostile clients can think of (FUZZ_SECONDS=300 FUZZ_SEED=1)
+fuzz: $(VENV)/.test-ready ## Fuzz a throwaway service with hostile input (FUZZ_SECONDS=300 FUZZ_SEED=1)
 	@$(BIN)/python -m tests.fuzz
 
 .PHONY: faults
-faults: $(VENV)/.test-ready ## Do to the service all that can go wrong, and count the money; KILLS=1000 SEED=1: the long form
+faults: $(VENV)/.test-ready ## Inject faults into whole services, and count the money (KILLS=1000 SEED=1: the long run)
 ifdef KILLS
 	@$(BIN)/python -m tests.faults.harness --kills $(KILLS) --seed $(or $(SEED),1)
 else
@@ -57,27 +56,27 @@ else
 endif
 
 .PHONY: power
-power: $(VENV)/.test-ready ## Cut a service's power wherever its record can be cut; CUTS=5000 SEED=2: more (needs strace)
+power: $(VENV)/.test-ready ## Simulate power cuts at every sync of a recorded service (CUTS=5000 SEED=2: more; needs strace)
 	@$(BIN)/python -m tests.faults.power $(if $(CUTS),--cuts $(CUTS)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: drill
-drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count what is missing
+drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count the missing transfers
 	@$(BIN)/python -m tests.faults.drill
 
 .PHONY: simulate
-simulate: $(VENV)/.test-ready ## Play thousands of sequences of all that can happen, against a small model (two minutes)
+simulate: $(VENV)/.test-ready ## Play thousands of random sequences against a small model (two minutes)
 	@SIMULATE_SECONDS=$${SIMULATE_SECONDS:-120} $(BIN)/pytest -n 2 --dist load tests/simulation
 
 .PHONY: mutants
-mutants: $(VENV)/.test-ready ## Put bugs into a copy of the code, one by one, and see that the tests find each (some minutes)
+mutants: $(VENV)/.test-ready ## Put known bugs into a copy of the code, and check that the tests catch each (some minutes)
 	@$(BIN)/python -m tests.mutants
 
 .PHONY: mutants-quick
-mutants-quick: $(VENV)/.test-ready ## Do so with ten of them, within a minute
+mutants-quick: $(VENV)/.test-ready ## Do the same with ten bugs (one minute)
 	@$(BIN)/python -m tests.mutants --quick
 
 .PHONY: monitoring
-monitoring: $(VENV)/.test-ready ## Hold metrics, rules and dashboards to a real Prometheus (needs prometheus, promtool, amtool)
+monitoring: $(VENV)/.test-ready ## Check metrics, rules and dashboards with a real Prometheus (needs prometheus, promtool, amtool)
 	@$(BIN)/pytest -n 2 --dist loadscope tests/monitoring
 
 .PHONY: dashboards
@@ -85,43 +84,43 @@ dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
 	@$(BIN)/python -m deploy.grafana.dashboards
 
 .PHONY: deploy-test
-deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the unit of systemd
+deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the systemd unit (needs caddy, nginx, openssl)
 	@$(BIN)/pytest tests/deploy
 
 .PHONY: stack-test
-stack-test: $(VENV)/.test-ready ## Bring the containers up, use them, kill each in turn, and count the money (needs Docker)
+stack-test: $(VENV)/.test-ready ## Start the containers, use them, kill each in turn, and count the money (needs Docker)
 	@$(BIN)/pytest -v -rA tests/containers
 
 .PHONY: bench
-bench: $(VENV)/.bench-ready ## Compare with what would be built instead, on this machine (needs wrk; some minutes)
+bench: $(VENV)/.bench-ready ## Compare Giro with its alternatives on this machine (needs wrk; some minutes)
 	@$(BIN)/python -m tests.benchmarks.compare
 
 .PHONY: bench-service
-bench-service: $(VENV)/.test-ready ## Measure a service of its own: start, latency, rate, memory
+bench-service: $(VENV)/.test-ready ## Measure a throwaway service: start, latency, rate, memory
 	@$(BIN)/python -m tests.benchmarks.service
 
 .PHONY: bench-statements
-bench-statements: $(VENV)/.test-ready ## Measure a month's statements, and what they cost transfers meanwhile
+bench-statements: $(VENV)/.test-ready ## Measure a month's statements, and how much they slow transfers
 	@$(BIN)/python -m tests.benchmarks.statements
 
 .PHONY: bench-metrics
-bench-metrics: $(VENV)/.test-ready ## Measure what the metrics cost where transfers are accepted
+bench-metrics: $(VENV)/.test-ready ## Measure what the metrics cost when transfers are accepted
 	@$(BIN)/python -m tests.benchmarks.metrics
 
 .PHONY: bench-throttles
-bench-throttles: $(VENV)/.test-ready ## Measure what throttles cost where transfers are accepted
+bench-throttles: $(VENV)/.test-ready ## Measure what throttling costs when transfers are accepted
 	@$(BIN)/python -m tests.benchmarks.throttles
 
 .PHONY: bench-chain
-bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settling, and how fast a ledger is verified
+bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settlement, and how fast a ledger is verified
 	@$(BIN)/python -m tests.benchmarks.chain
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.test-ready ## Measure what five million transfers, a backlog and a long life do to it (needs wrk; twenty minutes)
+bench-scale: $(VENV)/.test-ready ## Measure with five million transfers, a backlog and long-running processes (needs wrk; twenty minutes)
 	@$(BIN)/python -m tests.benchmarks.scale $(if $(TRANSFERS),--transfers $(TRANSFERS))
 
 .PHONY: lint
-lint: $(VENV)/.test-ready ## Check style, types, who imports whom, and the Dockerfile
+lint: $(VENV)/.test-ready ## Check style, types, imports and the Dockerfile
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -129,25 +128,25 @@ lint: $(VENV)/.test-ready ## Check style, types, who imports whom, and the Docke
 	@$(BIN)/hadolint Dockerfile
 
 .PHONY: security
-security: $(VENV)/.test-ready $(TOOLS)/.ready ## Scan the code with bandit and rules of our own, and try both and the audit
+security: $(VENV)/.test-ready $(TOOLS)/.ready ## Scan the code with bandit and our own rules, and test the scanners
 	@$(BIN)/python -m tests.security.scan
 	@$(BIN)/pytest $(PARALLEL) tests/security
 
 .PHONY: audit
-audit: $(TOOLS)/.ready ## Look up every locked package among known vulnerabilities (needs the internet)
+audit: $(TOOLS)/.ready ## Look up known vulnerabilities of every locked package (needs the internet)
 	@$(TOOLS)/bin/python -m tests.security.audit
 
 .PHONY: sbom
-sbom: $(VENV)/.ready $(TOOLS)/.ready ## Write what runs as a CycloneDX bill of materials to build/giro.cdx.json
+sbom: $(VENV)/.ready $(TOOLS)/.ready ## Write a CycloneDX bill of materials to build/giro.cdx.json
 	@$(TOOLS)/bin/python -m tests.security.sbom build/giro.cdx.json
 
 .PHONY: format
-format: $(VENV)/.test-ready ## Put the code into the house style
+format: $(VENV)/.test-ready ## Format the code, and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: $(VENV)/.test-ready ## Compile the lock files anew, for all platforms (needs uv)
+lock: $(VENV)/.test-ready ## Compile the lock files again, for all platforms (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group build pyproject.toml --output-file requirements.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
