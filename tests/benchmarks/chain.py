@@ -1,4 +1,4 @@
-"""What the chain of blocks costs where transfers are settled, and how fast it is verified: `make bench-chain`.
+"""The cost of the chain of blocks in settlement, and the speed of verification: `make bench-chain`.
 
 Two ledgers stand side by side, settled by the same code in one process; for one of them nothing is hashed. Both settle
 the same number of transfers, one after the other, and who goes first changes from pair to pair: what the machine does

@@ -1,4 +1,4 @@
-"""How Giro compares with what its users would build instead: `make bench`.
+"""Giro compared with its alternatives: `make bench`.
 
 Every baseline is built here and now, on the same disk, with the same durability, and takes its turn in every round
 (A B C, A B C, …): what the machine does meanwhile falls on all. A ratio is taken round by round. A figure counts only

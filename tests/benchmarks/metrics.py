@@ -1,4 +1,4 @@
-"""What measuring costs where transfers are accepted: `make bench-metrics`.
+"""The cost of metrics when transfers are accepted: `make bench-metrics`.
 
 Two services of their own stand side by side: one as it is, read by a Prometheus as often as one would, and one whose
 API counts nothing (tests/benchmarks/unmeasured.py). Both take the same load in turns (tests/benchmarks/pairs.py).

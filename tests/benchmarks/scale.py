@@ -1,4 +1,4 @@
-"""What size does to Giro: five million transfers stored, a backlog of 400,000, a million since the start.
+"""Giro with five million stored transfers, a backlog of 400,000, and a million transfers since the start.
 
 `make bench-scale`. Everything is measured over HTTP, on services of their own, with full fsyncs; small and large take
 turns. A ledger is laid down in this process, by the project's own services. A figure counts only after its ledger was

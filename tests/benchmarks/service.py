@@ -1,4 +1,4 @@
-"""What the service does as a whole, seen by its clients: `make bench-service`.
+"""The whole service as its clients see it: `make bench-service`.
 
 Starts a service of its own (real processes, real queue, real file with full fsyncs) and measures, on loopback:
 the start, the time from a transfer's 202 to its end at ten a second, the rate of transfers submitted and completed

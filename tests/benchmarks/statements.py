@@ -1,4 +1,4 @@
-"""What a month's statements cost the transfers that go on meanwhile: `make bench-statements`.
+"""The cost of a month's statements for the transfers of that time: `make bench-statements`.
 
 Fills a database with accounts and the month behind them, and starts the service on two copies of it, in turns: one in
 which every statement is made already, and one in which all are due. Both settle transfers at the same rate, each

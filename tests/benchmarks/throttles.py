@@ -1,4 +1,4 @@
-"""What throttles cost where transfers are accepted: `make bench-throttles`.
+"""The cost of throttling when transfers are accepted: `make bench-throttles`.
 
 Two services of their own stand side by side: one that holds each user to a rate of transfers, one that nobody is ever
 throttled by. The rate is one that nobody reaches: what is measured is asking, remembering, and the headers.

@@ -1,0 +1,31 @@
+"""The list of the benchmarks: `python -m tests.benchmarks`."""
+
+import ast
+from pathlib import Path
+
+COMMANDS = {
+    "service": "bench-service",
+    "compare": "bench",
+    "statements": "bench-statements",
+    "metrics": "bench-metrics",
+    "throttles": "bench-throttles",
+    "chain": "bench-chain",
+    "scale": "bench-scale",
+}
+"""The make target of every benchmark, by its module."""
+
+
+def lines() -> list[str]:
+    """One line for each benchmark: its target, its module, and the title of the module's docstring."""
+    return [f"make {target:18}{module:12}{_title(module)}" for module, target in COMMANDS.items()]
+
+
+def _title(module: str) -> str:
+    """The docstring's first line, read without importing: some benchmarks need packages of `make bench`."""
+    docstring = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{module}.py").read_text()))
+    assert docstring is not None
+    return docstring.partition("\n")[0].partition(": `make")[0].rstrip(".")
+
+
+if __name__ == "__main__":
+    print(*lines(), sep="\n")
