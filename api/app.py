@@ -50,7 +50,7 @@ from api.server.paths import Paths
 from api.server.pulse import Pulse
 from api.throttling import Throttles
 from api.throttling.tally import connect as connect_tally
-from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
+from core.processes.lifeline import Heartbeat, ask_to_stop, look_no_more_at_what_is_here
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens
@@ -167,6 +167,7 @@ def _lifespan(
         serve_metrics(settings.metrics_host, settings.metrics_port_api, variable=variable("metrics_port_api"))
         database = Database(settings)
         database.require_schema()
+        database.moved_on = ask_to_stop
         bank = _open(settings, database, queue, tally)
         app.state.bank = bank
         pulse = Pulse()

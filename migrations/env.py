@@ -1,4 +1,4 @@
-"""Alembic's environment: applies migrations under the turnstile, on an asynchronous engine with our own settings.
+"""Alembic's environment: applies migrations while nothing else runs, on an asynchronous engine with our own settings.
 
 Foreign keys are off while tables change (SQLite cannot switch inside a transaction) and checked before the commit.
 """
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import core.storage.models
+from core.processes.run import alone
 from core.settings import load_settings
 from core.storage.sqlite.engine import Database, DatabaseError
 
@@ -51,9 +52,14 @@ def _migrate(connection: Connection) -> None:
 if context.is_offline_mode():
     raise DatabaseError("Giro's migrations need the database: run them without --sql")
 
-_database = Database(context.config.attributes.get("settings") or load_settings())
-_database.create()
-_database.refuse_newer_schema(_database.schema_revision())
-with _database.turnstile.turn():
-    asyncio.run(run_migrations(_database))
+_settings = context.config.attributes.get("settings") or load_settings()
+_hold = context.config.attributes.get("hold", alone)
+_database = Database(_settings)
+if _database.path.exists():
+    _database.refuse_newer_schema(_database.schema_revision())
+# A process of an older version would go on writing what it knows, and not what the new schema asks for.
+with _hold(_settings, "a migration"):
+    _database.create()
+    with _database.turnstile.turn():
+        asyncio.run(run_migrations(_database))
 _database.close()

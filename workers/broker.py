@@ -8,12 +8,13 @@ from dramatiq import Broker, Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, MiddlewareError
 
+from core.files.locks import FileLock
 from core.queue.broker import make_broker
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.services.transfers.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.turnstile import FileLock, settlement_lock
+from core.storage.sqlite.turnstile import settlement_lock
 from core.telemetry import metrics
 from core.telemetry.logging import get_logger
 from workers.jobs import backups, settlement, statements, upkeep
@@ -23,6 +24,10 @@ log = get_logger(__name__)
 
 STANDBY_SECONDS = 0.2
 """Time between two tries of a worker that stands by, and so about the time it takes to take over."""
+
+
+SETTLES = "the settlement worker"
+"""How the holder of the settlement lock signs."""
 
 
 class StoodDown(MiddlewareError):
@@ -55,9 +60,9 @@ class OneSettlementWorker(Middleware):
         metrics.settlement_active.set(0)
         count_from_zero()
         lock = settlement_lock(self._database.path)
-        if not lock.try_acquire():
+        if not lock.take(SETTLES):
             log.warning("standing_by", database=str(self._database.path))
-            while not lock.try_acquire():
+            while not lock.take(SETTLES):
                 if self._stop.wait(STANDBY_SECONDS):
                     lock.close()
                     raise StoodDown

@@ -43,6 +43,7 @@ def run(settings: Settings, role: str) -> None:
         signal.signal(number, lambda *_: stop.set())
     database = Database(settings)
     database.require_schema()
+    database.moved_on = stop.set
     port = f"metrics_port_{role}"
     serve_metrics(settings.metrics_host, getattr(settings, port), variable=variable(port))
     # A settlement worker stands by until it has the lock: its beats must not pass for those of the one that settles.

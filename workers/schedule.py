@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import redis
 from dramatiq.brokers.redis import RedisBroker
-from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us, to_us
 from core.domain.dead_letters import Letter
@@ -21,7 +20,7 @@ from core.services.statements.making import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, statement_runs, statements, transfers, verifications
 from core.storage.sqlite.engine import Database, DatabaseError
-from core.storage.unit_of_work import count_error
+from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_at_this_schema
 from core.telemetry import metrics
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
@@ -130,8 +129,14 @@ def timetable_of(settings: Settings, database: Database) -> Timetable:
 
 
 def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
-    """Do once what is due now. A queue or a database that is away is logged; the next tick tries again."""
+    """Do once what is due now. A queue or a database that is away is logged; the next tick tries again.
+
+    Nothing is due under another schema than this code's: its tables may say something else, and its messages too.
+    """
     try:
+        with database.reader.connect() as connection:
+            if not is_at_this_schema(database, connection):
+                return
         sweep(database, broker, age_seconds=age_seconds)
         send_statements_due(database, broker, zone)
         send_again(database, broker)
@@ -141,9 +146,9 @@ def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_s
             timetable.done(job, now)
     except redis.RedisError as error:
         log.warning("queue_unreachable", error=str(error))
-    except DBAPIError as error:
+    except DATABASE_ERRORS as error:
         count_error(error)
-        log.warning("database_unavailable", error=str(error.orig))
+        log.warning("database_unavailable", error=str(getattr(error, "orig", error)))
 
 
 def run(settings: Settings) -> None:
@@ -153,6 +158,7 @@ def run(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     database = Database(settings)
     database.require_schema()
+    database.moved_on = stop.set
     broker = make_broker(connect(settings.queue_url))
     serve_metrics(
         settings.metrics_host,

@@ -13,13 +13,12 @@ from rich.progress import Progress, TaskID
 from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out, the_bank
 from core.cli.service import apply_migrations
 from core.domain.audit import Action
-from core.processes import heartbeats, run
+from core.processes import run
 from core.processes.data_folder import require_data_folder
-from core.processes.parts import PROCESSES
 from core.services.audit import write_down
 from core.services.backups import making, restoring
 from core.services.backups.making import BackupError, LedgerBroken, Manifest
-from core.settings import Settings, load_settings
+from core.settings import load_settings
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
 
@@ -67,7 +66,7 @@ def restore(
     configure_logging(settings.model_copy(update={"log_level": "error"}), process="cli")
     os.umask(0o077)
     require_data_folder(settings)
-    with one_line_of_a_backup(), nothing_running(settings), drawn_progress() as progress:
+    with one_line_of_a_backup(), run.alone(settings, "`giro restore`"), drawn_progress() as progress:
         done = restoring.restore(settings, file, the_bank(), progress, migrate=apply_migrations if migrate else None)
     for warning in done.warnings:
         complaints.print(f"giro: {warning}", style="yellow", soft_wrap=True, markup=False)
@@ -88,20 +87,6 @@ def one_line_of_a_backup() -> Iterator[None]:
         fail(str(error), status=1)
     except BackupError as error:
         fail(str(error))
-
-
-@contextmanager
-def nothing_running(settings: Settings) -> Iterator[None]:
-    """Hold the supervisor's lock, and see that no part runs without one."""
-    try:
-        with run.hold_database(settings):
-            for name in PROCESSES:
-                age = heartbeats.age(settings.run_dir, name)
-                if age is not None and age < settings.silent_seconds:
-                    fail(f"{name} was alive {age:.0f} s ago: stop the service first", run.HELD)
-            yield
-    except run.StartRefused as refusal:
-        fail(str(refusal), refusal.status)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from core.domain.errors import GiroError
 from core.domain.transfers import MAX_DESCRIPTION
 from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
+from core.processes.run import StartRefused
 from core.settings import Settings, SettingsError, load_settings
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging
@@ -47,6 +48,8 @@ def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except (SettingsError, DatabaseError) as error:
             fail(str(error))
+        except StartRefused as refusal:
+            fail(str(refusal), refusal.status)
         except GiroError as error:
             fail(f"{error.detail} ({error.code})", status=1)
         except DatabaseDamaged as error:

@@ -31,10 +31,12 @@ from core.domain.errors import Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, UserView
 from core.ids import NEWEST
+from core.processes import run
 from core.security.passwords import Passwords
 from core.services import audit
 from core.services.identity import erasures, operators
 from core.settings import Settings, load_settings
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
@@ -128,17 +130,23 @@ def erase_user(
         ),
     ] = None,
 ) -> None:
-    """Erase what names a deactivated user, for good; closes their accounts, with nothing on them. The ledger stays."""
+    """Erase what names a deactivated user, for good; closes their accounts, with nothing on them. The ledger stays.
+
+    Only where no Giro runs on the database: exit status 3, and one line names the process that does. While it runs, an
+    operator erases over the API.
+    """
     if (user is None) is (again is None):
         fail("name either a user or a list (--again FILE)")
     settings = load_settings()
-    if user is not None:
-        with unit_of_work(open_database(settings)) as connection:
-            user_id = operators.user_by_name(connection, parse_user(user))
-            erasures.erase(connection, the_bank(), settings.erasures_path, user_id)
-        out.print(f"{user_id} is erased")
-    elif again is not None:
-        erase_again(settings, again)
+    database = open_database(settings)
+    with run.alone(settings, "`giro operator erase`"):
+        if user is not None:
+            with unit_of_work(database) as connection:
+                user_id = operators.user_by_name(connection, parse_user(user))
+                erasures.erase(connection, the_bank(), settings.erasures_path, user_id)
+            out.print(f"{user_id} is erased")
+        elif again is not None:
+            erase_again(settings, database, again)
 
 
 @app.command("users")
@@ -198,9 +206,9 @@ def change_user(name: str, act: Callable[[Connection, Author, UUID], None]) -> N
         act(connection, the_bank(), operators.user_by_name(connection, parse_user(name)))
 
 
-def erase_again(settings: Settings, file: Path) -> None:
+def erase_again(settings: Settings, database: Database, file: Path) -> None:
     """Erase everybody in a list who is there again, say who it was, and exit with 1 if somebody had to be left."""
-    database, done, left = open_database(settings), 0, 0
+    done, left = 0, 0
     try:
         listed = list(erasures.listed_in(file))
     except (OSError, ValueError) as error:

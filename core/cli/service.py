@@ -1,6 +1,9 @@
 """Commands that run the service, and look at it."""
 
 import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -10,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from core.cli.console import counted, one_line_errors, open_database, out
+from core.cli.console import complaints, counted, one_line_errors, open_database, out
 from core.clock import now_us, to_us
 from core.processes import heartbeats, run
 from core.processes.data_folder import require_data_folder
@@ -23,6 +26,11 @@ from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database
 from core.storage.verifications import newest
 from core.telemetry.logging import configure_logging
+
+Hold = Callable[[Settings, str], AbstractContextManager[None]]
+"""What keeps others off the database while it is migrated, for an activity of this name."""
+
+LOOK_AGAIN_SECONDS = 0.2
 
 app = typer.Typer(
     help="Giro: a self-hosted banking service whose transfers run through a queue.",
@@ -37,7 +45,7 @@ app = typer.Typer(
 def up() -> None:
     """Migrate, then run the whole service until Ctrl-C."""
     settings = load_settings()
-    raise typer.Exit(run.run(settings, prepare=partial(prepare, settings)))
+    raise typer.Exit(run.run(settings, prepare=partial(prepare, settings, hold=run.no_part_beside)))
 
 
 @app.command()
@@ -61,15 +69,24 @@ def demo(
 
 @app.command()
 @one_line_errors
-def migrate() -> None:
-    """Create the database, or bring it to the schema of this version, and make the secrets that are missing."""
+def migrate(
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long a Giro that runs is given to end.")
+    ] = 0,
+) -> None:
+    """Create the database, or bring it to the schema of this version, and make the secrets that are missing.
+
+    Where there is something to migrate, nothing else may run on the database: exit status 3, and one line names the
+    process that does.
+    """
     settings = load_settings()
     configure_logging(settings, process="cli")
     os.umask(0o077)
     require_data_folder(settings)
-    prepare(settings)
+    prepare_patiently(settings, wait)
     make_secrets(settings)
-    out.print(f"{settings.database_path} is at migration {Database(settings).schema_revision()}")
+    revision = Database(settings).schema_revision()
+    out.print(f"{settings.database_path} is at migration {revision}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -145,8 +162,11 @@ def root(
         raise typer.Exit
 
 
-def apply_migrations(settings: Settings | None = None) -> None:
-    """Bring the database to the newest migration, in this process; by default the one that the environment names."""
+def apply_migrations(settings: Settings | None = None, *, hold: Hold = run.alone) -> None:
+    """Bring the database to the newest migration, in this process; by default the one that the environment names.
+
+    Raises StartRefused, of `hold`, where a Giro runs on it.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -154,14 +174,34 @@ def apply_migrations(settings: Settings | None = None) -> None:
     config = Config()
     config.set_main_option("script_location", str(home / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["settings"] = settings
+    config.attributes.update(settings=settings, hold=hold)
     command.upgrade(config, "head")
 
 
-def prepare(settings: Settings) -> None:
-    """Do what comes before a start, and complain in one line here rather than from a process that does not start."""
-    apply_migrations()
-    check_keys(Database(settings), CardVault(settings))
+def prepare(settings: Settings, *, hold: Hold) -> None:
+    """Do what comes before a start, and complain in one line here rather than from a process that does not start.
+
+    A database that is at the newest migration already may be in use, by processes of this version.
+    """
+    database = Database(settings)
+    if not database.path.exists() or not database.is_current(database.schema_revision()):
+        apply_migrations(hold=hold)
+    check_keys(database, CardVault(settings))
+
+
+def prepare_patiently(settings: Settings, seconds: float) -> None:
+    """Do as `prepare` for one that is to be alone, and give a Giro that runs so long to end; say once that it waits."""
+    deadline, told = time.monotonic() + seconds, False
+    while True:
+        try:
+            return prepare(settings, hold=run.alone)
+        except run.StartRefused as refusal:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                complaints.print(f"giro: {refusal}; waiting {seconds:.0f} s for it", soft_wrap=True, markup=False)
+                told = True
+        time.sleep(LOOK_AGAIN_SECONDS)
 
 
 def make_secrets(settings: Settings) -> None:

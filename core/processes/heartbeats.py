@@ -35,6 +35,15 @@ def here(run_dir: Path) -> dict[str, float]:
     return {name: min(old for other, old in beats if other == name) for name, _ in beats}
 
 
+def fresh(run_dir: Path, seconds: float) -> list[str]:
+    """Name everything that has beaten within so many seconds, on any host that shares the folder."""
+    return [
+        "{}, process {} on {}, alive {:.0f} s ago".format(*(path.name.split(".")[place] for place in (0, 2, 1)), old)
+        for path, old in _beats(run_dir, "*.*.*.heartbeat")
+        if old < seconds
+    ]
+
+
 def last_beat_ns(run_dir: Path, pid: int) -> int | None:
     """When a process of this host last beat, whatever it does, as its file's time; None if it has not."""
     beats = []

@@ -95,6 +95,11 @@ def look_no_more_at_what_is_here() -> None:
     gc.freeze()
 
 
+def ask_to_stop() -> None:
+    """Have this process stop as it is always stopped: by SIGTERM. For any thread."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def never_dump_core() -> None:
     """Have neither this process nor any that it starts leave a core file: one holds every key that was in memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

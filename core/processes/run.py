@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import os
 import socket
 import sys
@@ -14,14 +13,15 @@ from pathlib import Path
 
 import httpx2
 
-from core.clock import now_us, to_datetime
+from core.files.locks import sign, signature
 from core.processes import heartbeats
 from core.processes.data_folder import require_data_folder
 from core.processes.lifeline import never_dump_core
 from core.processes.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
 from core.processes.supervisor import Child, Supervisor
 from core.settings import Settings, SettingsError, variable
-from core.storage.sqlite.engine import DatabaseError
+from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.sqlite.turnstile import settlement_lock
 from core.telemetry.logging import configure_logging
 
 NEVER_READY = 1
@@ -57,7 +57,7 @@ def run(
         with hold_database(settings) as lock:
             chosen = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
             _check_metrics_ports(chosen, PROCESSES)
-            _sign(lock, chosen)
+            sign(lock, f"`giro up` at {api_url(chosen)}")
             prepare()
             with _probe(chosen) as missing, listener_of(chosen) as listener:
                 service = service_children(chosen, listener) if children is None else children
@@ -70,7 +70,8 @@ def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lam
     """Run one part of the service (api, settlement, jobs or scheduler) under a supervisor of its own, as `run` does.
 
     The database is not held: the parts share it, on one machine or in containers of one machine, and whatever must
-    be alone has a lock of its own. Queue server and migrations are somebody else's.
+    be alone has a lock of its own. `alone` sees a part by its heartbeat. Queue server and migrations are somebody
+    else's.
     """
 
     def start() -> str | None:
@@ -112,7 +113,20 @@ def _supervise(
         missing=missing,
         announce=announce,
         forget=partial(forget, settings),
+        before_restart=partial(_require_schema, settings),
     ).run()
+
+
+def _require_schema(settings: Settings) -> None:
+    """Raise DatabaseError where another version has migrated the database: what is started again would end again."""
+    database = Database(settings)
+    try:
+        revision = database.schema_revision()
+    except DatabaseError:
+        return  # it cannot be read now, and may be again when the child has started
+    finally:
+        database.close()
+    database.require_revision(revision)
 
 
 def _silent(settings: Settings, name: str) -> str | None:
@@ -209,13 +223,41 @@ def _lock(descriptor: int, database: Path) -> None:
             # The name of a holder that was killed is worse than none, until this one has signed.
             os.ftruncate(descriptor, 0)
             return
-    signature = _holder(os.pread(descriptor, 1000, 0))
-    raise StartRefused(HELD, f"{database} is held by another Giro: {signature}")
+    raise _held(database, signature(descriptor))
 
 
-def _sign(lock: int, settings: Settings) -> None:
-    since = to_datetime(now_us()).isoformat(timespec="seconds")
-    os.pwrite(lock, json.dumps({"pid": os.getpid(), "url": api_url(settings), "since": since}).encode(), 0)
+def _held(database: Path, by: str) -> StartRefused:
+    return StartRefused(HELD, f"{database} is held by another Giro: {by}; stop it first")
+
+
+@contextmanager
+def alone(settings: Settings, what: str) -> Iterator[None]:
+    """Hold the database for `what`, such as "`giro migrate`", which no other process of Giro may run beside.
+
+    Raises StartRefused (HELD), naming the one that does: a supervisor, a settlement worker, or a part that beats.
+    """
+    with hold_database(settings) as lock:
+        sign(lock, what)
+        with no_part_beside(settings, what):
+            yield
+
+
+@contextmanager
+def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
+    """Do as `alone` for one that holds the supervisor's lock already.
+
+    A part other than the settlement worker has no lock. It beats, and so did those of older versions; a worker that
+    stands by beats too, and would settle as soon as the lock is free again.
+    """
+    lock = settlement_lock(settings.database_path)
+    try:
+        if not lock.take(what):
+            raise _held(settings.database_path, lock.holder())
+        for part_that_runs in heartbeats.fresh(settings.run_dir, settings.silent_seconds):
+            raise _held(settings.database_path, part_that_runs)
+        yield
+    finally:
+        lock.close()
 
 
 def holder(settings: Settings) -> str | None:
@@ -228,7 +270,7 @@ def holder(settings: Settings) -> str | None:
         # Shared, so that two that look do not take each other for a supervisor; one that starts now tries again.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _holder(os.pread(descriptor, 1000, 0))
+        return signature(descriptor)
     finally:
         os.close(descriptor)
     return None
@@ -236,14 +278,6 @@ def holder(settings: Settings) -> str | None:
 
 def _lock_path(settings: Settings) -> Path:
     return settings.database_path.with_name(f"{settings.database_path.name}.supervisor.lock")
-
-
-def _holder(signature: bytes) -> str:
-    try:
-        holder = json.loads(signature)
-        return f"process {holder['pid']}, {holder['url']}, since {holder['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "one that is just starting"  # it has the lock and has not signed yet
 
 
 def _announce(settings: Settings) -> None:

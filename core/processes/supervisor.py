@@ -243,15 +243,18 @@ class Supervisor:
         missing: Callable[[], str | None],
         announce: Callable[[], None],
         forget: Callable[[int], None],
+        before_restart: Callable[[], None],
     ) -> None:
         """`missing` says what the service still lacks to be ready, or None; `announce` is called once, when it is.
 
-        `forget` is called with the number of each child's process that has ended.
+        `forget` is called with the number of each child's process that has ended. `before_restart` is called before a
+        child is started again; an exception of it ends the service, for what no restart cures.
         """
         self._settings = settings
         self._missing = missing
         self._announce = announce
         self._forget = forget
+        self._before_restart = before_restart
         self._slots = [_Slot(child) for child in children]
         self._environment = environment
         self._signals = _Signals()
@@ -262,7 +265,8 @@ class Supervisor:
     def run(self) -> str | None:
         """Run the children until a stop is asked for, and stop them.
 
-        Returns None, or one line that says why the service was given up before it was ready.
+        Returns None, or one line that says why the service was given up before it was ready. Raises what
+        `before_restart` raises, once the children are stopped.
         """
         with self._signals:
             try:
@@ -314,6 +318,8 @@ class Supervisor:
                 return  # those that come after it would fail to connect, and come back late
 
     def _start(self, slot: _Slot) -> None:
+        if slot.deaths:
+            self._before_restart()
         try:
             slot.start(self._environment)
         except (OSError, subprocess.SubprocessError) as error:

@@ -23,11 +23,11 @@ import api.app as application
 from api.app import create_app
 from api.dependencies import Bank
 from core.domain.users import Role
+from core.files.locks import FileLock
 from core.security.access_tokens import Claims
 from core.security.passwords import Passwords
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.turnstile import FileLock
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.contract import Contract, Json

@@ -432,7 +432,8 @@ def test_a_second_supervisor_says_who_holds_the_database(house: House) -> None:
     (line,) = second.err.splitlines()
     database = house.folder / "data" / "banking.db"
     url = f"http://127.0.0.1:{house.port}"
-    assert line.startswith(f"giro: {database} is held by another Giro: process {first.process.pid}, {url}, since 2")
+    by = f"process {first.process.pid} on {heartbeats.HOST}, `giro up` at {url}, since 2"
+    assert line.startswith(f"giro: {database} is held by another Giro: {by}")
     assert second.out == ""
     assert first.process.poll() is None
     assert not first.events("child_died")
@@ -445,7 +446,8 @@ def test_anybody_can_ask_who_holds_the_database(house: House) -> None:
     supervised = house.supervise_ready()
     said = holder(settings)
     assert said is not None
-    assert said.startswith(f"process {supervised.process.pid}, http://127.0.0.1:{house.port}, since 2")
+    here = f"process {supervised.process.pid} on {heartbeats.HOST}"
+    assert said.startswith(f"{here}, `giro up` at http://127.0.0.1:{house.port}, since 2")
     supervised.send(signal.SIGKILL)
     supervised.exit_status()
     assert holder(settings) is None, "what was killed holds nothing, though its name stands in the file"

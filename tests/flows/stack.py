@@ -67,6 +67,8 @@ class Stack:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         unset = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN"), "")
         self.environment = {**inherited, **unset, **{f"GIRO_{name.upper()}": str(own[name]) for name in own}}
+        self.program: Path | None = None
+        """Folder of another version of the program, which is run from then on; None: ours."""
         self.starts = 0
         self.processes: list[subprocess.Popen[bytes]] = []
         self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=40)
@@ -91,7 +93,7 @@ class Stack:
     def spawn(self, words: Sequence[str], name: str) -> "subprocess.Popen[bytes]":
         """Start any program with the settings of this stack; its log is kept under `name`."""
         with (self.folder / f"{name}.out").open("ab") as out, (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=log)
+            process = subprocess.Popen(words, cwd=self.program, env=self.environment, stdout=out, stderr=log)
         self.processes.append(process)
         return process
 
@@ -99,6 +101,7 @@ class Stack:
         """Run a `giro` command to its end."""
         return subprocess.run(
             [sys.executable, "-m", "core.cli", *command],
+            cwd=self.program,
             env=self.environment,
             input=stdin,
             capture_output=True,

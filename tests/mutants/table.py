@@ -141,7 +141,7 @@ MUTANTS = (
     Mutant(
         "a second worker allowed",
         "workers/broker.py",
-        (("        if not lock.try_acquire():\n", "        if not lock.try_acquire() and False:\n"),),
+        (("        if not lock.take(SETTLES):\n", "        if not lock.take(SETTLES) and False:\n"),),
         ("tests/workers/test_broker.py::test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone",),
     ),
     Mutant(
@@ -389,6 +389,19 @@ MUTANTS = (
         (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),
         ("tests/unit/storage/test_unit_of_work.py::test_it_holds_the_turn_from_beginning_to_end",),
         quick=True,
+    ),
+    Mutant(
+        "writing under the schema of another version",
+        "core/storage/unit_of_work.py",
+        (("            _require_schema(database, connection)  # inside", "            # inside"),),
+        ("tests/unit/storage/test_unit_of_work.py::test_who_waits_for_its_turn_meanwhile_writes_nothing",),
+        quick=True,
+    ),
+    Mutant(
+        "a migration beside a worker that settles",
+        "core/processes/run.py",
+        (("        if not lock.take(what):\n", "        if not lock.take(what) and False:\n"),),
+        ("tests/unit/processes/test_run.py::test_nobody_is_alone_beside_a_settlement_worker",),
     ),
     Mutant(
         "no fence after a failed commit",

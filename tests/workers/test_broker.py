@@ -11,6 +11,7 @@ from dramatiq.middleware import MiddlewareError
 from prometheus_client import REGISTRY
 
 from core.domain.transfers import TransferStatus
+from core.files.locks import FileLock
 from core.queue.broker import count_messages
 from core.queue.messages import (
     BACK_UP,
@@ -26,7 +27,7 @@ from core.queue.messages import (
 from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.turnstile import FileLock, settlement_lock
+from core.storage.sqlite.turnstile import settlement_lock
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
 from workers.broker import StoodDown, create_broker

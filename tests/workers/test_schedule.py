@@ -27,7 +27,7 @@ from core.services.statements import reading
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, rows
+from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, move_on, rows
 from tests.months import close_months, undone_groups, work_off
 from tests.time_travel import Clock
 from workers import schedule
@@ -321,3 +321,15 @@ def test_a_queue_that_is_away_gets_its_messages_later(
     server.connected = True
     tick(database, broker, NOTHING_DUE, age_seconds=2, zone=UTC)
     assert sent(broker) == [(CLOSE_MONTHS, [])]
+
+
+def test_nothing_is_sent_once_another_version_has_migrated_the_database(
+    database: Database, broker: RedisBroker
+) -> None:
+    accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
+    told: list[bool] = []
+    database.moved_on = lambda: told.append(True)
+    move_on(database)
+    tick(database, broker, Timetable({"verify": 60}), age_seconds=0, zone=UTC)
+    assert told
+    assert waiting(broker, SETTLEMENT_QUEUE) == waiting(broker, JOBS_QUEUE) == 0

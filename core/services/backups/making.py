@@ -19,13 +19,13 @@ from core.domain.anchors import from_line
 from core.failpoints import hit
 from core.files import append_only as file_of_anchors
 from core.files import durable
+from core.files.locks import FileLock
 from core.security.fingerprints import fingerprints
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
 from core.storage import blocks
 from core.storage.sqlite import copying as storage
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.turnstile import FileLock
 from core.storage.sqlite.upkeep import database_bytes, wal_bytes
 from core.storage.unit_of_work import DATABASE_ERRORS
 

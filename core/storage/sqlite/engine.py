@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self.path: Path = settings.database_path
+        self.moved_on: Callable[[], None] = lambda: None
+        """Called when a unit of work finds another schema than this code's; a process of the service stops then."""
         self._busy_ms = settings.sqlite_busy_ms
         self._cache_kib = settings.sqlite_cache_mb * 1024
 
@@ -124,7 +127,10 @@ class Database:
 
     def require_schema(self) -> None:
         """Raise DatabaseError unless the file is at the migration that this code needs."""
-        revision = self.schema_revision()
+        self.require_revision(self.schema_revision())
+
+    def require_revision(self, revision: str | None) -> None:
+        """Raise DatabaseError unless this is the migration that this code needs."""
         self.refuse_newer_schema(revision)
         if revision is None:
             raise DatabaseError(f"the database {self.path} has no schema yet: run `giro migrate`")

@@ -1,47 +1,17 @@
-"""File locks between processes: the turnstile around every write, and the lock of the one settlement worker.
+"""The turnstile around every write, and the lock of the one settlement worker.
 
-The kernel drops a lock when the process that holds it ends, however it ends. Lock files lie beside the database
-and are never the database itself: closing a second descriptor of that would drop SQLite's own locks.
+Lock files lie next to the database and are never the database itself: closing a second descriptor of that would drop
+SQLite's own locks.
 """
 
-import fcntl
-import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.files.locks import FileLock
 from core.telemetry import metrics
-
-
-class FileLock:
-    """An exclusive `flock` on a file of its own, made on demand with mode 0600."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        # Python opens with O_CLOEXEC: no child ever inherits the lock.
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-
-    def acquire(self) -> None:
-        """Wait for the lock, for as long as it takes."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        """Give the lock up."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Close the descriptor, and with it give the lock up."""
-        os.close(self._descriptor)
 
 
 class Turnstile:

@@ -15,14 +15,16 @@ from core.processes import heartbeats
 from core.settings import Settings
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.storage.unit_of_work import unit_of_work
-from tests.api.conftest import Api, Pair, Person, Start, until
+from tests.api.conftest import Api, Pair, Person, Start, payment, until
+from tests.builders import move_on, rows
 
 
 @pytest.fixture
-def sigterm_ends_nothing() -> Iterator[None]:
-    """A handler in the server's place. The one that is there otherwise, coverage's, ends the tests."""
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    yield
+def sigterm_ends_nothing() -> Iterator[list[int]]:
+    """A handler in the server's place, and what it got. The one that is there otherwise, coverage's, ends the tests."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
+    yield received
     signal.signal(signal.SIGTERM, before)
 
 
@@ -61,8 +63,20 @@ async def test_a_missing_database_is_refused_at_the_start_and_not_made(start: St
     assert not database_file.exists()
 
 
+async def test_a_database_that_another_version_migrates_is_written_no_more_and_ends_the_process(
+    sigterm_ends_nothing: list[int], api: Api, ada: Person, pair: Pair, database: Database
+) -> None:
+    move_on(database)
+    before = rows(database, "SELECT count(*) AS n FROM transfers")
+    answer = await ada.post("/transfers", json=payment(pair.payer, pair.payee))
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    await until(lambda: signal.SIGTERM in sigterm_ends_nothing)
+    assert rows(database, "SELECT count(*) AS n FROM transfers") == before
+    assert (await ada.get(f"/accounts/{pair.payer['id']}")).status_code == 200, "until the end, it can be read"
+
+
 async def test_a_stop_signal_lets_waiting_clients_be_answered(
-    sigterm_ends_nothing: None, api: Api, ada: Person, pair: Pair
+    sigterm_ends_nothing: list[int], api: Api, ada: Person, pair: Pair
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"

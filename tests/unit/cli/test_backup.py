@@ -1,6 +1,7 @@
 """`giro backup` and `giro restore`: what they say, and with which exit status they end."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -115,12 +116,13 @@ class TestRestore:
             result = giro("restore", str(made))
         assert (result.exit_code, "is held by another Giro" in result.stderr) == (3, True)
 
-    @pytest.mark.parametrize("part", ["api", "settlement", "jobs", "scheduler"])
+    @pytest.mark.parametrize("part", ["api", "settlement", "jobs", "scheduler", "standby"])
     def test_ends_with_3_where_a_part_runs_alone(self, made: Path, settings: Settings, part: str) -> None:
         settings.run_dir.mkdir(parents=True, exist_ok=True)
         heartbeats.path_of(settings.run_dir, part).touch()
         result = giro("restore", str(made))
-        assert (result.exit_code, f"{part} was alive" in result.stderr) == (3, True)
+        by = f"held by another Giro: {part}, process {os.getpid()} on {heartbeats.HOST}, alive 0 s ago; stop it first"
+        assert (result.exit_code, by in result.stderr) == (3, True)
         assert not settings.database_path.exists()
 
     def test_warns_of_another_signing_key(

@@ -1,6 +1,10 @@
 """The command line: what it says, and with which exit status it ends."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 from uuid import UUID
 
@@ -10,11 +14,14 @@ from typer.testing import CliRunner
 
 from core.cli import app
 from core.cli.console import counted
+from core.files.locks import FileLock
+from core.processes import heartbeats
 from core.security.anchor_key import AnchorKey
 from core.services.identity import users
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
+from core.storage.sqlite.turnstile import settlement_lock
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import accepted, account_row, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
 
@@ -128,12 +135,45 @@ class TestStatus:
         assert "settlement not running" in said
 
 
+@contextmanager
+def settlement_worker_on(database: Path) -> Iterator[FileLock]:
+    """The lock of a settlement worker, as its process holds it."""
+    database.parent.mkdir(exist_ok=True)
+    lock = settlement_lock(database)
+    assert lock.take("the settlement worker")
+    yield lock
+    lock.close()
+
+
+@pytest.mark.usefixtures("as_it_was")
 class TestMigrate:
     def test_leaves_the_database_of_a_newer_giro_alone_and_says_so(self, database: Database) -> None:
         with database.writer.begin() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         result = giro("migrate")
         assert (result.exit_code, "at migration 9999, from a newer Giro" in everything_said(result)) == (2, True)
+
+    def test_changes_nothing_beside_a_settlement_worker_and_names_it(
+        self, clean_environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        with settlement_worker_on(tmp_path / "data" / "banking.db"):
+            result = giro("migrate")
+        assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
+        assert f"process {os.getpid()} on {heartbeats.HOST}, the settlement worker, since" in result.stderr
+        assert not (tmp_path / "data" / "banking.db").exists()
+
+    def test_waits_for_a_settlement_worker_to_end_if_it_is_told_to(
+        self, clean_environment: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        with settlement_worker_on(tmp_path / "data" / "banking.db") as lock:
+            clean_environment.setattr("core.cli.service.time.sleep", lambda _seconds: lock.release())
+            result = giro("migrate", "--wait", "30")
+        assert (result.exit_code, "is at migration" in result.stdout) == (0, True), everything_said(result)
+        assert "; stop it first; waiting 30 s for it" in result.stderr
+
+    def test_needs_nobody_to_stop_where_there_is_nothing_to_migrate(self, database: Database) -> None:
+        with settlement_worker_on(database.path):
+            assert giro("migrate").exit_code == 0
 
 
 class TestDeposit:

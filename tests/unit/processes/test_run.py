@@ -5,14 +5,17 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from core.processes import heartbeats, run
-from core.processes.parts import child_environment, part, service_children
-from core.processes.run import StartRefused, api_url, bindable_port, holder
-from core.settings import load_settings
+from core.processes.parts import PROCESSES, child_environment, part, service_children
+from core.processes.run import StartRefused, alone, api_url, bindable_port, holder, no_part_beside
+from core.settings import Settings, load_settings
+from core.storage.sqlite.turnstile import settlement_lock
 
 
 def test_one_who_looks_takes_no_other_who_looks_for_a_supervisor(tmp_path: Path) -> None:
@@ -30,6 +33,78 @@ def test_somebody_who_only_looks_keeps_nobody_from_starting(tmp_path: Path, monk
         run._lock(starting.fileno(), tmp_path)
         with pytest.raises(BlockingIOError):
             fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+@pytest.fixture
+def settings_of_nobody(tmp_path: Path) -> Settings:
+    """Settings of a folder that nothing runs on."""
+    return load_settings(data_dir=tmp_path, database_url="")
+
+
+HERE = f"process {os.getpid()} on {heartbeats.HOST}"
+
+
+def refusal(settings: Settings, hold: Callable[[Settings, str], AbstractContextManager[None]] = alone) -> str:
+    """What is said where the database cannot be held."""
+    with pytest.raises(StartRefused) as refused, hold(settings, "`giro migrate`"):
+        pass
+    assert refused.value.status == run.HELD
+    return str(refused.value)
+
+
+def test_one_that_is_alone_keeps_supervisors_and_settlement_workers_out(settings_of_nobody: Settings) -> None:
+    settlement = settlement_lock(settings_of_nobody.database_path)
+    with alone(settings_of_nobody, "`giro migrate`"):
+        assert f"{HERE}, `giro migrate`, since 2" in refusal(settings_of_nobody)
+        assert (holder(settings_of_nobody) or "").startswith(f"{HERE}, `giro migrate`, since 2")
+        assert not settlement.try_acquire()
+        assert settlement.holder().startswith(f"{HERE}, `giro migrate`, since 2")
+    assert holder(settings_of_nobody) is None
+    assert settlement.try_acquire()
+    settlement.close()
+
+
+@pytest.mark.parametrize("hold", [alone, no_part_beside])
+def test_nobody_is_alone_beside_a_settlement_worker(
+    settings_of_nobody: Settings, hold: Callable[[Settings, str], AbstractContextManager[None]]
+) -> None:
+    worker = settlement_lock(settings_of_nobody.database_path)
+    assert worker.take("the settlement worker")
+    said = refusal(settings_of_nobody, hold)
+    assert f"held by another Giro: {HERE}, the settlement worker, since 2" in said
+    assert said.endswith("; stop it first")
+    worker.close()
+    with hold(settings_of_nobody, "`giro migrate`"):
+        pass
+
+
+def test_a_settlement_worker_that_has_not_signed_is_one_of_before(settings_of_nobody: Settings) -> None:
+    worker = settlement_lock(settings_of_nobody.database_path)
+    assert worker.try_acquire()
+    assert "one that has not signed: it is just starting, or of an older version" in refusal(settings_of_nobody)
+    worker.close()
+
+
+def test_a_supervisor_of_before_is_named(settings_of_nobody: Settings) -> None:
+    signed = '{"pid": 12, "url": "http://127.0.0.1:8000", "since": "2026-11-24T04:47:22+00:00"}'
+    with run.hold_database(settings_of_nobody) as lock:
+        os.pwrite(lock, signed.encode(), 0)
+        by = "process 12, http://127.0.0.1:8000, since 2026-11-24T04:47:22+00:00"
+        assert f"held by another Giro: {by}; stop it first" in refusal(settings_of_nobody)
+
+
+@pytest.mark.parametrize("part_name", [*PROCESSES, "standby"])
+def test_nobody_is_alone_beside_a_part_of_any_host_until_it_is_silent(
+    settings_of_nobody: Settings, part_name: str
+) -> None:
+    settings_of_nobody.run_dir.mkdir()
+    beat = settings_of_nobody.run_dir / f"{part_name}.3f2a.7.heartbeat"
+    beat.touch()
+    assert f"held by another Giro: {part_name}, process 7 on 3f2a, alive 0 s ago; stop" in refusal(settings_of_nobody)
+    silent = time.time() - settings_of_nobody.silent_seconds - 1
+    os.utime(beat, (silent, silent))
+    with alone(settings_of_nobody, "`giro migrate`"):
+        pass
 
 
 def test_the_service_starts_and_stops_in_order_and_within_ten_seconds(tmp_path: Path) -> None:

@@ -42,7 +42,13 @@ def test_a_process_that_starts_may_be_silent_for_longer_than_one_that_has_beaten
 def test_nobody_is_silent_before_it_was_started(settings: Settings) -> None:
     child = Child(name="api", command=["sleep", "60"], stop_order=0, grace_seconds=1)
     supervisor = Supervisor(
-        settings, [child], environment={}, missing=lambda: None, announce=lambda: None, forget=lambda pid: None
+        settings,
+        [child],
+        environment={},
+        missing=lambda: None,
+        announce=lambda: None,
+        forget=lambda pid: None,
+        before_restart=lambda: None,
     )
     (slot,) = supervisor._slots
     supervisor._looked_at = time.monotonic() - 2

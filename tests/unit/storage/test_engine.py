@@ -233,7 +233,7 @@ async def test_a_new_database_is_the_owners_alone(nowhere: Database) -> None:
     umask = os.umask(0)
     try:
         nowhere.create()
-        with unit_of_work(nowhere) as connection:
+        with nowhere.writer.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE something (id INTEGER)")
         made = {item.name: stat.S_IMODE(item.stat().st_mode) for item in nowhere.path.parent.iterdir()}
     finally:

@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from core.storage.sqlite.turnstile import FileLock, Turnstile, settlement_lock
+from core.files.locks import FileLock
+from core.storage.sqlite.turnstile import Turnstile, settlement_lock
 from tests.waiting import eventually
 
 HOLDER = """
 import sys
 from pathlib import Path
-from core.storage.sqlite.turnstile import FileLock, Turnstile, settlement_lock
+from core.files.locks import FileLock
+from core.storage.sqlite.turnstile import Turnstile, settlement_lock
 path = Path(sys.argv[2])
 if sys.argv[1] == "settlement":
     settlement_lock(path).acquire()

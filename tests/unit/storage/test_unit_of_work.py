@@ -4,22 +4,26 @@ Full disks and failed commits are real: the pages run out, or the kernel refuses
 """
 
 import resource
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from structlog.testing import capture_logs
 
 from core.domain.errors import OutcomeUnknown, Unavailable
+from core.files.locks import FileLock
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
-from core.storage.sqlite.turnstile import FileLock
+from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import is_unavailable, unit_of_work
-from tests.builders import add_user, rows
+from tests.builders import add_user, move_on, rows
+from tests.waiting import eventually
 
 
 def users(database: Database) -> int:
@@ -87,6 +91,57 @@ def test_a_broken_constraint_is_our_own_error(database: Database) -> None:
         connection.exec_driver_sql("INSERT INTO fences (id, passed) VALUES (2, 0)")
     assert users(database) == 0
     assert still_works(database)
+
+
+# --- another version has migrated the database -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("revision", ["9999", "0001"])
+def test_nothing_is_written_under_another_schema(database: Database, revision: str) -> None:
+    begun, told = False, []
+    database.moved_on = lambda: told.append(1)
+    move_on(database, revision)
+    with capture_logs() as logged, pytest.raises(Unavailable), unit_of_work(database):
+        begun = True
+    assert (begun, told) == (False, [1])
+    assert logged == [{"event": "schema_moved_on", "log_level": "error", "found": revision, "needed": SCHEMA_REVISION}]
+    move_on(database, SCHEMA_REVISION)
+    assert still_works(database), "no unit of work was left open"
+
+
+def test_who_waits_for_its_turn_meanwhile_writes_nothing(database: Database, settings: Settings) -> None:
+    old = Database(settings)
+    refused = threading.Event()
+
+    def write() -> None:
+        with suppress(Unavailable), unit_of_work(old) as connection:
+            add_user(connection)
+            return
+        refused.set()
+
+    with database.turnstile.turn():
+        waiting = threading.Thread(target=write)
+        waiting.start()
+        eventually(database.turnstile.somebody_waits)
+        move_on(database)
+    waiting.join(30)
+    assert refused.is_set()
+    assert users(database) == 0
+    old.close()
+
+
+def test_a_schema_that_cannot_be_read_is_unavailable(database: Database) -> None:
+    with database.writer.begin() as connection:
+        page = connection.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'alembic_version'").scalar()
+    checkpoint(database)
+    database.close()
+    with database.path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 4096)
+    before = counted("giro_database_errors_total", error="SQLITE_CORRUPT")
+    with pytest.raises(Unavailable), unit_of_work(database):
+        pass
+    assert counted("giro_database_errors_total", error="SQLITE_CORRUPT") == before + 1
 
 
 # --- what is counted ---------------------------------------------------------------------------------------------

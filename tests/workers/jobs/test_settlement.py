@@ -14,7 +14,7 @@ from core.queue.messages import SETTLE, SETTLEMENT_QUEUE, message
 from core.queue.wakeups import WAKE_KEY, send_wakeup
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
+from tests.builders import accepted, bank_of_two, from_ada_to_bob, move_on, status_of
 from tests.waiting import eventually
 from workers.jobs import settlement
 
@@ -51,6 +51,20 @@ def test_whatever_a_forged_message_says_it_means_no_more_than_look(
     transfer = accepted(database, from_ada_to_bob(bank))
     broker.get_actor(SETTLE)(*args, **kwargs)
     assert status_of(database, transfer) is TransferStatus.COMPLETED
+
+
+def test_a_worker_settles_nothing_once_another_version_has_migrated_the_database(
+    database: Database, broker: RedisBroker
+) -> None:
+    bank = bank_of_two(database, ada_has=500)
+    transfer = accepted(database, from_ada_to_bob(bank))
+    before, told = _legs(database), threading.Event()
+    database.moved_on = told.set
+    move_on(database)
+    broker.get_actor(SETTLE)()
+    assert told.is_set()
+    assert status_of(database, transfer) is TransferStatus.PENDING
+    assert _legs(database) == before
 
 
 def test_a_message_delivered_twice_settles_once(database: Database, broker: RedisBroker) -> None:

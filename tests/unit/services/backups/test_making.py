@@ -13,6 +13,7 @@ import pytest
 
 import core
 from core.domain.anchors import to_line
+from core.files.locks import FileLock
 from core.security.anchor_key import AnchorKey
 from core.security.card_vault import CardVault
 from core.services.backups import making
@@ -21,7 +22,6 @@ from core.services.verification import verify
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.turnstile import FileLock
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.time_travel import Clock

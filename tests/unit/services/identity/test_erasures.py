@@ -12,6 +12,7 @@ from core.cli.console import the_bank
 from core.domain.audit import Author
 from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.users import Role
+from core.processes import run
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
 from core.services.backups import making, restoring
@@ -281,6 +282,16 @@ def test_who_cannot_be_listed_is_not_erased(database: Database, bank: Bank, auth
     with pytest.raises(Unavailable, match="list of who was erased"):
         do_erase(database, author, tmp_path / "file" / "erasures", bank.ada.public_id)
     assert everything(database) == before
+
+
+@pytest.mark.parametrize("words", [["ada@example.com"], ["--again", "list"]])
+def test_the_command_erases_nobody_beside_a_service_and_names_that(
+    database: Database, settings: Settings, tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "list").touch()
+    with run.alone(settings, "`giro restore`"):
+        result = giro("operator", "erase", *words)
+    assert (result.exit_code, "`giro restore`, since" in result.stderr, result.stderr.count("\n")) == (3, True, 1)
 
 
 # --- backups -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""File locks between processes, and the signatures that say which process holds one.
+
+The kernel drops a lock when the process that holds it ends, however it ends.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+from core.clock import now_us, to_datetime
+
+
+class FileLock:
+    """An exclusive `flock` on a file of its own, made on demand with mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Python opens with O_CLOEXEC: no child ever inherits the lock.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def acquire(self) -> None:
+        """Wait for the lock, for as long as it takes."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody holds it."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def take(self, what: str) -> bool:
+        """Take the lock if nobody holds it, and sign it as `what`."""
+        if not self.try_acquire():
+            return False
+        sign(self._descriptor, what)
+        return True
+
+    def holder(self) -> str:
+        """Name the holder, by what it has signed."""
+        return signature(self._descriptor)
+
+    def release(self) -> None:
+        """Give the lock up."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the descriptor, and with it give the lock up."""
+        os.close(self._descriptor)
+
+
+def sign(descriptor: int, what: str) -> None:
+    """Write into the file of a lock that this process holds what it is, such as "`giro migrate`", and since when."""
+    since = to_datetime(now_us()).isoformat(timespec="seconds")
+    signed = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
+    # The signature before it may be of one that was killed: it must not be read in place of this one.
+    # On a disk that is full, the lock is held all the same.
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(signed).encode(), 0)
+
+
+def signature(descriptor: int) -> str:
+    """Say who has signed the file of a lock: process and host, what it is, and since when it holds the lock."""
+    try:
+        signed = json.loads(os.pread(descriptor, 1000, 0))
+        if "url" in signed:  # of a version that signed for `giro up` alone
+            return f"process {signed['pid']}, {signed['url']}, since {signed['since']}"
+        return f"process {signed['pid']} on {signed['host']}, {signed['what']}, since {signed['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "one that has not signed: it is just starting, or of an older version"
