@@ -108,7 +108,7 @@ def seconds_to_full_verification(database: Database, every_hours: float) -> floa
     """How long a whole verification can wait: a restart alone is no reason to read everything again."""
     with database.reader.connect() as connection:
         last = verifications.newest_full(connection)
-    age = -1.0 if last is None else (now_us() - to_us(last[1])) / 1e6
+    age = -1.0 if last is None else (now_us() - to_us(last.finished_at)) / 1e6
     return every_hours * 3600 - age if age >= 0 else 0.0  # one from the future was under a wrong clock
 
 

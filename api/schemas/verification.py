@@ -6,9 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from api.schemas.base import Out
-from core.domain.verification import Scope
-from core.services.verification import breaches_of
-from core.storage.models import Verification
+from core.domain.verification import Breach, Scope, VerificationView
 
 
 class BreachOut(Out):
@@ -16,6 +14,11 @@ class BreachOut(Out):
 
     rule: str = Field(examples=["balance_is_sum_of_legs"])
     detail: str
+
+    @classmethod
+    def of(cls, breach: Breach) -> Self:
+        """Show a breach."""
+        return cls(rule=breach.rule, detail=breach.detail)
 
 
 class VerificationOut(Out):
@@ -37,10 +40,10 @@ class VerificationOut(Out):
     breaches: list[BreachOut] = Field(description="Up to 100 of each broken rule.")
 
     @classmethod
-    def of(cls, last: Verification | None) -> Self:
+    def of(cls, last: VerificationView | None) -> Self:
         """Show the last verification."""
         return cls(
-            holds=last.breaches == 0 if last else None,
+            holds=last.holds if last else None,
             scope=last.scope if last else None,
             started_at=last.started_at if last else None,
             finished_at=last.finished_at if last else None,
@@ -50,6 +53,6 @@ class VerificationOut(Out):
             height=last.height if last else None,
             head_hash=last.head_hash.hex() if last and last.head_hash else None,
             anchored_height=last.anchored_height if last else None,
-            breach_count=last.breaches if last else None,
-            breaches=[BreachOut(rule=rule, detail=detail) for rule, detail in breaches_of(last)] if last else [],
+            breach_count=last.breach_count if last else None,
+            breaches=[BreachOut.of(breach) for breach in last.breaches] if last else [],
         )

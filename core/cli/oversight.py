@@ -34,13 +34,13 @@ def show_verification() -> None:
         rows=[
             [
                 *(last.finished_at, last.scope, last.accounts, last.transfers, last.transactions),
-                *(last.height, last.anchored_height, last.breaches),
+                *(last.height, last.anchored_height, last.breach_count),
             ]
         ],
         more=False,
     )
-    for rule, detail in verification.breaches_of(last):
-        out.print(f"{rule}: {detail}", style="red", markup=False)
+    for breach in last.breaches:
+        out.print(f"{breach.rule}: {breach.detail}", style="red", markup=False)
 
 
 def run_row(run: Run) -> list[object]:

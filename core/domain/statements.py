@@ -96,7 +96,7 @@ class Figures:
         return self.opening_balance + self.total_credits - self.total_debits == self.closing_balance
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Run:
     """A finished month, and the progress of its statements."""
 
@@ -165,3 +165,14 @@ class StatementView:
     transaction_count: int
     made_at: datetime
     """When it was made or, if it is provisional, computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStatement:
+    """A statement that was made or requested, with the row ids that connect it to its account's legs."""
+
+    statement: StatementView | PendingStatement
+    run_id: int
+    account_id: int
+    opening_transaction_id: int | None
+    closing_transaction_id: int | None

@@ -1,5 +1,7 @@
-"""Scopes of a verification of the ledger."""
+"""Verifications of the ledger: their scopes and their results."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -10,3 +12,37 @@ class Scope(StrEnum):
     """The whole ledger, from the first leg on."""
     RECENT = "recent"
     """What was added after the last successful verification, and the current state of every account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One place where a rule is broken."""
+
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationView:
+    """The stored result of a verification."""
+
+    scope: Scope
+    started_at: datetime
+    finished_at: datetime
+    accounts: int
+    transfers: int
+    """Transfers that it has read, as `transactions`."""
+    transactions: int
+    breach_count: int
+    """All breaches, including those that are not listed."""
+    breaches: tuple[Breach, ...]
+    height: int | None
+    """The newest block that was verified, and its hash."""
+    head_hash: bytes | None
+    anchored_height: int | None
+    """The highest block that an anchor names."""
+
+    @property
+    def holds(self) -> bool:
+        """True if no rule is broken."""
+        return self.breach_count == 0

@@ -1,24 +1,79 @@
 """Cards in the database. Card numbers never come here in clear: the layer above seals or digests them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import AccountStatus
-from core.domain.cards import CardStatus, CardView
+from core.domain.cards import CardStatus, CardType, CardView
 from core.storage.models import Account, Card
+from core.storage.rows import columns
 
 _LIVE: ColumnElement[bool] = literal_column("status <> 'cancelled'")
 """Written as in the partial index `ix_cards_live`, which SQLite uses only for the same expression."""
 
 
-def add(connection: Connection, **values: Any) -> int:
+_VIEWS = select(
+    Card.public_id.label("id"),
+    Card.id.label("sequence"),
+    Account.public_id.label("account_id"),
+    Card.type,
+    Card.status.label("own_status"),
+    (Account.status == AccountStatus.FROZEN).label("account_is_frozen"),
+    Card.last4,
+    Card.expiry,
+).join(Account, Account.id == Card.account_id)
+_ONE_OWNED = _VIEWS.where(Card.public_id == bindparam("card"), Card.owner_id == bindparam("owner"))
+_OWNED = (
+    _VIEWS.where(Card.owner_id == bindparam("owner"), Card.id > bindparam("after"))
+    .order_by(Card.id)
+    .offset(bindparam("offset"))
+    .limit(bindparam("limit"))
+)
+
+
+class NewCard(NamedTuple):
+    """A card to store. Its number is sealed, and found again by a blind index."""
+
+    public_id: UUID
+    owner_id: int
+    account_id: int
+    """The row id of its account."""
+    type: CardType
+    last4: str
+    expiry: str
+    """`YYYY-MM`."""
+    sealed_number: bytes
+    key_version: int
+    number_index: bytes
+    created_at: datetime
+
+
+class SealedCard(NamedTuple):
+    """A card's sealed number."""
+
+    id: int
+    """The card's row id."""
+    public_id: UUID
+    sealed_number: bytes
+    number_index: bytes
+
+
+_SEALED = (
+    select(*columns(Card, SealedCard))
+    .where(Card.key_version == bindparam("version"))
+    .order_by(Card.id)
+    .limit(bindparam("limit"))
+)
+
+
+def add(connection: Connection, card: NewCard) -> int:
     """Insert an active card and return its row id."""
-    result = connection.execute(insert(Card).values(status=CardStatus.ACTIVE, **values))
+    result = connection.execute(insert(Card).values(status=CardStatus.ACTIVE, **card._asdict()))
     row_id = result.inserted_primary_key
     assert row_id is not None
     return int(row_id[0])
@@ -37,8 +92,8 @@ def count_live(connection: Connection, account_id: int) -> int:
 
 def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> CardView | None:
     """Read one card inside a unit of work, if it is this user's."""
-    row = connection.execute(_views().where(Card.public_id == public_id, Card.owner_id == owner_id)).mappings().first()
-    return None if row is None else _view(row)
+    row = connection.execute(_ONE_OWNED, {"card": public_id, "owner": owner_id}).mappings().first()
+    return CardView(**row) if row else None
 
 
 def set_status(connection: Connection, row_id: int, status: CardStatus, cancelled_at: datetime | None) -> None:
@@ -66,17 +121,14 @@ def shred_all_of(connection: Connection, owner_id: int) -> int:
 
 async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> CardView | None:
     """Read one card, if it is this user's."""
-    query = _views().where(Card.public_id == public_id, Card.owner_id == owner_id)
-    row = (await session.execute(query)).mappings().first()
-    return None if row is None else _view(row)
+    row = (await session.execute(_ONE_OWNED, {"card": public_id, "owner": owner_id})).mappings().first()
+    return CardView(**row) if row else None
 
 
-async def list_owned(
-    session: AsyncSession, owner_id: int, *, after_id: int, offset: int, limit: int
-) -> Sequence[CardView]:
+async def list_owned(session: AsyncSession, owner_id: int, *, after_id: int, offset: int, limit: int) -> list[CardView]:
     """Read a user's cards, oldest first, starting after row id `after_id`."""
-    query = _views().where(Card.owner_id == owner_id, Card.id > after_id).order_by(Card.id).offset(offset).limit(limit)
-    return [_view(row) for row in (await session.execute(query)).mappings()]
+    page = {"owner": owner_id, "after": after_id, "offset": offset, "limit": limit}
+    return [CardView(**row) for row in (await session.execute(_OWNED, page)).mappings()]
 
 
 # --- keys --------------------------------------------------------------------------------------------------------
@@ -99,44 +151,12 @@ def count_older(connection: Connection, version: int) -> int:
     return connection.execute(query).scalar_one()
 
 
-def read_sealed(connection: Connection, version: int, limit: int) -> Sequence[RowMapping]:
-    """Read up to `limit` cards that are sealed with a version: `id`, `public_id`, `sealed_number`, `number_index`."""
-    query = (
-        select(Card.id, Card.public_id, Card.sealed_number, Card.number_index)
-        .where(Card.key_version == version)
-        .order_by(Card.id)
-        .limit(limit)
-    )
-    return connection.execute(query).mappings().all()
+def read_sealed(connection: Connection, version: int, limit: int) -> list[SealedCard]:
+    """Read up to `limit` cards that are sealed with the key of a version, oldest first."""
+    return [SealedCard(*row) for row in connection.execute(_SEALED, {"version": version, "limit": limit})]
 
 
 def write_sealed(connection: Connection, version: int, numbers: Iterable[tuple[int, bytes]]) -> None:
     """Write numbers that were resealed with a version's key: (row id, sealed number) each."""
     for row_id, sealed in numbers:
         connection.execute(update(Card).where(Card.id == row_id).values(sealed_number=sealed, key_version=version))
-
-
-def _views() -> Select[*tuple[Any, ...]]:
-    return select(
-        Card.id,
-        Card.public_id,
-        Card.type,
-        Card.status,
-        Card.last4,
-        Card.expiry,
-        Account.public_id.label("account_public_id"),
-        Account.status.label("account_status"),
-    ).join(Account, Account.id == Card.account_id)
-
-
-def _view(row: RowMapping) -> CardView:
-    return CardView(
-        id=row["public_id"],
-        sequence=row["id"],
-        account_id=row["account_public_id"],
-        type=row["type"],
-        own_status=row["status"],
-        account_is_frozen=row["account_status"] is AccountStatus.FROZEN,
-        last4=row["last4"],
-        expiry=row["expiry"],
-    )

@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime, to_us
 from core.domain.statements import Period, Run
 from core.storage.models import StatementGroup, StatementRun
+from core.storage.rows import columns
+
+_RUNS = select(*columns(StatementRun, Run)).order_by(StatementRun.id.desc())
+_NEWEST = _RUNS.limit(1)
+_OF_MONTH = _RUNS.where(StatementRun.period == bindparam("period"))
+_LISTED = _RUNS.where(StatementRun.id < bindparam("below")).offset(bindparam("offset")).limit(bindparam("limit"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +36,19 @@ def closed_until(connection: Connection) -> int:
 
 def newest(connection: Connection) -> Run | None:
     """Read the newest run."""
-    row = connection.execute(_runs().limit(1)).first()
-    return _run(row) if row else None
+    row = connection.execute(_NEWEST).first()
+    return Run(*row) if row else None
 
 
 def all_runs(connection: Connection) -> list[Run]:
     """Read all runs, one for each month, newest first."""
-    return [_run(row) for row in connection.execute(_runs())]
+    return [Run(*row) for row in connection.execute(_RUNS)]
 
 
 def find(connection: Connection, period: Period) -> Run | None:
     """Read the run of a month."""
-    row = connection.execute(_runs().where(StatementRun.period == str(period))).first()
-    return _run(row) if row else None
+    row = connection.execute(_OF_MONTH, {"period": period}).first()
+    return Run(*row) if row else None
 
 
 def first_account_opened_at(connection: Connection) -> datetime | None:
@@ -59,10 +64,29 @@ def last_account_id(connection: Connection) -> int:
     return row_id
 
 
-def add(connection: Connection, *, groups: Sequence[tuple[int, int]], **values: Any) -> None:
+def add(
+    connection: Connection,
+    *,
+    period: Period,
+    time_zone: str,
+    starts_at: datetime,
+    ends_at: datetime,
+    opened_at: datetime,
+    groups: Sequence[tuple[int, int]],
+) -> None:
     """Write a run with its groups of accounts: (first row id, last row id) each."""
-    fresh = {"group_count": len(groups), "groups_done": 0, "statements": 0}
-    result = connection.execute(insert(StatementRun).values(**fresh, **values))
+    result = connection.execute(
+        insert(StatementRun).values(
+            period=period,
+            time_zone=time_zone,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            opened_at=opened_at,
+            group_count=len(groups),
+            groups_done=0,
+            statements=0,
+        )
+    )
     run_id = result.inserted_primary_key
     assert run_id is not None
     connection.execute(
@@ -124,14 +148,5 @@ def finish_group(connection: Connection, group: Group, at: datetime) -> None:
 
 async def read(session: AsyncSession, *, below: int, offset: int, limit: int) -> list[Run]:
     """Read runs, newest first, starting below row id `below`."""
-    query = _runs().where(StatementRun.id < below).offset(offset).limit(limit)
-    return [_run(row) for row in await session.execute(query)]
-
-
-def _runs() -> Select[Any]:
-    return select(StatementRun.__table__).order_by(StatementRun.id.desc())
-
-
-def _run(row: Any) -> Run:
-    values = dict(row._mapping)
-    return Run(**values | {"period": Period.parse(values["period"])})
+    page = {"below": below, "offset": offset, "limit": limit}
+    return [Run(*row) for row in await session.execute(_LISTED, page)]

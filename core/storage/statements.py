@@ -3,14 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime, to_us
-from core.domain.statements import BankDetails, Figures, PendingStatement, Period, StatementStatus, StatementView
+from core.domain.statements import (
+    BankDetails,
+    Figures,
+    PendingStatement,
+    Period,
+    StatementStatus,
+    StatementView,
+    StoredStatement,
+)
 from core.ids import new_id
 
 # Sums are taken in two halves: the amounts of one month may exceed SQLite's 64 bits.
@@ -25,13 +33,13 @@ _FIGURES = text(
         WHERE t.account_id = :account AND chain.posted_at >= :starts_at AND t.id < chain.id
     )
     SELECT
-        max(id) FILTER (WHERE posted_at < :starts_at),
-        max(id) FILTER (WHERE posted_at < :ends_at),
-        count(*) FILTER (WHERE {_IN_SPAN}),
-        sum(amount / {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}),
-        sum(amount % {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}),
-        sum(-amount / {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}),
-        sum(-amount % {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN})
+        max(id) FILTER (WHERE posted_at < :starts_at) AS opening_id,
+        max(id) FILTER (WHERE posted_at < :ends_at) AS closing_id,
+        count(*) FILTER (WHERE {_IN_SPAN}) AS leg_count,
+        coalesce(sum(amount / {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_high,
+        coalesce(sum(amount % {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_low,
+        coalesce(sum(-amount / {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_high,
+        coalesce(sum(-amount % {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_low
     FROM chain
     """
 )
@@ -45,17 +53,16 @@ def figures(
     `start` is the account's newest leg, or any leg after the span; legs in between are skipped.
     """
     values = {"start": start, "account": account_id, "starts_at": to_us(starts_at), "ends_at": to_us(ends_at)}
-    opening, closing, count, *halves = connection.execute(_FIGURES, values).one()
-    balances = _balances_after(connection, opening, closing)
-    credit_high, credit_low, debit_high, debit_low = (half or 0 for half in halves)
+    sums = connection.execute(_FIGURES, values).one()
+    balances = _balances_after(connection, sums.opening_id, sums.closing_id)
     return Figures(
-        opening_balance=balances.get(opening, 0),
-        closing_balance=balances.get(closing, 0),
-        total_credits=credit_high * _HALF + credit_low,
-        total_debits=debit_high * _HALF + debit_low,
-        transaction_count=count,
-        opening_transaction_id=opening,
-        closing_transaction_id=closing,
+        opening_balance=balances.get(sums.opening_id, 0),
+        closing_balance=balances.get(sums.closing_id, 0),
+        total_credits=sums.credits_high * _HALF + sums.credits_low,
+        total_debits=sums.debits_high * _HALF + sums.debits_low,
+        transaction_count=sums.leg_count,
+        opening_transaction_id=sums.opening_id,
+        closing_transaction_id=sums.closing_id,
     )
 
 
@@ -82,8 +89,8 @@ def holdings(connection: Connection, *, first: int, last: int) -> Iterator[Holdi
     """Read customers' accounts by row id, from `first` to `last`."""
     rows = connection.exec_driver_sql(
         """
-        SELECT a.id, coalesce(u.name, u.email), a.created_at, a.closed_at, a.last_transaction_id,
-            s.run_id, coalesce(s.number, 0), s.closing_transaction_id
+        SELECT a.id AS account_id, coalesce(u.name, u.email) AS holder, a.created_at, a.closed_at,
+            a.last_transaction_id, s.run_id, coalesce(s.number, 0) AS number, s.closing_transaction_id
         FROM accounts a
         JOIN users u ON u.id = a.owner_id
         LEFT JOIN statements s ON s.id = (
@@ -94,7 +101,16 @@ def holdings(connection: Connection, *, first: int, last: int) -> Iterator[Holdi
         (first, last),
     )
     for row in rows:
-        yield Holding(row[0], row[1], to_datetime(row[2]), None if row[3] is None else to_datetime(row[3]), *row[4:])
+        yield Holding(
+            account_id=row.account_id,
+            holder=row.holder,
+            opened_at=to_datetime(row.created_at),
+            closed_at=None if row.closed_at is None else to_datetime(row.closed_at),
+            last_transaction_id=row.last_transaction_id,
+            last_run_id=row.run_id,
+            last_number=row.number,
+            last_closing_transaction_id=row.closing_transaction_id,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,72 +190,75 @@ def count_requested(connection: Connection) -> int:
     return count
 
 
-def find_requested(connection: Connection, statement_id: int) -> tuple[int, int] | None:
+class Requested(NamedTuple):
+    """The account and the run of a requested statement, by row id."""
+
+    account_id: int
+    run_id: int
+
+
+def find_requested(connection: Connection, statement_id: int) -> Requested | None:
     """Read the account and the run of a requested statement that is not made yet."""
     query = "SELECT account_id, run_id FROM statements WHERE id = ? AND status = 'pending'"
     row = connection.exec_driver_sql(query, (statement_id,)).first()
-    return (row[0], row[1]) if row else None
+    return Requested(*row) if row else None
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A stored statement, with fields that only the database needs."""
-
-    statement: StatementView | PendingStatement
-    run_id: int
-    account_id: int
-    opening_transaction_id: int | None
-    closing_transaction_id: int | None
-
-
 _SELECT = """
-    SELECT s.public_id, s.status, s.number, a.public_id AS account, a.account_number, s.holder, s.bank_name,
+    SELECT s.public_id, s.status, s.number, a.public_id AS account_public_id, a.account_number, s.holder, s.bank_name,
         s.bank_address, s.bank_bic, r.period, r.time_zone, r.starts_at, r.ends_at, a.currency, s.opening_balance,
         s.closing_balance, s.total_credits, s.total_debits, s.transaction_count, s.made_at,
         s.run_id, s.account_id, s.opening_transaction_id, s.closing_transaction_id
     FROM statements s JOIN statement_runs r ON r.id = s.run_id JOIN accounts a ON a.id = s.account_id
 """
+_ONE_OWNED = text(f"{_SELECT} WHERE s.public_id = :id AND a.owner_id = :owner")
+_OF_MONTH = text(f"{_SELECT} WHERE s.account_id = :account AND r.period = :period")
+_OF_ACCOUNT = text(
+    f"{_SELECT} WHERE s.account_id = :account AND s.run_id < :below ORDER BY s.run_id DESC LIMIT :limit OFFSET :offset"
+)
 
 
-async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> Kept | None:
+async def get_owned(session: AsyncSession, owner_id: int, public_id: UUID) -> StoredStatement | None:
     """Read one statement, if its account is this user's."""
-    query = text(f"{_SELECT} WHERE s.public_id = :id AND a.owner_id = :owner")
-    row = (await session.execute(query, {"id": public_id.bytes, "owner": owner_id})).first()
-    return _kept(row) if row else None
+    row = (await session.execute(_ONE_OWNED, {"id": public_id.bytes, "owner": owner_id})).first()
+    return _stored(row) if row else None
 
 
-async def of_month(session: AsyncSession, account_id: int, period: Period) -> Kept | None:
+async def of_month(session: AsyncSession, account_id: int, period: Period) -> StoredStatement | None:
     """Read an account's statement of a month, if it was made or requested."""
-    query = text(f"{_SELECT} WHERE s.account_id = :account AND r.period = :period")
-    row = (await session.execute(query, {"account": account_id, "period": str(period)})).first()
-    return _kept(row) if row else None
+    row = (await session.execute(_OF_MONTH, {"account": account_id, "period": str(period)})).first()
+    return _stored(row) if row else None
 
 
-async def of_account(session: AsyncSession, account_id: int, *, below: int, offset: int, limit: int) -> list[Kept]:
+async def of_account(
+    session: AsyncSession, account_id: int, *, below: int, offset: int, limit: int
+) -> list[StoredStatement]:
     """Read an account's statements, newest month first, starting below run `below`."""
-    query = text(
-        f"{_SELECT} WHERE s.account_id = :account AND s.run_id < :below "
-        "ORDER BY s.run_id DESC LIMIT :limit OFFSET :offset"
-    )
-    values = {"account": account_id, "below": below, "limit": limit, "offset": offset}
-    return [_kept(row) for row in await session.execute(query, values)]
+    page = {"account": account_id, "below": below, "limit": limit, "offset": offset}
+    return [_stored(row) for row in await session.execute(_OF_ACCOUNT, page)]
 
 
-def _kept(row: Any) -> Kept:
+def _stored(row: Any) -> StoredStatement:
     statement: StatementView | PendingStatement
     if row.status == StatementStatus.PENDING:
         statement = PendingStatement(
             id=UUID(bytes=row.public_id),
-            account_id=UUID(bytes=row.account),
+            account_id=UUID(bytes=row.account_public_id),
             period=Period.parse(row.period),
             currency=row.currency,
         )
     else:
         statement = _final(row)
-    return Kept(statement, *row[20:])
+    return StoredStatement(
+        statement=statement,
+        run_id=row.run_id,
+        account_id=row.account_id,
+        opening_transaction_id=row.opening_transaction_id,
+        closing_transaction_id=row.closing_transaction_id,
+    )
 
 
 def _final(row: Any) -> StatementView:
@@ -247,7 +266,7 @@ def _final(row: Any) -> StatementView:
         id=UUID(bytes=row.public_id),
         status=StatementStatus.FINAL,
         number=row.number,
-        account_id=UUID(bytes=row.account),
+        account_id=UUID(bytes=row.account_public_id),
         account_number=row.account_number,
         holder=row.holder,
         bank=BankDetails(name=row.bank_name, address=row.bank_address, bic=row.bank_bic),

@@ -1,11 +1,44 @@
 """Refresh tokens in the database, by digest."""
 
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from core.storage.models import RefreshToken, User
+
+
+class StoredToken(NamedTuple):
+    """A refresh token, and the fields that decide on its user's access."""
+
+    id: int
+    user_id: int
+    family: UUID
+    token_version: int
+    expires_at: datetime
+    spent_at: datetime | None
+    user_public_id: UUID
+    user_is_active: bool
+    user_token_version: int
+    """Newer than `token_version` if the user's tokens were ended since."""
+
+
+_BY_DIGEST = (
+    select(
+        RefreshToken.id,
+        RefreshToken.user_id,
+        RefreshToken.family,
+        RefreshToken.token_version,
+        RefreshToken.expires_at,
+        RefreshToken.spent_at,
+        User.public_id.label("user_public_id"),
+        User.is_active.label("user_is_active"),
+        User.token_version.label("user_token_version"),
+    )
+    .join(User, User.id == RefreshToken.user_id)
+    .where(RefreshToken.digest == bindparam("digest"))
+)
 
 
 def add(
@@ -31,19 +64,10 @@ def add(
     )
 
 
-def find(connection: Connection, digest: bytes) -> RowMapping | None:
-    """Read a token and the fields that decide on its user's access: `is_active`, `current_version`, `public_id`."""
-    query = (
-        select(
-            RefreshToken.__table__,
-            User.is_active,
-            User.public_id,
-            User.token_version.label("current_version"),
-        )
-        .join(User, User.id == RefreshToken.user_id)
-        .where(RefreshToken.digest == digest)
-    )
-    return connection.execute(query).mappings().first()
+def find(connection: Connection, digest: bytes) -> StoredToken | None:
+    """Read a token."""
+    row = connection.execute(_BY_DIGEST, {"digest": digest}).mappings().first()
+    return StoredToken(**row) if row else None
 
 
 def spend(connection: Connection, token_id: int, now: datetime) -> None:

@@ -1,25 +1,61 @@
-"""Verification reports kept in the database."""
+"""Results of verifications in the database."""
 
+import json
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
+from core.domain.verification import Breach, VerificationView
 from core.storage.models import Verification
 
+_NEWEST = "SELECT started_at, finished_at, breaches FROM verifications ORDER BY id DESC LIMIT 1"
+_NEWEST_FULL = (
+    "SELECT started_at, finished_at, breaches FROM verifications WHERE scope = 'full' ORDER BY id DESC LIMIT 1"
+)
+_NEWEST_HEAD = "SELECT height, head_hash, breaches FROM verifications ORDER BY id DESC LIMIT 1"
 
-def add(connection: Connection, **values: Any) -> None:
+
+class Outcome(NamedTuple):
+    """When a verification began and ended, and how many breaches it found."""
+
+    started_at: datetime
+    finished_at: datetime
+    breach_count: int
+
+
+class VerifiedHead(NamedTuple):
+    """The last block of a verification that holds."""
+
+    height: int
+    hash: bytes
+
+
+def add(connection: Connection, result: VerificationView) -> None:
     """Store the result of a verification."""
-    connection.execute(insert(Verification).values(**values))
+    connection.execute(
+        insert(Verification).values(
+            scope=result.scope,
+            started_at=result.started_at,
+            finished_at=result.finished_at,
+            accounts=result.accounts,
+            transfers=result.transfers,
+            transactions=result.transactions,
+            breaches=result.breach_count,
+            details=json.dumps([[breach.rule, breach.detail] for breach in result.breaches]),
+            height=result.height,
+            head_hash=result.head_hash,
+            anchored_height=result.anchored_height,
+        )
+    )
 
 
-def last_head(connection: Connection) -> tuple[int, bytes] | None:
-    """Return the last block of the last verification, and its hash; None without one, or if it found breaches."""
-    query = "SELECT height, head_hash, breaches FROM verifications ORDER BY id DESC LIMIT 1"
-    row = connection.exec_driver_sql(query).first()
-    return (row[0], row[1]) if row and row[1] is not None and row[2] == 0 else None
+def last_head(connection: Connection) -> VerifiedHead | None:
+    """Return the last block of the last verification; None without one, or if it found breaches."""
+    row = connection.exec_driver_sql(_NEWEST_HEAD).first()
+    return VerifiedHead(row.height, row.head_hash) if row and row.head_hash is not None and row.breaches == 0 else None
 
 
 def newest_breaches(connection: Connection) -> int:
@@ -28,11 +64,9 @@ def newest_breaches(connection: Connection) -> int:
     return connection.exec_driver_sql(query).scalar() or 0
 
 
-def newest_full(connection: Connection) -> tuple[datetime, datetime] | None:
-    """Read when the last verification of the whole ledger began and ended; None before the first."""
-    query = "SELECT started_at, finished_at FROM verifications WHERE scope = 'full' ORDER BY id DESC LIMIT 1"
-    row = connection.exec_driver_sql(query).first()
-    return (to_datetime(row[0]), to_datetime(row[1])) if row else None
+def newest_full(connection: Connection) -> Outcome | None:
+    """Read the outcome of the last verification of the whole ledger; None before the first."""
+    return _outcome(connection, _NEWEST_FULL)
 
 
 def highest_anchor(connection: Connection) -> int | None:
@@ -40,14 +74,34 @@ def highest_anchor(connection: Connection) -> int | None:
     return connection.exec_driver_sql("SELECT max(anchored_height) FROM verifications").scalar()
 
 
-def newest(connection: Connection) -> tuple[datetime, datetime, int] | None:
-    """Read when the last verification began and ended, and how many breaches it found; None before the first."""
-    query = "SELECT started_at, finished_at, breaches FROM verifications ORDER BY id DESC LIMIT 1"
-    row = connection.exec_driver_sql(query).first()
-    return (to_datetime(row[0]), to_datetime(row[1]), row[2]) if row else None
+def newest(connection: Connection) -> Outcome | None:
+    """Read the outcome of the last verification; None before the first."""
+    return _outcome(connection, _NEWEST)
 
 
-async def last(session: AsyncSession) -> Verification | None:
-    """Read the result of the last verification."""
+async def last(session: AsyncSession) -> VerificationView | None:
+    """Read the result of the last verification; None before the first."""
     query = select(Verification).order_by(Verification.id.desc()).limit(1)
-    return (await session.execute(query)).scalar_one_or_none()
+    row = (await session.execute(query)).scalar_one_or_none()
+    return _view(row) if row else None
+
+
+def _outcome(connection: Connection, query: str) -> Outcome | None:
+    row = connection.exec_driver_sql(query).first()
+    return Outcome(to_datetime(row.started_at), to_datetime(row.finished_at), row.breaches) if row else None
+
+
+def _view(row: Verification) -> VerificationView:
+    return VerificationView(
+        scope=row.scope,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        accounts=row.accounts,
+        transfers=row.transfers,
+        transactions=row.transactions,
+        breach_count=row.breaches,
+        breaches=tuple(Breach(rule, detail) for rule, detail in json.loads(row.details)),
+        height=row.height,
+        head_hash=row.head_hash,
+        anchored_height=row.anchored_height,
+    )

@@ -164,9 +164,8 @@ class Gauges(Collector):
         yield "giro_statements_overdue_seconds", max(now_us() - to_us(since), 0) / 1e6 if since else 0
         last = verifications.newest_full(connection)
         if last is not None:
-            started_at, finished_at = last
-            yield "giro_verification_timestamp_seconds", finished_at.timestamp()
-            yield "giro_verification_duration_seconds", (finished_at - started_at).total_seconds()
+            yield "giro_verification_timestamp_seconds", last.finished_at.timestamp()
+            yield "giro_verification_duration_seconds", (last.finished_at - last.started_at).total_seconds()
             yield "giro_verification_breaches", verifications.newest_breaches(connection)
 
     def _of_blocks(self, connection: Connection) -> Reading:

@@ -26,6 +26,7 @@ from core.ids import new_id
 from core.security.card_vault import CardVault
 from core.services.audit import write_down
 from core.storage import accounts, cards
+from core.storage.cards import NewCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,7 @@ def issue(
     card_id, number, expiry = new_id(), _free_number(connection, vault), expiry_after(now.date(), years)
     last4 = number[-LAST_DIGITS:]
     keys = vault.keys()  # read in this unit of work: a rotation may have added a key since the last one
-    sequence = cards.add(
-        connection,
+    card = NewCard(
         public_id=card_id,
         owner_id=author.user_id,
         account_id=account.id,
@@ -66,6 +66,7 @@ def issue(
         number_index=vault.index(number),
         created_at=now,
     )
+    sequence = cards.add(connection, card)
     write_down(connection, author, Action.CARD_REVEALED, card_id, account_id=str(account_id), last4=last4)
     view = CardView(
         id=card_id,

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 
 from core.domain.audit import Action, Author
 from core.security.card_vault import CardKeyError, CardKeys, CardVault
 from core.services.audit import write_down
 from core.storage import cards
+from core.storage.cards import SealedCard
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
@@ -65,8 +66,8 @@ def rotate(database: Database, vault: CardVault, author: Author, on_progress: Ca
 def _require_fitting(connection: Connection, vault: CardVault) -> None:
     for version in cards.key_versions(connection):
         (card,) = cards.read_sealed(connection, version, 1)
-        number = vault.keys().open(card["sealed_number"], version, card["public_id"])
-        if vault.index(number) != card["number_index"]:
+        number = vault.keys().open(card.sealed_number, version, card.public_id)
+        if vault.index(number) != card.number_index:
             raise CardKeyError(
                 "the card index key is not the one that the cards were issued with; restore it from a backup"
             )
@@ -80,13 +81,13 @@ def _seal_group(database: Database, vault: CardVault) -> int:
         if not older:
             return 0
         group = cards.read_sealed(connection, older[0], GROUP)
-        sealed = [(card["id"], _reseal(keys, card, older[0])) for card in group]
+        sealed = [(card.id, _reseal(keys, card, older[0])) for card in group]
         cards.write_sealed(connection, keys.newest, sealed)
         return len(sealed)
 
 
-def _reseal(keys: CardKeys, card: RowMapping, version: int) -> bytes:
-    return keys.seal(keys.open(card["sealed_number"], version, card["public_id"]), card["public_id"])
+def _reseal(keys: CardKeys, card: SealedCard, version: int) -> bytes:
+    return keys.seal(keys.open(card.sealed_number, version, card.public_id), card.public_id)
 
 
 def _finish(database: Database, vault: CardVault, author: Author, rotation: Rotation) -> None:

@@ -70,17 +70,15 @@ def refresh(connection: Connection, author: Author, refresh_token: str) -> Sessi
     token = tokens.find(connection, refresh_token_digest(refresh_token))
     if token is None:
         return None
-    usable = token["is_active"] and token["token_version"] == token["current_version"] and token["expires_at"] > now
-    if token["spent_at"] is not None or not usable:
-        tokens.revoke_family(connection, token["family"])
-        if token["spent_at"] is not None:
-            write_down(connection, author, Action.REFRESH_TOKEN_REUSED, token["public_id"])
+    usable = token.user_is_active and token.token_version == token.user_token_version and token.expires_at > now
+    if token.spent_at is not None or not usable:
+        tokens.revoke_family(connection, token.family)
+        if token.spent_at is not None:
+            write_down(connection, author, Action.REFRESH_TOKEN_REUSED, token.user_public_id)
         return None
-    tokens.spend(connection, token["id"], now)
-    following = _add(
-        connection, token["user_id"], token["family"], token["token_version"], now=now, expires_at=token["expires_at"]
-    )
-    return Session(token["public_id"], token["token_version"], following)
+    tokens.spend(connection, token.id, now)
+    following = _add(connection, token.user_id, token.family, token.token_version, now=now, expires_at=token.expires_at)
+    return Session(token.user_public_id, token.token_version, following)
 
 
 def log_out(connection: Connection, author: Author, identity: Identity) -> None:

@@ -59,7 +59,7 @@ def close_months(connection: Connection, zone: ZoneInfo, *, group: int) -> int:
         last = statement_runs.last_account_id(connection)
         statement_runs.add(
             connection,
-            period=str(period),
+            period=period,
             time_zone=zone.key,
             # Not the month's own first instant: a new time zone must leave no gap between months.
             starts_at=newest.ends_at if newest else period.starts_at(zone),
@@ -102,8 +102,8 @@ def make_one(database: Database, bank: BankDetails, statement_id: int) -> int:
         asked_for = statements.find_requested(connection, statement_id)
         if asked_for is None:
             return 0
-        account_id, run_id = asked_for
-        found = _Found(connection, bank, first=account_id, last=account_id, through=run_id)
+        account_id = asked_for.account_id
+        found = _Found(connection, bank, first=account_id, last=account_id, through=asked_for.run_id)
     with unit_of_work(database) as connection:
         made = _write(connection, found.missing)
     found.raise_first_error()

@@ -13,13 +13,19 @@ from core import documents
 from core.clock import now_us, to_datetime
 from core.domain.accounts import AccountView
 from core.domain.errors import ErrorCode, Refusal
-from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
+from core.domain.statements import (
+    BankDetails,
+    PendingStatement,
+    Period,
+    StatementStatus,
+    StatementView,
+    StoredStatement,
+)
 from core.domain.transactions import TransactionView
 from core.services.statements.making import close_months
 from core.settings import Settings
 from core.storage import accounts, statement_runs, statements, transactions, users
 from core.storage.sqlite.engine import Database
-from core.storage.statements import Kept
 
 DRAWING_PRIORITY = 10
 """The niceness of a process that draws documents."""
@@ -67,7 +73,7 @@ async def get(session: AsyncSession, *, user_id: int, statement_id: UUID) -> Mon
 
 async def list_for_account(
     session: AsyncSession, *, account: AccountView, below: int, offset: int, limit: int
-) -> list[Kept]:
+) -> list[StoredStatement]:
     """List an account's statements, newest month first, starting below run `below`."""
     return await statements.of_account(session, account.id, below=below, offset=offset, limit=limit)
 
@@ -117,7 +123,7 @@ def _walk(connection: Connection, month: Month, start: int | None, limit: int) -
     return [transaction for transaction in found if transaction.id > month.before]
 
 
-def _month(kept: Kept) -> Month:
+def _month(kept: StoredStatement) -> Month:
     assert isinstance(kept.statement, StatementView)
     return Month(kept.statement, kept.account_id, kept.closing_transaction_id, kept.opening_transaction_id or 0)
 

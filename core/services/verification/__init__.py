@@ -13,20 +13,19 @@ from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us
 from core.domain.blocks import Block
-from core.domain.verification import Scope
+from core.domain.verification import Breach, Scope
 from core.services.verification.anchors import AnchorKeyMissing, Anchors, check_anchors
 from core.services.verification.batches import check_batches
 from core.services.verification.book import Book
 from core.services.verification.kept import (
     LedgerHalted,
-    breaches_of,
     find_breach,
     keep,
     keep_breach,
     last,
     require_sound,
 )
-from core.services.verification.report import MOST_BREACHES, RULES, Breach, Report
+from core.services.verification.report import MOST_BREACHES, RULES, Report
 from core.services.verification.statements import check_statements
 from core.services.verification.walk import Progress, Walk, check_ending
 from core.storage import blocks, ledger_rows, verifications
@@ -42,7 +41,6 @@ __all__ = [
     "Breach",
     "LedgerHalted",
     "Report",
-    "breaches_of",
     "find_breach",
     "keep",
     "keep_breach",
@@ -127,8 +125,8 @@ def _start(connection: Connection) -> Block | None:
     verified = verifications.last_head(connection)
     if verified is None:
         return None
-    block = blocks.at(connection, verified[0])
-    return block if block is not None and block.hash == verified[1] else None
+    block = blocks.at(connection, verified.height)
+    return block if block is not None and block.hash == verified.hash else None
 
 
 def _read(connection: Connection, report: Report, start: Block | None, progress: Progress) -> None:

@@ -1,6 +1,5 @@
 """What verifications found, kept in the database: operators read it, and settlement stops where a rule is broken."""
 
-import json
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -8,10 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
 from core.domain.errors import Unavailable
+from core.domain.verification import VerificationView
 from core.services.verification.report import Report
 from core.storage import blocks, transactions
 from core.storage import verifications as rows
-from core.storage.models import Verification
 
 
 def keep(connection: Connection, report: Report, *, started_at: datetime) -> bool:
@@ -21,31 +20,26 @@ def keep(connection: Connection, report: Report, *, started_at: datetime) -> boo
     one has found broken, and must not free the ledger.
     """
     newest = rows.newest(connection)
-    if report.holds and newest is not None and newest[2] and newest[1] >= started_at:
+    if report.holds and newest is not None and newest.breach_count and newest.finished_at >= started_at:
         return False
-    rows.add(
-        connection,
+    result = VerificationView(
         scope=report.scope,
         started_at=started_at,
         finished_at=to_datetime(now_us()),
         accounts=report.accounts,
         transfers=report.transfers,
         transactions=report.transactions,
-        breaches=report.counts.total(),
-        details=json.dumps([[breach.rule, breach.detail] for breach in report.breaches]),
+        breach_count=report.counts.total(),
+        breaches=tuple(report.breaches),
         height=report.height,
         head_hash=report.head_hash,
         anchored_height=report.anchored_height,
     )
+    rows.add(connection, result)
     return True
 
 
-def breaches_of(verification: Verification) -> list[tuple[str, str]]:
-    """List what a verification that was kept has found: rule and detail of each breach."""
-    return [(rule, detail) for rule, detail in json.loads(verification.details)]
-
-
-async def last(session: AsyncSession) -> Verification | None:
+async def last(session: AsyncSession) -> VerificationView | None:
     """Read what the last verification found; None before the first."""
     return await rows.last(session)
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from core.domain.verification import Scope
+from core.domain.verification import Breach, Scope
 
 MOST_BREACHES = 100
 """Breaches listed for each rule; the rest are only counted."""
@@ -35,14 +35,6 @@ RULES = {
     "block_recomputes": "Each block's hash is that of the previous block, its legs and its endings.",
     "anchor_holds": "Each anchor is signed with the bank's key, and the ledger has the block that it names.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """One place where a rule is broken."""
-
-    rule: str
-    detail: str
 
 
 @dataclass(slots=True)

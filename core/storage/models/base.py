@@ -10,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from core.clock import to_datetime, to_us
+from core.domain.statements import Period
 
 
 class Base(DeclarativeBase):
@@ -63,6 +64,19 @@ class Total(TypeDecorator[int]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> int | None:
         return None if value is None else int(value)
+
+
+class Month(TypeDecorator[Period]):
+    """A calendar month as `YYYY-MM`."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Period | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Period | None:
+        return None if value is None else Period.parse(value)
 
 
 class Flag(TypeDecorator[bool]):

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.domain.statements import StatementStatus
-from core.storage.models.base import Base, Moment, PublicId, Total, Word, trigger
+from core.domain.statements import Period, StatementStatus
+from core.storage.models.base import Base, Moment, Month, PublicId, Total, Word, trigger
 
 _FIGURES = (
     "number",
@@ -40,7 +40,7 @@ class StatementRun(Base):
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    period: Mapped[str] = mapped_column(Text, unique=True)
+    period: Mapped[Period] = mapped_column(Month, unique=True)
     time_zone: Mapped[str] = mapped_column(Text)
     starts_at: Mapped[datetime] = mapped_column(Moment)
     ends_at: Mapped[datetime] = mapped_column(Moment)
