@@ -15,8 +15,8 @@ from api.runtime.intake import has_recorded
 from core.domain.cards import without_card_numbers
 from core.domain.errors import MESSAGES, ErrorCode, GiroError, RateLimited
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import processes as metrics
 
 log = get_logger(__name__)
 

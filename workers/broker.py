@@ -15,8 +15,8 @@ from core.services.transfers.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import settlement_lock
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import settlement as metrics
 from workers.jobs import backups, settlement, statements, upkeep
 from workers.metrics.queue import QueueMetrics
 

@@ -8,8 +8,8 @@ from core.domain.errors import ErrorCode, GiroError
 from core.services import dead_letters
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable, unit_of_work
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import processes as metrics
 
 log = get_logger(__name__)
 

@@ -21,9 +21,9 @@ from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, statement_runs, statements, transfers, verifications
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_at_this_schema
-from core.telemetry import metrics
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
+from core.telemetry.metrics import wakeups as metrics
 from workers.metrics.gauges import Gauges
 
 log = get_logger(__name__)

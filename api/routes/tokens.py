@@ -13,7 +13,7 @@ from core.domain.errors import ErrorCode, Refusal
 from core.security.access_tokens import Claims
 from core.services.identity import log_ins, users
 from core.services.identity.log_ins import Session
-from core.telemetry import metrics
+from core.telemetry.metrics import http as metrics
 
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
 

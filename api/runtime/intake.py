@@ -29,8 +29,8 @@ from core.services.transfers.listing import accept
 from core.services.verification import LedgerHalted, keep_breach
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import intake as metrics
 
 log = get_logger(__name__)
 

@@ -16,8 +16,8 @@ from api.errors import unhandled
 from api.runtime.intake import begin_request
 from core.domain.cards import without_card_numbers
 from core.ids import new_id
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import http as metrics
 
 log = get_logger(__name__)
 

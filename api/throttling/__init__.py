@@ -11,7 +11,7 @@ from api.throttling.standing import add_standing, rate_limited, route_of
 from api.throttling.tally import Tally, Try, Watched
 from core.security.derivation import derive_key
 from core.settings import Settings
-from core.telemetry import metrics
+from core.telemetry.metrics import http as metrics
 
 NOTHING_WATCHED = Try(0, refused=False, records=[])
 

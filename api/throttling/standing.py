@@ -6,7 +6,7 @@ from fastapi import Request
 
 from core.domain.errors import RateLimited
 from core.domain.throttles import SECOND_US, Decision
-from core.telemetry import metrics
+from core.telemetry.metrics import http as metrics
 
 
 def route_of(request: Request) -> str:

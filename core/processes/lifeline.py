@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.processes import heartbeats
 from core.settings import Settings
-from core.telemetry import metrics
+from core.telemetry.metrics import processes as metrics
 
 HEARTBEAT_SECONDS = 1.0
 

@@ -7,8 +7,8 @@ from dramatiq.brokers.redis import RedisBroker
 
 from core.failpoints import hit
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE, message
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import wakeups as metrics
 
 log = get_logger(__name__)
 

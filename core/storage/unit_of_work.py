@@ -10,8 +10,8 @@ from sqlalchemy.exc import TimeoutError as NoSessionFree
 
 from core.domain.errors import OutcomeUnknown, Unavailable
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import database as metrics
 
 log = get_logger(__name__)
 

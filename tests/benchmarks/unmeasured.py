@@ -33,9 +33,10 @@ class Nothing:
 
 def create_app() -> FastAPI:
     """Make the application, as uvicorn calls it, once nothing is counted any more."""
-    for name, item in vars(metrics).items():
-        if isinstance(item, MetricWrapperBase):
-            setattr(metrics, name, Nothing())
+    for module in metrics.MODULES:
+        for name, item in vars(module).items():
+            if isinstance(item, MetricWrapperBase):
+                setattr(module, name, Nothing())
     from api.app import create_app as with_metrics
 
     return with_metrics()

@@ -184,7 +184,9 @@ def test_rules_name_metrics_that_are_known() -> None:
 
 
 def test_rules_name_bounds_that_the_histograms_have() -> None:
-    histograms = {item._name: item for item in vars(metrics).values() if isinstance(item, Histogram)}
+    histograms = {
+        item._name: item for module in metrics.MODULES for item in vars(module).values() if isinstance(item, Histogram)
+    }
     text = "".join(rule["expr"] for rule in rules("record"))
     named = [(name, bound) for name, bound in re.findall(r'(giro_\w+)_bucket\{le="([^"]+)"\}', text)]
     assert len(named) == 2

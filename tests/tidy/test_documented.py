@@ -40,11 +40,11 @@ def names_in(page: str) -> set[str]:
 def measured() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Type and labels of every metric that a process of Giro shows, by name."""
     found = {name: ("gauge", tuple(gauges.LABELS.get(name, ()))) for name in gauges.HELP}
-    for item in [*vars(metrics).values(), *vars(queue).values()]:
+    for item in (item for module in (*metrics.MODULES, queue) for item in vars(module).values()):
         if isinstance(item, MetricWrapperBase):
             suffix = "_total" if isinstance(item, Counter) else ""
             found[item._name + suffix] = (item._type, tuple(item._labelnames))
-    for family in metrics.NOW.collect():
+    for family in metrics.processes.NOW.collect():
         (sample,) = family.samples
         found[sample.name] = ("gauge", tuple(sample.labels))
     return found

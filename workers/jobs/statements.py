@@ -15,8 +15,8 @@ from core.services.statements import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import statements as metrics
 from workers.guard import Guard
 
 log = get_logger(__name__)

@@ -10,7 +10,7 @@ from dramatiq import Broker
 from dramatiq.middleware import Middleware
 from prometheus_client import Counter, Gauge, Histogram
 
-from core.telemetry.metrics import LIFETIME
+from core.telemetry.metrics.histograms import LIFETIME
 
 _LABELS = ["queue_name", "actor_name"]
 # These belong to the module and not to a broker, so that a process with several brokers has one count.

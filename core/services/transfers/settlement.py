@@ -20,8 +20,8 @@ from core.storage import accounts, batches, blocks, statement_runs, transactions
 from core.storage.batches import Span
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from core.telemetry import metrics
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import settlement as metrics
 
 log = get_logger(__name__)
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.files.locks import FileLock
-from core.telemetry import metrics
+from core.telemetry.metrics import database as metrics
 
 
 class Turnstile:

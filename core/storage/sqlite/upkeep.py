@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.storage.sqlite.engine import Database
-from core.telemetry import metrics
+from core.telemetry.metrics import database as metrics
 
 READER_MS = 100
 """Time that a checkpoint waits for readers. All writers wait meanwhile, and backups and verifications read for long."""

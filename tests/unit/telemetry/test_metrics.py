@@ -21,7 +21,8 @@ from core import SQLITE_VERSION
 from core.settings import SettingsError
 from core.storage.sqlite.engine import Database
 from core.telemetry import metrics
-from core.telemetry.metrics import HistogramOfMany, serve_metrics
+from core.telemetry.metrics import serve_metrics
+from core.telemetry.metrics.histograms import HistogramOfMany
 from tests.flows.stack import free_port
 
 Serve = Callable[..., str]
@@ -132,21 +133,21 @@ def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
 # --- several processes behind one port ---------------------------------------------------------------------------
 
 COUNTS = """
-from core.telemetry import metrics
-metrics.transfers_accepted.inc(3)
-metrics.transfers_refused.labels("unavailable").inc()
-metrics.accept_latency.observe(0.002)
-metrics.heartbeat.set(5)
-metrics.intake_waiting.set(2)
+from core.telemetry.metrics import intake, processes
+intake.transfers_accepted.inc(3)
+intake.transfers_refused.labels("unavailable").inc()
+intake.accept_latency.observe(0.002)
+processes.heartbeat.set(5)
+intake.intake_waiting.set(2)
 """
 COUNTS_AND_SERVES = """
 import sys, urllib.request
-from core.telemetry import metrics
-metrics.transfers_accepted.inc(4)
-metrics.accept_latency.observe(0.002)
-metrics.heartbeat.set(4)
-metrics.intake_waiting.set(1)
-metrics.serve_metrics("127.0.0.1", int(sys.argv[1]), variable="GIRO_METRICS_PORT_API")
+from core.telemetry.metrics import intake, processes, serve_metrics
+intake.transfers_accepted.inc(4)
+intake.accept_latency.observe(0.002)
+processes.heartbeat.set(4)
+intake.intake_waiting.set(1)
+serve_metrics("127.0.0.1", int(sys.argv[1]), variable="GIRO_METRICS_PORT_API")
 print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=10).read().decode())
 """
 

@@ -1,0 +1,14 @@
+"""Metrics of requests to the API."""
+
+from prometheus_client import Counter, Histogram
+
+from core.telemetry.metrics.histograms import FAST
+
+http_request_duration = Histogram(
+    "giro_http_request_duration_seconds",
+    "Time to answer a request, including a wait that the client asked for (`Prefer: wait`).",
+    ["method", "route", "status"],
+    buckets=FAST,
+)
+throttled = Counter("giro_throttled_total", "Requests answered 429, by route and policy.", ["route", "policy"])
+login_failures = Counter("giro_login_failures_total", "Failed log-ins.")
