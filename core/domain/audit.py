@@ -38,9 +38,11 @@ class Action(StrEnum):
     ACCESS_REFUSED = "access_refused"
     """A request was answered 403, or 401 although it presented a token."""
 
+    @property
+    def may_lack_author(self) -> bool:
+        """Whether the author can be unknown. Every other action has a known author."""
+        return self in (Action.LOG_IN_FAILED, Action.REFRESH_TOKEN_REUSED, Action.ACCESS_REFUSED)
 
-NOBODYS = (Action.LOG_IN_FAILED, Action.REFRESH_TOKEN_REUSED, Action.ACCESS_REFUSED)
-"""Actions that may lack an author. Every other action has a known author."""
 
 Details = Mapping[str, str | int]
 
@@ -50,7 +52,7 @@ class Author:
     """The author of an act: the row id of the user, the id of the request, and the address it came from."""
 
     user_id: int | None
-    """None if the user is unknown: see `NOBODYS`."""
+    """None if the user is unknown: see `Action.may_lack_author`."""
     request_id: str
     address: str | None
     """None for a command that was run on the machine itself."""

@@ -6,10 +6,10 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.domain.audit import NOBODYS, Action
+from core.domain.audit import Action
 from core.storage.models.base import Base, Moment, PublicId, Word, trigger
 
-_NOBODYS = ", ".join(f"'{action}'" for action in NOBODYS)
+_WITHOUT_AUTHOR = ", ".join(f"'{action}'" for action in Action if action.may_lack_author)
 
 
 class AuditEntry(Base):
@@ -17,7 +17,7 @@ class AuditEntry(Base):
 
     __tablename__ = "audit_entries"
     __table_args__ = (
-        CheckConstraint(f"author_id IS NOT NULL OR action IN ({_NOBODYS})", name="author"),
+        CheckConstraint(f"author_id IS NOT NULL OR action IN ({_WITHOUT_AUTHOR})", name="author"),
         # SQLite appends the row id to each index entry, so each of these indexes lists entries with the newest last.
         Index("ix_audit_entries_action", "action"),
         Index("ix_audit_entries_author_id", "author_id", sqlite_where=text("author_id IS NOT NULL")),
