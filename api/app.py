@@ -19,22 +19,7 @@ from api.errors import add_error_handlers, answer
 from api.http.direct import Direct
 from api.http.methods import Methods
 from api.openapi import DESCRIPTION, openapi
-from api.routes import (
-    accounts,
-    audit,
-    batches,
-    cards,
-    dead_letters,
-    docs,
-    health,
-    operators,
-    statement_runs,
-    statements,
-    tokens,
-    transfers,
-    users,
-    verification,
-)
+from api.routes import ROUTERS, batches, docs
 from api.runtime.access_log import Refusals
 from api.runtime.document_line import Line
 from api.runtime.hashing import Hashing
@@ -69,26 +54,6 @@ log = get_logger(__name__)
 
 DOCUMENTS_OF_ONE_USER = 2
 """Documents that one user may have waiting to be drawn."""
-
-# Routes are tried in this order, so those that are asked most often come first.
-ROUTERS = (
-    transfers.submit_router,
-    transfers.router,
-    batches.router,
-    accounts.router,
-    cards.router,
-    statements.router,
-    transfers.operator_router,
-    operators.router,
-    dead_letters.router,
-    statement_runs.router,
-    verification.router,
-    audit.router,
-    users.router,
-    tokens.router,
-    health.router,
-    docs.router,
-)
 
 
 def create_app(

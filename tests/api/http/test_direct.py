@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 import api.app as application
-from api.app import ROUTERS
 from api.errors import answer
 from api.http.direct import Direct, DirectRoute
+from api.routes import ROUTERS
 from tests.api.conftest import Api, Pair, Person, Start, masked, payment, refused
 
 DIRECT = {"/transfers", "/transfers/bulk", "/deposits", "/withdrawals"}
