@@ -35,7 +35,7 @@ from api.server.paths import Paths
 from api.server.pulse import Pulse
 from api.throttling import Throttles
 from api.throttling.tally import connect as connect_tally
-from core.processes.lifeline import Heartbeat, ask_to_stop, look_no_more_at_what_is_here
+from core.processes.lifeline import Heartbeat, ask_to_stop, freeze_garbage_collector
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens
@@ -139,7 +139,7 @@ def _lifespan(
         heartbeat = Heartbeat(settings, "api", alive=pulse.is_felt)
         heartbeat.start()
         restore = _on_stop_signal(bank.waiters.release)
-        look_no_more_at_what_is_here()
+        freeze_garbage_collector()
         log.info("api_ready")
         yield {"door": Door.of(settings)}
         restore()

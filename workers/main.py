@@ -8,7 +8,7 @@ from functools import partial
 
 from dramatiq import Worker
 
-from core.processes.lifeline import Heartbeat, look_no_more_at_what_is_here
+from core.processes.lifeline import Heartbeat, freeze_garbage_collector
 from core.queue.broker import connect
 from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
 from core.settings import Settings, SettingsError, load_settings, variable
@@ -66,7 +66,7 @@ def run(settings: Settings, role: str) -> None:
     try:
         for worker in workers:
             worker.start()
-        look_no_more_at_what_is_here()
+        freeze_garbage_collector()
         log.info("worker_ready")
         stop.wait()
         with ThreadPoolExecutor(len(workers)) as pool:  # side by side: the supervisor grants the time of one

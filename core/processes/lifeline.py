@@ -85,11 +85,11 @@ class Heartbeat:
             os.close(descriptor)
 
 
-def look_no_more_at_what_is_here() -> None:
-    """Have the garbage collector leave alone what is here by now, which stays for good.
+def freeze_garbage_collector() -> None:
+    """Exclude all objects that exist now from garbage collection. Call this once a process is ready.
 
-    To be called once a process is ready. Each full collection would look at all of it, for some fifty milliseconds, and
-    the one that settles does so inside a unit of work, about once a second: all who submit wait with it.
+    Otherwise each full collection reads all of them, which takes some fifty milliseconds. In the settlement worker that
+    happens inside a unit of work, about once a second, and delays every client that submits.
     """
     gc.collect()
     gc.freeze()

@@ -168,7 +168,7 @@ def contract() -> Contract:
 @pytest.fixture
 def without_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the full collection at an application's start: it costs more than the rest of the start together."""
-    monkeypatch.setattr(application, "look_no_more_at_what_is_here", lambda: None)
+    monkeypatch.setattr(application, "freeze_garbage_collector", lambda: None)
 
 
 @pytest.fixture
