@@ -2,12 +2,16 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import dramatiq
 import redis
 from dramatiq import Broker, Worker
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, MiddlewareError
 
+from core.domain.dead_letters import Letter
 from core.files.locks import FileLock
 from core.queue.broker import make_broker
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
@@ -17,7 +21,9 @@ from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import settlement_lock
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import settlement as metrics
-from workers.jobs import backups, settlement, statements, upkeep
+from workers.guard import Guard
+from workers.jobs import JOBS, settlement
+from workers.jobs.job import Job
 from workers.metrics.queue import QueueMetrics
 
 log = get_logger(__name__)
@@ -93,7 +99,27 @@ def create_broker(
     """
     broker = make_broker(client, [OneSettlementWorker(database, stop, settling), QueueMetrics()])
     settlement.declare(broker, database, settings, stop)
-    upkeep.declare(broker, database, settings)
-    backups.declare(broker, database, settings)
-    statements.declare(broker, database, settings)
+    guard = Guard(database)
+    for job in JOBS:
+        actor = (_of_one_row if job.of_row else _of_none)(guard, job, partial(job.work, database, settings))
+        dramatiq.actor(broker=broker, actor_name=job.name, queue_name=job.queue)(actor)
     return broker
+
+
+def _of_none(guard: Guard, job: Job, work: Callable[[], object]) -> Callable[..., None]:
+    """Make the actor of a job without a row. Arguments are ignored, because messages can be forged."""
+
+    def actor(*_ignored: Any, **_forged: Any) -> None:
+        guard.run(Letter(job.queue, job.name), work)
+
+    return actor
+
+
+def _of_one_row(guard: Guard, job: Job, work: Callable[[int], object]) -> Callable[..., None]:
+    def actor(row_id: Any = None, *_ignored: Any, **_forged: Any) -> None:
+        if type(row_id) is not int or not 0 < row_id < 2**63:
+            log.warning("message_ignored", job=job.name)
+            return
+        guard.run(Letter(job.queue, job.name, (row_id,)), lambda: work(row_id))
+
+    return actor

@@ -10,16 +10,17 @@ from dramatiq import Worker
 
 from core.processes.lifeline import Heartbeat, freeze_garbage_collector
 from core.queue.broker import connect
-from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
+from core.queue.messages import SETTLEMENT_QUEUE
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from workers.broker import StoodDown, create_broker
+from workers.jobs import QUEUES
 
 log = get_logger(__name__)
 
-ROLES = {"settlement": (SETTLEMENT_QUEUE,), "jobs": (JOBS_QUEUE, STATEMENTS_QUEUE)}
+ROLES = {"settlement": (SETTLEMENT_QUEUE,), "jobs": QUEUES}
 """Each queue has a thread of its own: a long verification keeps no statement waiting."""
 
 STANDBY = "standby"

@@ -10,29 +10,27 @@ from zoneinfo import ZoneInfo
 import redis
 from dramatiq.brokers.redis import RedisBroker
 
-from core.clock import now_us, to_us
+from core.clock import now_us
 from core.domain.dead_letters import Letter
 from core.processes.lifeline import Heartbeat
 from core.queue.broker import connect, is_idle, make_broker
-from core.queue.messages import BACK_UP, CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE, message
+from core.queue.messages import JOBS_QUEUE, message
 from core.queue.wakeups import send_wakeup
-from core.services.statements.making import month_due
 from core.settings import Settings, SettingsError, load_settings, variable
-from core.storage import dead_letters, statement_runs, statements, transfers, verifications
+from core.storage import dead_letters, transfers
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_at_this_schema
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from core.telemetry.metrics import wakeups as metrics
+from workers.jobs import JOBS
 from workers.metrics.gauges import Gauges
+from workers.timetable import Timetable, timetable_of
 
 log = get_logger(__name__)
 
 MOST_AT_ONCE = 100
 """Messages of one kind that a tick sends; the next one that finds the queue empty sends more."""
-
-LOOK_FOR_BACKUP_SECONDS = 600
-"""Longest time between two looks at whether a backup is due."""
 
 
 def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> bool:
@@ -55,23 +53,26 @@ def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> boo
     return sent
 
 
-def send_statements_due(database: Database, broker: RedisBroker, zone: ZoneInfo) -> int:
-    """Send what the statements' queue has to do, if it has nothing left; count the messages.
+def send_due(database: Database, broker: RedisBroker, zone: ZoneInfo) -> int:
+    """Send the messages that follow from the database, for each queue that has no messages left. Returns their number.
 
-    A message that was lost is sent again once the queue is empty. A parked one waits for an operator.
+    A message that was lost is sent again once its queue is empty. A parked one waits for an operator.
     """
     with database.reader.connect() as connection:
         parked = dead_letters.parked(connection)
         most = MOST_AT_ONCE + len(parked)
-        letters = [Letter(STATEMENTS_QUEUE, CLOSE_MONTHS)] if month_due(connection, zone) else []
-        letters += [
-            Letter(STATEMENTS_QUEUE, MAKE_STATEMENT, (row,)) for row in statements.requested(connection, limit=most)
-        ]
-        letters += [
-            Letter(STATEMENTS_QUEUE, MAKE_GROUP, (row,)) for row in statement_runs.undone_groups(connection, limit=most)
+        letters = [
+            Letter(job.queue, job.name, arguments)
+            for job in JOBS
+            if job.due is not None
+            for arguments in job.due(connection, zone, most)
         ]
     due = [letter for letter in letters if (letter.actor, letter.text) not in parked]
-    return _send(broker, due) if due and is_idle(broker, STATEMENTS_QUEUE) else 0
+    return sum(
+        _send(broker, [letter for letter in due if letter.queue == queue])
+        for queue in dict.fromkeys(letter.queue for letter in due)
+        if is_idle(broker, queue)
+    )
 
 
 def send_again(database: Database, broker: RedisBroker) -> int:
@@ -87,47 +88,6 @@ def _send(broker: RedisBroker, letters: Sequence[Letter]) -> int:
     return len(letters)
 
 
-class Timetable:
-    """Which jobs are due, each first at the start, or `later`, and then every so many seconds."""
-
-    def __init__(self, every_seconds: dict[str, float], later: dict[str, float] | None = None) -> None:
-        """`later` is when a job is first due, in monotonic seconds."""
-        self._every = every_seconds
-        self._next = dict.fromkeys(every_seconds, 0.0) | (later or {})
-
-    def due(self, now: float) -> list[str]:
-        """The jobs that are due at `now` (monotonic seconds)."""
-        return [job for job, moment in self._next.items() if moment <= now]
-
-    def done(self, job: str, now: float) -> None:
-        """Note that a job's message has been sent; until then it stays due."""
-        self._next[job] = now + self._every[job]
-
-
-def seconds_to_full_verification(database: Database, every_hours: float) -> float:
-    """How long a whole verification can wait: a restart alone is no reason to read everything again."""
-    with database.reader.connect() as connection:
-        last = verifications.newest_full(connection)
-    age = -1.0 if last is None else (now_us() - to_us(last.finished_at)) / 1e6
-    return every_hours * 3600 - age if age >= 0 else 0.0  # one from the future was under a wrong clock
-
-
-def timetable_of(settings: Settings, database: Database) -> Timetable:
-    """The timetable of these settings."""
-    every_seconds = {
-        "verify_recent": settings.verify_recent_minutes * 60,
-        "verify": settings.verify_hours * 3600,
-        "anchor": settings.anchor_minutes * 60,
-        "checkpoint": settings.checkpoint_minutes * 60,
-        "forget_expired_tokens": 3600,
-    }
-    if settings.backup_hours > 0:
-        # The worker looks whether one is due; what failed, or was cut short by a stop, is soon tried again.
-        every_seconds[BACK_UP] = min(settings.backup_hours * 3600, LOOK_FOR_BACKUP_SECONDS)
-    verify_at = time.monotonic() + seconds_to_full_verification(database, settings.verify_hours)
-    return Timetable(every_seconds, later={"verify": verify_at})
-
-
 def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
     """Do once what is due now. A queue or a database that is away is logged; the next tick tries again.
 
@@ -138,7 +98,7 @@ def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_s
             if not is_at_this_schema(database, connection):
                 return
         sweep(database, broker, age_seconds=age_seconds)
-        send_statements_due(database, broker, zone)
+        send_due(database, broker, zone)
         send_again(database, broker)
         now = time.monotonic()
         for job in timetable.due(now):

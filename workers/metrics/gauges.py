@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us, to_us
 from core.queue.broker import count_messages
-from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
+from core.queue.messages import SETTLEMENT_QUEUE
 from core.services.backups.making import kept
 from core.services.statements.making import overdue_since
 from core.services.verification.anchoring import last_anchor
@@ -33,13 +33,12 @@ from core.storage.sqlite import upkeep
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import count_error
 from core.telemetry.logging import get_logger
+from workers.jobs import QUEUES
 
 log = get_logger(__name__)
 
 IMBALANCE_SECONDS = 60
 """How long the sums of all balances are reused, because computing them reads every account."""
-
-QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
 
 HELP = {
     "giro_pending_transfers": "Transfers that wait to be settled.",
@@ -128,7 +127,10 @@ class Gauges(Collector):
         yield "giro_wal_size_bytes", upkeep.wal_bytes(self._database)
 
     def _of_queue(self) -> Reading:
-        yield "giro_queue_messages", {queue: count_messages(self._broker, queue) for queue in QUEUES}
+        yield (
+            "giro_queue_messages",
+            {queue: count_messages(self._broker, queue) for queue in (SETTLEMENT_QUEUE, *QUEUES)},
+        )
         yield "giro_queue_up", 1
 
     def _of_backups(self) -> Reading:

@@ -9,8 +9,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from core.queue.messages import JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, SETTLEMENT_QUEUE, STATEMENTS_QUEUE
+from core.queue.messages import JOBS_QUEUE, SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import WAKE_KEY
+from workers.jobs.statements import MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
 NAMESPACE = "dramatiq"

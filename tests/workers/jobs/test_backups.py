@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 
-from core.queue.messages import BACK_UP
 from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.builders import bank_of_two, rows
 from tests.time_travel import Clock
-from workers.jobs.backups import back_up
+from workers.jobs.backups import BACK_UP, back_up
 
 
 def kept(settings: Settings) -> list[Path]:

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from core.domain.audit import Author
 from core.domain.statements import Period
 from core.domain.transfers import TransferStatus
-from core.queue.messages import CLOSE_MONTHS, JOBS_QUEUE, MAKE_GROUP, MAKE_STATEMENT, SETTLE, STATEMENTS_QUEUE, message
+from core.queue.messages import JOBS_QUEUE, SETTLE, message
 from core.services import dead_letters
 from core.services.statements import making, reading
 from core.settings import Settings
@@ -22,6 +22,7 @@ from tests.months import UTC_ZONE, months_of, runs, statements_of, undone_groups
 from tests.time_travel import Clock
 from tests.waiting import eventually
 from workers.jobs import settlement
+from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 AUTHOR = Author(user_id=1, request_id="a-request", address=None)
 

@@ -20,8 +20,10 @@ from core.storage.sqlite.upkeep import wal_bytes
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import accepted, add_user, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.time_travel import Clock
+from workers.broker import _of_none
 from workers.guard import Guard
-from workers.jobs import upkeep
+from workers.jobs import JOBS, upkeep
+from workers.jobs.job import Job
 
 
 def test_verify_reports_a_ledger_that_holds(database: Database, settings: Settings) -> None:
@@ -59,10 +61,10 @@ def test_a_file_of_anchors_that_cannot_be_written_is_said_and_stops_nothing(
     assert str(settings.anchor_path) in entry["path"]
 
 
-def test_a_checkpoint_cuts_the_log_to_nothing(database: Database) -> None:
+def test_a_checkpoint_cuts_the_log_to_nothing(database: Database, settings: Settings) -> None:
     bank_of_two(database, ada_has=500)
     assert wal_bytes(database) > 0
-    upkeep.checkpoint(database)
+    upkeep.checkpoint(database, settings)
     assert wal_bytes(database) == 0
 
 
@@ -75,18 +77,20 @@ def test_a_checkpoint_is_timed_and_one_that_a_reader_keeps_from_finishing_is_cou
     before = [REGISTRY.get_sample_value(name) or 0.0 for name in (timed, blocked)]
     with impatient.reader.connect() as reader:
         reader.exec_driver_sql("SELECT * FROM accounts").all()  # from here on it holds on to what it has seen
-        upkeep.checkpoint(impatient)
-    upkeep.checkpoint(impatient)
+        upkeep.checkpoint(impatient, settings)
+    upkeep.checkpoint(impatient, settings)
     assert [REGISTRY.get_sample_value(name) for name in (timed, blocked)] == [before[0] + 2, before[1] + 1]
     impatient.close()
 
 
-def test_a_checkpoint_soon_gives_up_on_a_reader_and_writers_are_as_patient_as_before(database: Database) -> None:
+def test_a_checkpoint_soon_gives_up_on_a_reader_and_writers_are_as_patient_as_before(
+    database: Database, settings: Settings
+) -> None:
     bank_of_two(database, ada_has=500)
     with database.reader.connect() as reader:
         reader.exec_driver_sql("SELECT * FROM accounts").all()
         begun = time.monotonic()
-        upkeep.checkpoint(database)
+        upkeep.checkpoint(database, settings)
         assert time.monotonic() - begun < 2, "transfers wait meanwhile, and a backup reads for long"
     assert rows_of_writer(database, "PRAGMA busy_timeout") == [5000]
 
@@ -96,7 +100,7 @@ def rows_of_writer(database: Database, query: str) -> list[int]:
         return [row[0] for row in connection.exec_driver_sql(query)]
 
 
-def test_only_tokens_past_their_life_are_forgotten(database: Database) -> None:
+def test_only_tokens_past_their_life_are_forgotten(database: Database, settings: Settings) -> None:
     now = to_datetime(now_us())
     with unit_of_work(database) as connection:
         user = add_user(connection)
@@ -110,11 +114,11 @@ def test_only_tokens_past_their_life_are_forgotten(database: Database) -> None:
                 created_at=now,
                 expires_at=now + life,
             )
-    upkeep.forget_expired_tokens(database)
+    upkeep.forget_expired_tokens(database, settings)
     assert [row["digest"] for row in rows(database, "SELECT digest FROM refresh_tokens")] == [b"young"]
 
 
-@pytest.mark.parametrize("job", list(upkeep.JOBS))
+@pytest.mark.parametrize("job", [job.name for job in JOBS if not job.of_row])
 def test_every_job_runs_from_a_message_whatever_the_message_says(broker: RedisBroker, job: str) -> None:
     broker.get_actor(job)("forged", unknown=1)
 
@@ -124,7 +128,7 @@ def test_a_job_that_fails_is_done_until_its_next_time(database: Database, error:
     def fail() -> None:
         raise error
 
-    upkeep._guarded(Guard(database), "fails", fail)()
+    _of_none(Guard(database), Job(name="fails", work=fail), fail)()
 
 
 def test_what_a_verification_found_is_kept(database: Database, settings: Settings, clock: Clock) -> None:

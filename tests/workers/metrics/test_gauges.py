@@ -18,7 +18,7 @@ from sqlalchemy import event
 
 from core.domain.dead_letters import MOST_ATTEMPTS, Letter
 from core.domain.statements import Period
-from core.queue.messages import JOBS_QUEUE, MAKE_GROUP, SETTLEMENT_QUEUE, STATEMENTS_QUEUE, message
+from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, message
 from core.queue.wakeups import send_wakeup
 from core.services import dead_letters
 from core.services.backups import making as backups_making
@@ -33,6 +33,7 @@ from tests.months import BANK, close_months, make_requested, undone_groups, work
 from tests.time_travel import Clock
 from workers.jobs import upkeep
 from workers.jobs.backups import back_up
+from workers.jobs.statements import MAKE_GROUP, STATEMENTS_QUEUE
 from workers.metrics import gauges
 from workers.metrics.gauges import HELP, IMBALANCE_SECONDS, Gauges
 

@@ -11,11 +11,12 @@ from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client import REGISTRY, generate_latest
 
-from core.queue.messages import JOBS_QUEUE, STATEMENTS_QUEUE, message
+from core.queue.messages import JOBS_QUEUE, message
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.waiting import eventually
 from workers.broker import create_broker
+from workers.jobs.statements import STATEMENTS_QUEUE
 from workers.metrics.queue import QueueMetrics
 
 COUNTED = ("dramatiq_messages_total", "dramatiq_message_errors_total", "dramatiq_message_duration_seconds_count")
