@@ -2,6 +2,12 @@
 
 from typing import Any
 
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from core.storage.sqlite.engine import Database
+from core.storage.unit_of_work import unit_of_work
+
 ACCOUNT: dict[str, Any] = {
     "public_id": b"another account!",
     "owner_id": 1,
@@ -210,3 +216,15 @@ def insert(table: str, **changes: Any) -> tuple[str, tuple[Any, ...]]:
     row = GOOD[table] | changes
     marks = ", ".join("?" * len(row))
     return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values())
+
+
+def refused(database: Database, statement: str, *parameters: Any, because: str = "") -> None:
+    """Run a statement that a constraint or a trigger must reject; `because` is a part of its message."""
+    with pytest.raises(IntegrityError, match=because), unit_of_work(database) as connection:
+        connection.exec_driver_sql(statement, parameters)
+
+
+def written(database: Database, statement: str, *parameters: Any) -> int:
+    """Run a statement and return the number of its rows."""
+    with unit_of_work(database) as connection:
+        return connection.exec_driver_sql(statement, parameters).rowcount

@@ -4,7 +4,7 @@ import pytest
 
 from core.storage.sqlite.engine import Database
 from tests.builders import bank_of_two, rows
-from tests.unit.storage.test_schema import NOTHING, STATEMENT, flat, insert, refused, written
+from tests.unit.storage.good_rows import NOTHING, STATEMENT, flat, insert, refused, written
 
 STATEMENT_COLUMNS = (
     "id",
