@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 import core  # the first import: it puts the current SQLite in its place
 from core.cli import apply_migrations
@@ -27,7 +28,9 @@ NOT_QUICK = ("whole_service", "long", "container", "prometheus", "proxy", "scann
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Select the quick tests, unless the command names paths or markers."""
+    """Select the quick tests, unless the command names paths or markers, and log plain tracebacks."""
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])  # drawn ones take seconds
     if config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr:
         config.option.markexpr = f"not ({' or '.join(NOT_QUICK)})"
 

@@ -5,19 +5,11 @@ from collections.abc import Iterator
 
 import fakeredis
 import pytest
-import structlog
 from dramatiq.brokers.redis import RedisBroker
 
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from workers.broker import create_broker
-
-
-@pytest.fixture(autouse=True)
-def _no_drawn_tracebacks() -> Iterator[None]:
-    """Keep what is logged from being drawn in colours, every local variable included: that takes a second each."""
-    with structlog.testing.capture_logs():
-        yield
 
 
 @pytest.fixture
