@@ -231,6 +231,11 @@ def account_row(database: Database, account: UUID) -> dict[str, Any]:
     return rows(database, "SELECT * FROM accounts WHERE public_id = ?", account.bytes)[0]
 
 
+def user_row(database: Database, person: Person) -> dict[str, Any]:
+    """Read every column of a user, raw."""
+    return rows(database, "SELECT * FROM users WHERE id = ?", person.id)[0]
+
+
 def balance_of(database: Database, account: UUID) -> int:
     """Read an account's balance."""
     balance: int = account_row(database, account)["balance"]

@@ -13,6 +13,12 @@ from tests.builders import rows
 
 UTC_ZONE = ZoneInfo("UTC")
 BANK = BankDetails(name="Giro", address="1 Main Street", bic="GIRODEFF")
+FIGURES = ("opening_balance", "closing_balance", "total_credits", "total_debits", "transaction_count")
+
+
+def figures(statement: dict[str, Any]) -> tuple[Any, ...]:
+    """The amounts and the count of a statement, in the order of `FIGURES`."""
+    return tuple(statement[name] for name in FIGURES)
 
 
 def close_months(database: Database, zone: ZoneInfo = UTC_ZONE, group: int = 200) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
-from sqlalchemy import Connection
 
 from core.domain.dead_letters import Letter
 from core.domain.users import Role
@@ -23,7 +22,7 @@ from core.services import dead_letters
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
-from tests.api.conftest import PASSWORD, Api, Person
+from tests.api.conftest import PASSWORD, Api, Person, owner_of
 from tests.api.contract import Json
 from tests.months import make_statements
 from tests.time_travel import Clock
@@ -218,16 +217,10 @@ def _join(api: Api, database: Database, name: str, role: Role = Role.CUSTOMER) -
 
 def _open(database: Database, person: Person, funds: int = 0) -> UUID:
     with unit_of_work(database) as connection:
-        account = builders.open_account(connection, _row_of(connection, person))
+        account = builders.open_account(connection, owner_of(connection, person))
     if funds:
         builders.fund(database, account, funds)
     return account
-
-
-def _row_of(connection: Connection, person: Person) -> int:
-    query = "SELECT id FROM users WHERE email = ?"
-    row_id: int = connection.exec_driver_sql(query, (person.email,)).scalar_one()
-    return row_id
 
 
 async def make_world(api: Api, database: Database, clock: Clock) -> World:
@@ -269,7 +262,7 @@ async def make_world(api: Api, database: Database, clock: Clock) -> World:
 
 def _card(database: Database, vault: CardVault, owner: Person, account: UUID) -> str:
     with database.reader.connect() as connection:
-        row_id = _row_of(connection, owner)
+        row_id = owner_of(connection, owner)
     holder = builders.Person(row_id, account, owner.email)
     return str(builders.issue_card(database, vault, holder, account).view.id)
 

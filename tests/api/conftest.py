@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import fakeredis
@@ -31,6 +31,10 @@ from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.contract import Contract, Json
+from tests.time_travel import Clock
+
+if TYPE_CHECKING:
+    from tests.api.access import World
 
 PASSWORD = "correct horse battery"
 
@@ -241,6 +245,14 @@ def add_operator(database: Database) -> None:
         builders.add_user(
             connection, "operator@example.com", role=Role.OPERATOR, password_hash=Passwords(4).hash(PASSWORD)
         )
+
+
+@pytest.fixture
+async def world(api: Api, database: Database, clock: Clock) -> "World":
+    """A bank whose customer Ada has one of everything that a call can be about."""
+    from tests.api.access import make_world  # it uses the people from here
+
+    return await make_world(api, database, clock)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from sqlalchemy import event
 
 from core.storage import users
-from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.access import (
     CALLS,
@@ -24,24 +23,17 @@ from tests.api.access import (
     Whose,
     World,
     differences,
-    make_world,
     operation_of,
     snapshot,
 )
 from tests.api.conftest import Api, Person, masked, refused
 from tests.api.contract import Contract
 from tests.builders import rows, settle_all
-from tests.time_travel import Clock
 
 NOBODY = 401, "unauthenticated"
 NO_OPERATOR = 403, "forbidden"
 NOT_THERE = 404, "not_found"
 """Or what the row calls it."""
-
-
-@pytest.fixture
-async def world(api: Api, database: Database, clock: Clock) -> World:
-    return await make_world(api, database, clock)
 
 
 def called(*whose: Any) -> Any:

@@ -12,14 +12,8 @@ import pytest
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
-from tests.api.access import CALLS, OPERATOR, World, differences, make_world, snapshot, writes
+from tests.api.access import CALLS, OPERATOR, World, differences, snapshot, writes
 from tests.api.conftest import Api, Pair, Person, join, locked, payment, refused, until
-from tests.time_travel import Clock
-
-
-@pytest.fixture
-async def world(api: Api, database: Database, clock: Clock) -> World:
-    return await make_world(api, database, clock)
 
 
 async def overtaken(

@@ -10,18 +10,14 @@ from uuid import UUID
 
 import httpx2
 import pytest
-from prometheus_client import REGISTRY
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from core.services.identity import users
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, payment, refused
 from tests.api.contract import SECURITY_HEADERS, Json
+from tests.counting import counted
 
 SECRET = "a secret that no answer may show"
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 @pytest.fixture

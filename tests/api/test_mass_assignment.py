@@ -9,12 +9,10 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from core.storage.sqlite.engine import Database
-from tests.api.access import CALLS, OPERATOR, PUBLIC, Call, World, make_world, operation_of, snapshot
+from tests.api.access import CALLS, OPERATOR, PUBLIC, Call, World, operation_of, snapshot
 from tests.api.conftest import Api, refused
 from tests.api.contract import Contract, Json
 from tests.builders import rows
-from tests.time_travel import Clock
 
 OTHERS: Json = {
     # of people
@@ -34,11 +32,6 @@ OTHERS: Json = {
     # of no one
     "__proto__": {}, "constructor": {}, "$where": "1", "": 1,
 }  # fmt: skip
-
-
-@pytest.fixture
-async def world(api: Api, database: Database, clock: Clock) -> World:
-    return await make_world(api, database, clock)
 
 
 WITH_BODY = [name for name, call in CALLS.items() if call.body is not None]

@@ -9,12 +9,9 @@ from prometheus_client import REGISTRY
 
 from api.server.observe import METHODS
 from tests.api.conftest import Api, Person, payment, refused
+from tests.counting import counted
 
 HTTP = "giro_http_request_duration_seconds"
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def requests() -> set[tuple[str, str, str]]:

@@ -22,6 +22,7 @@ from core.processes import heartbeats
 from core.processes.run import holder
 from core.processes.supervisor import STARTING_FACTOR
 from core.settings import load_settings
+from tests.flows.stack import is_alive
 
 pytestmark = pytest.mark.long
 
@@ -105,15 +106,6 @@ def poll[T](look: Callable[[], T], what: str) -> T:
             return seen
         time.sleep(0.01)
     pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s in vain: {what}")
-
-
-def is_alive(pid: int) -> bool:
-    """True while the process runs; one that only waits for somebody to read its exit status is dead."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 class Supervised:

@@ -13,20 +13,11 @@ from api.runtime.access_log import DISTINCT, Refusals
 from api.runtime.intake import Intake
 from core.domain.audit import Author
 from core.domain.users import SYSTEM_USER_ID
-from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
 
 Make = Callable[..., Refusals]
-
-
-@pytest.fixture
-async def writing(settings: Settings, database: Database) -> AsyncIterator[Database]:
-    """The database as the intake's own process holds it; `database` is what another process has."""
-    own = Database(settings)
-    yield own
-    own.close()
 
 
 @pytest.fixture

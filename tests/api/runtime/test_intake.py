@@ -14,7 +14,6 @@ import api.runtime.intake
 from api.runtime.intake import Intake
 from core.domain.errors import ErrorCode, OutcomeUnknown, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer
-from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
@@ -23,14 +22,6 @@ pytestmark = pytest.mark.funded(ada_has=10_000)
 
 Make = Callable[..., Intake]
 Outcomes = list[Any]
-
-
-@pytest.fixture
-async def writing(settings: Settings, database: Database) -> AsyncIterator[Database]:
-    """The database as the intake's own process holds it; `database` is what another process has."""
-    own = Database(settings)
-    yield own
-    own.close()
 
 
 @pytest.fixture

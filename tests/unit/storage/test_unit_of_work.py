@@ -23,6 +23,7 @@ from core.storage.sqlite.engine import SCHEMA_REVISION, Database
 from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import is_unavailable, unit_of_work
 from tests.builders import add_user, move_on, rows
+from tests.counting import counted
 from tests.waiting import eventually
 
 
@@ -145,10 +146,6 @@ def test_a_schema_that_cannot_be_read_is_unavailable(database: Database) -> None
 
 
 # --- what is counted ---------------------------------------------------------------------------------------------
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def test_a_commit_is_timed_and_a_rollback_is_none(database: Database) -> None:

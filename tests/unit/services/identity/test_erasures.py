@@ -26,7 +26,6 @@ from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,
-    Person,
     accepted,
     account_row,
     add_user,
@@ -37,6 +36,7 @@ from tests.builders import (
     issue_card,
     rows,
     settle_all,
+    user_row,
 )
 from tests.tampering import forget_erasure, unguarded
 
@@ -97,10 +97,6 @@ def refusal(database: Database, author: Author, listed: Path, who: UUID) -> Refu
 def everything(database: Database) -> list[list[dict[str, Any]]]:
     tables = ("users", "accounts", "cards", "refresh_tokens", "audit_entries")
     return [rows(database, f"SELECT * FROM {table}") for table in tables]
-
-
-def user_row(database: Database, person: Person) -> dict[str, Any]:
-    return rows(database, "SELECT * FROM users WHERE id = ?", person.id)[0]
 
 
 # --- what goes, what stays ---------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from tests.builders import (
     rows,
     settle_all,
     status_of,
+    user_row,
 )
 
 DEBIT, ALL = FreezeScope
@@ -277,10 +278,6 @@ def test_a_frozen_account_keeps_its_freeze_when_its_limit_is_set(
 
 
 # --- people ------------------------------------------------------------------------------------------------------
-
-
-def user_row(database: Database, person: Person) -> dict[str, Any]:
-    return rows(database, "SELECT * FROM users WHERE id = ?", person.id)[0]
 
 
 def test_a_user_loses_access_and_every_token(database: Database, bank: Bank, author: Author) -> None:

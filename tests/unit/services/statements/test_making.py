@@ -3,7 +3,6 @@
 import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,6 +32,7 @@ from tests.months import (
     BANK,
     UTC_ZONE,
     close_months,
+    figures,
     make_statements,
     months_of,
     partition_of_legs,
@@ -42,13 +42,6 @@ from tests.months import (
     work_off,
 )
 from tests.time_travel import Clock
-
-FIGURES = ("opening_balance", "closing_balance", "total_credits", "total_debits", "transaction_count")
-
-
-def figures(statement: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(statement[name] for name in FIGURES)
-
 
 # --- what a statement says ---------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from tests.builders import (
 from tests.months import (
     BANK,
     close_months,
+    figures,
     make_statements,
     months_of,
     partition_of_legs,
@@ -44,13 +45,6 @@ from tests.months import (
 )
 from tests.time_travel import Clock
 from tests.waiting import eventually
-
-FIGURES = ("opening_balance", "closing_balance", "total_credits", "total_debits", "transaction_count")
-
-
-def figures(statement: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(statement[name] for name in FIGURES)
-
 
 # --- clocks that are wrong ---------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Settlement: order, failures, units of work, the lock, redelivery, and what changes between accept and settle."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from logging import DEBUG
 from typing import Any
 
@@ -43,6 +44,7 @@ from tests.builders import (
     status_of,
     withdrawal_request,
 )
+from tests.counting import counted
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.funded(ada_has=100_000)
@@ -221,11 +223,10 @@ def while_settling(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) 
     monkeypatch.setattr(settlement.transactions, "add", add_and_act)
 
 
-def test_the_lock_is_given_up_when_somebody_waits_and_taken_again(
-    database: Database, bank: Bank, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send(database, bank, FIRST_CHUNK * 3)
-    other, seen = Database(settings), []
+@contextmanager
+def another_writer(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Let another writer join the queue during the first chunk; yields how many transfers it then saw pending."""
+    other, seen = Database(settings), list[int]()
 
     def write() -> None:
         with unit_of_work(other) as connection:
@@ -233,17 +234,25 @@ def test_the_lock_is_given_up_when_somebody_waits_and_taken_again(
 
     writer = threading.Thread(target=write)
 
-    def somebody_comes() -> None:
+    def join_the_queue() -> None:
         writer.start()
         eventually(database.turnstile.somebody_waits)
 
-    while_settling(monkeypatch, somebody_comes)
-    asked = Asked()
-    assert settle_pending(database, batch=5000, lock_ms=IN_NO_TIME, stop=asked) == FIRST_CHUNK * 3
+    while_settling(monkeypatch, join_the_queue)
+    yield seen
     writer.join(timeout=30)
+    other.close()
+
+
+def test_the_lock_is_given_up_when_somebody_waits_and_taken_again(
+    database: Database, bank: Bank, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(database, bank, FIRST_CHUNK * 3)
+    asked = Asked()
+    with another_writer(database, settings, monkeypatch) as seen:
+        assert settle_pending(database, batch=5000, lock_ms=IN_NO_TIME, stop=asked) == FIRST_CHUNK * 3
     assert seen == [FIRST_CHUNK * 2], "the other one wrote after the first chunk"
     assert asked.times == 2
-    other.close()
     assert whole(database)
 
 
@@ -251,23 +260,9 @@ def test_the_lock_is_not_given_up_before_its_time(
     database: Database, bank: Bank, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(database, bank, FIRST_CHUNK * 3)
-    other, seen = Database(settings), []
-
-    def write() -> None:
-        with unit_of_work(other) as connection:
-            seen.append(transfers.backlog(connection).pending)
-
-    writer = threading.Thread(target=write)
-
-    def somebody_comes() -> None:
-        writer.start()
-        eventually(database.turnstile.somebody_waits)
-
-    while_settling(monkeypatch, somebody_comes)
-    settle_pending(database, batch=5000, lock_ms=1e9)
-    writer.join(timeout=30)
+    with another_writer(database, settings, monkeypatch) as seen:
+        settle_pending(database, batch=5000, lock_ms=1e9)
     assert seen == [0]
-    other.close()
 
 
 @pytest.mark.parametrize("way", ["end", "complete"])
@@ -422,23 +417,19 @@ def test_the_external_accounts_bound_fails_a_transfer_and_raises_nothing(databas
 # --- what is told ------------------------------------------------------------------------------------------------
 
 
-def sample(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
-
-
 def test_endings_are_counted_by_status_and_reason(database: Database, bank: Bank) -> None:
     name = "giro_transfers_settled_total"
-    completed = sample(name, status="completed", reason="")
-    failed = sample(name, status="failed", reason="owner_inactive")
-    ended = sample("giro_transfer_lifetime_seconds_count")
+    completed = counted(name, status="completed", reason="")
+    failed = counted(name, status="failed", reason="owner_inactive")
+    ended = counted("giro_transfer_lifetime_seconds_count")
     send(database, bank, 3)
     settle_all(database)
     send(database, bank, 2)
     deactivate(database, bank.ada)
     settle_all(database)
-    assert sample(name, status="completed", reason="") == completed + 3
-    assert sample(name, status="failed", reason="owner_inactive") == failed + 2
-    assert sample("giro_transfer_lifetime_seconds_count") == ended + 5
+    assert counted(name, status="completed", reason="") == completed + 3
+    assert counted(name, status="failed", reason="owner_inactive") == failed + 2
+    assert counted("giro_transfer_lifetime_seconds_count") == ended + 5
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
