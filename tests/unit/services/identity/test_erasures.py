@@ -182,9 +182,13 @@ def test_the_address_can_be_used_again(database: Database, bank: Bank, author: A
 def test_no_byte_of_it_is_left_in_the_files_after_a_checkpoint(
     database: Database, bank: Bank, author: Author, listed: Path
 ) -> None:
+    others = [(uuid4().bytes, f"{number * 7919 % 1500:04}.{'x' * 60}@example.com") for number in range(1500)]
     with unit_of_work(database) as connection:  # pages are divided with her row and her address in the middle
-        for number in range(1500):
-            add_user(connection, f"{number * 7919 % 1500:04}.{'x' * 60}@example.com")
+        connection.exec_driver_sql(
+            "INSERT INTO users (public_id, email, password_hash, role, is_active, token_version, created_at) "
+            "VALUES (?, ?, '!', 'customer', 1, 0, 0)",
+            others,
+        )
     checkpoint(database)
     database.close()
     assert [word in database.path.read_bytes() for word in NAMED] == [True, True, True]
