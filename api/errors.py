@@ -1,7 +1,6 @@
 """Error answers: the one table from error code to HTTP status, and RFC 9457 problem details."""
 
 import json
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
@@ -11,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.http.validation_messages import message_of
 from api.runtime.intake import has_recorded
 from core.domain.cards import without_card_numbers
 from core.domain.errors import MESSAGES, ErrorCode, GiroError, RateLimited
@@ -171,21 +171,14 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     errors = [
-        field_error(".".join(_printable(part) for part in item["loc"]), _message(item)) for item in found[:MOST_ERRORS]
+        field_error(".".join(_printable(part) for part in item["loc"]), message_of(item, {"body": error.body}))
+        for item in found[:MOST_ERRORS]
     ]
     count = error.count if isinstance(error, InvalidRequest) else len(found)
     detail = MESSAGES[ErrorCode.VALIDATION_FAILED]
     if count > len(errors):
         detail = f"{detail} There are {count} errors, and {len(errors)} of them are listed."
     return problem(ErrorCode.VALIDATION_FAILED, request_id=request.state.request_id, detail=detail, errors=errors)
-
-
-_QUOTING = re.compile(r"(Input should be a valid UUID|value is not a valid email address)\b.*", re.DOTALL)
-"""Messages of libraries that go on to quote characters of the value that was sent."""
-
-
-def _message(item: Mapping[str, Any]) -> str:
-    return _QUOTING.sub(r"\1", str(item["msg"]).removeprefix("Value error, "))
 
 
 def _printable(part: object) -> str:

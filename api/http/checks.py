@@ -68,6 +68,10 @@ class CheckedRoute(APIRoute):
         policy = policy_of(self.path, self.methods or (), signed_in=needs_user or needs_operator)
         body_type = _body_type(self)
         offered = (JSON_TYPE, *documents.FORMATS) if document_type in calls else (JSON_TYPE,)
+        not_acceptable = (
+            f"This call answers with {' or '.join(offered)} only, and the Accept header allows none of them."
+        )
+        unsupported = f"This call accepts a body of {body_type} only."
 
         async def checked(request: Request) -> Response:
             if not isinstance(request, StrictRequest):
@@ -82,10 +86,10 @@ class CheckedRoute(APIRoute):
                 limit_stranger(request, policy)
             media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)
             if media_type is None:
-                raise Refusal(ErrorCode.NOT_ACCEPTABLE)
+                raise Refusal(ErrorCode.NOT_ACCEPTABLE, detail=not_acceptable)
             request.state.media_type = media_type
             if body_type and _media_type(request) != body_type:
-                raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE)
+                raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail=unsupported)
             if body_type:
                 await self._read(request, body_type)  # here, since 400 comes before 422
             _check_query(request, takes_query=takes_query)

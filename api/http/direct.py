@@ -16,6 +16,7 @@ from api.dependencies import (
 from api.errors import MOST_ERRORS, InvalidRequest
 from api.http.checks import CheckedRoute, Handler
 from api.http.strict_json import StrictRequest
+from api.http.validation_messages import message_of
 
 
 class DirectRoute(CheckedRoute):
@@ -44,15 +45,17 @@ class DirectRoute(CheckedRoute):
 
     async def _validated(self, request: Request) -> Any:
         """Make a body's model of what was read; raises InvalidRequest."""
+        given = await request.json()
         try:
-            return self.adapter.validate_python(await request.json())
+            return self.adapter.validate_python(given)
         except ValidationError as error:
-            raise invalid_body(errors_of(error), error.error_count()) from None
+            raise invalid_body(errors_of(error, given), error.error_count()) from None
 
 
-def errors_of(error: ValidationError) -> list[Any]:
-    """List the errors of a validation, without the values that were sent."""
-    return error.errors(include_url=False, include_context=False, include_input=False)
+def errors_of(error: ValidationError, given: Any) -> list[dict[str, Any]]:
+    """List the locations and messages of the errors in the JSON value `given`, without the values that were sent."""
+    found = error.errors(include_url=False, include_input=False)
+    return [{"loc": item["loc"], "msg": message_of(item, given)} for item in found]
 
 
 def invalid_body(errors: Sequence[Mapping[str, Any]], count: int) -> InvalidRequest:

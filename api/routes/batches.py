@@ -70,7 +70,7 @@ class _Lines:
             try:
                 NewTransfer.model_validate(line)
             except ValidationError as error:
-                self._errors += [{**one, "loc": ("transfers", index, *one["loc"])} for one in errors_of(error)]
+                self._errors += [{**one, "loc": ("transfers", index, *one["loc"])} for one in errors_of(error, line)]
 
     def batch(self, given: Any) -> NewBatch:
         """Make the batch of its lines and of what else was given; raises InvalidRequest."""
@@ -78,7 +78,7 @@ class _Lines:
         try:
             batch = NewBatch.model_validate({**given, "transfers": [_SOME_LINE]} if self._count else given)
         except ValidationError as error:
-            others = errors_of(error)
+            others = errors_of(error, given)
         if others or self._errors:
             errors = sorted([*others, *self._errors], key=_is_unknown)
             raise invalid_body(errors, len(others) + self._error_count)

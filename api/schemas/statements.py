@@ -1,5 +1,6 @@
 """Statements."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -12,18 +13,25 @@ from api.schemas.base import DEFAULT_LIMIT, LARGEST_LIMIT, Cursor, Digits, In, O
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
 from core.domain.transactions import TransactionView
 
+# The years of core/domain/statements.py, as a pattern: 1970 to 9998.
+_YEAR = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
+_MONTH = f"^{_YEAR}-(0[1-9]|1[0-2])$"
+
 
 def _month(label: str) -> str:
+    if not re.fullmatch(_MONTH, label):
+        raise ValueError("must be a month such as 2026-10, from 1970-01 to 9998-12")
     return str(Period.parse(label))
 
 
-# The years of core/domain/statements.py, as a pattern: 1970 to 9998.
-_YEAR = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
-
 Month = Annotated[
     str,
-    Field(examples=["2026-10"], description="A calendar month, YYYY-MM.", pattern=f"^{_YEAR}-(0[1-9]|1[0-2])$"),
     AfterValidator(_month),
+    Field(
+        examples=["2026-10"],
+        description="A calendar month, YYYY-MM.",
+        json_schema_extra={"pattern": _MONTH},  # not `pattern=`, whose message has no example
+    ),
 ]
 
 

@@ -194,7 +194,7 @@ def test_what_is_no_http_is_refused_without_a_word_about_the_server_or_of_what_w
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"server" not in names
     problem = json.loads(body)
-    assert (problem["code"], problem["detail"]) == ("malformed_request", "This is no well-formed request of HTTP/1.1.")
+    assert (problem["code"], problem["detail"]) == ("malformed_request", "This is not a well-formed HTTP/1.1 request.")
     assert problem.keys() == {"type", "title", "status", "detail", "code", "request_id"}
 
 

@@ -66,4 +66,4 @@ def _at_line(refusal: Refusal, index: int) -> Refusal:
     """Add the line of the request to a refusal."""
     line = f"body.transfers.{index}"
     part = (refusal.field or "body").removeprefix("body").lstrip(".")
-    return Refusal(refusal.code, field=f"{line}.{part}" if part else line)
+    return Refusal(refusal.code, field=f"{line}.{part}" if part else line, detail=refusal.detail)

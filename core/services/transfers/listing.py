@@ -15,6 +15,7 @@ from core.domain.audit import Act, Action, Author
 from core.domain.batches import MAX_BATCH
 from core.domain.blocks import Ending, cancellation
 from core.domain.errors import ErrorCode, Refusal
+from core.domain.ledger import LedgerAccount
 from core.domain.transfers import (
     TRANSITIONS,
     AcceptedTransfer,
@@ -107,7 +108,7 @@ class Group:
             return refusal
         code = ledger.refusal(payer.ledger, payee.ledger, request.amount, spoken_for=payer.ledger.reserved)
         if code is not None:
-            return Refusal(code, field=_field_of(code))
+            return Refusal(code, field=_field_of(code), detail=_detail_of(code, payer.ledger, payee.ledger))
         return self._accept(request, payer, payee)
 
     def write(self) -> None:
@@ -129,9 +130,10 @@ class Group:
         payee = self._customer(request.payee, _payee_field(request)) if request.payee else None
         if payer is not None and payer is payee:  # one named by its number
             raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
-        for side in (payer, payee):
+        for name, side in (("payer", payer), ("payee", payee)):
             if side and request.currency and request.currency != side.ledger.currency:
-                raise Refusal(ErrorCode.CURRENCY_MISMATCH, field="body.currency")
+                detail = f"The request names {request.currency}; the {name}'s account is in {side.ledger.currency}."
+                raise Refusal(ErrorCode.CURRENCY_MISMATCH, field="body.currency", detail=detail)
         known = payer or payee
         assert known is not None, "a transfer names at least one account"
         external = self._externals.get(known.ledger.currency)
@@ -217,6 +219,16 @@ def _payee_field(request: TransferRequest) -> str:
 def _field_of(code: ErrorCode) -> str | None:
     about_amount = (ErrorCode.INSUFFICIENT_FUNDS, ErrorCode.BALANCE_LIMIT_EXCEEDED)
     return "body.amount" if code in about_amount else None
+
+
+def _detail_of(code: ErrorCode, payer: LedgerAccount, payee: LedgerAccount) -> str | None:
+    """Say which side the ledger's refusal is about. Returns None if the code's own message says enough."""
+    if code is ErrorCode.CURRENCY_MISMATCH:
+        return f"The payer's account is in {payer.currency}; the payee's account is in {payee.currency}."
+    if code in (ErrorCode.ACCOUNT_FROZEN, ErrorCode.ACCOUNT_CLOSED):
+        name, account = ("payee", payee) if payer.can_pay else ("payer", payer)
+        return f"The {name}'s account is {account.status}."
+    return None
 
 
 # --- cancelling --------------------------------------------------------------------------------------------------
