@@ -1,7 +1,6 @@
 """Batches: many transfers in one request."""
 
 from hashlib import blake2b
-from itertools import batched
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from api.http.direct import DirectRoute, errors_of, invalid_body
 from api.http.headers import idempotency_key
 from api.http.long_json import read_long
 from api.routes.transfers import KEY, REFUSALS
-from api.schemas.batches import LINES, SOME, BatchOut, NewBatch, render_accepted, written
+from api.schemas.batches import LINES, BatchOut, NewBatch, render_accepted, written
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer
 from core.domain.batches import MAX_BATCH, BatchRequest
@@ -129,10 +128,7 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, bank
     key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
     assert key is not None, "required"
     request_id: str = request.state.request_id
-    orders: list[TransferRequest] = []
-    for some in batched(body.transfers, SOME):
-        orders += [_line(line, identity.id, request_id) for line in some]
-        await bank.turns.pause()
+    orders = await bank.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
     digest = blake2b(digest_size=FINGERPRINT_BYTES)
     for piece in written(PATH, body):
         digest.update(piece)

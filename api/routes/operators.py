@@ -163,7 +163,7 @@ async def list_all_transfers(
         session, status=query.status, below=below, offset=query.offset or 0, limit=query.limit
     )
     return Page(
-        items=[TransferOut.of(row) for row in found],
+        items=await bank.turns.make(TransferOut.of, found),
         limit=query.limit,
         offset=query.offset or 0,
         next_cursor=None if following is None else bank.cursors.seal(following, of=name),

@@ -149,7 +149,7 @@ async def list_transfers(
     """
     page = await _find(query, identity, bank, session)
     return Page(
-        items=[TransferOut.of(row) for row in page.items],
+        items=await bank.turns.make(TransferOut.of, page.items),
         limit=query.limit,
         offset=query.offset or 0,
         next_cursor=bank.cursors.seal(page.next, of=_list_name(query, identity)) if page.next else None,

@@ -2,6 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
+from itertools import batched
+
+TOGETHER = 100
+"""Items that are made in one go, at most: for a millisecond or so."""
 
 SLICE_SECONDS = 0.003
 """How long pieces may follow each other before everything else has its turn."""
@@ -24,3 +29,11 @@ class Turns:
         async with self._next:
             await asyncio.sleep(0)
         self._since = time.perf_counter()
+
+    async def make[Given, Made](self, make: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
+        """Make something of each of many, and let the loop turn meanwhile."""
+        made: list[Made] = []
+        for some in batched(given, TOGETHER):
+            made += map(make, some)
+            await self.pause()
+        return made

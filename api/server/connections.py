@@ -28,6 +28,11 @@ log = get_logger(__name__)
 PIPELINED = 16
 """Requests of one connection that may wait behind the one that is being answered."""
 
+FEED_BYTES = 16_384
+MOST_PARTS = 4096
+"""Parts of bodies (HTTP's chunks) that one connection hands on before everybody else has a turn: some milliseconds.
+A body that is sent whole comes in a few, whatever its size."""
+
 LEAST_TAKEN = 16_384
 """Bytes of an answer that a client must read in each `send_seconds` while any are unread."""
 
@@ -108,6 +113,9 @@ class Connection(HttpToolsProtocol):
         self._has_begun = False
         self._has_stopped_reading = False
         """From now on all input is ignored."""
+        self._unfed = b""
+        """Input that waits until other connections had a turn. Nothing more is read meanwhile."""
+        self._parts = 0
 
     # --- beginning and end ---
 
@@ -137,10 +145,32 @@ class Connection(HttpToolsProtocol):
     # --- input ---
 
     def data_received(self, data: bytes) -> None:
-        """Read the input, unless reading has stopped, and refuse a request part that never ends."""
+        """Take input, and read it in its turn."""
         self._unset_keepalive_if_required()
-        if self._has_stopped_reading:
-            return
+        if self._unfed:
+            self._unfed += data
+        else:
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        """Pass input on. The rest of input that comes in very many parts is left for the next turn."""
+        at = self._parts = 0
+        while at < len(data) and self._parts < MOST_PARTS and not self._has_stopped_reading:
+            self._parse(data[at : at + FEED_BYTES])
+            at += FEED_BYTES
+        has_waited, self._unfed = bool(self._unfed), b"" if self._has_stopped_reading else data[at:]
+        if self._unfed:
+            self.transport.pause_reading()
+            self.loop.call_soon(self._feed_on)
+        elif has_waited and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _feed_on(self) -> None:
+        if not self.transport.is_closing():
+            self._feed(self._unfed)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse some input, and refuse a request part that never ends."""
         self._moved = self._is_in_url = False
         try:
             self.parser.feed_data(data)
@@ -187,6 +217,7 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Pass a part of a body on."""
         self._moved = True
+        self._parts += 1
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -38,6 +38,9 @@ ANSWER_VERSION = 1
 WALK_BUDGET = 10_000
 """Transfers that one page of a list looks at, at most, however few its filters let through."""
 
+WALK_TOGETHER = 500
+"""Those that it reads in one go: some milliseconds, in which nobody else has a turn."""
+
 
 # --- accepting ---------------------------------------------------------------------------------------------------
 
@@ -392,7 +395,8 @@ class _Walk:
     async def page(self, offset: int, limit: int) -> TransferPage:
         budget = WALK_BUDGET + offset
         while self._links and budget > 0:
-            steps = await transfers.walk(self._session, self._links, limit=min(budget, 2 * (offset + limit) + 2))
+            most = min(budget, 2 * (offset + limit) + 2, WALK_TOGETHER)
+            steps = await transfers.walk(self._session, self._links, limit=most)
             if not steps:  # every link leads nowhere: this is no whole ledger
                 return TransferPage(self._items[offset:], None)
             budget -= len(steps)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api.runtime import turns
-from api.runtime.turns import Turns
+from api.runtime.turns import TOGETHER, Turns
 
 
 class Ticks:
@@ -55,3 +55,12 @@ async def test_many_that_work_long_do_one_piece_between_two_turns(
     await asyncio.gather(*(work(name) for name in range(8)))
     assert len({turn for turn, _ in done}) == len(done) == 80
     assert {name for _, name in done[:8]} == set(range(8)), "each has a turn before one has its second"
+
+
+async def test_what_is_made_of_many_is_made_in_their_order_and_the_loop_turns(
+    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
+    before = ticks.count
+    assert await Turns().make(str, range(1000)) == [str(number) for number in range(1000)]
+    assert ticks.count - before >= 1000 / TOGETHER

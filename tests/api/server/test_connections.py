@@ -4,6 +4,7 @@ import asyncio
 import json
 import resource
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 from uvicorn import Config
 from uvicorn.server import ServerState
 
+from api.server import connections
 from api.server.connections import OTHER_DESCRIPTORS, PIPELINED, Connection, Door, _affordable
 from core.settings import Settings
 from tests.api.conftest import Api, Person, until
 from tests.api.contract import SECURITY_HEADERS, Json
+from tests.api.test_turns import Ticks
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: giro.test\r\n\r\n"
 CLOSING = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -252,6 +255,14 @@ class TestAHead:
         assert answers[0].code == "malformed_request"
 
 
+def _counting(hand_on: Callable[[Connection, bytes], None], ticks: Ticks, parts: Counter[int]) -> Any:
+    def on_body(connection: Connection, body: bytes) -> None:
+        parts[ticks.count] += 1
+        hand_on(connection, body)
+
+    return on_body
+
+
 class TestABody:
     async def test_that_is_broken_is_refused_and_does_nothing(self, serve: Serve, api: Api) -> None:
         chunk = b'{"email": "half@example.com", "password": "correct horse battery"}'
@@ -270,6 +281,24 @@ class TestABody:
         assert (await served.exchange(head + b"\r\n0\r\n" + token + b"\r\n")).code == "unauthenticated"
         late = await served.exchange(head + b"\r\n", b"0\r\n" + token + b"\r\n")
         assert late.code == "unauthenticated"
+
+    async def test_that_comes_in_crumbs_is_read_some_at_a_time(
+        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Thousands come in one packet, and each takes a microsecond: the event loop turns in between."""
+        monkeypatch.setattr(connections, "MOST_PARTS", 50)
+        monkeypatch.setattr(connections, "FEED_BYTES", 60)
+        ticks, parts = Ticks(), Counter[int]()
+        monkeypatch.setattr(Connection, "on_body", _counting(Connection.on_body, ticks, parts))
+        ticking = asyncio.create_task(ticks.run())
+        client = await (await serve()).connect()
+        body = json.dumps({"email": "x" * 2_000, "password": "y"})
+        crumbs = b"".join(b"1\r\n%b\r\n" % crumb.encode() for crumb in body) + b"0\r\n\r\n"
+        await client.send(SIGN_UP + b"Transfer-Encoding: chunked\r\n\r\n" + crumbs + CLOSING)
+        assert [answer.status for answer in await client.rest()] == [422, 200]
+        ticking.cancel()
+        assert parts.total() == len(body)
+        assert max(parts.values()) < 60, "fifty, and what is left of a feed"
 
     @pytest.mark.parametrize("endless", [b"X: y\r\n", b"x"], ids=["lines", "a line"])
     async def test_with_a_trailer_without_end_is_given_up(self, serve: Serve, endless: bytes) -> None:

@@ -345,6 +345,25 @@ async def test_a_page_looks_at_no_more_than_its_budget_and_says_where_to_go_on(
     assert await listing.in_pages(busy.ada, 3, status=TransferStatus.CANCELLED) == cancelled
 
 
+@pytest.mark.parametrize("together", [1, 2, 7])
+async def test_a_page_is_the_same_however_few_transfers_are_read_in_one_go(
+    database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """What is read in one go is made into views in one go, and nobody else has a turn meanwhile."""
+    whole = await listing.sequences(busy.ada)
+    asked: list[int] = []
+    walk = transfers_listing.transfers.walk
+
+    async def noted(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["limit"])
+        return await walk(*arguments, **options)
+
+    monkeypatch.setattr(transfers_listing, "WALK_TOGETHER", together)
+    monkeypatch.setattr(transfers_listing.transfers, "walk", noted)
+    assert await listing.sequences(busy.ada) == whole
+    assert max(asked) <= together
+
+
 async def test_a_list_from_a_time_on_ends_at_the_first_that_is_older(
     database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
