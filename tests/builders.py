@@ -22,7 +22,7 @@ from core.services import accounts
 from core.services.cards import issuing
 from core.services.cards.issuing import IssuedCard
 from core.services.identity import operators, users
-from core.services.transfers import listing, settlement
+from core.services.transfers import accepting, settlement
 from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -164,7 +164,7 @@ def withdrawal_request(payer: UUID, amount: int = 100, **overrides: Any) -> Tran
 def accept(database: Database, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal]:
     """Hand requests in as one group, in one unit of work."""
     with unit_of_work(database) as connection:
-        return listing.accept(connection, requests)
+        return accepting.accept(connection, requests)
 
 
 def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:

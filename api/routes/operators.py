@@ -156,7 +156,7 @@ async def set_overdraft_limit(
 async def list_all_transfers(
     query: Annotated[AllTransfersQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
 ) -> Page[TransferOut]:
-    """List every transfer, newest first. With a rare status a page can be short and still have a `next_cursor`."""
+    """List every transfer, newest first."""
     name = f"operator:transfers:{query.status}"
     below = bank.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
     found, following = await operators.list_transfers(

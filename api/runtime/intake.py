@@ -25,7 +25,7 @@ from core.domain.users import Identity
 from core.failpoints import hit
 from core.services.identity import users
 from core.services.transfers import batches
-from core.services.transfers.listing import accept
+from core.services.transfers.accepting import accept
 from core.services.verification import LedgerHalted, keep_breach
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work

@@ -16,7 +16,7 @@ from core.ids import new_id
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
 from core.services.identity import operators
-from core.services.transfers import listing
+from core.services.transfers import accepting
 from core.settings import load_settings
 from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database
@@ -55,7 +55,7 @@ def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
     with unit_of_work(database) as connection:
         customers = operators.account_by_name(connection, account)
         request = request_of(kind, customers, amount, description)
-        (accepted,) = listing.accept(connection, [request])
+        (accepted,) = accepting.accept(connection, [request])
     if isinstance(accepted, Refusal):
         raise accepted
     try:

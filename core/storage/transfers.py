@@ -1,8 +1,6 @@
 """Transfers in the database."""
 
-import asyncio
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,9 +16,6 @@ from core.storage.rows import insert
 
 KeyScope = tuple[str, int]
 """An idempotency key and the row id of the user whose key it is."""
-
-READ_TOGETHER = 250
-"""Rows that are made into views in one go: for some milliseconds, in which nobody else has a turn."""
 
 TERMS = (
     "id, public_id, kind, from_account_id, to_account_id, amount, currency, description, submitted_by, request_id, "
@@ -133,132 +128,40 @@ def backlog(connection: Connection) -> Backlog:
 
 # --- reading -----------------------------------------------------------------------------------------------------
 
-_COLUMNS = """
+COLUMNS = """
     t.public_id, t.id, t.kind, t.status, payer.public_id, payee.public_id, t.amount, t.currency, t.description,
     t.created_at, t.settled_at, t.failure_code, t.submitted_by, payer.owner_id, payee.owner_id,
     CASE WHEN t.failure_code = 'batch_failed' THEN
         (SELECT b.failed_index FROM batches b WHERE b.id <= t.id ORDER BY b.id DESC LIMIT 1)
     END
 """
-_TABLES = """
-    transfers t JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id
-"""
-_BY_ID = f"SELECT {_COLUMNS} FROM {_TABLES} WHERE t.public_id = :id"
+"""What `view` shows."""
+SIDES = "JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id"
+"""What `COLUMNS` needs beside `transfers t`."""
+_BY_ID = f"SELECT {COLUMNS} FROM transfers t {SIDES} WHERE t.public_id = :id"
 
 
 async def get(session: AsyncSession, public_id: UUID) -> TransferView | None:
     """Read one transfer, whoever's it is."""
     row = (await session.execute(text(_BY_ID), {"id": public_id.bytes})).first()
-    return _transfer(tuple(row)) if row else None
+    return view(row) if row else None
 
 
 async def get_by_key(session: AsyncSession, key: str, user_id: int) -> TransferView | None:
     """Read the transfer that a user's idempotency key was accepted with."""
-    query = f"SELECT {_COLUMNS} FROM {_TABLES} WHERE t.idempotency_key = :key AND t.submitted_by = :user"
+    query = f"SELECT {COLUMNS} FROM transfers t {SIDES} WHERE t.idempotency_key = :key AND t.submitted_by = :user"
     row = (await session.execute(text(query), {"key": key, "user": user_id})).first()
-    return _transfer(tuple(row)) if row else None
-
-
-async def newest(session: AsyncSession) -> int:
-    """The sequence of the newest transfer; 0 before the first."""
-    sequence: int = (await session.execute(text("SELECT coalesce(max(id), 0) FROM transfers"))).scalar_one()
-    return sequence
-
-
-async def list_all(
-    session: AsyncSession, *, status: TransferStatus | None, start: int, below: int, offset: int, limit: int
-) -> list[TransferView]:
-    """Read transfers of everybody with a sequence from `start` on and below `below`, newest first."""
-    only = "" if status is None else "AND t.status = :status"
-    # nosemgrep: sql-from-constants - one of the two texts above
-    query = f"""
-        SELECT {_COLUMNS} FROM {_TABLES} WHERE t.id >= :start AND t.id < :below {only}
-        ORDER BY t.id DESC LIMIT :limit OFFSET :offset
-    """
-    values = {"start": start, "below": below, "status": status, "limit": limit, "offset": offset}
-    found: list[TransferView] = []
-    for rows in (await session.execute(text(query), values)).partitions(READ_TOGETHER):
-        found += [_transfer(tuple(row)) for row in rows]
-        await asyncio.sleep(0)  # a batch has thousands, and making them takes long
-    return found
+    return view(row) if row else None
 
 
 def read(connection: Connection, public_id: UUID) -> TransferView | None:
     """Read one transfer inside a unit of work."""
     row = connection.execute(text(_BY_ID), {"id": public_id.bytes}).first()
-    return _transfer(tuple(row)) if row else None
+    return view(row) if row else None
 
 
-Link = tuple[int, int | None]
-"""Where a walk stands in one chain: a transfer's sequence, and the leg that led to it (None among transfers)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One transfer met on a walk, and the next link of the chain it was met in."""
-
-    link: Link
-    transfer: TransferView
-    is_debit_leg: bool
-    """A debit's transfer is met in its payer's chain of transfers as well; the leg is then passed over."""
-    next: Link | None
-
-
-# The queue of a recursive query, ordered, is a merge: the newest link of all chains comes out first, and LIMIT
-# stops the walk. So a page over many accounts reads about as many rows as it shows.
-_WALK = text(
-    f"""
-    WITH RECURSIVE walk (sequence, leg_id, amount, next_sequence, next_leg_id) AS (
-        SELECT link.value ->> 0, link.value ->> 1, l.amount,
-            CASE WHEN l.id IS NULL THEN t.previous_id ELSE p.transfer_id END, p.id
-        FROM json_each(:links) link
-        CROSS JOIN transfers t ON t.id = link.value ->> 0
-        LEFT JOIN transactions l ON l.id = link.value ->> 1
-        LEFT JOIN transactions p ON p.id = l.previous_id
-        UNION ALL
-        SELECT t.id, l.id, l.amount, CASE WHEN l.id IS NULL THEN t.previous_id ELSE p.transfer_id END, p.id
-        FROM walk
-        CROSS JOIN transfers t ON t.id = walk.next_sequence
-        LEFT JOIN transactions l ON l.id = walk.next_leg_id
-        LEFT JOIN transactions p ON p.id = l.previous_id
-        ORDER BY 1 DESC, 2
-        LIMIT :limit
-    )
-    SELECT walk.sequence, walk.leg_id, walk.amount < 0, walk.next_sequence, walk.next_leg_id, {_COLUMNS}
-    FROM walk CROSS JOIN {_TABLES.replace("transfers t JOIN", "transfers t ON t.id = walk.sequence JOIN")}
-    ORDER BY walk.sequence DESC, walk.leg_id
-    """
-)
-
-
-async def newest_links(session: AsyncSession, owner_id: int, account_id: int | None) -> list[Link]:
-    """Where the chains of a user's accounts begin (or of one of them): sent transfers, and legs for received ones."""
-    query = text(
-        "SELECT a.last_transfer_id, a.last_transaction_id, l.transfer_id FROM accounts a "
-        "LEFT JOIN transactions l ON l.id = a.last_transaction_id "
-        "WHERE a.owner_id = :owner AND (:account IS NULL OR a.id = :account)"
-    )
-    rows = (await session.execute(query, {"owner": owner_id, "account": account_id})).all()
-    sent: list[Link] = [(row[0], None) for row in rows if row[0] is not None]
-    received: list[Link] = [(row[2], row[1]) for row in rows if row[2] is not None]
-    return sent + received
-
-
-async def walk(session: AsyncSession, links: Iterable[Link], *, limit: int) -> list[Step]:
-    """Walk chains back together, newest transfer first, for `limit` steps at most."""
-    rows = (await session.execute(_WALK, {"links": json.dumps(list(links)), "limit": limit})).all()
-    return [
-        Step(
-            link=(row[0], row[1]),
-            transfer=_transfer(tuple(row)[5:]),
-            is_debit_leg=bool(row[2]),
-            next=None if row[3] is None else (row[3], row[4]),
-        )
-        for row in rows
-    ]
-
-
-def _transfer(row: Sequence[Any]) -> TransferView:
+def view(row: Sequence[Any]) -> TransferView:
+    """Make what is shown of a row of `COLUMNS`."""
     return TransferView(
         id=UUID(bytes=row[0]),
         sequence=row[1],

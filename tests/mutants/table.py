@@ -210,19 +210,19 @@ MUTANTS = (
     ),
     Mutant(
         "funds reserved twice within a group",
-        "core/services/transfers/listing.py",
+        "core/services/transfers/accepting.py",
         (("        payer.ledger.reserved += request.amount\n", ""),),
         ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
         "what is pending to an account spent",
-        "core/services/transfers/listing.py",
+        "core/services/transfers/accepting.py",
         (("spoken_for=payer.ledger.reserved)", "spoken_for=0)"),),
         ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
         "anybody's account paid from",
-        "core/services/transfers/listing.py",
+        "core/services/transfers/accepting.py",
         (("and payer.owner_id != request.submitted_by:", "and payer.owner_id is None:"),),
         (
             "tests/unit/services/transfers/test_accepting.py::test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only",
@@ -230,7 +230,7 @@ MUTANTS = (
     ),
     Mutant(
         "the reservation leaked on cancel",
-        "core/services/transfers/listing.py",
+        "core/services/transfers/cancelling.py",
         (
             (
                 "accounts.release(connection, terms.from_account_id, terms.amount)",
@@ -258,7 +258,7 @@ MUTANTS = (
     ),
     Mutant(
         "a transfer of an atomic batch cancelled alone",
-        "core/services/transfers/listing.py",
+        "core/services/transfers/cancelling.py",
         (("    if batches.is_atomic(connection, transfer.sequence):", "    if False:"),),
         ("tests/api/routes/test_batches.py",),
     ),
@@ -357,7 +357,7 @@ MUTANTS = (
     ),
     Mutant(
         "another request under the same key replayed",
-        "core/services/transfers/listing.py",
+        "core/services/transfers/accepting.py",
         (("            if fingerprint == request.fingerprint:\n", "            if fingerprint:\n"),),
         (
             "tests/unit/services/transfers/test_idempotency.py::test_a_key_with_another_request_is_refused_in_the_same_group_and_later",

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from core.domain.accounts import FreezeScope
 from core.services import accounts
 from core.services.identity import operators
-from core.services.transfers import listing
+from core.services.transfers import cancelling as transfers_cancelling
 from tests.builders import author
 from tests.simulation.eye import Eye
 from tests.simulation.model import BANK, Book
@@ -46,7 +46,7 @@ class Acts:
         row_id, public_id = self._template.people[by][0], self._eye.id_of(sequence)
 
         def work(connection: Connection) -> None:
-            listing.cancel(connection, user_id=row_id, transfer_id=public_id)
+            transfers_cancelling.cancel(connection, user_id=row_id, transfer_id=public_id)
 
         return Act("cancel", work, lambda book: book.cancel(by, sequence))
 

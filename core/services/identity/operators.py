@@ -15,10 +15,7 @@ from core.domain.transfers import TransferStatus, TransferView
 from core.domain.users import Role, UserView
 from core.services.audit import write_down
 from core.services.identity.users import sign_up
-from core.storage import accounts, dead_letters, transfers, users
-
-WINDOW = 11_000
-"""Transfers that one page of a list searches: the largest offset plus the largest page."""
+from core.storage import accounts, dead_letters, transfer_lists, transfers, users
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +179,10 @@ async def list_transfers(
 ) -> tuple[list[TransferView], int | None]:
     """List transfers below sequence `below`, newest first, and return below which sequence the next page begins.
 
-    A page searches at most `WINDOW` transfers. With a rare status it can therefore be short or empty, and still have
-    a next page.
+    A page is full unless the list ends with it; then there is no next page.
     """
-    below = min(below, await transfers.newest(session) + 1)
-    start = max(1, below - WINDOW)
-    found = await transfers.list_all(session, status=status, start=start, below=below, offset=offset, limit=limit + 1)
-    if len(found) > limit:
-        return found[:limit], found[limit - 1].sequence
-    return found, start if start > 1 else None
+    found = await transfer_lists.list_all(session, status=status, below=below, offset=offset, limit=limit + 1)
+    return found[:limit], found[limit - 1].sequence if len(found) > limit else None
 
 
 async def get_transfer(session: AsyncSession, transfer_id: UUID) -> TransferView:

@@ -6,7 +6,7 @@ from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.transfers import TransferRequest
 from core.ids import new_id
-from core.services.transfers.listing import Group
+from core.services.transfers.accepting import Group
 from core.storage import batches, transfers
 
 ANSWER_VERSION = 1

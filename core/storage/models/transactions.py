@@ -2,17 +2,29 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Integer
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.storage.models.base import Base, Moment, trigger
+
+WAYPOINT = "((posted_at + transfer_id) & 65535) * 40503 & 65535 < 1024"
+"""One leg in 64, by which a walk enters the middle of a chain.
+
+Multiplying by 65536 / 1.618 scatters numbers that follow each other evenly over 65536 (Knuth, The Art of Computer
+Programming, volume 3, section 6.4: Fibonacci hashing). The microsecond of posting has a part in it, which no client
+knows beforehand, so none can keep the legs of its account off the waypoints.
+"""
 
 
 class Transaction(Base):
     """One leg. `amount` is negative for a debit. `previous_id` is the previous leg of the same account."""
 
     __tablename__ = "transactions"
-    __table_args__ = (CheckConstraint("amount <> 0", name="amount"), {"sqlite_strict": True})
+    __table_args__ = (
+        CheckConstraint("amount <> 0", name="amount"),
+        Index("ix_transactions_waypoints", "account_id", "transfer_id", sqlite_where=text(WAYPOINT)),
+        {"sqlite_strict": True},
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     transfer_id: Mapped[int] = mapped_column(ForeignKey("transfers.id"))

@@ -11,6 +11,12 @@ from core.domain.money import MAX_AMOUNT
 from core.domain.transfers import TransferKind, TransferStatus
 from core.storage.models.base import Base, Moment, PublicId, Word, one_of, trigger
 
+UNEXECUTED = "failure_code IS NOT NULL OR status = 'cancelled'"
+"""Failed or cancelled. SQLite evaluates this for each transfer that settles; looking for NULL costs the least."""
+
+WAYPOINT = "settled_at IS NULL AND ((created_at + id) & 65535) * 40503 & 65535 < 1024"
+"""One pending transfer in 64 (see `core.storage.models.transactions.WAYPOINT`)."""
+
 
 class Transfer(Base):
     """A transfer. Its row id is its `sequence`, the order of acceptance and of settlement.
@@ -29,6 +35,9 @@ class Transfer(Base):
         CheckConstraint("(status = 'failed') = (failure_code IS NOT NULL)", name="failure"),
         CheckConstraint("(idempotency_key IS NULL) = (fingerprint IS NULL)", name="fingerprint"),
         Index("ix_transfers_pending", "id", sqlite_where=text("status = 'pending'")),
+        Index("ix_transfers_unexecuted", "status", "id", sqlite_where=text(UNEXECUTED)),
+        Index("ix_transfers_unexecuted_by_payer", "from_account_id", "status", "id", sqlite_where=text(UNEXECUTED)),
+        Index("ix_transfers_waypoints", "from_account_id", "id", sqlite_where=text(WAYPOINT)),
         Index(
             "uq_transfers_idempotency_key",
             "idempotency_key",

@@ -18,7 +18,7 @@ from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 
-SCHEMA_REVISION = "0009"
+SCHEMA_REVISION = "0010"
 """The migration that this code needs; a test holds it to the newest below migrations/versions."""
 
 AUTOCHECKPOINT_PAGES = 2000

@@ -3,7 +3,7 @@
 import pytest
 
 from core.domain.transfers import TransferStatus
-from core.services.transfers import listing
+from core.services.transfers import cancelling
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, freeze, from_ada_to_bob, rows, settle_all
@@ -14,7 +14,7 @@ def bank(database: Database, bank: Bank) -> Bank:
     """A bank with a transfer of every status, and legs."""
     cancelled = accepted(database, from_ada_to_bob(bank, idempotency_key="cancelled"))
     with unit_of_work(database) as connection:
-        listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+        cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
     accepted(database, from_ada_to_bob(bank, idempotency_key="failed"))
     freeze(database, bank.bob_account)
     settle_all(database)

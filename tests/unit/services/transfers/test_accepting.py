@@ -11,7 +11,7 @@ from core.domain.errors import ErrorCode, Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
 from core.ids import new_id
-from core.services.transfers import listing
+from core.services.transfers import accepting, listing
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
@@ -69,7 +69,7 @@ def test_an_accepted_transfer_is_pending_and_its_funds_are_reserved(database: Da
     assert (view.amount, view.currency, view.description) == (300, "USD", "for lunch")
     assert (view.settled_at, view.failure_code, view.submitted_by) == (None, None, bank.ada.id)
     assert view.created_at == transfer.created_at
-    assert (transfer.request_id, transfer.replayed, transfer.answer_version) == ("r-1", False, listing.ANSWER_VERSION)
+    assert (transfer.request_id, transfer.replayed, transfer.answer_version) == ("r-1", False, accepting.ANSWER_VERSION)
     assert (balance_of(database, bank.ada_account), reserved_of(database, bank.ada_account)) == (1000, 300)
     assert (balance_of(database, bank.bob_account), reserved_of(database, bank.bob_account)) == (0, 0)
 
@@ -144,7 +144,7 @@ def test_a_group_of_nothing_records_nothing(database: Database, bank: Bank) -> N
 
 def test_what_a_unit_of_work_does_not_commit_was_never_accepted(database: Database, bank: Bank) -> None:
     with pytest.raises(ZeroDivisionError), unit_of_work(database) as connection:
-        listing.accept(connection, [from_ada_to_bob(bank)])
+        accepting.accept(connection, [from_ada_to_bob(bank)])
         raise ZeroDivisionError
     assert reserved_of(database, bank.ada_account) == 0
     assert rows(database, "SELECT * FROM transfers WHERE status = 'pending'") == []

@@ -10,7 +10,7 @@ from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import TransferStatus, TransferView
 from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
-from core.services.transfers import listing
+from core.services.transfers import cancelling, listing
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
@@ -33,7 +33,7 @@ from tests.builders import (
 def cancel(database: Database, user: Person | int, transfer: UUID) -> TransferView:
     with unit_of_work(database) as connection:
         user_id = user if isinstance(user, int) else user.id
-        return listing.cancel(connection, user_id=user_id, transfer_id=transfer)
+        return cancelling.cancel(connection, user_id=user_id, transfer_id=transfer)
 
 
 def refusal_of(database: Database, user: Person | int, transfer: UUID) -> ErrorCode:

@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferRequest, TransferStatus
-from core.services.transfers import listing
+from core.services.transfers import cancelling
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
@@ -85,7 +85,7 @@ def test_a_replay_is_the_same_whatever_has_become_of_the_transfer(database: Data
     first = accepted(database, keyed(bank))
     if end == "cancelled":
         with unit_of_work(database) as connection:
-            listing.cancel(connection, user_id=bank.ada.id, transfer_id=first.id)
+            cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=first.id)
     if end == "failed":
         deactivate(database, bank.ada)
     settle_all(database)

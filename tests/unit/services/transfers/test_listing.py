@@ -13,10 +13,9 @@ from core.domain.errors import ErrorCode, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.ids import new_id
 from core.services import accounts
-from core.services.transfers import listing as transfers_listing
-from core.services.transfers.listing import TransferFilter, TransferPage, list_for_user
+from core.services.transfers import accepting, cancelling
+from core.services.transfers.listing import Place, TransferFilter, TransferPage, list_for_user
 from core.storage.sqlite.engine import Database
-from core.storage.transfers import Link
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,
@@ -39,7 +38,6 @@ from tests.builders import (
 pytestmark = pytest.mark.funded(ada_has=10_000, bob_has=10_000)
 
 EVERYTHING = TransferFilter()
-Start = tuple[int, list[Link]]
 
 
 class Listing:
@@ -53,7 +51,7 @@ class Listing:
         user: Person,
         wanted: TransferFilter = EVERYTHING,
         *,
-        start: Start | None = None,
+        start: Place | None = None,
         offset: int = 0,
         limit: int = 1000,
     ) -> TransferPage:
@@ -68,7 +66,7 @@ class Listing:
     async def in_pages(self, user: Person, size: int, **filters: Any) -> list[int]:
         """Follow the cursors to the end."""
         seen: list[int] = []
-        start: Start | None = None
+        start: Place | None = None
         while True:
             page = await self.page(user, TransferFilter(**filters), start=start, limit=size)
             assert len(page.items) <= size
@@ -108,7 +106,7 @@ def busy(database: Database, bank: Bank, second: UUID) -> Bank:
         accepted(database, deposit_request(second, 5))
         cancelled = accepted(database, from_ada_to_bob(bank, 1))
         with unit_of_work(database) as connection:
-            transfers_listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+            cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
         settle_all(database)
         accepted(database, from_bob_to_ada(bank, 7))
         freeze(database, bank.ada_account)
@@ -205,7 +203,7 @@ def send_at(
 ) -> list[AcceptedTransfer]:
     sent = []
     for time in times:
-        monkeypatch.setattr(transfers_listing, "now_us", lambda time=time: time)
+        monkeypatch.setattr(accepting, "now_us", lambda time=time: time)
         sent.append(accepted(database, from_ada_to_bob(bank)))
     return sent
 
@@ -313,6 +311,20 @@ async def test_a_cursor_is_stable_while_transfers_are_added(database: Database, 
     assert [item.sequence for item in (*first.items, *then.items)] == whole
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+async def test_transfers_that_are_settled_between_two_pages_are_on_the_second(
+    database: Database, busy: Bank, listing: Listing, size: int
+) -> None:
+    for _ in range(4):
+        accepted(database, from_ada_to_bob(busy, 1))
+    whole = expected_of(database, busy.ada)
+    first = await listing.page(busy.ada, limit=size)
+    settle_all(database)
+    received = set(expected_of(database, busy.ada)) - set(whole)
+    rest = [item.sequence for item in (await listing.page(busy.ada, start=first.next)).items]
+    assert [sequence for sequence in rest if sequence not in received] == whole[size:]
+
+
 async def test_the_last_page_says_that_nothing_follows(database: Database, bank: Bank, listing: Listing) -> None:
     assert (await listing.page(bank.ada, limit=1)).next is None, "one deposit"
     accepted(database, from_ada_to_bob(bank))
@@ -320,56 +332,11 @@ async def test_the_last_page_says_that_nothing_follows(database: Database, bank:
     assert (await listing.page(bank.ada, limit=1)).next is not None
 
 
-@pytest.mark.parametrize("budget", [1, 2, 3, 10])
-async def test_a_page_looks_at_no_more_than_its_budget_and_says_where_to_go_on(
-    database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch, budget: int
-) -> None:
-    looked = 0
-    walk = transfers_listing.transfers.walk
-
-    async def counted(*arguments: Any, **options: Any) -> Any:
-        nonlocal looked
-        steps = await walk(*arguments, **options)
-        looked += len(steps)
-        return steps
-
-    monkeypatch.setattr(transfers_listing, "WALK_BUDGET", budget)
-    monkeypatch.setattr(transfers_listing.transfers, "walk", counted)
-    nothing = TransferFilter(status=TransferStatus.CANCELLED, created_to=to_datetime(0))
-    page = await listing.page(busy.ada, nothing, limit=5)
-    assert page.items == []
-    assert page.next is not None
-    assert looked == budget
-    assert await listing.in_pages(busy.ada, 3) == expected_of(database, busy.ada)
-    cancelled = expected_of(database, busy.ada, "t.status = 'cancelled'")
-    assert await listing.in_pages(busy.ada, 3, status=TransferStatus.CANCELLED) == cancelled
-
-
-@pytest.mark.parametrize("together", [1, 2, 7])
-async def test_a_page_is_the_same_however_few_transfers_are_read_in_one_go(
-    database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch, together: int
-) -> None:
-    """What is read in one go is made into views in one go, and nobody else has a turn meanwhile."""
-    whole = await listing.sequences(busy.ada)
-    asked: list[int] = []
-    walk = transfers_listing.transfers.walk
-
-    async def noted(*arguments: Any, **options: Any) -> Any:
-        asked.append(options["limit"])
-        return await walk(*arguments, **options)
-
-    monkeypatch.setattr(transfers_listing, "WALK_TOGETHER", together)
-    monkeypatch.setattr(transfers_listing.transfers, "walk", noted)
-    assert await listing.sequences(busy.ada) == whole
-    assert max(asked) <= together
-
-
 async def test_a_list_from_a_time_on_ends_at_the_first_that_is_older(
     database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = now_us() + 10_000_000
     sent = send_at(database, busy, monkeypatch, [start, start + 1])
-    monkeypatch.setattr(transfers_listing, "WALK_BUDGET", 12)
     page = await listing.page(busy.ada, TransferFilter(created_from=to_datetime(start)))
     assert [item.sequence for item in page.items] == [item.sequence for item in reversed(sent)]
     assert page.next is None, "everything further is older"

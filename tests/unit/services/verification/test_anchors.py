@@ -11,7 +11,7 @@ from core.domain.anchors import Anchor, from_line, to_line
 from core.files import append_only
 from core.security.anchor_key import AnchorKey, is_signed_with
 from core.services import verification
-from core.services.transfers import listing
+from core.services.transfers import cancelling
 from core.services.verification import Anchors, Report, verify, verify_recent
 from core.services.verification import anchors as check_of_anchors
 from core.services.verification.anchoring import anchor_head
@@ -39,7 +39,7 @@ def bank(database: Database, bank: Bank, path: Path) -> Bank:
     assert anchor_head(database, KEY, path)
     cancelled = accepted(database, from_ada_to_bob(bank, 5))
     with unit_of_work(database) as connection:
-        listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+        cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
     accepted(database, from_ada_to_bob(bank, 200))
     settle_all(database)
     assert anchor_head(database, KEY, path)
@@ -327,7 +327,7 @@ def test_a_transfer_cancelled_before_and_passed_since_is_known(
     accepted(database, from_ada_to_bob(bank, 1))
     cancelled = accepted(database, from_ada_to_bob(bank, 2))
     with unit_of_work(database) as connection:
-        listing.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
+        cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
     keep(database, check())
     accepted(database, from_ada_to_bob(bank, 3))
     settle_all(database)

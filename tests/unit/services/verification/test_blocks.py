@@ -12,7 +12,7 @@ from alembic.config import Config
 import core
 from core.domain.blocks import Block, BlockKind, Sealer
 from core.domain.transfers import Terms
-from core.services.transfers import listing
+from core.services.transfers import cancelling
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage import blocks
@@ -108,7 +108,7 @@ def chain(database: Database) -> list[tuple[str, int, int, int, int, int]]:
 
 def cancel(database: Database, bank: Bank, transfer: core.domain.transfers.AcceptedTransfer) -> None:
     with unit_of_work(database) as connection:
-        listing.cancel(connection, user_id=bank.ada.id, transfer_id=transfer.id)
+        cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=transfer.id)
 
 
 def test_a_new_ledger_begins_with_an_empty_block(database: Database) -> None:

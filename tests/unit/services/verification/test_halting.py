@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from core.clock import now_us, to_datetime
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.services import verification
-from core.services.transfers import listing
+from core.services.transfers import cancelling
 from core.services.verification import LedgerHalted, Report, verify
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -94,7 +94,7 @@ def test_nothing_is_cancelled_either(database: Database, bank: Bank, pending: Ac
 
     def cancel() -> None:
         with unit_of_work(database) as connection:
-            listing.cancel(connection, user_id=bank.ada.id, transfer_id=pending.id)
+            cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=pending.id)
 
     with pytest.raises(LedgerHalted, match="does not verify"):
         cancel()

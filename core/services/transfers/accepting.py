@@ -1,0 +1,220 @@
+"""Accepting transfers: a group of requests is decided together and written in one unit of work."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from core.clock import now_us, to_datetime
+from core.domain import ledger
+from core.domain.accounts import AccountKind
+from core.domain.audit import Act, Action, Author
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.ledger import LedgerAccount
+from core.domain.transfers import (
+    AcceptedTransfer,
+    Terms,
+    TransferKind,
+    TransferRequest,
+)
+from core.ids import new_id_bytes
+from core.services.audit import write_all_down
+from core.storage import accounts, transfers
+from core.storage.accounts import Party
+from core.storage.transfers import KeyScope
+
+ANSWER_VERSION = 1
+"""Which rendering of the 202 an accepted transfer keeps for its replays."""
+
+
+# --- accepting ---------------------------------------------------------------------------------------------------
+
+
+def accept(connection: Connection, requests: Sequence[TransferRequest]) -> list[AcceptedTransfer | Refusal]:
+    """Accept or refuse a group of requests, each seeing what those before it reserved.
+
+    One request's refusal never touches another. Accepted transfers are pending and their funds reserved when the
+    unit of work commits, not before.
+    """
+    group = Group(connection, requests)
+    outcomes = [group.decide(request) for request in requests]
+    group.write()
+    return outcomes
+
+
+class Group:
+    """Requests that are decided one after the other, and read and written together."""
+
+    def __init__(self, connection: Connection, requests: Sequence[TransferRequest]) -> None:
+        """Read what the requests name, once for all of them."""
+        self._connection = connection
+        self._known = transfers.find_by_keys(connection, list({key for r in requests if (key := _scope(r))}))
+        self._parties = accounts.find_parties(
+            connection,
+            {side.bytes for r in requests for side in (r.payer, r.payee) if isinstance(side, UUID)},
+            {r.payee for r in requests if isinstance(r.payee, str)},
+        )
+        self._externals: dict[str, Party] = {}
+        if any(r.payer is None or r.payee is None for r in requests):
+            self._externals = accounts.find_externals(
+                connection, list({party.ledger.currency for party in self._parties.values()})
+            )
+        self._sequence, newest = transfers.next_sequence(connection)
+        # Times never run backwards along the sequence, whatever the wall clock does.
+        self._now = max(now_us(), newest)
+        self._rows: list[Terms] = []
+        self._ordered: list[Act] = []
+        self._payers: dict[int, Party] = {}
+        self._reserved: dict[int, int] = {}
+
+    @property
+    def first_sequence(self) -> int | None:
+        """The first transfer that was accepted; None before there is one."""
+        return self._rows[0].sequence if self._rows else None
+
+    def decide(self, request: TransferRequest) -> AcceptedTransfer | Refusal:
+        """Replay, refuse or accept one request."""
+        scope = _scope(request)
+        if scope and (known := self._known.get(scope)):
+            accepted, fingerprint = known
+            if fingerprint == request.fingerprint:
+                return replace(accepted, replayed=True)
+            return Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, field="header.Idempotency-Key")
+        placed = self.place(request)
+        if isinstance(placed, Refusal):
+            return placed
+        accepted = _accepted(placed)
+        if scope and request.fingerprint is not None:
+            self._known[scope] = accepted, request.fingerprint
+        return accepted
+
+    def place(self, request: TransferRequest) -> "Placed | Refusal":
+        """Accept or refuse one request whose key, if it has one, was not used before."""
+        try:
+            payer, payee = self._sides(request)
+        except Refusal as refusal:
+            return refusal
+        code = ledger.refusal(payer.ledger, payee.ledger, request.amount, spoken_for=payer.ledger.reserved)
+        if code is not None:
+            return Refusal(code, field=_field_of(code), detail=_detail_of(code, payer.ledger, payee.ledger))
+        return self._accept(request, payer, payee)
+
+    def write(self) -> None:
+        """Record what was accepted."""
+        transfers.add(self._connection, self._rows)
+        accounts.reserve(
+            self._connection,
+            [(self._reserved[row_id], party.last_transfer_id or 0, row_id) for row_id, party in self._payers.items()],
+        )
+        write_all_down(self._connection, self._ordered)
+
+    def _sides(self, request: TransferRequest) -> tuple[Party, Party]:
+        """Find both accounts, or raise the first refusal that concerns who they are."""
+        if request.payer is not None and request.payer == request.payee:
+            raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
+        payer = self._customer(request.payer, "body.from_account_id") if request.payer else None
+        if payer and request.kind is TransferKind.TRANSFER and payer.owner_id != request.submitted_by:
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="body.from_account_id")
+        payee = self._customer(request.payee, _payee_field(request)) if request.payee else None
+        if payer is not None and payer is payee:  # one named by its number
+            raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
+        for name, side in (("payer", payer), ("payee", payee)):
+            if side and request.currency and request.currency != side.ledger.currency:
+                detail = f"The request names {request.currency}; the {name}'s account is in {side.ledger.currency}."
+                raise Refusal(ErrorCode.CURRENCY_MISMATCH, field="body.currency", detail=detail)
+        known = payer or payee
+        assert known is not None, "a transfer names at least one account"
+        external = self._externals.get(known.ledger.currency)
+        first, second = payer or external, payee or external
+        assert first is not None, "opening a currency's first account makes its external account"
+        assert second is not None, "opening a currency's first account makes its external account"
+        return first, second
+
+    def _customer(self, name: UUID | str, field: str) -> Party:
+        party = self._parties.get(name.bytes if isinstance(name, UUID) else name)
+        if party is None or party.ledger.kind is not AccountKind.CUSTOMER:
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field=field)
+        return party
+
+    def _accept(self, request: TransferRequest, payer: Party, payee: Party) -> "Placed":
+        terms = Terms(
+            self._sequence,
+            new_id_bytes(),
+            request.kind.value,
+            payer.ledger.id,
+            payee.ledger.id,
+            request.amount,
+            payer.ledger.currency,
+            request.description,
+            request.submitted_by,
+            request.request_id,
+            request.idempotency_key,
+            request.fingerprint,
+            ANSWER_VERSION,
+            payer.last_transfer_id,
+            self._now,
+        )
+        self._rows.append(terms)
+        if request.kind is not TransferKind.TRANSFER:
+            self._ordered.append(_ordered(request, terms))
+        self._sequence += 1
+        payer.last_transfer_id = terms.sequence
+        payer.ledger.reserved += request.amount
+        self._payers[payer.ledger.id] = payer
+        self._reserved[payer.ledger.id] = self._reserved.get(payer.ledger.id, 0) + request.amount
+        return terms, payer, payee
+
+
+Placed = tuple[Terms, Party, Party]
+"""A transfer that a group accepts, as it will be stored, its payer and its payee."""
+
+
+def _accepted(placed: Placed) -> AcceptedTransfer:
+    terms, payer, payee = placed
+    return AcceptedTransfer(
+        id=UUID(bytes=terms.public_id),
+        sequence=terms.sequence,
+        kind=TransferKind(terms.kind),
+        from_account_id=payer.public_id,
+        to_account_id=payee.public_id,
+        amount=terms.amount,
+        currency=terms.currency,
+        description=terms.description,
+        created_at=to_datetime(terms.created_at),
+        answer_version=terms.answer_version,
+        request_id=terms.request_id,
+    )
+
+
+def _scope(request: TransferRequest) -> KeyScope | None:
+    return (request.idempotency_key, request.submitted_by) if request.idempotency_key is not None else None
+
+
+def _ordered(request: TransferRequest, terms: Terms) -> Act:
+    """What the audit log keeps of a deposit or a withdrawal."""
+    return Act(
+        author=Author(user_id=request.submitted_by, request_id=request.request_id, address=request.address),
+        action=Action.DEPOSIT_ORDERED if request.kind is TransferKind.DEPOSIT else Action.WITHDRAWAL_ORDERED,
+        object_id=UUID(bytes=terms.public_id),
+        details={"amount": terms.amount, "currency": terms.currency},
+    )
+
+
+def _payee_field(request: TransferRequest) -> str:
+    return "body.to_account_number" if isinstance(request.payee, str) else "body.to_account_id"
+
+
+def _field_of(code: ErrorCode) -> str | None:
+    about_amount = (ErrorCode.INSUFFICIENT_FUNDS, ErrorCode.BALANCE_LIMIT_EXCEEDED)
+    return "body.amount" if code in about_amount else None
+
+
+def _detail_of(code: ErrorCode, payer: LedgerAccount, payee: LedgerAccount) -> str | None:
+    """Say which side the ledger's refusal is about. Returns None if the code's own message says enough."""
+    if code is ErrorCode.CURRENCY_MISMATCH:
+        return f"The payer's account is in {payer.currency}; the payee's account is in {payee.currency}."
+    if code in (ErrorCode.ACCOUNT_FROZEN, ErrorCode.ACCOUNT_CLOSED):
+        name, account = ("payee", payee) if payer.can_pay else ("payer", payer)
+        return f"The {name}'s account is {account.status}."
+    return None

@@ -1,0 +1,44 @@
+"""Cancelling a pending transfer."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from core.clock import now_us, to_datetime, to_us
+from core.domain.blocks import Ending, cancellation
+from core.domain.errors import ErrorCode, Refusal
+from core.domain.transfers import (
+    TRANSITIONS,
+    TransferStatus,
+    TransferView,
+)
+from core.services import verification
+from core.storage import accounts, batches, blocks, transfers
+
+
+def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> TransferView:
+    """Cancel a pending transfer for the user that submitted it, and release its funds; again is the same answer.
+
+    Raises Refusal: `transfer_not_found` for users that may not read it, `transfer_not_cancellable` for others than its
+    submitter and once it has ended otherwise; and LedgerHalted, whose breach the caller keeps.
+    """
+    transfer = transfers.read(connection, transfer_id)
+    if transfer is None or not transfer.may_be_read_by(user_id):
+        raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
+    if transfer.submitted_by != user_id:
+        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE, detail="Only who has submitted a transfer can cancel it.")
+    if transfer.status is TransferStatus.CANCELLED:
+        return transfer
+    if TransferStatus.CANCELLED not in TRANSITIONS[transfer.status]:
+        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
+    if batches.is_atomic(connection, transfer.sequence):
+        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE, detail="The transfers of an atomic batch end together.")
+    verification.require_sound(connection)
+    ended_at = max(now_us(), to_us(transfer.created_at))
+    terms = transfers.terms_of(connection, transfer.sequence)
+    changed = transfers.end(connection, [Ending(terms, TransferStatus.CANCELLED.value, ended_at, None)])
+    assert changed == 1, "read as pending in this unit of work"
+    accounts.release(connection, terms.from_account_id, terms.amount)
+    blocks.add(connection, cancellation(blocks.head(connection), terms, ended_at))
+    return replace(transfer, status=TransferStatus.CANCELLED, settled_at=to_datetime(ended_at))

@@ -1,0 +1,257 @@
+"""Lists of transfers: each page reads about as many rows as it shows, wherever in the list it begins.
+
+What was executed is found along the chains of legs. What was not is rare, and indexed by its payer. What is pending is
+found along the chains of transfers, which are walked no further back than the oldest pending one.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Result, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.clock import to_us
+from core.domain.transfers import TransferStatus, TransferView
+from core.ids import NEWEST
+from core.storage.models import transactions
+from core.storage.models.transfers import UNEXECUTED, WAYPOINT
+from core.storage.transfers import COLUMNS, SIDES, view
+
+MADE_TOGETHER = 250
+"""Rows that views are made of before other requests have a turn: a few milliseconds."""
+
+
+def _first(table: str, column: str) -> str:
+    """Search by halves for the first row in which a column that rises with the id reaches `:value`."""
+    return f"""
+        WITH RECURSIVE search (low, high) AS (
+            SELECT 1, coalesce(max(id), 0) + 1 FROM {table}
+            UNION ALL
+            SELECT CASE WHEN {column} < :value THEN id + 1 ELSE low END,
+                CASE WHEN {column} < :value THEN high ELSE (low + high) / 2 END
+            FROM search CROSS JOIN {table} ON id = (SELECT min(id) FROM {table} WHERE id >= (low + high) / 2)
+            WHERE low < high
+        )
+        SELECT max(low) FROM search
+    """
+
+
+_FIRST_TRANSFER = text(_first("transfers", "created_at"))
+_FIRST_LEG = text(_first("transactions", "transfer_id"))
+
+
+async def first_since(session: AsyncSession, moment: datetime) -> int:
+    """Find the sequence of the first transfer accepted at a moment or later; the next free one if there is none."""
+    sequence: int = (await session.execute(_FIRST_TRANSFER, {"value": to_us(moment)})).scalar_one()
+    return sequence
+
+
+async def oldest_pending(session: AsyncSession) -> int:
+    """Find the oldest pending transfer; if there is none, a sequence beyond all others."""
+    oldest = (await session.execute(text("SELECT min(id) FROM transfers WHERE status = 'pending'"))).scalar()
+    return NEWEST if oldest is None else oldest
+
+
+# --- lists of a user ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which transfers a user's list can hold."""
+
+    owner_id: int
+    account_id: int | None
+    """Only this one of the user's accounts."""
+    status: TransferStatus | None
+    first: int
+    """Sequences from this one on."""
+    below: int
+    """Sequences before this one."""
+
+    def values(self) -> dict[str, Any]:
+        """Name the bounds for a statement."""
+        lowest, highest = (0, NEWEST) if self.account_id is None else (self.account_id, self.account_id)
+        bounds = {"first": self.first, "below": self.below, "lowest": lowest, "highest": highest}
+        return {"owner": self.owner_id, "status": self.status, **bounds}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transfer that a walk meets.
+
+    Some are met twice in a row: one between two accounts of a user has two legs, and one that was cancelled while older
+    ones are pending is in the chain of transfers and in the index.
+    """
+
+    leg: int | None
+    """The leg that it was met by, if it was executed."""
+    next_leg: int | None
+    """The leg before that one, of the same account."""
+    sequence: int
+    row: Sequence[Any]
+
+    def transfer(self) -> TransferView:
+        """Show the transfer: made when it is asked for, since those that an offset passes over are not."""
+        return view(self.row)
+
+
+_ACCOUNTS = "accounts a WHERE a.owner_id = :owner AND a.id BETWEEN :lowest AND :highest"
+_LEGS = text(
+    f"""
+    WITH RECURSIVE chain (sequence, leg, account, previous) AS (
+        SELECT l.transfer_id, l.id, l.account_id, l.previous_id
+        FROM (SELECT id, last_transaction_id AS newest FROM {_ACCOUNTS}) mine
+        CROSS JOIN transactions l ON l.id = coalesce(
+            (SELECT id FROM transactions WHERE account_id = mine.id AND transfer_id >= :below
+                AND {transactions.WAYPOINT} ORDER BY transfer_id LIMIT 1),
+            mine.newest
+        )
+        UNION ALL
+        SELECT l.transfer_id, l.id, l.account_id, l.previous_id
+        FROM chain CROSS JOIN transactions l ON l.id = chain.previous
+        WHERE chain.sequence >= :below AND l.id < chain.leg AND l.account_id = chain.account
+    )
+    SELECT leg FROM chain WHERE sequence < :below AND sequence >= :first
+    """
+)
+
+
+async def newest_legs(session: AsyncSession, scope: Scope) -> list[int]:
+    """Find the newest leg of each account within a scope: from the waypoint before it, along the account's chain."""
+    return list((await session.execute(_LEGS, scope.values())).scalars())
+
+
+# The queue of a recursive query, ordered, is a merge: the newest transfer of all sources comes out first. The rows are
+# taken in that order, and LIMIT stops the walk; an ORDER BY of the outer query would first let it run to its end.
+_WALK = text(
+    f"""
+    WITH RECURSIVE mine (id, newest) AS MATERIALIZED (SELECT a.id, a.last_transfer_id FROM {_ACCOUNTS}),
+    walk (sequence, source, link, account, previous) AS (
+        SELECT l.transfer_id, 'leg', l.id, l.account_id, l.previous_id
+        FROM json_each(:legs) start CROSS JOIN transactions l ON l.id = start.value
+        CROSS JOIN accounts a ON a.id = l.account_id
+        WHERE a.owner_id = :owner AND a.id BETWEEN :lowest AND :highest AND l.transfer_id >= :first
+        UNION ALL
+        SELECT t.id, 'sent', t.id, mine.id, t.previous_id
+        FROM mine CROSS JOIN transfers t ON t.id = min(
+            coalesce((SELECT min(id) FROM transfers WHERE from_account_id = mine.id AND id >= :below
+                AND {WAYPOINT}), mine.newest),
+            coalesce((SELECT min(id) FROM transfers WHERE from_account_id = mine.id AND id >= :below
+                AND status = 'cancelled' AND ({UNEXECUTED})), mine.newest)
+        )
+        WHERE :below > :sent_from AND mine.newest >= :sent_from AND t.id >= :sent_from
+        UNION ALL
+        SELECT t.id, ending.value, t.id, mine.id, NULL
+        FROM mine CROSS JOIN json_each(:endings) ending CROSS JOIN transfers t ON t.id = (
+            SELECT max(id) FROM transfers WHERE from_account_id = mine.id AND status = ending.value
+                AND id < :below AND ({UNEXECUTED})
+        )
+        WHERE t.id >= :first
+        UNION ALL
+        SELECT l.transfer_id, 'leg', l.id, l.account_id, l.previous_id
+        FROM walk CROSS JOIN transactions l ON l.id = walk.previous
+        WHERE walk.source = 'leg' AND l.id < walk.link AND l.account_id = walk.account AND l.transfer_id >= :first
+        UNION ALL
+        SELECT t.id, 'sent', t.id, t.from_account_id, t.previous_id
+        FROM walk CROSS JOIN transfers t ON t.id = walk.previous
+        WHERE walk.source = 'sent' AND t.id < walk.link AND t.from_account_id = walk.account AND t.id >= :sent_from
+        UNION ALL
+        SELECT t.id, walk.source, t.id, walk.account, NULL
+        FROM walk CROSS JOIN transfers t ON t.id = (
+            SELECT max(id) FROM transfers WHERE from_account_id = walk.account AND status = walk.source
+                AND id < walk.link AND ({UNEXECUTED})
+        )
+        WHERE walk.source IN ('failed', 'cancelled') AND t.id >= :first
+        ORDER BY 1 DESC
+    )
+    SELECT CASE walk.source WHEN 'leg' THEN walk.link END, CASE walk.source WHEN 'leg' THEN walk.previous END, {COLUMNS}
+    FROM walk CROSS JOIN transfers t ON t.id = walk.sequence {SIDES}
+    WHERE walk.sequence < :below AND (:status IS NULL OR t.status = :status)
+    LIMIT :limit
+    """
+)
+
+
+async def walk(
+    session: AsyncSession, scope: Scope, *, legs: Collection[int], oldest_pending: int, limit: int
+) -> list[Step]:
+    """Read transfers of a scope, newest first, for `limit` steps at most.
+
+    `legs` are where the chains of legs begin, at most one of each account; without them, nothing that was executed is
+    met.
+    """
+    is_wanted = {status for status in TransferStatus if scope.status in (None, status)}
+    endings = is_wanted & {TransferStatus.FAILED, TransferStatus.CANCELLED}
+    values = {
+        "legs": json.dumps(list(legs)),
+        "sent_from": max(scope.first, oldest_pending) if TransferStatus.PENDING in is_wanted else NEWEST,
+        "endings": json.dumps(sorted(endings)),
+        "limit": limit,
+    }
+    found = await session.execute(_WALK, scope.values() | values)
+    return await _in_turns(found, lambda row: Step(row[0], row[1], row[3], tuple(row)[2:]))
+
+
+async def _in_turns[Made](found: Result[Any], make: Callable[[Any], Made]) -> list[Made]:
+    """Make something of each row, and let the event loop turn meanwhile: a large offset passes over thousands."""
+    made: list[Made] = []
+    for rows in found.partitions(MADE_TOGETHER):
+        made += map(make, rows)
+        await asyncio.sleep(0)
+    return made
+
+
+# --- lists of a batch, and of everybody --------------------------------------------------------------------------
+
+
+def _page(ids: str) -> TextClause:
+    """Show one page of the transfers whose ids a query finds in their order."""
+    return text(
+        f"SELECT {COLUMNS} FROM ({ids} DESC LIMIT :limit OFFSET :offset) page "
+        f"CROSS JOIN transfers t ON t.id = page.sequence {SIDES} ORDER BY t.id DESC"
+    )
+
+
+_SPAN = _page(
+    "SELECT id AS sequence FROM transfers WHERE id >= :first AND id < :below AND (:status IS NULL OR status = :status) "
+    "AND (:account IS NULL OR :account IN (from_account_id, to_account_id)) ORDER BY id"
+)
+
+_UNEXECUTED = _page(
+    f"SELECT id AS sequence FROM transfers WHERE status = :status AND id < :below AND ({UNEXECUTED}) ORDER BY id"
+)
+_LISTS = {
+    None: _page("SELECT id AS sequence FROM transfers WHERE id < :below ORDER BY id"),
+    TransferStatus.PENDING: _page(
+        "SELECT id AS sequence FROM transfers WHERE status = 'pending' AND id < :below ORDER BY id"
+    ),
+    # An executed transfer has one debit.
+    TransferStatus.COMPLETED: _page(
+        "SELECT transfer_id AS sequence FROM transactions WHERE id < :below AND amount < 0 ORDER BY id"
+    ),
+    TransferStatus.FAILED: _UNEXECUTED,
+    TransferStatus.CANCELLED: _UNEXECUTED,
+}
+
+
+async def list_span(session: AsyncSession, scope: Scope, *, offset: int, limit: int) -> list[TransferView]:
+    """Read the transfers between the bounds of a scope, newest first, whoever's they are.
+
+    Of those between the bounds each one is looked at, for its status and its account.
+    """
+    values = scope.values() | {"account": scope.account_id, "offset": offset, "limit": limit}
+    return await _in_turns(await session.execute(_SPAN, values), view)
+
+
+async def list_all(
+    session: AsyncSession, *, status: TransferStatus | None, below: int, offset: int, limit: int
+) -> list[TransferView]:
+    """Read transfers of everybody with a sequence before `below`, newest first."""
+    if status is TransferStatus.COMPLETED:
+        below = (await session.execute(_FIRST_LEG, {"value": below})).scalar_one()
+    values = {"status": status, "below": below, "offset": offset, "limit": limit}
+    return await _in_turns(await session.execute(_LISTS[status], values), view)
