@@ -1,11 +1,11 @@
 """The `giro` command.
 
 Files are named after the commands that they hold: `backup` has `giro backup` and `giro restore`, `deposit` has
-`giro deposit` and `giro withdraw`, `oversight` has those commands of `giro operator` that only show something.
-`service` has the commands that run the service and show its state, and `console` is shared by all.
+`giro deposit` and `giro withdraw`. `service` has the commands that run the service and show its state, and `console`
+is shared by all.
 """
 
-from core.cli import backup, deposit, keys, operator, oversight, queue, transfers, verify
+from core.cli import backup, deposit, keys, operator, queue, transfers, verify
 from core.cli.service import app, apply_migrations
 
 __all__ = ["app", "apply_migrations", "main"]
@@ -14,7 +14,6 @@ app.add_typer(backup.app)
 app.add_typer(deposit.app)
 app.add_typer(transfers.app, name="transfers")
 app.add_typer(verify.app)
-operator.app.add_typer(oversight.app)
 app.add_typer(operator.app, name="operator")
 app.add_typer(queue.app, name="queue")
 app.add_typer(keys.app, name="keys")

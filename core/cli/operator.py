@@ -29,12 +29,14 @@ from core.domain.accounts import AccountWithOwner, FreezeScope
 from core.domain.audit import Action, AuditFilter, AuditView, Author
 from core.domain.errors import Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
+from core.domain.statements import Run
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, UserView
 from core.ids import NEWEST
 from core.processes import run
 from core.security.passwords import Passwords
-from core.services import audit
+from core.services import audit, verification
 from core.services.identity import erasures, operators
+from core.services.statements import making
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -193,6 +195,37 @@ def list_audit(
     )
 
 
+@app.command("statement-runs")
+@one_line_errors
+def list_statement_runs(limit: Limit = 24) -> None:
+    """List the closed months, newest first, with the progress of their statements."""
+    found = look(lambda session: making.list_runs(session, below=NEWEST, offset=0, limit=limit + 1))
+    columns = ("month", "time zone", "closed (UTC)", "groups done", "statements", "finished (UTC)")
+    show_first(limit, *columns, found=found, row=run_row)
+
+
+@app.command("verification")
+@one_line_errors
+def show_verification() -> None:
+    """Show the result of the last scheduled verification. `giro verify` runs one now."""
+    last = look(verification.last)
+    if last is None:
+        out.print("no scheduled verification has run yet")
+        return
+    show(
+        *("finished (UTC)", "scope", "accounts", "transfers", "transactions", "block", "anchored", "breaches"),
+        rows=[
+            [
+                *(last.finished_at, last.scope, last.accounts, last.transfers, last.transactions),
+                *(last.height, last.anchored_height, last.breach_count),
+            ]
+        ],
+        more=False,
+    )
+    for breach in last.breaches:
+        out.print(f"{breach.rule}: {breach.detail}", style="red", markup=False)
+
+
 def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
     """Do something to an account, and write it down as done by the bank itself."""
     account = parse_account(name)
@@ -269,3 +302,9 @@ def entry_row(entry: AuditView) -> list[object]:
         *(entry.sequence, entry.at, entry.action, entry.author_id, entry.object_id),
         *(details, entry.address, entry.request_id),
     ]
+
+
+def run_row(run: Run) -> list[object]:
+    """Make the row of a run."""
+    groups = f"{run.groups_done} of {run.group_count}"
+    return [run.period, run.time_zone, run.opened_at, groups, run.statements, run.finished_at]
