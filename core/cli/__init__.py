@@ -5,11 +5,12 @@ Files are named after the commands that they hold: `backup` has `giro backup` an
 is shared by all.
 """
 
-from core.cli import backup, deposit, keys, operator, queue, transfers, verify
+from core.cli import backup, demo, deposit, keys, operator, queue, transfers, verify
 from core.cli.service import app, apply_migrations
 
 __all__ = ["app", "apply_migrations", "main"]
 
+app.add_typer(demo.app)
 app.add_typer(backup.app)
 app.add_typer(deposit.app)
 app.add_typer(transfers.app, name="transfers")

@@ -1,4 +1,4 @@
-"""The demonstration behind `giro demo`: a temporary service, two customers, a few hundred transfers, a verification.
+"""`giro demo`: a temporary service, two customers, a few hundred transfers, a verification.
 
 It does everything from outside, as a client would: over HTTP, and with `giro` commands.
 """
@@ -16,13 +16,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import httpx2
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from core.cli.console import one_line_errors, out
+
+app = typer.Typer()
 
 PASSWORD = "a password for show only"
 OPERATOR = "operator@example.com"
@@ -93,6 +98,23 @@ class Service:
         return subprocess.run(  # nosec B603 # a list of words, and no shell
             command, env=self.environment, input=stdin, text=True, capture_output=True, check=False
         )
+
+
+@app.command()
+@one_line_errors
+def demo(
+    transfer_count: Annotated[
+        int, typer.Option("--transfers", metavar="N", min=10, max=100_000, help="How many to send.")
+    ] = 300,
+    statements: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder that the month's statements are written to.")
+    ] = Path("data/demo"),
+) -> None:
+    """Run a temporary service, send some hundred transfers through it, and verify the ledger.
+
+    The month's statements are kept: JSON, CSV, PDF and ISO 20022 camt.053.
+    """
+    raise typer.Exit(run_demo(transfer_count, statements, out))
 
 
 def run_demo(transfer_count: int, statements: Path, out: Console) -> int:

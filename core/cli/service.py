@@ -50,25 +50,6 @@ def up() -> None:
 
 @app.command()
 @one_line_errors
-def demo(
-    transfer_count: Annotated[
-        int, typer.Option("--transfers", metavar="N", min=10, max=100_000, help="How many to send.")
-    ] = 300,
-    statements: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Folder that the month's statements are written to.")
-    ] = Path("data/demo"),
-) -> None:
-    """Run a service of its own on temporary data, send some hundred transfers through it, and verify the ledger.
-
-    Leaves the month's statements behind: JSON, CSV, PDF and ISO 20022 camt.053.
-    """
-    from core.cli.demo import run_demo
-
-    raise typer.Exit(run_demo(transfer_count, statements, out))
-
-
-@app.command()
-@one_line_errors
 def migrate(
     wait: Annotated[
         float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long a Giro that runs is given to end.")
