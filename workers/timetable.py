@@ -8,19 +8,19 @@ from workers.jobs import JOBS
 
 
 class Timetable:
-    """Which jobs are due, each first at the start, or `later`, and then every so many seconds."""
+    """Tells which jobs are due. A job is first due at the start, or at its time in `later`, and then at an interval."""
 
     def __init__(self, every_seconds: dict[str, float], later: dict[str, float] | None = None) -> None:
-        """`later` is when a job is first due, in monotonic seconds."""
+        """`every_seconds` has the interval of each job, `later` the monotonic seconds at which a job is first due."""
         self._every = every_seconds
         self._next = dict.fromkeys(every_seconds, 0.0) | (later or {})
 
     def due(self, now: float) -> list[str]:
-        """The jobs that are due at `now` (monotonic seconds)."""
+        """Return the jobs that are due at `now` (monotonic seconds)."""
         return [job for job, moment in self._next.items() if moment <= now]
 
     def done(self, job: str, now: float) -> None:
-        """Note that a job's message has been sent; until then it stays due."""
+        """Record that a job's message was sent. Until then the job is due."""
         self._next[job] = now + self._every[job]
 
 

@@ -23,7 +23,7 @@ from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, move_on
 from tests.months import close_months, undone_groups, work_off
 from tests.time_travel import Clock
 from workers import schedule
-from workers.jobs import upkeep
+from workers.jobs import JOBS, upkeep
 from workers.jobs.backups import BACK_UP
 from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 from workers.jobs.upkeep import seconds_to_full_verification
@@ -107,6 +107,10 @@ def test_the_whole_ledger_is_verified_again_when_it_is_time_and_not_for_a_restar
     assert seconds_to_full_verification(database, settings.model_copy(update={"verify_hours": 24})) == due_in * 3600
     timetable = Timetable({"verify": 3600, "recent": 60}, later={"verify": 1000.0})
     assert (timetable.due(999.0), timetable.due(1000.0)) == (["recent"], ["verify", "recent"])
+
+
+def test_every_job_in_the_timetable_is_on_the_queue_that_a_tick_sends_to() -> None:
+    assert {job.queue for job in JOBS if job.every_seconds is not None} == {JOBS_QUEUE}
 
 
 def test_after_long_absence_a_job_is_due_once_and_not_for_each_time_missed() -> None:
