@@ -98,8 +98,8 @@ def read_for_settlement(connection: Connection, account_ids: Sequence[int]) -> I
         f"WHERE a.id IN ({_marks(account_ids)})",
         tuple(account_ids),
     )
-    for row in rows.all():
-        yield _ledger_account(row, owner_active=bool(row[9]))
+    for *account, owner_active in rows.all():
+        yield _ledger_account(account, owner_active=bool(owner_active))
 
 
 def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> None:
@@ -238,21 +238,23 @@ def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Itera
         f"FROM accounts a WHERE {where}",
         tuple(values),
     )
-    for row in rows.all():
-        yield Party(_ledger_account(row), row[9], row[10], row[11], row[12])
+    for *account, public_id, number, owner_id, last_transfer_id in rows.all():
+        yield Party(_ledger_account(account), public_id, number, owner_id, last_transfer_id)
 
 
-def _ledger_account(row: Any, *, owner_active: bool = True) -> LedgerAccount:
+def _ledger_account(row: Sequence[Any], *, owner_active: bool = True) -> LedgerAccount:
+    """Make an account from `_LEDGER_COLUMNS`."""
+    row_id, kind, currency, status, freeze_scope, balance, reserved, overdraft_limit, last_transaction_id = row
     return LedgerAccount(
-        id=row[0],
-        kind=_KINDS[row[1]],
-        currency=row[2],
-        status=_STATUSES[row[3]],
-        freeze_scope=FreezeScope(row[4]) if row[4] else None,
-        balance=row[5],
-        reserved=row[6],
-        overdraft_limit=row[7],
-        last_transaction_id=row[8],
+        id=row_id,
+        kind=_KINDS[kind],
+        currency=currency,
+        status=_STATUSES[status],
+        freeze_scope=FreezeScope(freeze_scope) if freeze_scope else None,
+        balance=balance,
+        reserved=reserved,
+        overdraft_limit=overdraft_limit,
+        last_transaction_id=last_transaction_id,
         owner_active=owner_active,
     )
 

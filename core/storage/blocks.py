@@ -54,4 +54,5 @@ def at(connection: Connection, height: int) -> Block | None:
 
 
 def _block(row: Any) -> Block:
-    return Block(row[0], BlockKind(row[1]), *row[2:])
+    height, kind, *rest = row
+    return Block(height, BlockKind(kind), *rest)

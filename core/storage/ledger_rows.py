@@ -162,20 +162,18 @@ def legs(connection: Connection, *, after: int, through: int, limit: int) -> lis
 def batches(connection: Connection, *, after: int, through: int, limit: int) -> list[BatchRow]:
     """Read batches in the order of acceptance, each with totals of its transfers."""
     query = """
-        SELECT b.id, b.id + b.transfer_count - 1, b.mode = 'atomic', b.failed_index, count(t.id),
-            count(DISTINCT t.submitted_by), count(DISTINCT t.created_at),
-            count(*) FILTER (WHERE t.status = 'completed'),
-            count(*) FILTER (WHERE t.failure_code = 'batch_failed'),
-            min(t.id) FILTER (WHERE t.failure_code <> 'batch_failed'),
-            (SELECT n.id FROM batches n WHERE n.id > b.id ORDER BY n.id LIMIT 1)
+        SELECT b.id AS first, b.id + b.transfer_count - 1 AS last, b.mode = 'atomic' AS is_atomic, b.failed_index,
+            count(t.id) AS transfers, count(DISTINCT t.submitted_by) AS submitters,
+            count(DISTINCT t.created_at) AS times,
+            count(*) FILTER (WHERE t.status = 'completed') AS completed,
+            count(*) FILTER (WHERE t.failure_code = 'batch_failed') AS failed_with_it,
+            min(t.id) FILTER (WHERE t.failure_code <> 'batch_failed') AS culprit,
+            (SELECT n.id FROM batches n WHERE n.id > b.id ORDER BY n.id LIMIT 1) AS next_first
         FROM (SELECT * FROM batches WHERE id > ? AND id <= ? ORDER BY id LIMIT ?) b
         LEFT JOIN transfers t ON t.id BETWEEN b.id AND b.id + b.transfer_count - 1
         GROUP BY b.id ORDER BY b.id
     """
-    return [
-        BatchRow(row[0], row[1], bool(row[2]), *row[3:])
-        for row in connection.exec_driver_sql(query, (after, through, limit))
-    ]
+    return [_batch(row) for row in connection.exec_driver_sql(query, (after, through, limit))]
 
 
 def leg(connection: Connection, leg_id: int) -> tuple[int, int] | None:
@@ -256,29 +254,35 @@ def runs(connection: Connection) -> list[tuple[str, int, int]]:
     return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query)]
 
 
+def _batch(row: Any) -> BatchRow:
+    first, last, is_atomic, *rest = row
+    return BatchRow(first, last, bool(is_atomic), *rest)
+
+
 def _transfer(row: Any) -> TransferRow:
-    return TransferRow(Terms(*row[:15]), *row[15:])
+    *terms, status, settled_at, failure = row
+    return TransferRow(Terms._make(terms), status, settled_at, failure)
 
 
 def _statement(row: Any) -> StatementRow:
     figures = Figures(
-        opening_balance=row[7],
-        closing_balance=row[8],
-        total_credits=int(row[9]),
-        total_debits=int(row[10]),
-        transaction_count=row[11],
-        opening_transaction_id=row[12],
-        closing_transaction_id=row[13],
+        opening_balance=row.opening_balance,
+        closing_balance=row.closing_balance,
+        total_credits=int(row.total_credits),
+        total_debits=int(row.total_debits),
+        transaction_count=row.transaction_count,
+        opening_transaction_id=row.opening_transaction_id,
+        closing_transaction_id=row.closing_transaction_id,
     )
     return StatementRow(
-        id=row[0],
-        account_id=row[1],
-        run_id=row[2],
-        number=row[3],
+        id=row.id,
+        account_id=row.account_id,
+        run_id=row.run_id,
+        number=row.number,
         figures=figures,
-        starts_at=to_datetime(row[4]),
-        ends_at=to_datetime(row[5]),
-        last_transaction_id=row[6],
+        starts_at=to_datetime(row.starts_at),
+        ends_at=to_datetime(row.ends_at),
+        last_transaction_id=row.last_transaction_id,
     )
 
 

@@ -1,6 +1,7 @@
 """Transactions in the database: written by settlement, read along an account's chain."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -39,8 +40,9 @@ _CHAIN = text(
         WHERE t.account_id = :account
         LIMIT :limit OFFSET :offset
     )
-    SELECT t.id, own.public_id, transfers.public_id, t.amount, t.balance_after, other.public_id, transfers.description,
-        transfers.currency, t.posted_at, t.previous_id, transfers.kind, other.account_number
+    SELECT t.id, own.public_id AS account_id, transfers.public_id AS transfer_id, transfers.kind, t.amount,
+        t.balance_after, other.public_id AS related_account_id, other.account_number AS related_account_number,
+        transfers.description, transfers.currency, t.posted_at, t.previous_id
     FROM chain
     CROSS JOIN transactions t ON t.id = chain.id
     JOIN transfers ON transfers.id = t.transfer_id
@@ -61,21 +63,21 @@ def walk(
     if start is None:
         return []
     parameters = {"start": start, "account": account_id, "limit": limit, "offset": offset}
-    rows = connection.execute(_CHAIN, parameters)
-    return [
-        TransactionView(
-            id=row[0],
-            account_id=UUID(bytes=row[1]),
-            transfer_id=UUID(bytes=row[2]),
-            amount=row[3],
-            balance_after=row[4],
-            related_account_id=UUID(bytes=row[5]),
-            description=row[6],
-            currency=row[7],
-            posted_at=to_datetime(row[8]),
-            previous_id=row[9],
-            kind=TransferKind(row[10]),
-            related_account_number=row[11],
-        )
-        for row in rows
-    ]
+    return [_view(row) for row in connection.execute(_CHAIN, parameters)]
+
+
+def _view(row: Any) -> TransactionView:
+    return TransactionView(
+        id=row.id,
+        account_id=UUID(bytes=row.account_id),
+        transfer_id=UUID(bytes=row.transfer_id),
+        kind=TransferKind(row.kind),
+        amount=row.amount,
+        balance_after=row.balance_after,
+        related_account_id=UUID(bytes=row.related_account_id),
+        related_account_number=row.related_account_number,
+        description=row.description,
+        currency=row.currency,
+        posted_at=to_datetime(row.posted_at),
+        previous_id=row.previous_id,
+    )
