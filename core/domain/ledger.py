@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
 from core.domain.errors import ErrorCode
@@ -50,6 +51,26 @@ class LedgerAccount:
     def can_receive(self) -> bool:
         """True for an active account, and for an account that is frozen for debits only."""
         return self.status is AccountStatus.ACTIVE or self.freeze_scope is FreezeScope.DEBIT
+
+
+@dataclass(slots=True)
+class PartyAccount:
+    """An account that transfers name as payer or payee, in the unit of work that accepts them.
+
+    It changes with each transfer that is accepted, so that the next one sees what the others have reserved.
+    """
+
+    ledger: LedgerAccount
+    public_id_bytes: bytes
+    account_number: str
+    owner_id: int | None
+    last_transfer_id: int | None
+    """Sequence of the last transfer from this account."""
+
+    @property
+    def public_id(self) -> UUID:
+        """The public id, made on demand: most accounts that are read for a batch do not need it."""
+        return UUID(bytes=self.public_id_bytes)
 
 
 class Order(Protocol):

@@ -1,7 +1,6 @@
 """Accounts in the database."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +9,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import AccountKind, AccountStatus, AccountView, AccountWithOwner, FreezeScope
-from core.domain.ledger import LedgerAccount
+from core.domain.ledger import LedgerAccount, PartyAccount
 from core.storage.models import Account, User
 from core.storage.rows import columns
 
@@ -43,27 +42,11 @@ _KINDS = {kind.value: kind for kind in AccountKind}
 _STATUSES = {status.value: status for status in AccountStatus}
 
 
-@dataclass(slots=True)
-class Party:
-    """An account as one side of a transfer that is being accepted."""
-
-    ledger: LedgerAccount
-    public_id_bytes: bytes
-    account_number: str
-    owner_id: int | None
-    last_transfer_id: int | None
-
-    @property
-    def public_id(self) -> UUID:
-        """The public id, made on demand: most accounts that are read for a batch do not need it."""
-        return UUID(bytes=self.public_id_bytes)
-
-
 def find_parties(
     connection: Connection, public_ids: Iterable[bytes], numbers: Iterable[str]
-) -> dict[bytes | str, Party]:
+) -> dict[bytes | str, PartyAccount]:
     """Read the accounts that a group of requests names; each is found under its id (16 bytes) and under its number."""
-    parties: dict[bytes | str, Party] = {}
+    parties: dict[bytes | str, PartyAccount] = {}
     for column, values in (("public_id", list(public_ids)), ("account_number", list(numbers))):
         for party in _parties(connection, f"a.{column} IN ({_marks(values)})", values):
             # An account named both ways is one party: what one request reserves, the next must see.
@@ -72,7 +55,7 @@ def find_parties(
     return parties
 
 
-def find_externals(connection: Connection, currencies: Sequence[str]) -> dict[str, Party]:
+def find_externals(connection: Connection, currencies: Sequence[str]) -> dict[str, PartyAccount]:
     """Read the external accounts of some currencies, by currency."""
     where = f"a.kind = 'external' AND a.currency IN ({_marks(currencies)})"
     return {party.ledger.currency: party for party in _parties(connection, where, currencies)}
@@ -229,7 +212,7 @@ def _with_owner(owner_id: UUID | None, *account: Any) -> AccountWithOwner:
     return AccountWithOwner(AccountView(*account), owner_id)
 
 
-def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Iterator[Party]:
+def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Iterator[PartyAccount]:
     if not values:
         return
     rows = connection.exec_driver_sql(
@@ -239,7 +222,7 @@ def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Itera
         tuple(values),
     )
     for *account, public_id, number, owner_id, last_transfer_id in rows.all():
-        yield Party(_ledger_account(account), public_id, number, owner_id, last_transfer_id)
+        yield PartyAccount(_ledger_account(account), public_id, number, owner_id, last_transfer_id)
 
 
 def _ledger_account(row: Sequence[Any], *, owner_active: bool = True) -> LedgerAccount:

@@ -11,7 +11,7 @@ from core.domain import ledger
 from core.domain.accounts import AccountKind
 from core.domain.audit import Act, Action, Author
 from core.domain.errors import ErrorCode, Refusal
-from core.domain.ledger import LedgerAccount
+from core.domain.ledger import LedgerAccount, PartyAccount
 from core.domain.transfers import (
     AcceptedTransfer,
     Terms,
@@ -21,7 +21,6 @@ from core.domain.transfers import (
 from core.ids import new_id_bytes
 from core.services.audit import write_all_down
 from core.storage import accounts, transfers
-from core.storage.accounts import Party
 from core.storage.transfers import KeyScope
 
 ANSWER_VERSION = 1
@@ -55,7 +54,7 @@ class Group:
             {side.bytes for r in requests for side in (r.payer, r.payee) if isinstance(side, UUID)},
             {r.payee for r in requests if isinstance(r.payee, str)},
         )
-        self._externals: dict[str, Party] = {}
+        self._externals: dict[str, PartyAccount] = {}
         if any(r.payer is None or r.payee is None for r in requests):
             self._externals = accounts.find_externals(
                 connection, list({party.ledger.currency for party in self._parties.values()})
@@ -65,7 +64,7 @@ class Group:
         self._now = max(now_us(), newest)
         self._rows: list[Terms] = []
         self._ordered: list[Act] = []
-        self._payers: dict[int, Party] = {}
+        self._payers: dict[int, PartyAccount] = {}
         self._reserved: dict[int, int] = {}
 
     @property
@@ -109,7 +108,7 @@ class Group:
         )
         write_all_down(self._connection, self._ordered)
 
-    def _sides(self, request: TransferRequest) -> tuple[Party, Party]:
+    def _sides(self, request: TransferRequest) -> tuple[PartyAccount, PartyAccount]:
         """Find both accounts, or raise the first refusal that concerns who they are."""
         if request.payer is not None and request.payer == request.payee:
             raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
@@ -131,13 +130,13 @@ class Group:
         assert second is not None, "opening a currency's first account makes its external account"
         return first, second
 
-    def _customer(self, name: UUID | str, field: str) -> Party:
+    def _customer(self, name: UUID | str, field: str) -> PartyAccount:
         party = self._parties.get(name.bytes if isinstance(name, UUID) else name)
         if party is None or party.ledger.kind is not AccountKind.CUSTOMER:
             raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field=field)
         return party
 
-    def _accept(self, request: TransferRequest, payer: Party, payee: Party) -> "Placed":
+    def _accept(self, request: TransferRequest, payer: PartyAccount, payee: PartyAccount) -> "Placed":
         terms = Terms(
             self._sequence,
             new_id_bytes(),
@@ -166,7 +165,7 @@ class Group:
         return terms, payer, payee
 
 
-Placed = tuple[Terms, Party, Party]
+Placed = tuple[Terms, PartyAccount, PartyAccount]
 """A transfer that a group accepts, as it will be stored, its payer and its payee."""
 
 
