@@ -26,11 +26,11 @@ TERMS = (
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits to be settled."""
+    """The transfers that wait for settlement."""
 
     pending: int
     oldest_created_at: int | None
-    """Microseconds since the epoch; None when nothing waits."""
+    """Microseconds since the epoch; None if no transfer waits."""
     last_settled: int
     """Every transfer up to this sequence has ended."""
 
@@ -39,19 +39,19 @@ class Backlog:
 
 
 def next_sequence(connection: Connection) -> tuple[int, int]:
-    """The sequence that the next transfer gets, and when the newest was created (microseconds since the epoch)."""
+    """Return the sequence of the next transfer, and when the newest was created (microseconds since the epoch)."""
     row = connection.exec_driver_sql("SELECT id, created_at FROM transfers ORDER BY id DESC LIMIT 1").first()
     return (row[0] + 1, row[1]) if row else (1, 0)
 
 
 def backlog_bound(connection: Connection) -> int:
-    """At most so many transfers are pending: those from the oldest pending one to the newest. Reads two rows."""
+    """Return an upper bound of the pending transfers: those from the oldest pending one on. Reads two rows."""
     oldest = connection.exec_driver_sql("SELECT min(id) FROM transfers WHERE status = 'pending'").scalar()
     return 0 if oldest is None else next_sequence(connection)[0] - int(oldest)
 
 
 def find_by_keys(connection: Connection, keys: Sequence[KeyScope]) -> dict[KeyScope, tuple[AcceptedTransfer, bytes]]:
-    """Read which keys have been used: the transfer each was accepted with, and the fingerprint of its request."""
+    """Read the keys that were used: the transfer each was accepted with, and the fingerprint of its request."""
     if not keys:
         return {}
     rows = connection.exec_driver_sql(
@@ -62,7 +62,7 @@ def find_by_keys(connection: Connection, keys: Sequence[KeyScope]) -> dict[KeySc
         "JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id",
         tuple(part for key in keys for part in key),
     )
-    return {(row[0], row[1]): (_accepted(tuple(row)[3:]), row[2]) for row in rows}
+    return {(key, user_id): (_accepted(accepted), digest) for key, user_id, digest, *accepted in rows}
 
 
 def add(connection: Connection, transfers: Sequence[Terms]) -> None:
@@ -74,7 +74,7 @@ def add(connection: Connection, transfers: Sequence[Terms]) -> None:
 
 
 def read_pending(connection: Connection, *, after: int, limit: int) -> list[Terms]:
-    """Read what waits to be settled, in the order of acceptance, from the sequence after `after` on."""
+    """Read pending transfers in the order of acceptance, starting after the sequence `after`."""
     rows = connection.exec_driver_sql(
         f"SELECT {TERMS} FROM transfers WHERE status = 'pending' AND id > ? ORDER BY id LIMIT ?", (after, limit)
     )
@@ -84,7 +84,8 @@ def read_pending(connection: Connection, *, after: int, limit: int) -> list[Term
 def end(connection: Connection, endings: Sequence[Ending]) -> int:
     """End pending transfers, and count those that changed.
 
-    The count is the fence behind all locks: whoever finds it short must roll back, since somebody else was there.
+    The count is the fence behind all locks. If it is short, another process has ended some of them, and the caller
+    must roll back.
     """
     return connection.exec_driver_sql(
         "UPDATE transfers SET status = ?, settled_at = ?, failure_code = ? WHERE id = ? AND status = 'pending'",
@@ -93,9 +94,9 @@ def end(connection: Connection, endings: Sequence[Ending]) -> int:
 
 
 def complete(connection: Connection, *, first: int, last: int, settled_at: int) -> int:
-    """End as completed what is still pending from one sequence to another (time in µs); count those that changed.
+    """Complete the transfers that are still pending from one sequence to another, and count them (time in µs).
 
-    One statement for all of them: one for each would take as long again as posting the legs.
+    This is one statement: one for each transfer would take as long as posting the legs.
     """
     return connection.exec_driver_sql(
         "UPDATE transfers SET status = 'completed', settled_at = ? WHERE id BETWEEN ? AND ? AND status = 'pending'",
@@ -104,7 +105,7 @@ def complete(connection: Connection, *, first: int, last: int, settled_at: int) 
 
 
 def one_is_on_its_way_to(connection: Connection, account_id: int) -> bool:
-    """Say whether a pending transfer pays into an account. Looks through what is pending, and through nothing else."""
+    """Return whether a pending transfer pays into an account. Reads pending transfers only."""
     query = "SELECT 1 FROM transfers WHERE status = 'pending' AND to_account_id = ? LIMIT 1"
     return connection.exec_driver_sql(query, (account_id,)).first() is not None
 
@@ -115,7 +116,7 @@ def terms_of(connection: Connection, sequence: int) -> Terms:
 
 
 def backlog(connection: Connection) -> Backlog:
-    """Count what waits to be settled, and find since when."""
+    """Count the transfers that wait for settlement, and find out since when."""
     count = connection.exec_driver_sql("SELECT count(*) FROM transfers WHERE status = 'pending'").scalar_one()
     oldest = connection.exec_driver_sql(
         "SELECT id, created_at FROM transfers WHERE status = 'pending' ORDER BY id LIMIT 1"
@@ -161,39 +162,43 @@ def read(connection: Connection, public_id: UUID) -> TransferView | None:
 
 
 def view(row: Sequence[Any]) -> TransferView:
-    """Make what is shown of a row of `COLUMNS`."""
+    """Make a transfer from a row of `COLUMNS`."""
+    public_id, sequence, kind, status, payer, payee, amount, currency, description, *rest = row
+    created_at, settled_at, failure, submitted_by, payer_owner, payee_owner, failed_index = rest
     return TransferView(
-        id=UUID(bytes=row[0]),
-        sequence=row[1],
-        kind=TransferKind(row[2]),
-        status=TransferStatus(row[3]),
-        from_account_id=UUID(bytes=row[4]),
-        to_account_id=UUID(bytes=row[5]),
-        amount=row[6],
-        currency=row[7],
-        description=row[8],
-        created_at=to_datetime(row[9]),
-        settled_at=None if row[10] is None else to_datetime(row[10]),
-        failure_code=None if row[11] is None else ErrorCode(row[11]),
-        submitted_by=row[12],
-        payer_owner_id=row[13],
-        payee_owner_id=row[14],
-        failed_index=row[15],
+        id=UUID(bytes=public_id),
+        sequence=sequence,
+        kind=TransferKind(kind),
+        status=TransferStatus(status),
+        from_account_id=UUID(bytes=payer),
+        to_account_id=UUID(bytes=payee),
+        amount=amount,
+        currency=currency,
+        description=description,
+        created_at=to_datetime(created_at),
+        settled_at=None if settled_at is None else to_datetime(settled_at),
+        failure_code=None if failure is None else ErrorCode(failure),
+        submitted_by=submitted_by,
+        payer_owner_id=payer_owner,
+        payee_owner_id=payee_owner,
+        failed_index=failed_index,
     )
 
 
 def _accepted(row: Sequence[Any]) -> AcceptedTransfer:
+    """Make a replay of a transfer from the columns of `find_by_keys`, from its public id on."""
+    public_id, sequence, kind, payer, payee, amount, currency, description, created_at, version, request_id = row
     return AcceptedTransfer(
-        id=UUID(bytes=row[0]),
-        sequence=row[1],
-        kind=TransferKind(row[2]),
-        from_account_id=UUID(bytes=row[3]),
-        to_account_id=UUID(bytes=row[4]),
-        amount=row[5],
-        currency=row[6],
-        description=row[7],
-        created_at=to_datetime(row[8]),
-        answer_version=row[9],
-        request_id=row[10],
+        id=UUID(bytes=public_id),
+        sequence=sequence,
+        kind=TransferKind(kind),
+        from_account_id=UUID(bytes=payer),
+        to_account_id=UUID(bytes=payee),
+        amount=amount,
+        currency=currency,
+        description=description,
+        created_at=to_datetime(created_at),
+        answer_version=version,
+        request_id=request_id,
         replayed=True,
     )
