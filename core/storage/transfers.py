@@ -143,7 +143,7 @@ _BY_ID = f"SELECT {COLUMNS} FROM transfers t {SIDES} WHERE t.public_id = :id"
 
 
 async def get(session: AsyncSession, public_id: UUID) -> TransferView | None:
-    """Read one transfer, whoever's it is."""
+    """Read one transfer of any user."""
     row = (await session.execute(text(_BY_ID), {"id": public_id.bytes})).first()
     return view(row) if row else None
 

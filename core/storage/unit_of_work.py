@@ -28,7 +28,7 @@ _RETRY_LATER = {
 }
 _DAMAGE = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 for _name in _RETRY_LATER:
-    metrics.database_errors.labels(_name)  # at 0 from the start, or the first of its kind would not be seen to rise
+    metrics.database_errors.labels(_name)  # at 0 from the start, or an alert would not see the first error as a rise
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error, NoSessionFree)
 """Errors of the database: from the engines, from the bare driver (core/storage/sqlite/glance.py), and from the pool
@@ -37,16 +37,16 @@ when all reading sessions are in use."""
 
 @contextmanager
 def unit_of_work(database: Database) -> Iterator[Connection]:
-    """Hold the turn, begin, let the caller read and write, commit.
+    """Wait for the turn, begin, let the caller read and write, and commit.
 
-    Any exception rolls everything back. Raises Unavailable where nothing was recorded and a retry may pass, and
-    OutcomeUnknown where the commit failed in a way that may still surface after a crash. A database that another
+    Any exception rolls everything back. Raises Unavailable if nothing was recorded and a retry may succeed, and
+    OutcomeUnknown if the commit failed and may still take effect after a crash. A database that another
     version of Giro has migrated meanwhile is Unavailable too, and `database.moved_on` is called.
     """
     with _translated(), database.turnstile.turn(), database.writer.connect() as connection:
         work = connection.begin()
         try:
-            _require_schema(database, connection)  # inside the lock: from here on, no migration can come in between
+            _require_schema(database, connection)  # inside the lock, where no migration can run
             yield connection
         except BaseException:
             work.rollback()
@@ -63,7 +63,7 @@ def unit_of_work(database: Database) -> Iterator[Connection]:
 
 
 def is_at_this_schema(database: Database, connection: Connection) -> bool:
-    """Say whether the schema is the one that this code is for; if not, log that and call `database.moved_on`."""
+    """Return whether the schema is the one that this code needs; if not, log that and call `database.moved_on`."""
     raw = connection.connection.driver_connection
     assert raw is not None
     # Read by the driver itself: that takes some 7 µs, and 100 through SQLAlchemy. Every unit of work pays it.
@@ -82,22 +82,22 @@ def _require_schema(database: Database, connection: Connection) -> None:
 
 
 def is_unavailable(error: Exception) -> bool:
-    """Say whether an error of the database is its state (locked, full, read-only, busy …) and not our statement."""
+    """Return whether an error comes from the state of the database (locked, full, read-only …), not our statement."""
     return isinstance(error, NoSessionFree) or _primary_name(error) in _RETRY_LATER
 
 
 def is_damage(error: DBAPIError) -> bool:
-    """Say whether an error means that the file does not hold what it should, and not that it cannot be had now."""
+    """Return whether an error means that the file is damaged, and not only unavailable now."""
     return _primary_name(error) in _DAMAGE or not is_unavailable(error)
 
 
 def count_error(error: Exception) -> None:
-    """Count an error of the database; for whoever meets one outside a unit of work, which counts its own."""
+    """Count an error of the database. A unit of work counts its own; this is for all other callers."""
     metrics.database_errors.labels(_primary_name(error)).inc()
 
 
 def _primary_name(error: Exception) -> str:
-    """SQLite's name for the kind of an error: SQLITE_IOERR for SQLITE_IOERR_WRITE; `none` for what has no name."""
+    """Return SQLite's primary name of an error: SQLITE_IOERR for SQLITE_IOERR_WRITE; `none` without a name."""
     name = getattr(getattr(error, "orig", error), "sqlite_errorname", None) or "none"
     return "_".join(name.split("_")[:2])
 
@@ -118,7 +118,7 @@ def _translated() -> Iterator[None]:
 
 
 def _rollback_quietly(connection: Connection) -> None:
-    """Leave no transaction open after a failed commit, whatever SQLite thinks of it."""
+    """Leave no transaction open after a failed commit. A rollback that fails is only logged."""
     raw = connection.connection.driver_connection
     assert raw is not None
     if raw.in_transaction:
@@ -129,9 +129,9 @@ def _rollback_quietly(connection: Connection) -> None:
 
 
 def _pass_fence(connection: Connection) -> None:
-    """Commit one row more: what a failed commit left in the log is overwritten, and cannot come back after a crash.
+    """Commit one more row, which overwrites the rest of a failed commit in the log: a crash cannot bring it back.
 
-    Raises OutcomeUnknown when this commit fails too.
+    Raises OutcomeUnknown if this commit fails too.
     """
     raw = connection.connection.driver_connection
     assert raw is not None

@@ -35,9 +35,9 @@ class DatabaseError(Exception):
 
 
 def is_affected(version: str) -> bool:
-    """Say whether an SQLite version has the WAL-reset bug.
+    """Return whether an SQLite version has the WAL-reset bug.
 
-    Source: sqlite.org, release notes of 3.51.3: versions 3.7.0 to 3.51.2, mended in 3.50.7 and 3.44.6 as well.
+    Source: sqlite.org, release notes of 3.51.3: versions 3.7.0 to 3.51.2, also fixed in 3.50.7 and 3.44.6.
     """
     numbers = tuple(int(part) for part in version.split("."))
     if numbers[:2] == (3, 50):
@@ -48,7 +48,7 @@ def is_affected(version: str) -> bool:
 
 
 def no_wheel_exists() -> bool:
-    """Say whether this is the one platform for which no wheel brings a current SQLite: Linux on arm64."""
+    """Return whether this is Linux on arm64, the only platform without a wheel of a current SQLite."""
     return sys.platform == "linux" and platform.machine() == "aarch64"
 
 
@@ -81,7 +81,7 @@ class Database:
 
     @cached_property
     def reader(self) -> Engine:
-        """An engine whose connections read, for workers and commands. Each is opened anew and closed after use."""
+        """An engine whose connections read, for workers and commands. Each is opened for one use and then closed."""
         engine = create_engine(self._url("sqlite"), poolclass=NullPool, **self._options())
         event.listen(engine, "connect", self._prepare_reader)
         event.listen(engine, "begin", _begin)
@@ -109,7 +109,7 @@ class Database:
                 pass
 
     def schema_revision(self) -> str | None:
-        """Read which migration the file has reached; None for an empty file. Raises DatabaseError if there is none."""
+        """Read the migration of the file; None for an empty file. Raises DatabaseError if the file is missing."""
         if not self.path.exists():
             raise DatabaseError(f"there is no database at {self.path}; `giro migrate` makes it")
         try:
@@ -141,7 +141,7 @@ class Database:
             )
 
     def refuse_newer_schema(self, revision: str | None) -> None:
-        """Raise DatabaseError if a migration is one that this code has never heard of: no migration leads back."""
+        """Raise DatabaseError if this code does not know a migration: no migration leads back."""
         if revision is not None and revision > SCHEMA_REVISION:
             raise DatabaseError(
                 f"the database {self.path} is at migration {revision}, from a newer Giro; this one knows those "
@@ -150,7 +150,7 @@ class Database:
 
     @staticmethod
     def is_current(revision: str | None) -> bool:
-        """Say whether a migration is the one that this code needs."""
+        """Return whether a migration is the one that this code needs."""
         return revision == SCHEMA_REVISION
 
     def sqlite(self) -> tuple[str, bool]:

@@ -15,10 +15,10 @@ from core.telemetry.metrics import database as metrics
 
 
 class Turnstile:
-    """One writer at a time over all processes, and every writer gets its turn.
+    """Lets one process write at a time, and gives every writer its turn.
 
-    SQLite's busy timeout alone lets one of two busy writers starve. Here a writer stands in a queue of one place,
-    `queue`, while it waits for `write`: whoever comes next waits behind it, so nobody overtakes.
+    SQLite's busy timeout alone lets one of two busy writers starve. Here a writer holds the lock `queue`
+    while it waits for the lock `write`. The next writer waits for `queue`, so it cannot overtake.
     """
 
     def __init__(self, database: Path) -> None:
@@ -44,7 +44,7 @@ class Turnstile:
                 self._write.release()
 
     def somebody_waits(self) -> bool:
-        """Say whether another process stands in the queue; meant for the one whose turn it is."""
+        """Return whether another process waits to write; meant for the process that has the turn."""
         if self._queue.try_acquire():
             self._queue.release()
             return False
