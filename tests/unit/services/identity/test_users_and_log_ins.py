@@ -82,6 +82,16 @@ async def test_an_address_counts_in_lower_case(database: Database, ada: Person, 
     assert await users.find_by_email(session, "nobody@example.com") is None
 
 
+async def test_the_repr_of_a_user_omits_personal_data_and_the_hash_of_the_password(
+    database: Database, session: AsyncSession
+) -> None:
+    with unit_of_work(database) as connection:
+        users.sign_up(connection, email="eve@example.com", name="Eve Example", password_hash="a hash")
+    eve = await users.find_by_email(session, "eve@example.com")
+    assert eve is not None
+    assert not any(secret in repr(eve) for secret in (eve.email, "Eve", eve.password_hash))
+
+
 @pytest.mark.parametrize("email", ["ada@example.com", "ADA@EXAMPLE.COM"])
 def test_an_address_signs_up_once(database: Database, ada: Person, email: str) -> None:
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
