@@ -42,6 +42,7 @@ from core.security.access_tokens import AccessTokens
 from core.security.card_vault import CardVault
 from core.security.cursors import Cursors
 from core.security.passwords import Passwords
+from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services.cards.keys import check_keys
 from core.settings import Settings, load_settings, variable
@@ -152,9 +153,10 @@ def _lifespan(
 
 
 def _open(settings: Settings, database: Database, queue: redis.Redis | None, tally: redis.asyncio.Redis | None) -> Bank:
-    card_vault = CardVault(settings)
+    secrets = Secrets(settings)
+    card_vault = CardVault(secrets)
     check_keys(database, card_vault)
-    waker = Waker(make_broker(queue or connect(settings.queue_url)))
+    waker = Waker(make_broker(queue or connect(secrets.queue_url())))
     waker.start()
     peek = Peek(database)
     intake = Intake(
@@ -171,7 +173,7 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None, tal
         peek=peek,
         intake=intake,
         refusals=Refusals(intake),
-        throttles=Throttles(settings, tally or connect_tally(settings.queue_url)),
+        throttles=Throttles(settings, secrets, tally or connect_tally(secrets.queue_url())),
         waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
         waker=waker,
         queue_ping=QueuePing(waker.ping),
@@ -179,8 +181,8 @@ def _open(settings: Settings, database: Database, queue: redis.Redis | None, tal
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
         drawing=Line(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
         turns=Turns(),
-        access_tokens=AccessTokens(TokenKeys(settings), seconds=settings.access_token_seconds),
-        cursors=Cursors(settings.card_index_secret),
+        access_tokens=AccessTokens(TokenKeys(secrets), seconds=settings.access_token_seconds),
+        cursors=Cursors(secrets.card_index_key.read_or_make()),
         card_vault=card_vault,
     )
 

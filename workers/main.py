@@ -11,6 +11,7 @@ from dramatiq import Worker
 from core.processes.lifeline import Heartbeat, freeze_garbage_collector
 from core.queue.broker import connect
 from core.queue.messages import SETTLEMENT_QUEUE
+from core.security.secrets import Secrets
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
@@ -52,7 +53,7 @@ def run(settings: Settings, role: str) -> None:
     name = STANDBY if role == SETTLEMENT_QUEUE else role
     heartbeat = Heartbeat(settings, name, alive=lambda: all(map(works, workers)))
     heartbeat.start()
-    client = connect(settings.queue_url)
+    client = connect(Secrets(settings).queue_url())
     poll_ms = settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS
     # A broker each: it takes what it starts for the only worker there is.
     workers += [
@@ -107,4 +108,4 @@ if __name__ == "__main__":
 
 # From here on: imported by Dramatiq's own command, which takes the broker that an import declares.
 _settings = load_settings()
-broker = create_broker(_settings, Database(_settings), connect(_settings.queue_url), threading.Event())
+broker = create_broker(_settings, Database(_settings), connect(Secrets(_settings).queue_url()), threading.Event())

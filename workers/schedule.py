@@ -16,6 +16,7 @@ from core.processes.lifeline import Heartbeat
 from core.queue.broker import connect, is_idle, make_broker
 from core.queue.messages import JOBS_QUEUE, message
 from core.queue.wakeups import send_wakeup
+from core.security.secrets import Secrets
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, transfers
 from core.storage.sqlite.engine import Database, DatabaseError
@@ -119,7 +120,7 @@ def run(settings: Settings) -> None:
     database = Database(settings)
     database.require_schema()
     database.moved_on = stop.set
-    broker = make_broker(connect(settings.queue_url))
+    broker = make_broker(connect(Secrets(settings).queue_url()))
     serve_metrics(
         settings.metrics_host,
         settings.metrics_port_scheduler,

@@ -10,6 +10,7 @@ from api.throttling.rates import Policy, buckets_of, network_of
 from api.throttling.standing import add_standing, rate_limited, route_of
 from api.throttling.tally import Tally, Try, Watched
 from core.security.derivation import derive_key
+from core.security.secrets import Secrets
 from core.settings import Settings
 from core.telemetry.metrics import http as metrics
 
@@ -19,8 +20,8 @@ NOTHING_WATCHED = Try(0, refused=False, records=[])
 class Throttles:
     """All rates and delays that the settings switch on."""
 
-    def __init__(self, settings: Settings, client: Redis) -> None:
-        self._key = derive_key(settings.card_index_secret, "throttles")
+    def __init__(self, settings: Settings, secrets: Secrets, client: Redis) -> None:
+        self._key = derive_key(secrets.card_index_key.read_or_make(), "throttles")
         self._tally = Tally(client)
         self._buckets = buckets_of(settings)
         self._patience = patience_of(settings)

@@ -15,6 +15,7 @@ from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
+from core.security.secrets import Secrets
 from core.services.identity import operators
 from core.services.transfers import accepting
 from core.settings import load_settings
@@ -60,7 +61,7 @@ def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
         raise accepted
     try:
         with suppress(Exception):  # if this fails, the sweep wakes the worker
-            send_wakeup(make_broker(connect(settings.queue_url)))
+            send_wakeup(make_broker(connect(Secrets(settings).queue_url())))
         end = wait_for_end(database, accepted.id)
     except KeyboardInterrupt:  # only the wait ends: the transfer stays accepted
         say_it_is_pending(accepted)

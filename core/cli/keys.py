@@ -10,6 +10,7 @@ from core.cli.console import complaints, counted, fail, one_line_errors, open_da
 from core.clock import to_datetime
 from core.security.card_vault import CardVault
 from core.security.fingerprints import fingerprints
+from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services import token_keys
 from core.services.cards import keys as cards_keys
@@ -25,7 +26,7 @@ app.add_typer(rotate_app, name="rotate")
 @one_line_errors
 def list_keys() -> None:
     """List all keys, from the settings and the data folder, with the fingerprints that backups name them by."""
-    show("key", "fingerprint", rows=list(fingerprints(load_settings()).items()), more=False)
+    show("key", "fingerprint", rows=list(fingerprints(Secrets(load_settings())).items()), more=False)
 
 
 @rotate_app.command("tokens")
@@ -35,7 +36,7 @@ def rotate_token_keys(
 ) -> None:
     """Let a new key sign access tokens, while the service runs. Older keys end when their tokens have expired."""
     settings = load_settings()
-    keys = TokenKeys(settings)
+    keys = TokenKeys(Secrets(settings))
     newest = keys.ring().signing.version
     if not keys.are_kept:
         fail(
@@ -57,7 +58,7 @@ def rotate_card_keys() -> None:
     """Seal every card number with a new key, while the service runs. If it is interrupted, run it again to continue."""
     settings = load_settings()
     database = open_database(settings)
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("Sealing cards again", total=None)
         done = cards_keys.rotate(

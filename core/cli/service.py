@@ -19,6 +19,7 @@ from core.processes import heartbeats, run
 from core.processes.data_folder import require_data_folder
 from core.processes.parts import PROCESSES
 from core.security.card_vault import CardVault
+from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services.cards.keys import check_keys
 from core.settings import Settings, load_settings, variable
@@ -65,7 +66,7 @@ def migrate(
     os.umask(0o077)
     require_data_folder(settings)
     prepare_patiently(settings, wait)
-    make_secrets(settings)
+    make_secrets(Secrets(settings))
     revision = Database(settings).schema_revision()
     out.print(f"{settings.database_path} is at migration {revision}", soft_wrap=True, markup=False)
 
@@ -167,7 +168,7 @@ def prepare(settings: Settings, *, hold: Hold) -> None:
     database = Database(settings)
     if not database.path.exists() or not database.is_current(database.schema_revision()):
         apply_migrations(hold=hold)
-    check_keys(database, CardVault(settings))
+    check_keys(database, CardVault(Secrets(settings)))
 
 
 def prepare_patiently(settings: Settings, seconds: float) -> None:
@@ -185,10 +186,10 @@ def prepare_patiently(settings: Settings, seconds: float) -> None:
         time.sleep(LOOK_AGAIN_SECONDS)
 
 
-def make_secrets(settings: Settings) -> None:
-    """Make the secrets that are neither set nor there yet, those that `prepare` needed aside."""
-    TokenKeys(settings)
-    _ = settings.queue_password, settings.anchor_secret
+def make_secrets(secrets: Secrets) -> None:
+    """Make the missing secrets. Raises SettingsError if an existing file contains no valid key."""
+    secrets.make_missing()
+    TokenKeys(secrets)
 
 
 def run_part(name: str) -> NoReturn:
@@ -201,7 +202,7 @@ def check(settings: Settings) -> None:
     """See that a part can run, and complain in one line here rather than from a process that does not start."""
     database = Database(settings)
     database.require_schema()
-    check_keys(database, CardVault(settings))
+    check_keys(database, CardVault(Secrets(settings)))
     database.close()
 
 

@@ -36,6 +36,7 @@ from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferKind, TransferReq
 from core.ids import new_id
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
+from core.security.secrets import Secrets
 from core.services.identity import operators
 from core.services.transfers import batches
 from core.settings import Settings, load_settings
@@ -261,7 +262,7 @@ class Orders:
 def submit(orders: Orders, lines: Sequence[Line], settings: Settings) -> Outcome:
     """Submit all lines, batch by batch, and wake the worker after each batch."""
     outcome = Outcome()
-    broker = make_broker(connect(settings.queue_url))
+    broker = make_broker(connect(Secrets(settings).queue_url()))
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
         task = drawing.add_task("Submitting", total=len(lines))
         for part in orders.batches_of(lines):

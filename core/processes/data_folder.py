@@ -17,8 +17,8 @@ def require_data_folder(settings: Settings) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{variable('data_dir')}: cannot make {error.filename} ({error.strerror})") from None
-    database, secrets = settings.database_path, folder / "secrets"
-    for path in (folder, secrets, folder / "run", database.parent, database):
+    database, secrets = settings.database_path, settings.secrets_dir
+    for path in (folder, secrets, settings.run_dir, database.parent, database):
         if path.exists() and not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
             raise SettingsError(_how_to_mend(path, folder))
     with suppress(OSError):

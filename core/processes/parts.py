@@ -102,7 +102,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
         if value is not None and not isinstance(value, SecretStr):
             environment[variable(name)] = str(value)
     if settings.redis_url is None:
-        environment[variable("redis_url")] = settings.queue_url
+        environment[variable("redis_url")] = settings.embedded_queue_url
     return environment
 
 

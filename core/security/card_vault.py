@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from core.domain.cards import CVC_DIGITS
 from core.security.derivation import derive_key
-from core.settings import Settings, SettingsError
-from core.settings.kept_secrets import kept_secret, new_secret, replace_secret
+from core.security.secrets import Secrets, new_secret
+from core.settings import SettingsError
 from core.settings.key_lists import parse_keys, write_keys
 
 NONCE_BYTES = 12
@@ -64,15 +64,15 @@ class CardVault:
     folder are created there at the first use.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.keys_are_kept = settings.card_keys is None
+    def __init__(self, secrets: Secrets) -> None:
+        self._secret = secrets.card_keys
+        self.keys_are_kept = self._secret.is_kept
         """Whether the sealing keys are in the data folder, where they can be rotated. Otherwise they are a setting."""
-        self.path = settings.card_keys_path
-        self._given = settings.card_keys.get_secret_value() if settings.card_keys else ""
-        if self.keys_are_kept:
-            kept_secret(self.path, lambda: write_keys({1: new_secret()}))
-        self._index_key = derive_key(settings.card_index_secret, "card blind index")
-        self._cvc_key = derive_key(settings.card_index_secret, "card cvc")
+        self.path = self._secret.path
+        self._secret.read_or_make()
+        index_secret = secrets.card_index_key.read_or_make()
+        self._index_key = derive_key(index_secret, "card blind index")
+        self._cvc_key = derive_key(index_secret, "card cvc")
         self._text: str | None = None
         self.keys()
 
@@ -83,22 +83,22 @@ class CardVault:
         other, across processes. So a unit of work that seals runs either before the rotation adds its key, and then
         the rotation finds the card, or after it, and then it finds the new key.
         """
-        text = self._read()
+        text = self._secret.read()
         if text != self._text:
             self._keys, self._text = CardKeys(self._parse(text)), text
         return self._keys
 
     def add_key(self) -> None:
         """Add a new key, one version above the newest. Call it only inside a unit of work."""
-        secrets = self._parse(self._read())
-        replace_secret(self.path, write_keys(secrets | {max(secrets) + 1: new_secret()}))
+        secrets = self._parse(self._secret.read())
+        self._secret.replace(write_keys(secrets | {max(secrets) + 1: new_secret()}))
 
     def drop_older_keys(self) -> None:
         """Delete all keys but the newest. Call it only inside a unit of work, when no card needs an older key."""
-        secrets = self._parse(self._read())
+        secrets = self._parse(self._secret.read())
         newest = max(secrets)
         if len(secrets) > 1:
-            replace_secret(self.path, write_keys({newest: secrets[newest]}))
+            self._secret.replace(write_keys({newest: secrets[newest]}))
 
     def index(self, number: str) -> bytes:
         """Digest a number with a key (HMAC-SHA256), so that its card can be found without opening sealed numbers."""
@@ -112,14 +112,6 @@ class CardVault:
     def is_cvc(self, number: str, expiry: str, cvc: str) -> bool:
         """Return whether a CVC belongs to a card, by deriving it again."""
         return hmac.compare_digest(self.cvc(number, expiry).encode(), cvc.encode("utf-8", "surrogatepass"))
-
-    def _read(self) -> str:
-        if not self.keys_are_kept:
-            return self._given
-        try:
-            return self.path.read_text().strip()
-        except OSError as error:
-            raise CardKeyError(f"cannot read the card keys in {self.path} ({error.strerror})") from None
 
     def _parse(self, text: str) -> dict[int, str]:
         try:

@@ -3,12 +3,10 @@
 import hmac
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from pathlib import Path
-
-from pydantic import SecretStr
 
 from core.clock import now_us
-from core.settings import Settings, SettingsError
+from core.security.secrets import KeptSecret, Secrets
+from core.settings import SettingsError
 from core.settings.key_lists import parse_keys, parse_token_keys
 
 CARD_KEY = "card_key_"
@@ -21,13 +19,13 @@ ANCHOR_KEY = "anchor_key"
 _HEX_DIGITS = 16
 
 
-def fingerprints(settings: Settings) -> dict[str, str]:
+def fingerprints(secrets: Secrets) -> dict[str, str]:
     """Fingerprint every key that is a setting or is in the data folder, by name.
 
     Missing keys are not made, because another process may have them. Raises SettingsError for a file that does not
     contain valid keys.
     """
-    return {name: fingerprint(key) for name, key in _keys(settings)}
+    return {name: fingerprint(key.encode()) for name, key in _keys(secrets)}
 
 
 def fingerprint(key: bytes) -> str:
@@ -35,30 +33,24 @@ def fingerprint(key: bytes) -> str:
     return hmac.digest(b"giro key fingerprint", key, sha256).hex()[:_HEX_DIGITS]
 
 
-def _keys(settings: Settings) -> Iterator[tuple[str, bytes]]:
-    folder = settings.data_dir / "secrets"
-    if card_keys := _given(settings.card_keys, settings.card_keys_path):
-        for version, secret in _parsed(parse_keys, card_keys, settings.card_keys_path).items():
-            yield f"{CARD_KEY}{version}", secret.encode()
-    if index_key := _given(settings.card_index_key, folder / "card_index_key"):
+def _keys(secrets: Secrets) -> Iterator[tuple[str, str]]:
+    for version, secret in (_parsed(parse_keys, secrets.card_keys) or {}).items():
+        yield f"{CARD_KEY}{version}", secret
+    if index_key := secrets.card_index_key.find():
         yield CARD_INDEX_KEY, index_key
-    if token_keys := _given(settings.jwt_secret, settings.jwt_secret_path):
-        now = now_us() // 1_000_000
-        for key in _parsed(parse_token_keys, token_keys, settings.jwt_secret_path):
-            if key.is_accepted(now):
-                yield JWT_SECRET if key.version == 1 else f"{JWT_SECRET}_{key.version}", key.secret.encode()
-    if anchor_key := _given(settings.anchor_key, settings.anchor_key_path):
+    now = now_us() // 1_000_000
+    for key in _parsed(parse_token_keys, secrets.token_keys) or ():
+        if key.is_accepted(now):
+            yield JWT_SECRET if key.version == 1 else f"{JWT_SECRET}_{key.version}", key.secret
+    if anchor_key := secrets.anchor_key.find():
         yield ANCHOR_KEY, anchor_key
 
 
-def _parsed[Keys](parse: Callable[[str], Keys], text: bytes, path: Path) -> Keys:
+def _parsed[Keys](parse: Callable[[str], Keys], secret: KeptSecret) -> Keys | None:
+    text = secret.find()
+    if text is None:
+        return None
     try:
-        return parse(text.decode())
+        return parse(text)
     except ValueError as error:
-        raise SettingsError(f"{path} contains no valid keys: {error}") from None
-
-
-def _given(setting: SecretStr | None, path: Path) -> bytes:
-    if setting is not None:
-        return setting.get_secret_value().encode()
-    return path.read_bytes().strip() if path.exists() else b""
+        raise SettingsError(f"{secret.path} contains no valid keys: {error}") from None

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.clock import now_us
-from core.settings import Settings, SettingsError
-from core.settings.kept_secrets import kept_secret, new_secret, replace_secret
+from core.security.secrets import Secrets, new_secret
+from core.settings import SettingsError
 from core.settings.key_lists import TokenKey, parse_token_keys, write_token_keys
 from core.telemetry.logging import get_logger
 
@@ -41,19 +41,15 @@ class TokenKeys:
     the first use. Not thread-safe.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.are_kept = settings.jwt_secret is None
+    def __init__(self, secrets: Secrets) -> None:
+        self._secret = secrets.token_keys
+        self.are_kept = self._secret.is_kept
         """Whether the keys are in the data folder, where they can be rotated. Otherwise they are a setting."""
-        self.path = settings.jwt_secret_path
-        self._identity: object = None
-        self._look_at = 0.0
-        if settings.jwt_secret is None:
-            kept_secret(self.path)
-            self._look_at = time.monotonic() + LOOK_SECONDS
-            self._identity = _identity(self.path)
-            self._ring = TokenRing(_read(self.path))
-        else:
-            self._ring = TokenRing(parse_token_keys(settings.jwt_secret.get_secret_value()))
+        self.path = self._secret.path
+        self._secret.read_or_make()
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        self._identity = _identity(self.path) if self.are_kept else None
+        self._ring = TokenRing(self._read())
 
     def ring(self, *, anew: bool = False) -> TokenRing:
         """Return the keys, at most a second old. With `anew`, return the current keys.
@@ -73,7 +69,7 @@ class TokenKeys:
             # The identity must be read before the text. In the other order, an older text could stay forever.
             identity = _identity(self.path)
             if identity != self._identity:
-                self._ring = TokenRing(_read(self.path))
+                self._ring = TokenRing(self._read())
                 self._identity = identity
         except (OSError, SettingsError) as error:
             log.error("token_keys_unreadable", error=str(error))
@@ -89,35 +85,27 @@ class TokenKeys:
             raise SettingsError("the keys that sign tokens are a setting, so change them there")
         now = now_us() // 1_000_000
         end = now + token_seconds + MARGIN_SECONDS
-        present = _read(self.path)
+        present = self._read()
         older = [] if at_once else [replace(key, until=key.until or end) for key in present if key.is_accepted(now)]
         if any("," in key.secret for key in older):
             raise SettingsError(f"{self.path} has a secret with a comma, which cannot be combined with another secret")
         new = TokenKey(present[0].version + 1, new_secret())
         try:
-            replace_secret(self.path, write_token_keys([new, *older]))
+            self._secret.replace(write_token_keys([new, *older]))
         except OSError as error:
             raise SettingsError(f"cannot write {self.path} ({error.strerror}); nothing was changed") from None
         return self.ring(anew=True)
+
+    def _read(self) -> tuple[TokenKey, ...]:
+        try:
+            return parse_token_keys(self._secret.read())
+        except ValueError as error:
+            raise SettingsError(
+                f"{self.path} has no valid key that signs tokens: {error}; delete it, and a new one is made"
+            ) from None
 
 
 def _identity(path: Path) -> object:
     """Return what distinguishes a file from its replacement: inode, time of the last change, and size."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _read(path: Path) -> tuple[TokenKey, ...]:
-    try:
-        return _parse(path.read_text().strip(), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read {path} ({getattr(error, 'strerror', 'it is not text')})") from None
-
-
-def _parse(text: str, path: Path) -> tuple[TokenKey, ...]:
-    try:
-        return parse_token_keys(text)
-    except ValueError as error:
-        raise SettingsError(
-            f"{path} has no valid key that signs tokens: {error}; delete it, and a new one is made"
-        ) from None

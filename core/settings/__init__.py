@@ -6,11 +6,10 @@ Values come from the environment, then from `.env`, then from files of secrets, 
 import difflib
 import os
 import tempfile
-from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -26,8 +25,6 @@ from sqlalchemy.exc import ArgumentError
 
 from core import failpoints
 from core.domain.statements import BankDetails
-from core.settings.kept_secrets import kept_secret
-from core.settings.key_lists import SHORTEST_KEY_BYTES
 from core.settings.secret_files import SecretFileError, SecretFiles, secret_file
 from core.settings.types import CardKeysText, Origins, Port, Proxies, RateText, Secret, TimeZone, TokenKeysText
 
@@ -370,58 +367,15 @@ class Settings(BaseSettings):
         name = blake2b(os.fsencode(socket), digest_size=8).hexdigest()
         return Path(tempfile.gettempdir()) / f"giro-{name}.sock"
 
-    @cached_property
-    def queue_url(self) -> str:
-        """Where the queue is: `REDIS_URL` with its password, or the socket of the embedded server."""
-        if self.redis_url is None:
-            return f"unix://{self.embedded_queue_socket}"
-        given = self.redis_url.get_secret_value()
-        url, password = urlsplit(given), self.queue_password
-        if password is None or url.password is not None or url.scheme == "unix":
-            return given
-        user_and_password = f"{url.username or ''}:{quote(password, safe='')}"
-        return url._replace(netloc=f"{user_and_password}@{url.netloc.rpartition('@')[2]}").geturl()
+    @property
+    def embedded_queue_url(self) -> str:
+        """The URL of that socket."""
+        return f"unix://{self.embedded_queue_socket}"
 
     @property
-    def queue_password(self) -> str | None:
-        """`REDIS_PASSWORD`, or what its file says, made at the first use; None where neither is set."""
-        if self.redis_password:
-            return self.redis_password.get_secret_value()
-        return kept_secret(self.redis_password_file) if self.redis_password_file else None
-
-    @property
-    def jwt_secret_path(self) -> Path:
-        """Where the keys that sign access tokens are kept, if they are no setting."""
-        return self.data_dir.absolute() / "secrets" / "jwt_secret"
-
-    @property
-    def card_keys_path(self) -> Path:
-        """Where the keys that seal card numbers are kept, if they are no setting."""
-        return self.data_dir.absolute() / "secrets" / "card_keys"
-
-    @cached_property
-    def card_index_secret(self) -> str:
-        """`GIRO_CARD_INDEX_KEY`, or the key kept in the data folder, made at the first use."""
-        if self.card_index_key:
-            return self.card_index_key.get_secret_value()
-        return _kept_secret(self.data_dir / "secrets" / "card_index_key", otherwise="restore it from a backup")
-
-    @cached_property
-    def anchor_secret(self) -> str:
-        """`GIRO_ANCHOR_KEY`, or the key kept in the data folder, made at the first use."""
-        if self.anchor_key:
-            return self.anchor_key.get_secret_value()
-        return _kept_secret(self.anchor_key_path, otherwise="restore it from a backup")
-
-    @property
-    def anchor_key_path(self) -> Path:
-        """Where the key that signs anchors is kept, if it is no setting."""
-        return self.data_dir / "secrets" / "anchor_key"
-
-    @property
-    def has_anchor_secret(self) -> bool:
-        """Say whether `anchor_secret` is here, and would not be made."""
-        return self.anchor_key is not None or self.anchor_key_path.exists()
+    def secrets_dir(self) -> Path:
+        """Where secrets are stored that are not set (core/security/secrets.py), absolute."""
+        return self.data_dir.absolute() / "secrets"
 
     @property
     def anchor_path(self) -> Path:
@@ -484,10 +438,3 @@ def load_settings(**overrides: Any) -> Settings:
 
 def _keys(name: str) -> set[str]:
     return {name, variable(name)}
-
-
-def _kept_secret(path: Path, *, otherwise: str) -> str:
-    secret = kept_secret(path)
-    if len(secret.encode()) < SHORTEST_KEY_BYTES:
-        raise SettingsError(f"{path} holds no key of {SHORTEST_KEY_BYTES} bytes; {otherwise}")
-    return secret

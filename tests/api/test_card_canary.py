@@ -17,6 +17,7 @@ from prometheus_client import generate_latest
 
 from core.domain.users import Role
 from core.security.card_vault import CardVault
+from core.security.secrets import Secrets
 from core.services.cards import issuing, keys
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -117,7 +118,7 @@ async def use(api: Api, ada: Person, account: Json, seen: SeenOfCards, monkeypat
         answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
         assert answer.status_code == 500
         texts.append(answer.text)
-    keys.rotate(api.bank.database, CardVault(api.bank.settings), builders.author(1), lambda *_: None)
+    keys.rotate(api.bank.database, CardVault(Secrets(api.bank.settings)), builders.author(1), lambda *_: None)
     answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
     assert answer.status_code == 201
     issued.append(answer.json())
@@ -150,7 +151,7 @@ async def test_nothing_that_is_secret_about_a_card_is_left_anywhere(
     captured = capsys.readouterr()
     seen.keep("log", captured.err + captured.out)
     assert_all_was_looked_at(seen, issued, log_format)
-    secrets = [path.read_text() for path in settings.card_keys_path.parent.iterdir()]
+    secrets = [path.read_text() for path in Secrets(settings).card_keys.path.parent.iterdir()]
     secrets += [secret.partition(":")[2] for secret in secrets if ":" in secret]
     assert len(secrets) == 3
     assert seen.found(*secrets) == []

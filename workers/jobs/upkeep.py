@@ -6,6 +6,7 @@ from functools import partial
 
 from core.clock import now_us, to_datetime, to_us
 from core.security.anchor_key import AnchorKey
+from core.security.secrets import Secrets
 from core.services import verification
 from core.services.identity import log_ins
 from core.services.verification import Anchors, Report
@@ -57,7 +58,7 @@ def _verified(database: Database, check: Callable[[Database], Report]) -> Report
 def anchor(database: Database, settings: Settings) -> None:
     """Sign the newest block, if it is not signed yet."""
     try:
-        made = anchor_head(database, AnchorKey(settings.anchor_secret), settings.anchor_path)
+        made = anchor_head(database, AnchorKey(Secrets(settings).anchor_key.read_or_make()), settings.anchor_path)
     except OSError as error:
         log.error("anchor_not_written", path=str(settings.anchor_path), error=str(error))
         return

@@ -21,6 +21,7 @@ from core.files import append_only as file_of_anchors
 from core.files import durable
 from core.files.locks import FileLock
 from core.security.fingerprints import fingerprints
+from core.security.secrets import Secrets
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
 from core.storage import blocks
@@ -211,7 +212,7 @@ def _draw(
     settings: Settings, database: Database, draft: Path, public_key: bytes | None, progress: Progress
 ) -> tuple[Path, Manifest]:
     """Make all files of a backup, complete and verified, in a folder that is not read by others."""
-    started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(settings)
+    started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(Secrets(settings))
     path = draft / f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
     storage.copy(database, path, lambda done, of: progress("Copying", done, of))
     copy = Database(settings_of(settings, path))
@@ -232,7 +233,8 @@ def _draw(
         sha256=digest(path),
         head=head,
         counts=counts,
-        keys=fingerprints(settings) | keys,  # cards may have been resealed meanwhile; the newest keys come first
+        keys=fingerprints(Secrets(settings))
+        | keys,  # cards may have been resealed meanwhile; the newest keys come first
         anchors_sha256=anchors_sha256,
     )
     durable.write(manifest_of(path), f"{manifest.model_dump_json(indent=2)}\n".encode())

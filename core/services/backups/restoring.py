@@ -13,6 +13,7 @@ from core.domain.audit import Action, Author
 from core.files import durable
 from core.security.card_vault import CardVault
 from core.security.fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
+from core.security.secrets import Secrets
 from core.services.audit import write_down
 from core.services.backups import making
 from core.services.backups.making import FAILURES, BackupError, Manifest, Progress
@@ -107,7 +108,7 @@ def require_intact(file: Path, manifest: Manifest) -> None:
 
 def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
     """Refuse to begin without the keys of the cards: one that is missing would be made at random, and fit none."""
-    present = fingerprints(settings)
+    present = fingerprints(Secrets(settings))
     if manifest.counts.get("cards"):
         for what, missing in (
             ("card keys", not any(name.startswith(CARD_KEY) for name in present)),
@@ -132,7 +133,9 @@ def _newest(name: str, keys: Mapping[str, str]) -> str | None:
 
 def _anchors(settings: Settings, file: Path, manifest: Manifest) -> Anchors | None:
     """What was signed of the backup, if there is something, and the key is here that signed it."""
-    key_is_here = ANCHOR_KEY in manifest.keys and fingerprints(settings).get(ANCHOR_KEY) == manifest.keys[ANCHOR_KEY]
+    key_is_here = (
+        ANCHOR_KEY in manifest.keys and fingerprints(Secrets(settings)).get(ANCHOR_KEY) == manifest.keys[ANCHOR_KEY]
+    )
     if not manifest.anchors_sha256 or not key_is_here:
         return None
     return Anchors(making.anchors_of(file), Anchors.of(settings).public_key)
@@ -177,7 +180,7 @@ def _prepare(
         migrate(here)
     making.require_sound(database, anchors, progress)
     if manifest.counts.get("cards"):
-        check_keys(database, CardVault(here))
+        check_keys(database, CardVault(Secrets(here)))
     with unit_of_work(database) as connection:
         made_at = manifest.made_at.isoformat()
         write_down(connection, author, Action.BACKUP_RESTORED, file=manifest.file, made_at=made_at)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from core.domain.anchors import Anchor, from_line
 from core.files.append_only import read
 from core.security.anchor_key import AnchorKey, is_signed_with
+from core.security.secrets import Secrets
 from core.services.verification.report import Report
 from core.settings import Settings, SettingsError, variable
 from core.storage import blocks
@@ -27,7 +28,7 @@ class Anchors:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """Return the anchors of this bank; its key is made if it is missing."""
-        return cls(settings.anchor_path, AnchorKey(settings.anchor_secret).public)
+        return cls(settings.anchor_path, AnchorKey(Secrets(settings).anchor_key.read_or_make()).public)
 
     @classmethod
     def at_hand(cls, settings: Settings) -> Self:
@@ -35,8 +36,8 @@ class Anchors:
 
         Raises AnchorKeyMissing if there are anchors and the key is missing.
         """
-        if settings.has_anchor_secret:
-            return cls.of(settings)
+        if key := Secrets(settings).anchor_key.find():
+            return cls(settings.anchor_path, AnchorKey(key).public)
         if any(read(settings.anchor_path)):
             raise AnchorKeyMissing(f"there are anchors but no anchor key: set {variable('anchor_key')}")
         return cls(settings.anchor_path, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.processes import heartbeats, run
+from core.security.secrets import Secrets
 from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -69,7 +70,7 @@ class TestBackup:
             2,
             "giro: there are anchors but no anchor key: set GIRO_ANCHOR_KEY",
         )
-        assert not settings.anchor_key_path.exists()
+        assert not Secrets(settings).anchor_key.path.exists()
         assert making.kept(settings.backups_path) == []
 
     def test_says_of_a_file_that_it_is_no_folder(self, bank: Bank, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from core.cli.console import counted
 from core.files.locks import FileLock
 from core.processes import heartbeats
 from core.security.anchor_key import AnchorKey
+from core.security.secrets import Secrets
 from core.services.identity import users
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
@@ -95,7 +96,7 @@ class TestVerify:
         bank_of_two(database, ada_has=500)
         result = giro("verify")
         assert (result.exit_code, "0 anchors with no key yet" in result.stdout) == (0, True)
-        assert not settings.anchor_key_path.exists()
+        assert not Secrets(settings).anchor_key.path.exists()
 
     def test_wants_the_key_of_anchors_that_there_are_and_makes_no_other(
         self, database: Database, settings: Settings
@@ -107,7 +108,7 @@ class TestVerify:
                 2,
                 "giro: there are anchors but no anchor key: set GIRO_ANCHOR_KEY, or give --public-key",
             )
-        assert not settings.anchor_key_path.exists()
+        assert not Secrets(settings).anchor_key.path.exists()
         assert rows(database, "SELECT breaches FROM verifications") == []
         assert giro("verify", "--public-key", key.public.hex()).exit_code == 0
 

@@ -17,6 +17,7 @@ from core.security import access_tokens
 from core.security.access_tokens import AccessTokens, Claims, new_refresh_token, refresh_token_digest
 from core.security.cursors import Cursors
 from core.security.passwords import Passwords, is_easily_guessed
+from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.settings import load_settings
 from tests.waiting import eventually
@@ -211,7 +212,7 @@ def test_to_judge_the_longest_password_takes_no_time_to_speak_of() -> None:
 
 def keys(secret: str) -> TokenKeys:
     """One key, as a setting."""
-    return TokenKeys(load_settings(_env_file=None, jwt_secret=secret))
+    return TokenKeys(Secrets(load_settings(_env_file=None, jwt_secret=secret)))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from core.cli.service import prepare
 from core.security.card_vault import CardKeyError, CardVault
+from core.security.secrets import Secrets
 from core.services.cards.keys import check_keys
 from core.settings import Settings, SettingsError, load_settings
 from core.settings.key_lists import parse_keys
@@ -27,7 +28,7 @@ def with_keys(settings: Settings) -> Callable[..., CardVault]:
 @pytest.fixture
 def kept(settings: Settings) -> Path:
     """The file of keys."""
-    return settings.card_keys_path
+    return Secrets(settings).card_keys.path
 
 
 # --- keys as text ------------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def test_wrong_keys_are_one_clear_line_without_the_secret(
     kept.parent.mkdir(parents=True)
     kept.write_text(text)
     with pytest.raises(SettingsError, match="card_keys has no valid card keys") as error:
-        CardVault(settings)
+        CardVault(Secrets(settings))
     complaints.append(str(error.value))
     for complaint in complaints:
         assert words in complaint
@@ -86,19 +87,19 @@ def test_a_short_index_key_is_refused(monkeypatch: pytest.MonkeyPatch, settings:
 
 
 def test_keys_are_made_once_and_kept_for_the_owners_eyes(settings: Settings, kept: Path) -> None:
-    CardVault(settings)
+    CardVault(Secrets(settings))
     written = {path.name: path.read_text() for path in kept.parent.iterdir()}
     assert written.keys() == {"card_keys", "card_index_key"}
     assert len(set(written.values())) == 2
     assert parse_keys(written["card_keys"]).keys() == {1}
     assert {stat.S_IMODE(path.stat().st_mode) for path in kept.parent.iterdir()} == {0o600}
-    CardVault(settings)
+    CardVault(Secrets(settings))
     assert {path.name: path.read_text() for path in kept.parent.iterdir()} == written
 
 
 def test_of_many_that_make_the_keys_at_once_all_have_the_same(settings: Settings) -> None:
     with ThreadPoolExecutor(8) as pool:
-        vaults = list(pool.map(lambda _: CardVault(settings), range(8)))
+        vaults = list(pool.map(lambda _: CardVault(Secrets(settings)), range(8)))
     assert len({vault.index("9999990000000006") for vault in vaults}) == 1
     assert len({vault.path.read_text() for vault in vaults}) == 1
 
@@ -109,34 +110,34 @@ def test_given_keys_are_used_and_nothing_is_written(with_keys: Callable[..., Car
 
 
 def test_a_file_that_has_gone_is_never_made_again_while_running(settings: Settings, kept: Path) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     kept.unlink()
-    with pytest.raises(CardKeyError, match=r"cannot read the card keys in .*No such file"):
+    with pytest.raises(SettingsError, match=r"cannot read .*card_keys \(No such file"):
         vault.keys()
     assert not kept.exists()
 
 
 class TestTheCheckAtTheStart:
     def test_lets_through_what_fits(self, database: Database, bank: Bank, settings: Settings) -> None:
-        vault = CardVault(settings)
+        vault = CardVault(Secrets(settings))
         check_keys(database, vault)
         issue(database, vault, bank)
-        check_keys(database, CardVault(settings))
+        check_keys(database, CardVault(Secrets(settings)))
 
     def test_stops_keys_that_were_made_anew(
         self, database: Database, bank: Bank, settings: Settings, kept: Path
     ) -> None:
-        issue(database, CardVault(settings), bank)
+        issue(database, CardVault(Secrets(settings)), bank)
         kept.unlink()
         with pytest.raises(CardKeyError, match="sealed with another secret"):
-            check_keys(database, CardVault(settings))
+            check_keys(database, CardVault(Secrets(settings)))
 
     def test_stops_another_index_key(self, database: Database, bank: Bank, settings: Settings, kept: Path) -> None:
-        issue(database, CardVault(settings), bank)
+        issue(database, CardVault(Secrets(settings)), bank)
         kept.with_name("card_index_key").write_text("x" * 40)
         changed = load_settings(_env_file=None, data_dir=settings.data_dir)
         with pytest.raises(CardKeyError, match="the card index key is not the one"):
-            check_keys(database, CardVault(changed))
+            check_keys(database, CardVault(Secrets(changed)))
 
     def test_stops_where_the_key_of_any_card_is_missing(
         self, database: Database, bank: Bank, with_keys: Callable[..., CardVault]
@@ -151,7 +152,7 @@ class TestTheCheckAtTheStart:
 class TestAStartWithKeysThatDoNotFit:
     @pytest.fixture(autouse=True)
     def _wrong_keys(self, database: Database, bank: Bank, settings: Settings, kept: Path, as_it_was: None) -> None:
-        issue(database, CardVault(settings), bank)
+        issue(database, CardVault(Secrets(settings)), bank)
         kept.write_text(keys_of(3))
         database.close()
 

@@ -15,9 +15,11 @@ from pydantic import SecretStr
 
 from core.clock import now_us
 from core.domain.errors import ErrorCode, Refusal, Unavailable
+from core.files import durable
 from core.security import access_tokens, token_keys
 from core.security.access_tokens import AccessTokens, Claims
 from core.security.fingerprints import fingerprints
+from core.security.secrets import KeptSecret, Secrets
 from core.security.token_keys import MARGIN_SECONDS, TokenKeys, TokenRing
 from core.services import token_keys as service
 from core.settings import Settings, SettingsError, load_settings
@@ -65,7 +67,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 def tokens(settings: Settings) -> AccessTokens:
     """The tokens of one process, with keys of its own."""
-    return AccessTokens(TokenKeys(settings), seconds=LIFE)
+    return AccessTokens(TokenKeys(Secrets(settings)), seconds=LIFE)
 
 
 def given(settings: Settings, text: str) -> Settings:
@@ -75,7 +77,7 @@ def given(settings: Settings, text: str) -> Settings:
 
 def rotate(database: Database, settings: Settings, **how: bool) -> TokenRing:
     """Rotate as a command does, which is a process of its own."""
-    return service.rotate(database, TokenKeys(settings), author(1), token_seconds=LIFE, **how)
+    return service.rotate(database, TokenKeys(Secrets(settings)), author(1), token_seconds=LIFE, **how)
 
 
 def is_refused(process: AccessTokens, token: str) -> bool:
@@ -140,7 +142,7 @@ def test_what_is_no_key_stops_the_start_with_one_line(
     kept.parent.mkdir(parents=True)
     kept.write_text(text)
     with pytest.raises(SettingsError, match=r"jwt_secret has no valid key that signs tokens: ") as refused:
-        TokenKeys(load_settings())
+        TokenKeys(Secrets(load_settings()))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not any(secret in str(refused.value) for secret in (ONE, TWO, "short"))
@@ -197,7 +199,7 @@ def test_the_next_rotation_forgets_keys_that_have_ended(
     assert [(key.version, key.until) for key in rotate(database, kept).keys][3] == (1, end), "no end is put off"
     later(LIFE + MARGIN_SECONDS + 1)
     assert [key.version for key in rotate(database, kept).keys] == [5, 4, 3]
-    assert [key.version for key in parse_token_keys(kept.jwt_secret_path.read_text())] == [5, 4, 3]
+    assert [key.version for key in parse_token_keys(Secrets(kept).token_keys.path.read_text())] == [5, 4, 3]
 
 
 def test_at_once_drops_the_old_key_now(database: Database, kept: Settings, always_looks: None) -> None:
@@ -231,8 +233,8 @@ def test_a_token_of_a_key_that_is_not_here_yet_is_not_refused(
 
 def test_the_kept_key_stays_for_the_owners_eyes(database: Database, kept: Settings) -> None:
     rotate(database, kept)
-    assert stat.S_IMODE(kept.jwt_secret_path.stat().st_mode) == 0o600
-    assert sorted(path.name for path in kept.jwt_secret_path.parent.iterdir()) == ["jwt_secret"]
+    assert stat.S_IMODE(Secrets(kept).token_keys.path.stat().st_mode) == 0o600
+    assert sorted(path.name for path in Secrets(kept).token_keys.path.parent.iterdir()) == ["jwt_secret"]
 
 
 def test_a_rotation_is_written_down_as_the_banks_own(database: Database, kept: Settings) -> None:
@@ -249,7 +251,7 @@ def test_a_rotation_is_written_down_as_the_banks_own(database: Database, kept: S
 def test_a_rotation_that_cannot_be_written_down_changes_nothing(
     database: Database, kept: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = TokenKeys(kept).ring().keys
+    before = TokenKeys(Secrets(kept)).ring().keys
 
     def fails(*_: object, **__: object) -> None:
         raise Unavailable
@@ -257,28 +259,28 @@ def test_a_rotation_that_cannot_be_written_down_changes_nothing(
     monkeypatch.setattr(service, "write_down", fails)
     with pytest.raises(Unavailable):
         rotate(database, kept)
-    assert TokenKeys(kept).ring().keys == before
+    assert TokenKeys(Secrets(kept)).ring().keys == before
 
 
 def test_a_rotation_that_cannot_be_kept_is_not_written_down(
     database: Database, kept: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = TokenKeys(kept).ring().keys
+    before = TokenKeys(Secrets(kept)).ring().keys
 
     def fails(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(token_keys, "replace_secret", fails)
+    monkeypatch.setattr(durable, "replace", fails)
     with pytest.raises(
         SettingsError, match=r"cannot write .*jwt_secret \(No space left on device\); nothing was changed"
     ):
         rotate(database, kept)
-    assert TokenKeys(kept).ring().keys == before
+    assert TokenKeys(Secrets(kept)).ring().keys == before
     assert rows(database, "SELECT id FROM audit_entries") == []
 
 
 def test_of_rotations_at_once_none_is_lost(database: Database, kept: Settings) -> None:
-    TokenKeys(kept)
+    TokenKeys(Secrets(kept))
 
     def rotates(_: int) -> int:
         own = Database(kept)
@@ -289,15 +291,15 @@ def test_of_rotations_at_once_none_is_lost(database: Database, kept: Settings) -
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(rotates, range(8))) == list(range(2, 10))
-    assert [key.version for key in TokenKeys(kept).ring().keys] == list(range(9, 0, -1))
+    assert [key.version for key in TokenKeys(Secrets(kept)).ring().keys] == list(range(9, 0, -1))
 
 
 def test_a_secret_with_a_comma_stands_alone_or_not_at_all(database: Database, kept: Settings) -> None:
-    kept.jwt_secret_path.parent.mkdir(parents=True, exist_ok=True)
-    kept.jwt_secret_path.write_text(f"{ONE},{TWO}")
+    Secrets(kept).token_keys.path.parent.mkdir(parents=True, exist_ok=True)
+    Secrets(kept).token_keys.path.write_text(f"{ONE},{TWO}")
     with pytest.raises(SettingsError, match="a secret with a comma"):
         rotate(database, kept)
-    assert kept.jwt_secret_path.read_text() == f"{ONE},{TWO}"
+    assert Secrets(kept).token_keys.path.read_text() == f"{ONE},{TWO}"
     assert [key.version for key in rotate(database, kept, at_once=True).keys] == [2]
 
 
@@ -328,14 +330,14 @@ def test_no_token_is_refused_anywhere_while_keys_are_rotated(database: Database,
 
 def test_forged_versions_do_not_have_the_file_read(kept: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     process, read = tokens(kept), []
-    real = token_keys._read
-    monkeypatch.setattr(token_keys, "_read", lambda path: read.append(path) or real(path))
+    real = KeptSecret.read
+    monkeypatch.setattr(KeptSecret, "read", lambda secret: read.append(secret) or real(secret))
     token = process.issue(ADA)
     for version in range(2, 1000):
         forged = jwt.encode(jwt.decode(token, options={"verify_signature": False}), TWO, headers={"kid": str(version)})
         assert is_refused(process, forged)
     assert read == []
-    os.utime(kept.jwt_secret_path)
+    os.utime(Secrets(kept).token_keys.path)
     assert is_refused(process, forged)
     assert len(read) == 1, "once, when it may have changed"
 
@@ -355,10 +357,10 @@ def test_a_file_that_is_spoilt_later_leaves_a_running_process_its_keys(
 ) -> None:
     process = tokens(kept)
     before = process.issue(ADA)
-    good = kept.jwt_secret_path.read_text()
-    spoil(kept.jwt_secret_path)
+    good = Secrets(kept).token_keys.path.read_text()
+    spoil(Secrets(kept).token_keys.path)
     assert process.read(before) == process.read(process.issue(ADA)) == ADA
-    kept.jwt_secret_path.write_text(f"2:{TWO},1:{good}")
+    Secrets(kept).token_keys.path.write_text(f"2:{TWO},1:{good}")
     assert kid_of(process.issue(ADA)) == "2", "as soon as it is mended"
 
 
@@ -367,14 +369,14 @@ def test_a_file_that_is_spoilt_later_leaves_a_running_process_its_keys(
 
 class TestTheCommand:
     def test_rotates_and_says_until_when_the_older_key_is_accepted(self, database: Database, kept: Settings) -> None:
-        TokenKeys(kept)
+        TokenKeys(Secrets(kept))
         result = giro("keys", "rotate", "tokens")
         assert (result.exit_code, result.stderr) == (0, "")
         assert "token key version 2 signs from now on version 1 is accepted until 20" in everything_said(result)
-        assert [key.version for key in TokenKeys(kept).ring().keys] == [2, 1]
+        assert [key.version for key in TokenKeys(Secrets(kept)).ring().keys] == [2, 1]
 
     def test_drops_the_older_ones_at_once_when_told_to(self, database: Database, kept: Settings) -> None:
-        TokenKeys(kept)
+        TokenKeys(Secrets(kept))
         result = giro("keys", "rotate", "tokens", "--at-once")
         assert (result.exit_code, everything_said(result)) == (0, "token key version 2 signs from now on")
 
@@ -387,22 +389,22 @@ class TestTheCommand:
         assert ONE not in everything_said(result)
 
     def test_lists_the_keys_by_their_fingerprints(self, database: Database, kept: Settings) -> None:
-        TokenKeys(kept)
+        TokenKeys(Secrets(kept))
         rotate(database, kept)
         said = giro("keys", "list").stdout.split()
-        assert said == ["key", "fingerprint", *(word for row in fingerprints(kept).items() for word in row)]
+        assert said == ["key", "fingerprint", *(word for row in fingerprints(Secrets(kept)).items() for word in row)]
         assert "jwt_secret_2" in said
 
 
 def test_a_backup_names_every_key_that_is_accepted_newest_first(
     database: Database, kept: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    TokenKeys(kept)
-    first = fingerprints(kept)
+    TokenKeys(Secrets(kept))
+    first = fingerprints(Secrets(kept))
     assert first.keys() == {"jwt_secret"}
     rotate(database, kept)
-    both = fingerprints(kept)
+    both = fingerprints(Secrets(kept))
     assert list(both) == ["jwt_secret_2", "jwt_secret"]
     assert both["jwt_secret"] == first["jwt_secret"]
     monkeypatch.setattr("core.security.fingerprints.now_us", lambda: now_us() + (LIFE + 100) * 1_000_000)
-    assert list(fingerprints(kept)) == ["jwt_secret_2"]
+    assert list(fingerprints(Secrets(kept))) == ["jwt_secret_2"]

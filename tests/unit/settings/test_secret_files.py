@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 from pydantic import SecretStr
 
+from core.security.secrets import Secrets
 from core.settings import load_settings
 from tests.unit.settings.complaints import complaint
 
@@ -49,7 +50,7 @@ def test_any_setting_can_be_a_file_and_says_which(folder: str, request: pytest.F
     assert settings.jwt_secret is not None
     assert settings.card_keys is not None
     assert (settings.jwt_secret.get_secret_value(), settings.card_keys.get_secret_value()) == (LONG_SECRET, card_key)
-    assert (settings.queue_url, settings.port) == ("redis://elsewhere", 81)
+    assert (Secrets(settings).queue_url(), settings.port) == ("redis://elsewhere", 81)
     sources = settings.sources()
     assert {name: sources[name] for name in ("jwt_secret", "card_keys", "redis_url", "port")} == {
         "jwt_secret": str(place / "jwt_secret"),

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.domain.statements import BankDetails
+from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
 from tests.unit.settings.complaints import complaint
@@ -123,7 +124,7 @@ def test_the_environment_comes_before_the_dotenv_file_and_that_before_the_defaul
     monkeypatch.setenv("GIRO_PORT", "8002")
     settings = load_settings()
     assert (settings.port, settings.host, settings.log_level) == (8002, "0.0.0.0", "info")
-    assert settings.queue_url == "redis://elsewhere:1"
+    assert Secrets(settings).queue_url() == "redis://elsewhere:1"
     sources = settings.sources()
     assert {sources[name] for name in ("port",)} == {"environment"}
     assert {sources[name] for name in ("host", "redis_url")} == {".env"}
@@ -262,7 +263,7 @@ def test_a_wrong_value_in_the_dotenv_file_is_named_too() -> None:
 
 
 def signing_key(**given: Any) -> str:
-    return TokenKeys(load_settings(**given)).ring().signing.secret
+    return TokenKeys(Secrets(load_settings(**given))).ring().signing.secret
 
 
 def test_a_wrong_secret_is_not_repeated_in_the_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,14 +338,14 @@ def test_other_peoples_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_a_queue_url_it_is_the_socket_of_the_embedded_server(tmp_path: Path) -> None:
     settings = load_settings(data_dir=Path("data"))
-    assert settings.queue_url == f"unix://{settings.embedded_queue_socket}"
+    assert Secrets(settings).queue_url() == f"unix://{settings.embedded_queue_socket}"
     assert settings.embedded_queue_socket == tmp_path / "data" / "run" / "valkey.sock"
 
 
 @pytest.mark.parametrize("url", ["redis://somewhere:6379/3", "rediss://somewhere", "unix:///run/valkey.sock"])
 def test_a_given_queue_url_is_used(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
-    assert load_settings().queue_url == url
+    assert Secrets(load_settings()).queue_url() == url
 
 
 def socket_in(folder: Path) -> Path:
@@ -403,7 +404,7 @@ def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
 
     def key_of(settings: Settings) -> str:
         start.wait()
-        return TokenKeys(settings).ring().signing.secret
+        return TokenKeys(Secrets(settings)).ring().signing.secret
 
     with ThreadPoolExecutor(len(copies)) as pool:
         assert len(set(pool.map(key_of, copies))) == 1
@@ -425,7 +426,7 @@ def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
 def test_the_queues_password_joins_a_url_that_has_none(monkeypatch: pytest.MonkeyPatch, url: str, opened: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     monkeypatch.setenv("REDIS_PASSWORD", "p@ss/w:rd")
-    assert load_settings().queue_url == opened
+    assert Secrets(load_settings()).queue_url() == opened
 
 
 def test_the_queues_password_is_made_once_where_it_has_a_file_and_no_value(
@@ -434,9 +435,9 @@ def test_the_queues_password_is_made_once_where_it_has_a_file_and_no_value(
     path = tmp_path / "secrets" / "redis" / "password"
     monkeypatch.setenv("REDIS_URL", "redis://redis")
     monkeypatch.setenv("GIRO_REDIS_PASSWORD_FILE", str(path))
-    made = load_settings().queue_url
+    made = Secrets(load_settings()).queue_url()
     assert made == f"redis://:{path.read_text().strip()}@redis"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert load_settings().queue_url == made
+    assert Secrets(load_settings()).queue_url() == made
     monkeypatch.setenv("REDIS_PASSWORD", "given")
-    assert load_settings().queue_url == "redis://:given@redis"
+    assert Secrets(load_settings()).queue_url() == "redis://:given@redis"

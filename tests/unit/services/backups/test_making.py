@@ -16,6 +16,7 @@ from core.domain.anchors import to_line
 from core.files.locks import FileLock
 from core.security.anchor_key import AnchorKey
 from core.security.card_vault import CardVault
+from core.security.secrets import Secrets
 from core.services.backups import making
 from core.services.backups.making import BackupError, LedgerBroken, Manifest, kept, read_manifest
 from core.services.verification import verify
@@ -119,10 +120,10 @@ def test_a_copy_that_breaks_a_rule_gets_no_name(
 def test_the_anchors_of_what_the_copy_holds_are_copied_and_no_line_that_is_none(
     settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
-    assert anchor_head(database, AnchorKey(settings.anchor_secret), settings.anchor_path)
+    assert anchor_head(database, AnchorKey(Secrets(settings).anchor_key.read_or_make()), settings.anchor_path)
     of_the_copy = settings.anchor_path.read_text()
     with settings.anchor_path.open("a") as file:
-        file.write(to_line(AnchorKey(settings.anchor_secret).sign(9999, bytes(32), 5)) + '\n{"bl')
+        file.write(to_line(AnchorKey(Secrets(settings).anchor_key.read_or_make()).sign(9999, bytes(32), 5)) + '\n{"bl')
     path, manifest = make(settings, database, folder)
     beside = making.anchors_of(path)
     assert beside.read_text() == of_the_copy
@@ -145,8 +146,8 @@ def test_two_at_once_in_one_folder_are_refused(settings: Settings, database: Dat
 def test_keys_are_named_by_fingerprints_and_stand_in_no_part_of_a_backup(
     settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
-    issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
-    assert settings.anchor_secret
+    issue_card(database, CardVault(Secrets(settings)), bank.ada, bank.ada_account)
+    assert Secrets(settings).anchor_key.read_or_make()
     path, manifest = make(settings, database, folder)
     assert manifest.keys.keys() == {"card_key_1", "card_index_key", "jwt_secret", "anchor_key"}
     secrets = [file.read_text().strip() for file in (settings.data_dir / "secrets").iterdir()]
@@ -165,7 +166,7 @@ def test_a_key_that_is_not_here_is_not_made(settings: Settings, database: Databa
 def test_keys_have_the_same_fingerprint_wherever_they_come_from(
     settings: Settings, database: Database, folder: Path
 ) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     kept_here = make(settings, database, folder)[1].keys
     version, _, secret = vault.path.read_text().partition(":")
     given = settings.model_copy(update={"card_keys": type(settings.jwt_secret)(f"2:{SECRET},{version}:{secret}")})

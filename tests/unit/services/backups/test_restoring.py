@@ -16,6 +16,7 @@ from core.cli import apply_migrations
 from core.cli.console import the_bank
 from core.security.anchor_key import AnchorKey
 from core.security.card_vault import CardKeyError, CardVault
+from core.security.secrets import Secrets
 from core.services.backups import making, restoring
 from core.services.backups.making import BackupError, LedgerBroken, Manifest
 from core.services.backups.restoring import Restored
@@ -39,8 +40,8 @@ def quiet(_step: str, _done: int, _of: int) -> None:
 @pytest.fixture
 def made(settings: Settings, database: Database, bank: Bank, tmp_path: Path) -> Path:
     """A backup of that bank, with one card."""
-    issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
-    anchor_head(database, AnchorKey(settings.anchor_secret), settings.anchor_path)
+    issue_card(database, CardVault(Secrets(settings)), bank.ada, bank.ada_account)
+    anchor_head(database, AnchorKey(Secrets(settings).anchor_key.read_or_make()), settings.anchor_path)
     path, _ = making.make(settings, database, tmp_path / "backups", quiet)
     return path
 
@@ -227,7 +228,7 @@ def test_a_backup_from_before_a_rotation_needs_the_key_from_before(
     database: Database, made: Path, empty: Settings
 ) -> None:
     before = (empty.data_dir / "secrets" / "card_keys").read_text()
-    rotate(database, CardVault(moved(empty.data_dir)), the_bank(), lambda count, of: None)
+    rotate(database, CardVault(Secrets(moved(empty.data_dir))), the_bank(), lambda count, of: None)
     with pytest.raises(CardKeyError, match="key version 1, which is not among the card keys"):
         restore(empty, made)
     after = (empty.data_dir / "secrets" / "card_keys").read_text()

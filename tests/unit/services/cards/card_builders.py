@@ -1,6 +1,7 @@
 """Cards and their keys for tests of both."""
 
 from core.security.card_vault import CardVault
+from core.security.secrets import Secrets
 from core.services.cards.issuing import IssuedCard
 from core.settings import Settings, load_settings
 from core.settings.key_lists import write_keys
@@ -19,7 +20,7 @@ def keys_of(*versions: int) -> str:
 def vault_with(settings: Settings, text: str) -> CardVault:
     """Make the vault of a process whose sealing keys are a setting."""
     given = {"card_keys": text, "card_index_key": INDEX_KEY}
-    return CardVault(load_settings(_env_file=None, data_dir=settings.data_dir, **given))
+    return CardVault(Secrets(load_settings(_env_file=None, data_dir=settings.data_dir, **given)))
 
 
 def issue(database: Database, vault: CardVault, bank: Bank, count: int = 1) -> list[IssuedCard]:

@@ -26,6 +26,7 @@ from core.domain.cards import (
 )
 from core.domain.errors import ErrorCode, Refusal
 from core.security.card_vault import CardKeyError, CardKeys, CardVault
+from core.security.secrets import Secrets
 from core.services import accounts
 from core.services.cards import issuing
 from core.services.cards.issuing import IssuedCard
@@ -164,7 +165,7 @@ class TestSealing:
 @pytest.fixture
 def vault(settings: Settings) -> CardVault:
     """What a running API has, with keys made here."""
-    return CardVault(settings)
+    return CardVault(Secrets(settings))
 
 
 class TestTheVault:
@@ -187,7 +188,7 @@ class TestTheVault:
     def test_has_another_index_and_other_cvcs_under_another_index_key(
         self, vault: CardVault, settings: Settings
     ) -> None:
-        other = CardVault(load_settings(_env_file=None, data_dir=settings.data_dir, card_index_key=ANOTHER))
+        other = CardVault(Secrets(load_settings(_env_file=None, data_dir=settings.data_dir, card_index_key=ANOTHER)))
         assert other.index(card_number(1)) != vault.index(card_number(1))
         serials = range(20)
         assert [other.cvc(card_number(serial), "2030-11") for serial in serials] != [

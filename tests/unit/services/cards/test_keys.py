@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from core.security.card_vault import CardKeyError, CardVault
+from core.security.secrets import Secrets
 from core.services.cards import keys
 from core.services.cards.keys import Rotation, rotate
 from core.settings import Settings, load_settings
@@ -30,7 +31,7 @@ def with_keys(settings: Settings) -> Callable[..., CardVault]:
 @pytest.fixture
 def kept(settings: Settings) -> Path:
     """The file of keys."""
-    return settings.card_keys_path
+    return Secrets(settings).card_keys.path
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def rotations(database: Database) -> list[str]:
 def test_a_rotation_seals_every_card_under_a_new_key_and_drops_the_old_one(
     database: Database, bank: Bank, settings: Settings, kept: Path, few: None
 ) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     numbers = [card.number for card in issue(database, vault, bank, 5)]
     before = rows(database, "SELECT id, public_id, status, last4, expiry, number_index, created_at FROM cards")
     old = parse_keys(kept.read_text())[1]
@@ -79,20 +80,20 @@ def test_a_rotation_seals_every_card_under_a_new_key_and_drops_the_old_one(
     assert parse_keys(kept.read_text()).keys() == {2}
     assert old not in kept.read_text()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert opened(database, CardVault(settings)) == numbers
+    assert opened(database, CardVault(Secrets(settings))) == numbers
     assert rows(database, "SELECT id, public_id, status, last4, expiry, number_index, created_at FROM cards") == before
     assert rotations(database) == ['{"version": 2, "count": 5}']
     assert sorted(path.name for path in kept.parent.iterdir()) == ["card_index_key", "card_keys"]
 
 
 def test_a_rotation_is_written_down_as_the_banks_own(database: Database, settings: Settings) -> None:
-    run(database, CardVault(settings))
+    run(database, CardVault(Secrets(settings)))
     (entry,) = rows(database, "SELECT author_id, action, address FROM audit_entries")
     assert entry == {"author_id": 1, "action": "card_keys_rotated", "address": None}
 
 
 def test_a_rotation_seals_cancelled_cards_too(database: Database, bank: Bank, settings: Settings) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     issue(database, vault, bank)
     with database.writer.begin() as connection:
         connection.exec_driver_sql("UPDATE cards SET status = 'cancelled', cancelled_at = 1")
@@ -101,7 +102,7 @@ def test_a_rotation_seals_cancelled_cards_too(database: Database, bank: Bank, se
 
 
 def test_each_rotation_makes_a_new_key(database: Database, bank: Bank, settings: Settings, kept: Path) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     for version in (2, 3, 4):
         issue(database, vault, bank)
         assert run(database, vault).version == version
@@ -113,13 +114,13 @@ def test_another_process_seals_with_the_new_key_at_once(
     database: Database, bank: Bank, settings: Settings, few: None
 ) -> None:
     """A vault that has been open since before the rotation, as the API's is, while the rotation is half way."""
-    apis = CardVault(settings)
+    apis = CardVault(Secrets(settings))
     numbers = [card.number for card in issue(database, apis, bank, 5)]
 
     def meanwhile(count: int, of: int) -> None:
         numbers.extend(card.number for card in issue(database, apis, bank))
 
-    assert run(database, CardVault(settings), meanwhile).count == 5
+    assert run(database, CardVault(Secrets(settings)), meanwhile).count == 5
     assert versions(database) == [2] * 8
     assert opened(database, apis) == numbers
 
@@ -128,11 +129,11 @@ def test_no_card_is_lost_that_is_issued_while_keys_are_rotated(
     database: Database, bank: Bank, settings: Settings, kept: Path, few: None
 ) -> None:
     """Two threads with a database and a vault of their own, as two processes have them; rotations overlap issuing."""
-    numbers, stop = [card.number for card in issue(database, CardVault(settings), bank, 4)], Event()
+    numbers, stop = [card.number for card in issue(database, CardVault(Secrets(settings)), bank, 4)], Event()
     issued_some = Event()
 
     def issue_until_stopped() -> list[str]:
-        own, vault, made = Database(settings), CardVault(settings), []
+        own, vault, made = Database(settings), CardVault(Secrets(settings)), []
         try:
             while not stop.is_set():
                 made += [card.number for card in issue(own, vault, bank)]
@@ -148,14 +149,14 @@ def test_no_card_is_lost_that_is_issued_while_keys_are_rotated(
             for _ in range(3):
                 issued_some.wait(10)
                 issued_some.clear()
-                run(database, CardVault(settings))
+                run(database, CardVault(Secrets(settings)))
         finally:
             stop.set()
         numbers += issuing.result(10)
     (newest,) = parse_keys(kept.read_text())
     assert newest == 4
     assert set(versions(database)) == {4}
-    assert opened(database, CardVault(settings)) == numbers
+    assert opened(database, CardVault(Secrets(settings))) == numbers
 
 
 class TestAnInterruptedRotation:
@@ -164,7 +165,7 @@ class TestAnInterruptedRotation:
 
     @pytest.fixture
     def vault(self, settings: Settings) -> CardVault:
-        return CardVault(settings)
+        return CardVault(Secrets(settings))
 
     @pytest.fixture
     def numbers(self, database: Database, bank: Bank, vault: CardVault, few: None) -> list[str]:
@@ -227,7 +228,7 @@ class TestAnInterruptedRotation:
 def test_keys_that_do_not_fit_stop_a_rotation_before_anything_is_changed(
     database: Database, bank: Bank, settings: Settings, kept: Path, wrong: str, words: str
 ) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     issue(database, vault, bank)
     kept.write_text(wrong)
     with pytest.raises(CardKeyError, match=words):
@@ -239,7 +240,7 @@ def test_keys_that_do_not_fit_stop_a_rotation_before_anything_is_changed(
 def test_one_card_that_cannot_be_opened_stops_a_rotation_and_nothing_is_lost(
     database: Database, bank: Bank, settings: Settings, kept: Path, few: None
 ) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     numbers = [card.number for card in issue(database, vault, bank, 3)]
     with database.writer.begin() as connection:
         connection.exec_driver_sql(
@@ -258,8 +259,8 @@ def test_a_key_that_a_card_still_needs_is_not_dropped(
     database: Database, bank: Bank, settings: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An API that was given the old key as a setting, where the command finds the keys in the file."""
-    vault = CardVault(settings)
-    stale = CardVault(load_settings(_env_file=None, data_dir=settings.data_dir, card_keys=kept.read_text()))
+    vault = CardVault(Secrets(settings))
+    stale = CardVault(Secrets(load_settings(_env_file=None, data_dir=settings.data_dir, card_keys=kept.read_text())))
     finish = keys._finish
 
     def too_late(*values: Any) -> None:
@@ -319,13 +320,13 @@ def test_given_keys_with_another_secret_are_not_called_right(
 
 class TestTheCommand:
     def test_rotates_kept_keys(self, database: Database, bank: Bank, settings: Settings) -> None:
-        issue(database, CardVault(settings), bank, 2)
+        issue(database, CardVault(Secrets(settings)), bank, 2)
         result = giro("keys", "rotate", "cards")
         assert (result.exit_code, result.stdout) == (0, "2 cards sealed again, all with card key version 2\n")
         assert versions(database) == [2, 2]
 
     def test_says_when_it_has_finished_an_earlier_one(self, database: Database, settings: Settings) -> None:
-        CardVault(settings).add_key()
+        CardVault(Secrets(settings)).add_key()
         assert "an earlier rotation was interrupted" in everything_said(giro("keys", "rotate", "cards"))
         assert "version 3" in everything_said(giro("keys", "rotate", "cards"))
 
@@ -342,7 +343,7 @@ class TestTheCommand:
     def test_ends_with_one_line_where_a_key_is_missing(
         self, database: Database, bank: Bank, settings: Settings, kept: Path
     ) -> None:
-        issue(database, CardVault(settings), bank)
+        issue(database, CardVault(Secrets(settings)), bank)
         kept.write_text(keys_of(3))
         result = giro("keys", "rotate", "cards")
         assert result.exit_code == 2

@@ -15,6 +15,7 @@ from core.domain.users import Role
 from core.processes import run
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
+from core.security.secrets import Secrets
 from core.services.backups import making, restoring
 from core.services.cards import keys
 from core.services.identity import log_ins, operators, users
@@ -130,7 +131,7 @@ def test_tokens_are_gone(database: Database, bank: Bank, author: Author, listed:
 def test_numbers_of_cards_are_destroyed_and_the_keys_of_the_others_can_still_be_rotated(
     database: Database, settings: Settings, bank: Bank, author: Author, listed: Path
 ) -> None:
-    vault = CardVault(settings)
+    vault = CardVault(Secrets(settings))
     for _ in range(2):
         issue_card(database, vault, bank.ada, bank.ada_account)
     kept = issue_card(database, vault, bank.bob, bank.bob_account)
@@ -208,7 +209,7 @@ def test_an_upgrade_keeps_every_card_and_every_user(
     database: Database, settings: Settings, bank: Bank, author: Author
 ) -> None:
     for _ in range(3):
-        issue_card(database, CardVault(settings), bank.ada, bank.ada_account)
+        issue_card(database, CardVault(Secrets(settings)), bank.ada, bank.ada_account)
     queries = ("SELECT * FROM cards ORDER BY id", "SELECT * FROM users ORDER BY id")
     before = [rows(database, query) for query in queries]
     database.close()
@@ -219,7 +220,7 @@ def test_an_upgrade_keeps_every_card_and_every_user(
     assert database.schema_revision() == SCHEMA_REVISION
     assert [rows(database, query) for query in queries] == before
     assert len(before[0]) == 3
-    keys.check_keys(database, CardVault(settings))
+    keys.check_keys(database, CardVault(Secrets(settings)))
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
