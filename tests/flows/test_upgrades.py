@@ -17,6 +17,7 @@ from core.processes.parts import service_children
 from core.processes.run import HELD
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
+from core.security.secrets import Secrets
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, rows
@@ -209,7 +210,7 @@ def test_a_worker_of_the_version_before_settles_nothing_and_ends(new_stack: Make
             stopped = child_of(stack, "worker")
             os.kill(stopped, signal.SIGSTOP)
             accepted(database, from_ada_to_bob(bank))
-        broker = make_broker(connect(settings_of(stack).queue_url))
+        broker = make_broker(connect(Secrets(settings_of(stack)).queue_url()))
         send_wakeup(broker)
         broker.close()
         before = ledger(stack)
