@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.http.parts import location_of
 from api.http.validation_messages import message_of
 from api.runtime.intake import has_recorded
 from core.domain.cards import without_card_numbers
@@ -162,7 +163,8 @@ def unhandled(error: Exception, request_id: str) -> Response:
 
 async def _giro_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GiroError)
-    errors = [field_error(error.field, error.detail)] if error.field else []
+    location = location_of(error, request.scope.get("route"))
+    errors = [field_error(location, error.detail)] if location else []
     headers = {"Retry-After": str(error.wait_seconds)} if isinstance(error, RateLimited) else {}
     return problem(error.code, request_id=request.state.request_id, detail=error.detail, errors=errors, headers=headers)
 

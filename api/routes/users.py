@@ -8,7 +8,7 @@ from api.http.checks import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
 from api.throttling.rates import network_of
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.services.identity import users
 
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
@@ -24,7 +24,7 @@ async def sign_up(body: SignUp, request: Request, response: Response, bank: Bank
     about = (body.email, body.name, bank.settings.bank_name)
     async with guessing(request, bank.throttles.sign_up(address_of(request))):
         who = network_of(address_of(request))
-        password_hash = await bank.hashing.run(who, bank.passwords.choose, body.password, about, "body.password")
+        password_hash = await bank.hashing.run(who, bank.passwords.choose, body.password, about)
         await bank.intake.run(
             lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)
         )
@@ -49,7 +49,7 @@ async def change_password(
     await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     about = (user.email, user.name, bank.settings.bank_name)
     # First, because it is fast: a bad new password then costs no hash and does not count as a failed guess.
-    await bank.hashing.run(identity.id, bank.passwords.judge, body.new_password, about, "body.new_password")
+    await bank.hashing.run(identity.id, bank.passwords.judge, body.new_password, about, Part.NEW_PASSWORD)
     async with guessing(request, bank.throttles.password(identity.id), identity):
         if not await verify_password(bank, identity.id, body.current_password, user.password_hash):
             note_refusal(request, 401, identity)

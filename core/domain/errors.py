@@ -1,6 +1,6 @@
 """Errors, by stable code. Nothing here depends on HTTP."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 
 
 class ErrorCode(StrEnum):
@@ -107,16 +107,39 @@ MESSAGES: dict[ErrorCode, str] = {
 }
 
 
+class Part(Enum):
+    """The part of a request that an error is about. Only the API knows where its routes take each part from."""
+
+    ACCOUNT = auto()
+    AMOUNT = auto()
+    CARD = auto()
+    CURRENCY = auto()
+    CURSOR = auto()
+    EMAIL = auto()
+    IDEMPOTENCY_KEY = auto()
+    MONTH = auto()
+    NEW_PASSWORD = auto()
+    PASSWORD = auto()
+    PAYEE = auto()
+    PAYEE_NUMBER = auto()
+    """The payee, named by account number."""
+    PAYER = auto()
+    USER = auto()
+
+
 class GiroError(Exception):
     """An error that Giro answers with a code.
 
-    `field` names the part of the request that the error is about, as a dotted location
-    (`body.to_account_id`). It is None if the error is not about a single part.
+    `about` is None if the error is not about a single part of the request. `line` is the index (from 0) of the line of
+    a batch that the error is about, or None.
     """
 
-    def __init__(self, code: ErrorCode, *, field: str | None = None, detail: str | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, *, about: Part | None = None, line: int | None = None, detail: str | None = None
+    ) -> None:
         self.code = code
-        self.field = field
+        self.about = about
+        self.line = line
         self.detail = detail or MESSAGES[code]
         super().__init__(self.detail)
 

@@ -8,7 +8,7 @@ from typing import Any
 from passlib.hash import bcrypt_sha256
 from zxcvbn_rs_py import zxcvbn
 
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 
 JUDGED = 24
 """Number of leading characters by which a password is judged. Judging them takes 1 ms, at worst 30 ms, during which
@@ -37,18 +37,18 @@ class Passwords:
         hashed: str = self._scheme.hash(password)
         return hashed
 
-    def choose(self, password: str, about: Iterable[str | None], field: str | None = None) -> str:
+    def choose(self, password: str, known: Iterable[str | None], part: Part = Part.PASSWORD) -> str:
         """Judge a new password, then hash it. Raises as `judge` does."""
-        self.judge(password, about, field)
+        self.judge(password, known, part)
         return self.hash(password)
 
-    def judge(self, password: str, about: Iterable[str | None], field: str | None = None) -> None:
-        """Raise Refusal (`validation_failed`, about `field`) if a new password is easy to guess.
+    def judge(self, password: str, known: Iterable[str | None], part: Part = Part.PASSWORD) -> None:
+        """Raise Refusal (`validation_failed`, about `part`) if a new password is easy to guess.
 
-        `about` is known information about the user: e-mail address, name, bank.
+        `known` is information about the user: e-mail address, name, bank.
         """
-        if is_easily_guessed(password, about):
-            raise Refusal(ErrorCode.VALIDATION_FAILED, field=field, detail=EASILY_GUESSED)
+        if is_easily_guessed(password, known):
+            raise Refusal(ErrorCode.VALIDATION_FAILED, about=part, detail=EASILY_GUESSED)
 
     def verify(self, password: str, kept: str | None) -> bool:
         """Return whether a password matches a stored hash. None (an unknown user) takes the same time and gives False.

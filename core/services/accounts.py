@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
 from core.domain.accounts import NUMBER_DIGITS, TRANSITIONS, AccountKind, AccountStatus, AccountView, account_number
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
 from core.storage import accounts, cards, statement_runs, transactions, transfers
@@ -35,7 +35,7 @@ def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> 
     """
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
     if account.status is AccountStatus.CLOSED:
         return
     if AccountStatus.CLOSED not in TRANSITIONS[account.status]:
@@ -53,7 +53,7 @@ async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Accou
     """Read a user's account; raises Refusal (`account_not_found`) if it is missing or belongs to another user."""
     account = await accounts.get_owned(session, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
     return account
 
 

@@ -21,7 +21,7 @@ from core.domain.cards import (
     card_number,
     expiry_after,
 )
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.ids import new_id
 from core.security.card_vault import CardVault
 from core.services.audit import write_down
@@ -106,7 +106,7 @@ async def get(session: AsyncSession, *, user_id: int, card_id: UUID) -> CardView
     """Read a user's card; raises Refusal (`card_not_found`) if it is missing or belongs to another user."""
     card = await cards.get_owned(session, user_id, card_id)
     if card is None:
-        raise Refusal(ErrorCode.CARD_NOT_FOUND, field="path.card_id")
+        raise Refusal(ErrorCode.CARD_NOT_FOUND, about=Part.CARD)
     return card
 
 
@@ -120,7 +120,7 @@ async def list_for_user(
 def _account_for_a_card(connection: Connection, user_id: int, account_id: UUID) -> AccountView:
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="body.account_id")
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
     if account.status is AccountStatus.FROZEN:
         raise Refusal(ErrorCode.ACCOUNT_FROZEN)
     if account.status is AccountStatus.CLOSED:
@@ -131,7 +131,7 @@ def _account_for_a_card(connection: Connection, user_id: int, account_id: UUID) 
 def _owned(connection: Connection, user_id: int, card_id: UUID) -> CardView:
     card = cards.read_owned(connection, user_id, card_id)
     if card is None:
-        raise Refusal(ErrorCode.CARD_NOT_FOUND, field="path.card_id")
+        raise Refusal(ErrorCode.CARD_NOT_FOUND, about=Part.CARD)
     return card
 
 

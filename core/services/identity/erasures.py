@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
-from core.domain.errors import ErrorCode, Refusal, Unavailable
+from core.domain.errors import ErrorCode, Part, Refusal, Unavailable
 from core.domain.users import erased_email
 from core.files import erasures
 from core.services.accounts import close_account
@@ -29,7 +29,7 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
     """
     user = users.find(connection, user_id)
     if user is None:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, field="path.user_id")
+        raise Refusal(ErrorCode.USER_NOT_FOUND, about=Part.USER)
     if user.erased_at is not None:
         return
     if user.is_active:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import now_us
 from core.domain.accounts import TRANSITIONS, AccountStatus, AccountView, AccountWithOwner, FreezeScope
 from core.domain.audit import Action, Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.transfers import TransferStatus, TransferView
 from core.domain.users import Role, UserView
 from core.services.audit import write_down
@@ -70,7 +70,7 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
     if account.overdraft_limit == amount:
         return
     if account.balance < -amount:
-        raise Refusal(ErrorCode.LIMIT_IN_USE, field="body.amount")
+        raise Refusal(ErrorCode.LIMIT_IN_USE, about=Part.AMOUNT)
     accounts.set_overdraft_limit(connection, account.id, amount)
     write_down(
         connection,
@@ -97,7 +97,7 @@ def reactivate(connection: Connection, author: Author, user_id: UUID) -> None:
 def _set_active(connection: Connection, author: Author, user_id: UUID, *, active: bool) -> None:
     user = users.find(connection, user_id)
     if user is None:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, field="path.user_id")
+        raise Refusal(ErrorCode.USER_NOT_FOUND, about=Part.USER)
     if user.is_active is active:
         return
     if user.erased_at is not None:
@@ -110,7 +110,7 @@ def _customers(connection: Connection, account_id: UUID) -> AccountView:
     """Read an account that operators may change: a customer's account that is not closed."""
     account = accounts.read(connection, account_id)
     if account is None or account.owner_id is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
     if not TRANSITIONS[account.status]:
         raise Refusal(ErrorCode.ACCOUNT_CLOSED)
     return account
@@ -157,7 +157,7 @@ async def get_user(session: AsyncSession, user_id: UUID) -> UserView:
     """Read any user; raises Refusal (`user_not_found`)."""
     user = await users.get_by_public_id(session, user_id)
     if user is None:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, field="path.user_id")
+        raise Refusal(ErrorCode.USER_NOT_FOUND, about=Part.USER)
     return user
 
 
@@ -170,7 +170,7 @@ async def get_account(session: AsyncSession, account_id: UUID) -> AccountWithOwn
     """Read any account and its owner's public id; raises Refusal (`account_not_found`)."""
     found = await accounts.get(session, account_id)
     if found is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
     return found
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.users import Identity, Role, UserView
 from core.services.audit import write_down
 from core.storage import users
@@ -20,7 +20,7 @@ def sign_up(
     """Create a user and return the public id; raises Refusal (`email_taken`). The address is compared in lower case."""
     email = email.lower()
     if users.email_is_taken(connection, email):
-        raise Refusal(ErrorCode.EMAIL_TAKEN, field="body.email")
+        raise Refusal(ErrorCode.EMAIL_TAKEN, about=Part.EMAIL)
     return users.add(
         connection,
         email=email,

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core import documents
 from core.clock import now_us, to_datetime
 from core.domain.accounts import AccountView
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.statements import (
     BankDetails,
     PendingStatement,
@@ -53,10 +53,10 @@ def ask_for(
     """
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="path.account_id")
+        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
     close_months(connection, zone, group=group)  # the scheduler may not have closed it yet
     if period >= _current(connection, zone):
-        raise Refusal(ErrorCode.VALIDATION_FAILED, field="body.month", detail="The month is not over yet.")
+        raise Refusal(ErrorCode.VALIDATION_FAILED, about=Part.MONTH, detail="The month is not over yet.")
     run = statement_runs.find(connection, period)
     if run is None or not _existed(account.created_at, account.closed_at, run.starts_at, run.ends_at):
         raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
@@ -90,7 +90,7 @@ async def of_month(
     current = await connection.run_sync(_current, zone)
     period = period or current
     if period > current:
-        raise Refusal(ErrorCode.VALIDATION_FAILED, field="query.month", detail="The month has not begun yet.")
+        raise Refusal(ErrorCode.VALIDATION_FAILED, about=Part.MONTH, detail="The month has not begun yet.")
     kept = await statements.of_month(session, account.id, period)
     if kept is not None and isinstance(kept.statement, StatementView):
         return _month(kept)

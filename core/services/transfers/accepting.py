@@ -10,7 +10,7 @@ from core.clock import now_us, to_datetime
 from core.domain import ledger
 from core.domain.accounts import AccountKind
 from core.domain.audit import Act, Action, Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.ledger import LedgerAccount, PartyAccount
 from core.domain.transfers import (
     AcceptedTransfer,
@@ -79,7 +79,7 @@ class Group:
             accepted, fingerprint = known
             if fingerprint == request.fingerprint:
                 return replace(accepted, replayed=True)
-            return Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, field="header.Idempotency-Key")
+            return Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         placed = self.place(request)
         if isinstance(placed, Refusal):
             return placed
@@ -96,7 +96,7 @@ class Group:
             return refusal
         code = ledger.refusal(payer.ledger, payee.ledger, request.amount, spoken_for=payer.ledger.reserved)
         if code is not None:
-            return Refusal(code, field=_field_of(code), detail=_detail_of(code, payer.ledger, payee.ledger))
+            return Refusal(code, about=_part_of(code), detail=_detail_of(code, payer.ledger, payee.ledger))
         return self._accept(request, payer, payee)
 
     def write(self) -> None:
@@ -111,17 +111,17 @@ class Group:
     def _sides(self, request: TransferRequest) -> tuple[PartyAccount, PartyAccount]:
         """Find both accounts, or raise the first refusal that concerns who they are."""
         if request.payer is not None and request.payer == request.payee:
-            raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
-        payer = self._customer(request.payer, "body.from_account_id") if request.payer else None
+            raise Refusal(ErrorCode.SAME_ACCOUNT, about=_payee_part(request))
+        payer = self._customer(request.payer, Part.PAYER) if request.payer else None
         if payer and request.kind is TransferKind.TRANSFER and payer.owner_id != request.submitted_by:
-            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="body.from_account_id")
-        payee = self._customer(request.payee, _payee_field(request)) if request.payee else None
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.PAYER)
+        payee = self._customer(request.payee, _payee_part(request)) if request.payee else None
         if payer is not None and payer is payee:  # one named by its number
-            raise Refusal(ErrorCode.SAME_ACCOUNT, field=_payee_field(request))
+            raise Refusal(ErrorCode.SAME_ACCOUNT, about=_payee_part(request))
         for name, side in (("payer", payer), ("payee", payee)):
             if side and request.currency and request.currency != side.ledger.currency:
                 detail = f"The request names {request.currency}; the {name}'s account is in {side.ledger.currency}."
-                raise Refusal(ErrorCode.CURRENCY_MISMATCH, field="body.currency", detail=detail)
+                raise Refusal(ErrorCode.CURRENCY_MISMATCH, about=Part.CURRENCY, detail=detail)
         known = payer or payee
         assert known is not None, "a transfer names at least one account"
         external = self._externals.get(known.ledger.currency)
@@ -130,10 +130,10 @@ class Group:
         assert second is not None, "opening a currency's first account makes its external account"
         return first, second
 
-    def _customer(self, name: UUID | str, field: str) -> PartyAccount:
+    def _customer(self, name: UUID | str, part: Part) -> PartyAccount:
         party = self._parties.get(name.bytes if isinstance(name, UUID) else name)
         if party is None or party.ledger.kind is not AccountKind.CUSTOMER:
-            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field=field)
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=part)
         return party
 
     def _accept(self, request: TransferRequest, payer: PartyAccount, payee: PartyAccount) -> "Placed":
@@ -200,13 +200,13 @@ def _ordered(request: TransferRequest, terms: Terms) -> Act:
     )
 
 
-def _payee_field(request: TransferRequest) -> str:
-    return "body.to_account_number" if isinstance(request.payee, str) else "body.to_account_id"
+def _payee_part(request: TransferRequest) -> Part:
+    return Part.PAYEE_NUMBER if isinstance(request.payee, str) else Part.PAYEE
 
 
-def _field_of(code: ErrorCode) -> str | None:
+def _part_of(code: ErrorCode) -> Part | None:
     about_amount = (ErrorCode.INSUFFICIENT_FUNDS, ErrorCode.BALANCE_LIMIT_EXCEEDED)
-    return "body.amount" if code in about_amount else None
+    return Part.AMOUNT if code in about_amount else None
 
 
 def _detail_of(code: ErrorCode, payer: LedgerAccount, payee: LedgerAccount) -> str | None:

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
-from core.domain.errors import ErrorCode, Refusal, Unavailable
+from core.domain.errors import ErrorCode, Part, Refusal, Unavailable
 from core.domain.transfers import TransferRequest
 from core.ids import new_id
 from core.services.transfers.accepting import Group
@@ -24,7 +24,7 @@ def accept(connection: Connection, request: BatchRequest, *, most_pending: int) 
     if known := transfers.find_by_keys(connection, [scope]).get(scope):
         accepted, fingerprint = known
         if fingerprint != request.fingerprint:
-            raise Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, field="header.Idempotency-Key")
+            raise Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         return batches.read_accepted(connection, accepted.sequence)
     if transfers.backlog_bound(connection) >= most_pending:
         raise Unavailable("Too many transfers are waiting to be settled; nothing was recorded.")
@@ -64,6 +64,4 @@ def _with_key(line: TransferRequest, request: BatchRequest) -> TransferRequest:
 
 def _at_line(refusal: Refusal, index: int) -> Refusal:
     """Add the line of the request to a refusal."""
-    line = f"body.transfers.{index}"
-    part = (refusal.field or "body").removeprefix("body").lstrip(".")
-    return Refusal(refusal.code, field=f"{line}.{part}" if part else line, detail=refusal.detail)
+    return Refusal(refusal.code, about=refusal.about, line=index, detail=refusal.detail)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.transfers import (
     TransferStatus,
     TransferView,
@@ -69,7 +69,7 @@ async def list_for_user(
     if wanted.account_id is not None:
         account = await accounts.get_owned(session, user_id, wanted.account_id)
         if account is None:
-            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, field="query.account_id")
+            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
     if wanted.idempotency_key is not None:
         only = await transfers.get_by_key(session, wanted.idempotency_key, user_id)
         if only is None or offset or not wanted.lets_through(only):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.accounts import NUMBER_DIGITS, account_number, is_account_number
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.services import accounts
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -151,7 +151,7 @@ async def test_somebody_elses_account_reads_like_none(database: Database, sessio
     for stranger, wanted in ((other.id, account), (owner.id, other.public_id)):
         with pytest.raises(Refusal) as refused:
             await accounts.get(session, user_id=stranger, account_id=wanted)
-        assert (refused.value.code, refused.value.field) == (ErrorCode.ACCOUNT_NOT_FOUND, "path.account_id")
+        assert (refused.value.code, refused.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])

@@ -24,7 +24,7 @@ from core.domain.cards import (
     shown_expiry,
     without_card_numbers,
 )
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.security.card_vault import CardKeyError, CardKeys, CardVault
 from core.security.secrets import Secrets
 from core.services import accounts
@@ -298,7 +298,7 @@ class TestIssuing:
     def test_needs_an_account_of_ones_own(self, case: Case) -> None:
         with pytest.raises(Refusal) as refusal:
             issue_card(case.database, case.vault, case.bank.bob, case.bank.ada_account)
-        assert (refusal.value.code, refusal.value.field) == (ErrorCode.ACCOUNT_NOT_FOUND, "body.account_id")
+        assert (refusal.value.code, refusal.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
 
     @pytest.mark.parametrize("scope", ["debit", "all"])
     def test_needs_an_account_that_is_not_frozen(self, case: Case, scope: str) -> None:

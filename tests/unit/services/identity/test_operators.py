@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import now_us, to_us
 from core.domain.accounts import FreezeScope
 from core.domain.audit import AuditFilter, Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.domain.users import Role
 from core.ids import NEWEST
@@ -71,13 +71,13 @@ def do(database: Database, author: Author, act: Act, target: UUID) -> None:
         act(connection, author, target)
 
 
-def refusal(database: Database, author: Author, act: Act, target: UUID) -> tuple[ErrorCode, str | None]:
+def refusal(database: Database, author: Author, act: Act, target: UUID) -> tuple[ErrorCode, Part | None]:
     """Try what must be refused: nothing is written down."""
     before = log(database)
     with pytest.raises(Refusal) as caught:
         do(database, author, act, target)
     assert log(database) == before
-    return caught.value.code, caught.value.field
+    return caught.value.code, caught.value.about
 
 
 def log(database: Database) -> list[tuple[str, dict[str, Any]]]:
@@ -199,7 +199,7 @@ def test_an_external_account_and_none_are_refused_alike(
 ) -> None:
     before = external_account(database)
     for account in (UUID(bytes=before["public_id"]), uuid4(), bank.ada.public_id):
-        assert refusal(database, author, act, account) == (ErrorCode.ACCOUNT_NOT_FOUND, "path.account_id")
+        assert refusal(database, author, act, account) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
     assert external_account(database) == before
 
 
@@ -229,7 +229,7 @@ def test_a_limit_is_raised_and_lowered_down_to_the_debt(
 def test_a_limit_below_the_debt_is_refused(database: Database, bank: Bank, author: Author, limit: int) -> None:
     owing(database, bank, author)
     before = account_row(database, bank.bob_account)
-    assert refusal(database, author, limiting(limit), bank.bob_account) == (ErrorCode.LIMIT_IN_USE, "body.amount")
+    assert refusal(database, author, limiting(limit), bank.bob_account) == (ErrorCode.LIMIT_IN_USE, Part.AMOUNT)
     assert account_row(database, bank.bob_account) == before
 
 
@@ -325,7 +325,7 @@ def test_pending_transfers_of_a_deactivated_owner_fail(database: Database, bank:
 def test_the_bank_itself_and_nobody_are_refused_alike(database: Database, bank: Bank, author: Author, act: Act) -> None:
     (system,) = rows(database, "SELECT * FROM users WHERE role = 'system'")
     for user in (UUID(bytes=system["public_id"]), uuid4(), bank.ada_account):
-        assert refusal(database, author, act, user) == (ErrorCode.USER_NOT_FOUND, "path.user_id")
+        assert refusal(database, author, act, user) == (ErrorCode.USER_NOT_FOUND, Part.USER)
     assert rows(database, "SELECT * FROM users WHERE role = 'system'") == [system]
 
 

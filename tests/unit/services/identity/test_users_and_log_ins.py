@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us
 from core.domain.audit import Author
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.users import Identity, Role
 from core.services.identity import log_ins, operators, users
 from core.services.identity.log_ins import Session
@@ -96,7 +96,7 @@ async def test_the_repr_of_a_user_omits_personal_data_and_the_hash_of_the_passwo
 def test_an_address_signs_up_once(database: Database, ada: Person, email: str) -> None:
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
         add_user(connection, email)
-    assert (refused.value.code, refused.value.field) == (ErrorCode.EMAIL_TAKEN, "body.email")
+    assert (refused.value.code, refused.value.about) == (ErrorCode.EMAIL_TAKEN, Part.EMAIL)
     assert len(rows(database, "SELECT * FROM users")) == 2
 
 

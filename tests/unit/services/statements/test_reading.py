@@ -12,7 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
 from core.ids import NEWEST, new_id
 from core.services import accounts
@@ -165,21 +165,21 @@ def test_a_job_that_runs_twice_makes_what_was_asked_for_once(database: Database,
 
 
 @pytest.mark.parametrize(
-    ("period", "code", "field"),
+    ("period", "code", "part"),
     [
-        (FEBRUARY, ErrorCode.VALIDATION_FAILED, "body.month"),
-        (MARCH, ErrorCode.VALIDATION_FAILED, "body.month"),
-        (Period(9998, 12), ErrorCode.VALIDATION_FAILED, "body.month"),
+        (FEBRUARY, ErrorCode.VALIDATION_FAILED, Part.MONTH),
+        (MARCH, ErrorCode.VALIDATION_FAILED, Part.MONTH),
+        (Period(9998, 12), ErrorCode.VALIDATION_FAILED, Part.MONTH),
         (Period(2025, 12), ErrorCode.STATEMENT_NOT_FOUND, None),
         (Period(1970, 1), ErrorCode.STATEMENT_NOT_FOUND, None),
     ],
 )
 def test_a_month_that_has_no_statement_is_refused_and_nothing_is_recorded(
-    database: Database, bank: Bank, period: Period, code: ErrorCode, field: str | None
+    database: Database, bank: Bank, period: Period, code: ErrorCode, part: Part | None
 ) -> None:
     with pytest.raises(Refusal) as refused:
         ask(database, bank.ada, bank.ada_account, period)
-    assert (refused.value.code, refused.value.field) == (code, field)
+    assert (refused.value.code, refused.value.about) == (code, part)
     assert rows(database, "SELECT id FROM statements") == []
 
 
@@ -206,7 +206,7 @@ def test_an_account_that_is_not_ones_own_has_no_statement_to_ask_for(database: D
     for account in (bank.bob_account, new_id()):
         with pytest.raises(Refusal) as refused:
             ask(database, bank.ada, account, MARCH)
-        assert (refused.value.code, refused.value.field) == (ErrorCode.ACCOUNT_NOT_FOUND, "path.account_id")
+        assert (refused.value.code, refused.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
 
 
 def test_a_month_that_was_closed_in_a_zone_further_east_can_be_asked_for(

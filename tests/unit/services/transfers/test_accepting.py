@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from core.clock import now_us, to_us
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
 from core.ids import new_id
@@ -38,13 +38,13 @@ from tests.builders import (
 )
 
 
-def refusal_of(database: Database, request: TransferRequest) -> tuple[ErrorCode, str | None]:
+def refusal_of(database: Database, request: TransferRequest) -> tuple[ErrorCode, Part | None]:
     """Hand a request in that must be refused, and see that nothing was recorded."""
     before = rows(database, "SELECT count(*), sum(reserved) FROM transfers, accounts")
     (outcome,) = accept(database, request)
     assert isinstance(outcome, Refusal)
     assert rows(database, "SELECT count(*), sum(reserved) FROM transfers, accounts") == before
-    return outcome.code, outcome.field
+    return outcome.code, outcome.about
 
 
 def number_of(database: Database, account: UUID) -> str:
@@ -192,7 +192,7 @@ def test_a_withdrawal_needs_funds_and_a_deposit_needs_room(database: Database, b
     assert balance_of(database, bank.bob_account) == CUSTOMER_BALANCE_BOUND
     assert refusal_of(database, deposit_request(bank.bob_account, 1)) == (
         ErrorCode.BALANCE_LIMIT_EXCEEDED,
-        "body.amount",
+        Part.AMOUNT,
     )
 
 
@@ -264,17 +264,17 @@ def destination_full(database: Database, bank: Bank, request: TransferRequest) -
 
 
 PUBLISHED_ORDER: list[tuple[int, Spoil, ErrorCode, str | None]] = [
-    (1, same_account, ErrorCode.SAME_ACCOUNT, "body.to_account_id"),
-    (2, unknown_source, ErrorCode.ACCOUNT_NOT_FOUND, "body.from_account_id"),
-    (2, source_of_somebody_else, ErrorCode.ACCOUNT_NOT_FOUND, "body.from_account_id"),
-    (3, unknown_destination, ErrorCode.ACCOUNT_NOT_FOUND, "body.to_account_id"),
-    (4, other_currency, ErrorCode.CURRENCY_MISMATCH, "body.currency"),
+    (1, same_account, ErrorCode.SAME_ACCOUNT, Part.PAYEE),
+    (2, unknown_source, ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYER),
+    (2, source_of_somebody_else, ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYER),
+    (3, unknown_destination, ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYEE),
+    (4, other_currency, ErrorCode.CURRENCY_MISMATCH, Part.CURRENCY),
     (5, source_frozen, ErrorCode.ACCOUNT_FROZEN, None),
     (5, source_closed, ErrorCode.ACCOUNT_CLOSED, None),
     (6, destination_frozen, ErrorCode.ACCOUNT_FROZEN, None),
     (6, destination_closed, ErrorCode.ACCOUNT_CLOSED, None),
-    (7, too_much, ErrorCode.INSUFFICIENT_FUNDS, "body.amount"),
-    (8, destination_full, ErrorCode.BALANCE_LIMIT_EXCEEDED, "body.amount"),
+    (7, too_much, ErrorCode.INSUFFICIENT_FUNDS, Part.AMOUNT),
+    (8, destination_full, ErrorCode.BALANCE_LIMIT_EXCEEDED, Part.AMOUNT),
 ]
 ONE_THING_CANNOT_BE_BOTH = {(same_account, unknown_source)}
 PAIRS = [
@@ -284,11 +284,11 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("_rank", "spoil", "code", "field"), PUBLISHED_ORDER, ids=lambda x: getattr(x, "__name__", ""))
+@pytest.mark.parametrize(("_rank", "spoil", "code", "part"), PUBLISHED_ORDER, ids=lambda x: getattr(x, "__name__", ""))
 def test_each_reason_to_refuse_is_given_with_the_field_that_it_is_about(
-    database: Database, bank: Bank, _rank: int, spoil: Spoil, code: ErrorCode, field: str | None
+    database: Database, bank: Bank, _rank: int, spoil: Spoil, code: ErrorCode, part: Part | None
 ) -> None:
-    assert refusal_of(database, spoil(database, bank, from_ada_to_bob(bank))) == (code, field)
+    assert refusal_of(database, spoil(database, bank, from_ada_to_bob(bank))) == (code, part)
 
 
 @pytest.mark.parametrize(("first", "later"), PAIRS, ids=lambda reason: reason[1].__name__)
@@ -306,12 +306,12 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
 
 def test_the_same_account_named_by_its_number_is_refused_like_by_its_id(database: Database, bank: Bank) -> None:
     request = from_ada_to_bob(bank)._replace(payee=number_of(database, bank.ada_account), currency="EUR")
-    assert refusal_of(database, request) == (ErrorCode.SAME_ACCOUNT, "body.to_account_number")
+    assert refusal_of(database, request) == (ErrorCode.SAME_ACCOUNT, Part.PAYEE_NUMBER)
 
 
 def test_an_unknown_number_is_refused_like_an_unknown_id(database: Database, bank: Bank) -> None:
     request = from_ada_to_bob(bank)._replace(payee="XG00GIRO00000000000000")
-    assert refusal_of(database, request) == (ErrorCode.ACCOUNT_NOT_FOUND, "body.to_account_number")
+    assert refusal_of(database, request) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYEE_NUMBER)
 
 
 def test_accounts_in_two_currencies_never_pay_each_other(database: Database, bank: Bank) -> None:
@@ -346,7 +346,7 @@ def test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their
 ) -> None:
     accepted(database, withdrawal_request(bank.ada_account, 1))
     theirs = transfer_request(submitted_by=bank.bob.id, payer=bank.ada_account, payee=bank.bob_account)
-    assert refusal_of(database, theirs) == (ErrorCode.ACCOUNT_NOT_FOUND, "body.from_account_id")
+    assert refusal_of(database, theirs) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYER)
 
 
 # --- groups ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.transfers import TransferRequest
 from core.services.transfers import batches
 from core.services.transfers.settlement import FIRST_CHUNK, settle_pending
@@ -107,9 +107,10 @@ def test_a_refused_atomic_batch_records_nothing(database: Database, bank: Bank) 
             BatchMode.ATOMIC,
             from_ada_to_bob(bank)._replace(payer=bank.bob_account, payee=bank.ada_account),
         )
-    assert (refusal.value.code, refusal.value.field) == (
+    assert (refusal.value.code, refusal.value.line, refusal.value.about) == (
         ErrorCode.ACCOUNT_NOT_FOUND,
-        "body.transfers.3.from_account_id",
+        3,
+        Part.PAYER,
     )
     assert (rows(database, "SELECT * FROM transfers"), rows(database, "SELECT * FROM accounts")) == before
 

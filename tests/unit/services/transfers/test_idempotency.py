@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferRequest, TransferStatus
 from core.services.transfers import cancelling
 from core.storage.sqlite.engine import Database
@@ -26,16 +26,16 @@ from tests.time_travel import Clock
 
 pytestmark = pytest.mark.funded(ada_has=1000, bob_has=1000)
 
-REUSED = (ErrorCode.IDEMPOTENCY_KEY_REUSED, "header.Idempotency-Key")
+REUSED = (ErrorCode.IDEMPOTENCY_KEY_REUSED, Part.IDEMPOTENCY_KEY)
 
 
 def keyed(bank: Bank, amount: int = 100, key: str = "a key", request_id: str = "first") -> TransferRequest:
     return from_ada_to_bob(bank, amount, idempotency_key=key, request_id=request_id)
 
 
-def reason(outcome: AcceptedTransfer | Refusal) -> tuple[ErrorCode, str | None]:
+def reason(outcome: AcceptedTransfer | Refusal) -> tuple[ErrorCode, Part | None]:
     assert isinstance(outcome, Refusal)
-    return outcome.code, outcome.field
+    return outcome.code, outcome.about
 
 
 def count(database: Database) -> int:
@@ -115,7 +115,7 @@ def test_a_replay_is_answered_though_the_funds_are_gone_and_the_account_is_close
 
 def test_a_refused_request_binds_no_key(database: Database, bank: Bank) -> None:
     too_much, then_less = accept(database, keyed(bank, 1001), keyed(bank, 1000))
-    assert reason(too_much) == (ErrorCode.INSUFFICIENT_FUNDS, "body.amount")
+    assert reason(too_much) == (ErrorCode.INSUFFICIENT_FUNDS, Part.AMOUNT)
     assert isinstance(then_less, AcceptedTransfer)
     assert not then_less.replayed
 

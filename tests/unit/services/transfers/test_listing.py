@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.ids import new_id
 from core.services import accounts
@@ -195,7 +195,7 @@ async def test_an_account_that_is_not_ones_own_has_no_list(bank: Bank, listing: 
     for account in (bank.bob_account, new_id()):
         with pytest.raises(Refusal) as refused:
             await listing.page(bank.ada, TransferFilter(account_id=account))
-        assert (refused.value.code, refused.value.field) == (ErrorCode.ACCOUNT_NOT_FOUND, "query.account_id")
+        assert (refused.value.code, refused.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
 
 
 def send_at(
