@@ -23,7 +23,7 @@ from api.throttling import Throttles
 from api.throttling.guesses import Guarded
 from api.throttling.rates import Policy, network_of
 from core.domain.audit import Author
-from core.domain.errors import ErrorCode, RateLimited, Refusal
+from core.domain.errors import CommonError, RateLimited, Refusal
 from core.domain.users import Identity, UserView
 from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens
@@ -158,7 +158,7 @@ def authenticate(request: Request) -> Identity:
     """
     token = _token_of(request)
     if not token:
-        raise Refusal(ErrorCode.UNAUTHENTICATED)
+        raise Refusal(CommonError.UNAUTHENTICATED)
     try:
         identity = _identify(bank_of(request), token)
     except Refusal:
@@ -193,7 +193,7 @@ def _identify(bank: Bank, token: str) -> Identity:
     claims = bank.access_tokens.read(token)
     identity = bank.peek.identity(claims.user_id)
     if identity is None or identity.token_version != claims.token_version:
-        raise Refusal(ErrorCode.UNAUTHENTICATED)
+        raise Refusal(CommonError.UNAUTHENTICATED)
     return identity
 
 

@@ -1,5 +1,6 @@
 """The OpenAPI document: the framework's document of the routes, completed with the parts that all calls share."""
 
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any, cast
@@ -7,8 +8,9 @@ from typing import Any, cast
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.schemas.base import CURRENCIES
+from api.schemas.base import CODES, CURRENCIES
 from api.schemas.problems import EXAMPLE_ID, Problem, header
+from core.domain.errors import ErrorCode
 
 DESCRIPTION = """Accounts, and transfers that run through a queue. The API accepts a transfer as *pending* with 202,
 and a worker executes it. Clients poll the transfer, or wait for it, until it has ended. Amounts are integers in minor
@@ -102,7 +104,7 @@ def _used_tags(document: dict[str, Any]) -> set[str]:
 
 
 def _use_our_schemas(document: dict[str, Any]) -> None:
-    """Replace the framework's error schemas with ours, and list the currencies only once."""
+    """Replace the framework's error schemas with ours, and list the currencies and the error codes only once."""
     schemas = document["components"]["schemas"]
     problem = Problem.model_json_schema(ref_template=_REFERENCE)
     schemas |= problem.pop("$defs") | {"Problem": problem}
@@ -114,6 +116,16 @@ def _use_our_schemas(document: dict[str, Any]) -> None:
         if node.get("enum") == CURRENCIES:
             node.clear()
             node["$ref"] = _REFERENCE.format(model="Currency")
+        if node.get("enum") == CODES:
+            for name in ("type", "enum", "title"):
+                node.pop(name, None)
+            node["$ref"] = _REFERENCE.format(model="ErrorCode")
+    schemas["ErrorCode"] = {
+        "title": "ErrorCode",
+        "description": inspect.getdoc(ErrorCode),
+        "type": "string",
+        "enum": [code.value for code in ErrorCode.all()],
+    }
     schemas["Currency"] = {
         "title": "Currency",
         "description": "The ISO 4217 code of a currency that has an exponent.",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from core.domain.dead_letters import Letter
-from core.domain.errors import ErrorCode, GiroError
+from core.domain.errors import CommonError, GiroError
 from core.services import dead_letters
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable, unit_of_work
@@ -38,7 +38,7 @@ class Guard:
         except Exception as error:
             if _is_away(error):
                 count_error(error)
-                log.warning("job_postponed", job=letter.actor, code=ErrorCode.UNAVAILABLE, detail=str(error))
+                log.warning("job_postponed", job=letter.actor, code=CommonError.UNAVAILABLE, detail=str(error))
             else:
                 self._note_failure(letter, error)
         else:

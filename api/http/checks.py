@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
+from api.codes import WireError
 from api.dependencies import (
     authenticate,
     bank_of,
@@ -29,7 +30,7 @@ from api.http.accept import negotiate
 from api.http.strict_json import StrictRequest, check_values
 from api.throttling.rates import policy_of
 from core import documents
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import CommonError, Refusal
 from core.domain.users import Role
 
 JSON_TYPE = "application/json"
@@ -80,16 +81,16 @@ class CheckedRoute(APIRoute):
                 identity = authenticate(request)
                 if needs_operator and identity.role is not Role.OPERATOR:
                     note_refusal(request, 403, identity)
-                    raise Refusal(ErrorCode.FORBIDDEN)
+                    raise Refusal(CommonError.FORBIDDEN)
                 bank_of(request).throttles.limit(request, policy, identity.id)
             else:
                 limit_stranger(request, policy)
             media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)
             if media_type is None:
-                raise Refusal(ErrorCode.NOT_ACCEPTABLE, detail=not_acceptable)
+                raise Refusal(WireError.NOT_ACCEPTABLE, detail=not_acceptable)
             request.state.media_type = media_type
             if body_type and _media_type(request) != body_type:
-                raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail=unsupported)
+                raise Refusal(WireError.UNSUPPORTED_MEDIA_TYPE, detail=unsupported)
             if body_type:
                 await self._read(request, body_type)  # here, since 400 comes before 422
             _check_query(request, takes_query=takes_query)

@@ -2,8 +2,8 @@
 
 import re
 
-from core.domain.errors import ErrorCode, Part, Refusal
-from core.domain.transfers import MAX_IDEMPOTENCY_KEY
+from core.domain.errors import Part, Refusal
+from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferError
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _WAIT = re.compile(r'wait\s*=\s*(?:"(\d+)"|(\d+))', re.IGNORECASE)
@@ -17,13 +17,13 @@ def idempotency_key(values: list[str], *, required: bool) -> str | None:
     """
     if not values:
         if required:
-            raise Refusal(ErrorCode.IDEMPOTENCY_KEY_MISSING, about=Part.IDEMPOTENCY_KEY)
+            raise Refusal(TransferError.KEY_MISSING, about=Part.IDEMPOTENCY_KEY)
         return None
     key = values[0].strip(" \t")  # only the characters that RFC 9110 calls white space
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if len(values) > 1 or len(key) > MAX_IDEMPOTENCY_KEY or not _VISIBLE_ASCII.fullmatch(key):
-        raise Refusal(ErrorCode.IDEMPOTENCY_KEY_INVALID, about=Part.IDEMPOTENCY_KEY)
+        raise Refusal(TransferError.KEY_INVALID, about=Part.IDEMPOTENCY_KEY)
     return key
 
 

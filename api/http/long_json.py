@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from api.codes import WireError
 from api.http.strict_json import DECODER, DEEPEST_NESTING, check_depth, check_members
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import Refusal
 
 PIECE_BYTES = 16_384
 LONGEST_ITEM = 16_384
@@ -171,7 +172,7 @@ class _Reader:
 def _check_length(characters: int) -> None:
     if characters > LONGEST_ITEM:
         raise Refusal(
-            ErrorCode.MALFORMED_BODY,
+            WireError.MALFORMED_BODY,
             detail=f"A part of the body is not well-formed JSON, or longer than {LONGEST_ITEM} characters.",
         )
 

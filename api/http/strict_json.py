@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import Request
 
-from core.domain.errors import ErrorCode, Refusal
+from api.codes import WireError
+from core.domain.errors import Refusal
 
 DEEPEST_NESTING = 64
 
@@ -23,7 +24,7 @@ class StrictRequest(Request):
             try:
                 self._json = parse_json(await self.body())
             except (ValueError, RecursionError):
-                raise Refusal(ErrorCode.MALFORMED_BODY) from None
+                raise Refusal(WireError.MALFORMED_BODY) from None
         return self._json
 
 
@@ -42,7 +43,7 @@ def parse_json(body: bytes) -> Any:
 def check_values(body: bytes, marks: bytes) -> None:
     """Refuse a body that may have too many values, by the marks that stand before each. Those in texts count too."""
     if sum(body.count(mark) for mark in marks) > MOST_VALUES:
-        raise Refusal(ErrorCode.MALFORMED_BODY, detail=f"The body has more than {MOST_VALUES} values.")
+        raise Refusal(WireError.MALFORMED_BODY, detail=f"The body has more than {MOST_VALUES} values.")
 
 
 def check_depth(value: Any, deepest: int) -> None:
@@ -78,7 +79,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def check_members(count: int) -> None:
     """Raise Refusal (`malformed_body`) for an object with so many members that no call takes it."""
     if count > MOST_MEMBERS:
-        raise Refusal(ErrorCode.MALFORMED_BODY, detail=f"An object has more than {MOST_MEMBERS} members.")
+        raise Refusal(WireError.MALFORMED_BODY, detail=f"An object has more than {MOST_MEMBERS} members.")
 
 
 def _no_constant(name: str) -> Any:

@@ -11,7 +11,7 @@ from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
 from api.schemas.base import Page, PageQuery
 from api.schemas.pages import page_of
 from api.schemas.problems import EXAMPLE_ID, FOR_USERS, WITH_BODY, WRITES, created, problems
-from core.domain.errors import ErrorCode
+from core.domain.accounts import AccountError
 from core.services import accounts
 
 router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
@@ -20,8 +20,7 @@ router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
 @router.post(
     "/accounts",
     status_code=201,
-    responses=created(f"/accounts/{EXAMPLE_ID}")
-    | problems(*FOR_USERS, ErrorCode.TOO_MANY_ACCOUNTS, *WITH_BODY, *WRITES),
+    responses=created(f"/accounts/{EXAMPLE_ID}") | problems(*FOR_USERS, AccountError.TOO_MANY, *WITH_BODY, *WRITES),
 )
 async def open_account(
     body: OpenAccount, identity: UserDep, response: Response, bank: BankDep, session: SessionDep
@@ -49,13 +48,13 @@ async def list_accounts(
     return page_of(page, found, show=AccountOut.of, cursor=lambda row: bank.cursors.seal(row.id, of=name))
 
 
-@router.get("/accounts/{account_id}", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+@router.get("/accounts/{account_id}", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
 async def get_account(account_id: UUID, identity: UserDep, session: SessionDep) -> AccountOut:
     """Show one of the caller's accounts."""
     return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))
 
 
-@router.get("/accounts/{account_id}/transactions", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+@router.get("/accounts/{account_id}/transactions", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
 async def list_transactions(
     account_id: UUID,
     page: Annotated[PageQuery, Query()],
@@ -86,10 +85,10 @@ async def list_transactions(
     "/accounts/{account_id}/close",
     responses=problems(
         *FOR_USERS,
-        ErrorCode.ACCOUNT_NOT_FOUND,
-        ErrorCode.ACCOUNT_FROZEN,
-        ErrorCode.ACCOUNT_HAS_PENDING,
-        ErrorCode.ACCOUNT_NOT_EMPTY,
+        AccountError.NOT_FOUND,
+        AccountError.FROZEN,
+        AccountError.HAS_PENDING,
+        AccountError.NOT_EMPTY,
         *WRITES,
     ),
 )

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from api.codes import WireError
 from api.dependencies import BankDep, UserDep, bank_of
 from api.errors import MOST_ERRORS
 from api.http.direct import DirectRoute, errors_of, invalid_body
@@ -17,7 +18,7 @@ from api.schemas.batches import LINES, BatchOut, NewBatch, render_accepted, writ
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer
 from core.domain.batches import MAX_BATCH, BatchRequest
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import Refusal
 from core.domain.transfers import TransferKind, TransferRequest
 
 
@@ -29,7 +30,7 @@ class BatchRoute(DirectRoute):
         try:
             given = await read_long(await request.body(), "transfers", lines.take, bank_of(request).turns.pause)
         except (ValueError, RecursionError):
-            raise Refusal(ErrorCode.MALFORMED_BODY) from None
+            raise Refusal(WireError.MALFORMED_BODY) from None
         request.state.read = given, lines
 
     async def _validated(self, request: Request) -> NewBatch:

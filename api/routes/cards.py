@@ -12,17 +12,18 @@ from api.schemas.base import Page, PageQuery
 from api.schemas.cards import CardOut, IssuedCardOut, NewCard
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
-from core.domain.errors import ErrorCode
+from core.domain.accounts import AccountError
+from core.domain.cards import CardError
 from core.services.cards import issuing
 from core.services.cards.issuing import IssuedCard
 
 router = APIRouter(tags=["cards"], route_class=CheckedRoute)
 
 _REFUSALS = (
-    ErrorCode.ACCOUNT_NOT_FOUND,
-    ErrorCode.ACCOUNT_FROZEN,
-    ErrorCode.ACCOUNT_CLOSED,
-    ErrorCode.TOO_MANY_CARDS,
+    AccountError.NOT_FOUND,
+    AccountError.FROZEN,
+    AccountError.CLOSED,
+    CardError.TOO_MANY,
 )
 _ISSUED: dict[int | str, dict[str, Any]] = {
     201: {
@@ -76,7 +77,7 @@ async def list_cards(
     return page_of(page, found, show=CardOut.of, cursor=lambda card: bank.cursors.seal(card.sequence, of=name))
 
 
-@router.get("/cards/{card_id}", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND))
+@router.get("/cards/{card_id}", responses=problems(*FOR_USERS, CardError.NOT_FOUND))
 async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> CardOut:
     """Show one of the caller's cards, without its number and CVC."""
     return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))
@@ -84,7 +85,7 @@ async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> Car
 
 @router.post(
     "/cards/{card_id}/freeze",
-    responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND, ErrorCode.CARD_CANCELLED, *WRITES),
+    responses=problems(*FOR_USERS, CardError.NOT_FOUND, CardError.CANCELLED, *WRITES),
 )
 async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Freeze a card until it is unfrozen."""
@@ -96,9 +97,7 @@ async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: 
 
 @router.post(
     "/cards/{card_id}/unfreeze",
-    responses=problems(
-        *FOR_USERS, ErrorCode.CARD_NOT_FOUND, ErrorCode.CARD_CANCELLED, ErrorCode.ACCOUNT_FROZEN, *WRITES
-    ),
+    responses=problems(*FOR_USERS, CardError.NOT_FOUND, CardError.CANCELLED, AccountError.FROZEN, *WRITES),
 )
 async def unfreeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Make a frozen card active again, unless its account is frozen."""
@@ -108,7 +107,7 @@ async def unfreeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session
     return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))
 
 
-@router.post("/cards/{card_id}/cancel", responses=problems(*FOR_USERS, ErrorCode.CARD_NOT_FOUND, *WRITES))
+@router.post("/cards/{card_id}/cancel", responses=problems(*FOR_USERS, CardError.NOT_FOUND, *WRITES))
 async def cancel_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
     """Cancel a card permanently. It stays in the list."""
     await bank.intake.run(

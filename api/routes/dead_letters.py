@@ -11,12 +11,12 @@ from api.schemas.base import Page, PageQuery
 from api.schemas.dead_letters import DeadLetterOut
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, WRITES, problems
-from core.domain.errors import ErrorCode
+from core.domain.dead_letters import DeadLetterError
 from core.services import dead_letters
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
-_ACT = problems(*FOR_OPERATORS, ErrorCode.DEAD_LETTER_NOT_FOUND, *WRITES)
+_ACT = problems(*FOR_OPERATORS, DeadLetterError.NOT_FOUND, *WRITES)
 
 
 @router.get("/dead-letters", responses=problems(*FOR_OPERATORS))

@@ -8,10 +8,10 @@ from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redi
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from api.codes import is_answered, status_of
 from api.dependencies import limit_reading
-from api.errors import STATUSES
 from api.openapi import openapi_json
-from core.domain.errors import MESSAGES
+from core.domain.errors import ErrorCode
 
 ASSETS = "/docs/assets"
 
@@ -51,8 +51,9 @@ async def oauth2_redirect() -> HTMLResponse:
 async def errors() -> HTMLResponse:
     """Explain every error code: the `type` of a problem points here."""
     rows = "".join(
-        f'<tr id="{code}"><td><code>{code}</code></td><td>{STATUSES.get(code, "—")}</td><td>{MESSAGES[code]}</td></tr>'
-        for code in sorted(MESSAGES)
+        f'<tr id="{code}"><td><code>{code}</code></td>'
+        f"<td>{status_of(code) if is_answered(code) else '—'}</td><td>{code.message}</td></tr>"
+        for code in ErrorCode.all()
     )
     return HTMLResponse(
         "<!doctype html><html lang=en><title>Giro: errors</title>"

@@ -12,7 +12,7 @@ from api.dependencies import Bank, BankDep
 from api.http.checks import CheckedRoute
 from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
-from core.domain.errors import ErrorCode
+from core.domain.errors import CommonError
 from core.processes import heartbeats
 from core.services import verification
 from core.telemetry.logging import get_logger
@@ -26,19 +26,19 @@ CHECK_SECONDS = 2
 
 MEGABYTE = 1_000_000
 
-_ANSWERS: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut}, **problems(ErrorCode.RATE_LIMITED)}
+_ANSWERS: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut}, **problems(CommonError.RATE_LIMITED)}
 
 Finding = tuple[Health, dict[str, Any]]
 Check = Callable[[Bank], Awaitable[Finding]]
 
 
-@router.get("/", responses=problems(ErrorCode.RATE_LIMITED))
+@router.get("/", responses=problems(CommonError.RATE_LIMITED))
 async def greet() -> Message:
     """Confirm that the API is running."""
     return Message(message="Banking REST Service API is running")
 
 
-@router.get("/health/live", responses=problems(ErrorCode.RATE_LIMITED))
+@router.get("/health/live", responses=problems(CommonError.RATE_LIMITED))
 async def get_liveness() -> HealthOut:
     """Confirm that the process answers."""
     return HealthOut(status=Health.OK, checks={})

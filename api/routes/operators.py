@@ -14,13 +14,15 @@ from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
 from api.schemas.users import UserOut
-from core.domain.errors import ErrorCode
+from core.domain.accounts import AccountError
+from core.domain.transfers import TransferError
+from core.domain.users import UserError
 from core.ids import NEWEST
 from core.services.identity import erasures, operators
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
-_ACCOUNT = (ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.ACCOUNT_CLOSED)
+_ACCOUNT = (AccountError.NOT_FOUND, AccountError.CLOSED)
 
 
 # --- users -------------------------------------------------------------------------------------------------------
@@ -36,7 +38,7 @@ async def list_users(
     return page_of(page, found, show=UserOut.of, cursor=lambda row: bank.cursors.seal(row.id, of="operator:users"))
 
 
-@router.post("/users/{user_id}/deactivate", responses=problems(*FOR_OPERATORS, ErrorCode.USER_NOT_FOUND, *WRITES))
+@router.post("/users/{user_id}/deactivate", responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, *WRITES))
 async def deactivate_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
 ) -> UserOut:
@@ -48,7 +50,7 @@ async def deactivate_user(
 
 @router.post(
     "/users/{user_id}/reactivate",
-    responses=problems(*FOR_OPERATORS, ErrorCode.USER_NOT_FOUND, ErrorCode.USER_ERASED, *WRITES),
+    responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, UserError.ERASED, *WRITES),
 )
 async def reactivate_user(
     user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
@@ -63,11 +65,11 @@ async def reactivate_user(
     "/users/{user_id}/erase",
     responses=problems(
         *FOR_OPERATORS,
-        ErrorCode.USER_NOT_FOUND,
-        ErrorCode.USER_ACTIVE,
-        ErrorCode.ACCOUNT_FROZEN,
-        ErrorCode.ACCOUNT_HAS_PENDING,
-        ErrorCode.ACCOUNT_NOT_EMPTY,
+        UserError.NOT_FOUND,
+        UserError.ACTIVE,
+        AccountError.FROZEN,
+        AccountError.HAS_PENDING,
+        AccountError.NOT_EMPTY,
         *WRITES,
     ),
 )
@@ -102,7 +104,7 @@ async def list_all_accounts(
     )
 
 
-@router.get("/accounts/{account_id}", responses=problems(*FOR_OPERATORS, ErrorCode.ACCOUNT_NOT_FOUND))
+@router.get("/accounts/{account_id}", responses=problems(*FOR_OPERATORS, AccountError.NOT_FOUND))
 async def get_any_account(account_id: UUID, _operator: OperatorDep, session: SessionDep) -> OperatorAccountOut:
     """Show any account."""
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
@@ -134,7 +136,7 @@ async def unfreeze_account(
 
 @router.put(
     "/accounts/{account_id}/overdraft-limit",
-    responses=problems(*FOR_OPERATORS, *_ACCOUNT, ErrorCode.LIMIT_IN_USE, *WITH_BODY, *WRITES),
+    responses=problems(*FOR_OPERATORS, *_ACCOUNT, AccountError.LIMIT_IN_USE, *WITH_BODY, *WRITES),
 )
 async def set_overdraft_limit(
     account_id: UUID, body: NewLimit, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
@@ -170,7 +172,7 @@ async def list_all_transfers(
     )
 
 
-@router.get("/transfers/{transfer_id}", responses=problems(*FOR_OPERATORS, ErrorCode.TRANSFER_NOT_FOUND))
+@router.get("/transfers/{transfer_id}", responses=problems(*FOR_OPERATORS, TransferError.NOT_FOUND))
 async def get_any_transfer(transfer_id: UUID, _operator: OperatorDep, session: SessionDep) -> TransferOut:
     """Show any transfer."""
     return TransferOut.of(await operators.get_transfer(session, transfer_id))

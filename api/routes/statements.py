@@ -14,8 +14,9 @@ from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery, StatementOut, StatementQuery
 from core import documents
-from core.domain.errors import ErrorCode, Refusal, Unavailable
-from core.domain.statements import PendingStatement, Period
+from core.domain.accounts import AccountError
+from core.domain.errors import Refusal, Unavailable
+from core.domain.statements import PendingStatement, Period, StatementError
 from core.ids import NEWEST
 from core.services import accounts
 from core.services.statements import reading
@@ -57,7 +58,7 @@ _FULL: dict[str, Any] = {"response_model": FullStatementOut}
     "/accounts/{account_id}/statement",
     **_FULL,
     responses=_DOCUMENT
-    | problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.STATEMENT_NOT_FOUND, ErrorCode.STATEMENT_TOO_LARGE),
+    | problems(*FOR_USERS, AccountError.NOT_FOUND, StatementError.NOT_FOUND, StatementError.TOO_LARGE),
 )
 async def get_statement_of_month(
     account_id: UUID,
@@ -87,7 +88,7 @@ async def get_statement_of_month(
     "/statements/{statement_id}",
     **_FULL,
     responses=_KEPT_DOCUMENT
-    | problems(*FOR_USERS, ErrorCode.STATEMENT_NOT_FOUND, ErrorCode.STATEMENT_PENDING, ErrorCode.STATEMENT_TOO_LARGE),
+    | problems(*FOR_USERS, StatementError.NOT_FOUND, StatementError.PENDING, StatementError.TOO_LARGE),
 )
 async def get_statement(
     statement_id: UUID,
@@ -106,12 +107,12 @@ async def get_statement(
             return await _json(bank, session, found, query)
         return await _document(request, bank, session, found, media_type)
     if media_type != JSON_TYPE:
-        raise Refusal(ErrorCode.STATEMENT_PENDING)
+        raise Refusal(StatementError.PENDING)
     answer = FullStatementOut.with_transactions(found, [], limit=query.limit, next_cursor=None)
     return Response(answer.model_dump_json(), media_type=JSON_TYPE, headers={"Vary": "Accept", "Retry-After": "1"})
 
 
-@router.get("/accounts/{account_id}/statements", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+@router.get("/accounts/{account_id}/statements", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
 async def list_statements(
     account_id: UUID, page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Page[StatementOut]:
@@ -133,8 +134,7 @@ async def list_statements(
 @router.post(
     "/accounts/{account_id}/statements",
     status_code=202,
-    responses=_ASKED
-    | problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND, ErrorCode.STATEMENT_NOT_FOUND, *WITH_BODY, *WRITES),
+    responses=_ASKED | problems(*FOR_USERS, AccountError.NOT_FOUND, StatementError.NOT_FOUND, *WITH_BODY, *WRITES),
 )
 async def ask_for_statement(
     account_id: UUID,
@@ -170,7 +170,7 @@ async def ask_for_statement(
 
 async def _document(request: Request, bank: Bank, session: AsyncSession, month: Month, media_type: str) -> Response:
     if month.statement.transaction_count > bank.settings.statement_transactions:
-        raise Refusal(ErrorCode.STATEMENT_TOO_LARGE)
+        raise Refusal(StatementError.TOO_LARGE)
     await session.close()  # drawing takes long, and an open snapshot would keep the log from being truncated
     await request.body()  # the body is empty; the next message says that the client has disconnected
     try:

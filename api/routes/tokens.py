@@ -9,7 +9,7 @@ from api.routes.users import hash_password, verify_password
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from api.throttling.rates import network_of
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import CommonError, Refusal
 from core.security.access_tokens import Claims
 from core.services.identity import log_ins, users
 from core.services.identity.log_ins import Session
@@ -55,7 +55,7 @@ async def _begin(form: LogIn, request: Request, bank: Bank, session: AsyncSessio
 
 def _log_in_refused() -> Refusal:
     metrics.login_failures.inc()
-    return Refusal(ErrorCode.UNAUTHENTICATED)
+    return Refusal(CommonError.UNAUTHENTICATED)
 
 
 @router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
@@ -66,7 +66,7 @@ async def refresh_tokens(body: Refresh, request: Request, response: Response, ba
         begun = await bank.intake.run(lambda connection: log_ins.refresh(connection, author, body.refresh_token))
         if begun is None:
             note_refusal(request, 401)
-            raise Refusal(ErrorCode.UNAUTHENTICATED)
+            raise Refusal(CommonError.UNAUTHENTICATED)
     return _answer(bank, begun, response)
 
 

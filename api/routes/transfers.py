@@ -23,8 +23,8 @@ from api.schemas.transfers import (
     fingerprint,
     render_accepted,
 )
-from core.domain.errors import ErrorCode
-from core.domain.transfers import TransferKind, TransferRequest, TransferStatus, TransferView
+from core.domain.accounts import AccountError
+from core.domain.transfers import TransferError, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Identity
 from core.services.transfers import cancelling, listing
 from core.services.transfers.listing import TransferFilter, TransferPage
@@ -34,16 +34,16 @@ submit_router = APIRouter(tags=["transfers"], route_class=DirectRoute)
 operator_router = APIRouter(tags=["operator"], route_class=DirectRoute)
 
 REFUSALS = (
-    ErrorCode.SAME_ACCOUNT,
-    ErrorCode.ACCOUNT_NOT_FOUND,
-    ErrorCode.CURRENCY_MISMATCH,
-    ErrorCode.ACCOUNT_FROZEN,
-    ErrorCode.ACCOUNT_CLOSED,
-    ErrorCode.INSUFFICIENT_FUNDS,
-    ErrorCode.BALANCE_LIMIT_EXCEEDED,
-    ErrorCode.IDEMPOTENCY_KEY_MISSING,
-    ErrorCode.IDEMPOTENCY_KEY_INVALID,
-    ErrorCode.IDEMPOTENCY_KEY_REUSED,
+    TransferError.SAME_ACCOUNT,
+    AccountError.NOT_FOUND,
+    TransferError.CURRENCY_MISMATCH,
+    AccountError.FROZEN,
+    AccountError.CLOSED,
+    TransferError.INSUFFICIENT_FUNDS,
+    TransferError.BALANCE_LIMIT_EXCEEDED,
+    TransferError.KEY_MISSING,
+    TransferError.KEY_INVALID,
+    TransferError.KEY_REUSED,
 )
 """Reasons to refuse a transfer."""
 
@@ -137,7 +137,7 @@ async def submit_withdrawal(body: NewWithdrawal, request: Request, identity: Ope
     return await _submit(bank, request, identity, order)
 
 
-@router.get("/transfers", responses=problems(*FOR_USERS, ErrorCode.ACCOUNT_NOT_FOUND))
+@router.get("/transfers", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
 async def list_transfers(
     query: Annotated[TransferQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
 ) -> Page[TransferOut]:
@@ -161,7 +161,7 @@ async def list_transfers(
             | {"Retry-After": header("While the transfer is pending: seconds to wait before polling.", "1")}
         },
         304: {"description": "Not changed since the answer with the entity tag of `If-None-Match`.", "headers": _READ},
-        **problems(*FOR_USERS, ErrorCode.TRANSFER_NOT_FOUND),
+        **problems(*FOR_USERS, TransferError.NOT_FOUND),
     },
 )
 async def get_transfer(
@@ -186,7 +186,7 @@ async def get_transfer(
 
 @router.post(
     "/transfers/{transfer_id}/cancel",
-    responses=problems(*FOR_USERS, ErrorCode.TRANSFER_NOT_FOUND, ErrorCode.TRANSFER_NOT_CANCELLABLE, *WRITES),
+    responses=problems(*FOR_USERS, TransferError.NOT_FOUND, TransferError.NOT_CANCELLABLE, *WRITES),
 )
 async def cancel_transfer(transfer_id: UUID, identity: UserDep, bank: BankDep) -> TransferOut:
     """Cancel a pending transfer that the caller submitted."""

@@ -8,7 +8,8 @@ from api.http.checks import CheckedRoute
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
 from api.throttling.rates import network_of
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.errors import CommonError, Part, Refusal
+from core.domain.users import UserError
 from core.services.identity import users
 
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
@@ -17,7 +18,7 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
 @router.post(
     "/signup",
     status_code=201,
-    responses=created("/users/me") | problems(ErrorCode.EMAIL_TAKEN, ErrorCode.RATE_LIMITED, *WITH_BODY, *WRITES),
+    responses=created("/users/me") | problems(UserError.EMAIL_TAKEN, CommonError.RATE_LIMITED, *WITH_BODY, *WRITES),
 )
 async def sign_up(body: SignUp, request: Request, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
     """Become a customer. The e-mail address is stored in lower case."""
@@ -53,7 +54,7 @@ async def change_password(
     async with guessing(request, bank.throttles.password(identity.id), identity):
         if not await verify_password(bank, identity.id, body.current_password, user.password_hash):
             note_refusal(request, 401, identity)
-            raise Refusal(ErrorCode.UNAUTHENTICATED)
+            raise Refusal(CommonError.UNAUTHENTICATED)
     password_hash = await hash_password(bank, identity.id, body.new_password)
     author = author_of(request, identity)
 

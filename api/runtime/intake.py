@@ -19,7 +19,7 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from core.domain.batches import AcceptedBatch, BatchRequest
-from core.domain.errors import ErrorCode, GiroError, Refusal, Unavailable
+from core.domain.errors import CommonError, ErrorCode, GiroError, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.domain.users import Identity
 from core.failpoints import hit
@@ -98,7 +98,7 @@ class Intake:
         self._changed = threading.Condition()
         self._stopping = False
         self._call_scheduled = False
-        for code in (ErrorCode.UNAVAILABLE, ErrorCode.OUTCOME_UNKNOWN, ErrorCode.INTERNAL_ERROR):
+        for code in (CommonError.UNAVAILABLE, CommonError.OUTCOME_UNKNOWN, CommonError.INTERNAL_ERROR):
             metrics.transfers_refused.labels(code)  # at 0 from the start, so that the first one is seen to rise
         # A daemon: a writer that waits for a lock held by a stopped process must not keep this one alive.
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
@@ -230,7 +230,7 @@ class Intake:
         orders = {job: job.task for job in group if isinstance(job.task, TransferRequest)}
         changed = users.changed_since(connection, {job.by for job in orders if job.by})
         for job in [job for job in orders if job.by in changed]:
-            outcomes[job] = Refusal(ErrorCode.UNAUTHENTICATED)
+            outcomes[job] = Refusal(CommonError.UNAUTHENTICATED)
             del orders[job]
         outcomes |= zip(orders, accept(connection, list(orders.values())) if orders else (), strict=True)
         # The rest one by one, and who asks is looked up for each: the one before may be what ends their access.
@@ -265,7 +265,7 @@ def _is_order(task: Task) -> bool:
 
 def _do(connection: Connection, by: Identity | None, work: Work) -> Any:
     if by and users.changed_since(connection, [by]):
-        return Refusal(ErrorCode.UNAUTHENTICATED)
+        return Refusal(CommonError.UNAUTHENTICATED)
     savepoint = connection.begin_nested()
     try:
         result = work(connection)
@@ -306,7 +306,7 @@ def _time_and_count(job: _Job, outcome: Any) -> None:
 
 def _count_refusal(error: BaseException) -> None:
     """Count a transfer that was not accepted, by the code that its answer has."""
-    code = error.code if isinstance(error, GiroError) else ErrorCode.INTERNAL_ERROR
+    code = error.code if isinstance(error, GiroError) else CommonError.INTERNAL_ERROR
     metrics.transfers_refused.labels(code).inc()
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.domain.errors import ErrorCode
 from core.domain.money import EXPONENTS, MAX_AMOUNT, decimal_string
 
 LARGEST_LIMIT = 1000
@@ -68,6 +69,11 @@ Currency = Annotated[
     Field(min_length=3, max_length=3),
     WithJsonSchema({"type": "string", "enum": CURRENCIES}),  # the document lists the codes once (api/openapi.py)
 ]
+
+CODES = ["any error code"]
+
+Code = Annotated[ErrorCode, WithJsonSchema({"type": "string", "enum": CODES})]
+"""An error code. The document lists the codes of all capabilities once (api/openapi.py)."""
 
 Amount = Annotated[
     int, Field(strict=True, ge=1, le=MAX_AMOUNT, description="Minor units, as a JSON integer.", examples=[1050])

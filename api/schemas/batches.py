@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
-from api.schemas.base import In, Out
+from api.schemas.base import Code, In, Out
 from api.schemas.transfers import NewTransfer
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode
 from core.domain.errors import ErrorCode
@@ -50,7 +50,7 @@ class RefusedLineOut(Out):
 
     index: int = Field(description="The position of the line in the request, counted from 0.")
     status: Literal["refused"]
-    code: ErrorCode
+    code: Code
 
 
 class BatchOut(Out):

@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import Field
 
-from api.errors import MEDIA_TYPE, STATUSES, problem_body
-from api.schemas.base import Out
-from core.domain.errors import MESSAGES, ErrorCode
+from api.codes import WireError, status_of
+from api.errors import MEDIA_TYPE, problem_body
+from api.schemas.base import Code, Out
+from core.domain.errors import CommonError, ErrorCode
 
 EXAMPLE_ID = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
 
@@ -26,43 +27,43 @@ class Problem(Out):
     title: str
     status: int
     detail: str
-    code: ErrorCode = Field(description="The kind of error. Codes are stable.")
+    code: Code = Field(description="The kind of error. Codes are stable.")
     request_id: str = Field(description="The id of the request in the logs.")
     errors: list[FieldError] | None = None
 
 
 EVERYWHERE = (
-    ErrorCode.NOT_ACCEPTABLE,
-    ErrorCode.BODY_TOO_LARGE,
-    ErrorCode.URI_TOO_LONG,
-    ErrorCode.HEADERS_TOO_LARGE,
-    ErrorCode.REQUEST_TIMEOUT,
-    ErrorCode.VALIDATION_FAILED,
-    ErrorCode.INTERNAL_ERROR,
+    WireError.NOT_ACCEPTABLE,
+    WireError.BODY_TOO_LARGE,
+    WireError.URI_TOO_LONG,
+    WireError.HEADERS_TOO_LARGE,
+    WireError.REQUEST_TIMEOUT,
+    CommonError.VALIDATION_FAILED,
+    CommonError.INTERNAL_ERROR,
 )
-WITH_BODY = (ErrorCode.MALFORMED_BODY, ErrorCode.UNSUPPORTED_MEDIA_TYPE)
-WRITES = (ErrorCode.UNAVAILABLE, ErrorCode.OUTCOME_UNKNOWN)
-FOR_USERS = (ErrorCode.UNAUTHENTICATED, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE)
-FOR_OPERATORS = (*FOR_USERS, ErrorCode.FORBIDDEN)
+WITH_BODY = (WireError.MALFORMED_BODY, WireError.UNSUPPORTED_MEDIA_TYPE)
+WRITES = (CommonError.UNAVAILABLE, CommonError.OUTCOME_UNKNOWN)
+FOR_USERS = (CommonError.UNAUTHENTICATED, CommonError.RATE_LIMITED, CommonError.UNAVAILABLE)
+FOR_OPERATORS = (*FOR_USERS, CommonError.FORBIDDEN)
 
 
 def problems(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
     """Describe the error answers of a call, with an example of each code, for `responses=` of a route."""
     by_status: dict[int, list[ErrorCode]] = defaultdict(list)
     for code in sorted({*codes, *EVERYWHERE}):
-        by_status[STATUSES[code]].append(code)
+        by_status[status_of(code)].append(code)
     return {status: _response(some) for status, some in sorted(by_status.items())}
 
 
 def _response(codes: list[ErrorCode]) -> dict[str, Any]:
     return {
         "description": " · ".join(f"`{code}`" for code in codes),
-        "headers": _headers(STATUSES[codes[0]]),
+        "headers": _headers(status_of(codes[0])),
         "content": {
             MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
                 "examples": {
-                    code.value: {"summary": MESSAGES[code], "value": problem_body(code, request_id=EXAMPLE_ID)}
+                    code.value: {"summary": code.message, "value": problem_body(code, request_id=EXAMPLE_ID)}
                     for code in codes
                 },
             }

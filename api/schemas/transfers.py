@@ -8,8 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas.base import Amount, Currency, In, Moment, Out, PageQuery, Text, decimals
-from core.domain.errors import MESSAGES, ErrorCode
+from api.schemas.base import Amount, Code, Currency, In, Moment, Out, PageQuery, Text, decimals
 from core.domain.transfers import (
     MAX_DESCRIPTION,
     MAX_IDEMPOTENCY_KEY,
@@ -96,7 +95,7 @@ class TransferQuery(PageQuery):
 class FailureOut(Out):
     """The reason why a transfer failed."""
 
-    code: ErrorCode
+    code: Code
     message: str
     index: int | None = Field(
         None,
@@ -137,7 +136,7 @@ class TransferOut(Out):
             description=row.description,
             kind=row.kind,
             status=row.status,
-            failure=None if code is None else FailureOut(code=code, message=MESSAGES[code], index=row.failed_index),
+            failure=None if code is None else FailureOut(code=code, message=code.message, index=row.failed_index),
             created_at=row.created_at,
             settled_at=row.settled_at,
         )

@@ -17,9 +17,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from api.codes import WireError
 from api.errors import problem
 from api.server.observe import Observe
-from core.domain.errors import ErrorCode
+from core.domain.errors import CommonError, ErrorCode
 from core.settings import Settings
 from core.telemetry.logging import get_logger
 
@@ -129,7 +130,7 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._door.connections:
             surplus = self._door.make_room()
             if surplus is self:
-                self._refuse(ErrorCode.UNAVAILABLE)
+                self._refuse(CommonError.UNAVAILABLE)
             else:
                 surplus.transport.abort()
                 surplus.connections.discard(surplus)
@@ -178,10 +179,10 @@ class Connection(HttpToolsProtocol):
             # The request is answered as if it asked for no upgrade. The data after it is of an unknown protocol.
             self._stop_reading()
         except httptools.HttpParserError:
-            self._refuse(ErrorCode.MALFORMED_REQUEST)
+            self._refuse(WireError.MALFORMED_REQUEST)
         self._unread = 0 if self._moved else self._unread + len(data)
         if self._unread > self._door.head_bytes and not self._has_stopped_reading:
-            self._refuse(ErrorCode.URI_TOO_LONG if self._is_in_url else ErrorCode.HEADERS_TOO_LARGE)
+            self._refuse(WireError.URI_TOO_LONG if self._is_in_url else WireError.HEADERS_TOO_LARGE)
         if self._is_answered() and self._head_timer is None and not self._has_stopped_reading:
             self._head_timer = self.loop.call_later(self._door.head_seconds, self._end_slow_head)
 
@@ -278,7 +279,7 @@ class Connection(HttpToolsProtocol):
         if self._has_stopped_reading or self.transport.is_closing():
             return
         if self._has_begun:
-            self._refuse(ErrorCode.REQUEST_TIMEOUT)
+            self._refuse(WireError.REQUEST_TIMEOUT)
         else:
             self.transport.close()  # the client has sent nothing
 

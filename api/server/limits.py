@@ -8,8 +8,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.codes import WireError
 from api.errors import field_error, problem
-from core.domain.errors import ErrorCode
+from core.domain.errors import CommonError, ErrorCode
 
 SPILL_BYTES = 4 * 1024 * 1024
 """What is read of a body beyond its bound, and thrown away, before it is refused.
@@ -84,11 +85,11 @@ class Limits:
     async def _handle(self, scope: Scope, receive: Receive, send: Send, most: int, *, kept: int | None = None) -> None:
         body: bytes | Response | None
         if len(scope["raw_path"]) + len(scope["query_string"]) > self._url_bytes:
-            body = self._refuse(scope, ErrorCode.URI_TOO_LONG)
+            body = self._refuse(scope, WireError.URI_TOO_LONG)
         elif sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > self._header_bytes:
-            body = self._refuse(scope, ErrorCode.HEADERS_TOO_LARGE)
+            body = self._refuse(scope, WireError.HEADERS_TOO_LARGE)
         elif scope["query_string"].count(b"&") >= MOST_PARAMETERS:
-            body = self._refuse(scope, ErrorCode.VALIDATION_FAILED, field_error("query", TOO_MANY_PARAMETERS))
+            body = self._refuse(scope, CommonError.VALIDATION_FAILED, field_error("query", TOO_MANY_PARAMETERS))
         else:
             body = await self._read(scope, receive, most, most if kept is None else kept)
         if isinstance(body, Response):
@@ -100,7 +101,7 @@ class Limits:
         """Say that there is no room now, once what was sent has been read and thrown away."""
         body = await self._read(scope, receive, 0, 0)
         if body is not None:
-            await self._refuse(scope, ErrorCode.UNAVAILABLE)(scope, receive, send)
+            await self._refuse(scope, CommonError.UNAVAILABLE)(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive, most: int, kept: int) -> bytes | Response | None:
         """Read the body, or say why not; None if the client went away: half an order is no order.
@@ -112,13 +113,13 @@ class Limits:
         # Who asks before sending (Expect) has sent nothing yet that would have to be read.
         readable = most if "expect" in headers else most + SPILL_BYTES
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > readable):
-            return self._refuse(scope, ErrorCode.BODY_TOO_LARGE)
+            return self._refuse(scope, WireError.BODY_TOO_LARGE)
         try:
             async with asyncio.timeout(self._body_seconds):
                 body, size = await self._collect(receive, most, kept)
         except TimeoutError:
-            return self._refuse(scope, ErrorCode.REQUEST_TIMEOUT)
-        return self._refuse(scope, ErrorCode.BODY_TOO_LARGE) if size > most else body
+            return self._refuse(scope, WireError.REQUEST_TIMEOUT)
+        return self._refuse(scope, WireError.BODY_TOO_LARGE) if size > most else body
 
     async def _collect(self, receive: Receive, most: int, kept: int) -> tuple[bytes | None, int]:
         """Read a body to its end, or to that of our patience, and say how long it was; None if the client went away."""

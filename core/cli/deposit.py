@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from core.cli.console import DESCRIPTION, fail, is_description, one_line_errors, open_database, out, parse_account
-from core.domain.errors import MESSAGES, Refusal
+from core.domain.errors import Refusal
 from core.domain.money import MAX_AMOUNT, decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import SYSTEM_USER_ID
@@ -107,7 +107,7 @@ def report(transfer: AcceptedTransfer, end: TransferView) -> None:
     elif end.failure_code is None:
         fail(f"the {transfer.kind} of {amount_of(transfer)} is {end.status} (transfer {transfer.id})", status=1)
     else:
-        reason = f"{MESSAGES[end.failure_code]} ({end.failure_code}; transfer {transfer.id})"
+        reason = f"{end.failure_code.message} ({end.failure_code}; transfer {transfer.id})"
         fail(f"the {transfer.kind} of {amount_of(transfer)} {end.status}: {reason}", status=1)
 
 

@@ -30,9 +30,9 @@ from core.cli.console import (
 )
 from core.domain.accounts import is_account_number
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode, BatchRequest
-from core.domain.errors import MESSAGES, ErrorCode, Refusal, Unavailable
+from core.domain.errors import ErrorCode, Refusal, Unavailable
 from core.domain.money import EXPONENTS, MAX_AMOUNT
-from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferKind, TransferRequest
+from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferError, TransferKind, TransferRequest
 from core.ids import new_id
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
@@ -232,7 +232,7 @@ class Orders:
     def _refuse_other_keys(self, connection: Connection, lines: Sequence[Line]) -> None:
         """Raise Refusal if an earlier, non-atomic run has submitted some of these lines under other keys."""
         if any(batches.is_bound(connection, self._key(part), self._user_id) for part in _parts(lines)[1:]):
-            raise Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED)
+            raise Refusal(TransferError.KEY_REUSED)
 
     def _transfer(self, connection: Connection, line: Line) -> TransferRequest:
         return TransferRequest(
@@ -286,7 +286,7 @@ def report(outcome: Outcome) -> None:
             "line",
             "code",
             "reason",
-            rows=[(number, code, MESSAGES[code]) for number, code in outcome.refused[:SHOWN]],
+            rows=[(number, code, code.message) for number, code in outcome.refused[:SHOWN]],
             more=False,
         )
         fail(

@@ -6,11 +6,25 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from core.domain.errors import ErrorCode, Kind
+
 COUNTRY = "XG"
 """A user-assigned code of ISO 3166. No country has it, so no Giro number is ever a real IBAN."""
 
 BANK = "GIRO"
 NUMBER_DIGITS = 14
+
+
+class AccountError(ErrorCode):
+    """Errors about accounts."""
+
+    CLOSED = "account_closed", Kind.CONFLICT, "The account is closed."
+    FROZEN = "account_frozen", Kind.CONFLICT, "The account is frozen."
+    HAS_PENDING = "account_has_pending", Kind.CONFLICT, "The account has pending transfers."
+    LIMIT_IN_USE = "limit_in_use", Kind.CONFLICT, "The balance is already below this limit."
+    NOT_EMPTY = "account_not_empty", Kind.CONFLICT, "The balance of the account is not 0."
+    NOT_FOUND = "account_not_found", Kind.NOT_FOUND, "Account not found."
+    TOO_MANY = "too_many_accounts", Kind.CONFLICT, "You already have the maximum number of accounts."
 
 
 class AccountKind(StrEnum):

@@ -12,6 +12,12 @@ MAX_BATCH = 5000
 """Transfers in one batch."""
 
 
+class BatchError(ErrorCode):
+    """Errors about batches."""
+
+    FAILED = "batch_failed", None, "Another transfer of the atomic batch failed, so the whole batch failed."
+
+
 class BatchMode(StrEnum):
     """Whether the transfers of a batch depend on each other."""
 

@@ -7,6 +7,8 @@ from datetime import date
 from enum import StrEnum
 from uuid import UUID
 
+from core.domain.errors import ErrorCode, Kind
+
 BIN = "999999"
 """The first digits of every number. No real issuer has them.
 
@@ -20,6 +22,14 @@ LAST_DIGITS = 4
 CVC_DIGITS = 3
 
 _NUMBER = re.compile(rf"{BIN}[0-9]{{{NUMBER_DIGITS - len(BIN)}}}")
+
+
+class CardError(ErrorCode):
+    """Errors about cards."""
+
+    CANCELLED = "card_cancelled", Kind.CONFLICT, "The card is cancelled."
+    NOT_FOUND = "card_not_found", Kind.NOT_FOUND, "Card not found."
+    TOO_MANY = "too_many_cards", Kind.CONFLICT, "The account already has the maximum number of cards."
 
 
 class CardType(StrEnum):

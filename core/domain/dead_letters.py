@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from core.domain.errors import ErrorCode, Kind
+
 MOST_ATTEMPTS = 3
 """A message is parked after this many failures in a row."""
+
+
+class DeadLetterError(ErrorCode):
+    """Errors about parked messages."""
+
+    NOT_FOUND = "dead_letter_not_found", Kind.NOT_FOUND, "Parked message not found."
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from core.domain.accounts import AccountKind, AccountStatus, FreezeScope
+from core.domain.accounts import AccountError, AccountKind, AccountStatus, FreezeScope
+from core.domain.batches import BatchError
 from core.domain.errors import ErrorCode
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
+from core.domain.transfers import TransferError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,12 +108,12 @@ class Leg(NamedTuple):
 
 FAILURES = frozenset(
     {
-        ErrorCode.OWNER_INACTIVE,
-        ErrorCode.BATCH_FAILED,
-        ErrorCode.ACCOUNT_CLOSED,
-        ErrorCode.ACCOUNT_FROZEN,
-        ErrorCode.INSUFFICIENT_FUNDS,
-        ErrorCode.BALANCE_LIMIT_EXCEEDED,
+        TransferError.OWNER_INACTIVE,
+        BatchError.FAILED,
+        AccountError.CLOSED,
+        AccountError.FROZEN,
+        TransferError.INSUFFICIENT_FUNDS,
+        TransferError.BALANCE_LIMIT_EXCEEDED,
     }
 )
 """Why an accepted transfer can fail: because of what may have changed since. Accounts and currency cannot change."""
@@ -133,18 +135,18 @@ def refusal(payer: LedgerAccount, payee: LedgerAccount, amount: int, *, spoken_f
     credits never count.
     """
     if payer.id == payee.id:
-        return ErrorCode.SAME_ACCOUNT
+        return TransferError.SAME_ACCOUNT
     if payer.currency != payee.currency:
-        return ErrorCode.CURRENCY_MISMATCH
+        return TransferError.CURRENCY_MISMATCH
     if not payer.can_pay:
         return _why_not(payer)
     if not payee.can_receive:
         return _why_not(payee)
     if payer.balance - spoken_for - amount < payer.floor:
         external = payer.kind is AccountKind.EXTERNAL
-        return ErrorCode.BALANCE_LIMIT_EXCEEDED if external else ErrorCode.INSUFFICIENT_FUNDS
+        return TransferError.BALANCE_LIMIT_EXCEEDED if external else TransferError.INSUFFICIENT_FUNDS
     if payee.balance + amount > payee.ceiling:
-        return ErrorCode.BALANCE_LIMIT_EXCEEDED
+        return TransferError.BALANCE_LIMIT_EXCEEDED
     return None
 
 
@@ -209,7 +211,7 @@ class _Book:
         self._next_leg_id = next_leg_id
         for untried in orders[tried:]:
             self._accounts[untried.from_account_id].reserved -= untried.amount
-        self.settlement.failed |= {order.sequence: ErrorCode.BATCH_FAILED for order in orders}
+        self.settlement.failed |= {order.sequence: BatchError.FAILED for order in orders}
         self.settlement.failed[orders[tried - 1].sequence] = reason
 
     def _execute(self, order: Order) -> ErrorCode | None:
@@ -218,7 +220,7 @@ class _Book:
         payer, payee = self._accounts[order.from_account_id], self._accounts[order.to_account_id]
         payer.reserved -= amount
         if not payer.owner_active:
-            return ErrorCode.OWNER_INACTIVE
+            return TransferError.OWNER_INACTIVE
         reason = refusal(payer, payee, amount, spoken_for=0)
         if reason is not None:
             return reason
@@ -235,4 +237,4 @@ class _Book:
 
 
 def _why_not(account: LedgerAccount) -> ErrorCode:
-    return ErrorCode.ACCOUNT_CLOSED if account.status is AccountStatus.CLOSED else ErrorCode.ACCOUNT_FROZEN
+    return AccountError.CLOSED if account.status is AccountStatus.CLOSED else AccountError.FROZEN

@@ -7,11 +7,25 @@ from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
+from core.domain.errors import ErrorCode, Kind
+
 FIRST_YEAR = 1970
 LAST_YEAR = 9998
 """Months outside these years are invalid, because the clock cannot represent their ends."""
 
 _LABEL = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+
+
+class StatementError(ErrorCode):
+    """Errors about statements."""
+
+    NOT_FOUND = "statement_not_found", Kind.NOT_FOUND, "Statement not found."
+    PENDING = "statement_pending", Kind.CONFLICT, "The statement is not ready yet. Try again soon."
+    TOO_LARGE = (
+        "statement_too_large",
+        Kind.CONFLICT,
+        "The statement has too many transactions for one document. Page through its JSON.",
+    )
 
 
 class StatementStatus(StrEnum):

@@ -6,12 +6,39 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from core.domain.errors import ErrorCode
+from core.domain.errors import ErrorCode, Kind
 
 MAX_DESCRIPTION = 140
 """Maximum number of characters in a description, as in a SEPA remittance line."""
 
 MAX_IDEMPOTENCY_KEY = 255
+
+
+class TransferError(ErrorCode):
+    """Errors about transfers and their idempotency keys."""
+
+    BALANCE_LIMIT_EXCEEDED = (
+        "balance_limit_exceeded",
+        Kind.REFUSED,
+        "The balance would leave the range that an account can hold.",
+    )
+    CURRENCY_MISMATCH = "currency_mismatch", Kind.REFUSED, "The currencies differ."
+    INSUFFICIENT_FUNDS = "insufficient_funds", Kind.REFUSED, "The available funds do not cover the amount."
+    KEY_INVALID = (
+        "idempotency_key_invalid",
+        Kind.REFUSED,
+        "An idempotency key must have 1 to 255 visible ASCII characters.",
+    )
+    KEY_MISSING = "idempotency_key_missing", Kind.REFUSED, "This call requires an Idempotency-Key header."
+    KEY_REUSED = (
+        "idempotency_key_reused",
+        Kind.INVALID,
+        "This idempotency key was already used for a different request.",
+    )
+    NOT_CANCELLABLE = "transfer_not_cancellable", Kind.CONFLICT, "The transfer has already ended."
+    NOT_FOUND = "transfer_not_found", Kind.NOT_FOUND, "Transfer not found."
+    OWNER_INACTIVE = "owner_inactive", None, "The owner of the account is deactivated."
+    SAME_ACCOUNT = "same_account", Kind.REFUSED, "A transfer needs two different accounts."
 
 
 class TransferKind(StrEnum):

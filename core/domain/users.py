@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+from core.domain.errors import ErrorCode, Kind
+
 SYSTEM_USER_ID = 1
 """Row id of the only system user, which the first migration creates."""
 
@@ -18,6 +20,15 @@ NO_PASSWORD = "!"
 def erased_email(user_id: UUID) -> str:
     """Make the e-mail address of an erased user. It holds no personal data, and its domain cannot exist (RFC 2606)."""
     return f"{user_id.hex}@erased.invalid"
+
+
+class UserError(ErrorCode):
+    """Errors about users."""
+
+    ACTIVE = "user_active", Kind.CONFLICT, "The user still has access. Deactivate the user first."
+    EMAIL_TAKEN = "email_taken", Kind.CONFLICT, "This e-mail address is already registered."
+    ERASED = "user_erased", Kind.CONFLICT, "The user was erased permanently."
+    NOT_FOUND = "user_not_found", Kind.NOT_FOUND, "User not found."
 
 
 class Role(StrEnum):

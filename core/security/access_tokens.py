@@ -12,7 +12,7 @@ import jwt
 from jwt.utils import base64url_decode
 
 from core.clock import now_us
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import CommonError, Refusal
 from core.ids import new_id
 from core.security.token_keys import TokenKeys, TokenRing
 from core.settings.key_lists import TokenKey
@@ -106,7 +106,7 @@ class AccessTokens:
             )
             claims = _claims(payload)
         except (jwt.PyJWTError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            raise Refusal(ErrorCode.UNAUTHENTICATED) from None
+            raise Refusal(CommonError.UNAUTHENTICATED) from None
         ends = payload["exp"] if key.until is None else min(payload["exp"], key.until)
         return _Checked(claims, payload["nbf"], ends)
 

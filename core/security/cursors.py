@@ -5,7 +5,7 @@ from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.errors import CommonError, Part, Refusal
 from core.security.derivation import derive_key
 
 
@@ -35,5 +35,5 @@ class Cursors:
             return self._serializer(of).loads(cursor)
         except (BadData, ValueError):
             raise Refusal(
-                ErrorCode.VALIDATION_FAILED, about=Part.CURSOR, detail="The cursor does not belong to this list."
+                CommonError.VALIDATION_FAILED, about=Part.CURSOR, detail="The cursor does not belong to this list."
             ) from None

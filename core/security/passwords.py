@@ -8,7 +8,7 @@ from typing import Any
 from passlib.hash import bcrypt_sha256
 from zxcvbn_rs_py import zxcvbn
 
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.errors import CommonError, Part, Refusal
 
 JUDGED = 24
 """Number of leading characters by which a password is judged. Judging them takes 1 ms, at worst 30 ms, during which
@@ -48,7 +48,7 @@ class Passwords:
         `known` is information about the user: e-mail address, name, bank.
         """
         if is_easily_guessed(password, known):
-            raise Refusal(ErrorCode.VALIDATION_FAILED, about=part, detail=EASILY_GUESSED)
+            raise Refusal(CommonError.VALIDATION_FAILED, about=part, detail=EASILY_GUESSED)
 
     def verify(self, password: str, kept: str | None) -> bool:
         """Return whether a password matches a stored hash. None (an unknown user) takes the same time and gives False.

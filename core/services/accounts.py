@@ -8,8 +8,16 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.accounts import NUMBER_DIGITS, TRANSITIONS, AccountKind, AccountStatus, AccountView, account_number
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.accounts import (
+    NUMBER_DIGITS,
+    TRANSITIONS,
+    AccountError,
+    AccountKind,
+    AccountStatus,
+    AccountView,
+    account_number,
+)
+from core.domain.errors import Part, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
 from core.storage import accounts, cards, statement_runs, transactions, transfers
@@ -21,7 +29,7 @@ def open_account(connection: Connection, *, owner_id: int, currency: str, most: 
     Returns the public id. Raises Refusal (`too_many_accounts`) if the user already has `most` accounts.
     """
     if accounts.count_owned(connection, owner_id) >= most:
-        raise Refusal(ErrorCode.TOO_MANY_ACCOUNTS)
+        raise Refusal(AccountError.TOO_MANY)
     if not accounts.has_external(connection, currency):
         _add(connection, kind=AccountKind.EXTERNAL, owner_id=None, currency=currency)
     return _add(connection, kind=AccountKind.CUSTOMER, owner_id=owner_id, currency=currency)
@@ -35,15 +43,15 @@ def close_account(connection: Connection, *, user_id: int, account_id: UUID) -> 
     """
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
+        raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     if account.status is AccountStatus.CLOSED:
         return
     if AccountStatus.CLOSED not in TRANSITIONS[account.status]:
-        raise Refusal(ErrorCode.ACCOUNT_FROZEN)
+        raise Refusal(AccountError.FROZEN)
     if account.reserved or transfers.one_is_on_its_way_to(connection, account.id):
-        raise Refusal(ErrorCode.ACCOUNT_HAS_PENDING)
+        raise Refusal(AccountError.HAS_PENDING)
     if account.balance != 0:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_EMPTY)
+        raise Refusal(AccountError.NOT_EMPTY)
     now = to_datetime(_now(connection))
     accounts.close(connection, account.id, now)
     cards.cancel_all_of(connection, account.id, now)
@@ -53,7 +61,7 @@ async def get(session: AsyncSession, *, user_id: int, account_id: UUID) -> Accou
     """Read a user's account; raises Refusal (`account_not_found`) if it is missing or belongs to another user."""
     account = await accounts.get_owned(session, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
+        raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     return account
 
 

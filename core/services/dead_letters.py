@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
-from core.domain.dead_letters import MOST_ATTEMPTS, DeadLetterView, Letter
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.dead_letters import MOST_ATTEMPTS, DeadLetterError, DeadLetterView, Letter
+from core.domain.errors import Refusal
 from core.services.audit import write_down
 from core.storage import dead_letters
 
@@ -61,5 +61,5 @@ async def list_parked(session: AsyncSession, *, after: int, offset: int, limit: 
 def _parked(connection: Connection, letter_id: UUID) -> Letter:
     letter = dead_letters.find_parked(connection, letter_id)
     if letter is None:
-        raise Refusal(ErrorCode.DEAD_LETTER_NOT_FOUND)
+        raise Refusal(DeadLetterError.NOT_FOUND)
     return letter

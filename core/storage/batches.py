@@ -44,7 +44,7 @@ def read_accepted(connection: Connection, first_sequence: int) -> AcceptedBatch:
         row[0] for row in connection.exec_driver_sql(query, (first_sequence, first_sequence + count - 1))
     ]
     for index, code in json.loads(refused):
-        lines.insert(index, ErrorCode(code))  # in the order of the request: all earlier lines are in place
+        lines.insert(index, ErrorCode.of(code))  # in the order of the request: all earlier lines are in place
     return AcceptedBatch(
         id=UUID(bytes=public_id),
         lines=lines,

@@ -177,7 +177,7 @@ def view(row: Sequence[Any]) -> TransferView:
         description=description,
         created_at=to_datetime(created_at),
         settled_at=None if settled_at is None else to_datetime(settled_at),
-        failure_code=None if failure is None else ErrorCode(failure),
+        failure_code=None if failure is None else ErrorCode.of(failure),
         submitted_by=submitted_by,
         payer_owner_id=payer_owner,
         payee_owner_id=payee_owner,

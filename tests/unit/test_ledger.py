@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from core.domain.accounts import AccountStatus, FreezeScope
+from core.domain.accounts import AccountError, AccountStatus, FreezeScope
+from core.domain.batches import BatchError
 from core.domain.errors import ErrorCode
 from core.domain.ledger import LedgerAccount, refusal, settle
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
+from core.domain.transfers import TransferError
 from tests.unit.ledger_builders import Pending, account, external
 
 FROZEN_FOR_DEBITS = {"status": AccountStatus.FROZEN, "freeze_scope": FreezeScope.DEBIT}
@@ -27,14 +29,14 @@ def decide(payer: LedgerAccount, payee: LedgerAccount, amount: int = 100, spoken
     ("payer", "payee", "code"),
     [
         ({}, {}, None),
-        (FROZEN_FOR_DEBITS, {}, ErrorCode.ACCOUNT_FROZEN),
-        (FROZEN, {}, ErrorCode.ACCOUNT_FROZEN),
-        (CLOSED, {}, ErrorCode.ACCOUNT_CLOSED),
+        (FROZEN_FOR_DEBITS, {}, AccountError.FROZEN),
+        (FROZEN, {}, AccountError.FROZEN),
+        (CLOSED, {}, AccountError.CLOSED),
         ({}, FROZEN_FOR_DEBITS, None),
-        ({}, FROZEN, ErrorCode.ACCOUNT_FROZEN),
-        ({}, CLOSED, ErrorCode.ACCOUNT_CLOSED),
-        ({"currency": "EUR"}, {}, ErrorCode.CURRENCY_MISMATCH),
-        ({"id": 2}, {}, ErrorCode.SAME_ACCOUNT),
+        ({}, FROZEN, AccountError.FROZEN),
+        ({}, CLOSED, AccountError.CLOSED),
+        ({"currency": "EUR"}, {}, TransferError.CURRENCY_MISMATCH),
+        ({"id": 2}, {}, TransferError.SAME_ACCOUNT),
     ],
 )
 def test_who_the_two_sides_are_decides_first(
@@ -51,21 +53,21 @@ def renamed(overrides: dict[str, Any]) -> dict[str, Any]:
     ("balance", "overdraft_limit", "spoken_for", "amount", "code"),
     [
         (100, 0, 0, 100, None),
-        (100, 0, 0, 101, ErrorCode.INSUFFICIENT_FUNDS),
-        (0, 0, 0, 1, ErrorCode.INSUFFICIENT_FUNDS),
+        (100, 0, 0, 101, TransferError.INSUFFICIENT_FUNDS),
+        (0, 0, 0, 1, TransferError.INSUFFICIENT_FUNDS),
         (0, 100, 0, 100, None),
-        (0, 100, 0, 101, ErrorCode.INSUFFICIENT_FUNDS),
+        (0, 100, 0, 101, TransferError.INSUFFICIENT_FUNDS),
         (-50, 100, 0, 50, None),
-        (-50, 100, 0, 51, ErrorCode.INSUFFICIENT_FUNDS),
-        (-100, 100, 0, 1, ErrorCode.INSUFFICIENT_FUNDS),
-        (-200, 100, 0, 1, ErrorCode.INSUFFICIENT_FUNDS),
+        (-50, 100, 0, 51, TransferError.INSUFFICIENT_FUNDS),
+        (-100, 100, 0, 1, TransferError.INSUFFICIENT_FUNDS),
+        (-200, 100, 0, 1, TransferError.INSUFFICIENT_FUNDS),
         (100, 0, 40, 60, None),
-        (100, 0, 40, 61, ErrorCode.INSUFFICIENT_FUNDS),
-        (100, 0, 100, 1, ErrorCode.INSUFFICIENT_FUNDS),
+        (100, 0, 40, 61, TransferError.INSUFFICIENT_FUNDS),
+        (100, 0, 100, 1, TransferError.INSUFFICIENT_FUNDS),
         (100, 50, 100, 50, None),
-        (100, 50, 100, 51, ErrorCode.INSUFFICIENT_FUNDS),
+        (100, 50, 100, 51, TransferError.INSUFFICIENT_FUNDS),
         (MAX_AMOUNT, 0, 0, MAX_AMOUNT, None),
-        (MAX_AMOUNT - 1, 0, 0, MAX_AMOUNT, ErrorCode.INSUFFICIENT_FUNDS),
+        (MAX_AMOUNT - 1, 0, 0, MAX_AMOUNT, TransferError.INSUFFICIENT_FUNDS),
         (0, CEILING, 0, MAX_AMOUNT, None),
     ],
 )
@@ -80,12 +82,12 @@ def test_a_payer_has_its_balance_and_its_limit_less_what_is_spoken_for(
     ("payee", "amount", "code"),
     [
         (account(2, balance=CEILING - 100), 100, None),
-        (account(2, balance=CEILING - 100), 101, ErrorCode.BALANCE_LIMIT_EXCEEDED),
-        (account(2, balance=CEILING), 1, ErrorCode.BALANCE_LIMIT_EXCEEDED),
-        (account(2, balance=CEILING, reserved=500), 1, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (account(2, balance=CEILING - 100), 101, TransferError.BALANCE_LIMIT_EXCEEDED),
+        (account(2, balance=CEILING), 1, TransferError.BALANCE_LIMIT_EXCEEDED),
+        (account(2, balance=CEILING, reserved=500), 1, TransferError.BALANCE_LIMIT_EXCEEDED),
         (external(2, balance=CEILING), MAX_AMOUNT, None),
         (external(2, balance=BOUND - 100), 100, None),
-        (external(2, balance=BOUND - 100), 101, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (external(2, balance=BOUND - 100), 101, TransferError.BALANCE_LIMIT_EXCEEDED),
     ],
 )
 def test_a_payees_balance_has_a_ceiling(payee: LedgerAccount, amount: int, code: ErrorCode | None) -> None:
@@ -97,9 +99,9 @@ def test_a_payees_balance_has_a_ceiling(payee: LedgerAccount, amount: int, code:
     [
         (0, 0, MAX_AMOUNT, None),
         (100 - BOUND, 0, 100, None),
-        (100 - BOUND, 0, 101, ErrorCode.BALANCE_LIMIT_EXCEEDED),
-        (100 - BOUND, 50, 51, ErrorCode.BALANCE_LIMIT_EXCEEDED),
-        (-BOUND, 0, 1, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+        (100 - BOUND, 0, 101, TransferError.BALANCE_LIMIT_EXCEEDED),
+        (100 - BOUND, 50, 51, TransferError.BALANCE_LIMIT_EXCEEDED),
+        (-BOUND, 0, 1, TransferError.BALANCE_LIMIT_EXCEEDED),
     ],
 )
 def test_the_external_account_pays_down_to_its_bound_and_never_lacks_funds(
@@ -110,7 +112,7 @@ def test_the_external_account_pays_down_to_its_bound_and_never_lacks_funds(
 
 def test_an_overdraft_limit_gives_the_external_account_nothing() -> None:
     payer = external(1, balance=-BOUND, overdraft_limit=1000)
-    assert decide(payer, account(2), 1) is ErrorCode.BALANCE_LIMIT_EXCEEDED
+    assert decide(payer, account(2), 1) is TransferError.BALANCE_LIMIT_EXCEEDED
 
 
 # --- precedence --------------------------------------------------------------------------------------------------
@@ -151,14 +153,14 @@ def payee_is_full(_payer: LedgerAccount, payee: LedgerAccount) -> None:
 
 
 PUBLISHED_ORDER: list[tuple[int, Spoil, ErrorCode]] = [
-    (1, same_account, ErrorCode.SAME_ACCOUNT),
-    (2, currencies_differ, ErrorCode.CURRENCY_MISMATCH),
-    (3, payer_is_frozen, ErrorCode.ACCOUNT_FROZEN),
-    (3, payer_is_closed, ErrorCode.ACCOUNT_CLOSED),
-    (4, payee_is_frozen, ErrorCode.ACCOUNT_FROZEN),
-    (4, payee_is_closed, ErrorCode.ACCOUNT_CLOSED),
-    (5, funds_are_short, ErrorCode.INSUFFICIENT_FUNDS),
-    (6, payee_is_full, ErrorCode.BALANCE_LIMIT_EXCEEDED),
+    (1, same_account, TransferError.SAME_ACCOUNT),
+    (2, currencies_differ, TransferError.CURRENCY_MISMATCH),
+    (3, payer_is_frozen, AccountError.FROZEN),
+    (3, payer_is_closed, AccountError.CLOSED),
+    (4, payee_is_frozen, AccountError.FROZEN),
+    (4, payee_is_closed, AccountError.CLOSED),
+    (5, funds_are_short, TransferError.INSUFFICIENT_FUNDS),
+    (6, payee_is_full, TransferError.BALANCE_LIMIT_EXCEEDED),
 ]
 PAIRS = [(first, later) for first, later in combinations(PUBLISHED_ORDER, 2) if first[0] != later[0]]
 
@@ -200,7 +202,7 @@ def test_a_failed_transfer_moves_nothing_and_gives_its_reservation_back() -> Non
     payer, payee = account(1, balance=99, reserved=100), account(2)
     done = settle([Pending(9, 1, 2, 100)], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
     assert done.legs == []
-    assert done.failed == {9: ErrorCode.INSUFFICIENT_FUNDS}
+    assert done.failed == {9: TransferError.INSUFFICIENT_FUNDS}
     assert (payer.balance, payer.reserved, payee.balance) == (99, 0, 0)
 
 
@@ -209,7 +211,7 @@ def test_each_transfer_sees_what_those_before_it_left() -> None:
     there, on, too_much = Pending(1, 1, 2, 100), Pending(2, 2, 3, 100), Pending(3, 3, 1, 101)
     done = settle([there, on, too_much], book, next_leg_id=1, posted_at=5)
     assert [leg.transfer_id for leg in done.legs] == [1, 1, 2, 2]
-    assert done.failed == {3: ErrorCode.INSUFFICIENT_FUNDS}
+    assert done.failed == {3: TransferError.INSUFFICIENT_FUNDS}
     assert [book[number].balance for number in (1, 2, 3)] == [0, 0, 100]
 
 
@@ -218,7 +220,7 @@ def test_what_is_reserved_for_later_transfers_does_not_hold_an_earlier_one_back(
     first, second = Pending(1, 1, 2, 100), Pending(2, 1, 2, 100)
     done = settle([first, second], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
     assert [leg.transfer_id for leg in done.legs] == [1, 1]
-    assert done.failed == {2: ErrorCode.INSUFFICIENT_FUNDS}
+    assert done.failed == {2: TransferError.INSUFFICIENT_FUNDS}
 
 
 def test_a_deactivated_owner_pays_nothing_and_that_reason_comes_before_all_others() -> None:
@@ -227,7 +229,7 @@ def test_a_deactivated_owner_pays_nothing_and_that_reason_comes_before_all_other
         spoil(payer, payee)
         book = {1: payer, 2: payee}
         done = settle([Pending(1, 1, 2, 100)], book, next_leg_id=1, posted_at=5)
-        assert done.failed == {1: ErrorCode.OWNER_INACTIVE}
+        assert done.failed == {1: TransferError.OWNER_INACTIVE}
 
 
 def test_a_deactivated_owner_still_receives() -> None:
@@ -249,8 +251,8 @@ BOTH = [(1, 2)]
     ("balance", "amounts", "failed", "left"),
     [
         (100, (60, 40), {}, 0),
-        (100, (60, 41), {1: ErrorCode.BATCH_FAILED, 2: ErrorCode.INSUFFICIENT_FUNDS}, 100),
-        (100, (101, 1), {1: ErrorCode.INSUFFICIENT_FUNDS, 2: ErrorCode.BATCH_FAILED}, 100),
+        (100, (60, 41), {1: BatchError.FAILED, 2: TransferError.INSUFFICIENT_FUNDS}, 100),
+        (100, (101, 1), {1: TransferError.INSUFFICIENT_FUNDS, 2: BatchError.FAILED}, 100),
     ],
 )
 def test_all_of_an_atomic_group_complete_or_none(
@@ -275,7 +277,7 @@ def test_what_stands_around_an_atomic_group_that_fails_settles_as_if_it_were_not
         (3, 7, 20),
         (4, 7, 80),
     ]
-    assert done.failed == {5: ErrorCode.BATCH_FAILED, 6: ErrorCode.INSUFFICIENT_FUNDS}
+    assert done.failed == {5: BatchError.FAILED, 6: TransferError.INSUFFICIENT_FUNDS}
 
 
 def test_within_an_atomic_group_too_each_transfer_sees_what_those_before_it_left() -> None:

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.accounts import AccountStatus, FreezeScope
-from core.domain.errors import ErrorCode
+from core.domain.batches import BatchError
 from core.domain.ledger import FAILURES, LedgerAccount, Settlement, refusal, settle
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
+from core.domain.transfers import TransferError
 from tests.unit.ledger_builders import Pending, account, external
 
 ACCOUNTS = 6
@@ -138,7 +139,7 @@ def test_an_atomic_group_completes_whole_or_fails_whole_because_of_one(run: Run)
         group = range(first, last + 1)
         reasons = [run.done.failed[sequence] for sequence in group if sequence in run.done.failed]
         assert len(reasons) in (0, len(group))
-        assert sum(reason is not ErrorCode.BATCH_FAILED for reason in reasons) == (1 if reasons else 0)
+        assert sum(reason is not BatchError.FAILED for reason in reasons) == (1 if reasons else 0)
 
 
 @given(runs())
@@ -167,7 +168,7 @@ def test_every_reservation_is_given_back(run: Run) -> None:
 
 @given(runs())
 def test_what_fails_fails_in_one_of_the_known_ways(run: Run) -> None:
-    same = {ErrorCode.SAME_ACCOUNT, ErrorCode.CURRENCY_MISMATCH}
+    same = {TransferError.SAME_ACCOUNT, TransferError.CURRENCY_MISMATCH}
     assert set(run.done.failed.values()) <= FAILURES | same
 
 
@@ -181,11 +182,11 @@ def test_a_transfer_fails_only_for_the_reason_that_the_rules_give_at_its_turn(ru
             balances = {number: item.balance for number, item in run.before.items()}
         payer, payee = run.before[transfer.from_account_id], run.before[transfer.to_account_id]
         why = run.done.failed.get(transfer.sequence)
-        if why is ErrorCode.BATCH_FAILED and culprit_of(run, span) < transfer.sequence:
+        if why is BatchError.FAILED and culprit_of(run, span) < transfer.sequence:
             continue  # never tried
         expected = refusal(payer, payee, transfer.amount, spoken_for=0)
-        expected = expected if payer.owner_active else ErrorCode.OWNER_INACTIVE
-        assert expected == (None if why is ErrorCode.BATCH_FAILED else why)
+        expected = expected if payer.owner_active else TransferError.OWNER_INACTIVE
+        assert expected == (None if why is BatchError.FAILED else why)
         if expected is None:
             payer.balance -= transfer.amount
             payee.balance += transfer.amount
@@ -197,7 +198,7 @@ def test_a_transfer_fails_only_for_the_reason_that_the_rules_give_at_its_turn(ru
 def culprit_of(run: Run, span: tuple[int, int] | None) -> int:
     """The transfer because of which a group failed."""
     assert span is not None, "only a group's transfer fails with it"
-    own = [n for n in range(span[0], span[1] + 1) if run.done.failed[n] is not ErrorCode.BATCH_FAILED]
+    own = [n for n in range(span[0], span[1] + 1) if run.done.failed[n] is not BatchError.FAILED]
     return own[0]
 
 

@@ -9,19 +9,20 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.accounts import AccountStatus, AccountView
+from core.domain.accounts import AccountError, AccountStatus, AccountView
 from core.domain.audit import Action, Author
 from core.domain.cards import (
     LAST_DIGITS,
     SERIAL_DIGITS,
     TRANSITIONS,
+    CardError,
     CardStatus,
     CardType,
     CardView,
     card_number,
     expiry_after,
 )
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.errors import Part, Refusal
 from core.ids import new_id
 from core.security.card_vault import CardVault
 from core.services.audit import write_down
@@ -49,7 +50,7 @@ def issue(
     assert author.user_id is not None, "the author is signed in"
     account = _account_for_a_card(connection, author.user_id, account_id)
     if cards.count_live(connection, account.id) >= most:
-        raise Refusal(ErrorCode.TOO_MANY_CARDS)
+        raise Refusal(CardError.TOO_MANY)
     now = to_datetime(now_us())
     card_id, number, expiry = new_id(), _free_number(connection, vault), expiry_after(now.date(), years)
     last4 = number[-LAST_DIGITS:]
@@ -93,7 +94,7 @@ def unfreeze(connection: Connection, *, user_id: int, card_id: UUID) -> None:
     """
     card = _owned(connection, user_id, card_id)
     if card.own_status is not CardStatus.CANCELLED and card.account_is_frozen:
-        raise Refusal(ErrorCode.ACCOUNT_FROZEN)
+        raise Refusal(AccountError.FROZEN)
     _move(connection, card, CardStatus.ACTIVE)
 
 
@@ -106,7 +107,7 @@ async def get(session: AsyncSession, *, user_id: int, card_id: UUID) -> CardView
     """Read a user's card; raises Refusal (`card_not_found`) if it is missing or belongs to another user."""
     card = await cards.get_owned(session, user_id, card_id)
     if card is None:
-        raise Refusal(ErrorCode.CARD_NOT_FOUND, about=Part.CARD)
+        raise Refusal(CardError.NOT_FOUND, about=Part.CARD)
     return card
 
 
@@ -120,18 +121,18 @@ async def list_for_user(
 def _account_for_a_card(connection: Connection, user_id: int, account_id: UUID) -> AccountView:
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
+        raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     if account.status is AccountStatus.FROZEN:
-        raise Refusal(ErrorCode.ACCOUNT_FROZEN)
+        raise Refusal(AccountError.FROZEN)
     if account.status is AccountStatus.CLOSED:
-        raise Refusal(ErrorCode.ACCOUNT_CLOSED)
+        raise Refusal(AccountError.CLOSED)
     return account
 
 
 def _owned(connection: Connection, user_id: int, card_id: UUID) -> CardView:
     card = cards.read_owned(connection, user_id, card_id)
     if card is None:
-        raise Refusal(ErrorCode.CARD_NOT_FOUND, about=Part.CARD)
+        raise Refusal(CardError.NOT_FOUND, about=Part.CARD)
     return card
 
 
@@ -139,7 +140,7 @@ def _move(connection: Connection, card: CardView, status: CardStatus) -> None:
     if card.own_status is status:
         return
     if status not in TRANSITIONS[card.own_status]:
-        raise Refusal(ErrorCode.CARD_CANCELLED)
+        raise Refusal(CardError.CANCELLED)
     cancelled_at = to_datetime(now_us()) if status is CardStatus.CANCELLED else None
     cards.set_status(connection, card.sequence, status, cancelled_at)
 

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
-from core.domain.errors import ErrorCode, Part, Refusal, Unavailable
-from core.domain.users import erased_email
+from core.domain.errors import Part, Refusal, Unavailable
+from core.domain.users import UserError, erased_email
 from core.files import erasures
 from core.services.accounts import close_account
 from core.services.audit import write_down
@@ -29,11 +29,11 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
     """
     user = users.find(connection, user_id)
     if user is None:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, about=Part.USER)
+        raise Refusal(UserError.NOT_FOUND, about=Part.USER)
     if user.erased_at is not None:
         return
     if user.is_active:
-        raise Refusal(ErrorCode.USER_ACTIVE)
+        raise Refusal(UserError.ACTIVE)
     closed = _close_accounts(connection, user.id)
     shredded = cards.shred_all_of(connection, user.id)
     tokens.forget_all_of(connection, user.id)

@@ -8,11 +8,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us
-from core.domain.accounts import TRANSITIONS, AccountStatus, AccountView, AccountWithOwner, FreezeScope
+from core.domain.accounts import TRANSITIONS, AccountError, AccountStatus, AccountView, AccountWithOwner, FreezeScope
 from core.domain.audit import Action, Author
-from core.domain.errors import ErrorCode, Part, Refusal
-from core.domain.transfers import TransferStatus, TransferView
-from core.domain.users import Role, UserView
+from core.domain.errors import Part, Refusal
+from core.domain.transfers import TransferError, TransferStatus, TransferView
+from core.domain.users import Role, UserError, UserView
 from core.services.audit import write_down
 from core.services.identity.users import sign_up
 from core.storage import accounts, dead_letters, transfer_lists, transfers, users
@@ -70,7 +70,7 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
     if account.overdraft_limit == amount:
         return
     if account.balance < -amount:
-        raise Refusal(ErrorCode.LIMIT_IN_USE, about=Part.AMOUNT)
+        raise Refusal(AccountError.LIMIT_IN_USE, about=Part.AMOUNT)
     accounts.set_overdraft_limit(connection, account.id, amount)
     write_down(
         connection,
@@ -97,11 +97,11 @@ def reactivate(connection: Connection, author: Author, user_id: UUID) -> None:
 def _set_active(connection: Connection, author: Author, user_id: UUID, *, active: bool) -> None:
     user = users.find(connection, user_id)
     if user is None:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, about=Part.USER)
+        raise Refusal(UserError.NOT_FOUND, about=Part.USER)
     if user.is_active is active:
         return
     if user.erased_at is not None:
-        raise Refusal(ErrorCode.USER_ERASED)
+        raise Refusal(UserError.ERASED)
     users.set_active(connection, user.id, active=active)
     write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
 
@@ -110,9 +110,9 @@ def _customers(connection: Connection, account_id: UUID) -> AccountView:
     """Read an account that operators may change: a customer's account that is not closed."""
     account = accounts.read(connection, account_id)
     if account is None or account.owner_id is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
+        raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     if not TRANSITIONS[account.status]:
-        raise Refusal(ErrorCode.ACCOUNT_CLOSED)
+        raise Refusal(AccountError.CLOSED)
     return account
 
 
@@ -120,7 +120,7 @@ def account_by_name(connection: Connection, name: UUID | str) -> UUID:
     """Find an account by its id or its number; raises Refusal (`account_not_found`) for an unknown number."""
     found = name if isinstance(name, UUID) else accounts.find_by_number(connection, name)
     if found is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND)
+        raise Refusal(AccountError.NOT_FOUND)
     return found
 
 
@@ -133,7 +133,7 @@ def user_by_email(connection: Connection, email: str) -> UUID:
     """Find a user by e-mail address, ignoring case; raises Refusal (`user_not_found`)."""
     found = users.find_by_email(connection, email.lower())
     if found is None:
-        raise Refusal(ErrorCode.USER_NOT_FOUND)
+        raise Refusal(UserError.NOT_FOUND)
     return found
 
 
@@ -141,7 +141,7 @@ def active_user_by_email(connection: Connection, email: str) -> int:
     """Find the row id of an active user by e-mail address; raises Refusal (`user_not_found`) for all others."""
     user = users.find(connection, user_by_email(connection, email))
     if user is None or not user.is_active:
-        raise Refusal(ErrorCode.USER_NOT_FOUND)
+        raise Refusal(UserError.NOT_FOUND)
     return user.id
 
 
@@ -157,7 +157,7 @@ async def get_user(session: AsyncSession, user_id: UUID) -> UserView:
     """Read any user; raises Refusal (`user_not_found`)."""
     user = await users.get_by_public_id(session, user_id)
     if user is None:
-        raise Refusal(ErrorCode.USER_NOT_FOUND, about=Part.USER)
+        raise Refusal(UserError.NOT_FOUND, about=Part.USER)
     return user
 
 
@@ -170,7 +170,7 @@ async def get_account(session: AsyncSession, account_id: UUID) -> AccountWithOwn
     """Read any account and its owner's public id; raises Refusal (`account_not_found`)."""
     found = await accounts.get(session, account_id)
     if found is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
+        raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     return found
 
 
@@ -189,7 +189,7 @@ async def get_transfer(session: AsyncSession, transfer_id: UUID) -> TransferView
     """Read any transfer; raises Refusal (`transfer_not_found`)."""
     transfer = await transfers.get(session, transfer_id)
     if transfer is None:
-        raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
+        raise Refusal(TransferError.NOT_FOUND)
     return transfer
 
 

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
-from core.domain.errors import ErrorCode, Part, Refusal
-from core.domain.users import Identity, Role, UserView
+from core.domain.errors import CommonError, Part, Refusal
+from core.domain.users import Identity, Role, UserError, UserView
 from core.services.audit import write_down
 from core.storage import users
 
@@ -20,7 +20,7 @@ def sign_up(
     """Create a user and return the public id; raises Refusal (`email_taken`). The address is compared in lower case."""
     email = email.lower()
     if users.email_is_taken(connection, email):
-        raise Refusal(ErrorCode.EMAIL_TAKEN, about=Part.EMAIL)
+        raise Refusal(UserError.EMAIL_TAKEN, about=Part.EMAIL)
     return users.add(
         connection,
         email=email,
@@ -47,7 +47,7 @@ def change_password(connection: Connection, author: Author, identity: Identity, 
     """
     user = users.read(connection, identity.id)
     if user is None or not user.is_active or user.token_version != identity.token_version:
-        raise Refusal(ErrorCode.UNAUTHENTICATED)
+        raise Refusal(CommonError.UNAUTHENTICATED)
     users.set_password(connection, user.id, password_hash)
     write_down(connection, author, Action.PASSWORD_CHANGED, user.public_id)
 

@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import documents
 from core.clock import now_us, to_datetime
-from core.domain.accounts import AccountView
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.accounts import AccountError, AccountView
+from core.domain.errors import CommonError, Part, Refusal
 from core.domain.statements import (
     BankDetails,
     PendingStatement,
     Period,
+    StatementError,
     StatementStatus,
     StatementView,
     StoredStatement,
@@ -53,13 +54,13 @@ def ask_for(
     """
     account = accounts.read_owned(connection, user_id, account_id)
     if account is None:
-        raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
+        raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     close_months(connection, zone, group=group)  # the scheduler may not have closed it yet
     if period >= _current(connection, zone):
-        raise Refusal(ErrorCode.VALIDATION_FAILED, about=Part.MONTH, detail="The month is not over yet.")
+        raise Refusal(CommonError.VALIDATION_FAILED, about=Part.MONTH, detail="The month is not over yet.")
     run = statement_runs.find(connection, period)
     if run is None or not _existed(account.created_at, account.closed_at, run.starts_at, run.ends_at):
-        raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
+        raise Refusal(StatementError.NOT_FOUND)
     return statements.request(connection, account_id=account.id, run_id=run.id)
 
 
@@ -67,7 +68,7 @@ async def get(session: AsyncSession, *, user_id: int, statement_id: UUID) -> Mon
     """Read a statement of one of a user's accounts; raises Refusal (`statement_not_found`) for any other."""
     kept = await statements.get_owned(session, user_id, statement_id)
     if kept is None:
-        raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
+        raise Refusal(StatementError.NOT_FOUND)
     return _month(kept) if isinstance(kept.statement, StatementView) else kept.statement
 
 
@@ -90,7 +91,7 @@ async def of_month(
     current = await connection.run_sync(_current, zone)
     period = period or current
     if period > current:
-        raise Refusal(ErrorCode.VALIDATION_FAILED, about=Part.MONTH, detail="The month has not begun yet.")
+        raise Refusal(CommonError.VALIDATION_FAILED, about=Part.MONTH, detail="The month has not begun yet.")
     kept = await statements.of_month(session, account.id, period)
     if kept is not None and isinstance(kept.statement, StatementView):
         return _month(kept)
@@ -134,7 +135,7 @@ async def _provisional(
     connection = await session.connection()
     starts_at, ends_at = await connection.run_sync(_bounds, period, zone)
     if not _existed(account.created_at, account.closed_at, starts_at, ends_at):
-        raise Refusal(ErrorCode.STATEMENT_NOT_FOUND)
+        raise Refusal(StatementError.NOT_FOUND)
     figures = await connection.run_sync(
         statements.figures, account.id, start=account.last_transaction_id, starts_at=starts_at, ends_at=ends_at
     )

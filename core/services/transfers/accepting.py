@@ -8,13 +8,14 @@ from sqlalchemy import Connection
 
 from core.clock import now_us, to_datetime
 from core.domain import ledger
-from core.domain.accounts import AccountKind
+from core.domain.accounts import AccountError, AccountKind
 from core.domain.audit import Act, Action, Author
 from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.ledger import LedgerAccount, PartyAccount
 from core.domain.transfers import (
     AcceptedTransfer,
     Terms,
+    TransferError,
     TransferKind,
     TransferRequest,
 )
@@ -79,7 +80,7 @@ class Group:
             accepted, fingerprint = known
             if fingerprint == request.fingerprint:
                 return replace(accepted, replayed=True)
-            return Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
+            return Refusal(TransferError.KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         placed = self.place(request)
         if isinstance(placed, Refusal):
             return placed
@@ -111,17 +112,17 @@ class Group:
     def _sides(self, request: TransferRequest) -> tuple[PartyAccount, PartyAccount]:
         """Find both accounts, or raise the first refusal that concerns who they are."""
         if request.payer is not None and request.payer == request.payee:
-            raise Refusal(ErrorCode.SAME_ACCOUNT, about=_payee_part(request))
+            raise Refusal(TransferError.SAME_ACCOUNT, about=_payee_part(request))
         payer = self._customer(request.payer, Part.PAYER) if request.payer else None
         if payer and request.kind is TransferKind.TRANSFER and payer.owner_id != request.submitted_by:
-            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.PAYER)
+            raise Refusal(AccountError.NOT_FOUND, about=Part.PAYER)
         payee = self._customer(request.payee, _payee_part(request)) if request.payee else None
         if payer is not None and payer is payee:  # one named by its number
-            raise Refusal(ErrorCode.SAME_ACCOUNT, about=_payee_part(request))
+            raise Refusal(TransferError.SAME_ACCOUNT, about=_payee_part(request))
         for name, side in (("payer", payer), ("payee", payee)):
             if side and request.currency and request.currency != side.ledger.currency:
                 detail = f"The request names {request.currency}; the {name}'s account is in {side.ledger.currency}."
-                raise Refusal(ErrorCode.CURRENCY_MISMATCH, about=Part.CURRENCY, detail=detail)
+                raise Refusal(TransferError.CURRENCY_MISMATCH, about=Part.CURRENCY, detail=detail)
         known = payer or payee
         assert known is not None, "a transfer names at least one account"
         external = self._externals.get(known.ledger.currency)
@@ -133,7 +134,7 @@ class Group:
     def _customer(self, name: UUID | str, part: Part) -> PartyAccount:
         party = self._parties.get(name.bytes if isinstance(name, UUID) else name)
         if party is None or party.ledger.kind is not AccountKind.CUSTOMER:
-            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=part)
+            raise Refusal(AccountError.NOT_FOUND, about=part)
         return party
 
     def _accept(self, request: TransferRequest, payer: PartyAccount, payee: PartyAccount) -> "Placed":
@@ -205,15 +206,15 @@ def _payee_part(request: TransferRequest) -> Part:
 
 
 def _part_of(code: ErrorCode) -> Part | None:
-    about_amount = (ErrorCode.INSUFFICIENT_FUNDS, ErrorCode.BALANCE_LIMIT_EXCEEDED)
+    about_amount = (TransferError.INSUFFICIENT_FUNDS, TransferError.BALANCE_LIMIT_EXCEEDED)
     return Part.AMOUNT if code in about_amount else None
 
 
 def _detail_of(code: ErrorCode, payer: LedgerAccount, payee: LedgerAccount) -> str | None:
     """Say which side the ledger's refusal is about. Returns None if the code's own message says enough."""
-    if code is ErrorCode.CURRENCY_MISMATCH:
+    if code is TransferError.CURRENCY_MISMATCH:
         return f"The payer's account is in {payer.currency}; the payee's account is in {payee.currency}."
-    if code in (ErrorCode.ACCOUNT_FROZEN, ErrorCode.ACCOUNT_CLOSED):
+    if code in (AccountError.FROZEN, AccountError.CLOSED):
         name, account = ("payee", payee) if payer.can_pay else ("payer", payer)
         return f"The {name}'s account is {account.status}."
     return None

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import ErrorCode, Part, Refusal, Unavailable
-from core.domain.transfers import TransferRequest
+from core.domain.transfers import TransferError, TransferRequest
 from core.ids import new_id
 from core.services.transfers.accepting import Group
 from core.storage import batches, transfers
@@ -24,7 +24,7 @@ def accept(connection: Connection, request: BatchRequest, *, most_pending: int) 
     if known := transfers.find_by_keys(connection, [scope]).get(scope):
         accepted, fingerprint = known
         if fingerprint != request.fingerprint:
-            raise Refusal(ErrorCode.IDEMPOTENCY_KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
+            raise Refusal(TransferError.KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         return batches.read_accepted(connection, accepted.sequence)
     if transfers.backlog_bound(connection) >= most_pending:
         raise Unavailable("Too many transfers are waiting to be settled; nothing was recorded.")

@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 
 from core.clock import now_us, to_datetime, to_us
 from core.domain.blocks import Ending, cancellation
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.errors import Refusal
 from core.domain.transfers import (
     TRANSITIONS,
+    TransferError,
     TransferStatus,
     TransferView,
 )
@@ -25,15 +26,15 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
     """
     transfer = transfers.read(connection, transfer_id)
     if transfer is None or not transfer.may_be_read_by(user_id):
-        raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
+        raise Refusal(TransferError.NOT_FOUND)
     if transfer.submitted_by != user_id:
-        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE, detail="Only who has submitted a transfer can cancel it.")
+        raise Refusal(TransferError.NOT_CANCELLABLE, detail="Only who has submitted a transfer can cancel it.")
     if transfer.status is TransferStatus.CANCELLED:
         return transfer
     if TransferStatus.CANCELLED not in TRANSITIONS[transfer.status]:
-        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE)
+        raise Refusal(TransferError.NOT_CANCELLABLE)
     if batches.is_atomic(connection, transfer.sequence):
-        raise Refusal(ErrorCode.TRANSFER_NOT_CANCELLABLE, detail="The transfers of an atomic batch end together.")
+        raise Refusal(TransferError.NOT_CANCELLABLE, detail="The transfers of an atomic batch end together.")
     verification.require_sound(connection)
     ended_at = max(now_us(), to_us(transfer.created_at))
     terms = transfers.terms_of(connection, transfer.sequence)

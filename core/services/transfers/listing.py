@@ -6,8 +6,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.accounts import AccountError
+from core.domain.errors import Part, Refusal
 from core.domain.transfers import (
+    TransferError,
     TransferStatus,
     TransferView,
 )
@@ -20,7 +22,7 @@ async def get(session: AsyncSession, *, user_id: int, transfer_id: UUID) -> Tran
     """Read a transfer for somebody who may; raises Refusal (`transfer_not_found`) for everybody else."""
     transfer = await transfers.get(session, transfer_id)
     if transfer is None or not transfer.may_be_read_by(user_id):
-        raise Refusal(ErrorCode.TRANSFER_NOT_FOUND)
+        raise Refusal(TransferError.NOT_FOUND)
     return transfer
 
 
@@ -69,7 +71,7 @@ async def list_for_user(
     if wanted.account_id is not None:
         account = await accounts.get_owned(session, user_id, wanted.account_id)
         if account is None:
-            raise Refusal(ErrorCode.ACCOUNT_NOT_FOUND, about=Part.ACCOUNT)
+            raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     if wanted.idempotency_key is not None:
         only = await transfers.get_by_key(session, wanted.idempotency_key, user_id)
         if only is None or offset or not wanted.lets_through(only):

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from core.clock import now_us
 from core.domain import ledger
+from core.domain.batches import BatchError
 from core.domain.blocks import BlockKind, Ending, Sealer
 from core.domain.errors import ErrorCode
 from core.domain.ledger import FAILURES, LedgerAccount
@@ -165,7 +166,7 @@ def _culprits(failed: dict[int, ErrorCode], groups: Sequence[Span]) -> list[tupl
     """Find for each atomic batch that failed the line because of which it did, and its first sequence."""
     if not groups:
         return []
-    culprits = [sequence for sequence, reason in failed.items() if reason is not ErrorCode.BATCH_FAILED]
+    culprits = [sequence for sequence, reason in failed.items() if reason is not BatchError.FAILED]
     return [(culprit - first, first) for first, last in groups for culprit in culprits if first <= culprit <= last]
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 from sqlalchemy import Connection
 
+from core.domain.batches import BatchError
 from core.domain.blocks import Block, BlockKind, LegRow, Sealer, cancellation
-from core.domain.errors import ErrorCode
 from core.services.verification.book import Book
 from core.services.verification.report import Report
 from core.storage import batches, blocks
@@ -134,7 +134,7 @@ class Walk:
         self._cancelled.discard(sequence)
         self._checked = sequence
         check_ending(self._report, row)
-        if row.failure == ErrorCode.BATCH_FAILED and not batches.is_atomic(connection, sequence):
+        if row.failure == BatchError.FAILED and not batches.is_atomic(connection, sequence):
             self._report.add("batch_is_whole", f"transfer {sequence} failed with a batch, and is in no atomic one")
 
     @property

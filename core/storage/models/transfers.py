@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.domain.errors import ErrorCode
 from core.domain.money import MAX_AMOUNT
 from core.domain.transfers import TransferKind, TransferStatus
 from core.storage.models.base import Base, Moment, PublicId, Word, one_of, trigger
@@ -65,7 +64,7 @@ class Transfer(Base):
     previous_id: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(Moment)
     settled_at: Mapped[datetime | None] = mapped_column(Moment)
-    failure_code: Mapped[ErrorCode | None] = mapped_column(Word(ErrorCode))
+    failure_code: Mapped[str | None] = mapped_column(Text)
 
 
 trigger(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.errors import STATUSES
-from core.domain.errors import MESSAGES
+from api.codes import is_answered, status_of
+from core.domain.errors import ErrorCode
 from tests.api.conftest import Api, Start, refused
 
 PAGES = ["/docs", "/docs/oauth2-redirect", "/docs/errors"]
@@ -93,12 +93,12 @@ async def test_the_document_is_written_out_once_however_often_it_is_read(
 
 async def test_every_code_is_explained_where_the_type_of_its_problem_points(api: Api) -> None:
     page = (await api.client.get("/docs/errors")).text
-    for code, message in MESSAGES.items():
+    for code in ErrorCode.all():
         row = re.search(rf'<tr id="{code}">(.*?)</tr>', page)
         assert row, code
         assert f"<code>{code}</code>" in row[1]
-        assert f"<td>{STATUSES.get(code, '—')}</td>" in row[1]
-        assert message in row[1]
+        assert f"<td>{status_of(code) if is_answered(code) else '—'}</td>" in row[1]
+        assert code.message in row[1]
     problem = (await api.client.get("/nothing")).json()
     path, _, anchor = problem["type"].partition("#")
     assert path == "/docs/errors"

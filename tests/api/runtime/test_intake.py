@@ -12,8 +12,9 @@ from sqlalchemy import Connection, event
 
 import api.runtime.intake
 from api.runtime.intake import Intake
-from core.domain.errors import ErrorCode, OutcomeUnknown, Refusal, Unavailable
-from core.domain.transfers import AcceptedTransfer
+from core.domain.errors import CommonError, ErrorCode, OutcomeUnknown, Refusal, Unavailable
+from core.domain.transfers import AcceptedTransfer, TransferError
+from core.domain.users import UserError
 from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
@@ -133,9 +134,9 @@ class TestAGroup:
         outcomes = await piled_up(database, *(intake.accept(order) for order in orders))
         assert [getattr(outcome, "code", None) for outcome in outcomes] == [
             None,
-            ErrorCode.INSUFFICIENT_FUNDS,
+            TransferError.INSUFFICIENT_FUNDS,
             None,
-            ErrorCode.INSUFFICIENT_FUNDS,
+            TransferError.INSUFFICIENT_FUNDS,
         ]
         assert builders.reserved_of(database, bank.ada_account) == 10_000
 
@@ -261,7 +262,7 @@ class TestARequestThatGoesWrong:
     ) -> None:
         def refuses(connection: Connection) -> None:
             mark("mark-refused")(connection)
-            raise Refusal(ErrorCode.EMAIL_TAKEN)
+            raise Refusal(UserError.EMAIL_TAKEN)
 
         intake = make()
         calls = (intake.run(mark("mark-0")), intake.run(refuses), intake.run(mark("mark-1")))
@@ -319,7 +320,7 @@ class TestACommitThatFails:
         calls = (intake.accept(builders.from_ada_to_bob(bank)), intake.run(fails_at_commit))
         outcomes = await piled_up(database, *calls)
         assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 2
-        assert {outcome.code for outcome in outcomes} == {ErrorCode.OUTCOME_UNKNOWN}
+        assert {outcome.code for outcome in outcomes} == {CommonError.OUTCOME_UNKNOWN}
         assert await intake.run(mark("mark")) == "mark"
         assert pending(database) == 0
 
@@ -330,7 +331,7 @@ def counted(name: str, **labels: str) -> float:
 
 def refusals() -> dict[str, float]:
     """Transfers refused so far, by code."""
-    return {code: counted("transfers_refused_total", code=code) for code in ErrorCode}
+    return {code: counted("transfers_refused_total", code=code) for code in ErrorCode.all()}
 
 
 def more_than(before: dict[str, float]) -> dict[str, float]:
@@ -342,7 +343,7 @@ class TestWhatIsCounted:
         intake, latency, refused = make(), counted("accept_latency_seconds_count"), refusals()
 
         def refuses(_connection: Connection) -> None:
-            raise Refusal(ErrorCode.EMAIL_TAKEN)
+            raise Refusal(UserError.EMAIL_TAKEN)
 
         orders = [builders.from_ada_to_bob(bank, amount) for amount in (100, 10**6, 10**6)]
         await piled_up(

@@ -11,14 +11,14 @@ def answer(work, log):
         work()
     except ValueError as error:
         # ruleid: errors-say-nothing-of-their-cause
-        raise Refusal(ErrorCode.VALIDATION_FAILED, detail=f"not understood: {error}") from None
+        raise Refusal(CommonError.VALIDATION_FAILED, detail=f"not understood: {error}") from None
     try:
         work()
     except OSError as error:
         # ok: errors-say-nothing-of-their-cause
         log.warning("check_failed", error=str(error))
         # ok: errors-say-nothing-of-their-cause
-        raise Refusal(ErrorCode.VALIDATION_FAILED, detail="The cursor does not belong to this list.") from None
+        raise Refusal(CommonError.VALIDATION_FAILED, detail="The cursor does not belong to this list.") from None
     try:
         work()
     except Refusal as refusal:

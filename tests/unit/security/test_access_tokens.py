@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from core.clock import now_us
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.errors import CommonError, Part, Refusal
 from core.security import access_tokens
 from core.security.access_tokens import AccessTokens, Claims, new_refresh_token, refresh_token_digest
 from core.security.cursors import Cursors
@@ -165,7 +165,7 @@ ABOUT_ADA = ("Ada.King@example.com", "Ada Lovelace", "Giro")
 def test_a_password_is_refused_that_is_among_the_first_to_be_tried(passwords: Passwords, password: str) -> None:
     with pytest.raises(Refusal) as refused:
         passwords.choose(password, ABOUT_ADA)
-    assert (refused.value.code, refused.value.about) == (ErrorCode.VALIDATION_FAILED, Part.PASSWORD)
+    assert (refused.value.code, refused.value.about) == (CommonError.VALIDATION_FAILED, Part.PASSWORD)
     assert "easily guessed" in refused.value.detail
     assert password not in refused.value.detail
 
@@ -223,7 +223,7 @@ def tokens(clean_environment: pytest.MonkeyPatch) -> AccessTokens:
 def refuses(tokens: AccessTokens, token: str) -> bool:
     with pytest.raises(Refusal) as refused:
         tokens.read(token)
-    return refused.value.code is ErrorCode.UNAUTHENTICATED
+    return refused.value.code is CommonError.UNAUTHENTICATED
 
 
 def good_payload() -> dict[str, Any]:
@@ -445,7 +445,7 @@ PLACE = [2**62, [[5, None], [4, 9]]]
 def cursor_refused(cursors: Cursors, cursor: str, of: str = "transfers:1") -> bool:
     with pytest.raises(Refusal) as refused:
         cursors.open(cursor, of=of)
-    return (refused.value.code, refused.value.about) == (ErrorCode.VALIDATION_FAILED, Part.CURSOR)
+    return (refused.value.code, refused.value.about) == (CommonError.VALIDATION_FAILED, Part.CURSOR)
 
 
 def test_a_cursor_opens_where_it_was_sealed() -> None:

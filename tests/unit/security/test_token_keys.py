@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.clock import now_us
-from core.domain.errors import ErrorCode, Refusal, Unavailable
+from core.domain.errors import CommonError, Refusal, Unavailable
 from core.files import durable
 from core.security import access_tokens, token_keys
 from core.security.access_tokens import AccessTokens, Claims
@@ -84,7 +84,7 @@ def is_refused(process: AccessTokens, token: str) -> bool:
     try:
         process.read(token)
     except Refusal as refusal:
-        return refusal.code is ErrorCode.UNAUTHENTICATED
+        return refusal.code is CommonError.UNAUTHENTICATED
     return False
 
 

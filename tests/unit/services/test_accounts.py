@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.domain.accounts import NUMBER_DIGITS, account_number, is_account_number
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.accounts import NUMBER_DIGITS, AccountError, account_number, is_account_number
+from core.domain.errors import Part, Refusal
 from core.services import accounts
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -130,7 +130,7 @@ def test_one_account_too_many_is_refused(database: Database) -> None:
         with pytest.raises(Refusal) as refused:
             open_account(connection, owner, most=2)
         open_account(connection, other, most=2)
-    assert refused.value.code is ErrorCode.TOO_MANY_ACCOUNTS
+    assert refused.value.code is AccountError.TOO_MANY
 
 
 def test_a_number_that_is_taken_is_drawn_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ async def test_somebody_elses_account_reads_like_none(database: Database, sessio
     for stranger, wanted in ((other.id, account), (owner.id, other.public_id)):
         with pytest.raises(Refusal) as refused:
             await accounts.get(session, user_id=stranger, account_id=wanted)
-        assert (refused.value.code, refused.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
+        assert (refused.value.code, refused.value.about) == (AccountError.NOT_FOUND, Part.ACCOUNT)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])

@@ -4,7 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from core.domain.errors import ErrorCode, Refusal
+from core.domain.accounts import AccountError
+from core.domain.errors import Refusal
 from core.services import accounts
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -47,26 +48,26 @@ def test_closing_a_closed_account_changes_nothing(database: Database, bank: Bank
 
 
 def test_money_on_it_keeps_it_open(database: Database, bank: Bank) -> None:
-    assert close(database, bank.bob, bank.bob_account) == ErrorCode.ACCOUNT_NOT_EMPTY
+    assert close(database, bank.bob, bank.bob_account) == AccountError.NOT_EMPTY
 
 
 def test_a_debt_on_it_keeps_it_open(database: Database, bank: Bank) -> None:
     set_account(database, bank.ada_account, overdraft_limit=100)
     accepted(database, from_ada_to_bob(bank, 100))
     settle_all(database)
-    assert close(database, bank.ada, bank.ada_account) == ErrorCode.ACCOUNT_NOT_EMPTY
+    assert close(database, bank.ada, bank.ada_account) == AccountError.NOT_EMPTY
 
 
 def test_a_pending_transfer_from_it_keeps_it_open(database: Database, bank: Bank) -> None:
     accepted(database, from_bob_to_ada(bank, 500))
-    assert close(database, bank.bob, bank.bob_account) == ErrorCode.ACCOUNT_HAS_PENDING
+    assert close(database, bank.bob, bank.bob_account) == AccountError.HAS_PENDING
     settle_all(database)
     assert close(database, bank.bob, bank.bob_account) == "closed"
 
 
 def test_a_pending_transfer_to_it_keeps_it_open(database: Database, bank: Bank) -> None:
     accepted(database, from_bob_to_ada(bank, 100))
-    assert close(database, bank.ada, bank.ada_account) == ErrorCode.ACCOUNT_HAS_PENDING
+    assert close(database, bank.ada, bank.ada_account) == AccountError.HAS_PENDING
 
 
 def test_a_pending_transfer_that_failed_lets_it_close(database: Database, bank: Bank) -> None:
@@ -77,18 +78,18 @@ def test_a_pending_transfer_that_failed_lets_it_close(database: Database, bank: 
 
 
 def test_somebody_elses_account_and_none_are_refused_alike(database: Database, bank: Bank) -> None:
-    assert close(database, bank.bob, bank.ada_account) == ErrorCode.ACCOUNT_NOT_FOUND
-    assert close(database, bank.bob, uuid4()) == ErrorCode.ACCOUNT_NOT_FOUND
+    assert close(database, bank.bob, bank.ada_account) == AccountError.NOT_FOUND
+    assert close(database, bank.bob, uuid4()) == AccountError.NOT_FOUND
     assert account_row(database, bank.ada_account)["status"] == "active"
 
 
 @pytest.mark.parametrize("scope", ["debit", "all"])
 def test_a_frozen_account_is_not_its_owners_to_close(database: Database, bank: Bank, scope: str) -> None:
     freeze(database, bank.ada_account, scope)
-    assert close(database, bank.ada, bank.ada_account) == ErrorCode.ACCOUNT_FROZEN
+    assert close(database, bank.ada, bank.ada_account) == AccountError.FROZEN
 
 
 def test_a_closed_account_takes_no_money(database: Database, bank: Bank) -> None:
     close(database, bank.ada, bank.ada_account)
     outcomes = accept(database, from_bob_to_ada(bank, 100), deposit_request(bank.ada_account, 100))
-    assert [outcome.code for outcome in outcomes if isinstance(outcome, Refusal)] == [ErrorCode.ACCOUNT_CLOSED] * 2
+    assert [outcome.code for outcome in outcomes if isinstance(outcome, Refusal)] == [AccountError.CLOSED] * 2

@@ -11,8 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from core.clock import now_us, to_datetime
+from core.domain.accounts import AccountError
 from core.domain.cards import (
     TRANSITIONS,
+    CardError,
     CardStatus,
     CardType,
     _luhn_sum,
@@ -298,24 +300,24 @@ class TestIssuing:
     def test_needs_an_account_of_ones_own(self, case: Case) -> None:
         with pytest.raises(Refusal) as refusal:
             issue_card(case.database, case.vault, case.bank.bob, case.bank.ada_account)
-        assert (refusal.value.code, refusal.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
+        assert (refusal.value.code, refusal.value.about) == (AccountError.NOT_FOUND, Part.ACCOUNT)
 
     @pytest.mark.parametrize("scope", ["debit", "all"])
     def test_needs_an_account_that_is_not_frozen(self, case: Case, scope: str) -> None:
         freeze(case.database, case.bank.ada_account, scope)
-        assert case.issue() == ErrorCode.ACCOUNT_FROZEN
+        assert case.issue() == AccountError.FROZEN
 
     def test_needs_an_account_that_is_open(self, case: Case) -> None:
         close(case.database, case.bank.ada_account)
-        assert case.issue() == ErrorCode.ACCOUNT_CLOSED
+        assert case.issue() == AccountError.CLOSED
 
     def test_stops_at_the_bound_and_cancelled_cards_do_not_count(self, case: Case) -> None:
         assert case.issue(most=2) == ACTIVE
         case.do(issuing.freeze)
-        assert case.issue(most=2) == ErrorCode.TOO_MANY_CARDS
+        assert case.issue(most=2) == CardError.TOO_MANY
         case.do(issuing.cancel)
         assert case.issue(most=2) == ACTIVE
-        assert case.issue(most=2) == ErrorCode.TOO_MANY_CARDS
+        assert case.issue(most=2) == CardError.TOO_MANY
 
 
 TO = {ACTIVE: issuing.unfreeze, FROZEN: issuing.freeze, CANCELLED: issuing.cancel}
@@ -329,7 +331,7 @@ class TestStatuses:
         assert case.status is own
         done = case.do(TO[wanted])
         allowed = wanted is own or wanted in TRANSITIONS[own]
-        assert done == (wanted if allowed else ErrorCode.CARD_CANCELLED)
+        assert done == (wanted if allowed else CardError.CANCELLED)
         assert case.status is (wanted if allowed else own)
 
     def test_of_the_table_end_with_cancelled_and_nowhere_else(self) -> None:
@@ -352,8 +354,8 @@ class TestStatuses:
     @pytest.mark.parametrize("act", TO.values(), ids=[act.__name__ for act in TO.values()])
     def test_are_the_owners_alone(self, case: Case, act: Any) -> None:
         before = case.row
-        assert case.do(act, who=case.bank.bob) == ErrorCode.CARD_NOT_FOUND
-        assert case.do(act, card=uuid4()) == ErrorCode.CARD_NOT_FOUND
+        assert case.do(act, who=case.bank.bob) == CardError.NOT_FOUND
+        assert case.do(act, card=uuid4()) == CardError.NOT_FOUND
         assert case.row == before
 
 
@@ -371,7 +373,7 @@ class TestAFrozenAccount:
 
     @pytest.mark.parametrize(
         ("own", "refusal"),
-        [(ACTIVE, ErrorCode.ACCOUNT_FROZEN), (FROZEN, ErrorCode.ACCOUNT_FROZEN), (CANCELLED, ErrorCode.CARD_CANCELLED)],
+        [(ACTIVE, AccountError.FROZEN), (FROZEN, AccountError.FROZEN), (CANCELLED, CardError.CANCELLED)],
     )
     def test_lets_no_card_be_unfrozen(self, case: Case, scope: str, own: CardStatus, refusal: ErrorCode) -> None:
         case.do(TO[own])

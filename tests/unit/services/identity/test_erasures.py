@@ -9,9 +9,10 @@ from typer.testing import CliRunner, Result
 
 from core.cli import app, apply_migrations
 from core.cli.console import the_bank
+from core.domain.accounts import AccountError
 from core.domain.audit import Author
-from core.domain.errors import ErrorCode, Refusal, Unavailable
-from core.domain.users import Role
+from core.domain.errors import Refusal, Unavailable
+from core.domain.users import Role, UserError
 from core.processes import run
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
@@ -227,13 +228,13 @@ def test_an_upgrade_keeps_every_card_and_every_user(
 
 
 def test_who_has_access_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
-    assert refusal(database, author, listed, bank.ada.public_id).code is ErrorCode.USER_ACTIVE
+    assert refusal(database, author, listed, bank.ada.public_id).code is UserError.ACTIVE
 
 
 def test_nobody_and_the_bank_itself_are_not_erased(database: Database, author: Author, listed: Path) -> None:
     (system,) = rows(database, "SELECT public_id FROM users WHERE id = 1")
     for who in (uuid4(), UUID(bytes=system["public_id"])):
-        assert refusal(database, author, listed, who).code is ErrorCode.USER_NOT_FOUND
+        assert refusal(database, author, listed, who).code is UserError.NOT_FOUND
 
 
 @pytest.mark.parametrize("scope", ["debit", "all"])
@@ -242,13 +243,13 @@ def test_who_has_a_frozen_account_is_not_erased(
 ) -> None:
     freeze(database, bank.ada_account, scope)
     deactivate(database, bank.ada)
-    assert refusal(database, author, listed, bank.ada.public_id).code is ErrorCode.ACCOUNT_FROZEN
+    assert refusal(database, author, listed, bank.ada.public_id).code is AccountError.FROZEN
 
 
 def test_who_has_money_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     deactivate(database, bank.bob)
     refused = refusal(database, author, listed, bank.bob.public_id)
-    assert (refused.code, str(bank.bob_account) in refused.detail) == (ErrorCode.ACCOUNT_NOT_EMPTY, True)
+    assert (refused.code, str(bank.bob_account) in refused.detail) == (AccountError.NOT_EMPTY, True)
 
 
 def test_who_is_about_to_pay_or_to_be_paid_is_not_erased(
@@ -257,7 +258,7 @@ def test_who_is_about_to_pay_or_to_be_paid_is_not_erased(
     accepted(database, from_bob_to_ada(bank, 1000))
     for person in (bank.ada, bank.bob):
         deactivate(database, person)
-        assert refusal(database, author, listed, person.public_id).code is ErrorCode.ACCOUNT_HAS_PENDING
+        assert refusal(database, author, listed, person.public_id).code is AccountError.HAS_PENDING
 
 
 def test_erasing_again_changes_nothing(database: Database, bank: Bank, author: Author, listed: Path) -> None:
@@ -273,7 +274,7 @@ def test_who_was_erased_never_comes_back(database: Database, bank: Bank, author:
     do_erase(database, author, listed, bank.ada.public_id)
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
         operators.reactivate(connection, author, bank.ada.public_id)
-    assert refused.value.code is ErrorCode.USER_ERASED
+    assert refused.value.code is UserError.ERASED
 
 
 def test_who_cannot_be_listed_is_not_erased(database: Database, bank: Bank, author: Author, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_us
-from core.domain.accounts import FreezeScope
+from core.domain.accounts import AccountError, FreezeScope
 from core.domain.audit import AuditFilter, Author
 from core.domain.errors import ErrorCode, Part, Refusal
-from core.domain.transfers import AcceptedTransfer, TransferStatus
-from core.domain.users import Role
+from core.domain.transfers import AcceptedTransfer, TransferError, TransferStatus
+from core.domain.users import Role, UserError
 from core.ids import NEWEST
 from core.services.audit import list_audit
 from core.services.identity import operators
@@ -154,7 +154,7 @@ def test_a_transfer_accepted_before_its_payer_was_frozen_fails(
     transfer = accepted(database, from_ada_to_bob(bank, 100))
     do(database, author, freezing(scope), bank.ada_account)
     settle_all(database)
-    assert failure(database, transfer) == (TransferStatus.FAILED, ErrorCode.ACCOUNT_FROZEN)
+    assert failure(database, transfer) == (TransferStatus.FAILED, AccountError.FROZEN)
     assert (balance_of(database, bank.ada_account), reserved_of(database, bank.ada_account)) == (1000, 0)
 
 
@@ -189,7 +189,7 @@ ACCOUNT_ACTS = pytest.mark.parametrize(
 def test_a_closed_account_is_left_as_it_is(database: Database, bank: Bank, author: Author, act: Act) -> None:
     close(database, bank.bob_account)
     before = account_row(database, bank.bob_account)
-    assert refusal(database, author, act, bank.bob_account) == (ErrorCode.ACCOUNT_CLOSED, None)
+    assert refusal(database, author, act, bank.bob_account) == (AccountError.CLOSED, None)
     assert account_row(database, bank.bob_account) == before
 
 
@@ -199,7 +199,7 @@ def test_an_external_account_and_none_are_refused_alike(
 ) -> None:
     before = external_account(database)
     for account in (UUID(bytes=before["public_id"]), uuid4(), bank.ada.public_id):
-        assert refusal(database, author, act, account) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
+        assert refusal(database, author, act, account) == (AccountError.NOT_FOUND, Part.ACCOUNT)
     assert external_account(database) == before
 
 
@@ -229,7 +229,7 @@ def test_a_limit_is_raised_and_lowered_down_to_the_debt(
 def test_a_limit_below_the_debt_is_refused(database: Database, bank: Bank, author: Author, limit: int) -> None:
     owing(database, bank, author)
     before = account_row(database, bank.bob_account)
-    assert refusal(database, author, limiting(limit), bank.bob_account) == (ErrorCode.LIMIT_IN_USE, Part.AMOUNT)
+    assert refusal(database, author, limiting(limit), bank.bob_account) == (AccountError.LIMIT_IN_USE, Part.AMOUNT)
     assert account_row(database, bank.bob_account) == before
 
 
@@ -263,7 +263,7 @@ def test_a_pending_transfer_fails_that_a_lower_limit_no_longer_covers(
     transfer = accepted(database, from_bob_to_ada(bank, 300))
     do(database, author, limiting(299), bank.bob_account)
     settle_all(database)
-    assert failure(database, transfer) == (TransferStatus.FAILED, ErrorCode.INSUFFICIENT_FUNDS)
+    assert failure(database, transfer) == (TransferStatus.FAILED, TransferError.INSUFFICIENT_FUNDS)
     assert (balance_of(database, bank.bob_account), reserved_of(database, bank.bob_account)) == (0, 0)
 
 
@@ -312,7 +312,7 @@ def test_pending_transfers_of_a_deactivated_owner_fail(database: Database, bank:
     incoming = accepted(database, deposit_request(bank.ada_account, 7))
     do(database, author, operators.deactivate, bank.ada.public_id)
     settle_all(database)
-    assert failure(database, outgoing) == (TransferStatus.FAILED, ErrorCode.OWNER_INACTIVE)
+    assert failure(database, outgoing) == (TransferStatus.FAILED, TransferError.OWNER_INACTIVE)
     assert failure(database, incoming) == (TransferStatus.COMPLETED, None)
     assert (balance_of(database, bank.ada_account), reserved_of(database, bank.ada_account)) == (1007, 0)
     do(database, author, operators.reactivate, bank.ada.public_id)
@@ -325,7 +325,7 @@ def test_pending_transfers_of_a_deactivated_owner_fail(database: Database, bank:
 def test_the_bank_itself_and_nobody_are_refused_alike(database: Database, bank: Bank, author: Author, act: Act) -> None:
     (system,) = rows(database, "SELECT * FROM users WHERE role = 'system'")
     for user in (UUID(bytes=system["public_id"]), uuid4(), bank.ada_account):
-        assert refusal(database, author, act, user) == (ErrorCode.USER_NOT_FOUND, Part.USER)
+        assert refusal(database, author, act, user) == (UserError.NOT_FOUND, Part.USER)
     assert rows(database, "SELECT * FROM users WHERE role = 'system'") == [system]
 
 

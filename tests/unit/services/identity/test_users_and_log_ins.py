@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us
 from core.domain.audit import Author
-from core.domain.errors import ErrorCode, Part, Refusal
-from core.domain.users import Identity, Role
+from core.domain.errors import CommonError, Part, Refusal
+from core.domain.users import Identity, Role, UserError
 from core.services.identity import log_ins, operators, users
 from core.services.identity.log_ins import Session
 from core.settings import Settings
@@ -96,7 +96,7 @@ async def test_the_repr_of_a_user_omits_personal_data_and_the_hash_of_the_passwo
 def test_an_address_signs_up_once(database: Database, ada: Person, email: str) -> None:
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
         add_user(connection, email)
-    assert (refused.value.code, refused.value.about) == (ErrorCode.EMAIL_TAKEN, Part.EMAIL)
+    assert (refused.value.code, refused.value.about) == (UserError.EMAIL_TAKEN, Part.EMAIL)
     assert len(rows(database, "SELECT * FROM users")) == 2
 
 
@@ -117,7 +117,7 @@ def test_of_two_changes_at_once_the_second_is_refused(database: Database, ada: P
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
         change_password(connection, ada, 0)
         change_password(connection, ada, 0)
-    assert refused.value.code is ErrorCode.UNAUTHENTICATED
+    assert refused.value.code is CommonError.UNAUTHENTICATED
     assert version_of(database, ada) == 0
 
 

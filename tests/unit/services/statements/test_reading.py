@@ -12,8 +12,9 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
-from core.domain.errors import ErrorCode, Part, Refusal
-from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
+from core.domain.accounts import AccountError
+from core.domain.errors import CommonError, ErrorCode, Part, Refusal
+from core.domain.statements import BankDetails, PendingStatement, Period, StatementError, StatementStatus, StatementView
 from core.ids import NEWEST, new_id
 from core.services import accounts
 from core.services.statements import making, reading
@@ -167,11 +168,11 @@ def test_a_job_that_runs_twice_makes_what_was_asked_for_once(database: Database,
 @pytest.mark.parametrize(
     ("period", "code", "part"),
     [
-        (FEBRUARY, ErrorCode.VALIDATION_FAILED, Part.MONTH),
-        (MARCH, ErrorCode.VALIDATION_FAILED, Part.MONTH),
-        (Period(9998, 12), ErrorCode.VALIDATION_FAILED, Part.MONTH),
-        (Period(2025, 12), ErrorCode.STATEMENT_NOT_FOUND, None),
-        (Period(1970, 1), ErrorCode.STATEMENT_NOT_FOUND, None),
+        (FEBRUARY, CommonError.VALIDATION_FAILED, Part.MONTH),
+        (MARCH, CommonError.VALIDATION_FAILED, Part.MONTH),
+        (Period(9998, 12), CommonError.VALIDATION_FAILED, Part.MONTH),
+        (Period(2025, 12), StatementError.NOT_FOUND, None),
+        (Period(1970, 1), StatementError.NOT_FOUND, None),
     ],
 )
 def test_a_month_that_has_no_statement_is_refused_and_nothing_is_recorded(
@@ -187,7 +188,7 @@ def test_the_month_ends_with_its_last_microsecond(database: Database, bank: Bank
     clock.now = clock.set(2026, 3, 1) - timedelta(microseconds=1)
     with pytest.raises(Refusal) as refused:
         ask(database, bank.ada, bank.ada_account, FEBRUARY)
-    assert refused.value.code is ErrorCode.VALIDATION_FAILED
+    assert refused.value.code is CommonError.VALIDATION_FAILED
     clock.set(2026, 3, 1)
     assert ask(database, bank.ada, bank.ada_account, FEBRUARY)
 
@@ -199,14 +200,14 @@ def test_a_month_after_the_closing_of_its_account_is_refused(database: Database,
     assert ask(database, bank.bob, bank.bob_account, FEBRUARY)
     with pytest.raises(Refusal) as refused:
         ask(database, bank.bob, bank.bob_account, MARCH)
-    assert refused.value.code is ErrorCode.STATEMENT_NOT_FOUND
+    assert refused.value.code is StatementError.NOT_FOUND
 
 
 def test_an_account_that_is_not_ones_own_has_no_statement_to_ask_for(database: Database, bank: Bank) -> None:
     for account in (bank.bob_account, new_id()):
         with pytest.raises(Refusal) as refused:
             ask(database, bank.ada, account, MARCH)
-        assert (refused.value.code, refused.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
+        assert (refused.value.code, refused.value.about) == (AccountError.NOT_FOUND, Part.ACCOUNT)
 
 
 def test_a_month_that_was_closed_in_a_zone_further_east_can_be_asked_for(
@@ -284,9 +285,9 @@ async def test_what_was_asked_for_and_is_not_made_reads_as_provisional(database:
 @pytest.mark.parametrize(
     ("period", "code"),
     [
-        (MARCH, ErrorCode.VALIDATION_FAILED),
-        (Period(9998, 12), ErrorCode.VALIDATION_FAILED),
-        (Period(2025, 12), ErrorCode.STATEMENT_NOT_FOUND),
+        (MARCH, CommonError.VALIDATION_FAILED),
+        (Period(9998, 12), CommonError.VALIDATION_FAILED),
+        (Period(2025, 12), StatementError.NOT_FOUND),
     ],
 )
 async def test_a_month_that_has_not_begun_or_was_before_the_account_is_refused(
@@ -323,7 +324,7 @@ async def test_nobody_reads_anothers_statement(database: Database, bank: Bank) -
     for statement in (UUID(bytes=his["public_id"]), new_id()):
         with pytest.raises(Refusal) as refused:
             await get(database, bank.ada, statement)
-        assert refused.value.code is ErrorCode.STATEMENT_NOT_FOUND
+        assert refused.value.code is StatementError.NOT_FOUND
 
 
 # --- transactions, and lists -------------------------------------------------------------------------------------

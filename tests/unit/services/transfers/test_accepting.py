@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 
 from core.clock import now_us, to_us
+from core.domain.accounts import AccountError
 from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
-from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus
+from core.domain.transfers import AcceptedTransfer, TransferError, TransferKind, TransferRequest, TransferStatus
 from core.ids import new_id
 from core.services.transfers import accepting, listing
 from core.storage.sqlite.engine import Database
@@ -185,13 +186,13 @@ def test_each_currency_has_its_own_external_account(database: Database, bank: Ba
 
 
 def test_a_withdrawal_needs_funds_and_a_deposit_needs_room(database: Database, bank: Bank) -> None:
-    assert refusal_of(database, withdrawal_request(bank.ada_account, 1001))[0] is ErrorCode.INSUFFICIENT_FUNDS
+    assert refusal_of(database, withdrawal_request(bank.ada_account, 1001))[0] is TransferError.INSUFFICIENT_FUNDS
     for _ in range(9):
         accepted(database, deposit_request(bank.bob_account, MAX_AMOUNT))
     settle_all(database)
     assert balance_of(database, bank.bob_account) == CUSTOMER_BALANCE_BOUND
     assert refusal_of(database, deposit_request(bank.bob_account, 1)) == (
-        ErrorCode.BALANCE_LIMIT_EXCEEDED,
+        TransferError.BALANCE_LIMIT_EXCEEDED,
         Part.AMOUNT,
     )
 
@@ -206,7 +207,7 @@ def test_the_external_account_is_nobodys_to_name(database: Database, bank: Bank)
         deposit_request(outside),
         withdrawal_request(outside),
     ):
-        assert refusal_of(database, request)[0] is ErrorCode.ACCOUNT_NOT_FOUND
+        assert refusal_of(database, request)[0] is AccountError.NOT_FOUND
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
@@ -264,17 +265,17 @@ def destination_full(database: Database, bank: Bank, request: TransferRequest) -
 
 
 PUBLISHED_ORDER: list[tuple[int, Spoil, ErrorCode, str | None]] = [
-    (1, same_account, ErrorCode.SAME_ACCOUNT, Part.PAYEE),
-    (2, unknown_source, ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYER),
-    (2, source_of_somebody_else, ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYER),
-    (3, unknown_destination, ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYEE),
-    (4, other_currency, ErrorCode.CURRENCY_MISMATCH, Part.CURRENCY),
-    (5, source_frozen, ErrorCode.ACCOUNT_FROZEN, None),
-    (5, source_closed, ErrorCode.ACCOUNT_CLOSED, None),
-    (6, destination_frozen, ErrorCode.ACCOUNT_FROZEN, None),
-    (6, destination_closed, ErrorCode.ACCOUNT_CLOSED, None),
-    (7, too_much, ErrorCode.INSUFFICIENT_FUNDS, Part.AMOUNT),
-    (8, destination_full, ErrorCode.BALANCE_LIMIT_EXCEEDED, Part.AMOUNT),
+    (1, same_account, TransferError.SAME_ACCOUNT, Part.PAYEE),
+    (2, unknown_source, AccountError.NOT_FOUND, Part.PAYER),
+    (2, source_of_somebody_else, AccountError.NOT_FOUND, Part.PAYER),
+    (3, unknown_destination, AccountError.NOT_FOUND, Part.PAYEE),
+    (4, other_currency, TransferError.CURRENCY_MISMATCH, Part.CURRENCY),
+    (5, source_frozen, AccountError.FROZEN, None),
+    (5, source_closed, AccountError.CLOSED, None),
+    (6, destination_frozen, AccountError.FROZEN, None),
+    (6, destination_closed, AccountError.CLOSED, None),
+    (7, too_much, TransferError.INSUFFICIENT_FUNDS, Part.AMOUNT),
+    (8, destination_full, TransferError.BALANCE_LIMIT_EXCEEDED, Part.AMOUNT),
 ]
 ONE_THING_CANNOT_BE_BOTH = {(same_account, unknown_source)}
 PAIRS = [
@@ -306,29 +307,29 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
 
 def test_the_same_account_named_by_its_number_is_refused_like_by_its_id(database: Database, bank: Bank) -> None:
     request = from_ada_to_bob(bank)._replace(payee=number_of(database, bank.ada_account), currency="EUR")
-    assert refusal_of(database, request) == (ErrorCode.SAME_ACCOUNT, Part.PAYEE_NUMBER)
+    assert refusal_of(database, request) == (TransferError.SAME_ACCOUNT, Part.PAYEE_NUMBER)
 
 
 def test_an_unknown_number_is_refused_like_an_unknown_id(database: Database, bank: Bank) -> None:
     request = from_ada_to_bob(bank)._replace(payee="XG00GIRO00000000000000")
-    assert refusal_of(database, request) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYEE_NUMBER)
+    assert refusal_of(database, request) == (AccountError.NOT_FOUND, Part.PAYEE_NUMBER)
 
 
 def test_accounts_in_two_currencies_never_pay_each_other(database: Database, bank: Bank) -> None:
     with unit_of_work(database) as connection:
         yen = open_account(connection, bank.bob, "JPY")
-    assert refusal_of(database, from_ada_to_bob(bank)._replace(payee=yen))[0] is ErrorCode.CURRENCY_MISMATCH
+    assert refusal_of(database, from_ada_to_bob(bank)._replace(payee=yen))[0] is TransferError.CURRENCY_MISMATCH
 
 
 def test_what_is_pending_to_an_account_cannot_be_spent(database: Database, bank: Bank) -> None:
     accepted(database, from_ada_to_bob(bank, 500))
-    assert refusal_of(database, from_bob_to_ada(bank, 1))[0] is ErrorCode.INSUFFICIENT_FUNDS
+    assert refusal_of(database, from_bob_to_ada(bank, 1))[0] is TransferError.INSUFFICIENT_FUNDS
 
 
 def test_funds_reach_down_to_the_overdraft_limit(database: Database, bank: Bank) -> None:
     set_account(database, bank.ada_account, overdraft_limit=200)
     accepted(database, from_ada_to_bob(bank, 1200))
-    assert refusal_of(database, from_ada_to_bob(bank, 1))[0] is ErrorCode.INSUFFICIENT_FUNDS
+    assert refusal_of(database, from_ada_to_bob(bank, 1))[0] is TransferError.INSUFFICIENT_FUNDS
 
 
 def test_a_payee_frozen_for_debits_receives(database: Database, bank: Bank) -> None:
@@ -346,7 +347,7 @@ def test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their
 ) -> None:
     accepted(database, withdrawal_request(bank.ada_account, 1))
     theirs = transfer_request(submitted_by=bank.bob.id, payer=bank.ada_account, payee=bank.bob_account)
-    assert refusal_of(database, theirs) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.PAYER)
+    assert refusal_of(database, theirs) == (AccountError.NOT_FOUND, Part.PAYER)
 
 
 # --- groups ------------------------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
+from core.domain.accounts import AccountError
 from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.errors import Part, Refusal
 from core.domain.transfers import TransferRequest
 from core.services.transfers import batches
 from core.services.transfers.settlement import FIRST_CHUNK, settle_pending
@@ -108,7 +109,7 @@ def test_a_refused_atomic_batch_records_nothing(database: Database, bank: Bank) 
             from_ada_to_bob(bank)._replace(payer=bank.bob_account, payee=bank.ada_account),
         )
     assert (refusal.value.code, refusal.value.line, refusal.value.about) == (
-        ErrorCode.ACCOUNT_NOT_FOUND,
+        AccountError.NOT_FOUND,
         3,
         Part.PAYER,
     )

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_us
 from core.domain.errors import ErrorCode, Refusal
-from core.domain.transfers import TransferStatus, TransferView
+from core.domain.transfers import TransferError, TransferStatus, TransferView
 from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
 from core.services.transfers import cancelling, listing
@@ -68,7 +68,7 @@ def test_cancelling_again_is_the_same_answer_and_gives_nothing_back_twice(databa
 def test_a_completed_transfer_cannot_be_cancelled(database: Database, bank: Bank) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
     settle_all(database)
-    assert refusal_of(database, bank.ada, transfer.id) is ErrorCode.TRANSFER_NOT_CANCELLABLE
+    assert refusal_of(database, bank.ada, transfer.id) is TransferError.NOT_CANCELLABLE
     assert status_of(database, transfer) is TransferStatus.COMPLETED
 
 
@@ -76,30 +76,30 @@ def test_a_failed_transfer_cannot_be_cancelled(database: Database, bank: Bank) -
     transfer = accepted(database, from_ada_to_bob(bank))
     deactivate(database, bank.ada)
     settle_all(database)
-    assert refusal_of(database, bank.ada, transfer.id) is ErrorCode.TRANSFER_NOT_CANCELLABLE
+    assert refusal_of(database, bank.ada, transfer.id) is TransferError.NOT_CANCELLABLE
 
 
 def test_who_has_no_part_in_a_transfer_is_told_that_there_is_none(database: Database, bank: Bank) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
     with unit_of_work(database) as connection:
         stranger = add_user(connection)
-    assert refusal_of(database, stranger, transfer.id) is ErrorCode.TRANSFER_NOT_FOUND
-    assert refusal_of(database, bank.ada, new_id()) is ErrorCode.TRANSFER_NOT_FOUND
+    assert refusal_of(database, stranger, transfer.id) is TransferError.NOT_FOUND
+    assert refusal_of(database, bank.ada, new_id()) is TransferError.NOT_FOUND
     assert status_of(database, transfer) is TransferStatus.PENDING
 
 
 def test_a_payee_learns_of_a_transfer_only_once_it_is_completed(database: Database, bank: Bank) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
-    assert refusal_of(database, bank.bob, transfer.id) is ErrorCode.TRANSFER_NOT_FOUND
+    assert refusal_of(database, bank.bob, transfer.id) is TransferError.NOT_FOUND
     settle_all(database)
-    assert refusal_of(database, bank.bob, transfer.id) is ErrorCode.TRANSFER_NOT_CANCELLABLE
+    assert refusal_of(database, bank.bob, transfer.id) is TransferError.NOT_CANCELLABLE
 
 
 def test_an_owner_cannot_cancel_what_the_bank_withdraws(database: Database, bank: Bank) -> None:
     withdrawal = accepted(database, withdrawal_request(bank.ada_account))
     with pytest.raises(Refusal, match="Only who has submitted a transfer") as refused:
         cancel(database, bank.ada.id, withdrawal.id)
-    assert refused.value.code is ErrorCode.TRANSFER_NOT_CANCELLABLE
+    assert refused.value.code is TransferError.NOT_CANCELLABLE
     cancel(database, SYSTEM_USER_ID, withdrawal.id)
     assert reserved_of(database, bank.ada_account) == 0
 
@@ -135,4 +135,4 @@ async def test_a_transfer_is_read_by_who_may_and_is_not_there_for_anybody_else(
     for user, wanted in ((bank.bob, transfer.id), (bank.ada, new_id())):
         with pytest.raises(Refusal) as refused:
             await listing.get(session, user_id=user.id, transfer_id=wanted)
-        assert refused.value.code is ErrorCode.TRANSFER_NOT_FOUND
+        assert refused.value.code is TransferError.NOT_FOUND

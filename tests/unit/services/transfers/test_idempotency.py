@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.errors import ErrorCode, Part, Refusal
-from core.domain.transfers import AcceptedTransfer, TransferRequest, TransferStatus
+from core.domain.transfers import AcceptedTransfer, TransferError, TransferRequest, TransferStatus
 from core.services.transfers import cancelling
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -26,7 +26,7 @@ from tests.time_travel import Clock
 
 pytestmark = pytest.mark.funded(ada_has=1000, bob_has=1000)
 
-REUSED = (ErrorCode.IDEMPOTENCY_KEY_REUSED, Part.IDEMPOTENCY_KEY)
+REUSED = (TransferError.KEY_REUSED, Part.IDEMPOTENCY_KEY)
 
 
 def keyed(bank: Bank, amount: int = 100, key: str = "a key", request_id: str = "first") -> TransferRequest:
@@ -115,7 +115,7 @@ def test_a_replay_is_answered_though_the_funds_are_gone_and_the_account_is_close
 
 def test_a_refused_request_binds_no_key(database: Database, bank: Bank) -> None:
     too_much, then_less = accept(database, keyed(bank, 1001), keyed(bank, 1000))
-    assert reason(too_much) == (ErrorCode.INSUFFICIENT_FUNDS, Part.AMOUNT)
+    assert reason(too_much) == (TransferError.INSUFFICIENT_FUNDS, Part.AMOUNT)
     assert isinstance(then_less, AcceptedTransfer)
     assert not then_less.replayed
 

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import now_us, to_datetime
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.accounts import AccountError
+from core.domain.errors import Part, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.ids import new_id
 from core.services import accounts
@@ -195,7 +196,7 @@ async def test_an_account_that_is_not_ones_own_has_no_list(bank: Bank, listing: 
     for account in (bank.bob_account, new_id()):
         with pytest.raises(Refusal) as refused:
             await listing.page(bank.ada, TransferFilter(account_id=account))
-        assert (refused.value.code, refused.value.about) == (ErrorCode.ACCOUNT_NOT_FOUND, Part.ACCOUNT)
+        assert (refused.value.code, refused.value.about) == (AccountError.NOT_FOUND, Part.ACCOUNT)
 
 
 def send_at(

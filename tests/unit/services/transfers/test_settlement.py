@@ -11,11 +11,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from core.clock import now_us, to_us
+from core.domain.accounts import AccountError
 from core.domain.blocks import Ending
 from core.domain.errors import ErrorCode, Unavailable
 from core.domain.ledger import FAILURES
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
-from core.domain.transfers import AcceptedTransfer, TransferStatus
+from core.domain.transfers import AcceptedTransfer, TransferError, TransferStatus
 from core.services.transfers import settlement
 from core.services.transfers.settlement import FIRST_CHUNK, SettlementConflict, count_from_zero, settle_pending
 from core.services.verification import verify
@@ -122,7 +123,7 @@ def test_a_failure_does_not_stop_the_others(database: Database, bank: Bank) -> N
     deactivate(database, bank.bob)
     assert settle_all(database) == 3
     assert [status_of(database, item) for item in (first, bad, last)] == [COMPLETED, FAILED, COMPLETED]
-    assert failure_of(database, bad) is ErrorCode.OWNER_INACTIVE
+    assert failure_of(database, bad) is TransferError.OWNER_INACTIVE
     assert whole(database)
 
 
@@ -355,12 +356,12 @@ def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        (lambda database, bank: deactivate(database, bank.ada), ErrorCode.OWNER_INACTIVE),
-        (lambda database, bank: freeze(database, bank.ada_account, "debit"), ErrorCode.ACCOUNT_FROZEN),
-        (lambda database, bank: freeze(database, bank.ada_account, "all"), ErrorCode.ACCOUNT_FROZEN),
-        (lambda database, bank: close(database, bank.ada_account), ErrorCode.ACCOUNT_CLOSED),
-        (lambda database, bank: freeze(database, bank.bob_account, "all"), ErrorCode.ACCOUNT_FROZEN),
-        (lambda database, bank: close(database, bank.bob_account), ErrorCode.ACCOUNT_CLOSED),
+        (lambda database, bank: deactivate(database, bank.ada), TransferError.OWNER_INACTIVE),
+        (lambda database, bank: freeze(database, bank.ada_account, "debit"), AccountError.FROZEN),
+        (lambda database, bank: freeze(database, bank.ada_account, "all"), AccountError.FROZEN),
+        (lambda database, bank: close(database, bank.ada_account), AccountError.CLOSED),
+        (lambda database, bank: freeze(database, bank.bob_account, "all"), AccountError.FROZEN),
+        (lambda database, bank: close(database, bank.bob_account), AccountError.CLOSED),
         (lambda database, bank: freeze(database, bank.bob_account, "debit"), None),
         (lambda database, bank: deactivate(database, bank.bob), None),
     ],
@@ -387,7 +388,7 @@ def test_a_limit_that_was_lowered_in_between_counts(database: Database, bank: Ba
     set_limit(database, bank.bob_account, 99)
     settle_all(database)
     assert failure_of(database, fits) is None
-    assert failure_of(database, fits_no_more) is ErrorCode.INSUFFICIENT_FUNDS
+    assert failure_of(database, fits_no_more) is TransferError.INSUFFICIENT_FUNDS
     assert (balance_of(database, bank.bob_account), reserved_of(database, bank.bob_account)) == (-50, 0)
     assert whole(database)
 
@@ -395,7 +396,7 @@ def test_a_limit_that_was_lowered_in_between_counts(database: Database, bank: Ba
 def test_credits_that_together_pass_the_ceiling_fail_from_there_on(database: Database, bank: Bank) -> None:
     deposits = [accepted(database, deposit_request(bank.bob_account, MAX_AMOUNT)) for _ in range(10)]
     assert settle_all(database) == 10
-    assert [failure_of(database, item) for item in deposits] == [None] * 9 + [ErrorCode.BALANCE_LIMIT_EXCEEDED]
+    assert [failure_of(database, item) for item in deposits] == [None] * 9 + [TransferError.BALANCE_LIMIT_EXCEEDED]
     assert balance_of(database, bank.bob_account) == CUSTOMER_BALANCE_BOUND
     assert external_account(database)["reserved"] == 0
     assert whole(database)
@@ -410,7 +411,7 @@ def test_the_external_accounts_bound_fails_a_transfer_and_raises_nothing(databas
     fits, too_much = (accepted(database, withdrawal_request(bank.ada_account, 100)) for _ in range(2))
     settle_all(database)
     assert failure_of(database, fits) is None
-    assert failure_of(database, too_much) is ErrorCode.BALANCE_LIMIT_EXCEEDED
+    assert failure_of(database, too_much) is TransferError.BALANCE_LIMIT_EXCEEDED
     assert external_account(database)["balance"] == EXTERNAL_BALANCE_BOUND - 50
 
 
