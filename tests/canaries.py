@@ -32,7 +32,7 @@ CVC_IN_CONTEXT = re.compile(rb"cvc[^0-9a-z]{1,12}[0-9]{3}(?![0-9])", re.IGNORECA
 
 
 class Seen:
-    """All that anybody could read, by the place where it stands."""
+    """All readable text, by the place where it was found."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[bytes]] = {}
@@ -52,7 +52,7 @@ class Seen:
         return {place for place, texts in self._texts.items() for text in texts if any(form in text for form in wanted)}
 
     def of_a_cvc(self) -> set[str]:
-        """Name the places where a CVC stands beside its name; three digits alone are anywhere."""
+        """Name the places with a CVC next to its name. Three digits alone can be anywhere."""
         return {place for place, texts in self._texts.items() if any(map(CVC_IN_CONTEXT.search, texts))}
 
 

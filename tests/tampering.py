@@ -25,7 +25,7 @@ def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
         yield raw
         tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for _, table, sql in triggers:
-            if table in tables:  # put back, as whoever wants to be unseen does
+            if table in tables:  # put back, as an attacker would
                 raw.execute(sql)
 
 
@@ -37,7 +37,7 @@ def forget_erasure(path: Path) -> None:
 
 
 def tamper(database: Database, *statements: str) -> None:
-    """Run statements that each change something; whoever uses `database` next opens it anew."""
+    """Run statements that each change something. The next use of `database` opens it again."""
     database.close()
     with unguarded(database.path) as raw:
         for statement in statements:
@@ -56,7 +56,7 @@ def forget_types(database: Database, table: str) -> None:
 
 
 def recompute_chain(database: Database) -> None:
-    """Give every block the hash of what it now covers, as whoever knows how they are made can."""
+    """Give every block the hash of its present content, as an attacker who knows the format can."""
     database.close()
     with unguarded(database.path) as raw:
         before: Block | None = None

@@ -1,7 +1,7 @@
 """Fixtures of the API's tests: the whole application in this process, people who use it, and a hand on its database.
 
 The application is the real one, on a real file, with a queue in this process (fakeredis). There is no worker: `settle`
-does what a worker does, over a `Database` of its own on the same file.
+does what a worker does, over its own `Database` on the same file.
 """
 
 import asyncio
