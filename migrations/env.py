@@ -4,6 +4,7 @@ Foreign keys are off while tables change (SQLite cannot switch inside a transact
 """
 
 import asyncio
+from contextlib import nullcontext
 
 from alembic import context
 from sqlalchemy import URL, Connection
@@ -53,12 +54,12 @@ if context.is_offline_mode():
     raise DatabaseError("Giro's migrations need the database: run them without --sql")
 
 _settings = context.config.attributes.get("settings") or load_settings()
-_hold = context.config.attributes.get("hold", alone)
+_held = context.config.attributes.get("held", False)
 _database = Database(_settings)
 if _database.path.exists():
     _database.refuse_newer_schema(_database.schema_revision())
 # A process of an older version would go on writing what it knows, and not what the new schema asks for.
-with _hold(_settings, "a migration"):
+with nullcontext() if _held else alone(_settings, "a migration"):
     _database.create()
     with _database.turnstile.turn():
         asyncio.run(run_migrations(_database))

@@ -29,9 +29,10 @@ from core.storage.verifications import newest
 from core.telemetry.logging import configure_logging
 
 Hold = Callable[[Settings, str], AbstractContextManager[None]]
-"""What keeps others off the database while it is migrated, for an activity of this name."""
+"""A way to keep other processes off the database, for an activity of this name."""
 
 LOOK_AGAIN_SECONDS = 0.2
+"""Time between two looks at whether the process in the way has ended."""
 
 app = typer.Typer(
     help="Giro: a self-hosted banking service whose transfers run through a queue.",
@@ -144,10 +145,11 @@ def root(
         raise typer.Exit
 
 
-def apply_migrations(settings: Settings | None = None, *, hold: Hold = run.alone) -> None:
+def apply_migrations(settings: Settings | None = None, *, held: bool = False) -> None:
     """Bring the database to the newest migration, in this process; by default the one that the environment names.
 
-    Raises StartRefused, of `hold`, where a Giro runs on it.
+    `held` True: the caller holds the locks that keep others off it. Otherwise they are taken, and StartRefused is
+    raised where a Giro runs on it.
     """
     from alembic import command
     from alembic.config import Config
@@ -156,7 +158,7 @@ def apply_migrations(settings: Settings | None = None, *, hold: Hold = run.alone
     config = Config()
     config.set_main_option("script_location", str(home / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes.update(settings=settings, hold=hold)
+    config.attributes.update(settings=settings, held=held)
     command.upgrade(config, "head")
 
 
@@ -166,13 +168,16 @@ def prepare(settings: Settings, *, hold: Hold) -> None:
     A database that is at the newest migration already may be in use, by processes of this version.
     """
     database = Database(settings)
-    if not database.path.exists() or not database.is_current(database.schema_revision()):
-        apply_migrations(hold=hold)
+    revision = database.schema_revision() if database.path.exists() else None
+    database.refuse_newer_schema(revision)
+    if not database.is_current(revision):
+        with hold(settings, "a migration"):
+            apply_migrations(held=True)
     check_keys(database, CardVault(Secrets(settings)))
 
 
 def prepare_patiently(settings: Settings, seconds: float) -> None:
-    """Do as `prepare` for one that is to be alone, and give a Giro that runs so long to end; say once that it waits."""
+    """Prepare with nothing else running; a Giro that runs is given so many seconds to end, which is said once."""
     deadline, told = time.monotonic() + seconds, False
     while True:
         try:

@@ -54,7 +54,7 @@ class FileLock:
 
 
 def sign(descriptor: int, what: str) -> None:
-    """Write into the file of a lock that this process holds what it is, such as "`giro migrate`", and since when."""
+    """Write the holder into the file of a lock: this process, its host, `what` it is, and since when."""
     since = to_datetime(now_us()).isoformat(timespec="seconds")
     signed = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
     # The signature before it may be of one that was killed: it must not be read in place of this one.
@@ -65,7 +65,7 @@ def sign(descriptor: int, what: str) -> None:
 
 
 def signature(descriptor: int) -> str:
-    """Say who has signed the file of a lock: process and host, what it is, and since when it holds the lock."""
+    """Read the holder of a lock from its file, as words for a person."""
     try:
         signed = json.loads(os.pread(descriptor, 1000, 0))
         if "url" in signed:  # of a version that signed for `giro up` alone

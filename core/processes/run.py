@@ -232,9 +232,9 @@ def _held(database: Path, by: str) -> StartRefused:
 
 @contextmanager
 def alone(settings: Settings, what: str) -> Iterator[None]:
-    """Hold the database for `what`, such as "`giro migrate`", which no other process of Giro may run beside.
+    """Hold the database for `what`, such as "`giro restore`", with no other process of Giro beside it.
 
-    Raises StartRefused (HELD), naming the one that does: a supervisor, a settlement worker, or a part that beats.
+    Raises StartRefused (HELD), which names the process that runs: a supervisor, a settlement worker, or another part.
     """
     with hold_database(settings) as lock:
         sign(lock, what)
@@ -244,10 +244,10 @@ def alone(settings: Settings, what: str) -> Iterator[None]:
 
 @contextmanager
 def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
-    """Do as `alone` for one that holds the supervisor's lock already.
+    """Do the same as `alone`, for a caller that holds the supervisor's lock already.
 
-    A part other than the settlement worker has no lock. It beats, and so did those of older versions; a worker that
-    stands by beats too, and would settle as soon as the lock is free again.
+    The settlement worker is found by its lock, and the other parts by their heartbeats: they have no lock, and neither
+    has a worker of an older version that stands by, which would settle as soon as the migration is done.
     """
     lock = settlement_lock(settings.database_path)
     try:

@@ -24,6 +24,8 @@ from tests.builders import accepted, bank_of_two, from_ada_to_bob, rows
 from tests.flows.stack import Stack
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.timeout(600)  # each command starts a process, which takes seconds on a busy machine
+
 MakeStack = Callable[..., Stack]
 
 HOME = Path(core.__file__).parent.parent
@@ -44,7 +46,7 @@ def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program that needs one migration more, as the next version will."""
     folder = tmp_path_factory.mktemp("next")
     for package in ("api", "core", "workers", "migrations"):
-        shutil.copytree(HOME / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(HOME / package, folder / package)
     engine = folder / "core" / "storage" / "engine.py"
     needed = f'SCHEMA_REVISION = "{SCHEMA_REVISION}"'
     assert needed in engine.read_text()

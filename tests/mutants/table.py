@@ -394,14 +394,14 @@ MUTANTS = (
         "writing under the schema of another version",
         "core/storage/unit_of_work.py",
         (("            _require_schema(database, connection)  # inside", "            # inside"),),
-        ("tests/unit/storage/test_unit_of_work.py::test_who_waits_for_its_turn_meanwhile_writes_nothing",),
+        ("tests/unit/storage/test_unit_of_work.py::test_a_writer_that_waits_for_its_turn_meanwhile_writes_nothing",),
         quick=True,
     ),
     Mutant(
         "a migration beside a worker that settles",
         "core/processes/run.py",
         (("        if not lock.take(what):\n", "        if not lock.take(what) and False:\n"),),
-        ("tests/unit/processes/test_run.py::test_nobody_is_alone_beside_a_settlement_worker",),
+        ("tests/unit/processes/test_run.py::test_a_settlement_worker_that_runs_is_named_and_in_the_way",),
     ),
     Mutant(
         "no fence after a failed commit",

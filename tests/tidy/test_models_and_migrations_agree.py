@@ -14,6 +14,7 @@ import core
 from core.settings import Settings
 from core.storage.sqlite import schema
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.sqlite.turnstile import settlement_lock
 from tests.builders import rows
 
 HOME = Path(core.__file__).parent.parent
@@ -60,6 +61,18 @@ def test_alembic_upgrade_head_works_by_itself_and_can_be_repeated(
     assert database.schema_revision() == SCHEMA_REVISION
     assert rows(database, "PRAGMA foreign_key_check") == []
     database.close()
+
+
+def test_alembic_upgrade_head_changes_nothing_beside_a_settlement_worker(alembic: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "new" / "data"
+    data.mkdir(parents=True)
+    lock = settlement_lock(data / "banking.db")
+    assert lock.take("the settlement worker")
+    done = run(*alembic, "upgrade", "head")
+    lock.close()
+    assert done.returncode != 0
+    assert f"held by another Giro: process {os.getpid()} on " in done.stderr
+    assert not (data / "banking.db").exists()
 
 
 def test_migrations_without_a_database_are_refused(alembic: list[str], tmp_path: Path) -> None:

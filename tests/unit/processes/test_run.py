@@ -52,7 +52,7 @@ def refusal(settings: Settings, hold: Callable[[Settings, str], AbstractContextM
     return str(refused.value)
 
 
-def test_one_that_is_alone_keeps_supervisors_and_settlement_workers_out(settings_of_nobody: Settings) -> None:
+def test_a_migration_keeps_supervisors_and_settlement_workers_out(settings_of_nobody: Settings) -> None:
     settlement = settlement_lock(settings_of_nobody.database_path)
     with alone(settings_of_nobody, "`giro migrate`"):
         assert f"{HERE}, `giro migrate`, since 2" in refusal(settings_of_nobody)
@@ -65,7 +65,7 @@ def test_one_that_is_alone_keeps_supervisors_and_settlement_workers_out(settings
 
 
 @pytest.mark.parametrize("hold", [alone, no_part_beside])
-def test_nobody_is_alone_beside_a_settlement_worker(
+def test_a_settlement_worker_that_runs_is_named_and_in_the_way(
     settings_of_nobody: Settings, hold: Callable[[Settings, str], AbstractContextManager[None]]
 ) -> None:
     worker = settlement_lock(settings_of_nobody.database_path)
@@ -78,14 +78,14 @@ def test_nobody_is_alone_beside_a_settlement_worker(
         pass
 
 
-def test_a_settlement_worker_that_has_not_signed_is_one_of_before(settings_of_nobody: Settings) -> None:
+def test_a_settlement_worker_without_a_signature_is_of_an_older_version(settings_of_nobody: Settings) -> None:
     worker = settlement_lock(settings_of_nobody.database_path)
     assert worker.try_acquire()
     assert "one that has not signed: it is just starting, or of an older version" in refusal(settings_of_nobody)
     worker.close()
 
 
-def test_a_supervisor_of_before_is_named(settings_of_nobody: Settings) -> None:
+def test_a_supervisor_of_an_older_version_is_named(settings_of_nobody: Settings) -> None:
     signed = '{"pid": 12, "url": "http://127.0.0.1:8000", "since": "2026-11-24T04:47:22+00:00"}'
     with run.hold_database(settings_of_nobody) as lock:
         os.pwrite(lock, signed.encode(), 0)
@@ -94,7 +94,7 @@ def test_a_supervisor_of_before_is_named(settings_of_nobody: Settings) -> None:
 
 
 @pytest.mark.parametrize("part_name", [*PROCESSES, "standby"])
-def test_nobody_is_alone_beside_a_part_of_any_host_until_it_is_silent(
+def test_a_part_on_any_host_is_named_and_in_the_way_until_it_is_silent(
     settings_of_nobody: Settings, part_name: str
 ) -> None:
     settings_of_nobody.run_dir.mkdir()

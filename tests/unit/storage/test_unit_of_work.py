@@ -110,7 +110,7 @@ def test_nothing_is_written_under_another_schema(database: Database, revision: s
     assert still_works(database), "no unit of work was left open"
 
 
-def test_who_waits_for_its_turn_meanwhile_writes_nothing(database: Database, settings: Settings) -> None:
+def test_a_writer_that_waits_for_its_turn_meanwhile_writes_nothing(database: Database, settings: Settings) -> None:
     old = Database(settings)
     refused = threading.Event()
 
