@@ -14,47 +14,26 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.dependencies import Bank, user_of
+from api.dependencies import user_of
 from api.errors import add_error_handlers, answer
 from api.http.direct import Direct
 from api.http.methods import Methods
 from api.openapi import DESCRIPTION, openapi
 from api.routes import ROUTERS, batches, docs
-from api.runtime.access_log import Refusals
-from api.runtime.document_line import Line
-from api.runtime.hashing import Hashing
-from api.runtime.intake import Intake
-from api.runtime.queue_ping import QueuePing
-from api.runtime.turns import Turns
-from api.runtime.waiters import Waiters
+from api.runtime import close_runtime, open_runtime
 from api.server import cors
 from api.server.connections import Door
 from api.server.limits import Limits
 from api.server.observe import Observe
 from api.server.paths import Paths
 from api.server.pulse import Pulse
-from api.throttling import Throttles
-from api.throttling.tally import connect as connect_tally
 from core.processes.lifeline import Heartbeat, ask_to_stop, freeze_garbage_collector
-from core.queue.broker import connect, make_broker
-from core.queue.wakeups import Waker
-from core.security.access_tokens import AccessTokens
-from core.security.card_vault import CardVault
-from core.security.cursors import Cursors
-from core.security.passwords import Passwords
-from core.security.secrets import Secrets
-from core.security.token_keys import TokenKeys
-from core.services.cards.keys import check_keys
 from core.settings import Settings, load_settings, variable
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.glance import Peek
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 
 log = get_logger(__name__)
-
-DOCUMENTS_OF_ONE_USER = 2
-"""Documents that one user may have waiting to be drawn."""
 
 
 def create_app(
@@ -134,70 +113,22 @@ def _lifespan(
         database = Database(settings)
         database.require_schema()
         database.moved_on = ask_to_stop
-        bank = _open(settings, database, queue, tally)
-        app.state.bank = bank
+        runtime = open_runtime(settings, database, queue, tally)
+        app.state.runtime = runtime
         pulse = Pulse()
         heartbeat = Heartbeat(settings, "api", alive=pulse.is_felt)
         heartbeat.start()
-        restore = _on_stop_signal(bank.waiters.release)
+        restore = _on_stop_signal(runtime.waiters.release)
         freeze_garbage_collector()
         log.info("api_ready")
         yield {"door": Door.of(settings)}
         restore()
-        await _close(bank)
+        await close_runtime(runtime)
         heartbeat.stop()
         pulse.stop()
         log.info("api_stopped")
 
     return lifespan
-
-
-def _open(settings: Settings, database: Database, queue: redis.Redis | None, tally: redis.asyncio.Redis | None) -> Bank:
-    secrets = Secrets(settings)
-    card_vault = CardVault(secrets)
-    check_keys(database, card_vault)
-    waker = Waker(make_broker(queue or connect(secrets.queue_url())))
-    waker.start()
-    peek = Peek(database)
-    intake = Intake(
-        database,
-        waiting=settings.intake_waiting,
-        group=settings.intake_group,
-        seconds=settings.intake_seconds,
-        most_pending=settings.bulk_pending,
-        on_accepted=waker.wake,
-    )
-    return Bank(
-        settings=settings,
-        database=database,
-        peek=peek,
-        intake=intake,
-        refusals=Refusals(intake),
-        throttles=Throttles(settings, secrets, tally or connect_tally(secrets.queue_url())),
-        waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
-        waker=waker,
-        queue_ping=QueuePing(waker.ping),
-        passwords=Passwords(settings.password_hash_rounds),
-        hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
-        drawing=Line(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
-        turns=Turns(),
-        access_tokens=AccessTokens(TokenKeys(secrets), seconds=settings.access_token_seconds),
-        cursors=Cursors(secrets.card_index_key.read_or_make()),
-        card_vault=card_vault,
-    )
-
-
-async def _close(bank: Bank) -> None:
-    """Stop in the order in which work flows: nothing is taken in after what would carry it on has gone."""
-    await bank.waiters.stop()
-    await bank.refusals.stop()
-    await bank.intake.stop()
-    await bank.throttles.close()
-    await bank.queue_ping.stop()
-    await asyncio.to_thread(bank.waker.stop)
-    bank.peek.close()
-    await bank.database.async_reader.dispose()
-    bank.database.close()
 
 
 def _on_stop_signal(callback: Callable[[], None]) -> Callable[[], None]:

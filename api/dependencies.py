@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, cast
 
@@ -12,70 +11,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Scope
 
 from api.errors import READ_ERRORS
-from api.runtime.access_log import Refusals
-from api.runtime.document_line import Line
-from api.runtime.hashing import Hashing
-from api.runtime.intake import Intake
-from api.runtime.queue_ping import QueuePing
-from api.runtime.turns import Turns
-from api.runtime.waiters import Waiters
-from api.throttling import Throttles
+from api.runtime import Runtime
 from api.throttling.guesses import Guarded
 from api.throttling.rates import Policy, network_of
 from core.domain.audit import Author
 from core.domain.errors import CommonError, RateLimited, Refusal
 from core.domain.users import Identity, UserView
-from core.queue.wakeups import Waker
-from core.security.access_tokens import AccessTokens
-from core.security.card_vault import CardVault
-from core.security.cursors import Cursors
-from core.security.passwords import Passwords
-from core.settings import Settings
-from core.storage.sqlite.engine import Database
-from core.storage.sqlite.glance import Peek
 
 
-@dataclass(frozen=True, slots=True)
-class Bank:
-    """The parts of a running API, made once at its start (api/app.py)."""
-
-    settings: Settings
-    database: Database
-    peek: Peek
-    intake: Intake
-    refusals: Refusals
-    throttles: Throttles
-    waiters: Waiters
-    waker: Waker
-    queue_ping: QueuePing
-    passwords: Passwords
-    hashing: Hashing
-    drawing: Line
-    """Where those wait who ask for documents, by user: one document is drawn at a time."""
-    turns: Turns
-    """How batches of thousands of lines share the event loop with everything else."""
-    access_tokens: AccessTokens
-    cursors: Cursors
-    card_vault: CardVault
-
-    def reading(self) -> AsyncSession:
-        """Open a session that only reads; its transaction begins with its first query and is one snapshot."""
-        return AsyncSession(self.database.async_reader)
+def runtime_of(request: Request) -> Runtime:
+    """Return the parts of the application that answers a request."""
+    return cast(Runtime, request.app.state.runtime)
 
 
-def bank_of(request: Request) -> Bank:
-    """The parts of the application that answers a request."""
-    return cast(Bank, request.app.state.bank)
-
-
-async def get_bank(request: Request) -> Bank:
-    """The parts of the running API."""
-    return bank_of(request)
+async def get_runtime(request: Request) -> Runtime:
+    """Return the parts of the running API."""
+    return runtime_of(request)
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     """A session that only reads, closed when the call has returned."""
-    async with bank_of(request).reading() as session:
+    async with runtime_of(request).reading() as session:
         yield session
 
 
@@ -100,7 +56,7 @@ def limit_stranger(request: Request, policy: Policy) -> None:
     them, and no flood may make them believe that the service is not ready.
     """
     if policy is not Policy.ANONYMOUS_READS or not _is_from_here(request):
-        bank_of(request).throttles.limit(request, policy, network_of(address_of(request)))
+        runtime_of(request).throttles.limit(request, policy, network_of(address_of(request)))
 
 
 async def limit_reading(request: Request) -> None:
@@ -126,7 +82,7 @@ def author_of(request: Request, who: Identity | UserView | None = None) -> Autho
 
 def note_refusal(request: Request, status: int, who: Identity | None = None) -> None:
     """Have it written down that a request was refused access, with 401, 403, or 429 where it may be guessing."""
-    bank_of(request).refusals.add(author_of(request, who), status=status, route=request.scope["route"].path)
+    runtime_of(request).refusals.add(author_of(request, who), status=status, route=request.scope["route"].path)
 
 
 @asynccontextmanager
@@ -136,7 +92,7 @@ async def guessing(request: Request, guarded: list[Guarded], who: Identity | Non
     A Refusal is a failure, and what goes wrong on our side is none.
     """
     try:
-        attempt = await bank_of(request).throttles.attempt(request, guarded)
+        attempt = await runtime_of(request).throttles.attempt(request, guarded)
     except RateLimited:
         note_refusal(request, 429, who)
         raise
@@ -160,7 +116,7 @@ def authenticate(request: Request) -> Identity:
     if not token:
         raise Refusal(CommonError.UNAUTHENTICATED)
     try:
-        identity = _identify(bank_of(request), token)
+        identity = _identify(runtime_of(request), token)
     except Refusal:
         note_refusal(request, 401)
         raise
@@ -175,7 +131,7 @@ def user_of(scope: Scope) -> int | None:
     """
     request = Request(scope)
     try:
-        return _identify(bank_of(request), _token_of(request)).id
+        return _identify(runtime_of(request), _token_of(request)).id
     except Refusal:
         return None
     except READ_ERRORS:
@@ -188,10 +144,10 @@ def _token_of(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _identify(bank: Bank, token: str) -> Identity:
+def _identify(runtime: Runtime, token: str) -> Identity:
     """Look the user up, each time: so deactivation, log-out and a new password take effect at once."""
-    claims = bank.access_tokens.read(token)
-    identity = bank.peek.identity(claims.user_id)
+    claims = runtime.access_tokens.read(token)
+    identity = runtime.peek.identity(claims.user_id)
     if identity is None or identity.token_version != claims.token_version:
         raise Refusal(CommonError.UNAUTHENTICATED)
     return identity
@@ -212,7 +168,7 @@ async def document_type(request: Request) -> str:
     return cast(str, request.state.media_type)
 
 
-BankDep = Annotated[Bank, Depends(get_bank)]
+RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 # Closed before the answer is sent, and not after: a client who does not take it up would keep the session.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 UserDep = Annotated[Identity, Depends(current_user)]

@@ -19,12 +19,12 @@ from starlette.types import Scope
 from api.codes import WireError
 from api.dependencies import (
     authenticate,
-    bank_of,
     current_user,
     document_type,
     limit_stranger,
     note_refusal,
     operator,
+    runtime_of,
 )
 from api.http.accept import negotiate
 from api.http.strict_json import StrictRequest, check_values
@@ -82,7 +82,7 @@ class CheckedRoute(APIRoute):
                 if needs_operator and identity.role is not Role.OPERATOR:
                     note_refusal(request, 403, identity)
                     raise Refusal(CommonError.FORBIDDEN)
-                bank_of(request).throttles.limit(request, policy, identity.id)
+                runtime_of(request).throttles.limit(request, policy, identity.id)
             else:
                 limit_stranger(request, policy)
             media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)

@@ -8,10 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import (
-    bank_of,
     current_user,
-    get_bank,
+    get_runtime,
     operator,
+    runtime_of,
 )
 from api.errors import MOST_ERRORS, InvalidRequest
 from api.http.checks import CheckedRoute, Handler
@@ -102,6 +102,6 @@ class Direct:
 _SOURCES: dict[Callable[..., Any], Callable[[Request], Any]] = {
     current_user: lambda request: request.state.identity,
     operator: lambda request: request.state.identity,
-    get_bank: bank_of,
+    get_runtime: runtime_of,
 }
 """Where the dependencies of direct calls are found: the checks have put them there."""

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import BankDep, SessionDep, UserDep
+from api.dependencies import RuntimeDep, SessionDep, UserDep
 from api.http.checks import CheckedRoute
 from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
 from api.schemas.base import Page, PageQuery
@@ -23,11 +23,11 @@ router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
     responses=created(f"/accounts/{EXAMPLE_ID}") | problems(*FOR_USERS, AccountError.TOO_MANY, *WITH_BODY, *WRITES),
 )
 async def open_account(
-    body: OpenAccount, identity: UserDep, response: Response, bank: BankDep, session: SessionDep
+    body: OpenAccount, identity: UserDep, response: Response, runtime: RuntimeDep, session: SessionDep
 ) -> AccountOut:
     """Open an empty account in a currency."""
-    most = bank.settings.accounts_per_user
-    account_id = await bank.intake.run(
+    most = runtime.settings.accounts_per_user
+    account_id = await runtime.intake.run(
         lambda connection: accounts.open_account(connection, owner_id=identity.id, currency=body.currency, most=most),
         by=identity,
     )
@@ -37,15 +37,15 @@ async def open_account(
 
 @router.get("/accounts", responses=problems(*FOR_USERS))
 async def list_accounts(
-    page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+    page: Annotated[PageQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[AccountOut]:
     """List the caller's accounts, oldest first. All balances of a page are from the same moment."""
     name = f"accounts:{identity.id}"
-    after_id = bank.cursors.open(page.cursor, of=name) if page.cursor else 0
+    after_id = runtime.cursors.open(page.cursor, of=name) if page.cursor else 0
     found = await accounts.list_for_user(
         session, user_id=identity.id, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1
     )
-    return page_of(page, found, show=AccountOut.of, cursor=lambda row: bank.cursors.seal(row.id, of=name))
+    return page_of(page, found, show=AccountOut.of, cursor=lambda row: runtime.cursors.seal(row.id, of=name))
 
 
 @router.get("/accounts/{account_id}", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
@@ -59,7 +59,7 @@ async def list_transactions(
     account_id: UUID,
     page: Annotated[PageQuery, Query()],
     identity: UserDep,
-    bank: BankDep,
+    runtime: RuntimeDep,
     session: SessionDep,
 ) -> Page[TransactionOut]:
     """List the transactions of an account, newest first. A cursor keeps its place while new ones are posted."""
@@ -68,7 +68,7 @@ async def list_transactions(
     found = await accounts.list_transactions(
         session,
         account=account,
-        start=bank.cursors.open(page.cursor, of=name) if page.cursor else None,
+        start=runtime.cursors.open(page.cursor, of=name) if page.cursor else None,
         offset=page.offset or 0,
         limit=page.limit,
     )
@@ -77,7 +77,7 @@ async def list_transactions(
         items=[TransactionOut.of(row) for row in found],
         limit=page.limit,
         offset=page.offset or 0,
-        next_cursor=None if more is None else bank.cursors.seal(more, of=name),
+        next_cursor=None if more is None else runtime.cursors.seal(more, of=name),
     )
 
 
@@ -92,9 +92,9 @@ async def list_transactions(
         *WRITES,
     ),
 )
-async def close_account(account_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> AccountOut:
+async def close_account(account_id: UUID, identity: UserDep, runtime: RuntimeDep, session: SessionDep) -> AccountOut:
     """Close an account permanently. Its balance must be 0, and no transfer may be pending from or to it."""
-    await bank.intake.run(
+    await runtime.intake.run(
         lambda connection: accounts.close_account(connection, user_id=identity.id, account_id=account_id),
         by=identity,
     )

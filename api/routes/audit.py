@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import BankDep, OperatorDep, SessionDep
+from api.dependencies import OperatorDep, RuntimeDep, SessionDep
 from api.http.checks import CheckedRoute
 from api.schemas.audit import AuditOut, AuditQuery
 from api.schemas.base import Page
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRou
 
 @router.get("/audit", responses=problems(*FOR_OPERATORS))
 async def list_audit(
-    query: Annotated[AuditQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+    query: Annotated[AuditQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[AuditOut]:
     """List recorded actions and refusals, newest first.
 
@@ -25,7 +25,7 @@ async def list_audit(
     have a `next_cursor`. The list ends when `next_cursor` is null.
     """
     name = f"operator:audit:{query.model_dump_json(exclude={'limit', 'offset', 'cursor'})}"
-    below = bank.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
+    below = runtime.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
     found, following = await audit.list_audit(
         session, query.filter(), below=below, offset=query.offset or 0, limit=query.limit
     )
@@ -33,5 +33,5 @@ async def list_audit(
         items=[AuditOut.of(entry) for entry in found],
         limit=query.limit,
         offset=query.offset or 0,
-        next_cursor=None if following is None else bank.cursors.seal(following, of=name),
+        next_cursor=None if following is None else runtime.cursors.seal(following, of=name),
     )

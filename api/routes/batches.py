@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from api.codes import WireError
-from api.dependencies import BankDep, UserDep, bank_of
+from api.dependencies import RuntimeDep, UserDep, runtime_of
 from api.errors import MOST_ERRORS
 from api.http.direct import DirectRoute, errors_of, invalid_body
 from api.http.headers import idempotency_key
@@ -28,7 +28,7 @@ class BatchRoute(DirectRoute):
     async def _read(self, request: Request, body_type: str) -> None:
         lines = _Lines()
         try:
-            given = await read_long(await request.body(), "transfers", lines.take, bank_of(request).turns.pause)
+            given = await read_long(await request.body(), "transfers", lines.take, runtime_of(request).turns.pause)
         except (ValueError, RecursionError):
             raise Refusal(WireError.MALFORMED_BODY) from None
         request.state.read = given, lines
@@ -120,7 +120,7 @@ _ACCEPTED = {
     openapi_extra={"parameters": [_KEY]},
     responses={202: _ACCEPTED, **problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES)},
 )
-async def submit_batch(body: NewBatch, request: Request, identity: UserDep, bank: BankDep) -> Response:
+async def submit_batch(body: NewBatch, request: Request, identity: UserDep, runtime: RuntimeDep) -> Response:
     """Submit up to 5,000 transfers from one's accounts at once.
 
     A line that is not well-formed refuses the whole request (422). With `independent` every other line is accepted or
@@ -129,12 +129,12 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, bank
     key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
     assert key is not None, "required"
     request_id: str = request.state.request_id
-    orders = await bank.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
+    orders = await runtime.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
     digest = blake2b(digest_size=FINGERPRINT_BYTES)
     for piece in written(PATH, body):
         digest.update(piece)
-        await bank.turns.pause()
-    batch = await bank.intake.accept_batch(
+        await runtime.turns.pause()
+    batch = await runtime.intake.accept_batch(
         BatchRequest(
             mode=body.mode,
             submitted_by=identity.id,

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Connection
 
-from api.dependencies import BankDep, SessionDep, UserDep, author_of
+from api.dependencies import RuntimeDep, SessionDep, UserDep, author_of
 from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.cards import CardOut, IssuedCardOut, NewCard
@@ -42,15 +42,15 @@ _ISSUED: dict[int | str, dict[str, Any]] = {
 
 @router.post("/cards", status_code=201, responses=_ISSUED | problems(*FOR_USERS, *_REFUSALS, *WITH_BODY, *WRITES))
 async def issue_card(
-    body: NewCard, *, request: Request, identity: UserDep, response: Response, bank: BankDep
+    body: NewCard, *, request: Request, identity: UserDep, response: Response, runtime: RuntimeDep
 ) -> IssuedCardOut:
     """Issue a card for one of the caller's accounts. Only this answer shows its number and CVC."""
-    author, settings = author_of(request, identity), bank.settings
+    author, settings = author_of(request, identity), runtime.settings
 
     def work(connection: Connection) -> IssuedCard:
         return issuing.issue(
             connection,
-            bank.card_vault,
+            runtime.card_vault,
             author,
             account_id=body.account_id,
             kind=body.type,
@@ -58,7 +58,7 @@ async def issue_card(
             years=settings.card_years,
         )
 
-    issued = await bank.intake.run(work, by=identity)
+    issued = await runtime.intake.run(work, by=identity)
     response.headers["Location"] = f"/cards/{issued.view.id}"
     response.headers["Cache-Control"] = "no-store"
     return IssuedCardOut.revealed(issued)
@@ -66,15 +66,15 @@ async def issue_card(
 
 @router.get("/cards", responses=problems(*FOR_USERS))
 async def list_cards(
-    page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+    page: Annotated[PageQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[CardOut]:
     """List the cards of all the caller's accounts, oldest first, including cancelled ones."""
     name = f"cards:{identity.id}"
-    after_id = bank.cursors.open(page.cursor, of=name) if page.cursor else 0
+    after_id = runtime.cursors.open(page.cursor, of=name) if page.cursor else 0
     found = await issuing.list_for_user(
         session, user_id=identity.id, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1
     )
-    return page_of(page, found, show=CardOut.of, cursor=lambda card: bank.cursors.seal(card.sequence, of=name))
+    return page_of(page, found, show=CardOut.of, cursor=lambda card: runtime.cursors.seal(card.sequence, of=name))
 
 
 @router.get("/cards/{card_id}", responses=problems(*FOR_USERS, CardError.NOT_FOUND))
@@ -87,9 +87,9 @@ async def get_card(card_id: UUID, identity: UserDep, session: SessionDep) -> Car
     "/cards/{card_id}/freeze",
     responses=problems(*FOR_USERS, CardError.NOT_FOUND, CardError.CANCELLED, *WRITES),
 )
-async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
+async def freeze_card(card_id: UUID, identity: UserDep, runtime: RuntimeDep, session: SessionDep) -> CardOut:
     """Freeze a card until it is unfrozen."""
-    await bank.intake.run(
+    await runtime.intake.run(
         lambda connection: issuing.freeze(connection, user_id=identity.id, card_id=card_id), by=identity
     )
     return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))
@@ -99,18 +99,18 @@ async def freeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: 
     "/cards/{card_id}/unfreeze",
     responses=problems(*FOR_USERS, CardError.NOT_FOUND, CardError.CANCELLED, AccountError.FROZEN, *WRITES),
 )
-async def unfreeze_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
+async def unfreeze_card(card_id: UUID, identity: UserDep, runtime: RuntimeDep, session: SessionDep) -> CardOut:
     """Make a frozen card active again, unless its account is frozen."""
-    await bank.intake.run(
+    await runtime.intake.run(
         lambda connection: issuing.unfreeze(connection, user_id=identity.id, card_id=card_id), by=identity
     )
     return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))
 
 
 @router.post("/cards/{card_id}/cancel", responses=problems(*FOR_USERS, CardError.NOT_FOUND, *WRITES))
-async def cancel_card(card_id: UUID, identity: UserDep, bank: BankDep, session: SessionDep) -> CardOut:
+async def cancel_card(card_id: UUID, identity: UserDep, runtime: RuntimeDep, session: SessionDep) -> CardOut:
     """Cancel a card permanently. It stays in the list."""
-    await bank.intake.run(
+    await runtime.intake.run(
         lambda connection: issuing.cancel(connection, user_id=identity.id, card_id=card_id), by=identity
     )
     return CardOut.of(await issuing.get(session, user_id=identity.id, card_id=card_id))

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 
-from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
+from api.dependencies import OperatorDep, RuntimeDep, SessionDep, author_of
 from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.dead_letters import DeadLetterOut
@@ -21,28 +21,28 @@ _ACT = problems(*FOR_OPERATORS, DeadLetterError.NOT_FOUND, *WRITES)
 
 @router.get("/dead-letters", responses=problems(*FOR_OPERATORS))
 async def list_dead_letters(
-    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[DeadLetterOut]:
     """List the parked messages, oldest first."""
-    after = bank.cursors.open(page.cursor, of="operator:dead-letters") if page.cursor else 0
+    after = runtime.cursors.open(page.cursor, of="operator:dead-letters") if page.cursor else 0
     found = await dead_letters.list_parked(session, after=after, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(
         page,
         found,
         show=DeadLetterOut.of,
-        cursor=lambda row: bank.cursors.seal(row.sequence, of="operator:dead-letters"),
+        cursor=lambda row: runtime.cursors.seal(row.sequence, of="operator:dead-letters"),
     )
 
 
 @router.post("/dead-letters/{letter_id}/retry", status_code=204, responses=_ACT)
-async def retry_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, bank: BankDep) -> None:
+async def retry_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep) -> None:
     """Release a parked message and reset its failures. The scheduler's next tick sends it again."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: dead_letters.retry(connection, author, letter_id), by=identity)
+    await runtime.intake.run(lambda connection: dead_letters.retry(connection, author, letter_id), by=identity)
 
 
 @router.post("/dead-letters/{letter_id}/drop", status_code=204, responses=_ACT)
-async def drop_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, bank: BankDep) -> None:
+async def drop_dead_letter(letter_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep) -> None:
     """Delete a parked message. If its work is still due in the database, a new message is sent."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: dead_letters.drop(connection, author, letter_id), by=identity)
+    await runtime.intake.run(lambda connection: dead_letters.drop(connection, author, letter_id), by=identity)

@@ -8,8 +8,9 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from api.dependencies import Bank, BankDep
+from api.dependencies import RuntimeDep
 from api.http.checks import CheckedRoute
+from api.runtime import Runtime
 from api.schemas.health import CheckOut, Health, HealthOut, Message
 from api.schemas.problems import problems
 from core.domain.errors import CommonError
@@ -29,7 +30,7 @@ MEGABYTE = 1_000_000
 _ANSWERS: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut}, **problems(CommonError.RATE_LIMITED)}
 
 Finding = tuple[Health, dict[str, Any]]
-Check = Callable[[Bank], Awaitable[Finding]]
+Check = Callable[[Runtime], Awaitable[Finding]]
 
 
 @router.get("/", responses=problems(CommonError.RATE_LIMITED))
@@ -45,48 +46,48 @@ async def get_liveness() -> HealthOut:
 
 
 @router.get("/health/ready", responses=_ANSWERS)
-async def get_readiness(bank: BankDep, response: Response) -> HealthOut:
+async def get_readiness(runtime: RuntimeDep, response: Response) -> HealthOut:
     """Tell whether transfers can be accepted: the database is writable and migrated, and has room to grow."""
-    return _answer(response, await _run(bank, _NEEDED))
+    return _answer(response, await _run(runtime, _NEEDED))
 
 
 @router.get("/health", responses=_ANSWERS)
-async def get_health(bank: BankDep, response: Response) -> HealthOut:
+async def get_health(runtime: RuntimeDep, response: Response) -> HealthOut:
     """Show the state of every part. Without queue or workers it is degraded: transfers are still accepted."""
-    needed, wanted = await asyncio.gather(_run(bank, _NEEDED), _run(bank, _WANTED, worst=Health.DEGRADED))
+    needed, wanted = await asyncio.gather(_run(runtime, _NEEDED), _run(runtime, _WANTED, worst=Health.DEGRADED))
     return _answer(response, needed | wanted)
 
 
-async def _database(bank: Bank) -> Finding:
+async def _database(runtime: Runtime) -> Finding:
     """Take a turn as a writer, without writing."""
-    await bank.intake.run(lambda _connection: None)
+    await runtime.intake.run(lambda _connection: None)
     return Health.OK, {}
 
 
-async def _migrations(bank: Bank) -> Finding:
-    revision = await asyncio.to_thread(bank.database.schema_revision)
-    current = bank.database.is_current(revision)
+async def _migrations(runtime: Runtime) -> Finding:
+    revision = await asyncio.to_thread(runtime.database.schema_revision)
+    current = runtime.database.is_current(revision)
     return Health.OK if current else Health.UNAVAILABLE, {"revision": revision}
 
 
-async def _disk(bank: Bank) -> Finding:
-    free = shutil.disk_usage(bank.database.path.parent).free
-    enough = free >= bank.settings.disk_free_mb * MEGABYTE
+async def _disk(runtime: Runtime) -> Finding:
+    free = shutil.disk_usage(runtime.database.path.parent).free
+    enough = free >= runtime.settings.disk_free_mb * MEGABYTE
     return Health.OK if enough else Health.UNAVAILABLE, {"free_bytes": free}
 
 
-async def _queue(bank: Bank) -> Finding:
-    return Health.OK if await bank.queue_ping.is_answered() else Health.DEGRADED, {}
+async def _queue(runtime: Runtime) -> Finding:
+    return Health.OK if await runtime.queue_ping.is_answered() else Health.DEGRADED, {}
 
 
-async def _sqlite(bank: Bank) -> Finding:
-    version, affected = await asyncio.to_thread(bank.database.sqlite)
+async def _sqlite(runtime: Runtime) -> Finding:
+    version, affected = await asyncio.to_thread(runtime.database.sqlite)
     return Health.DEGRADED if affected else Health.OK, {"version": version}
 
 
-async def _ledger(bank: Bank) -> Finding:
+async def _ledger(runtime: Runtime) -> Finding:
     """Report the last verification. While a rule is broken, transfers are accepted but not settled."""
-    async with bank.reading() as session:
+    async with runtime.reading() as session:
         last = await verification.last(session)
     if last is None:
         return Health.OK, {"verified_at": None}
@@ -95,9 +96,9 @@ async def _ledger(bank: Bank) -> Finding:
 
 
 def _process(name: str) -> Check:
-    async def check(bank: Bank) -> Finding:
-        age = heartbeats.age(bank.settings.run_dir, name)
-        alive = age is not None and age < bank.settings.silent_seconds
+    async def check(runtime: Runtime) -> Finding:
+        age = heartbeats.age(runtime.settings.run_dir, name)
+        alive = age is not None and age < runtime.settings.silent_seconds
         return Health.OK if alive else Health.DEGRADED, {"heartbeat_age_seconds": age and round(age, 3)}
 
     return check
@@ -114,16 +115,18 @@ _WANTED: dict[str, Check] = {
 }
 
 
-async def _run(bank: Bank, checks: dict[str, Check], *, worst: Health = Health.UNAVAILABLE) -> dict[str, CheckOut]:
+async def _run(
+    runtime: Runtime, checks: dict[str, Check], *, worst: Health = Health.UNAVAILABLE
+) -> dict[str, CheckOut]:
     """Run checks concurrently. A check that fails counts as `worst`."""
-    found = await asyncio.gather(*(_timed(bank, name, check, worst) for name, check in checks.items()))
+    found = await asyncio.gather(*(_timed(runtime, name, check, worst) for name, check in checks.items()))
     return dict(zip(checks, found, strict=True))
 
 
-async def _timed(bank: Bank, name: str, check: Check, worst: Health) -> CheckOut:
+async def _timed(runtime: Runtime, name: str, check: Check, worst: Health) -> CheckOut:
     started = time.perf_counter()
     try:
-        status, details = await asyncio.wait_for(check(bank), CHECK_SECONDS)
+        status, details = await asyncio.wait_for(check(runtime), CHECK_SECONDS)
     except Exception as error:
         # Any error in a check (for example a missing file) is a finding of that check.
         log.warning("check_failed", check=name, error=repr(error))

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
 
-from api.dependencies import BankDep, OperatorDep, SessionDep, author_of
+from api.dependencies import OperatorDep, RuntimeDep, SessionDep, author_of
 from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.operators import AllTransfersQuery, Freeze, NewLimit, OperatorAccountOut, QueueOut
@@ -30,21 +30,21 @@ _ACCOUNT = (AccountError.NOT_FOUND, AccountError.CLOSED)
 
 @router.get("/users", responses=problems(*FOR_OPERATORS))
 async def list_users(
-    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[UserOut]:
     """List all users, oldest first."""
-    after_id = bank.cursors.open(page.cursor, of="operator:users") if page.cursor else 0
+    after_id = runtime.cursors.open(page.cursor, of="operator:users") if page.cursor else 0
     found = await operators.list_users(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
-    return page_of(page, found, show=UserOut.of, cursor=lambda row: bank.cursors.seal(row.id, of="operator:users"))
+    return page_of(page, found, show=UserOut.of, cursor=lambda row: runtime.cursors.seal(row.id, of="operator:users"))
 
 
 @router.post("/users/{user_id}/deactivate", responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, *WRITES))
 async def deactivate_user(
-    user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+    user_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
     """Revoke a user's access immediately. Pending transfers from the user's accounts will fail."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: operators.deactivate(connection, author, user_id), by=identity)
+    await runtime.intake.run(lambda connection: operators.deactivate(connection, author, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
 
 
@@ -53,11 +53,11 @@ async def deactivate_user(
     responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, UserError.ERASED, *WRITES),
 )
 async def reactivate_user(
-    user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+    user_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
     """Restore a user's access. The user has to log in again."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: operators.reactivate(connection, author, user_id), by=identity)
+    await runtime.intake.run(lambda connection: operators.reactivate(connection, author, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
 
 
@@ -74,15 +74,15 @@ async def reactivate_user(
     ),
 )
 async def erase_user(
-    user_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+    user_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
     """Permanently erase the personal data of a deactivated user and close the user's accounts, which must be empty.
 
     Name, e-mail address, password, tokens and card numbers are deleted. The ledger stays. Repeating the call gives
     the same answer.
     """
-    author, listed = author_of(request, identity), bank.settings.erasures_path
-    await bank.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id), by=identity)
+    author, listed = author_of(request, identity), runtime.settings.erasures_path
+    await runtime.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id), by=identity)
     return UserOut.of(await operators.get_user(session, user_id))
 
 
@@ -91,16 +91,16 @@ async def erase_user(
 
 @router.get("/accounts", responses=problems(*FOR_OPERATORS))
 async def list_all_accounts(
-    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[OperatorAccountOut]:
     """List every account, including external ones, oldest first. All balances of a page are from the same moment."""
-    after_id = bank.cursors.open(page.cursor, of="operator:accounts") if page.cursor else 0
+    after_id = runtime.cursors.open(page.cursor, of="operator:accounts") if page.cursor else 0
     found = await operators.list_accounts(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(
         page,
         found,
         show=OperatorAccountOut.with_owner,
-        cursor=lambda row: bank.cursors.seal(row.account.id, of="operator:accounts"),
+        cursor=lambda row: runtime.cursors.seal(row.account.id, of="operator:accounts"),
     )
 
 
@@ -112,7 +112,7 @@ async def get_any_account(account_id: UUID, _operator: OperatorDep, session: Ses
 
 @router.post("/accounts/{account_id}/freeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WITH_BODY, *WRITES))
 async def freeze_account(
-    account_id: UUID, body: Freeze, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+    account_id: UUID, body: Freeze, *, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> OperatorAccountOut:
     """Freeze an account for debits only (it can still receive) or for all. Pending transfers from it will fail."""
     author = author_of(request, identity)
@@ -120,17 +120,17 @@ async def freeze_account(
     def work(connection: Connection) -> None:
         operators.freeze(connection, author, account_id, body.scope)
 
-    await bank.intake.run(work, by=identity)
+    await runtime.intake.run(work, by=identity)
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
 @router.post("/accounts/{account_id}/unfreeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WRITES))
 async def unfreeze_account(
-    account_id: UUID, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+    account_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> OperatorAccountOut:
     """Make a frozen account active again."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: operators.unfreeze(connection, author, account_id), by=identity)
+    await runtime.intake.run(lambda connection: operators.unfreeze(connection, author, account_id), by=identity)
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
@@ -139,7 +139,13 @@ async def unfreeze_account(
     responses=problems(*FOR_OPERATORS, *_ACCOUNT, AccountError.LIMIT_IN_USE, *WITH_BODY, *WRITES),
 )
 async def set_overdraft_limit(
-    account_id: UUID, body: NewLimit, *, request: Request, identity: OperatorDep, bank: BankDep, session: SessionDep
+    account_id: UUID,
+    body: NewLimit,
+    *,
+    request: Request,
+    identity: OperatorDep,
+    runtime: RuntimeDep,
+    session: SessionDep,
 ) -> OperatorAccountOut:
     """Set how far below 0 an account's balance may go. The audit log records every limit."""
     author = author_of(request, identity)
@@ -147,7 +153,7 @@ async def set_overdraft_limit(
     def work(connection: Connection) -> None:
         operators.set_overdraft_limit(connection, author, account_id, body.amount)
 
-    await bank.intake.run(work, by=identity)
+    await runtime.intake.run(work, by=identity)
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
@@ -156,19 +162,19 @@ async def set_overdraft_limit(
 
 @router.get("/transfers", responses=problems(*FOR_OPERATORS))
 async def list_all_transfers(
-    query: Annotated[AllTransfersQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+    query: Annotated[AllTransfersQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[TransferOut]:
     """List every transfer, newest first."""
     name = f"operator:transfers:{query.status}"
-    below = bank.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
+    below = runtime.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
     found, following = await operators.list_transfers(
         session, status=query.status, below=below, offset=query.offset or 0, limit=query.limit
     )
     return Page(
-        items=await bank.turns.make(TransferOut.of, found),
+        items=await runtime.turns.make(TransferOut.of, found),
         limit=query.limit,
         offset=query.offset or 0,
-        next_cursor=None if following is None else bank.cursors.seal(following, of=name),
+        next_cursor=None if following is None else runtime.cursors.seal(following, of=name),
     )
 
 

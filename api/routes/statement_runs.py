@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from api.dependencies import BankDep, OperatorDep, SessionDep
+from api.dependencies import OperatorDep, RuntimeDep, SessionDep
 from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.pages import page_of
@@ -18,11 +18,14 @@ router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRou
 
 @router.get("/statement-runs", responses=problems(*FOR_OPERATORS))
 async def list_statement_runs(
-    page: Annotated[PageQuery, Query()], _operator: OperatorDep, bank: BankDep, session: SessionDep
+    page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[StatementRunOut]:
     """List the closed months, newest first, with the progress of their statements."""
-    below = bank.cursors.open(page.cursor, of="operator:statement-runs") if page.cursor else NEWEST
+    below = runtime.cursors.open(page.cursor, of="operator:statement-runs") if page.cursor else NEWEST
     found = await making.list_runs(session, below=below, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(
-        page, found, show=StatementRunOut.of, cursor=lambda row: bank.cursors.seal(row.id, of="operator:statement-runs")
+        page,
+        found,
+        show=StatementRunOut.of,
+        cursor=lambda row: runtime.cursors.seal(row.id, of="operator:statement-runs"),
     )

@@ -7,8 +7,9 @@ from anyio import BrokenWorkerProcess, to_process
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Bank, BankDep, DocumentTypeDep, SessionDep, UserDep
+from api.dependencies import DocumentTypeDep, RuntimeDep, SessionDep, UserDep
 from api.http.checks import JSON_TYPE, CheckedRoute
+from api.runtime import Runtime
 from api.schemas.base import Page, PageQuery
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
@@ -67,7 +68,7 @@ async def get_statement_of_month(
     request: Request,
     media_type: DocumentTypeDep,
     identity: UserDep,
-    bank: BankDep,
+    runtime: RuntimeDep,
     session: SessionDep,
 ) -> Response:
     """Show an account's statement of a month, by default the current one.
@@ -77,11 +78,11 @@ async def get_statement_of_month(
     """
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     period = Period.parse(query.month) if query.month else None
-    zone = bank.settings.zone
-    month = await reading.of_month(session, account=account, period=period, zone=zone, bank=bank.settings.bank)
+    zone = runtime.settings.zone
+    month = await reading.of_month(session, account=account, period=period, zone=zone, bank=runtime.settings.bank)
     if media_type == JSON_TYPE:
-        return await _json(bank, session, month, query)
-    return await _document(request, bank, session, month, media_type)
+        return await _json(runtime, session, month, query)
+    return await _document(request, runtime, session, month, media_type)
 
 
 @router.get(
@@ -97,15 +98,15 @@ async def get_statement(
     request: Request,
     media_type: DocumentTypeDep,
     identity: UserDep,
-    bank: BankDep,
+    runtime: RuntimeDep,
     session: SessionDep,
 ) -> Response:
     """Show a statement that was made or requested, in the format that `Accept` selects."""
     found = await reading.get(session, user_id=identity.id, statement_id=statement_id)
     if not isinstance(found, PendingStatement):
         if media_type == JSON_TYPE:
-            return await _json(bank, session, found, query)
-        return await _document(request, bank, session, found, media_type)
+            return await _json(runtime, session, found, query)
+        return await _document(request, runtime, session, found, media_type)
     if media_type != JSON_TYPE:
         raise Refusal(StatementError.PENDING)
     answer = FullStatementOut.with_transactions(found, [], limit=query.limit, next_cursor=None)
@@ -114,12 +115,12 @@ async def get_statement(
 
 @router.get("/accounts/{account_id}/statements", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
 async def list_statements(
-    account_id: UUID, page: Annotated[PageQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+    account_id: UUID, page: Annotated[PageQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[StatementOut]:
     """List the statements of an account that were made or requested, newest month first."""
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     name = f"statements:{account.id}"
-    below = bank.cursors.open(page.cursor, of=name) if page.cursor else NEWEST
+    below = runtime.cursors.open(page.cursor, of=name) if page.cursor else NEWEST
     found = await reading.list_for_account(
         session, account=account, below=below, offset=page.offset or 0, limit=page.limit + 1
     )
@@ -127,7 +128,7 @@ async def list_statements(
         page,
         found,
         show=lambda kept: StatementOut.of(kept.statement),
-        cursor=lambda row: bank.cursors.seal(row.run_id, of=name),
+        cursor=lambda row: runtime.cursors.seal(row.run_id, of=name),
     )
 
 
@@ -142,21 +143,21 @@ async def ask_for_statement(
     *,
     identity: UserDep,
     response: Response,
-    bank: BankDep,
+    runtime: RuntimeDep,
     session: SessionDep,
 ) -> StatementOut:
     """Request the statement of a finished month. It is `pending` until a job has made it.
 
     Repeating the request returns the same statement.
     """
-    statement_id = await bank.intake.run(
+    statement_id = await runtime.intake.run(
         lambda connection: reading.ask_for(
             connection,
             user_id=identity.id,
             account_id=account_id,
             period=Period.parse(body.month),
-            zone=bank.settings.zone,
-            group=bank.settings.statement_group,
+            zone=runtime.settings.zone,
+            group=runtime.settings.statement_group,
         ),
         by=identity,
     )
@@ -168,16 +169,18 @@ async def ask_for_statement(
     return StatementOut.of(found.statement)
 
 
-async def _document(request: Request, bank: Bank, session: AsyncSession, month: Month, media_type: str) -> Response:
-    if month.statement.transaction_count > bank.settings.statement_transactions:
+async def _document(
+    request: Request, runtime: Runtime, session: AsyncSession, month: Month, media_type: str
+) -> Response:
+    if month.statement.transaction_count > runtime.settings.statement_transactions:
         raise Refusal(StatementError.TOO_LARGE)
     await session.close()  # drawing takes long, and an open snapshot would keep the log from being truncated
     await request.body()  # the body is empty; the next message says that the client has disconnected
     try:
-        async with bank.drawing.turn(request.state.identity.id):
+        async with runtime.drawing.turn(request.state.identity.id):
             if await request.is_disconnected():
                 raise Unavailable
-            content = await to_process.run_sync(reading.draw, bank.settings, month, media_type)
+            content = await to_process.run_sync(reading.draw, runtime.settings, month, media_type)
     except BrokenWorkerProcess:
         # The process was killed from outside, perhaps for memory. The next request starts another one.
         log.warning("drawing_ended", account_id=str(month.statement.account_id), period=str(month.statement.period))
@@ -187,9 +190,9 @@ async def _document(request: Request, bank: Bank, session: AsyncSession, month: 
     return Response(content, media_type=media_type, headers=headers)
 
 
-async def _json(bank: Bank, session: AsyncSession, month: Month, query: StatementQuery) -> Response:
+async def _json(runtime: Runtime, session: AsyncSession, month: Month, query: StatementQuery) -> Response:
     name = f"statement:{month.account_id}:{month.statement.period}"
-    start = bank.cursors.open(query.cursor, of=name) if query.cursor else None
+    start = runtime.cursors.open(query.cursor, of=name) if query.cursor else None
     rows = await reading.list_transactions(session, month, start=start, limit=query.limit)
     following = rows[-1].previous_id if rows else None
     more = following is not None and following > month.before
@@ -197,6 +200,6 @@ async def _json(bank: Bank, session: AsyncSession, month: Month, query: Statemen
         month.statement,
         rows,
         limit=query.limit,
-        next_cursor=bank.cursors.seal(following, of=name) if more else None,
+        next_cursor=runtime.cursors.seal(following, of=name) if more else None,
     )
     return Response(answer.model_dump_json(), media_type=JSON_TYPE, headers={"Vary": "Accept"})

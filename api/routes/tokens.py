@@ -3,9 +3,10 @@
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
+from api.dependencies import RuntimeDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
 from api.http.checks import CheckedRoute
 from api.routes.users import hash_password, verify_password
+from api.runtime import Runtime
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from api.throttling.rates import network_of
@@ -20,30 +21,30 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
 
 @router.post("/login", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
 async def log_in(
-    form: LogInForm, request: Request, response: Response, bank: BankDep, session: SessionDep
+    form: LogInForm, request: Request, response: Response, runtime: RuntimeDep, session: SessionDep
 ) -> TokensOut:
     """Exchange e-mail address and password for tokens.
 
     A wrong address and a wrong password get the same answer, in the same time.
     """
-    async with guessing(request, bank.throttles.log_in(form.username, address_of(request))):
-        return _answer(bank, await _begin(form, request, bank, session), response)
+    async with guessing(request, runtime.throttles.log_in(form.username, address_of(request))):
+        return _answer(runtime, await _begin(form, request, runtime, session), response)
 
 
-async def _begin(form: LogIn, request: Request, bank: Bank, session: AsyncSession) -> Session:
+async def _begin(form: LogIn, request: Request, runtime: Runtime, session: AsyncSession) -> Session:
     user = await users.find_by_email(session, form.username)
     await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     author = author_of(request)
     kept = user.password_hash if user and user.is_active else None
     who = network_of(author.address)
-    if not await verify_password(bank, who, form.password, kept) or user is None:
+    if not await verify_password(runtime, who, form.password, kept) or user is None:
         known = user.public_id if user else None
-        await bank.intake.run(lambda connection: log_ins.fail_log_in(connection, author, known))
+        await runtime.intake.run(lambda connection: log_ins.fail_log_in(connection, author, known))
         raise _log_in_refused()
-    is_outdated = bank.passwords.is_outdated(user.password_hash)
-    stronger = await hash_password(bank, who, form.password) if is_outdated else None
-    days = bank.settings.refresh_token_days
-    begun = await bank.intake.run(
+    is_outdated = runtime.passwords.is_outdated(user.password_hash)
+    stronger = await hash_password(runtime, who, form.password) if is_outdated else None
+    days = runtime.settings.refresh_token_days
+    begun = await runtime.intake.run(
         lambda connection: log_ins.log_in(
             connection, author, user_id=user.id, token_version=user.token_version, days=days, stronger_hash=stronger
         )
@@ -59,28 +60,28 @@ def _log_in_refused() -> Refusal:
 
 
 @router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
-async def refresh_tokens(body: Refresh, request: Request, response: Response, bank: BankDep) -> TokensOut:
+async def refresh_tokens(body: Refresh, request: Request, response: Response, runtime: RuntimeDep) -> TokensOut:
     """Exchange a refresh token for a new pair. Using it twice ends the log-in that it came from."""
     author = author_of(request)
-    async with guessing(request, bank.throttles.refresh(address_of(request))):
-        begun = await bank.intake.run(lambda connection: log_ins.refresh(connection, author, body.refresh_token))
+    async with guessing(request, runtime.throttles.refresh(address_of(request))):
+        begun = await runtime.intake.run(lambda connection: log_ins.refresh(connection, author, body.refresh_token))
         if begun is None:
             note_refusal(request, 401)
             raise Refusal(CommonError.UNAUTHENTICATED)
-    return _answer(bank, begun, response)
+    return _answer(runtime, begun, response)
 
 
 @router.post("/logout", status_code=204, responses=problems(*FOR_USERS, *WRITES))
-async def log_out(request: Request, identity: UserDep, bank: BankDep) -> None:
+async def log_out(request: Request, identity: UserDep, runtime: RuntimeDep) -> None:
     """End all of the caller's tokens immediately."""
     author = author_of(request, identity)
-    await bank.intake.run(lambda connection: log_ins.log_out(connection, author, identity), by=identity)
+    await runtime.intake.run(lambda connection: log_ins.log_out(connection, author, identity), by=identity)
 
 
-def _answer(bank: Bank, session: Session, response: Response) -> TokensOut:
+def _answer(runtime: Runtime, session: Session, response: Response) -> TokensOut:
     response.headers["Cache-Control"] = "no-store"
     return TokensOut(
-        access_token=bank.access_tokens.issue(Claims(session.user_id, session.token_version)),
-        expires_in=bank.access_tokens.seconds,
+        access_token=runtime.access_tokens.issue(Claims(session.user_id, session.token_version)),
+        expires_in=runtime.access_tokens.seconds,
         refresh_token=session.refresh_token,
     )

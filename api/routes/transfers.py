@@ -7,11 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Bank, BankDep, OperatorDep, SessionDep, UserDep, address_of
+from api.dependencies import OperatorDep, RuntimeDep, SessionDep, UserDep, address_of
 from api.errors import READ_ERRORS, note_read_error
 from api.http.checks import CheckedRoute
 from api.http.direct import DirectRoute
 from api.http.headers import etag_matches, idempotency_key, preferred_wait
+from api.runtime import Runtime
 from api.schemas.base import Page
 from api.schemas.problems import EXAMPLE_ID, FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import (
@@ -104,10 +105,10 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 @submit_router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES))
-async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep, bank: BankDep) -> Response:
+async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep, runtime: RuntimeDep) -> Response:
     """Submit a transfer from one of the caller's accounts. Its funds are reserved immediately, or it is refused."""
     order = _order(
-        bank,
+        runtime,
         request,
         identity,
         body,
@@ -116,38 +117,40 @@ async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep
         payee=body.to_account_id or body.to_account_number,
         currency=body.currency,
     )
-    return await _submit(bank, request, identity, order)
+    return await _submit(runtime, request, identity, order)
 
 
 @operator_router.post(
     "/deposits", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
 )
-async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
+async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorDep, runtime: RuntimeDep) -> Response:
     """Deposit money: a transfer from the currency's external account."""
-    order = _order(bank, request, identity, body, kind=TransferKind.DEPOSIT, payee=body.to_account_id)
-    return await _submit(bank, request, identity, order)
+    order = _order(runtime, request, identity, body, kind=TransferKind.DEPOSIT, payee=body.to_account_id)
+    return await _submit(runtime, request, identity, order)
 
 
 @operator_router.post(
     "/withdrawals", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
 )
-async def submit_withdrawal(body: NewWithdrawal, request: Request, identity: OperatorDep, bank: BankDep) -> Response:
+async def submit_withdrawal(
+    body: NewWithdrawal, request: Request, identity: OperatorDep, runtime: RuntimeDep
+) -> Response:
     """Withdraw money: a transfer to the currency's external account."""
-    order = _order(bank, request, identity, body, kind=TransferKind.WITHDRAWAL, payer=body.from_account_id)
-    return await _submit(bank, request, identity, order)
+    order = _order(runtime, request, identity, body, kind=TransferKind.WITHDRAWAL, payer=body.from_account_id)
+    return await _submit(runtime, request, identity, order)
 
 
 @router.get("/transfers", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
 async def list_transfers(
-    query: Annotated[TransferQuery, Query()], identity: UserDep, bank: BankDep, session: SessionDep
+    query: Annotated[TransferQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[TransferOut]:
     """List transfers from the caller's accounts, and completed transfers to them, newest first."""
-    page = await _find(query, identity, bank, session)
+    page = await _find(query, identity, runtime, session)
     return Page(
-        items=await bank.turns.make(TransferOut.of, page.items),
+        items=await runtime.turns.make(TransferOut.of, page.items),
         limit=query.limit,
         offset=query.offset or 0,
-        next_cursor=bank.cursors.seal(page.next, of=_list_name(query, identity)) if page.next else None,
+        next_cursor=runtime.cursors.seal(page.next, of=_list_name(query, identity)) if page.next else None,
     )
 
 
@@ -165,14 +168,14 @@ async def list_transfers(
     },
 )
 async def get_transfer(
-    transfer_id: UUID, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
+    transfer_id: UUID, request: Request, identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Response:
     """Show a transfer to its submitter and its payer, and once it is completed also to its payee."""
     row = await listing.get(session, user_id=identity.id, transfer_id=transfer_id)
-    wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
+    wait = preferred_wait(request.headers.getlist("prefer"), longest=runtime.settings.wait_seconds)
     if wait is not None and row.status is TransferStatus.PENDING:
         await session.close()  # the next read needs a newer snapshot
-        await bank.waiters.wait(transfer_id, wait)
+        await runtime.waiters.wait(transfer_id, wait)
         row = await listing.get(session, user_id=identity.id, transfer_id=transfer_id)
     body = TransferOut.of(row).model_dump_json().encode()
     etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
@@ -188,10 +191,10 @@ async def get_transfer(
     "/transfers/{transfer_id}/cancel",
     responses=problems(*FOR_USERS, TransferError.NOT_FOUND, TransferError.NOT_CANCELLABLE, *WRITES),
 )
-async def cancel_transfer(transfer_id: UUID, identity: UserDep, bank: BankDep) -> TransferOut:
+async def cancel_transfer(transfer_id: UUID, identity: UserDep, runtime: RuntimeDep) -> TransferOut:
     """Cancel a pending transfer that the caller submitted."""
     return TransferOut.of(
-        await bank.intake.run(
+        await runtime.intake.run(
             lambda connection: cancelling.cancel(connection, user_id=identity.id, transfer_id=transfer_id),
             by=identity,
         )
@@ -199,7 +202,7 @@ async def cancel_transfer(transfer_id: UUID, identity: UserDep, bank: BankDep) -
 
 
 def _order(
-    bank: Bank,
+    runtime: Runtime,
     request: Request,
     identity: Identity,
     body: NewTransfer | NewDeposit | NewWithdrawal,
@@ -209,7 +212,9 @@ def _order(
     payee: UUID | str | None = None,
     currency: str | None = None,
 ) -> TransferRequest:
-    key = idempotency_key(request.headers.getlist("idempotency-key"), required=bank.settings.idempotency_key_required)
+    key = idempotency_key(
+        request.headers.getlist("idempotency-key"), required=runtime.settings.idempotency_key_required
+    )
     return TransferRequest(
         kind=kind,
         submitted_by=identity.id,
@@ -225,25 +230,25 @@ def _order(
     )
 
 
-async def _submit(bank: Bank, request: Request, identity: Identity, order: TransferRequest) -> Response:
+async def _submit(runtime: Runtime, request: Request, identity: Identity, order: TransferRequest) -> Response:
     """Accept a transfer, then answer: immediately with 202, or after the wait that the client prefers."""
-    accepted = await bank.intake.accept(order, by=identity)
-    wait = preferred_wait(request.headers.getlist("prefer"), longest=bank.settings.wait_seconds)
+    accepted = await runtime.intake.accept(order, by=identity)
+    wait = preferred_wait(request.headers.getlist("prefer"), longest=runtime.settings.wait_seconds)
     headers = {"Location": f"/transfers/{accepted.id}", **_wait_headers(wait)}
     if accepted.replayed:
         headers["Idempotent-Replayed"] = "true"
     if wait is not None:
-        row = await _ended(bank, order.submitted_by, accepted.id, wait)
+        row = await _ended(runtime, order.submitted_by, accepted.id, wait)
         if row is not None:
             return Response(TransferOut.of(row).model_dump_json(), 200, headers, media_type="application/json")
     return Response(render_accepted(accepted), 202, {**headers, "Retry-After": "1"}, media_type="application/json")
 
 
-async def _ended(bank: Bank, user_id: int, transfer_id: UUID, wait: int) -> TransferView | None:
+async def _ended(runtime: Runtime, user_id: int, transfer_id: UUID, wait: int) -> TransferView | None:
     """Wait for a transfer to end and read it. Returns None if it is pending or cannot be read: it stays accepted."""
-    await bank.waiters.wait(transfer_id, wait)
+    await runtime.waiters.wait(transfer_id, wait)
     try:
-        async with bank.reading() as session:
+        async with runtime.reading() as session:
             row = await listing.get(session, user_id=user_id, transfer_id=transfer_id)
     except READ_ERRORS as error:
         note_read_error(error)
@@ -261,10 +266,10 @@ def _list_name(query: TransferQuery, identity: Identity) -> str:
     return f"transfers:{identity.id}:{filters}"
 
 
-async def _find(query: TransferQuery, identity: Identity, bank: Bank, session: AsyncSession) -> TransferPage:
+async def _find(query: TransferQuery, identity: Identity, runtime: Runtime, session: AsyncSession) -> TransferPage:
     start = None
     if query.cursor:
-        below, legs = bank.cursors.open(query.cursor, of=_list_name(query, identity))
+        below, legs = runtime.cursors.open(query.cursor, of=_list_name(query, identity))
         # Until migration 0010 a cursor held pairs of a transfer and a leg: such a page finds its legs by itself.
         start = below, [leg for leg in legs if isinstance(leg, int)]
     wanted = TransferFilter(

@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
-from api.dependencies import Bank, BankDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
+from api.dependencies import RuntimeDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
 from api.http.checks import CheckedRoute
+from api.runtime import Runtime
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from api.schemas.users import NewPassword, SignUp, UserOut
 from api.throttling.rates import network_of
@@ -20,13 +21,15 @@ router = APIRouter(tags=["who"], route_class=CheckedRoute)
     status_code=201,
     responses=created("/users/me") | problems(UserError.EMAIL_TAKEN, CommonError.RATE_LIMITED, *WITH_BODY, *WRITES),
 )
-async def sign_up(body: SignUp, request: Request, response: Response, bank: BankDep, session: SessionDep) -> UserOut:
+async def sign_up(
+    body: SignUp, request: Request, response: Response, runtime: RuntimeDep, session: SessionDep
+) -> UserOut:
     """Become a customer. The e-mail address is stored in lower case."""
-    about = (body.email, body.name, bank.settings.bank_name)
-    async with guessing(request, bank.throttles.sign_up(address_of(request))):
+    about = (body.email, body.name, runtime.settings.bank_name)
+    async with guessing(request, runtime.throttles.sign_up(address_of(request))):
         who = network_of(address_of(request))
-        password_hash = await bank.hashing.run(who, bank.passwords.choose, body.password, about)
-        await bank.intake.run(
+        password_hash = await runtime.hashing.run(who, runtime.passwords.choose, body.password, about)
+        await runtime.intake.run(
             lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)
         )
     user = await users.find_by_email(session, body.email)
@@ -43,32 +46,32 @@ async def get_me(identity: UserDep, session: SessionDep) -> UserOut:
 
 @router.post("/users/me/password", status_code=204, responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
 async def change_password(
-    body: NewPassword, request: Request, identity: UserDep, bank: BankDep, session: SessionDep
+    body: NewPassword, request: Request, identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> None:
     """Change the password. All earlier tokens end, including the one used for this call."""
     user = await users.get(session, identity.id)
     await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
-    about = (user.email, user.name, bank.settings.bank_name)
+    about = (user.email, user.name, runtime.settings.bank_name)
     # First, because it is fast: a bad new password then costs no hash and does not count as a failed guess.
-    await bank.hashing.run(identity.id, bank.passwords.judge, body.new_password, about, Part.NEW_PASSWORD)
-    async with guessing(request, bank.throttles.password(identity.id), identity):
-        if not await verify_password(bank, identity.id, body.current_password, user.password_hash):
+    await runtime.hashing.run(identity.id, runtime.passwords.judge, body.new_password, about, Part.NEW_PASSWORD)
+    async with guessing(request, runtime.throttles.password(identity.id), identity):
+        if not await verify_password(runtime, identity.id, body.current_password, user.password_hash):
             note_refusal(request, 401, identity)
             raise Refusal(CommonError.UNAUTHENTICATED)
-    password_hash = await hash_password(bank, identity.id, body.new_password)
+    password_hash = await hash_password(runtime, identity.id, body.new_password)
     author = author_of(request, identity)
 
     def work(connection: Connection) -> None:
         users.change_password(connection, author, identity, password_hash=password_hash)
 
-    await bank.intake.run(work, by=identity)
+    await runtime.intake.run(work, by=identity)
 
 
-async def hash_password(bank: Bank, who: int | str, password: str) -> str:
+async def hash_password(runtime: Runtime, who: int | str, password: str) -> str:
     """Hash a password in a thread. Few run at once, and fewer for the same user or network."""
-    return await bank.hashing.run(who, bank.passwords.hash, password)
+    return await runtime.hashing.run(who, runtime.passwords.hash, password)
 
 
-async def verify_password(bank: Bank, who: int | str, password: str, kept: str | None) -> bool:
+async def verify_password(runtime: Runtime, who: int | str, password: str, kept: str | None) -> bool:
     """Verify a password in a thread, within the same bounds. Without a stored hash (None) it takes as long."""
-    return await bank.hashing.run(who, bank.passwords.verify, password, kept)
+    return await runtime.hashing.run(who, runtime.passwords.verify, password, kept)

@@ -1,1 +1,115 @@
-"""What lives as long as the API process."""
+"""What lives as long as the API process: the container that routes get, and how it is opened and closed."""
+
+import asyncio
+from dataclasses import dataclass
+
+import redis
+import redis.asyncio
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.runtime.access_log import AccessLog
+from api.runtime.document_line import DocumentLine
+from api.runtime.hashing import Hashing
+from api.runtime.intake import Intake
+from api.runtime.queue_ping import QueuePing
+from api.runtime.turns import Turns
+from api.runtime.waiters import Waiters
+from api.throttling import Throttles
+from api.throttling.tally import connect as connect_tally
+from core.queue.broker import connect, make_broker
+from core.queue.wakeups import Waker
+from core.security.access_tokens import AccessTokens
+from core.security.card_vault import CardVault
+from core.security.cursors import Cursors
+from core.security.passwords import Passwords
+from core.security.secrets import Secrets
+from core.security.token_keys import TokenKeys
+from core.services.cards.keys import check_keys
+from core.settings import Settings
+from core.storage.sqlite.engine import Database
+from core.storage.sqlite.glance import Glance
+
+DOCUMENTS_OF_ONE_USER = 2
+"""Documents that one user may have waiting to be drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The parts of a running API, made once at its start."""
+
+    settings: Settings
+    database: Database
+    peek: Glance
+    intake: Intake
+    refusals: AccessLog
+    throttles: Throttles
+    waiters: Waiters
+    waker: Waker
+    queue_ping: QueuePing
+    passwords: Passwords
+    hashing: Hashing
+    drawing: DocumentLine
+    """Requests for documents wait here, by user: one document is drawn at a time."""
+    turns: Turns
+    """How batches of thousands of lines share the event loop with everything else."""
+    access_tokens: AccessTokens
+    cursors: Cursors
+    card_vault: CardVault
+
+    def reading(self) -> AsyncSession:
+        """Open a session that only reads. Its transaction begins with its first query and is one snapshot."""
+        return AsyncSession(self.database.async_reader)
+
+
+def open_runtime(
+    settings: Settings, database: Database, queue: redis.Redis | None, tally: redis.asyncio.Redis | None
+) -> Runtime:
+    """Make the parts of an API process, and start those that run on threads.
+
+    `queue` and `tally` replace the clients that `REDIS_URL` would give. Raises SettingsError for keys that do not fit.
+    """
+    secrets = Secrets(settings)
+    card_vault = CardVault(secrets)
+    check_keys(database, card_vault)
+    waker = Waker(make_broker(queue or connect(secrets.queue_url())))
+    waker.start()
+    peek = Glance(database)
+    intake = Intake(
+        database,
+        waiting=settings.intake_waiting,
+        group=settings.intake_group,
+        seconds=settings.intake_seconds,
+        most_pending=settings.bulk_pending,
+        on_accepted=waker.wake,
+    )
+    return Runtime(
+        settings=settings,
+        database=database,
+        peek=peek,
+        intake=intake,
+        refusals=AccessLog(intake),
+        throttles=Throttles(settings, secrets, tally or connect_tally(secrets.queue_url())),
+        waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
+        waker=waker,
+        queue_ping=QueuePing(waker.ping),
+        passwords=Passwords(settings.password_hash_rounds),
+        hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
+        drawing=DocumentLine(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
+        turns=Turns(),
+        access_tokens=AccessTokens(TokenKeys(secrets), seconds=settings.access_token_seconds),
+        cursors=Cursors(secrets.card_index_key.read_or_make()),
+        card_vault=card_vault,
+    )
+
+
+async def close_runtime(runtime: Runtime) -> None:
+    """Stop the parts in the order in which work flows: each one before those that it hands work to."""
+    await runtime.waiters.stop()
+    await runtime.refusals.stop()
+    await runtime.intake.stop()
+    await runtime.throttles.close()
+    await runtime.queue_ping.stop()
+    await asyncio.to_thread(runtime.waker.stop)
+    runtime.peek.close()
+    await runtime.database.async_reader.dispose()
+    runtime.database.close()

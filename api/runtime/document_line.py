@@ -9,7 +9,7 @@ from anyio import CapacityLimiter, WouldBlock
 from core.domain.errors import Unavailable
 
 
-class Line:
+class DocumentLine:
     """Lets `at_once` callers work at a time. `waiting` more may wait, `waiting_each` of them for the same client.
 
     Further callers are told to try again: in a longer line their clients would give up before their turn.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from anyio import CapacityLimiter, to_thread
 
-from api.runtime.document_line import Line
+from api.runtime.document_line import DocumentLine
 
 
 class Hashing:
@@ -15,7 +15,7 @@ class Hashing:
     """
 
     def __init__(self, *, threads: int, waiting: int) -> None:
-        self._line = Line(at_once=threads, waiting=waiting, waiting_each=max(1, waiting // 2))
+        self._line = DocumentLine(at_once=threads, waiting=waiting, waiting_each=max(1, waiting // 2))
         self._threads = CapacityLimiter(threads)
 
     async def run[*Args, Result](self, who: int | str, work: Callable[[*Args], Result], *args: *Args) -> Result:

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from core.storage.sqlite.glance import Peek
+from core.storage.sqlite.glance import Glance
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -17,7 +17,7 @@ class Waiters:
     reads which of the awaited transfers have ended. When no request waits, no task runs.
     """
 
-    def __init__(self, peek: Peek, *, poll_seconds: float) -> None:
+    def __init__(self, peek: Glance, *, poll_seconds: float) -> None:
         self._peek = peek
         self._poll_seconds = poll_seconds
         self._events: dict[UUID, tuple[asyncio.Event, int]] = {}  # with the number of requests that wait

@@ -212,7 +212,7 @@ def writes() -> list[str]:
 def _join(api: Api, database: Database, name: str, role: Role = Role.CUSTOMER) -> Person:
     with unit_of_work(database) as connection:
         user = builders.add_user(connection, f"{name}@example.com", role=role, password_hash=PASSWORD_HASH)
-    return Person(api.client, user.email, api.bank.access_tokens.issue(Claims(user.public_id, 0)), "")
+    return Person(api.client, user.email, api.runtime.access_tokens.issue(Claims(user.public_id, 0)), "")
 
 
 def _open(database: Database, person: Person, funds: int = 0) -> UUID:
@@ -249,7 +249,7 @@ async def make_world(api: Api, database: Database, clock: Clock) -> World:
             "statement_id": (await ada.get(f"/accounts/{account}/statements")).json()["items"][0]["id"],
             "user_id": (await ada.get("/users/me")).json()["id"],
             "gone_user_id": _somebody_gone(database),
-            "card_id": _card(database, api.bank.card_vault, ada, account),
+            "card_id": _card(database, api.runtime.card_vault, ada, account),
             "letter_id": _dead_letter(database),
             **await _pending(ada, account, accounts[eve.email]),
         },

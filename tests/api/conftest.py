@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 import api.app as application
 from api.app import create_app
-from api.dependencies import Bank
+from api.runtime import Runtime
 from core.domain.users import Role
 from core.files.locks import FileLock
 from core.security.access_tokens import Claims
@@ -49,10 +49,10 @@ class Api:
     """The server behind the queue; `connected = False` makes it unreachable."""
 
     @property
-    def bank(self) -> Bank:
+    def runtime(self) -> Runtime:
         """The parts of the running application."""
-        bank: Bank = self.app.state.bank
-        return bank
+        runtime: Runtime = self.app.state.runtime
+        return runtime
 
     async def sign_up(self, name: str, password: str = PASSWORD) -> "Person":
         """Sign somebody up and in."""
@@ -235,7 +235,7 @@ def join(api: Api, database: Database, name: str, role: Role = Role.CUSTOMER) ->
     """Sign somebody up behind the API's back, and give them the token that a log-in would."""
     with unit_of_work(database) as connection:
         user = builders.add_user(connection, f"{name}@example.com", role=role)
-    token = api.bank.access_tokens.issue(Claims(user.public_id, 0))
+    token = api.runtime.access_tokens.issue(Claims(user.public_id, 0))
     return Person(api.client, user.email, token, refresh_token="")
 
 

@@ -160,7 +160,7 @@ def statements(api: Api) -> Iterator[list[str]]:
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         run.append(statement)
 
-    engines = (api.bank.database.writer, api.bank.database.async_reader.sync_engine)
+    engines = (api.runtime.database.writer, api.runtime.database.async_reader.sync_engine)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     yield run

@@ -22,7 +22,7 @@ async def overtaken(
     """Make a call, and change something once it waits for its turn: after all that is looked at before it."""
     with locked(database):
         asking = asyncio.ensure_future(call)
-        await until(lambda: bool(api.bank.intake._jobs) or asking.done())
+        await until(lambda: bool(api.runtime.intake._jobs) or asking.done())
         assert not asking.done(), asking.result().text
         with database.writer.connect() as connection, connection.begin():
             changed = connection.exec_driver_sql(change, values).rowcount
@@ -74,7 +74,7 @@ async def test_who_keeps_access_is_let_in_beside_who_has_lost_it(
                 (ada, "/transfers", payment(pair.payer, pair.payee, 2)),
             )
         ]
-        await until(lambda: len(api.bank.intake._jobs) == len(calls))
+        await until(lambda: len(api.runtime.intake._jobs) == len(calls))
         with database.writer.connect() as connection, connection.begin():
             connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE email = ?", (eve.email,))
     assert [answer.status_code for answer in await asyncio.gather(*calls)] == [202, 401, 201, 401, 202]
@@ -86,9 +86,9 @@ async def test_who_is_deactivated_earlier_in_the_same_turn_writes_nothing_later_
     user_id = (await ada.get("/users/me")).json()["id"]
     with locked(database):
         ending = asyncio.ensure_future(operator.post(f"/operator/users/{user_id}/deactivate"))
-        await until(lambda: len(api.bank.intake._jobs) == 1)
+        await until(lambda: len(api.runtime.intake._jobs) == 1)
         opening = asyncio.ensure_future(ada.post("/accounts", {"currency": "EUR"}))
-        await until(lambda: len(api.bank.intake._jobs) == 2)
+        await until(lambda: len(api.runtime.intake._jobs) == 2)
     assert (await ending).status_code == 200
     refused(await opening, 401, "unauthenticated")
 
@@ -146,7 +146,7 @@ async def test_what_has_changed_meanwhile_counts_as_it_is(
 async def test_a_transfer_that_is_settled_meanwhile_is_not_cancelled(world: World) -> None:
     with locked(world.database):
         asking = asyncio.ensure_future(world.ask("POST /transfers/{transfer_id}/cancel", world.ada))
-        await until(lambda: bool(world.api.bank.intake._jobs))
+        await until(lambda: bool(world.api.runtime.intake._jobs))
         with pytest.MonkeyPatch.context() as patch:  # in the turn that this test holds
             patch.setattr(world.database, "turnstile", _Held())
             builders.settle_all(world.database)

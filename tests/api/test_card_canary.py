@@ -118,7 +118,7 @@ async def use(api: Api, ada: Person, account: Json, seen: SeenOfCards, monkeypat
         answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
         assert answer.status_code == 500
         texts.append(answer.text)
-    keys.rotate(api.bank.database, CardVault(Secrets(api.bank.settings)), builders.author(1), lambda *_: None)
+    keys.rotate(api.runtime.database, CardVault(Secrets(api.runtime.settings)), builders.author(1), lambda *_: None)
     answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
     assert answer.status_code == 201
     issued.append(answer.json())
@@ -144,7 +144,7 @@ async def test_nothing_that_is_secret_about_a_card_is_left_anywhere(
         await ada.pay(account, other)
         seen.keep("audit", (await operator.get("/operator/audit")).text)
         seen.keep("metrics", generate_latest())
-        await asyncio.to_thread(api.bank.waker.stop)  # what it sends has been sent
+        await asyncio.to_thread(api.runtime.waker.stop)  # what it sends has been sent
         seen.keep("queue", of_the_queue(api.queue))
         for path in settings.database_path.parent.glob("banking.db*"):
             seen.keep(path.name, bytes_of(path))

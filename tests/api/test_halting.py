@@ -24,7 +24,7 @@ def pending(database: Database, bank: Bank) -> AcceptedTransfer:
 
 
 def signed_in(api: Api, person: builders.Person) -> Person:
-    token = api.bank.access_tokens.issue(Claims(person.public_id, 0))
+    token = api.runtime.access_tokens.issue(Claims(person.public_id, 0))
     return Person(api.client, person.email, token, refresh_token="")
 
 
@@ -72,7 +72,7 @@ async def test_a_breach_is_kept_though_another_request_breaks_the_group_that_fou
         ada, path = signed_in(api, bank.ada), f"/transfers/{pending.id}/cancel"
         with locked(database):
             cancelling = asyncio.ensure_future(ada.post(path))
-            breaking = asyncio.ensure_future(api.bank.intake.run(break_down))
+            breaking = asyncio.ensure_future(api.runtime.intake.run(break_down))
             # Both wait for the lock, so one group takes them; it is rolled back, and each is written alone.
             await until(lambda: REGISTRY.get_sample_value("giro_intake_waiting") == 2)
         refused(await cancelling, 503, "unavailable")

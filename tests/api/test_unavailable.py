@@ -17,7 +17,7 @@ from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.glance import Peek
+from core.storage.sqlite.glance import Glance
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, locked, payment, refused, until
@@ -100,7 +100,7 @@ async def test_when_too_much_waits_one_more_is_refused_at_once(start: Start, dat
 async def test_a_full_disk_is_answered_503_and_room_makes_it_work_again(
     api: Api, ada: Person, pair: Pair, database: Database
 ) -> None:
-    connection: Any = api.bank.database.writer.raw_connection().driver_connection
+    connection: Any = api.runtime.database.writer.raw_connection().driver_connection
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
     accepted, answer = 0, None
@@ -119,7 +119,7 @@ async def test_a_full_disk_is_answered_503_and_room_makes_it_work_again(
 
 
 async def test_a_database_that_can_only_be_read_is_answered_503(api: Api, ada: Person, pair: Pair) -> None:
-    connection: Any = api.bank.database.writer.raw_connection().driver_connection
+    connection: Any = api.runtime.database.writer.raw_connection().driver_connection
     connection.execute("PRAGMA query_only = ON")
     refused(await ada.post("/transfers", payment(pair.payer, pair.payee)), 503, "unavailable")
     connection.execute("PRAGMA query_only = OFF")
@@ -177,9 +177,9 @@ class TestWhatWasRecorded:
     async def lost(self, api: Api, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
         """The database's file is away as soon as something has been committed."""
         assert pair, "made before the file goes"
-        path = api.bank.database.path
+        path = api.runtime.database.path
         away = path.with_suffix(".away")
-        await api.bank.database.async_reader.dispose()
+        await api.runtime.database.async_reader.dispose()
         with monkeypatch.context() as patched:
             patched.setattr(
                 "api.runtime.intake.hit", lambda point: path.rename(away) if point == "accept.after_commit" else None
@@ -203,11 +203,11 @@ class TestWhatWasRecorded:
 async def test_where_all_reading_sessions_are_in_use_who_reads_comes_later_and_who_submits_is_answered(
     api: Api, ada: Person, pair: Pair
 ) -> None:
-    pool: Any = api.bank.database.async_reader.sync_engine.pool
+    pool: Any = api.runtime.database.async_reader.sync_engine.pool
     pool._timeout = 0.1  # 30 s as it comes
     async with AsyncExitStack() as held:
         for _ in range(pool.size()):
-            session = await held.enter_async_context(api.bank.reading())
+            session = await held.enter_async_context(api.runtime.reading())
             await session.execute(text("SELECT 1"))
         refused(await ada.get("/accounts"), 503, "unavailable")
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Prefer": "wait=0"})
@@ -216,7 +216,7 @@ async def test_where_all_reading_sessions_are_in_use_who_reads_comes_later_and_w
 
 
 async def test_no_reading_session_is_kept_until_a_client_takes_up_its_answer(api: Api, ada: Person) -> None:
-    pool: Any = api.bank.database.async_reader.sync_engine.pool
+    pool: Any = api.runtime.database.async_reader.sync_engine.pool
     in_use: list[int] = []
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
@@ -238,11 +238,11 @@ async def test_what_one_job_cannot_write_elsewhere_is_no_matter_to_its_group(
     with unit_of_work(database) as connection:
         gone = builders.add_user(connection, "gone@example.com")
     builders.deactivate(database, gone)
-    api.bank.settings.erasures_path.mkdir()  # a folder in the place of the list
+    api.runtime.settings.erasures_path.mkdir()  # a folder in the place of the list
     with locked(database):
         erased = asyncio.ensure_future(operator.post(f"/operator/users/{gone.public_id}/erase"))
         paid = asyncio.ensure_future(ada.post("/transfers", payment(pair.payer, pair.payee)))
-        await until(lambda: len(api.bank.intake._jobs) == 2)
+        await until(lambda: len(api.runtime.intake._jobs) == 2)
     refused(await erased, 503, "unavailable")
     assert (await paid).status_code == 202
 
@@ -254,6 +254,6 @@ async def test_a_batch_is_answered_503_where_nobody_can_be_looked_up(
     broken.sqlite_errorname = "SQLITE_IOERR_READ"
     body = {"mode": "independent", "transfers": [payment(pair.payer, pair.payee)]}
     with monkeypatch.context() as patched:
-        patched.setattr(Peek, "identity", Mock(side_effect=broken))
+        patched.setattr(Glance, "identity", Mock(side_effect=broken))
         refused(await ada.post("/transfers/bulk", body, headers={"Idempotency-Key": "k"}), 503, "unavailable")
     assert (await ada.post("/transfers/bulk", body, headers={"Idempotency-Key": "k"})).status_code == 202

@@ -11,7 +11,7 @@ from core.storage.sqlite.engine import Database
 _IDS_PER_QUERY = 500
 
 
-class Peek:
+class Glance:
     """A reading connection without a transaction: every look-up sees what is committed at that moment.
 
     A look-up by primary key takes some ten microseconds, a switch to a thread and back some hundreds.

@@ -60,8 +60,8 @@ async def log_in(api: Api, email: str, password: str) -> httpx2.Response:
 
 async def refusals(api: Api, operator: Person) -> list[Json]:
     """The refusals of access, once they are written, oldest first, without number and time."""
-    await api.bank.refusals.flush()
-    await api.bank.refusals.stop()  # and what was being written already
+    await api.runtime.refusals.flush()
+    await api.runtime.refusals.stop()  # and what was being written already
     found = await entries(operator, action="access_refused")
     return [{name: value for name, value in item.items() if name not in ("sequence", "at")} for item in found[::-1]]
 
@@ -105,7 +105,7 @@ class TestALogIn:
             return False
 
         mary_id = await id_of(mary)
-        monkeypatch.setattr(api.bank.passwords, "is_outdated", deactivated_meanwhile)
+        monkeypatch.setattr(api.runtime.passwords, "is_outdated", deactivated_meanwhile)
         answer = await log_in(api, mary.email, PASSWORD)
         refused(answer, 401, "unauthenticated")
         assert await newest(operator, "log_in_failed") == entry(answer, "log_in_failed", None, mary_id)
@@ -156,7 +156,7 @@ def forged(_api: Api, _database: Database, _ada: Person) -> str:
 
 
 def of_nobody(api: Api, _database: Database, _ada: Person) -> str:
-    return api.bank.access_tokens.issue(Claims(uuid4(), 0))
+    return api.runtime.access_tokens.issue(Claims(uuid4(), 0))
 
 
 def ended(_api: Api, database: Database, ada: Person) -> str:
@@ -285,8 +285,8 @@ async def test_no_entry_holds_a_password_a_token_or_what_was_typed_for_an_addres
     await mary.post("/users/me/password", {"current_password": PASSWORD, "new_password": NEW_PASSWORD})
     refused(await mary.get("/users/me"), 401, "unauthenticated")
     await (await api.log_in("mary", NEW_PASSWORD)).post("/logout")
-    await api.bank.refusals.flush()
-    await api.bank.refusals.stop()
+    await api.runtime.refusals.flush()
+    await api.runtime.refusals.stop()
     found = builders.rows(database, "SELECT * FROM audit_entries")
     assert {row["action"] for row in found} == {
         "logged_in", "log_in_failed", "refresh_token_reused", "access_refused", "password_changed", "logged_out"

@@ -337,10 +337,10 @@ class TestWhenThereIsNoRoom:
             lines = {person.email: await _one_payment(person, database) for person in (ada, bob, eve)}
             with locked(database):
                 held = [asyncio.create_task(submit(ada, lines[ada.email], name=name)) for name in ("one", "two")]
-                await until(lambda: len(api.bank.intake._jobs) == 2)
+                await until(lambda: len(api.runtime.intake._jobs) == 2)
                 refused(await ada.post(BULK, batch(lines[ada.email]), headers=key("three")), 503, "unavailable")
                 held += [asyncio.create_task(submit(bob, lines[bob.email], name=name)) for name in ("one", "two")]
-                await until(lambda: len(api.bank.intake._jobs) == 4)
+                await until(lambda: len(api.runtime.intake._jobs) == 4)
                 refused(await eve.post(BULK, batch(lines[eve.email]), headers=key()), 503, "unavailable")
             assert [accepted["accepted"] for accepted in await asyncio.gather(*held)] == [1] * 4
             assert (await submit(ada, lines[ada.email], name="three"))["accepted"] == 1
@@ -374,10 +374,10 @@ class TestWhenThereIsNoRoom:
         handed_on: list[bytes] = []
         monkeypatch.setattr(limits, "_replay", _noting(handed_on, limits._replay))
         async with start() as giro:
-            for size in (giro.bank.settings.body_bytes, giro.bank.settings.bulk_body_bytes):
+            for size in (giro.runtime.settings.body_bytes, giro.runtime.settings.bulk_body_bytes):
                 answer = await giro.client.post(BULK, content=_in_pieces(size), headers=JSON | key())
                 refused(answer, 401, "unauthenticated")
-            assert list(map(len, handed_on)) == [giro.bank.settings.body_bytes, 0]
+            assert list(map(len, handed_on)) == [giro.runtime.settings.body_bytes, 0]
             answer = await giro.client.post(BULK, content=_in_pieces(size + 1024), headers=JSON | key())
             refused(answer, 413, "body_too_large")
 

@@ -98,7 +98,7 @@ class TestDegraded:
             pings.append(1)
             may_end.wait(30)
 
-        monkeypatch.setattr(api.bank.queue_ping, "_ping", ping)
+        monkeypatch.setattr(api.runtime.queue_ping, "_ping", ping)
         monkeypatch.setattr("api.routes.health.CHECK_SECONDS", 1)
         try:
             asked = [asyncio.ensure_future(api.client.get("/health")) for _ in range(40)]
@@ -134,7 +134,7 @@ async def assert_unavailable(api: Api, check: str) -> None:
 class TestUnavailable:
     async def test_is_a_database_that_cannot_be_written(self, api: Api) -> None:
         # The writer's connection itself, made to refuse as one on a read-only file does.
-        api.bank.database.writer.raw_connection().driver_connection.execute("PRAGMA query_only=ON")
+        api.runtime.database.writer.raw_connection().driver_connection.execute("PRAGMA query_only=ON")
         await assert_unavailable(api, "database")
 
     async def test_is_a_database_that_another_process_keeps_locked(self, start: Start, database: Database) -> None:
@@ -144,7 +144,7 @@ class TestUnavailable:
             assert (await api.client.get("/health/ready")).status_code == 200
 
     async def test_is_a_database_at_another_migration(self, api: Api, database: Database) -> None:
-        api.bank.database.moved_on = lambda: None  # else the process of the tests would be asked to stop
+        api.runtime.database.moved_on = lambda: None  # else the process of the tests would be asked to stop
         move_on(database, "0000")
         await assert_unavailable(api, "migrations")
 
@@ -163,7 +163,7 @@ class TestUnavailable:
         with locked(database):
             answers = await asyncio.gather(*(api.client.get("/health/ready") for _ in range(5)))
             assert {answer.status_code for answer in answers} == {503}
-            waiting = api.bank.intake._jobs
+            waiting = api.runtime.intake._jobs
             assert len(waiting) == 0, "a check that nobody waits for any more takes up room in the intake"
 
         async def is_ready() -> bool:

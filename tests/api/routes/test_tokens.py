@@ -306,7 +306,7 @@ class TestTooManyPasswordsAtOnce:
                 await self.refused_of(log_ins, 7)
                 form = {"username": grace.email, "password": PASSWORD}
                 another = asyncio.create_task(self.ask(api, 2, data=form))
-                await until(lambda: api.bank.hashing._line._waiting.total() == 7)
+                await until(lambda: api.runtime.hashing._line._waiting.total() == 7)
             finally:
                 slow.set()
             assert (await another).status_code == 200
@@ -357,7 +357,7 @@ class TestRotatingTheKeys:
         ada = await one.sign_up("ada")
         assert (await ada.get("/users/me")).status_code == 200
         assert giro("keys", "rotate", "tokens", "--at-once").exit_code == 0
-        one.bank.access_tokens._keys._look_at = 0  # a second later
+        one.runtime.access_tokens._keys._look_at = 0  # a second later
         refused(await ada.get("/users/me"), 401, "unauthenticated")
         answer = await one.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
         ada.token = answer.json()["access_token"]

@@ -1,4 +1,4 @@
-"""Refusals of access: alike ones become one entry, what comes in between is bounded, and nothing is lost silently."""
+"""AccessLog of access: alike ones become one entry, what comes in between is bounded, and nothing is lost silently."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 import api.runtime.access_log
-from api.runtime.access_log import DISTINCT, Refusals
+from api.runtime.access_log import DISTINCT, AccessLog
 from api.runtime.intake import Intake
 from core.domain.audit import Author
 from core.domain.users import SYSTEM_USER_ID
@@ -17,7 +17,7 @@ from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
 
-Make = Callable[..., Refusals]
+Make = Callable[..., AccessLog]
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ async def make(writing: Database) -> AsyncIterator[Make]:
 
     Unless told otherwise it writes nothing by itself, but when it is stopped or flushed.
     """
-    made: list[tuple[Refusals, Intake]] = []
+    made: list[tuple[AccessLog, Intake]] = []
 
-    def refusals(seconds: float = 1000, patience: float = 10, **bounds: Any) -> Refusals:
+    def refusals(seconds: float = 1000, patience: float = 10, **bounds: Any) -> AccessLog:
         intake = Intake(writing, waiting=100, group=100, seconds=patience, most_pending=1000, on_accepted=lambda: None)
-        made.append((Refusals(intake, seconds=seconds, **bounds), intake))
+        made.append((AccessLog(intake, seconds=seconds, **bounds), intake))
         return made[-1][0]
 
     yield refusals
@@ -170,7 +170,7 @@ class TestThatCannotBeWritten:
         return seen
 
     @staticmethod
-    async def written_at_last(refusals: Refusals, database: Database) -> list[tuple[Any, ...]]:
+    async def written_at_last(refusals: AccessLog, database: Database) -> list[tuple[Any, ...]]:
         """Flush until it works: on a busy machine the intake's short patience can run out once more."""
 
         async def flushed() -> bool:

@@ -42,7 +42,7 @@ async def test_one_document_more_than_may_wait_for_its_user_or_for_all_is_unavai
             async with asyncio.timeout(10):
                 return (await person.get(path, headers={"Accept": CSV})).status_code
 
-        line = api.bank.drawing._waiting
+        line = api.runtime.drawing._waiting
         asked = [asyncio.ensure_future(ask_for_document(0)) for _ in range(3)]
         await until(lambda: line.total() == 2)
         assert await ask_for_document(0) == 503

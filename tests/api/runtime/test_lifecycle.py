@@ -81,7 +81,7 @@ async def test_a_stop_signal_lets_waiting_clients_be_answered(
     before = signal.getsignal(signal.SIGTERM)
     path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
     waiting = asyncio.create_task(ada.get(path, headers={"Prefer": "wait=30"}))
-    await until(lambda: bool(api.bank.waiters._events))
+    await until(lambda: bool(api.runtime.waiters._events))
     signal.raise_signal(signal.SIGTERM)
     async with asyncio.timeout(10):
         answer = await waiting

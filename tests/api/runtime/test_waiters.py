@@ -9,7 +9,7 @@ import pytest
 from api.runtime.waiters import Waiters
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.glance import Peek
+from core.storage.sqlite.glance import Glance
 from tests import builders
 from tests.api.conftest import until
 
@@ -20,9 +20,9 @@ LONG = 20.0
 
 
 class Watched:
-    """A real Peek that counts how often it is asked, and does something in between where a test wants that."""
+    """A real Glance that counts how often it is asked, and does something in between where a test wants that."""
 
-    def __init__(self, peek: Peek) -> None:
+    def __init__(self, peek: Glance) -> None:
         self._peek = peek
         self.versions = 0
         self.looks = 0
@@ -44,7 +44,7 @@ class Watched:
 @pytest.fixture
 def peek(settings: Settings, database: Database) -> Iterator[Watched]:
     own = Database(settings)
-    peek = Peek(own)
+    peek = Glance(own)
     yield Watched(peek)
     peek.close()
     own.close()

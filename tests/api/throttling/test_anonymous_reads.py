@@ -98,7 +98,7 @@ class TestTheMachineItself:
     ) -> None:
         async with start(limit_anonymous_reads="1/3600") as api, served(api) as port:
             monkeypatch.setenv("GIRO_PORT", str(port))
-            monkeypatch.setenv("GIRO_DATA_DIR", str(api.bank.settings.data_dir))
+            monkeypatch.setenv("GIRO_DATA_DIR", str(api.runtime.settings.data_dir))
             with httpx2.Client(trust_env=False) as supervisor:
                 for _ in range(3):
                     url = f"http://127.0.0.1:{port}/health/ready"

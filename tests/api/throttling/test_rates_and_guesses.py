@@ -180,7 +180,7 @@ class TestLoggingIn:
         async with start(**FEW) as api:
             await api.sign_up("ada")
             with monkeypatch.context() as patch:
-                patch.setattr(type(api.bank.intake), "run", unavailable)
+                patch.setattr(type(api.runtime.intake), "run", unavailable)
                 for _ in range(9):
                     refused(await log_in(api, "ada"), 503, "unavailable")
             assert standing(await log_in(api, "ada", PASSWORD))["log-in-address"] == 5
@@ -409,7 +409,7 @@ class TestWhatIsRemembered:
             await fail(api, 3)
             for _ in range(7):
                 await log_in(api, "ada")
-            await api.bank.refusals.flush()
+            await api.runtime.refusals.flush()
             entries = (await operator.get("/operator/audit?action=access_refused")).json()["items"]
             assert [entry["details"] for entry in entries] == [{"status": 429, "route": "/login", "times": 7}]
 
@@ -422,7 +422,7 @@ class TestWhatIsRemembered:
             for _ in range(3):
                 refused(await ada.post("/accounts", {"currency": "USD"}), 429, "rate_limited")
             assert counted("giro_throttled_total", **labels) == before + 3
-            await api.bank.refusals.flush()
+            await api.runtime.refusals.flush()
             assert (await operator.get("/operator/audit?action=access_refused")).json()["items"] == []
 
     async def test_of_guesses_is_there_at_0(self, api: Api) -> None:

@@ -16,7 +16,7 @@ from core.services.identity import log_ins, operators, users
 from core.services.identity.log_ins import Session
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.glance import Peek
+from core.storage.sqlite.glance import Glance
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Person,
@@ -252,7 +252,7 @@ def test_no_token_is_kept_as_it_was_given(database: Database, ada: Person) -> No
 
 
 def test_a_peek_sees_every_commit_as_soon_as_it_is_made(database: Database, ada: Person) -> None:
-    peek = Peek(database)
+    peek = Glance(database)
     before = peek.data_version()
     assert peek.data_version() == before
     identity = peek.identity(ada.public_id)
@@ -269,7 +269,7 @@ def test_a_peek_finds_which_transfers_have_ended(database: Database) -> None:
     ended = [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(3)]
     settle_all(database)
     pending = [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(2)]
-    peek = Peek(database)
+    peek = Glance(database)
     assert set(peek.ended([*pending, *ended])) == set(ended)
     assert list(peek.ended([])) == []
     peek.close()
