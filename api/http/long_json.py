@@ -11,7 +11,7 @@ from api.http.strict_json import DECODER, DEEPEST_NESTING, check_depth, check_me
 from core.domain.errors import Refusal
 
 PIECE_BYTES = 16_384
-LONGEST_ITEM = 16_384
+LONGEST_ITEM = 8192
 """Characters of one item, and of all that is beside the items. A line of a batch needs less than three thousand."""
 
 ITEMS_TOGETHER = 250

@@ -74,7 +74,7 @@ async def list_transactions(
     )
     more = found[-1].previous_id if found else None
     return Page(
-        items=[TransactionOut.of(row) for row in found],
+        items=await runtime.turns.make(TransactionOut.of, found),
         limit=page.limit,
         offset=page.offset or 0,
         next_cursor=None if more is None else runtime.cursors.seal(more, of=name),

@@ -130,17 +130,14 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, runt
     assert key is not None, "required"
     request_id: str = request.state.request_id
     orders = await runtime.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
-    digest = blake2b(digest_size=FINGERPRINT_BYTES)
-    for piece in written(PATH, body):
-        digest.update(piece)
-        await runtime.turns.pause()
+    said = b"".join(await runtime.turns.every(written(PATH, body)))
     batch = await runtime.intake.accept_batch(
         BatchRequest(
             mode=body.mode,
             submitted_by=identity.id,
             transfers=orders,
             idempotency_key=key,
-            fingerprint=digest.digest(),
+            fingerprint=blake2b(said, digest_size=FINGERPRINT_BYTES).digest(),
         ),
         by=identity,
     )
@@ -149,7 +146,8 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, runt
         headers["Location"] = f"/transfers?batch_id={batch.id}"
     if batch.replayed:
         headers["Idempotent-Replayed"] = "true"
-    return Response(render_accepted(batch), 202, headers, media_type="application/json")
+    answer = "".join(await runtime.turns.every(render_accepted(batch)))
+    return Response(answer, 202, headers, media_type="application/json")
 
 
 def _line(line: NewTransfer, user_id: int, request_id: str) -> TransferRequest:

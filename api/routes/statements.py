@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.dependencies import DocumentTypeDep, RuntimeDep, SessionDep, UserDep
 from api.http.checks import JSON_TYPE, CheckedRoute
 from api.runtime import Runtime
+from api.schemas.accounts import TransactionOut
 from api.schemas.base import Page, PageQuery
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
@@ -198,7 +199,7 @@ async def _json(runtime: Runtime, session: AsyncSession, month: Month, query: St
     more = following is not None and following > month.before
     answer = FullStatementOut.with_transactions(
         month.statement,
-        rows,
+        await runtime.turns.make(TransactionOut.of, rows),
         limit=query.limit,
         next_cursor=runtime.cursors.seal(following, of=name) if more else None,
     )

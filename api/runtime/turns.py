@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from itertools import batched
+from collections.abc import Callable, Iterable, Sequence
+from itertools import batched, chain
 
 TOGETHER = 100
 """Items that are made in one go, at most: for a millisecond or so."""
@@ -30,10 +30,15 @@ class Turns:
             await asyncio.sleep(0)
         self._since = time.perf_counter()
 
-    async def make[Given, Made](self, make: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
-        """Make something of each of many, and let the loop turn meanwhile."""
-        made: list[Made] = []
-        for some in batched(given, TOGETHER):
-            made += map(make, some)
+    async def every[Piece](self, pieces: Iterable[Piece]) -> list[Piece]:
+        """Have all pieces made, and let the loop turn meanwhile."""
+        made: list[Piece] = []
+        for piece in pieces:
+            made.append(piece)
             await self.pause()
         return made
+
+    async def make[Given, Made](self, make: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
+        """Make something of each of many, and let the loop turn meanwhile."""
+        some = (list(map(make, part)) for part in batched(given, TOGETHER))
+        return list(chain.from_iterable(await self.every(some)))

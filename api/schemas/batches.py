@@ -62,19 +62,22 @@ class BatchOut(Out):
     results: list[AcceptedLineOut | RefusedLineOut] = Field(description="In the order of the request.")
 
 
-def render_accepted(batch: AcceptedBatch) -> bytes:
-    """Render the body of a 202 from fields that never change.
+def render_accepted(batch: AcceptedBatch) -> Iterator[str]:
+    """Write the body of a 202, some lines at a time, from what never changes.
 
     As with a single transfer, a rendering must not change once it has been used.
     """
     return _RENDERINGS[batch.answer_version](batch)
 
 
-def _render_accepted_v1(batch: AcceptedBatch) -> bytes:
-    lines = ",".join(map(_render_line_v1, range(len(batch.lines)), batch.lines))
-    accepted = batch.accepted
-    head = {"batch_id": batch.id and str(batch.id), "accepted": accepted, "refused": len(batch.lines) - accepted}
-    return f'{json.dumps(head, separators=(",", ":"))[:-1]},"results":[{lines}]}}'.encode()
+def _render_accepted_v1(batch: AcceptedBatch) -> Iterator[str]:
+    accepted, count = batch.accepted, len(batch.lines)
+    head = {"batch_id": batch.id and str(batch.id), "accepted": accepted, "refused": count - accepted}
+    yield f'{json.dumps(head, separators=(",", ":"))[:-1]},"results":['
+    for start in range(0, count, SOME):
+        some = batch.lines[start : start + SOME]
+        yield ("," if start else "") + ",".join(map(_render_line_v1, range(start, count), some))
+    yield "]}"
 
 
 def _render_line_v1(index: int, line: bytes | ErrorCode) -> str:

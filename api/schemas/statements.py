@@ -1,7 +1,6 @@
 """Statements."""
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -11,7 +10,6 @@ from pydantic import AfterValidator, Field
 from api.schemas.accounts import TransactionOut
 from api.schemas.base import DEFAULT_LIMIT, LARGEST_LIMIT, Cursor, Digits, In, Out, decimals
 from core.domain.statements import BankDetails, PendingStatement, Period, StatementStatus, StatementView
-from core.domain.transactions import TransactionView
 
 # The years of core/domain/statements.py, as a pattern: 1970 to 9998.
 _YEAR = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
@@ -110,7 +108,7 @@ class FullStatementOut(StatementOut):
     def with_transactions(
         cls,
         statement: StatementView | PendingStatement,
-        transactions: Sequence[TransactionView],
+        transactions: list[TransactionOut],
         *,
         limit: int,
         next_cursor: str | None,
@@ -118,7 +116,7 @@ class FullStatementOut(StatementOut):
         """Show a statement and some of its transactions."""
         return cls(
             **_fields(statement),
-            transactions=[TransactionOut.of(row) for row in transactions],
+            transactions=transactions,
             limit=limit,
             next_cursor=next_cursor,
         )

@@ -1,8 +1,9 @@
 """`make fuzz`: everything that a hostile client can send, to a service of its own, and then the money is counted.
 
-First the list of `inputs.py` over raw sockets, then clients that are slow, deaf or many; what is left of
-`FUZZ_SECONDS` goes to schemathesis (tests/contract, with many more examples) and to good requests with bytes changed.
-`FUZZ_SEED` tries the same again. Exit status 1 if anything was answered 5xx but 503, hung, or did harm.
+First requests at the bounds, of which none may hold the event loop for long (`holds.py`). Then the list of `inputs.py`
+over raw sockets, and clients that are slow, deaf or many; what is left of `FUZZ_SECONDS` goes to schemathesis
+(tests/contract, with many more examples) and to good requests with bytes changed. `FUZZ_SEED` tries the same again.
+Exit status 1 if anything was answered 5xx but 503, hung, held up the others, or did harm.
 """
 
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from tests.contract.service import check
 from tests.flows.stack import Stack
+from tests.fuzz.bounds import Bounds
+from tests.fuzz.holds import Watch, crowd, measure
 from tests.fuzz.inputs import Inputs, Pieces
 from tests.fuzz.wire import exchange
 from tests.unthrottled import UNTHROTTLED
@@ -39,15 +42,20 @@ LEAST_FOR_SCHEMATHESIS = 120
 class Run:
     """One run: what was sent, what came back, and what is wrong with it."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, watch: Watch) -> None:
         self.stack = stack
+        self.watch = watch
         self.port = stack.port
         self.answers: dict[str, Counter[str]] = {}
         self.wrong: list[str] = []
         self.started = time.monotonic()
         ada = stack.sign_up()
         payer, payee = ada.open_account(funds=1_000_000), ada.open_account()
-        self.inputs = Inputs(ada.headers["Authorization"].removeprefix("Bearer "), payer, payee)
+        self.inputs, self.operator, self.another = (
+            Inputs(person.headers["Authorization"].removeprefix("Bearer "), payer, payee)
+            for person in (ada, stack.sign_up("operator"), stack.sign_up())
+        )
+        self.payer, self.payee = payer, payee
         self.pids = {name: stack.pid_of(name) for name in ("api", "settlement", "jobs", "scheduler")}
 
     @property
@@ -131,9 +139,10 @@ def deaf_ones(run: Run) -> None:
 def main() -> int:
     """Run all of it, and print what was tried and what came of it."""
     with tempfile.TemporaryDirectory(prefix="giro-fuzz-") as folder:
-        stack = Stack(Path(folder), measured=False, **SHORT_LIMITS, **UNTHROTTLED)
+        stack, watch = Stack(Path(folder), measured=False, **SHORT_LIMITS, **UNTHROTTLED), Watch(Path(folder))
+        stack.environment |= watch.environment
         try:
-            wrong = fuzz(Run(stack.start()))
+            wrong = fuzz(Run(stack.start(), watch))
         finally:
             stack.close()
     for line in wrong[:20]:
@@ -142,8 +151,18 @@ def main() -> int:
     return 1 if wrong else 0
 
 
+def at_the_bounds(run: Run) -> None:
+    """Measure for how long requests hold the event loop that are as large as they may be."""
+    document = run.stack.client.get("/openapi.json").json()
+    bounds = Bounds(document, run.inputs, run.operator, run.payer, run.payee)
+    run.wrong += measure(run.watch, bounds, run.send)
+    run.wrong += crowd(run.watch, run.port, [run.inputs, run.another], run.payer, run.payee)
+    run.look("requests at the bounds")
+
+
 def fuzz(run: Run) -> list[str]:
     """Do everything, and list what is wrong."""
+    at_the_bounds(run)
     run.send_all("good ones", [[run.inputs.head(f"GET {path} HTTP/1.1")] for path in run.inputs.paths * 20])
     warm = run.memory_mb()
     for kind, made in run.inputs.kinds().items():

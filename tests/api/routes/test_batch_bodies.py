@@ -74,8 +74,8 @@ class TestItsForm:
         ("body", "told"),
         [
             (batch([dict.fromkeys(map(str, range(101)), 1)]), "more than 100 members."),
-            (batch([dict.fromkeys(map(str, range(100_000)), 1)]), "or longer than 16384 characters."),
-            (batch([{"description": "x" * 20_000}]), "or longer than 16384 characters."),
+            (batch([dict.fromkeys(map(str, range(100_000)), 1)]), "or longer than 8192 characters."),
+            (batch([{"description": "x" * 20_000}]), "or longer than 8192 characters."),
             (batch([]) | dict.fromkeys(map(str, range(100_000)), 1), "more than 100 members."),
             (dict.fromkeys(map(str, range(100_000)), 1), "more than 100 members."),
         ],
