@@ -1,4 +1,4 @@
-"""What routes are given: who asks, a session to read with, and the parts of the running application."""
+"""Dependencies of routes: the caller, a session to read with, and the parts of the running application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -89,7 +89,7 @@ def note_refusal(request: Request, status: int, who: Identity | None = None) -> 
 async def guessing(request: Request, guarded: list[Guarded], who: Identity | None = None) -> AsyncIterator[None]:
     """Carry out what somebody could guess by trying; raises RateLimited for who has to wait after failures.
 
-    A Refusal is a failure, and what goes wrong on our side is none.
+    A Refusal counts as a failure. An error of the service does not.
     """
     try:
         attempt = await runtime_of(request).throttles.attempt(request, guarded)
@@ -108,7 +108,7 @@ async def guessing(request: Request, guarded: list[Guarded], who: Identity | Non
 
 
 def authenticate(request: Request) -> Identity:
-    """Find out who asks; raises Refusal (`unauthenticated`), the same for every reason.
+    """Identify the caller. Raises Refusal (`unauthenticated`), the same for every reason.
 
     A token that is refused is noted for the audit log; a request without any is nothing to note.
     """
@@ -127,7 +127,7 @@ def authenticate(request: Request) -> Identity:
 def user_of(scope: Scope) -> int | None:
     """Say whose token a request brings, by row id, before its route looks; None where that cannot be said.
 
-    The route says why: there is none, it is a bad one, the database cannot be read.
+    The route answers why: the token is missing or invalid, or the database cannot be read.
     """
     request = Request(scope)
     try:
@@ -154,12 +154,12 @@ def _identify(runtime: Runtime, token: str) -> Identity:
 
 
 async def current_user(request: Request, _token: Annotated[str | None, Depends(_bearer)]) -> Identity:
-    """Who asks. The route has found out already (api/http/checks.py), before it looked at anything else."""
+    """Return the caller. The route has identified them already (api/http/checks.py), before it read anything else."""
     return cast(Identity, request.state.identity)
 
 
 async def operator(identity: Annotated[Identity, Depends(current_user)]) -> Identity:
-    """The operator who asks; the route has refused everybody else."""
+    """Return the operator that calls. The route has refused everybody else."""
     return identity
 
 

@@ -22,7 +22,7 @@ from workers.jobs import QUEUES
 log = get_logger(__name__)
 
 ROLES = {"settlement": (SETTLEMENT_QUEUE,), "jobs": QUEUES}
-"""Each queue has a thread of its own: a long verification keeps no statement waiting."""
+"""Each queue has its own thread: a long verification keeps no statement waiting."""
 
 STANDBY = "standby"
 """What a settlement worker without the lock does, as its heartbeat says."""

@@ -39,7 +39,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class CheckedRoute(APIRoute):
-    """A route that checks who asks, and in which form, before its parameters are looked at.
+    """A route that checks the caller and the form of the request before it reads any parameter.
 
     Its function's name is its `operationId`, and so the name of the function that a client's generator makes.
     """

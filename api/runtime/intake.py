@@ -53,7 +53,7 @@ def has_recorded() -> bool:
 
 
 class _State(Enum):
-    """A job is waiting until either its time runs out or the writer takes it; whoever comes first decides."""
+    """A job waits until its time runs out or the writer takes it; the first of the two decides."""
 
     WAITING = auto()
     TAKEN = auto()
@@ -70,7 +70,7 @@ class _Job:
 
 
 class Intake:
-    """Takes requests from the event loop and writes them, grouped, on a thread of its own.
+    """Takes requests from the event loop and writes them, grouped, on its own thread.
 
     At most `waiting` requests wait, each for `seconds` at most; a group holds `group` transfers at most, but never
     splits a batch. No batch is accepted while `most_pending` transfers wait to be settled. `on_accepted` is called on
@@ -115,9 +115,9 @@ class Intake:
     async def run[T](self, work: Callable[[Connection], T], *, by: Identity | None = None) -> T:
         """Do a piece of work in the next unit of work and return what it returned, once that is committed.
 
-        `by` is who asks, if it takes somebody. Raises Refusal (`unauthenticated`) if they have lost access or role by
-        then, Unavailable when nothing was recorded (too much waits, no turn in time, the database cannot be written),
-        OutcomeUnknown when the commit failed, and what the work itself raised.
+        `by` is the caller, if the work needs one. Raises Refusal (`unauthenticated`) if the caller has lost access or
+        role by then, Unavailable when nothing was recorded (too much waits, no turn in time, the database cannot be
+        written), OutcomeUnknown when the commit failed, and what the work itself raised.
         """
         return cast(T, await self._submit(work, by))
 
@@ -203,7 +203,7 @@ class Intake:
                 outcomes = self._perform(connection, group)
                 hit("accept.before_commit")
         except GiroError as error:
-            # Failed before it was taken (no lock to be had), or rolled back: the whole group gets this answer.
+            # Failed before it was taken (the lock was not available), or rolled back: the whole group gets this answer.
             self._answer([(job, error) for job in group or self._take()])
         except Exception:
             # One of them broke it for all: alone, only that one fails.
@@ -233,7 +233,7 @@ class Intake:
             outcomes[job] = Refusal(CommonError.UNAUTHENTICATED)
             del orders[job]
         outcomes |= zip(orders, accept(connection, list(orders.values())) if orders else (), strict=True)
-        # The rest one by one, and who asks is looked up for each: the one before may be what ends their access.
+        # The rest one by one, and the caller is looked up for each: the one before may have ended their access.
         return [outcomes[job] if job in outcomes else _do(connection, job.by, self._work_of(job)) for job in group]
 
     def _work_of(self, job: _Job) -> Work:
@@ -281,7 +281,7 @@ def _do(connection: Connection, by: Identity | None, work: Work) -> Any:
 def _resolve(answers: Sequence[tuple[_Job, Any]]) -> None:
     for job, outcome in answers:
         if job.answer.done():
-            continue  # whoever asked has gone
+            continue  # the caller has gone
         if isinstance(outcome, BaseException):
             job.answer.set_exception(outcome)
         else:

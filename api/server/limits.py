@@ -31,8 +31,8 @@ class Limits:
 
     Reading it first means that no route ever holds half a request. Bodies are small, but for those of the paths in
     `bulk` (path → bytes): of these, `bulk_requests` at most are in hand at once, and so in memory, half of them of one
-    user. `user_of` says who that is. Of nobody's, whom the route will refuse, no more is kept than of a small one, so
-    that strangers cannot take the places of others.
+    user. `user_of` identifies that user. Bodies of unauthenticated requests are buffered up to the small limit, and the
+    route rejects them anyway. So strangers cannot take the places of others.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Limits:
         """
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        # Who asks before sending (Expect) has sent nothing yet that would have to be read.
+        # A client that sends Expect has not sent a body yet that would have to be read.
         readable = most if "expect" in headers else most + SPILL_BYTES
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > readable):
             return self._refuse(scope, WireError.BODY_TOO_LARGE)

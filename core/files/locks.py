@@ -14,7 +14,7 @@ from core.clock import now_us, to_datetime
 
 
 class FileLock:
-    """An exclusive `flock` on a file of its own, made on demand with mode 0600."""
+    """An exclusive `flock` on its own file, made on demand with mode 0600."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -10,7 +10,7 @@ from core.settings import Settings, SettingsError, variable
 def require_data_folder(settings: Settings) -> None:
     """Make the data folder if it is missing, and see that this process may write to what lies in it.
 
-    Raises SettingsError with one line that says whose it is and how to mend that.
+    Raises SettingsError with one line that names the owner and says how to fix that.
     """
     folder = settings.data_dir.absolute()
     try:
@@ -20,12 +20,12 @@ def require_data_folder(settings: Settings) -> None:
     database, secrets = settings.database_path, settings.secrets_dir
     for path in (folder, secrets, settings.run_dir, database.parent, database):
         if path.exists() and not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
-            raise SettingsError(_how_to_mend(path, folder))
+            raise SettingsError(_how_to_fix(path, folder))
     with suppress(OSError):
         secrets.chmod(0o700)  # one that was made by hand or by Docker is open to all
 
 
-def _how_to_mend(path: Path, folder: Path) -> str:
+def _how_to_fix(path: Path, folder: Path) -> str:
     owner, me = path.stat(), f"{os.geteuid()}:{os.getegid()}"
     return (
         f"{variable('data_dir')}: {path} belongs to {owner.st_uid}:{owner.st_gid}, and Giro runs as {me} and may not "

@@ -1,6 +1,6 @@
 """Signs of life: a file that a process touches every second.
 
-Each process has one of its own, named after what it does, its host and its number: in a folder that containers share,
+Each process has its own, named after what it does, its host and its number: in a folder that containers share,
 one that hangs is not hidden by another that does the same work. Only the standard library is used here, as the health
 check of a container (core/processes/healthcheck.py) runs often and must start fast.
 """

@@ -72,7 +72,7 @@ class Heartbeat:
         if not self._alive():
             return
         metrics.heartbeat.set(time.time())
-        # A full disk must not end this thread: the process would be killed for a silence that is none.
+        # A full disk must not end this thread: the process would be killed although it lives.
         with self._turn, suppress(OSError):
             self._touch(self._path())
 

@@ -76,7 +76,7 @@ def _valkey(settings: Settings) -> Child:
     try:
         binary = str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
-        raise SettingsError(f"REDIS_URL: needed here, for Giro cannot start a queue of its own ({error})") from None
+        raise SettingsError(f"REDIS_URL: needed here, since Giro cannot start its own queue ({error})") from None
     listen = ["--port", "0", "--unixsocket", str(settings.embedded_queue_socket), "--unixsocketperm", "700"]
     volatile = ["--save", "", "--appendonly", "no"]  # the queue is a hint: the database is what lasts
     run = ["--daemonize", "no", "--dir", str(settings.run_dir), "--loglevel", "warning"]
@@ -115,7 +115,7 @@ def metrics_dir(settings: Settings) -> Path:
 def listener_of(settings: Settings) -> Iterator[int | None]:
     """Open the socket that several API processes share, and the empty folder that they count in; None for a single one.
 
-    One socket and not one for each: a connection goes to whoever is free, and to nobody who hangs.
+    One socket and not one for each: a connection goes to a process that is free, and to none that hangs.
     """
     if settings.api_processes == 1:
         yield None

@@ -67,10 +67,10 @@ def run(
 
 
 def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lambda: None) -> int:
-    """Run one part of the service (api, settlement, jobs or scheduler) under a supervisor of its own, as `run` does.
+    """Run one part of the service (api, settlement, jobs or scheduler) under its own supervisor, as `run` does.
 
     The database is not held: the parts share it, on one machine or in containers of one machine, and whatever must
-    be alone has a lock of its own. `alone` sees a part by its heartbeat. Queue server and migrations are somebody
+    be alone has its own lock. `alone` sees a part by its heartbeat. Queue server and migrations are somebody
     else's.
     """
 
@@ -201,7 +201,7 @@ def hold_database(settings: Settings) -> Iterator[int]:
     try:
         for folder in (path.parent, settings.run_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Closed in the children: the lock must be free when the supervisor dies, whoever outlives it.
+        # Closed in the children: the lock must be free when the supervisor dies, even if a child outlives it.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         name = error.filename or path

@@ -127,7 +127,7 @@ class _Slot:
         return self.process is not None
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start the child's process, in a session and process group of its own; OSError or SubprocessError if not."""
+        """Start the child's process, in its own session and process group; OSError or SubprocessError if not."""
         self.started_at = time.monotonic()
         self.silence = Silence()
         child = self.child

@@ -57,7 +57,7 @@ class Consumer(_RedisConsumer):
     _clear_up_at = 0.0
 
     def __next__(self) -> "dramatiq.MessageProxy | None":
-        """Return the next message, or None if there is none."""
+        """Return the next message, or None if the queue is empty."""
         try:
             return self._take()
         except redis.ConnectionError as error:

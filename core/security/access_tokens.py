@@ -67,7 +67,7 @@ class AccessTokens:
             "nbf": now,
             "exp": now + self.seconds,
         }
-        key = self._ring_now(anew=True).signing
+        key = self._ring_now(refresh=True).signing
         return self._jwt.encode(payload, key.secret, algorithm=ALGORITHM, headers={"kid": key.kid})
 
     def read(self, token: str) -> Claims:
@@ -85,9 +85,9 @@ class AccessTokens:
         self._checked[token] = checked
         return checked.claims
 
-    def _ring_now(self, *, anew: bool = False) -> TokenRing:
+    def _ring_now(self, *, refresh: bool = False) -> TokenRing:
         """Return the current keys. If they have changed, forget the tokens that were checked with the old ones."""
-        ring = self._keys.ring(anew=anew)
+        ring = self._keys.ring(refresh=refresh)
         if ring is not self._ring:
             self._checked.clear()
             self._ring = ring
@@ -124,7 +124,7 @@ class AccessTokens:
         if not isinstance(kid, str) or header != {"alg": ALGORITHM, "typ": "JWT", "kid": kid}:
             raise ValueError("the header is not one that Giro writes")
         now = now_us() // 1_000_000
-        key = self._ring.find(kid, now) or self._ring_now(anew=True).find(kid, now)
+        key = self._ring.find(kid, now) or self._ring_now(refresh=True).find(kid, now)
         if key is None:
             raise ValueError("the token is signed with an unknown key")
         return key

@@ -51,14 +51,14 @@ class TokenKeys:
         self._identity = _identity(self.path) if self.are_kept else None
         self._ring = TokenRing(self._read())
 
-    def ring(self, *, anew: bool = False) -> TokenRing:
-        """Return the keys, at most a second old. With `anew`, return the current keys.
+    def ring(self, *, refresh: bool = False) -> TokenRing:
+        """Return the keys, at most a second old. With `refresh`, return the current keys.
 
-        `anew` is for signing, and for a token with an unknown key: another process may have signed it with a key that
-        was made a moment ago. Any client can cause such a call with a made-up token, so it is cheap: it only checks
-        whether the file has changed, and reads it only then.
+        `refresh` is for signing, and for a token with an unknown key: another process may have signed it with a new
+        key. Any client can cause such a call with a made-up token, so it is cheap: it only checks whether the file has
+        changed, and reads it only then.
         """
-        if self.are_kept and (anew or time.monotonic() >= self._look_at):
+        if self.are_kept and (refresh or time.monotonic() >= self._look_at):
             self._look()
         return self._ring
 
@@ -94,7 +94,7 @@ class TokenKeys:
             self._secret.replace(write_token_keys([new, *older]))
         except OSError as error:
             raise SettingsError(f"cannot write {self.path} ({error.strerror}); nothing was changed") from None
-        return self.ring(anew=True)
+        return self.ring(refresh=True)
 
     def _read(self) -> tuple[TokenKey, ...]:
         try:

@@ -17,7 +17,7 @@ def rotate(
     token is refused for it, and another rotation records the next key. Raises SettingsError if the keys are a setting.
     """
     with unit_of_work(database) as connection:
-        version = keys.ring(anew=True).signing.version + 1
+        version = keys.ring(refresh=True).signing.version + 1
         accepted = 0 if at_once else token_seconds
         write_down(connection, author, Action.TOKEN_KEYS_ROTATED, version=version, older_for_seconds=accepted)
         return keys.rotate(token_seconds=token_seconds, at_once=at_once)

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         None,
         validation_alias="REDIS_URL",
         description="The queue server (`redis://`, `rediss://` or `unix://`). "
-        "Without it Giro starts a Valkey of its own on a socket in the data folder.",
+        "Without it Giro starts its own Valkey on a socket in the data folder.",
     )
     redis_password: SecretStr | None = Field(
         None,
@@ -286,7 +286,7 @@ class Settings(BaseSettings):
         20, ge=2, description="A process whose heartbeat is older counts as lost, and the supervisor restarts it."
     )
     disk_free_mb: int = Field(200, ge=0, description="Free disk space below which `/health/ready` says no.")
-    sqlite_busy_ms: int = Field(5000, ge=0, description="Time SQLite waits for a lock of its own.")
+    sqlite_busy_ms: int = Field(5000, ge=0, description="Time that SQLite waits for its own locks.")
     sqlite_cache_mb: int = Field(
         256, ge=1, description="Page cache of each connection, at most; of the API's reading sessions no more than 8."
     )
@@ -328,7 +328,7 @@ class Settings(BaseSettings):
         for name in PORTS:
             port = getattr(self, name)
             if port and (other := taken.setdefault(port, name)) != name:
-                raise ValueError(f"{variable(other)} and {variable(name)} are both {port}; each needs one of its own")
+                raise ValueError(f"{variable(other)} and {variable(name)} are both {port}; each needs its own")
         return self
 
     @property

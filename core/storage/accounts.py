@@ -161,7 +161,7 @@ def close(connection: Connection, account_id: int, closed_at: datetime) -> None:
 
 
 def last_opened_at(connection: Connection) -> int:
-    """Return when the newest account was opened, in microseconds since the epoch; 0 if there is none."""
+    """Return when the newest account was opened, in microseconds since the epoch; 0 without accounts."""
     row = connection.exec_driver_sql("SELECT created_at FROM accounts ORDER BY id DESC LIMIT 1").first()
     return row[0] if row else 0
 

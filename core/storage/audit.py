@@ -33,7 +33,7 @@ def add(connection: Connection, acts: Sequence[Act], *, at: datetime) -> None:
 
 
 def newest_at(connection: Connection) -> datetime | None:
-    """Return when the newest entry was written; None if there is none."""
+    """Return when the newest entry was written; None for an empty log."""
     return connection.execute(select(AuditEntry.at).order_by(AuditEntry.id.desc()).limit(1)).scalar()
 
 

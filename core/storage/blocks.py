@@ -17,7 +17,7 @@ def newest(connection: Connection) -> Block | None:
 
 
 def head(connection: Connection) -> Block:
-    """Read the block that the next one follows. Raises Unavailable if there is none."""
+    """Read the block that the next one follows. Raises Unavailable without a chain."""
     if (block := newest(connection)) is None:
         raise Unavailable("The chain of blocks is missing; nothing was recorded.")
     return block

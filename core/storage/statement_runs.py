@@ -59,7 +59,7 @@ def first_account_opened_at(connection: Connection) -> datetime | None:
 
 
 def last_account_id(connection: Connection) -> int:
-    """Return the row id of the newest account, whatever its owner; 0 if there is none."""
+    """Return the row id of the newest account, whatever its owner; 0 without accounts."""
     row_id: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM accounts").scalar_one()
     return row_id
 

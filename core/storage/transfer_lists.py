@@ -45,13 +45,13 @@ _FIRST_LEG = text(_first("transactions", "transfer_id"))
 
 
 async def first_since(session: AsyncSession, moment: datetime) -> int:
-    """Find the sequence of the first transfer accepted at a moment or later; the next free one if there is none."""
+    """Find the sequence of the first transfer accepted at a moment or later; the next free one without any."""
     sequence: int = (await session.execute(_FIRST_TRANSFER, {"value": to_us(moment)})).scalar_one()
     return sequence
 
 
 async def oldest_pending(session: AsyncSession) -> int:
-    """Find the oldest pending transfer; if there is none, a sequence beyond all others."""
+    """Find the oldest pending transfer; a sequence beyond all others if nothing is pending."""
     oldest = (await session.execute(text("SELECT min(id) FROM transfers WHERE status = 'pending'"))).scalar()
     return NEWEST if oldest is None else oldest
 
@@ -239,7 +239,7 @@ _LISTS = {
 
 
 async def list_span(session: AsyncSession, scope: Scope, *, offset: int, limit: int) -> list[TransferView]:
-    """Read the transfers between the bounds of a scope, newest first, whoever's they are.
+    """Read the transfers between the bounds of a scope, newest first, of all users.
 
     Of those between the bounds each one is looked at, for its status and its account.
     """

@@ -105,7 +105,7 @@ def kept(folder: Path) -> list[tuple[Path, Manifest]]:
 
 
 def is_due(folder: Path, hours: float) -> bool:
-    """Return whether the newest backup of a folder is older than `hours`, or there is none.
+    """Return whether the newest backup of a folder is older than `hours`, or missing.
 
     Backups dated in the future do not count: the clock was wrong, and there would be no other backup until that time.
     """

@@ -74,7 +74,7 @@ def settle_pending(database: Database, *, batch: int, lock_ms: float, stop: Call
 def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, bool]:
     """Settle in one unit of work; say how many transfers ended, and whether more may have been left.
 
-    What is accepted afterwards has a wake-up of its own, so nobody has to look again to see that nothing is left.
+    What is accepted afterwards has its own wake-up, so nobody has to look again to see that nothing is left.
     """
     is_left = True
     with unit_of_work(database) as connection:

@@ -33,7 +33,7 @@ class Walk:
     """
 
     def __init__(self, report: Report, book: Book, start: Block | None, progress: Progress) -> None:
-        """Begin after a block that was verified before, or at the very beginning if there is none."""
+        """Begin after a block that was verified before, or at the very beginning."""
         self._report, self._book, self._progress = report, book, progress
         self._previous = start
         self._leg = self._first_leg = start.next_leg_id - 1 if start else 0

@@ -57,7 +57,7 @@ def counts(connection: Connection) -> dict[str, int]:
 
 
 def head(connection: Connection) -> dict[str, int]:
-    """Return the newest row ids: `transfer`, `transaction` and `audit_entry`; 0 if there is none."""
+    """Return the newest row ids: `transfer`, `transaction` and `audit_entry`; 0 for an empty table."""
     tables = {"transfer": "transfers", "transaction": "transactions", "audit_entry": "audit_entries"}
     return {
         # nosemgrep: sql-from-constants - tables of the line above

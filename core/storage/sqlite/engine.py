@@ -172,7 +172,7 @@ class Database:
         return URL.create(driver, database=f"file:{quote(str(self.path))}", query={"mode": "rw", "uri": "true"})
 
     def _options(self) -> dict[str, Any]:
-        # isolation_level=None: the driver starts no transaction of its own, BEGIN is ours.
+        # isolation_level=None: the driver starts no transaction; BEGIN is ours.
         # hide_parameters: else an error of the database says in the log what was to be written: who, and their hash.
         return {"connect_args": {"isolation_level": None, "check_same_thread": False}, "hide_parameters": True}
 

@@ -243,12 +243,10 @@ def test_a_wrong_value_is_answered_with_one_line_that_names_the_variable(
 
 def test_two_parts_on_one_port_are_refused_with_the_names_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIRO_PORT", "9103")
-    assert complaint() == "GIRO_PORT and GIRO_METRICS_PORT_JOBS are both 9103; each needs one of its own"
+    assert complaint() == "GIRO_PORT and GIRO_METRICS_PORT_JOBS are both 9103; each needs its own"
     monkeypatch.setenv("GIRO_PORT", "8000")
     monkeypatch.setenv("GIRO_METRICS_PORT_SCHEDULER", "9101")
-    assert (
-        complaint() == "GIRO_METRICS_PORT_API and GIRO_METRICS_PORT_SCHEDULER are both 9101; each needs one of its own"
-    )
+    assert complaint() == "GIRO_METRICS_PORT_API and GIRO_METRICS_PORT_SCHEDULER are both 9101; each needs its own"
 
 
 def test_no_port_is_no_port_that_two_have(monkeypatch: pytest.MonkeyPatch) -> None:
