@@ -48,6 +48,9 @@ class TransferFilter:
         )
 
 
+PASSED_TOGETHER = 500
+"""Transfers of an offset that are passed over at a time. Ten thousand would hold the event loop for too long."""
+
 Place = tuple[int, list[int]]
 """Where a page begins: before a sequence, and at which legs, or at those that can be found; one leg of an account."""
 
@@ -110,27 +113,35 @@ async def _page_of_batch(
 
 
 async def _page(session: AsyncSession, scope: Scope, legs: list[int], *, offset: int, limit: int) -> TransferPage:
-    """Walk through a user's transfers until a page is full."""
+    """Walk through a user's transfers until a page is full, past those of the offset first."""
+    while offset:
+        passed, place = await _walk(session, scope, legs, count=min(offset, PASSED_TOGETHER))
+        if place is None:
+            return TransferPage([], None)
+        scope, legs, offset = replace(scope, below=place[0]), place[1], offset - len(passed)
+    met, place = await _walk(session, scope, legs, count=limit)
+    return TransferPage([step.transfer() for step in met], place)
+
+
+async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: int) -> tuple[list[Step], Place | None]:
+    """Meet the newest transfers of a scope, at most `count`. Returns where the list goes on, None at its end."""
     oldest_pending = await transfer_lists.oldest_pending(session)
     if scope.status not in (None, TransferStatus.COMPLETED):
         legs = []
     elif not legs:
         legs = await transfer_lists.newest_legs(session, scope)
-    # Twice as many, since a transfer can be met twice. One more says that the page is not the last.
-    steps = await transfer_lists.walk(
-        session, scope, legs=legs, oldest_pending=oldest_pending, limit=2 * (offset + limit + 1)
-    )
+    # Twice as many, since a transfer can be met twice. One more says that these are not the last.
+    steps = await transfer_lists.walk(session, scope, legs=legs, oldest_pending=oldest_pending, limit=2 * (count + 1))
     ahead = set(legs)
     met: list[Step] = []
     for step in steps:
         if not met or step.sequence < met[-1].sequence:
-            if len(met) == offset + limit:
+            if len(met) == count:
                 # What is pending now can have legs when the next page is read: then these are to be found again.
-                kept = sorted(ahead) if met[-1].sequence <= oldest_pending else []
-                return TransferPage([one.transfer() for one in met[offset:]], (met[-1].sequence, kept))
+                return met, (met[-1].sequence, sorted(ahead) if met[-1].sequence <= oldest_pending else [])
             met.append(step)
         if step.leg is not None:
             ahead.discard(step.leg)
         if step.next_leg is not None:
             ahead.add(step.next_leg)
-    return TransferPage([one.transfer() for one in met[offset:]], None)
+    return met, None
