@@ -10,6 +10,14 @@ from core.domain.transfers import Terms
 from core.storage.sqlite.engine import Database
 from core.storage.transfers import TERMS
 
+LIST_INDEXES = (
+    "ix_transfers_unexecuted",
+    "ix_transfers_unexecuted_by_payer",
+    "ix_transfers_waypoints",
+    "ix_transactions_waypoints",
+)
+"""Added by migration 0010."""
+
 LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
 
 
@@ -32,6 +40,8 @@ def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
 def forget_erasure(path: Path) -> None:
     """Take a schema back to before users could be erased, as tests of migrations need it. Nobody else has it open."""
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        for index in LIST_INDEXES:
+            raw.execute(f"DROP INDEX {index}")
         raw.execute("DROP TRIGGER users_stay_erased")
         raw.execute("ALTER TABLE users DROP COLUMN erased_at")
 

@@ -91,8 +91,8 @@ async def _ledger(runtime: Runtime) -> Finding:
         last = await verification.last(session)
     if last is None:
         return Health.OK, {"verified_at": None}
-    found = {"verified_at": last.finished_at, "breaches": last.breaches}
-    return Health.DEGRADED if last.breaches else Health.OK, found
+    found = {"verified_at": last.finished_at, "breaches": last.breach_count}
+    return Health.OK if last.holds else Health.DEGRADED, found
 
 
 def _process(name: str) -> Check:

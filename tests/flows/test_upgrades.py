@@ -24,7 +24,10 @@ from tests.builders import accepted, bank_of_two, from_ada_to_bob, rows
 from tests.flows.stack import Stack
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.timeout(600)  # each command starts a process, which takes seconds on a busy machine
+pytestmark = [
+    pytest.mark.whole_service,
+    pytest.mark.timeout(600),
+]  # each command starts a process, which takes seconds on a busy machine
 
 MakeStack = Callable[..., Stack]
 
@@ -47,7 +50,7 @@ def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("next")
     for package in ("api", "core", "workers", "migrations"):
         shutil.copytree(HOME / package, folder / package)
-    engine = folder / "core" / "storage" / "engine.py"
+    engine = folder / "core" / "storage" / "sqlite" / "engine.py"
     needed = f'SCHEMA_REVISION = "{SCHEMA_REVISION}"'
     assert needed in engine.read_text()
     engine.write_text(engine.read_text().replace(needed, f'SCHEMA_REVISION = "{NEXT}"'))

@@ -150,7 +150,7 @@ def test_a_provisional_statement_says_so_on_every_page() -> None:
     assert "Provisional statement\nAs of 14 October 2026, 09:32. " in texts[0]
     assert "Balance so far" in texts[0]
     for text in texts:
-        assert "Provisional. Dates are in" in text
+        assert "Provisional. Dates are those of" in text
         assert "Closing balance" not in text
 
 

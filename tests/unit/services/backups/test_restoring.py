@@ -27,6 +27,7 @@ from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError
 from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.conftest import JWT_SECRET
+from tests.tampering import LIST_INDEXES
 
 OTHER = "another secret of thirty-two bytes and more"
 OLDER = "an older secret of thirty-two bytes and more"
@@ -188,6 +189,8 @@ def test_an_older_backup_is_migrated_only_where_that_is_asked_for(
 ) -> None:
     for table in ("dead_letters", "verifications", "blocks", "batches"):
         rewrite(made, f"DROP TABLE {table}")
+    for index in LIST_INDEXES:
+        rewrite(made, f"DROP INDEX {index}")
     rewrite(made, "DROP TRIGGER users_stay_erased")  # else the column it speaks of cannot go
     rewrite(made, "ALTER TABLE users DROP COLUMN erased_at")
     rewrite(made, "UPDATE alembic_version SET version_num = '0005'", schema_revision="0005", anchors_sha256=None)

@@ -12,7 +12,7 @@ from core.domain.errors import ErrorCode, Part, Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.transfers import AcceptedTransfer, TransferError, TransferKind, TransferRequest, TransferStatus
 from core.ids import new_id
-from core.services.transfers import accepting, listing
+from core.services.transfers import accepting
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
@@ -132,7 +132,7 @@ def test_times_never_run_backwards_though_the_clock_does(
     then = now_us() + 1_000_000
     seen = []
     for clock in (then, then - 3_600_000_000, then + 5):
-        monkeypatch.setattr(listing, "now_us", lambda clock=clock: clock)
+        monkeypatch.setattr(accepting, "now_us", lambda clock=clock: clock)
         seen.append(to_us(accepted(database, from_ada_to_bob(bank)).created_at))
     assert seen == [then, then, then + 5]
 

@@ -120,7 +120,7 @@ def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
-    monkeypatch.setattr(listing, "now_us", lambda: now_us() - 3_600_000_000)
+    monkeypatch.setattr(cancelling, "now_us", lambda: now_us() - 3_600_000_000)
     view = cancel(database, bank.ada, transfer.id)
     assert view.settled_at == view.created_at
     assert to_us(view.created_at) == to_us(transfer.created_at)
