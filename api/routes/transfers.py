@@ -270,7 +270,7 @@ async def _find(query: TransferQuery, identity: Identity, runtime: Runtime, sess
     start = None
     if query.cursor:
         below, legs = runtime.cursors.open(query.cursor, of=_list_name(query, identity))
-        # Until migration 0010 a cursor held pairs of a transfer and a leg: such a page finds its legs by itself.
+        # A cursor of an older release holds pairs of a transfer and a leg; the page then finds its legs by itself.
         start = below, [leg for leg in legs if isinstance(leg, int)]
     wanted = TransferFilter(
         status=query.status,

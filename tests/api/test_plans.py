@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, event
 
+from core.domain.transfers import TransferStatus
 from core.storage.sqlite.engine import Database
 from tests.api.conftest import Api, Pair, Person, payment
 
@@ -80,7 +81,10 @@ async def test_no_call_reads_a_table_from_one_end_to_the_other(
         (ada, "/transfers"),
         (ada, "/transfers?status=completed&offset=1"),
         (ada, f"/transfers?account_id={account}"),
+        *((ada, f"/transfers?status={status}&limit=1") for status in TransferStatus),
+        (ada, "/transfers?created_from=2020-01-01T00:00:00Z&created_to=2120-01-01T00:00:00Z"),
         (ada, f"/transfers?batch_id={batch['batch_id']}"),
+        (ada, f"/transfers?batch_id={batch['batch_id']}&account_id={account}&status=completed"),
         (ada, "/transfers?idempotency_key=one"),
         (grace, "/transfers"),
         (ada, "/accounts"),
@@ -95,7 +99,7 @@ async def test_no_call_reads_a_table_from_one_end_to_the_other(
         (operator, "/operator/accounts"),
         (operator, f"/operator/accounts/{account}"),
         (operator, "/operator/transfers"),
-        (operator, "/operator/transfers?status=failed"),
+        *((operator, f"/operator/transfers?status={status}") for status in TransferStatus),
         (operator, "/operator/queue"),
         (operator, "/operator/verification"),
         (operator, "/operator/audit"),

@@ -48,6 +48,10 @@ class TransferFilter:
         )
 
 
+MOST_KEPT_LEGS = 500
+"""Legs that a cursor holds, at most: it stays below the 8 KiB that a proxy takes in one line. Without them the next
+page looks for its legs, some sixty steps for each account."""
+
 PASSED_TOGETHER = 500
 """Transfers of an offset that are passed over at a time. Ten thousand would hold the event loop for too long."""
 
@@ -82,16 +86,24 @@ async def list_for_user(
         is_in = wanted.batch_id is None or await _is_in_batch(session, user_id, wanted.batch_id, only.sequence)
         return TransferPage([only] if is_in else [], None)
     below, legs = start or (NEWEST, [])
-    scope = Scope(
-        owner_id=user_id,
-        account_id=account.id if account else None,
-        status=wanted.status,
-        first=await transfer_lists.first_since(session, wanted.created_from) if wanted.created_from else 1,
-        below=min(below, await transfer_lists.first_since(session, wanted.created_to) if wanted.created_to else NEWEST),
-    )
+    scope = await _bounded(session, user_id, account.id if account else None, wanted, below)
+    if scope.first >= scope.below:
+        return TransferPage([], None)
     if wanted.batch_id is not None:
         return await _page_of_batch(session, scope, wanted.batch_id, offset=offset, limit=limit)
     return await _page(session, scope, legs, offset=offset, limit=limit)
+
+
+async def _bounded(
+    session: AsyncSession, user_id: int, account_id: int | None, wanted: TransferFilter, below: int
+) -> Scope:
+    """Turn the times of a filter into sequences, which rise with them."""
+    first = 1
+    if wanted.created_from is not None:
+        first = await transfer_lists.first_since(session, wanted.created_from)
+    if wanted.created_to is not None:
+        below = min(below, await transfer_lists.first_since(session, wanted.created_to))
+    return Scope(owner_id=user_id, account_id=account_id, status=wanted.status, first=first, below=below)
 
 
 async def _is_in_batch(session: AsyncSession, user_id: int, batch_id: UUID, sequence: int) -> bool:
@@ -138,7 +150,8 @@ async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: 
         if not met or step.sequence < met[-1].sequence:
             if len(met) == count:
                 # What is pending now can have legs when the next page is read: then these are to be found again.
-                return met, (met[-1].sequence, sorted(ahead) if met[-1].sequence <= oldest_pending else [])
+                is_settled = met[-1].sequence <= oldest_pending
+                return met, (met[-1].sequence, sorted(ahead) if is_settled and len(ahead) <= MOST_KEPT_LEGS else [])
             met.append(step)
         if step.leg is not None:
             ahead.discard(step.leg)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
+from api.schemas.transfers import TransferQuery
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
@@ -323,6 +324,20 @@ class TestTheList:
             cursor = f"&cursor={page['next_cursor']}"
             await ada.pay(pair.payer, pair.payee, 50)
         assert seen == everything
+
+    async def test_goes_on_from_a_cursor_of_an_older_release(
+        self, api: Api, ada: Person, pair: Pair, database: Database, settle: Callable[[], int]
+    ) -> None:
+        for amount in range(1, 6):
+            await ada.pay(pair.payer, pair.payee, amount)
+        settle()
+        await ada.pay(pair.payer, pair.payee, 6)
+        (user,) = builders.rows(database, "SELECT id FROM users WHERE email = ?", ada.email)
+        filters = TransferQuery().model_dump_json(exclude={"limit", "offset", "cursor"})
+        # Before the fourth transfer; chains of transfers and of legs went on with the third, its debit was leg 5.
+        cursor = api.runtime.cursors.seal((4, [(3, None), (3, 5)]), of=f"transfers:{user['id']}:{filters}")
+        everything = await self.ids(ada)
+        assert await self.ids(ada, f"?cursor={cursor}") == everything[4:]
 
     async def test_filters_by_status(self, ada: Person, pair: Pair, settle: Callable[[], int]) -> None:
         completed = await ada.pay(pair.payer, pair.payee)
