@@ -134,7 +134,7 @@ def test_a_refusal_is_a_problem_with_its_code(stack: Stack, generated: Generated
     answer = generated.call("accounts", "list_accounts").sync_detailed(client=lin)
     assert answer.status_code == 401
     assert isinstance(answer.parsed, models.Problem)
-    assert answer.parsed.code is models.CommonError.UNAUTHENTICATED
+    assert answer.parsed.code is models.ErrorCode.UNAUTHENTICATED
     assert answer.parsed.request_id == answer.headers["X-Request-ID"]
 
 
