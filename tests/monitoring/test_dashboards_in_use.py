@@ -116,7 +116,7 @@ SEEN = {
     "transfers: Failed share": within(0.001, 0.5),
     "transfers: Imbalance": within(0, 0),
     "transfers: Failures by reason": lines("account_frozen"),
-    "transfers: AccessLog by code": lines(
+    "transfers: Refusals by code": lines(
         "same_account", "account_not_found", "currency_mismatch", "insufficient_funds"
     ),
     "transfers: Swept up": within(0.5, 100),
