@@ -1,4 +1,4 @@
-"""AccessLog of access, collected and recorded together: otherwise refused clients could fill the disk."""
+"""Refusals of access, collected and recorded together: otherwise refused clients could fill the disk."""
 
 import asyncio
 from contextlib import suppress
@@ -24,12 +24,12 @@ LAST_SECONDS = 1.0
 """Seconds that the last write may take when the service stops."""
 
 _Kind = tuple[int, str, int | None, str | None]
-"""AccessLog of the same kind have the same status, route, row id of the user, and address."""
+"""Refusals of the same kind have the same status, route, row id of the user, and address."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """AccessLog of one kind that are not written yet. `times` is 0 if all of them were written recently."""
+    """Refusals of one kind that are not written yet. `times` is 0 if all of them were written recently."""
 
     first: Author
     times: int
@@ -41,7 +41,7 @@ class AccessLog:
     """Collects refusals and writes each kind with its count and the id of its first request.
 
     The first refusals of a kind are written within a second, later ones once a minute. So a flood adds at most
-    `DISTINCT` entries a minute, and one for all other kinds. AccessLog that cannot be written are kept for the next
+    `DISTINCT` entries a minute, and one for all other kinds. Refusals that cannot be written are kept for the next
     time, within the same bound.
     """
 

@@ -1,4 +1,4 @@
-"""AccessLog of access: alike ones become one entry, what comes in between is bounded, and nothing is lost silently."""
+"""Refusals of access: alike ones become one entry, what comes in between is bounded, and nothing is lost silently."""
 
 import asyncio
 import json
