@@ -83,6 +83,10 @@ monitoring: $(VENV)/.test-ready ## Check metrics, rules and dashboards with a re
 dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
 	@$(BIN)/python -m deploy.grafana.dashboards
 
+.PHONY: reference
+reference: $(VENV)/.test-ready ## Write docs/reference/settings.md and .env.example from the settings
+	@$(BIN)/python -m core.settings.reference
+
 .PHONY: deploy-test
 deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the systemd unit (needs caddy, nginx, openssl)
 	@$(BIN)/pytest tests/deploy

@@ -12,7 +12,7 @@ from api.throttling.rates import MINUTE_US
 from api.throttling.standing import add_standing, policy_item
 from api.throttling.tally import Tally, Try, Watched
 from core.domain.throttles import SECOND_US, Patience, Record
-from core.settings import Settings
+from core.settings.groups.throttling import ThrottlingSettings
 
 
 class Guess(StrEnum):
@@ -101,7 +101,7 @@ class Attempt:
             add_standing(self._request, one.policy, one.guess, one.watched.patience.look(record, self._at))
 
 
-def patience_of(settings: Settings) -> dict[Guess, Patience]:
+def patience_of(settings: ThrottlingSettings) -> dict[Guess, Patience]:
     """Return the delays after failures that the settings switch on."""
     free = {
         Guess.LOG_IN_ACCOUNT: settings.throttle_account_tries,

@@ -1,5 +1,6 @@
 """Commands that run the service, and look at it."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from core.security.card_vault import CardVault
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services.cards.keys import check_keys
-from core.settings import Settings, load_settings, variable
+from core.settings import Settings, load_settings, reference, variable
 from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database
 from core.storage.verifications import newest
@@ -124,15 +125,30 @@ def status() -> None:
 
 @app.command("settings")
 @one_line_errors
-def show_settings() -> None:
-    """Show every setting: its value, where that came from, and what it means. Secrets are masked."""
+def show_settings(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each setting.")] = False,
+    as_example: Annotated[
+        bool, typer.Option("--example", help="Print a `.env` file of the defaults instead of the values in force.")
+    ] = False,
+) -> None:
+    """Show every setting: its value, the source of the value, and its meaning. Secrets are masked."""
+    if as_example:
+        print(reference.example(), end="")
+        return
     settings = load_settings()
-    sources = settings.sources()
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        shown = "" if value is None else str(value)
-        out.print(f"{variable(name)}={shown}  ({sources[name]})", soft_wrap=True, markup=False)
-        out.print(f"    {field.description}", style="dim", soft_wrap=True, markup=False)
+    values, sources = settings.model_dump(mode="json"), settings.sources()
+    for group in type(settings).groups():
+        if not as_json:
+            out.print(group.title, style="bold")
+        for name in group.names():
+            meaning = type(settings).model_fields[name].description
+            if as_json:
+                found = {"name": variable(name), "value": values[name], "source": sources[name], "meaning": meaning}
+                print(json.dumps(found, ensure_ascii=False))
+            else:
+                value = "" if values[name] is None else getattr(settings, name)
+                out.print(f"{variable(name)}={value}  ({sources[name]})", soft_wrap=True, markup=False)
+                out.print(f"    {meaning}", style="dim", soft_wrap=True, markup=False)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,8 @@ from typing import Any
 import structlog
 
 from core import failpoints
-from core.settings import Settings, SettingsError
+from core.settings import SettingsError
+from core.settings.groups.telemetry import TelemetrySettings
 
 Logger = structlog.stdlib.BoundLogger
 
@@ -18,7 +19,7 @@ def get_logger(name: str) -> Logger:
     return logger
 
 
-def configure_logging(settings: Settings, *, process: str) -> None:
+def configure_logging(settings: TelemetrySettings, *, process: str) -> None:
     """Send everything that this process logs, libraries included, through one formatter.
 
     `process` is written to each line: api, settlement, jobs, scheduler, supervisor or cli.
@@ -69,7 +70,7 @@ def configure_logging(settings: Settings, *, process: str) -> None:
         get_logger(__name__).critical("failpoints_on", failpoints=failpoints.armed())
 
 
-def report_to_sentry(settings: Settings) -> None:
+def report_to_sentry(settings: TelemetrySettings) -> None:
     """Report unhandled exceptions and logged errors to `SENTRY_DSN`, if it is set.
 
     Raises SettingsError if it is set and sentry-sdk is not installed.

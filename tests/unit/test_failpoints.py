@@ -203,7 +203,7 @@ def test_the_environment_switches_them_on_and_off(monkeypatch: pytest.MonkeyPatc
 
 def test_a_file_of_settings_cannot_switch_one_on() -> None:
     Path(".env").write_text(f"GIRO_FAILPOINTS={POINT}=exit\n")
-    with pytest.raises(SettingsError, match="GIRO_FAILPOINTS is no setting of Giro"):
+    with pytest.raises(SettingsError, match="GIRO_FAILPOINTS is not a setting"):
         load_settings()
     assert armed() is None
 

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
 
-from core.settings import Settings
+from core.settings.groups.storage import StorageSettings
 from core.storage.sqlite.turnstile import Turnstile
 from core.telemetry.logging import get_logger
 
@@ -58,7 +58,7 @@ class Database:
     `writer` writes, one unit of work at a time (core/storage/unit_of_work.py). `reader` and `async_reader` cannot.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: StorageSettings) -> None:
         self.path: Path = settings.database_path
         self.moved_on: Callable[[], None] = lambda: None
         """Called when a unit of work finds another schema than this code's; a process of the service stops then."""

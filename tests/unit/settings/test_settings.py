@@ -13,7 +13,8 @@ import pytest
 from core.domain.statements import BankDetails
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
-from core.settings import UNIX_SOCKET_PATH_MAX, Settings, SettingsError, load_settings, variable
+from core.settings import Settings, SettingsError, load_settings, variable
+from core.settings.groups.queue import UNIX_SOCKET_PATH_MAX
 from tests.unit.settings.complaints import complaint
 
 LONG_SECRET = "x" * 32
@@ -318,12 +319,12 @@ def test_an_unknown_variable_stops_the_start_and_the_nearest_one_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, hint: str
 ) -> None:
     monkeypatch.setenv(name, "1")
-    assert complaint() == f"{name} is no setting of Giro{hint}"
+    assert complaint() == f"{name} is not a setting{hint}"
 
 
 def test_an_unknown_variable_in_the_dotenv_file_stops_the_start_too() -> None:
     Path(".env").write_text("GIRO_PROT=1\nSOMEBODY_ELSES=1\n")
-    assert complaint() == "GIRO_PROT is no setting of Giro; did you mean GIRO_PORT?"
+    assert complaint() == "GIRO_PROT is not a setting; did you mean GIRO_PORT?"
 
 
 def test_other_peoples_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""Rates and guesses."""
+
+from pydantic import Field
+
+from core.settings.groups.base import SettingsGroup
+from core.settings.types import RateText
+
+
+class ThrottlingSettings(SettingsGroup):
+    """How often a client may call, and how often it may guess."""
+
+    title = "Throttles"
+
+    throttle_account_tries: int = Field(
+        10,
+        ge=0,
+        le=1000,
+        description="Failed log-ins for one e-mail address before each further one has to wait, twice as long as the "
+        "one before. The same holds for wrong current passwords in a password change. One failure is forgotten every "
+        "15 minutes, and all of them after a success. `0`: no throttle.",
+    )
+    throttle_address_tries: int = Field(
+        50,
+        ge=0,
+        le=100_000,
+        description="The same for failed log-ins, and for rejected refresh tokens, of one client address. One is "
+        "forgotten every minute. `0`: no throttle.",
+    )
+    throttle_sign_up_tries: int = Field(
+        20,
+        ge=0,
+        le=100_000,
+        description="The same for rejected sign-ups of one client address, for example with an e-mail address that is "
+        "taken. `0`: no throttle.",
+    )
+    throttle_first_seconds: float = Field(1, ge=0.001, le=3600, description="The first such wait.")
+    throttle_longest_seconds: float = Field(900, ge=0.001, le=86_400, description="The longest such wait.")
+    limit_transfers: RateText = Field(
+        "off",
+        description="Requests that one user may send to each route that moves money: transfers, batches (one request "
+        "each), cancellations, deposits, withdrawals. `1000/10`: a thousand at once, then a hundred per second. "
+        "`off`: any number.",
+    )
+    limit_reads: RateText = Field("off", description="The same for each route that reads.")
+    limit_writes: RateText = Field(
+        "1000/10",
+        description="The same for each other route that needs a token, as for opening accounts or issuing cards.",
+    )
+    limit_anonymous: RateText = Field(
+        "300/60",
+        description="Requests that one client address may send to each of `/signup`, `/login` and `/token/refresh`.",
+    )
+    limit_anonymous_reads: RateText = Field(
+        "200/10",
+        description="Requests that one client address may send to each `GET` that needs no token: health, "
+        "documentation, `/`. Programs on the machine itself are not limited.",
+    )
