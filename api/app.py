@@ -22,7 +22,7 @@ from api.openapi import DESCRIPTION, openapi
 from api.routes import ROUTERS, batches, docs
 from api.runtime import close_runtime, open_runtime
 from api.server import cors
-from api.server.connections import Door
+from api.server.connection_bounds import ConnectionBounds
 from api.server.limits import Limits
 from api.server.observe import Observe
 from api.server.paths import Paths
@@ -121,7 +121,7 @@ def _lifespan(
         restore = _on_stop_signal(runtime.waiters.release)
         freeze_garbage_collector()
         log.info("api_ready")
-        yield {"door": Door.of(settings)}
+        yield {"connection_bounds": ConnectionBounds.of(settings), "waiting_connections": {}}
         restore()
         await close_runtime(runtime)
         heartbeat.stop()

@@ -1,30 +1,24 @@
-"""Limits of connections: how many there are, how long a request may take to arrive, and how much of it is buffered.
+"""The HTTP connections of the server (uvicorn), each within the bounds of api/server/connection_bounds.py.
 
-The server (uvicorn) does not limit these itself. Input that is refused here is not a request yet, so no other code
-sees it. It is still answered and counted like a request.
+uvicorn has no such bounds. Input that is refused here is not a request yet, so no other code sees it. It is still
+answered and counted like a request (api/server/refusals.py).
 """
 
 import asyncio
-import resource
 from asyncio.events import TimerHandle
-from dataclasses import dataclass
 from typing import Any, cast
 
 import httptools
-from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from api.codes import WireError
-from api.errors import problem
-from api.server.observe import Observe
+from api.server.connection_bounds import ConnectionBounds
+from api.server.refusals import LingeringTransport, empty_scope, refusal_of
+from api.server.send_timeout import SendTimeout
 from core.domain.errors import CommonError, ErrorCode
-from core.settings import Settings
-from core.telemetry.logging import get_logger
-
-log = get_logger(__name__)
 
 PIPELINED = 16
 """Requests of one connection that may wait behind the one that is being answered."""
@@ -34,65 +28,12 @@ MOST_PARTS = 4096
 """Parts of bodies (HTTP's chunks) that one connection hands on before everybody else has a turn: some milliseconds.
 A body that is sent whole comes in a few, whatever its size."""
 
-LEAST_TAKEN = 16_384
-"""Bytes of an answer that a client must read in each `send_seconds` while any are unread."""
-
-LINGER_SECONDS = 1.0
-"""How long further input is discarded after a refusal. If the connection were closed while the client still sends, it
-would be reset, and the answer would be lost."""
-
-OTHER_DESCRIPTORS = 200
-"""Open files that a process needs besides its connections: the database, locks, the queue, metrics."""
-
-
-@dataclass(slots=True)
-class Door:
-    """The limits of all connections of a process, and the connections that can be closed for a new one."""
-
-    connections: int
-    head_bytes: int
-    """Bytes of a request that may arrive without completing any part of it."""
-    head_seconds: float
-    idle_seconds: float
-    send_seconds: float
-    waiting: dict["Connection", None]
-    """Connections without a complete request in progress, the longest waiting first."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Door":
-        """Take the limits from the settings, with no more connections than the limit of open files allows."""
-        return cls(
-            connections=_affordable(settings.connections),
-            head_bytes=settings.header_bytes + settings.url_bytes,
-            head_seconds=settings.header_seconds,
-            idle_seconds=settings.idle_seconds,
-            send_seconds=settings.send_seconds,
-            waiting={},
-        )
-
-    def make_room(self) -> "Connection":
-        """Choose the connection to close for a new one: the longest waiting, so that idlers never lock others out."""
-        longest = next(iter(self.waiting))
-        del self.waiting[longest]
-        return longest
-
-
-def _affordable(connections: int) -> int:
-    """Raise the process's limit of open files as far as needed, and return how many connections it allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return connections
-    affordable = max(1, soft - OTHER_DESCRIPTORS)
-    log.warning("few_open_files", connections=affordable, wanted=connections)
-    return affordable
+Waiting = dict["Connection", None]
+"""The connections of a process without a complete request in progress, the longest waiting first."""
 
 
 class Connection(HttpToolsProtocol):
-    """One connection that uvicorn serves, within the limits of the door."""
+    """One connection that uvicorn serves, within the bounds of its process."""
 
     def __init__(
         self,
@@ -102,10 +43,11 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._door: Door = app_state["door"]
-        self.timeout_keep_alive = cast(int, self._door.idle_seconds)
+        self._bounds: ConnectionBounds = app_state["connection_bounds"]
+        self._waiting: Waiting = app_state["waiting_connections"]
+        self.timeout_keep_alive = cast(int, self._bounds.idle_seconds)
         self._head_timer: TimerHandle | None = None
-        self._send_timer: TimerHandle | None = None
+        self._send_timeout: SendTimeout | None = None
         self._running: RequestResponseCycle | None = None
         self._unread = 0
         """Bytes received since a part of a request was last complete."""
@@ -123,12 +65,13 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, and close another one if there are too many."""
         super().connection_made(transport)
-        # Report unread output, but not every byte of it, which would cost each answer a turn of the loop.
-        transport.set_write_buffer_limits(high=LEAST_TAKEN)
-        self._door.waiting[self] = None
-        self._head_timer = self.loop.call_later(self._door.head_seconds, self._end_slow_head)
-        if len(self.connections) > self._door.connections:
-            surplus = self._door.make_room()
+        self._send_timeout = SendTimeout(transport, self.loop, self._bounds.send_seconds, self._cut_off)
+        self._waiting[self] = None
+        self._head_timer = self.loop.call_later(self._bounds.head_seconds, self._end_slow_head)
+        if len(self.connections) > self._bounds.connections:
+            # The longest waiting one is closed, so that idle connections never lock new clients out.
+            surplus = next(iter(self._waiting))
+            del self._waiting[surplus]
             if surplus is self:
                 self._refuse(CommonError.UNAVAILABLE)
             else:
@@ -137,9 +80,10 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after a connection."""
-        self._door.waiting.pop(self, None)
+        self._waiting.pop(self, None)
         self._stop_head_timer()
-        self._stop_send_timer()
+        if self._send_timeout is not None:
+            self._send_timeout.stop()
         self._signal_disconnect()
         super().connection_lost(exc)
 
@@ -181,10 +125,10 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(WireError.MALFORMED_REQUEST)
         self._unread = 0 if self._moved else self._unread + len(data)
-        if self._unread > self._door.head_bytes and not self._has_stopped_reading:
+        if self._unread > self._bounds.head_bytes and not self._has_stopped_reading:
             self._refuse(WireError.URI_TOO_LONG if self._is_in_url else WireError.HEADERS_TOO_LARGE)
         if self._is_answered() and self._head_timer is None and not self._has_stopped_reading:
-            self._head_timer = self.loop.call_later(self._door.head_seconds, self._end_slow_head)
+            self._head_timer = self.loop.call_later(self._bounds.head_seconds, self._end_slow_head)
 
     def on_message_begin(self) -> None:
         """Start a request."""
@@ -225,13 +169,13 @@ class Connection(HttpToolsProtocol):
         """Note that a request is complete: from now on the client waits for the service."""
         self._moved = True
         if not self._is_answered():
-            self._door.waiting.pop(self, None)
+            self._waiting.pop(self, None)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Start the next request, or wait for it or for the rest of it."""
         if not self.pipeline or self.pipeline[-1][0].more_body:
-            self._door.waiting[self] = None
+            self._waiting[self] = None
         super().on_response_complete()
 
     def _is_answered(self) -> bool:
@@ -243,24 +187,19 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Note that the client reads its answer more slowly than it is written."""
         super().pause_writing()
-        if self._send_timer is None:
-            self._watch(self.transport.get_write_buffer_size())
+        if self._send_timeout is not None:
+            self._send_timeout.start()
 
     def resume_writing(self) -> None:
         """Note that the client has caught up."""
-        self._stop_send_timer()
+        if self._send_timeout is not None:
+            self._send_timeout.stop()
         super().resume_writing()
 
-    def _watch(self, left: int) -> None:
-        self._send_timer = self.loop.call_later(self._door.send_seconds, self._check_progress, left)
-
-    def _check_progress(self, left_then: int) -> None:
-        left = self.transport.get_write_buffer_size()
-        if left > left_then - LEAST_TAKEN:
-            self._signal_disconnect()
-            self.transport.abort()
-        else:
-            self._watch(left)
+    def _cut_off(self) -> None:
+        """Give up a client that does not read its answer."""
+        self._signal_disconnect()
+        self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -306,19 +245,9 @@ class Connection(HttpToolsProtocol):
             self._answer(code)
 
     def _answer(self, code: ErrorCode) -> None:
-        scope: dict[str, Any] = {
-            "type": "http",
-            "http_version": "1.1",
-            "scheme": "http",
-            "method": "",
-            "path": "",
-            "headers": [],
-            "client": self.client,
-            "state": {},
-        }
         self.cycle = RequestResponseCycle(
-            scope=cast(Any, scope),
-            transport=cast(asyncio.Transport, _Lingering(self.transport, self.loop)),
+            scope=cast(Any, empty_scope(self.client)),
+            transport=cast(asyncio.Transport, LingeringTransport(self.transport, self.loop)),
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
@@ -329,43 +258,9 @@ class Connection(HttpToolsProtocol):
             keep_alive=False,
             on_response=lambda: None,
         )
-        self._start_asgi_task(self.cycle, cast(ASGI3Application, Observe(_saying(code), hsts_seconds=0)))
+        self._start_asgi_task(self.cycle, cast(ASGI3Application, refusal_of(code)))
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-
-    def _stop_send_timer(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None
-
-
-def _saying(code: ErrorCode) -> ASGIApp:
-    """Return an application that answers with one error code."""
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        answer = problem(code, request_id=scope["state"]["request_id"], headers={"Connection": "close"})
-        await answer(scope, receive, send)
-
-    return application
-
-
-class _Lingering:
-    """A connection's transport that first closes for writing, and completely a little later."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write_eof()
-            self._loop.call_later(LINGER_SECONDS, self._transport.abort)

@@ -14,7 +14,8 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from api.server import connections
-from api.server.connections import OTHER_DESCRIPTORS, PIPELINED, Connection, Door, _affordable
+from api.server.connection_bounds import OTHER_DESCRIPTORS, ConnectionBounds, _affordable
+from api.server.connections import PIPELINED, Connection, Waiting
 from core.settings import Settings
 from tests.api.conftest import Api, Person, until
 from tests.api.contract import SECURITY_HEADERS, Json
@@ -30,7 +31,7 @@ class Served:
     """The application behind a port of its own."""
 
     port: int
-    door: Door
+    waiting: Waiting
     state: ServerState
     clients: list["Client"] = field(default_factory=list)
 
@@ -123,9 +124,13 @@ async def serve(api: Api, settings: Settings) -> AsyncIterator[Serve]:
         config = Config(app or api.app, lifespan="off", ws="none", log_config=None, access_log=False)
         config.load()
         state, loop = ServerState(), asyncio.get_running_loop()
-        door = replace(Door.of(settings), **bounds)
-        server = await loop.create_server(lambda: Connection(config, state, {"door": door}, loop), "127.0.0.1", 0)
-        servers.append((server, Served(server.sockets[0].getsockname()[1], door, state)))
+        waiting: Waiting = {}
+        lifespan = {
+            "connection_bounds": replace(ConnectionBounds.of(settings), **bounds),
+            "waiting_connections": waiting,
+        }
+        server = await loop.create_server(lambda: Connection(config, state, lifespan, loop), "127.0.0.1", 0)
+        servers.append((server, Served(server.sockets[0].getsockname()[1], waiting, state)))
         return servers[-1][1]
 
     yield served
@@ -387,7 +392,7 @@ class TestABusyConnection:
         served = await serve(_Held(), connections=2)
         for _ in range(2):
             await (await served.connect()).send(GET)
-        await until(lambda: not served.door.waiting and len(served.state.connections) == 2)
+        await until(lambda: not served.waiting and len(served.state.connections) == 2)
         answer = await served.exchange(CLOSING)
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "1")
 
@@ -407,11 +412,11 @@ class TestABusyConnection:
         served = await serve(held, connections=1)
         client = await served.connect()
         await client.send(GET + SIGN_UP + b"Content-Length: 2\r\n\r\n{")
-        await until(lambda: bool(served.state.tasks) and not served.door.waiting)
+        await until(lambda: bool(served.state.tasks) and not served.waiting)
         assert (await served.exchange(CLOSING)).status == 503
         held.go_on.set()
         assert (await client.answer()).status == 204
-        assert len(served.door.waiting) == 1, "until the first is answered: then there is only half a request"
+        assert len(served.waiting) == 1, "until the first is answered: then there is only half a request"
         await client.send(b"}")
         assert (await client.answer()).status == 204
 
@@ -423,7 +428,7 @@ class TestABusyConnection:
         await client.send(b"{}" + GET[:-2])
         [connection] = served.state.connections
         await until(lambda: connection._is_in_head)  # so the body was read, too
-        assert connection in served.door.waiting
+        assert connection in served.waiting
 
     async def test_has_the_time_of_a_head_for_its_head_alone(self, serve: Serve) -> None:
         client = await (await serve(head_seconds=0.2)).connect()
