@@ -23,10 +23,10 @@ from api.routes import ROUTERS, batches, docs
 from api.runtime import close_runtime, open_runtime
 from api.server import cors
 from api.server.connection_bounds import ConnectionBounds
-from api.server.limits import Limits
 from api.server.observe import Observe
 from api.server.paths import Paths
 from api.server.pulse import Pulse
+from api.server.request_bounds import RequestBounds
 from core.processes.lifeline import Heartbeat, ask_to_stop, freeze_garbage_collector
 from core.settings import Settings, load_settings, variable
 from core.storage.sqlite.engine import Database
@@ -86,7 +86,7 @@ class Application(FastAPI):
 def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
     """Put around the framework what happens with every request; the last one is the outermost."""
     direct = Direct(framework, routers=ROUTERS, answer=answer)
-    limits = Limits(
+    bounded = RequestBounds(
         direct,
         body_bytes=settings.body_bytes,
         body_seconds=settings.body_seconds,
@@ -96,7 +96,7 @@ def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
         bulk_requests=settings.bulk_requests,
         user_of=user_of,
     )
-    app: ASGIApp = Paths(limits)
+    app: ASGIApp = Paths(bounded)
     if settings.cors_origins:
         app = CORSMiddleware(app, **cors.options(settings.cors_origins.split(",")))
     return Observe(app, hsts_seconds=settings.hsts_seconds)

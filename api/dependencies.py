@@ -49,19 +49,19 @@ def address_of(request: Request) -> str | None:
         return None
 
 
-def limit_stranger(request: Request, policy: Policy) -> None:
+def check_anonymous_rate(request: Request, policy: Policy) -> None:
     """Hold a request that needs no token to a rate, which its client's network has; raises RateLimited.
 
     Programs of this machine read as often as they like. The supervisor and the container's health check are among
     them, and no flood may make them believe that the service is not ready.
     """
     if policy is not Policy.ANONYMOUS_READS or not _is_from_here(request):
-        runtime_of(request).throttles.limit(request, policy, network_of(address_of(request)))
+        runtime_of(request).throttles.check_rate(request, policy, network_of(address_of(request)))
 
 
-async def limit_reading(request: Request) -> None:
+async def check_reading_rate(request: Request) -> None:
     """Hold a read of a page that anybody may see to the rate of such reads; raises RateLimited."""
-    limit_stranger(request, Policy.ANONYMOUS_READS)
+    check_anonymous_rate(request, Policy.ANONYMOUS_READS)
 
 
 def _is_from_here(request: Request) -> bool:

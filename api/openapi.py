@@ -30,7 +30,7 @@ TAGS = {
 FORM_TYPE = "application/x-www-form-urlencoded"
 _REFERENCE = "#/components/schemas/{model}"
 
-_RATE_LIMITS = {
+_RATE_HEADERS = {
     "RateLimit-Policy": header("The limit of the call: a quota of requests in a window.", '"writes";q=1000;w=10'),
     "RateLimit": header("The quota that is left, and the seconds until there is more.", '"writes";r=999;t=1'),
 }
@@ -155,14 +155,14 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     for content in (content for body in bodies for content in body.get("content", {}).values()):
         if not content.keys() & {"example", "examples"} and "schema" in content:
             content["example"] = _example(content["schema"], schemas)
-    limits = _RATE_LIMITS if "429" in operation["responses"] else {}
+    rates = _RATE_HEADERS if "429" in operation["responses"] else {}
     for response in operation["responses"].values():
         response.setdefault("headers", {})["X-Request-ID"] = {
             "description": "The id of the request in the logs.",
             "required": True,
             "schema": {"type": "string"},
         }
-        response["headers"] |= limits
+        response["headers"] |= rates
 
 
 def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:

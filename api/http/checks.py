@@ -1,8 +1,8 @@
 """The order in which a request is checked, the same on every route.
 
-414, 431, 422 for too many parameters, 413 and 408 come first (api/server/limits.py) and the router's own 404 and 405
-second. What follows here: 401, 403, 429, 406, 415, 400 for a body that is no JSON; then FastAPI checks fields (422),
-and the call itself refuses last.
+First come 414, 431, 422 for too many parameters, 413 and 408 (api/server/request_bounds.py), then the router's own 404
+and 405. This file checks for 401, 403, 429, 406, 415, and 400 for a body that is not JSON. Then FastAPI checks the
+fields (422). The call itself refuses last.
 """
 
 from collections import Counter
@@ -19,9 +19,9 @@ from starlette.types import Scope
 from api.codes import WireError
 from api.dependencies import (
     authenticate,
+    check_anonymous_rate,
     current_user,
     document_type,
-    limit_stranger,
     note_refusal,
     operator,
     runtime_of,
@@ -82,9 +82,9 @@ class CheckedRoute(APIRoute):
                 if needs_operator and identity.role is not Role.OPERATOR:
                     note_refusal(request, 403, identity)
                     raise Refusal(CommonError.FORBIDDEN)
-                runtime_of(request).throttles.limit(request, policy, identity.id)
+                runtime_of(request).throttles.check_rate(request, policy, identity.id)
             else:
-                limit_stranger(request, policy)
+                check_anonymous_rate(request, policy)
             media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)
             if media_type is None:
                 raise Refusal(WireError.NOT_ACCEPTABLE, detail=not_acceptable)
@@ -113,7 +113,7 @@ class CheckedRoute(APIRoute):
 def _check_query(request: Request, *, takes_query: bool) -> None:
     """Refuse parameters on a call that takes none, and any that comes twice, since either could be meant.
 
-    No more than `MOST_PARAMETERS` come here (api/server/limits.py).
+    No more than `MOST_PARAMETERS` come here (api/server/request_bounds.py).
     """
     times = Counter(name for name, _ in request.query_params.multi_items())
     wrong = [(name, "This parameter is given twice.") for name in sorted(times) if times[name] > 1]

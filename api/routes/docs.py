@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from api.codes import is_answered, status_of
-from api.dependencies import limit_reading
+from api.dependencies import check_reading_rate
 from api.openapi import openapi_json
 from core.domain.errors import ErrorCode
 
@@ -24,7 +24,7 @@ _POLICY = {
     "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 }
 
-router = APIRouter(include_in_schema=False, dependencies=[Depends(limit_reading)])
+router = APIRouter(include_in_schema=False, dependencies=[Depends(check_reading_rate)])
 
 
 @router.get("/docs")

@@ -1,1 +1,1 @@
-"""The wire: connections, their limits, and what happens around every request."""
+"""The server side of HTTP: connections, their bounds, and the layers around every request."""

@@ -86,12 +86,10 @@ def _is_kept(sent: str) -> bool:
 
 def _add_headers(headers: MutableHeaders, state: Mapping[str, Any], security: Mapping[str, str]) -> None:
     headers["X-Request-ID"] = state["request_id"]
-    if standing := state.get(
-        "rate_limits"
-    ):  # api/throttling/guesses.py; nobody else sets these, so they are not looked for
-        policies, limits = zip(*standing, strict=True)
+    if rates := state.get("rates"):  # set by api/throttling/standing.py alone, so existing fields are not looked for
+        policies, standings = zip(*rates, strict=True)
         headers.raw.append((b"ratelimit-policy", b", ".join(policies)))
-        headers.raw.append((b"ratelimit", b", ".join(limits)))
+        headers.raw.append((b"ratelimit", b", ".join(standings)))
     headers.setdefault("Cache-Control", CACHE_CONTROL)
     for name, value in security.items():
         headers.setdefault(name, value)

@@ -28,7 +28,7 @@ class Throttles:
         for route, guess in GUESSED_AT:
             metrics.throttled.labels(route, guess)
 
-    def limit(self, request: Request, policy: Policy, who: int | str) -> None:
+    def check_rate(self, request: Request, policy: Policy, who: int | str) -> None:
         """Count a request of `who` against its route's rate. Raises RateLimited if nothing is left."""
         buckets = self._buckets.get(policy)
         if buckets is None:

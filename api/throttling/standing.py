@@ -29,7 +29,7 @@ def policy_item(name: str, quota: int, window: int) -> bytes:
 def add_standing(request: Request, policy: bytes, name: str, decision: Decision) -> None:
     """Add the client's standing to whatever is answered (api/server/observe.py writes the fields)."""
     item = f'"{name}";r={decision.left};t={_whole_seconds(decision.more_us)}'.encode()
-    request.scope["state"].setdefault("rate_limits", []).append((policy, item))
+    request.scope["state"].setdefault("rates", []).append((policy, item))
 
 
 def _whole_seconds(us: int) -> int:

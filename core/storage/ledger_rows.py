@@ -83,7 +83,7 @@ class AccountRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class OverdraftLimits:
     """An account's overdraft limit and its history, in minor units."""
 
     now: int
@@ -216,7 +216,7 @@ def accounts(connection: Connection) -> Iterator[AccountRow]:
     return (AccountRow(*row) for row in rows)
 
 
-def limits(connection: Connection, account_id: int) -> Limits:
+def overdraft_limits(connection: Connection, account_id: int) -> OverdraftLimits:
     """Read an account's overdraft limit, and its changes from the audit log."""
     query = "SELECT overdraft_limit, public_id FROM accounts WHERE id = ?"
     now, public_id = connection.exec_driver_sql(query, (account_id,)).one()
@@ -225,7 +225,7 @@ def limits(connection: Connection, account_id: int) -> Limits:
         "WHERE object_id = ? AND action = 'overdraft_limit_set' ORDER BY id DESC",
         (public_id,),
     )
-    return Limits(now, [(row[0], row[1]) for row in changes])
+    return OverdraftLimits(now, [(row[0], row[1]) for row in changes])
 
 
 def statements(connection: Connection, *, below: tuple[int, int]) -> list[StatementRow]:
@@ -295,7 +295,7 @@ def doubled_keys(connection: Connection) -> list[tuple[str, int, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-def unset_limits(connection: Connection) -> list[tuple[int, int, int]]:
+def unset_overdraft_limits(connection: Connection) -> list[tuple[int, int, int]]:
     """Find accounts whose overdraft limit is not the last one in the audit log: row id, limit, the one in the log."""
     rows = connection.exec_driver_sql(
         "SELECT a.id, a.overdraft_limit, coalesce(e.details ->> 'after', 0) AS was_set FROM accounts a "

@@ -12,7 +12,7 @@ import pytest
 
 from api.codes import is_answered, status_of
 from api.http.strict_json import MOST_MEMBERS, MOST_VALUES
-from api.server.limits import MOST_PARAMETERS, SPILL_BYTES
+from api.server.request_bounds import MOST_PARAMETERS, SPILL_BYTES
 from core.domain.errors import ErrorCode
 from tests.api.conftest import JSON, Api, Pair, Person, Start, masked, payment, refused
 from tests.api.contract import Json

@@ -77,7 +77,7 @@ def verify(database: Database, *, anchors: Anchors | None = None, progress: Prog
         check_statements(connection, report, connection.rollback)
         for key, user_id, count in ledger_rows.doubled_keys(connection):
             report.add("keys_are_unique", f"user {user_id} has {count} transfers with the key {key}")
-        for account, limit, was_set in ledger_rows.unset_limits(connection):
+        for account, limit, was_set in ledger_rows.unset_overdraft_limits(connection):
             report.add("limit_was_set", f"account {account} has an overdraft limit of {limit}, set was {was_set}")
         connection.rollback()
         if anchors is not None:

@@ -11,7 +11,7 @@ from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
 from core.domain.transfers import Terms
 from core.services.verification.report import Report
 from core.storage import ledger_rows as rows
-from core.storage.ledger_rows import AccountRow, Limits
+from core.storage.ledger_rows import AccountRow, OverdraftLimits
 
 MOST_MISSING = 1000
 """Row ids that may be missing between two accounts. Accounts are never deleted; memory grows with the highest id."""
@@ -39,7 +39,7 @@ class Book:
         self._words: dict[str, str] = {}
         self._totals, self._balances = array("q", [0]), array("q", [0])
         self._last_legs, self._last_transfers = array("q", [0]), array("q", [0])
-        self._limits: dict[int, Limits] = {}
+        self._overdrafts: dict[int, OverdraftLimits] = {}
         self._last_time = self._last_accepted = 0
         self.strangers: set[int] = set()
         """Accounts that legs name and that do not exist."""
@@ -70,7 +70,7 @@ class Book:
         if (previous_id or 0) != self._last_legs[account]:
             last = self._last_legs[account] or None
             self._report.add("chain_is_whole", f"leg {leg_id} names {previous_id} before it, not {last}")
-        self._check_limits(connection, account, leg_id, balance_after)
+        self._check_overdraft(connection, account, leg_id, balance_after)
         self._last_legs[account], self._balances[account] = leg_id, balance_after
         try:
             self._totals[account] += amount
@@ -165,20 +165,20 @@ class Book:
         self._last_legs[account] = previous_id
         self._balances[account] = self._totals[account] = leg[1]
 
-    def _check_limits(self, connection: Connection, account: int, leg_id: int, balance: int) -> None:
+    def _check_overdraft(self, connection: Connection, account: int, leg_id: int, balance: int) -> None:
         kind = self._facts.kinds[account]
         floor, ceiling = _bounds(kind, 0)
         if floor <= balance <= ceiling:
             return
         if kind == AccountKind.CUSTOMER and balance < 0:
-            # Limits are read only when they matter, and once more in case one was raised since.
+            # Overdraft limits are read only when they matter, and once more in case one was raised since.
             for _ in range(2):
-                if account in self._limits and balance >= -self._limits[account].at(leg_id):
+                if account in self._overdrafts and balance >= -self._overdrafts[account].at(leg_id):
                     return
-                self._limits[account] = rows.limits(connection, account)
-            if balance >= -self._limits[account].at(leg_id):
+                self._overdrafts[account] = rows.overdraft_limits(connection, account)
+            if balance >= -self._overdrafts[account].at(leg_id):
                 return
-            floor = -self._limits[account].at(leg_id)
+            floor = -self._overdrafts[account].at(leg_id)
         self._report.add(
             "balance_within_limit", f"leg {leg_id} leaves {balance}, which is not from {floor} to {ceiling}"
         )

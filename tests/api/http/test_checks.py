@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
 from api.http.checks import _check_query
-from api.server.limits import MOST_PARAMETERS
+from api.server.request_bounds import MOST_PARAMETERS
 from tests.api.conftest import Api, Person, refused
 
 LISTS = ("/accounts", "/transfers")

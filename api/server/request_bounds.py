@@ -1,4 +1,4 @@
-"""What happens around every request, whatever its route: ids, limits, paths, headers, timing."""
+"""Bounds of every request: the sizes of its URL, headers and body, and the time that its body may take."""
 
 import asyncio
 from collections import Counter
@@ -13,26 +13,25 @@ from api.errors import field_error, problem
 from core.domain.errors import CommonError, ErrorCode
 
 SPILL_BYTES = 4 * 1024 * 1024
-"""What is read of a body beyond its bound, and thrown away, before it is refused.
+"""Bytes of a body that are read and discarded beyond its bound, before the request is refused.
 
-A connection that is closed under somebody who still sends is reset, and the answer is lost: a proxy makes a 502 of it.
+If a connection is closed while the client still sends, it is reset and the answer is lost: a proxy makes a 502 of it.
 """
 
-
 MOST_PARAMETERS = 64
-"""Parameters of one query, empty ones included. They are counted before anything reads them, whatever the path: a URL
-has room for thousands, and reading that many would make all other requests wait."""
+"""Parameters of one query, empty ones included. They are counted before they are parsed, whatever the path: a URL
+has room for thousands, and parsing that many would make all other requests wait."""
 
 TOO_MANY_PARAMETERS = f"The query has more than {MOST_PARAMETERS} parameters."
 
 
-class Limits:
+class RequestBounds:
     """Reads the whole body before anything else happens, within a size and a time, and bounds URL, query and headers.
 
-    Reading it first means that no route ever holds half a request. Bodies are small, but for those of the paths in
-    `bulk` (path → bytes): of these, `bulk_requests` at most are in hand at once, and so in memory, half of them of one
-    user. `user_of` identifies that user. Bodies of unauthenticated requests are buffered up to the small limit, and the
-    route rejects them anyway. So strangers cannot take the places of others.
+    The body is read first, so no route ever has half a request. Only the paths in `bulk` (path → bytes) may have large
+    bodies. At most `bulk_requests` requests to these paths are processed, and in memory, at once, and at most half of
+    them are of one user, whom `user_of` identifies. Bodies of unauthenticated requests are buffered up to the small
+    bound, and the route rejects them anyway. So strangers cannot take the places of others.
     """
 
     def __init__(
@@ -98,19 +97,19 @@ class Limits:
             await self._app(scope, _replay(body, receive), send)
 
     async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Say that there is no room now, once what was sent has been read and thrown away."""
+        """Answer that there is no room now, after the body has been read and discarded."""
         body = await self._read(scope, receive, 0, 0)
         if body is not None:
             await self._refuse(scope, CommonError.UNAVAILABLE)(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive, most: int, kept: int) -> bytes | Response | None:
-        """Read the body, or say why not; None if the client went away: half an order is no order.
+        """Return the body, or the answer that refuses it, or None if the client has disconnected before its end.
 
-        One of up to `most` bytes is read, and nothing is left of one of more than `kept`.
+        A body of at most `most` bytes is read to its end. It is replaced by an empty one if it has more than `kept`.
         """
         headers = Headers(scope=scope)
         declared = headers.get("content-length", "")
-        # A client that sends Expect has not sent a body yet that would have to be read.
+        # A client that sends Expect waits with its body, so there is nothing to discard.
         readable = most if "expect" in headers else most + SPILL_BYTES
         if declared.isdecimal() and (len(declared) > 18 or int(declared) > readable):
             return self._refuse(scope, WireError.BODY_TOO_LARGE)
@@ -122,7 +121,7 @@ class Limits:
         return self._refuse(scope, WireError.BODY_TOO_LARGE) if size > most else body
 
     async def _collect(self, receive: Receive, most: int, kept: int) -> tuple[bytes | None, int]:
-        """Read a body to its end, or to that of our patience, and say how long it was; None if the client went away."""
+        """Return the body, or None if the client has disconnected, and the number of bytes that were read."""
         chunks: list[bytes] = []
         size = 0
         while size <= most + SPILL_BYTES:
@@ -137,7 +136,7 @@ class Limits:
         return b"".join(chunks) if size <= kept else b"", size
 
     def _refuse(self, scope: Scope, code: ErrorCode, *errors: Mapping[str, str]) -> Response:
-        # What is left of the body is not read, so the connection cannot be used again.
+        # The rest of the body is not read, so the connection cannot be used again.
         return problem(code, request_id=scope["state"]["request_id"], errors=errors, headers={"Connection": "close"})
 
 
