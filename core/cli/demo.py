@@ -118,24 +118,24 @@ def demo(
 
 
 def run_demo(transfer_count: int, statements: Path, out: Console) -> int:
-    """Run the demonstration on a temporary service and print what happens. Returns the exit status of `walk`."""
+    """Run the demonstration on a temporary service and print what happens. Returns the exit status of `demonstrate`."""
     with TemporaryDirectory(prefix="giro-demo-") as folder:
         out.print(f"Starting a temporary service, with its data in {folder} …")
         try:
             with _service(_environment(Path(folder)), Path(folder) / "log.jsonl") as service:
                 out.print(f"The service answers at {service.url}")
-                return walk(service, transfer_count, statements, out)
+                return demonstrate(service, transfer_count, statements, out)
         except DemoError as error:
             return _fail(error, out)
 
 
-def walk(service: Service, transfer_count: int, statements: Path, out: Console) -> int:
+def demonstrate(service: Service, transfer_count: int, statements: Path, out: Console) -> int:
     """Run the demonstration on an unused service. Returns the exit status, which is 0 if everything worked.
 
     It writes the month's statements to the folder `statements`, in every format.
     """
     try:
-        asyncio.run(_walk(service, transfer_count, statements, out))
+        asyncio.run(_demonstrate(service, transfer_count, statements, out))
     except (DemoError, httpx2.HTTPError) as error:
         return _fail(error, out)
     return _verify(service, out)
@@ -203,7 +203,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
     raise DemoError("the service did not become ready")
 
 
-async def _walk(service: Service, transfer_count: int, statements: Path, out: Console) -> None:
+async def _demonstrate(service: Service, transfer_count: int, statements: Path, out: Console) -> None:
     limits = httpx2.Limits(max_connections=CLIENTS)
     async with httpx2.AsyncClient(base_url=service.url, timeout=35, trust_env=False, limits=limits) as client:
         operator = await _operator(client, service)

@@ -165,21 +165,21 @@ def settle(
     from `next_leg_id` and posted at `posted_at` (µs). `atomic` lists groups that complete together or not at all, each
     by its first and its last sequence, in order. If one transfer of a group fails, the others fail with `batch_failed`.
     """
-    book, start = _Book(accounts, next_leg_id, posted_at), 0
+    execution, start = _Execution(accounts, next_leg_id, posted_at), 0
     for first, last in atomic:
         begin = bisect_left(orders, first, start, key=_sequence)
         end = bisect_right(orders, last, begin, key=_sequence)
-        book.execute_each(orders[start:begin])
-        book.execute_together(orders[begin:end])
+        execution.execute_each(orders[start:begin])
+        execution.execute_together(orders[begin:end])
         start = end
-    book.execute_each(orders[start:])
-    return book.settlement
+    execution.execute_each(orders[start:])
+    return execution.settlement
 
 
 _sequence = attrgetter("sequence")
 
 
-class _Book:
+class _Execution:
     """The accounts during a settlement, and the result so far."""
 
     def __init__(self, accounts: Mapping[int, LedgerAccount], next_leg_id: int, posted_at: int) -> None:

@@ -42,17 +42,17 @@ async def read(
 ) -> tuple[list[AuditView], int | None]:
     """Read entries below sequence `below`, newest first, and return below which sequence the next page begins.
 
-    The first filter walks its index (without a filter: the table) for at most `window` entries, and the others are
+    The first filter scans its index (without a filter: the table) for at most `window` entries, and the others are
     applied to those. So a page of two filters that seldom match together can be short or empty, and still have a
     next page.
     """
     filters = _filters(wanted)
-    walk = _walk(wanted, filters[:1], below=below, window=window)
-    rows = (await session.execute(_page(walk, filters[1:], offset=offset, limit=limit + 1))).all()
+    scan = _scan(wanted, filters[:1], below=below, window=window)
+    rows = (await session.execute(_page(scan, filters[1:], offset=offset, limit=limit + 1))).all()
     found = [_view(*row) for row in rows[:limit]]
     if len(rows) > limit:
         return found, found[-1].sequence
-    count, lowest = (await session.execute(select(func.count(), func.min(walk.c.id)))).one()
+    count, lowest = (await session.execute(select(func.count(), func.min(scan.c.id)))).one()
     return found, lowest if count == window else None
 
 
@@ -65,7 +65,7 @@ def _filters(wanted: AuditFilter) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in values.items() if value is not None]
 
 
-def _walk(wanted: AuditFilter, filters: Sequence[tuple[str, Any]], *, below: int, window: int) -> Subquery:
+def _scan(wanted: AuditFilter, filters: Sequence[tuple[str, Any]], *, below: int, window: int) -> Subquery:
     query = select(AuditEntry).where(AuditEntry.id < below)
     for name, value in filters:
         query = query.where(getattr(AuditEntry, name) == value)
@@ -84,8 +84,8 @@ def _first_at(moment: datetime) -> Select[int]:
     return select(entry.id).where(entry.at >= moment).order_by(entry.at, entry.id).limit(1)
 
 
-def _page(walk: Subquery, filters: Sequence[tuple[str, Any]], *, offset: int, limit: int) -> Select[AuditEntry, UUID]:
-    entry = aliased(AuditEntry, walk)
+def _page(scan: Subquery, filters: Sequence[tuple[str, Any]], *, offset: int, limit: int) -> Select[AuditEntry, UUID]:
+    entry = aliased(AuditEntry, scan)
     query = select(entry, User.public_id).outerjoin(User, User.id == entry.author_id)
     for name, value in filters:
         query = query.where(getattr(entry, name) == value)

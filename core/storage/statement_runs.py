@@ -19,7 +19,7 @@ _LISTED = _RUNS.where(StatementRun.id < bindparam("below")).offset(bindparam("of
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class StatementGroupView:
     """Some accounts of a run, by row id, both ends included."""
 
     id: int
@@ -117,13 +117,13 @@ def unfinished_since(connection: Connection) -> datetime | None:
     return to_datetime(row[0]) if row else None
 
 
-def undone_group(connection: Connection, group_id: int) -> Group | None:
+def undone_group(connection: Connection, group_id: int) -> StatementGroupView | None:
     """Read a group whose statements are not made yet."""
     query = (
         "SELECT id, run_id, first_account_id, last_account_id FROM statement_groups WHERE id = ? AND done_at IS NULL"
     )
     row = connection.exec_driver_sql(query, (group_id,)).first()
-    return Group(*row) if row else None
+    return StatementGroupView(*row) if row else None
 
 
 def count_statements(connection: Connection, made: Iterable[tuple[int, int]]) -> None:
@@ -133,7 +133,7 @@ def count_statements(connection: Connection, made: Iterable[tuple[int, int]]) ->
         connection.exec_driver_sql("UPDATE statement_runs SET statements = statements + ? WHERE id = ?", changes)
 
 
-def finish_group(connection: Connection, group: Group, at: datetime) -> None:
+def finish_group(connection: Connection, group: StatementGroupView, at: datetime) -> None:
     """Mark a group done, and its run finished with the last group. Two jobs of one group count as one."""
     done = connection.exec_driver_sql(
         "UPDATE statement_groups SET done_at = ? WHERE id = ? AND done_at IS NULL", (to_us(at), group.id)

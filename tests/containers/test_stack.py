@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from rich.console import Console
 
-from core.cli.demo import OPERATOR, PASSWORD, Service, walk
+from core.cli.demo import OPERATOR, PASSWORD, Service, demonstrate
 from tests.containers.compose import GIRO, HEAL_SECONDS, SERVICES, Compose
 from tests.waiting import eventually
 
@@ -222,7 +222,7 @@ print([path.name for path in pathlib.Path("/app").iterdir()])
 def test_the_demonstration_walks_through_it(compose: Compose, tmp_path: Path) -> None:
     service = Service(compose.url, compose.giro(), compose.environment)
     with (tmp_path / "said").open("w") as said:
-        status = walk(service, TRANSFERS, tmp_path / "statements", Console(file=said, width=200))
+        status = demonstrate(service, TRANSFERS, tmp_path / "statements", Console(file=said, width=200))
     assert status == 0, (tmp_path / "said").read_text()
     assert len(list((tmp_path / "statements").iterdir())) == 8
 

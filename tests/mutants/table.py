@@ -90,7 +90,7 @@ MUTANTS = (
                     "    with unit_of_work(database) as connection:\n        # Everything"
                 ),
             ),
-            ("        book: dict[int, LedgerAccount] = {}\n", "        book = planned\n"),
+            ("        known: dict[int, LedgerAccount] = {}\n", "        known = planned\n"),
         ),
         (SIMULATION,),
         quick=True,
@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant(
         "balance_after from a stale read",
         "core/services/transfers/settlement.py",
-        (("list(met - book.keys())", "list(met)"),),
+        (("list(met - known.keys())", "list(met)"),),
         ("tests/unit/services/transfers/test_settlement.py::test_chains_are_whole_across_chunks_and_units_of_work",),
         quick=True,
     ),
@@ -246,7 +246,7 @@ MUTANTS = (
     Mutant(
         "an atomic batch split between two units of work",
         "core/services/transfers/settlement.py",
-        (("    if groups and groups[-1][1] > (last :=", "    if groups and 0 > (last :="),),
+        (("    if atomic and atomic[-1][1] > (last :=", "    if atomic and 0 > (last :="),),
         ("tests/unit/services/transfers/test_batches.py",),
         quick=True,
     ),
@@ -265,7 +265,7 @@ MUTANTS = (
     Mutant(
         "a batch without its key",
         "core/services/transfers/batches.py",
-        (("line if group.first_sequence else _with_key(line, request)", "line"),),
+        (("line if acceptance.first_sequence else _with_key(line, request)", "line"),),
         ("tests/api/routes/test_batches.py",),
     ),
     Mutant(

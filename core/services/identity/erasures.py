@@ -1,4 +1,4 @@
-"""Erasing a person: what names them is gone, what the books need stays."""
+"""Erasing a person: the data that names them is deleted, the data that the ledger needs stays."""
 
 from collections.abc import Iterator
 from pathlib import Path

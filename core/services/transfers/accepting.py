@@ -37,14 +37,14 @@ def accept(connection: Connection, requests: Sequence[TransferRequest]) -> list[
     One request's refusal never touches another. Accepted transfers are pending and their funds reserved when the
     unit of work commits, not before.
     """
-    group = Group(connection, requests)
-    outcomes = [group.decide(request) for request in requests]
-    group.write()
+    acceptance = Acceptance(connection, requests)
+    outcomes = [acceptance.decide(request) for request in requests]
+    acceptance.write()
     return outcomes
 
 
-class Group:
-    """Requests that are decided one after the other, and read and written together."""
+class Acceptance:
+    """The acceptance of a group of requests: one is decided after the other, all are read and written together."""
 
     def __init__(self, connection: Connection, requests: Sequence[TransferRequest]) -> None:
         """Read what the requests name, once for all of them."""

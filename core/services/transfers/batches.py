@@ -6,7 +6,7 @@ from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import ErrorCode, Part, Refusal, Unavailable
 from core.domain.transfers import TransferError, TransferRequest
 from core.ids import new_id
-from core.services.transfers.accepting import Group
+from core.services.transfers.accepting import Acceptance
 from core.storage import batches, transfers
 
 ANSWER_VERSION = 1
@@ -28,10 +28,10 @@ def accept(connection: Connection, request: BatchRequest, *, most_pending: int) 
         return batches.read_accepted(connection, accepted.sequence)
     if transfers.backlog_bound(connection) >= most_pending:
         raise Unavailable("Too many transfers are waiting to be settled; nothing was recorded.")
-    group = Group(connection, request.transfers)
-    lines = _decide(group, request)
-    group.write()
-    first = group.first_sequence
+    acceptance = Acceptance(connection, request.transfers)
+    lines = _decide(acceptance, request)
+    acceptance.write()
+    first = acceptance.first_sequence
     batch = AcceptedBatch(
         id=None if first is None else new_id(), lines=lines, answer_version=ANSWER_VERSION, first_sequence=first or 0
     )
@@ -45,10 +45,10 @@ def is_bound(connection: Connection, key: str, user_id: int) -> bool:
     return bool(transfers.find_by_keys(connection, [(key, user_id)]))
 
 
-def _decide(group: Group, request: BatchRequest) -> list[bytes | ErrorCode]:
+def _decide(acceptance: Acceptance, request: BatchRequest) -> list[bytes | ErrorCode]:
     lines: list[bytes | ErrorCode] = []
     for index, line in enumerate(request.transfers):
-        placed = group.place(line if group.first_sequence else _with_key(line, request))
+        placed = acceptance.place(line if acceptance.first_sequence else _with_key(line, request))
         if not isinstance(placed, Refusal):
             lines.append(placed[0].public_id)
         elif request.mode is BatchMode.ATOMIC:

@@ -83,17 +83,17 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, b
         if not _is_free(connection):
             return 0, False
         unit = _Unit(settled_at=_posting_time(connection))
-        book: dict[int, LedgerAccount] = {}
+        known: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
         while is_left and len(unit.rows) < limit:
             wanted = min(chunk, limit - len(unit.rows))
-            is_left = _settle_chunk(connection, unit, book, wanted) >= wanted
+            is_left = _settle_chunk(connection, unit, known, wanted) >= wanted
             elapsed_ms = (time.perf_counter() - started) * 1000
             if elapsed_ms > lock_ms and database.turnstile.somebody_waits():
                 break
             chunk = min(chunk * 2, LARGEST_CHUNK)
         if unit.rows:
-            accounts.write_settled(connection, book.values())
+            accounts.write_settled(connection, known.values())
             _seal(connection, unit)
             hit("settle.before_commit")
     if unit.rows:
@@ -137,24 +137,24 @@ def _posting_time(connection: Connection) -> int:
     return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))
 
 
-def _settle_chunk(connection: Connection, unit: _Unit, book: dict[int, LedgerAccount], limit: int) -> int:
-    """Settle up to `limit` more transfers; `book` holds the accounts met so far, as they now stand."""
+def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAccount], limit: int) -> int:
+    """Settle up to `limit` more transfers; `known` has the accounts of the earlier ones, as they are now."""
     rows = transfers.read_pending(connection, after=unit.rows[-1].sequence if unit.rows else 0, limit=limit)
     if not rows:
         return 0
-    groups = batches.atomic_spans(connection, rows[0].sequence, rows[-1].sequence)
-    if groups and groups[-1][1] > (last := rows[-1].sequence):  # never split, even above the limit
-        rows += transfers.read_pending(connection, after=last, limit=groups[-1][1] - last)
+    atomic = batches.atomic_spans(connection, rows[0].sequence, rows[-1].sequence)
+    if atomic and atomic[-1][1] > (last := rows[-1].sequence):  # never split, even above the limit
+        rows += transfers.read_pending(connection, after=last, limit=atomic[-1][1] - last)
     met = {account for row in rows for account in (row.from_account_id, row.to_account_id)}
-    for account in accounts.read_for_settlement(connection, list(met - book.keys())):
-        book[account.id] = account
+    for account in accounts.read_for_settlement(connection, list(met - known.keys())):
+        known[account.id] = account
     outcome = ledger.settle(
-        rows, book, next_leg_id=transactions.next_id(connection), posted_at=unit.settled_at, atomic=groups
+        rows, known, next_leg_id=transactions.next_id(connection), posted_at=unit.settled_at, atomic=atomic
     )
     unit.failed |= outcome.failed
     hit("settle.before_write")
     transactions.add(connection, outcome.legs)
-    batches.fail(connection, _culprits(outcome.failed, groups))
+    batches.fail(connection, _culprits(outcome.failed, atomic))
     unit.sealer.add_legs(outcome.legs)
     hit("settle.between_writes")
     _end(connection, unit, rows)
@@ -162,12 +162,12 @@ def _settle_chunk(connection: Connection, unit: _Unit, book: dict[int, LedgerAcc
     return len(rows)
 
 
-def _culprits(failed: dict[int, ErrorCode], groups: Sequence[Span]) -> list[tuple[int, int]]:
+def _culprits(failed: dict[int, ErrorCode], atomic: Sequence[Span]) -> list[tuple[int, int]]:
     """Find for each atomic batch that failed the line because of which it did, and its first sequence."""
-    if not groups:
+    if not atomic:
         return []
     culprits = [sequence for sequence, reason in failed.items() if reason is not BatchError.FAILED]
-    return [(culprit - first, first) for first, last in groups for culprit in culprits if first <= culprit <= last]
+    return [(culprit - first, first) for first, last in atomic for culprit in culprits if first <= culprit <= last]
 
 
 def _end(connection: Connection, unit: _Unit, rows: Sequence[Terms]) -> None:

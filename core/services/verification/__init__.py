@@ -16,7 +16,7 @@ from core.domain.blocks import Block
 from core.domain.verification import Breach, Scope
 from core.services.verification.anchors import AnchorKeyMissing, Anchors, check_anchors
 from core.services.verification.batches import check_batches
-from core.services.verification.book import Book
+from core.services.verification.computed_accounts import ComputedAccounts
 from core.services.verification.kept import (
     LedgerHalted,
     find_breach,
@@ -26,8 +26,8 @@ from core.services.verification.kept import (
     require_sound,
 )
 from core.services.verification.report import MOST_BREACHES, RULES, Report
+from core.services.verification.scan import LedgerScan, Progress, check_ending
 from core.services.verification.statements import check_statements
-from core.services.verification.walk import Progress, Walk, check_ending
 from core.storage import blocks, ledger_rows, verifications
 from core.storage.sqlite import integrity, schema
 from core.storage.sqlite.engine import Database
@@ -130,41 +130,43 @@ def _start(connection: Connection) -> Block | None:
 
 
 def _read(connection: Connection, report: Report, start: Block | None, progress: Progress) -> None:
-    book = Book(report, from_start=start is None)
-    walk = Walk(report, book, start, progress)
+    computed = ComputedAccounts(report, from_start=start is None)
+    scan = LedgerScan(report, computed, start, progress)
     if start is not None:
-        walk.begin_behind(connection, start)
-    first = walk.sequence
+        scan.begin_behind(connection, start)
+    first = scan.sequence
     extent = ledger_rows.extent(connection)
     for _ in range(MOST_CATCHING_UP):
         connection.rollback()
-        walk.advance(connection, extent, connection.rollback)
+        scan.advance(connection, extent, connection.rollback)
         read, extent = extent, ledger_rows.extent(connection)
         if extent.last_leg - read.last_leg <= CATCH_UP_LEGS:
             break
-    walk.advance(connection, extent, _keep_hold)
-    reserved = _check_pending(connection, report, walk, book, extent.newest)
-    _check_accounts(connection, report, book, reserved)
+    scan.advance(connection, extent, _keep_hold)
+    reserved = _check_pending(connection, report, scan, computed, extent.newest)
+    _check_accounts(connection, report, computed, reserved)
     if extent.head is not None:
         report.height, report.head_hash = extent.head.height, extent.head.hash
     progress(report.transactions, report.transactions)
     connection.rollback()
-    check_batches(connection, report, after=first, through=walk.sequence, let_go=connection.rollback)
+    check_batches(connection, report, after=first, through=scan.sequence, let_go=connection.rollback)
 
 
 def _keep_hold() -> None:
     """The last snapshot is one."""
 
 
-def _check_pending(connection: Connection, report: Report, walk: Walk, book: Book, newest: int) -> dict[int, int]:
+def _check_pending(
+    connection: Connection, report: Report, scan: LedgerScan, computed: ComputedAccounts, newest: int
+) -> dict[int, int]:
     """Read what has not ended, and what was cancelled in between; the sum that each account's debits reserve."""
     reserved: dict[int, int] = defaultdict(int)
-    cancelled, old, after = walk.cancelled_ahead, 0, walk.sequence
+    cancelled, old, after = scan.cancelled_ahead, 0, scan.sequence
     while found := ledger_rows.transfers(connection, after=after, through=newest, limit=1000):
         for row in found:
             sequence = row.terms.sequence
             report.transfers += 1
-            book.send(connection, row.terms)
+            computed.send(connection, row.terms)
             check_ending(report, row)
             if row.status == "pending" and type(row.terms.amount) is int:
                 reserved[row.terms.from_account_id] += row.terms.amount
@@ -182,15 +184,17 @@ def _check_pending(connection: Connection, report: Report, walk: Walk, book: Boo
     return reserved
 
 
-def _check_accounts(connection: Connection, report: Report, book: Book, reserved: dict[int, int]) -> None:
+def _check_accounts(
+    connection: Connection, report: Report, computed: ComputedAccounts, reserved: dict[int, int]
+) -> None:
     balances: Counter[str] = Counter()
     legs: Counter[str] = Counter()
     for account in ledger_rows.accounts(connection):
         report.accounts += 1
-        legs[account.currency] += book.check(connection, account, reserved.get(account.id, 0))
+        legs[account.currency] += computed.check(connection, account, reserved.get(account.id, 0))
         if type(account.balance) is int:
             balances[account.currency] += account.balance
-    for stranger in sorted(book.strangers):
+    for stranger in sorted(computed.strangers):
         report.add("chain_is_whole", f"account {stranger} has legs and does not exist")
     for sums, what in ((balances, "balances"), (legs, "legs")):
         for currency, total in sums.items():

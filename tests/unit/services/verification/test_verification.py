@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.users import Role
 from core.services.identity import operators
-from core.services.verification import RULES, Report, verify, walk
+from core.services.verification import RULES, Report, scan, verify
 from core.services.verification import report as reports
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -416,7 +416,7 @@ def test_a_breach_says_where_it_is(edit: Callable[..., Report], database: Databa
 def test_progress_is_told_now_and_then_and_at_the_end(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walk, "PROGRESS_EVERY", 2)
+    monkeypatch.setattr(scan, "PROGRESS_EVERY", 2)
     told: list[tuple[int, int]] = []
     verify(database, progress=lambda done, of: told.append((done, of)))
     assert told == [(2, 12), (4, 12), (6, 12), (8, 12), (10, 12), (12, 12), (12, 12)]

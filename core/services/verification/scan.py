@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from core.domain.batches import BatchError
 from core.domain.blocks import Block, BlockKind, LegRow, Sealer, cancellation
-from core.services.verification.book import Book
+from core.services.verification.computed_accounts import ComputedAccounts
 from core.services.verification.report import Report
 from core.storage import batches, blocks
 from core.storage import ledger_rows as rows
@@ -25,23 +25,23 @@ UNREADABLE = (struct.error, TypeError, AttributeError)
 """Errors that a value raises if it is not of its column's type."""
 
 
-class Walk:
+class LedgerScan:
     """Reads the ledger once, in the order in which it was written, however long it is.
 
     It reads transfers that have ended and never change again, so it may read them in many short snapshots. `advance`
     can be called again when more transfers have ended.
     """
 
-    def __init__(self, report: Report, book: Book, start: Block | None, progress: Progress) -> None:
+    def __init__(self, report: Report, computed: ComputedAccounts, start: Block | None, progress: Progress) -> None:
         """Begin after a block that was verified before, or at the very beginning."""
-        self._report, self._book, self._progress = report, book, progress
+        self._report, self._computed, self._progress = report, computed, progress
         self._previous = start
         self._leg = self._first_leg = start.next_leg_id - 1 if start else 0
         self._sequence = self._checked = 0
         self._current: Block | None = None
         self._sealer = Sealer()
         self._cancelled: set[int] = set()
-        """Transfers that a block cancelled while an older one was pending. The walk has not reached them yet."""
+        """Transfers that a block cancelled while an older one was pending. The scan has not reached them yet."""
 
     def begin_behind(self, connection: Connection, start: Block) -> None:
         """Find how far settlement was at a block, and which later transfers were cancelled by then."""
@@ -67,7 +67,7 @@ class Walk:
 
     @property
     def cancelled_ahead(self) -> set[int]:
-        """Transfers that blocks cancelled and the walk has not reached, because an older transfer is pending."""
+        """Transfers that blocks cancelled and the scan has not reached, because an older transfer is pending."""
         return self._cancelled
 
     @property
@@ -113,7 +113,7 @@ class Walk:
         except UNREADABLE:
             self._report.add("values_are_integers", f"leg {leg[0]} holds {leg[1:]}")
             return False
-        self._book.post(connection, leg)
+        self._computed.post(connection, leg)
         return True
 
     def _check_transfer(self, connection: Connection, row: TransferRow, legs: list[LegRow]) -> None:
@@ -123,7 +123,7 @@ class Walk:
         try:
             if covered and not has_own_block:
                 self._sealer.add_ending(row.terms, row.status, row.settled_at or 0, row.failure)
-            self._book.send(connection, row.terms)
+            self._computed.send(connection, row.terms)
             self._check_legs(connection, row, legs)
         except UNREADABLE:
             self._report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}")
@@ -159,7 +159,7 @@ class Walk:
         sides = [(leg[2], leg[3]) for leg in legs]
         if sides != [(terms.from_account_id, -amount), (terms.to_account_id, amount)]:
             say("legs_match_transfer", f"legs of transfer {sequence} say {sides}, unlike it")
-        currencies = {self._book.currency(connection, account) for account, _ in sides} - {None}
+        currencies = {self._computed.currency(connection, account) for account, _ in sides} - {None}
         if not currencies <= {terms.currency}:
             say("legs_match_transfer", f"transfer {sequence} is in {terms.currency}, its accounts in {currencies}")
 

@@ -29,7 +29,7 @@ class _Facts:
     """A few strings that many accounts share, so eight bytes each."""
 
 
-class Book:
+class ComputedAccounts:
     """Every account up to the leg and the transfer just read. Takes 48 bytes per account and nothing per leg."""
 
     def __init__(self, report: Report, *, from_start: bool) -> None:
