@@ -13,7 +13,6 @@ from api.throttling.rates import network_of
 from core.domain.errors import CommonError, Refusal
 from core.security.access_tokens import Claims
 from core.services.identity import log_ins, users
-from core.services.identity.log_ins import Session
 from core.telemetry.metrics import http as metrics
 
 router = APIRouter(tags=["who"], route_class=CheckedRoute)
@@ -31,7 +30,7 @@ async def log_in(
         return _answer(runtime, await _begin(form, request, runtime, session), response)
 
 
-async def _begin(form: LogIn, request: Request, runtime: Runtime, session: AsyncSession) -> Session:
+async def _begin(form: LogIn, request: Request, runtime: Runtime, session: AsyncSession) -> log_ins.LogIn:
     user = await users.find_by_email(session, form.username)
     await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     author = author_of(request)
@@ -78,10 +77,10 @@ async def log_out(request: Request, identity: UserDep, runtime: RuntimeDep) -> N
     await runtime.intake.run(lambda connection: log_ins.log_out(connection, author, identity), by=identity)
 
 
-def _answer(runtime: Runtime, session: Session, response: Response) -> TokensOut:
+def _answer(runtime: Runtime, begun: log_ins.LogIn, response: Response) -> TokensOut:
     response.headers["Cache-Control"] = "no-store"
     return TokensOut(
-        access_token=runtime.access_tokens.issue(Claims(session.user_id, session.token_version)),
+        access_token=runtime.access_tokens.issue(Claims(begun.user_id, begun.token_version)),
         expires_in=runtime.access_tokens.seconds,
-        refresh_token=session.refresh_token,
+        refresh_token=begun.refresh_token,
     )

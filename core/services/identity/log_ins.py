@@ -16,8 +16,8 @@ from core.storage import tokens, users
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """The result of a log-in or a refresh: the user, and the next refresh token."""
+class LogIn:
+    """A log-in as its client sees it after it began or was refreshed: the user, and the next refresh token."""
 
     user_id: UUID
     token_version: int
@@ -32,7 +32,7 @@ def log_in(
     token_version: int,
     days: int,
     stronger_hash: str | None = None,
-) -> Session | None:
+) -> LogIn | None:
     """Begin a family of refresh tokens that lives for `days`, for a user whose password has just been verified.
 
     `author` names no user yet; a successful log-in is recorded with the user. `stronger_hash` replaces the stored hash
@@ -48,7 +48,7 @@ def log_in(
     now = to_datetime(now_us())
     token = _add(connection, user_id, new_id(), token_version, now=now, expires_at=now + timedelta(days=days))
     write_down(connection, replace(author, user_id=user.id), Action.LOGGED_IN, user.public_id)
-    return Session(user.public_id, token_version, token)
+    return LogIn(user.public_id, token_version, token)
 
 
 def fail_log_in(connection: Connection, author: Author, user_id: UUID | None) -> None:
@@ -59,7 +59,7 @@ def fail_log_in(connection: Connection, author: Author, user_id: UUID | None) ->
     write_down(connection, author, Action.LOG_IN_FAILED, user_id)
 
 
-def refresh(connection: Connection, author: Author, refresh_token: str) -> Session | None:
+def refresh(connection: Connection, author: Author, refresh_token: str) -> LogIn | None:
     """Exchange a refresh token for the next one of its family, which ends when the life of the log-in ends.
 
     Returns None if the token gives no access. If a spent token is used again, one of its two users is a thief: the
@@ -78,7 +78,7 @@ def refresh(connection: Connection, author: Author, refresh_token: str) -> Sessi
         return None
     tokens.spend(connection, token.id, now)
     following = _add(connection, token.user_id, token.family, token.token_version, now=now, expires_at=token.expires_at)
-    return Session(token.user_public_id, token.token_version, following)
+    return LogIn(token.user_public_id, token.token_version, following)
 
 
 def log_out(connection: Connection, author: Author, identity: Identity) -> None:

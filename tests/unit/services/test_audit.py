@@ -83,11 +83,11 @@ def entry(author: Author, action: Action, object_id: UUID | None, **details: str
 
 
 class TestLoggingIn:
-    def log_in(self, database: Database, ada: Person, version: int = 0) -> log_ins.Session | None:
+    def log_in(self, database: Database, ada: Person, version: int = 0) -> log_ins.LogIn | None:
         with unit_of_work(database) as connection:
             return log_ins.log_in(connection, NOBODY, user_id=ada.id, token_version=version, days=30)
 
-    def refresh(self, database: Database, token: str) -> log_ins.Session | None:
+    def refresh(self, database: Database, token: str) -> log_ins.LogIn | None:
         with unit_of_work(database) as connection:
             return log_ins.refresh(connection, NOBODY, token)
 

@@ -13,7 +13,7 @@ from core.domain.audit import Author
 from core.domain.errors import CommonError, Part, Refusal
 from core.domain.users import Identity, Role, UserError
 from core.services.identity import log_ins, operators, users
-from core.services.identity.log_ins import Session
+from core.services.identity.log_ins import LogIn
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.glance import Glance
@@ -42,18 +42,18 @@ def ada(database: Database) -> Person:
 NOBODY = Author(user_id=None, request_id="a-request", address="192.0.2.7")
 
 
-def try_to_log_in(database: Database, person: Person, version: int = 0, **options: str) -> Session | None:
+def try_to_log_in(database: Database, person: Person, version: int = 0, **options: str) -> LogIn | None:
     with unit_of_work(database) as connection:
         return log_ins.log_in(connection, NOBODY, user_id=person.id, token_version=version, days=30, **options)
 
 
-def log_in(database: Database, person: Person, version: int = 0, **options: str) -> Session:
+def log_in(database: Database, person: Person, version: int = 0, **options: str) -> LogIn:
     begun = try_to_log_in(database, person, version, **options)
     assert begun is not None
     return begun
 
 
-def refresh(database: Database, token: str) -> Session | None:
+def refresh(database: Database, token: str) -> LogIn | None:
     with unit_of_work(database) as connection:
         return log_ins.refresh(connection, NOBODY, token)
 
@@ -155,7 +155,7 @@ def test_of_two_processes_that_spend_one_token_at_once_one_goes_on_until_the_oth
     """Whichever comes second has a copy, of which nobody knows whose it is: the whole family ends."""
     start = Barrier(2)
 
-    def spends(token: str) -> Session | None:
+    def spends(token: str) -> LogIn | None:
         own = Database(settings)
         try:
             start.wait(10)
