@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import core.storage.models
-from core.processes.run import alone
+from core.processes.database_hold import alone
 from core.settings import load_settings
 from core.storage.sqlite.engine import Database, DatabaseError
 

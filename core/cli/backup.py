@@ -13,8 +13,8 @@ from rich.progress import Progress, TaskID
 from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out, the_bank
 from core.cli.service import apply_migrations
 from core.domain.audit import Action
-from core.processes import run
 from core.processes.data_folder import require_data_folder
+from core.processes.database_hold import alone
 from core.services.audit import write_down
 from core.services.backups import making, restoring
 from core.services.backups.making import BackupError, LedgerBroken, Manifest
@@ -66,7 +66,7 @@ def restore(
     configure_logging(settings.model_copy(update={"log_level": "error"}), process="cli")
     os.umask(0o077)
     require_data_folder(settings)
-    with one_line_of_a_backup(), run.alone(settings, "`giro restore`"), drawn_progress() as progress:
+    with one_line_of_a_backup(), alone(settings, "`giro restore`"), drawn_progress() as progress:
         done = restoring.restore(settings, file, the_bank(), progress, migrate=apply_migrations if migrate else None)
     for warning in done.warnings:
         complaints.print(f"giro: {warning}", style="yellow", soft_wrap=True, markup=False)

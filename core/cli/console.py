@@ -21,7 +21,7 @@ from core.domain.errors import GiroError
 from core.domain.transfers import MAX_DESCRIPTION
 from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
-from core.processes.run import StartRefused
+from core.processes.exit_statuses import StartRefused
 from core.settings import Settings, SettingsError, load_settings
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging

@@ -32,7 +32,7 @@ from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
 from core.domain.statements import Run
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, UserView
 from core.ids import NEWEST
-from core.processes import run
+from core.processes.database_hold import alone
 from core.security.passwords import Passwords
 from core.services import audit, verification
 from core.services.identity import erasures, operators
@@ -141,7 +141,7 @@ def erase_user(
         fail("name either a user or a list (--again FILE)")
     settings = load_settings()
     database = open_database(settings)
-    with run.alone(settings, "`giro operator erase`"):
+    with alone(settings, "`giro operator erase`"):
         if user is not None:
             with unit_of_work(database) as connection:
                 user_id = operators.user_by_name(connection, parse_user(user))

@@ -18,6 +18,8 @@ from core.cli.console import complaints, counted, one_line_errors, open_database
 from core.clock import now_us, to_us
 from core.processes import heartbeats, run
 from core.processes.data_folder import require_data_folder
+from core.processes.database_hold import alone, holder, no_part_beside
+from core.processes.exit_statuses import StartRefused
 from core.processes.parts import PROCESSES
 from core.security.card_vault import CardVault
 from core.security.secrets import Secrets
@@ -48,7 +50,7 @@ app = typer.Typer(
 def up() -> None:
     """Migrate, then run the whole service until Ctrl-C."""
     settings = load_settings()
-    raise typer.Exit(run.run(settings, prepare=partial(prepare, settings, hold=run.no_part_beside)))
+    raise typer.Exit(run.run(settings, prepare=partial(prepare, settings, hold=no_part_beside)))
 
 
 @app.command()
@@ -115,7 +117,7 @@ def status() -> None:
     age = "" if backlog.oldest_created_at is None else f", the oldest for {age_of(backlog.oldest_created_at):.1f} s"
     table.add_row("database", f"{database.path}, migration {database.schema_revision()}")
     table.add_row("SQLite", version_of_sqlite + (", affected by the WAL-reset bug" if affected else ""))
-    table.add_row("running", run.holder(settings) or "no `giro up` on this database")
+    table.add_row("running", holder(settings) or "no `giro up` on this database")
     table.add_row("pending", f"{counted(backlog.pending, 'transfer')}{age}")
     table.add_row("ledger", _as_verified(verified))
     for name in PROCESSES:
@@ -197,8 +199,8 @@ def prepare_patiently(settings: Settings, seconds: float) -> None:
     deadline, told = time.monotonic() + seconds, False
     while True:
         try:
-            return prepare(settings, hold=run.alone)
-        except run.StartRefused as refusal:
+            return prepare(settings, hold=alone)
+        except StartRefused as refusal:
             if time.monotonic() >= deadline:
                 raise
             if not told:

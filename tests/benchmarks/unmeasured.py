@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from core.cli import main
 from core.processes import run
-from core.processes.supervisor import Child
+from core.processes.child import Child
 from core.settings import Settings
 from core.telemetry import metrics
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 import core
-from core.processes.run import service_children
+from core.processes.parts import service_children
 from core.settings import Settings, variable
 from tests.deploy.programs import program
 

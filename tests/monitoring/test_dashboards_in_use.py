@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.processes.run import PROCESSES
+from core.processes.parts import PROCESSES
 from deploy.grafana.dashboards import FOLDER
 from tests.flows.stack import Stack
 from tests.monitoring.prometheus import Prometheus

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.processes.run import PROCESSES
+from core.processes.parts import PROCESSES
 from tests.flows.stack import Stack
 
 pytestmark = [pytest.mark.whole_service, pytest.mark.prometheus]

@@ -11,7 +11,7 @@ import yaml
 from prometheus_client import Histogram
 from prometheus_client.utils import floatToGoString
 
-from core.processes.run import PROCESSES
+from core.processes.parts import PROCESSES
 from core.settings import Settings
 from core.telemetry import metrics
 

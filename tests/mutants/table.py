@@ -399,7 +399,7 @@ MUTANTS = (
     ),
     Mutant(
         "a migration beside a worker that settles",
-        "core/processes/run.py",
+        "core/processes/database_hold.py",
         (("        if not lock.take(what):\n", "        if not lock.take(what) and False:\n"),),
         ("tests/unit/processes/test_run.py::test_a_settlement_worker_that_runs_is_named_and_in_the_way",),
     ),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.processes import heartbeats, run
+from core.processes import heartbeats
+from core.processes.database_hold import hold_database
 from core.security.secrets import Secrets
 from core.services.backups import making
 from core.settings import Settings
@@ -113,7 +114,7 @@ class TestRestore:
         assert not settings.database_path.exists()
 
     def test_ends_with_3_where_a_giro_runs_on_the_folder(self, made: Path, settings: Settings) -> None:
-        with run.hold_database(settings):
+        with hold_database(settings):
             result = giro("restore", str(made))
         assert (result.exit_code, "is held by another Giro" in result.stderr) == (3, True)
 

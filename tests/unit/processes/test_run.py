@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from core.processes import heartbeats, run
+from core.processes import database_hold, heartbeats, run
+from core.processes.addresses import api_url, bindable_port
+from core.processes.database_hold import alone, hold_database, holder, no_part_beside
+from core.processes.exit_statuses import HELD, StartRefused
 from core.processes.parts import PROCESSES, child_environment, part, service_children
-from core.processes.run import StartRefused, alone, api_url, bindable_port, holder, no_part_beside
 from core.settings import Settings, load_settings
 from core.storage.sqlite.turnstile import settlement_lock
 
@@ -30,7 +32,7 @@ def test_somebody_who_only_looks_keeps_nobody_from_starting(tmp_path: Path, monk
     with lock.open("w") as looking, lock.open("w") as starting:
         fcntl.flock(looking, fcntl.LOCK_SH)
         monkeypatch.setattr(time, "sleep", lambda _seconds: fcntl.flock(looking, fcntl.LOCK_UN))
-        run._lock(starting.fileno(), tmp_path)
+        database_hold._lock(starting.fileno(), tmp_path)
         with pytest.raises(BlockingIOError):
             fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -48,7 +50,7 @@ def refusal(settings: Settings, hold: Callable[[Settings, str], AbstractContextM
     """What is said where the database cannot be held."""
     with pytest.raises(StartRefused) as refused, hold(settings, "`giro migrate`"):
         pass
-    assert refused.value.status == run.HELD
+    assert refused.value.status == HELD
     return str(refused.value)
 
 
@@ -87,7 +89,7 @@ def test_a_settlement_worker_without_a_signature_is_of_an_older_version(settings
 
 def test_a_supervisor_of_an_older_version_is_named(settings_of_nobody: Settings) -> None:
     signed = '{"pid": 12, "url": "http://127.0.0.1:8000", "since": "2026-11-24T04:47:22+00:00"}'
-    with run.hold_database(settings_of_nobody) as lock:
+    with hold_database(settings_of_nobody) as lock:
         os.pwrite(lock, signed.encode(), 0)
         by = "process 12, http://127.0.0.1:8000, since 2026-11-24T04:47:22+00:00"
         assert f"held by another Giro: {by}; stop it first" in refusal(settings_of_nobody)

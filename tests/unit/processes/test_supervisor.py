@@ -4,7 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from core.processes.supervisor import Backoff, Child, Silence, Supervisor
+from core.processes.child import Backoff, Child, Silence
+from core.processes.supervisor import Supervisor
 from core.settings import Settings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.cli.service import prepare
-from core.processes import run
+from core.processes.database_hold import alone
 from core.security.card_vault import CardKeyError, CardVault
 from core.security.secrets import Secrets
 from core.services.cards.keys import check_keys
@@ -166,4 +166,4 @@ class TestAStartWithKeysThatDoNotFit:
 
     def test_of_the_whole_service_is_refused_before_anything_runs(self, settings: Settings) -> None:
         with pytest.raises(SettingsError, match="key version 1, which is not among the card keys"):
-            prepare(settings, hold=run.alone)
+            prepare(settings, hold=alone)

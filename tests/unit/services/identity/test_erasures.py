@@ -13,7 +13,7 @@ from core.domain.accounts import AccountError
 from core.domain.audit import Author
 from core.domain.errors import Refusal, Unavailable
 from core.domain.users import Role, UserError
-from core.processes import run
+from core.processes.database_hold import alone
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
 from core.security.secrets import Secrets
@@ -291,7 +291,7 @@ def test_the_command_erases_nobody_beside_a_service_and_names_that(
     database: Database, settings: Settings, tmp_path: Path, words: list[str]
 ) -> None:
     (tmp_path / "list").touch()
-    with run.alone(settings, "`giro restore`"):
+    with alone(settings, "`giro restore`"):
         result = giro("operator", "erase", *words)
     assert (result.exit_code, "`giro restore`, since" in result.stderr, result.stderr.count("\n")) == (3, True, 1)
 

@@ -1,0 +1,49 @@
+"""The addresses that the processes listen on, checked before anything is started."""
+
+import errno
+import socket
+from collections.abc import Sequence
+
+from core.processes.exit_statuses import CANNOT_START, StartRefused
+from core.settings import Settings, variable
+
+
+def api_url(settings: Settings) -> str:
+    """Where this machine reaches the API: a wildcard address is nothing that one can connect to everywhere."""
+    # nosemgrep: listening-is-a-setting - compared only
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # nosec B104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def check_metrics_ports(settings: Settings, names: Sequence[str]) -> None:
+    """Check that these processes will be able to listen on their metrics ports. Raises StartRefused."""
+    for name in names:
+        setting = f"metrics_port_{name}"
+        port: int = getattr(settings, setting)
+        if port != 0:
+            bindable_port(settings.metrics_host, port, names=(variable("metrics_host"), variable(setting)))
+
+
+def bindable_port(host: str, port: int, *, names: tuple[str, str] = ("GIRO_HOST", "GIRO_PORT")) -> int:
+    """Check that a process will be able to listen there, and return the port: a free one if `port` is 0.
+
+    Raises StartRefused naming the setting, out of the `names` of those for host and port. A program that takes the
+    port after the check makes the process die, and that is reported too, only less clearly.
+    """
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartRefused(CANNOT_START, f"{names[0]}: {host} is no address here ({error.strerror})") from None
+    for family, kind, protocol, _, address in addresses:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((address[0], port, *address[2:]))
+                port = probe.getsockname()[1]
+        except OSError as error:
+            name = names[error.errno in (errno.EADDRINUSE, errno.EACCES)]
+            message = f"{name}: cannot listen on {host}:{port} ({error.strerror})"
+            raise StartRefused(CANNOT_START, message) from None
+    return port

@@ -1,0 +1,106 @@
+"""The lock of a database: one supervisor at a time, or one activity that must have the database to itself."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from core.files.locks import sign, signature
+from core.processes import heartbeats
+from core.processes.exit_statuses import CANNOT_START, HELD, StartRefused
+from core.settings import Settings
+from core.storage.sqlite.turnstile import settlement_lock
+
+LOCK_ATTEMPTS = 5
+LOCK_PAUSE_SECONDS = 0.02
+
+
+@contextmanager
+def hold_database(settings: Settings) -> Iterator[int]:
+    """Hold the supervisor's lock of the database, and yield its descriptor. StartRefused if another one holds it.
+
+    The file stays when the lock is released: two that removed and made it would each lock a file of their own.
+    """
+    path = _lock_path(settings)
+    try:
+        for folder in (path.parent, settings.run_dir):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Closed in the children: the lock must be free when the supervisor dies, even if a child outlives it.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        name = error.filename or path
+        raise StartRefused(CANNOT_START, f"GIRO_DATA_DIR: cannot use {name} ({error.strerror})") from None
+    try:
+        _lock(descriptor, settings.database_path)
+        yield descriptor
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, database: Path) -> None:
+    for attempt in range(LOCK_ATTEMPTS):
+        if attempt > 0:
+            time.sleep(LOCK_PAUSE_SECONDS)  # it may be no more than somebody who looks (`holder`)
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The name of a holder that was killed is worse than none, until this one has signed.
+            os.ftruncate(descriptor, 0)
+            return
+    raise _held(database, signature(descriptor))
+
+
+def _held(database: Path, by: str) -> StartRefused:
+    return StartRefused(HELD, f"{database} is held by another Giro: {by}; stop it first")
+
+
+@contextmanager
+def alone(settings: Settings, what: str) -> Iterator[None]:
+    """Hold the database for `what`, such as "`giro restore`", with no other process of Giro beside it.
+
+    Raises StartRefused (HELD), which names the process that runs: a supervisor, a settlement worker, or another part.
+    """
+    with hold_database(settings) as lock:
+        sign(lock, what)
+        with no_part_beside(settings, what):
+            yield
+
+
+@contextmanager
+def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
+    """Do the same as `alone`, for a caller that holds the supervisor's lock already.
+
+    The settlement worker is found by its lock, and the other parts by their heartbeats: they have no lock, and neither
+    has a worker of an older version that stands by, which would settle as soon as the migration is done.
+    """
+    lock = settlement_lock(settings.database_path)
+    try:
+        if not lock.take(what):
+            raise _held(settings.database_path, lock.holder())
+        for part_that_runs in heartbeats.fresh(settings.run_dir, settings.silent_seconds):
+            raise _held(settings.database_path, part_that_runs)
+        yield
+    finally:
+        lock.close()
+
+
+def holder(settings: Settings) -> str | None:
+    """Say which supervisor runs the service on this database; None if none does. Nothing is written, no file made."""
+    try:
+        descriptor = os.open(_lock_path(settings), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # Shared, so that two that look do not take each other for a supervisor; one that starts now tries again.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return signature(descriptor)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _lock_path(settings: Settings) -> Path:
+    return settings.database_path.with_name(f"{settings.database_path.name}.supervisor.lock")

@@ -1,0 +1,13 @@
+"""The exit statuses of a supervisor, next to 0."""
+
+NEVER_READY = 1
+CANNOT_START = 2
+HELD = 3
+
+
+class StartRefused(Exception):
+    """Nothing was started; the message is one line for the person who tried, `status` what the process exits with."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,62 @@
+"""The signals that ask the supervisor to stop."""
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Self
+
+SAME_WISH_SECONDS = 0.2
+"""Two signals this close are one wish: on a Ctrl-C many wrappers pass on what the terminal has sent already."""
+
+
+class StopSignals:
+    """The signals that arrive while it is entered: which wishes were expressed, and a `wait` that they end.
+
+    A signal that arrives between looking at a flag and going to sleep is not missed: the interpreter has
+    written a byte into the pipe, so that the sleep ends at once. Afterwards the wishes are ignored, not restored:
+    one that comes too late, as all is stopped, must not make a death of an orderly end.
+    """
+
+    def __init__(self) -> None:
+        self.stop_asked_by: signal.Signals | None = None
+        self.hurry = False
+        self._asked_at = 0.0
+        self._wishes = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self._wishes.append(signal.SIGHUP)  # under nohup, a closed terminal is no wish to stop
+
+    def __enter__(self) -> Self:
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        os.set_blocking(self._write_end, False)
+        signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        for wish in self._wishes:
+            signal.signal(wish, self._on_wish)
+        # An ignored SIGCHLD would not wake anybody up, and would have the kernel throw exit statuses away.
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _t: TracebackType | None
+    ) -> None:
+        for wish in self._wishes:
+            signal.signal(wish, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(self._read_end)
+        os.close(self._write_end)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep for `seconds`, or until a signal arrives."""
+        if select.select([self._read_end], [], [], seconds)[0]:
+            with suppress(BlockingIOError):
+                os.read(self._read_end, 4096)
+
+    def _on_wish(self, number: int, _frame: FrameType | None) -> None:
+        if self.stop_asked_by is None:
+            self.stop_asked_by, self._asked_at = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - self._asked_at > SAME_WISH_SECONDS:
+            self.hurry = True
