@@ -7,19 +7,17 @@ next group. A lone request is a group of one and waits for nobody. All writing h
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import partial
-from logging import DEBUG
 from typing import Any, cast
 
 from sqlalchemy import Connection
 
+from api.runtime.intake_jobs import Job, JobState, Task, Work, first, is_order
+from api.runtime.intake_report import count_refusal, report, time_and_count
 from core.domain.batches import AcceptedBatch, BatchRequest
-from core.domain.errors import CommonError, ErrorCode, GiroError, Refusal, Unavailable
+from core.domain.errors import CommonError, GiroError, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.domain.users import Identity
 from core.failpoints import hit
@@ -34,11 +32,6 @@ from core.telemetry.metrics import intake as metrics
 
 log = get_logger(__name__)
 
-Work = Callable[[Connection], Any]
-Task = TransferRequest | BatchRequest | Work
-
-LOGGED_REQUEST_IDS = 20
-
 _recorded: ContextVar[bool] = ContextVar("recorded", default=False)
 
 
@@ -50,23 +43,6 @@ def begin_request() -> None:
 def has_recorded() -> bool:
     """Say whether something was written for the request in hand: that stays, whatever fails afterwards."""
     return _recorded.get()
-
-
-class _State(Enum):
-    """A job waits until its time runs out or the writer takes it; the first of the two decides."""
-
-    WAITING = auto()
-    TAKEN = auto()
-    EXPIRED = auto()
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    task: Task
-    by: Identity | None
-    answer: "asyncio.Future[Any]"
-    state: _State = _State.WAITING
-    arrived: float = field(default_factory=time.perf_counter)
 
 
 class Intake:
@@ -94,7 +70,7 @@ class Intake:
         self._seconds = seconds
         self._on_accepted = on_accepted
         self._loop = asyncio.get_running_loop()
-        self._jobs: dict[_Job, None] = {}  # insertion-ordered, and quick to leave from the middle
+        self._jobs: dict[Job, None] = {}  # insertion-ordered, and quick to leave from the middle
         self._changed = threading.Condition()
         self._stopping = False
         self._call_scheduled = False
@@ -131,7 +107,7 @@ class Intake:
     # --- on the event loop ---
 
     async def _submit(self, task: Task, by: Identity | None) -> Any:
-        job = _Job(task, by, self._loop.create_future())
+        job = Job(task, by, self._loop.create_future())
         with self._changed:
             if self._stopping or len(self._jobs) >= self._most_waiting:
                 raise _turned_away(task)
@@ -158,15 +134,15 @@ class Intake:
         with self._changed:
             self._changed.notify()
 
-    def _expire(self, job: _Job) -> None:
+    def _expire(self, job: Job) -> None:
         with self._changed:
-            if job.state is not _State.WAITING:
+            if job.state is not JobState.WAITING:
                 return  # taken: its outcome comes, and is the truth
-            job.state = _State.EXPIRED
+            job.state = JobState.EXPIRED
             del self._jobs[job]
             self._show_waiting()
         if not job.answer.done():
-            _time_and_count(job, Unavailable())
+            time_and_count(job, Unavailable())
         _resolve([(job, Unavailable())])
 
     def _show_waiting(self) -> None:
@@ -183,18 +159,18 @@ class Intake:
             self._changed.wait_for(lambda: self._jobs or self._stopping)
             return bool(self._jobs)
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[Job]:
         """Claim the next group. Called only with the database's lock held: until then a request may still expire."""
         with self._changed:
-            group = list(_first(self._jobs, self._group))
+            group = list(first(self._jobs, self._group))
             for job in group:
-                job.state = _State.TAKEN
+                job.state = JobState.TAKEN
                 del self._jobs[job]
             self._show_waiting()
         return group
 
     def _write_group(self) -> None:
-        group: list[_Job] = []
+        group: list[Job] = []
         try:
             with unit_of_work(self._database) as connection:
                 started = time.perf_counter()
@@ -216,7 +192,7 @@ class Intake:
             metrics.accept_commit_duration.observe(time.perf_counter() - started)
             self._answer(list(zip(group, outcomes, strict=True)))
 
-    def _write_alone(self, job: _Job) -> None:
+    def _write_alone(self, job: Job) -> None:
         try:
             with unit_of_work(self._database) as connection:
                 (outcome,) = self._perform(connection, [job])
@@ -224,9 +200,9 @@ class Intake:
             outcome = error
         self._answer([(job, outcome)])
 
-    def _perform(self, connection: Connection, group: Sequence[_Job]) -> list[Any]:
+    def _perform(self, connection: Connection, group: Sequence[Job]) -> list[Any]:
         """Do every job of a group; a refusal is an outcome, any other exception ends the unit of work."""
-        outcomes: dict[_Job, Any] = {}
+        outcomes: dict[Job, Any] = {}
         orders = {job: job.task for job in group if isinstance(job.task, TransferRequest)}
         changed = users.changed_since(connection, {job.by for job in orders if job.by})
         for job in [job for job in orders if job.by in changed]:
@@ -236,31 +212,15 @@ class Intake:
         # The rest one by one, and the caller is looked up for each: the one before may have ended their access.
         return [outcomes[job] if job in outcomes else _do(connection, job.by, self._work_of(job)) for job in group]
 
-    def _work_of(self, job: _Job) -> Work:
+    def _work_of(self, job: Job) -> Work:
         if isinstance(job.task, BatchRequest):
             return partial(batches.accept, request=job.task, most_pending=self._most_pending)
         return cast(Work, job.task)
 
-    def _answer(self, answers: list[tuple[_Job, Any]]) -> None:
-        if _report([(job, outcome) for job, outcome in answers if _is_order(job.task)]):
+    def _answer(self, answers: list[tuple[Job, Any]]) -> None:
+        if report([(job, outcome) for job, outcome in answers if is_order(job.task)]):
             self._on_accepted()
         self._loop.call_soon_threadsafe(_resolve, answers)
-
-
-def _first(jobs: Iterable[_Job], most: int) -> Iterator[_Job]:
-    """Pick jobs from the front, as many as hold so many transfers (one of another kind counts as one); at least one."""
-    taken = 0
-    for job in jobs:
-        size = len(job.task.transfers) if isinstance(job.task, BatchRequest) else 1
-        if taken and taken + size > most:
-            return
-        taken += size
-        yield job
-
-
-def _is_order(task: Task) -> bool:
-    """Say whether a task is to move money: metrics and logs tell of those."""
-    return isinstance(task, TransferRequest | BatchRequest)
 
 
 def _do(connection: Connection, by: Identity | None, work: Work) -> Any:
@@ -278,7 +238,7 @@ def _do(connection: Connection, by: Identity | None, work: Work) -> Any:
     return result
 
 
-def _resolve(answers: Sequence[tuple[_Job, Any]]) -> None:
+def _resolve(answers: Sequence[tuple[Job, Any]]) -> None:
     for job, outcome in answers:
         if job.answer.done():
             continue  # the caller has gone
@@ -291,61 +251,6 @@ def _resolve(answers: Sequence[tuple[_Job, Any]]) -> None:
 def _turned_away(task: Task) -> Unavailable:
     """Count what is not even taken in. Not timed: answers that cost nothing would make the others look fast."""
     error = Unavailable()
-    if _is_order(task):
-        _count_refusal(error)
+    if is_order(task):
+        count_refusal(error)
     return error
-
-
-def _time_and_count(job: _Job, outcome: Any) -> None:
-    """Tell the metrics that a transfer has its answer."""
-    if _is_order(job.task):
-        metrics.accept_latency.observe(time.perf_counter() - job.arrived)
-        if isinstance(outcome, BaseException):
-            _count_refusal(outcome)
-
-
-def _count_refusal(error: BaseException) -> None:
-    """Count a transfer that was not accepted, by the code that its answer has."""
-    code = error.code if isinstance(error, GiroError) else CommonError.INTERNAL_ERROR
-    metrics.transfers_refused.labels(code).inc()
-
-
-def _report(answers: Sequence[tuple[_Job, Any]]) -> bool:
-    """Tell logs and metrics what became of a group's transfers; say whether one was accepted."""
-    for job, outcome in answers:
-        _time_and_count(job, outcome)
-    fresh = [outcome for _, outcome in answers if not isinstance(outcome, BaseException) and not outcome.replayed]
-    transfers = [outcome for outcome in fresh if isinstance(outcome, AcceptedTransfer)]
-    in_batches = [outcome for outcome in fresh if isinstance(outcome, AcceptedBatch)]
-    for batch in in_batches:
-        _report_batch(batch)
-    if transfers:
-        _report_transfers(transfers)
-    return bool(transfers) or any(batch.id for batch in in_batches)
-
-
-def _report_transfers(transfers: Sequence[AcceptedTransfer]) -> None:
-    metrics.transfers_accepted.inc(len(transfers))
-    if log.is_enabled_for(DEBUG):
-        for transfer in transfers:
-            log.debug("transfer_accepted", sequence=transfer.sequence, request_id=transfer.request_id)
-    log.info(
-        "accepted",
-        count=len(transfers),
-        first_sequence=transfers[0].sequence,
-        last_sequence=transfers[-1].sequence,
-        request_ids=[transfer.request_id for transfer in transfers[:LOGGED_REQUEST_IDS]],
-    )
-
-
-def _report_batch(batch: AcceptedBatch) -> None:
-    metrics.transfers_accepted.inc(batch.accepted)
-    for code, count in Counter(line for line in batch.lines if isinstance(line, ErrorCode)).items():
-        metrics.transfers_refused.labels(code).inc(count)
-    log.info(
-        "batch_accepted" if batch.id else "batch_refused",
-        batch_id=batch.id and str(batch.id),
-        count=batch.accepted,
-        refused=len(batch.lines) - batch.accepted,
-        first_sequence=batch.first_sequence,
-    )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from functools import wraps
-from typing import NoReturn
+from typing import Annotated, NoReturn
 from uuid import UUID
 
 import typer
@@ -28,6 +28,9 @@ from core.telemetry.logging import configure_logging
 
 out = Console(highlight=False)
 complaints = Console(stderr=True, highlight=False)
+
+Limit = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="How many to show.")]
+"""The option of commands that list something."""
 
 tables = Console(highlight=False, width=1000)
 """Wide enough for a row on one line. A wrapped id could be neither copied nor searched for."""

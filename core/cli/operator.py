@@ -12,31 +12,16 @@ import typer
 from pydantic import EmailStr, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
-from core.cli.console import (
-    complaints,
-    fail,
-    look,
-    one_line_errors,
-    open_database,
-    out,
-    parse_account,
-    show,
-    show_first,
-    the_bank,
-)
+from core.cli.console import complaints, fail, one_line_errors, open_database, out, parse_account, the_bank
 from core.cli.deposit import AccountName
-from core.domain.accounts import AccountWithOwner, FreezeScope
-from core.domain.audit import Action, AuditFilter, AuditView, Author
+from core.domain.accounts import FreezeScope
+from core.domain.audit import Author
 from core.domain.errors import Refusal
-from core.domain.money import CUSTOMER_BALANCE_BOUND, decimal_string
-from core.domain.statements import Run
-from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, UserView
-from core.ids import NEWEST
+from core.domain.money import CUSTOMER_BALANCE_BOUND
+from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from core.processes.database_hold import alone
 from core.security.passwords import Passwords
-from core.services import audit, verification
 from core.services.identity import erasures, operators
-from core.services.statements import making
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -44,7 +29,6 @@ from core.storage.unit_of_work import unit_of_work
 app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
-Limit = Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="How many to show.")]
 
 
 @app.command("create")
@@ -151,81 +135,6 @@ def erase_user(
             erase_again(settings, database, again)
 
 
-@app.command("users")
-@one_line_errors
-def list_users(limit: Limit = 100) -> None:
-    """List everybody who has signed up, oldest first."""
-    found = look(lambda session: operators.list_users(session, after_id=0, offset=0, limit=limit + 1))
-    columns = ("id", "e-mail", "name", "role", "access", "since (UTC)")
-    show_first(limit, *columns, found=found, row=user_row)
-
-
-@app.command("accounts")
-@one_line_errors
-def list_accounts(limit: Limit = 100) -> None:
-    """List every account, the external ones too, oldest first."""
-    found = look(lambda session: operators.list_accounts(session, after_id=0, offset=0, limit=limit + 1))
-    columns = ("id", "number", "owner", "currency", "balance", "reserved", "limit", "status")
-    show_first(limit, *columns, found=found, row=account_row)
-
-
-@app.command("queue")
-@one_line_errors
-def show_queue() -> None:
-    """Show what waits to be settled."""
-    state = look(operators.queue_state)
-    age = None if state.oldest_age_seconds is None else f"{state.oldest_age_seconds:.1f} s"
-    row = [state.pending, age, state.last_settled_sequence, state.parked]
-    show("pending", "oldest", "all ended up to", "parked", rows=[row], more=False)
-
-
-@app.command("audit")
-@one_line_errors
-def list_audit(
-    action: Annotated[Action | None, typer.Option(help="Only this.")] = None,
-    limit: Limit = 20,
-) -> None:
-    """List what was done, and what was refused, newest first."""
-    wanted = AuditFilter(action=action)
-    found, following = look(lambda session: audit.list_audit(session, wanted, below=NEWEST, offset=0, limit=limit))
-    show(
-        *("sequence", "at (UTC)", "action", "author", "object", "details", "address", "request"),
-        rows=[entry_row(entry) for entry in found],
-        more=following is not None,
-    )
-
-
-@app.command("statement-runs")
-@one_line_errors
-def list_statement_runs(limit: Limit = 24) -> None:
-    """List the closed months, newest first, with the progress of their statements."""
-    found = look(lambda session: making.list_runs(session, below=NEWEST, offset=0, limit=limit + 1))
-    columns = ("month", "time zone", "closed (UTC)", "groups done", "statements", "finished (UTC)")
-    show_first(limit, *columns, found=found, row=run_row)
-
-
-@app.command("verification")
-@one_line_errors
-def show_verification() -> None:
-    """Show the result of the last scheduled verification. `giro verify` runs one now."""
-    last = look(verification.last)
-    if last is None:
-        out.print("no scheduled verification has run yet")
-        return
-    show(
-        *("finished (UTC)", "scope", "accounts", "transfers", "transactions", "block", "anchored", "breaches"),
-        rows=[
-            [
-                *(last.finished_at, last.scope, last.accounts, last.transfers, last.transactions),
-                *(last.height, last.anchored_height, last.breach_count),
-            ]
-        ],
-        more=False,
-    )
-    for breach in last.breaches:
-        out.print(f"{breach.rule}: {breach.detail}", style="red", markup=False)
-
-
 def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
     """Do something to an account, and write it down as done by the bank itself."""
     account = parse_account(name)
@@ -275,36 +184,3 @@ def read_password() -> str:
         password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         return password
     return sys.stdin.readline().rstrip("\r\n")
-
-
-def user_row(user: UserView) -> list[object]:
-    """Write a user as a row."""
-    access = "active" if user.is_active else "deactivated"
-    return [user.public_id, user.email, user.name, user.role, access, user.created_at]
-
-
-def account_row(found: AccountWithOwner) -> list[object]:
-    """Write an account as a row; amounts as decimals of its currency."""
-    account, owner_id = found
-    amounts = (account.balance, account.reserved, account.overdraft_limit)
-    status = account.status if account.freeze_scope is None else f"{account.status} ({account.freeze_scope})"
-    return [
-        *(account.public_id, account.account_number, owner_id, account.currency),
-        *(decimal_string(amount, account.currency) for amount in amounts),
-        status,
-    ]
-
-
-def entry_row(entry: AuditView) -> list[object]:
-    """Write an entry of the audit log as a row; its details as `status=403 times=3`."""
-    details = " ".join(f"{name}={value}" for name, value in entry.details.items())
-    return [
-        *(entry.sequence, entry.at, entry.action, entry.author_id, entry.object_id),
-        *(details, entry.address, entry.request_id),
-    ]
-
-
-def run_row(run: Run) -> list[object]:
-    """Make the row of a run."""
-    groups = f"{run.groups_done} of {run.group_count}"
-    return [run.period, run.time_zone, run.opened_at, groups, run.statements, run.finished_at]

@@ -7,8 +7,7 @@ from uuid import UUID
 import typer
 from sqlalchemy import Connection
 
-from core.cli.console import look, one_line_errors, open_database, out, show_first, the_bank
-from core.cli.operator import Limit
+from core.cli.console import Limit, look, one_line_errors, open_database, out, show_first, the_bank
 from core.domain.audit import Author
 from core.domain.dead_letters import DeadLetterView
 from core.services import dead_letters

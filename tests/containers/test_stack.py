@@ -16,7 +16,9 @@ import httpx2
 import pytest
 from rich.console import Console
 
-from core.cli.demo import OPERATOR, PASSWORD, Service, demonstrate
+from core.cli.demo import demonstrate
+from core.cli.demo_clients import OPERATOR, PASSWORD
+from core.cli.demo_service import Service
 from tests.containers.compose import GIRO, HEAL_SECONDS, SERVICES, Compose
 from tests.waiting import eventually
 

@@ -203,7 +203,7 @@ MUTANTS = (
         "a group taken before its turn has come",
         "api/runtime/intake.py",
         (
-            ("        group: list[_Job] = []\n        try:", "        group = self._take()\n        try:"),
+            ("        group: list[Job] = []\n        try:", "        group = self._take()\n        try:"),
             ("                group = self._take()\n", ""),
         ),
         (SIMULATION,),

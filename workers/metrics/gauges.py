@@ -22,7 +22,7 @@ from core.settings import Settings
 from core.storage import (
     blocks,
     dead_letters,
-    ledger_rows,
+    ledger_checks,
     statement_runs,
     statements,
     transactions,
@@ -184,7 +184,7 @@ class Gauges(Collector):
     def _sums(self, connection: Connection) -> Mapping[str, float]:
         now = time.monotonic()
         if now >= self._imbalances_until:
-            self._imbalances = ledger_rows.imbalances(connection)
+            self._imbalances = ledger_checks.imbalances(connection)
             self._imbalances_until = now + IMBALANCE_SECONDS
         return self._imbalances
 

@@ -28,7 +28,7 @@ from core.services.verification.kept import (
 from core.services.verification.report import MOST_BREACHES, RULES, Report
 from core.services.verification.scan import LedgerScan, Progress, check_ending
 from core.services.verification.statements import check_statements
-from core.storage import blocks, ledger_rows, verifications
+from core.storage import blocks, ledger_checks, ledger_rows, verifications
 from core.storage.sqlite import integrity, schema
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import is_damage
@@ -75,9 +75,9 @@ def verify(database: Database, *, anchors: Anchors | None = None, progress: Prog
             connection.rollback()
         _read(connection, report, None, progress)
         check_statements(connection, report, connection.rollback)
-        for key, user_id, count in ledger_rows.doubled_keys(connection):
+        for key, user_id, count in ledger_checks.doubled_keys(connection):
             report.add("keys_are_unique", f"user {user_id} has {count} transfers with the key {key}")
-        for account, limit, was_set in ledger_rows.unset_overdraft_limits(connection):
+        for account, limit, was_set in ledger_checks.unset_overdraft_limits(connection):
             report.add("limit_was_set", f"account {account} has an overdraft limit of {limit}, set was {was_set}")
         connection.rollback()
         if anchors is not None:

@@ -1,0 +1,52 @@
+"""The jobs of the intake: one for each request that wants to write."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from sqlalchemy import Connection
+
+from core.domain.batches import BatchRequest
+from core.domain.transfers import TransferRequest
+from core.domain.users import Identity
+
+Work = Callable[[Connection], Any]
+Task = TransferRequest | BatchRequest | Work
+
+
+class JobState(Enum):
+    """A job waits until its time runs out or the writer takes it; the first of the two decides."""
+
+    WAITING = auto()
+    TAKEN = auto()
+    EXPIRED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request: its task, its caller if it has one, and the answer that the caller waits for."""
+
+    task: Task
+    by: Identity | None
+    answer: "asyncio.Future[Any]"
+    state: JobState = JobState.WAITING
+    arrived: float = field(default_factory=time.perf_counter)
+
+
+def is_order(task: Task) -> bool:
+    """Say whether a task is to move money: metrics and logs tell of those."""
+    return isinstance(task, TransferRequest | BatchRequest)
+
+
+def first(jobs: Iterable[Job], most: int) -> Iterator[Job]:
+    """Pick jobs from the front, as many as hold so many transfers (one of another kind counts as one); at least one."""
+    taken = 0
+    for job in jobs:
+        size = len(job.task.transfers) if isinstance(job.task, BatchRequest) else 1
+        if taken and taken + size > most:
+            return
+        taken += size
+        yield job
