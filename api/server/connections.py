@@ -5,11 +5,9 @@ answered and counted like a request (api/server/refusals.py).
 """
 
 import asyncio
-from asyncio.events import TimerHandle
 from typing import Any, cast
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -46,7 +44,7 @@ class Connection(HttpToolsProtocol):
         self._bounds: ConnectionBounds = app_state["connection_bounds"]
         self._waiting: Waiting = app_state["waiting_connections"]
         self.timeout_keep_alive = cast(int, self._bounds.idle_seconds)
-        self._head_timer: TimerHandle | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
         self._send_timeout: SendTimeout | None = None
         self._running: RequestResponseCycle | None = None
         self._unread = 0
@@ -201,7 +199,7 @@ class Connection(HttpToolsProtocol):
         self._signal_disconnect()
         self.transport.abort()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -258,7 +256,7 @@ class Connection(HttpToolsProtocol):
             keep_alive=False,
             on_response=lambda: None,
         )
-        self._start_asgi_task(self.cycle, cast(ASGI3Application, refusal_of(code)))
+        self._start_asgi_task(self.cycle, refusal_of(code))
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
