@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import Request
+from starlette.types import Receive, Scope
 
 from api.codes import WireError
 from core.domain.errors import Refusal
@@ -18,14 +19,18 @@ MOST_VALUES = 2048
 class StrictRequest(Request):
     """A request whose JSON body means one thing only."""
 
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self._parsed: tuple[Any] | None = None
+
     async def json(self) -> Any:
         """Parse the body, once; raises Refusal for what is not exactly one JSON value (RFC 8259)."""
-        if not hasattr(self, "_json"):
+        if self._parsed is None:
             try:
-                self._json = parse_json(await self.body())
+                self._parsed = (parse_json(await self.body()),)
             except (ValueError, RecursionError):
                 raise Refusal(WireError.MALFORMED_BODY) from None
-        return self._json
+        return self._parsed[0]
 
 
 def parse_json(body: bytes) -> Any:
