@@ -54,7 +54,7 @@ def _shared() -> CollectorRegistry:
     process shows the counts of all. What a process reports about itself stays its own.
     """
     registry = CollectorRegistry()
-    files: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-    for collector in (files, PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, NOW):
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, NOW):
         registry.register(collector)
     return registry
