@@ -6,11 +6,12 @@ nothing: the worker reads the pending transfers from the database, and the sweep
 
 import os
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import dramatiq
 import redis
-from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Callbacks, Middleware, ShutdownNotifications
 from redis.backoff import ExponentialBackoff
@@ -32,6 +33,9 @@ HEARTBEAT_TIMEOUT_MS = 5_000
 MAINTENANCE_PER_MILLION = 100_000
 """Share of queue commands that look for dead workers. With the default it takes minutes to find them."""
 
+ID = "redis_message_id"
+"""The option of a message with its id in the queue, which Dramatiq acknowledges it by."""
+
 CLEAR_UP_SECONDS = 5.0
 """How often an idle consumer acknowledges messages that it has dropped."""
 
@@ -47,58 +51,93 @@ def connect(url: str) -> redis.Redis:
     )
 
 
-class Consumer(_RedisConsumer):
-    """A consumer that does not trust messages: it drops invalid ones, and takes the queue's name from the queue.
+class Consumer(dramatiq.Consumer):
+    """Takes messages from Dramatiq's consumer of a queue and does not trust them: it drops invalid ones.
 
     Dramatiq trusts its messages. An unreadable message would be kept forever. A message that names another queue or
     has other options would end the thread that works on it. A message with a later time would be held until then.
     """
 
-    _clear_up_at = 0.0
+    def __init__(self, broker: "Broker", queue_name: str, source: dramatiq.Consumer) -> None:
+        self._broker = broker
+        self._queue_name = queue_name
+        self._source = source
+        self._in_work: set[str] = set()
+        """The queue's own ids of the messages that were handed out."""
+        self._clear_up_at = 0.0
 
-    def __next__(self) -> "dramatiq.MessageProxy | None":
+    def __next__(self) -> dramatiq.MessageProxy | None:
         """Return the next message, or None if the queue is empty."""
         try:
             return self._take()
         except redis.ConnectionError as error:
             raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 
-    def _take(self) -> "dramatiq.MessageProxy | None":
+    def ack(self, message: dramatiq.MessageProxy) -> None:
+        self._in_work.discard(message.options[ID])
+        self._source.ack(message)
+
+    def nack(self, message: dramatiq.MessageProxy) -> None:
+        self._in_work.discard(message.options[ID])
+        self._source.nack(message)
+
+    def requeue(self, messages: Iterable[dramatiq.MessageProxy]) -> None:
+        self._source.requeue(messages)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _take(self) -> dramatiq.MessageProxy | None:
         try:
-            proxy: dramatiq.MessageProxy | None = super().__next__()  # type: ignore[no-untyped-call]
+            proxy = next(self._source)
         except (ConnectionClosed, redis.RedisError):
             raise
         except Exception as error:  # bytes that are not a message can cause any exception
-            log.warning("message_dropped", queue=self.queue_name, error=f"{type(error).__name__}: {error}")
+            log.warning("message_dropped", queue=self._queue_name, error=f"{type(error).__name__}: {error}")
             return None
         if proxy is None:
             self._clear_up()
             return None
         if self._is_valid(proxy):
-            return dramatiq.MessageProxy(self._rebuilt(proxy))
-        log.warning("message_dropped", queue=self.queue_name, error="no actor of this queue can handle it")
-        self.queued_message_ids.discard(proxy.message_id)
+            self._in_work.add(proxy.options[ID])
+            return self._rebuilt(proxy)
+        log.warning("message_dropped", queue=self._queue_name, error="no actor of this queue can handle it")
+        # Only its place is freed: the id in the queue that it names could be the one of another message.
+        self._acknowledge("", proxy.message_id)
         return None
 
-    def _is_valid(self, said: "dramatiq.MessageProxy") -> bool:
+    def _is_valid(self, said: dramatiq.MessageProxy) -> bool:
         """Return whether a message has valid types and names an actor of this queue."""
         types = ((said.message_id, str), (said.actor_name, str), (said.args, list | tuple), (said.kwargs, dict))
         if not all(isinstance(value, kind) for value, kind in types) or not isinstance(said.options, dict):
             return False
-        actor = self.broker.actors.get(said.actor_name)
-        delayed = self.queue_name.endswith(".DQ")  # Giro sends none there
-        named = isinstance(said.options.get("redis_message_id"), str)
-        return named and not delayed and actor is not None and actor.queue_name == self.queue_name
+        actor = self._broker.actors.get(said.actor_name)
+        delayed = self._queue_name.endswith(".DQ")  # Giro sends none there
+        named = isinstance(said.options.get(ID), str)
+        return named and not delayed and actor is not None and actor.queue_name == self._queue_name
 
-    def _rebuilt(self, said: "dramatiq.MessageProxy") -> "dramatiq.Message[Any]":
-        return dramatiq.Message(
-            queue_name=self.queue_name,
+    def _rebuilt(self, said: dramatiq.MessageProxy) -> dramatiq.MessageProxy:
+        message: dramatiq.Message[Any] = dramatiq.Message(
+            queue_name=self._queue_name,
             actor_name=said.actor_name,
             args=tuple(said.args),
             kwargs=said.kwargs,
-            options={"redis_message_id": said.options["redis_message_id"]},
+            options={ID: said.options[ID]},
             message_id=said.message_id,
         )
+        return dramatiq.MessageProxy(message)
+
+    def _acknowledge(self, queue_id: str | bytes, message_id: str = "") -> None:
+        """Acknowledge a message by its id in the queue, and free the place of one that was read, by its own id."""
+        message: dramatiq.Message[Any] = dramatiq.Message(
+            queue_name=self._queue_name,
+            actor_name="",
+            args=(),
+            kwargs={},
+            options={ID: queue_id},
+            message_id=message_id,
+        )
+        self._source.ack(dramatiq.MessageProxy(message))
 
     def _clear_up(self) -> None:
         """Acknowledge dropped messages. Otherwise the queue would never become idle, and the scheduler waits for that.
@@ -106,18 +145,20 @@ class Consumer(_RedisConsumer):
         A dropped message may be unreadable, so its id is unknown. But while no message is in work, every message that
         was delivered to this consumer and is not acknowledged has been dropped.
         """
-        if self.outstanding_message_count or time.monotonic() < self._clear_up_at:
+        if self._in_work or time.monotonic() < self._clear_up_at:
             return
         self._clear_up_at = time.monotonic() + CLEAR_UP_SECONDS
-        broker = self.broker
-        for name in broker.client.smembers(f"{broker.namespace}:__acks__.{broker.broker_id}.{self.queue_name}"):
-            broker.do_ack(self.queue_name, name)
+        broker = self._broker
+        for queue_id in broker.client.smembers(f"{broker.namespace}:__acks__.{broker.broker_id}.{self._queue_name}"):
+            self._acknowledge(queue_id)
 
 
 class Broker(RedisBroker):
     """Dramatiq's broker, with our own consumer."""
 
-    consumer_class = Consumer
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> Consumer:
+        """Create a consumer of a queue."""
+        return Consumer(self, queue_name, super().consume(queue_name, prefetch, timeout))
 
 
 def make_broker(client: redis.Redis, middleware: list[Middleware] | None = None) -> RedisBroker:

@@ -140,7 +140,7 @@ class _Checked(NamedTuple):
 
 
 def _json_in(part: str) -> Any:
-    """Read the JSON in a part of a token. Raises ValueError if a name occurs twice: parsers would read it differently."""
+    """Read the JSON in a part of a token. Raises ValueError if a name occurs twice: parsers differ about it."""
     return json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=_distinct)
 
 
