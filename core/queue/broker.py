@@ -4,7 +4,6 @@ A wake-up only means that something may have to be settled. Losing, repeating, d
 nothing: the worker reads the pending transfers from the database, and the sweep wakes it if a wake-up was lost.
 """
 
-import os
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -20,12 +19,6 @@ from redis.retry import Retry
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
-
-
-# Dramatiq reads these when it is imported. A consumer that lost its server retries soon. It takes many messages at
-# once, because holding wake-ups is cheap and sleeping between them is not.
-os.environ.setdefault("dramatiq_restart_delay", "500")
-os.environ.setdefault("dramatiq_queue_prefetch", "100")
 
 
 HEARTBEAT_TIMEOUT_MS = 5_000
