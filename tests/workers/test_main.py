@@ -1,14 +1,21 @@
 """The worker process: it shows signs of life for as long as its threads have any."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import fakeredis
 import pytest
 from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
 
-from core.queue.messages import JOBS_QUEUE
+from core.queue.broker import is_idle
+from core.queue.messages import JOBS_QUEUE, message
 from core.settings import Settings
+from core.storage.sqlite.engine import Database
 from tests.waiting import eventually
+from workers.broker import create_broker
+from workers.jobs.statements import CLOSE_MONTHS, STATEMENTS_QUEUE
 
 
 @pytest.fixture
@@ -35,3 +42,21 @@ def test_a_worker_that_lost_a_thread_does_not_work(worker: Worker, works, kind: 
     thread = worker.workers[0] if kind == "worker" else worker.consumers[JOBS_QUEUE]
     thread.stop()
     eventually(lambda: not works(worker))
+
+
+def test_two_workers_of_one_process_work_and_stop_together(
+    settings: Settings, database: Database, server: fakeredis.FakeServer, stop: threading.Event
+) -> None:
+    sent = {JOBS_QUEUE: "verify", STATEMENTS_QUEUE: CLOSE_MONTHS}
+    brokers = {queue: create_broker(settings, database, fakeredis.FakeRedis(server=server), stop) for queue in sent}
+    workers = [Worker(broker, queues={queue}, worker_threads=1, worker_timeout=20) for queue, broker in brokers.items()]
+    for worker in workers:
+        worker.start()
+    for queue, actor in sent.items():
+        brokers[queue].enqueue(message(actor, queue))
+    for queue, broker in brokers.items():
+        eventually(lambda queue=queue, broker=broker: is_idle(broker, queue))
+    with ThreadPoolExecutor(len(workers)) as pool:
+        list(pool.map(lambda worker: worker.stop(timeout=8000), workers))
+    threads = [thread for worker in workers for thread in [*worker.workers, *worker.consumers.values()]]
+    assert [thread.is_alive() for thread in threads] == [False] * 6, "a thread that works and two that consume, each"
