@@ -1,4 +1,4 @@
-"""A disk that fails: `strace` answers the system calls of a running process in the kernel's place."""
+"""Disk failures: `strace` injects errors into the system calls of a running process."""
 
 import shutil
 import signal
@@ -15,9 +15,9 @@ DETACH_SECONDS = 3
 
 @contextmanager
 def failing_calls(pid: int, path: Path, calls: str, fault: str) -> Iterator[None]:
-    """While this holds, a process's `calls` on a file fail as `fault` says (`error=EIO`, `error=ENOSPC:when=1`).
+    """Inside this context, a process's `calls` on a file fail with `fault` (`error=EIO`, `error=ENOSPC:when=1`).
 
-    `when` counts for each thread on its own. Leaving heals the disk; the process itself goes on either way.
+    `when` counts separately in each thread. Leaving the context repairs the disk; the process keeps running.
     """
     assert STRACE, "strace is missing; .ci/tools installs it"
     said = path.with_name("strace.out")
@@ -33,7 +33,7 @@ def failing_calls(pid: int, path: Path, calls: str, fault: str) -> Iterator[None
 
 
 def _detach(tracer: "subprocess.Popen[bytes]") -> None:
-    """Let the traced process go; a tracer whose process was killed under it may wait for it for ever."""
+    """Detach from the traced process. If that process was killed meanwhile, the tracer may never exit by itself."""
     if tracer.poll() is None:
         tracer.send_signal(signal.SIGINT)
     try:

@@ -1,13 +1,13 @@
-"""The drill: lose the machine's data under load, bring it back from a backup, and count what is missing: `make drill`.
+"""Disaster recovery drill (`make drill`): lose the data under load, restore a backup, and count the lost transfers.
 
-Starts a service of its own and a queue server that outlives it. Clients transfer money all along, and repeat what was
-not answered, under the same key. Meanwhile backups are made, one after the other. Then every process is killed and the
-data folder deleted; what was kept apart is the keys, and what is left is the newest backup. It is restored, the service
-started, and every transfer that was ever answered 202 is looked for.
+It starts its own service, and a queue server that survives the loss. Clients transfer money all the time and repeat
+unanswered requests under the same key. Meanwhile it makes backups, one after the other. Then it kills every process
+and deletes the data folder. Only the newest backup and a separate copy of the keys remain. It restores the backup,
+starts the service, and looks up every transfer that was ever answered 202.
 
-It fails unless: each backup verifies; whatever was answered before the newest one began is there; what is lost can be
-sent again under its key; every balance is what the clients' own books say; and messages of before the loss, about rows
-that are not there any more, are worked off and leave nothing parked.
+It passes only if each backup verifies, every transfer answered before the newest backup began exists, every lost
+transfer can be sent again under its key, and every balance matches the clients' own records. Messages from before the
+loss, about rows that no longer exist, must be processed and leave nothing parked.
 """
 
 import argparse
@@ -49,18 +49,18 @@ QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
 
 @dataclass(slots=True)
 class Order:
-    """A transfer that a client wants, and what it was told."""
+    """A transfer that a client wants, and the answer it got."""
 
     payer: Payer
     payee: Payer
     amount: int
     key: str
     id: str = ""
-    """Empty until it was answered 202."""
+    """Empty until the transfer is answered 202."""
     answered_at: float = 0.0
     """Wall clock."""
     seconds: float = 0.0
-    """From the sending that was answered to the answer."""
+    """From sending the request that was answered until its answer."""
 
     async def send(self, connection: Connection) -> int:
         """Send it once, and return the status of the answer."""
@@ -79,7 +79,7 @@ class Order:
 
 
 class Clients(threading.Thread):
-    """People who transfer money to each other until they are told to stop, whatever happens to the service."""
+    """Clients that transfer money to each other until told to stop, whatever happens to the service."""
 
     def __init__(self, port: int, payers: Sequence[Payer], count: int) -> None:
         super().__init__(name="clients")
@@ -96,12 +96,12 @@ class Clients(threading.Thread):
         asyncio.run(all_of_them())
 
     def stop(self) -> None:
-        """Have each finish the order in hand."""
+        """Let each client finish its current order, then stop."""
         self._stop_asked.set()
         self.join()
 
     def send_again(self, orders: Sequence[Order]) -> None:
-        """Send orders, each until it is answered 202."""
+        """Send each order until it is answered 202."""
         waiting = list(orders)
 
         async def one() -> None:
@@ -140,7 +140,7 @@ class Clients(threading.Thread):
 
 @contextmanager
 def queue_server(folder: Path) -> Iterator[str]:
-    """Run a Valkey that has nothing to do with the data folder, and yield its URL."""
+    """Run a Valkey outside of the data folder, and yield its URL."""
     socket = folder / "queue.sock"
     command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -153,7 +153,7 @@ def queue_server(folder: Path) -> Iterator[str]:
 
 
 def back_up_for(stack: Stack, seconds: float) -> list[dict[str, Any]]:
-    """Make backups one after the other, for some seconds and at least one; their manifests."""
+    """Make backups one after the other for some seconds, at least one, and return their manifests."""
     manifests = []
     until = time.monotonic() + seconds
     while not manifests or time.monotonic() < until:
@@ -164,7 +164,7 @@ def back_up_for(stack: Stack, seconds: float) -> list[dict[str, Any]]:
 
 
 def destroy(stack: Stack) -> None:
-    """Kill every process at once, and delete everything that they have written."""
+    """Kill every process at once, and delete the data folder."""
     for pid in [stack.supervisor.pid, *stack.pids()]:
         if is_alive(pid) and stack.is_ours(pid):
             with suppress(ProcessLookupError):
@@ -175,7 +175,7 @@ def destroy(stack: Stack) -> None:
 
 
 def leave_messages(url: str) -> None:
-    """Leave in the queue what a worker of before the loss may have left: wake-ups, and rows that are not there."""
+    """Queue what a worker may have left before the loss: wake-ups, and messages about rows that no longer exist."""
     broker = make_broker(connect(url))
     broker.client.set(WAKE_KEY, b"1")
     for name, queue, *row in (
@@ -189,7 +189,7 @@ def leave_messages(url: str) -> None:
 
 
 def restore(stack: Stack, apart: Path, backup: Path) -> None:
-    """What an operator does: put the keys back, restore, start."""
+    """Do what an operator does: put the keys back, restore the backup, start the service."""
     stack.data.mkdir(mode=0o700)
     shutil.copytree(apart, stack.data / "secrets")
     done = stack.giro("restore", str(backup))
@@ -198,7 +198,7 @@ def restore(stack: Stack, apart: Path, backup: Path) -> None:
 
 
 async def missing_of(port: int, orders: Sequence[Order]) -> list[Order]:
-    """Those of them that the service does not know, although it has answered 202."""
+    """Return the orders that the service does not know, although it answered 202."""
     waiting, missing = list(orders), []
 
     async def look() -> None:
@@ -216,7 +216,7 @@ async def missing_of(port: int, orders: Sequence[Order]) -> list[Order]:
 
 
 def check_books(stack: Stack, payers: Sequence[Payer], orders: Sequence[Order]) -> None:
-    """Hold every balance to what the clients have been told: each order once, and nothing else."""
+    """Check that every balance matches the clients' records: each order counted once, and nothing else."""
     expected = {payer.account: FUNDS for payer in payers}
     for order in orders:
         expected[order.payer.account] -= order.amount
@@ -229,7 +229,7 @@ def check_books(stack: Stack, payers: Sequence[Payer], orders: Sequence[Order]) 
 
 
 def check_queue(stack: Stack, url: str) -> None:
-    """See that every message is worked off, and none is parked."""
+    """Check that every message is processed and that nothing is parked."""
     broker = make_broker(connect(url))
     eventually(lambda: not any(count_messages(broker, queue) for queue in QUEUES))
     broker.close()
@@ -239,13 +239,13 @@ def check_queue(stack: Stack, url: str) -> None:
 
 
 def answered_during(manifests: Sequence[dict[str, Any]], orders: Sequence[Order]) -> list[Order]:
-    """The orders that were answered while a copy was made or verified."""
+    """Return the orders that were answered while a backup was made or verified."""
     begun = [(datetime.fromisoformat(one["made_at"]).timestamp(), one["duration_seconds"]) for one in manifests]
     return [order for order in orders if any(0 <= order.answered_at - start <= took for start, took in begun)]
 
 
 def describe(name: str, orders: Sequence[Order]) -> str:
-    """Say how long the answers took."""
+    """Return one line about how long the answers took."""
     if not orders:
         return f"accepting, {name}: nothing was sent"
     times = [order.seconds * 1000 for order in orders]
@@ -254,7 +254,7 @@ def describe(name: str, orders: Sequence[Order]) -> str:
 
 
 def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: Stack) -> None:
-    """Do it once, and print what it cost."""
+    """Run the drill once, and print its figures."""
     stack.environment["REDIS_URL"] = url
     stack.start()
     payers = people(stack, 8)
@@ -268,7 +268,7 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
         apart = shutil.copytree(stack.data / "secrets", folder / "apart")
         started = time.perf_counter()
         destroy(stack)
-        lost_at = time.time()  # not earlier: whoever was answered until the last process died, counts
+        lost_at = time.time()  # not earlier: answers count until the last process has died
         leave_messages(url)
         restore(stack, Path(apart), folder / "backups" / manifests[-1]["file"])
         recovery = time.perf_counter() - started
@@ -295,7 +295,7 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
 
 
 def report_loss(stack: Stack, clients: Clients, backed_up_at: float, lost_at: float) -> None:
-    """Look for everything that was answered before the loss, and send again what is missing, under its key."""
+    """Look up everything that was answered before the loss, and send what is missing again, under its key."""
     answered = [order for order in clients.orders if order.answered_at < lost_at]
     missing = asyncio.run(missing_of(stack.port, answered))
     too_old = [order for order in missing if order.answered_at < backed_up_at]
@@ -306,12 +306,12 @@ def report_loss(stack: Stack, clients: Clients, backed_up_at: float, lost_at: fl
     assert not too_old, f"{len(too_old)} of them had been answered before the backup began"
     gone = {order.id for order in missing}
     clients.send_again(missing)
-    assert not gone & {order.id for order in missing}, "a key was known, and its transfer was not"
+    assert not gone & {order.id for order in missing}, "the service knew a key, but not its transfer"
     print(f"sent again under the same keys: {len(missing)}, each accepted once")
 
 
 def main() -> None:
-    """Read the options, and do it."""
+    """Read the options, and run the drill."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=1, help="length of each of the three loads (default: 1)")
     parser.add_argument("--connections", type=int, default=16, help="clients at once (default: 16)")

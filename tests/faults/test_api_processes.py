@@ -1,4 +1,4 @@
-"""Several API processes on one port: one bank, one set of figures, and one that dies is missed by nobody."""
+"""Several API processes on one port: one bank, one set of metrics, and the death of one process goes unnoticed."""
 
 import os
 import re
@@ -39,18 +39,18 @@ def scraped(stack: Stack) -> str:
 
 
 def answers(stack: Stack) -> int:
-    """Requests for the greeting, as far as the metrics know."""
+    """Number of requests for the greeting, according to the metrics."""
     found = re.search(r'giro_http_request_duration_seconds_count\{.*route="/".*\} (\d+)', scraped(stack))
     return int(found[1]) if found else 0
 
 
 def greet(stack: Stack) -> None:
-    """Ask over a connection of its own, so that any process may take it."""
+    """Send a request over a new connection, so that any process may accept it."""
     answer = httpx2.get(f"{stack.url}/", trust_env=False, headers={"Connection": "close"})
     assert answer.status_code == 200
 
 
-def test_a_transfer_settles_whichever_process_took_it(stack: Stack) -> None:
+def test_transfer_settles_in_every_api_process(stack: Stack) -> None:
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
     for _ in range(5):
@@ -58,7 +58,7 @@ def test_a_transfer_settles_whichever_process_took_it(stack: Stack) -> None:
     assert (ada.balance(payer), ada.balance(payee)) == (0, 500)
 
 
-def test_what_each_of_them_has_answered_is_counted_on_one_metrics_port(stack: Stack) -> None:
+def test_one_metrics_port_counts_answers_of_all_processes(stack: Stack) -> None:
     before = answers(stack)
     for _ in range(REQUESTS):
         greet(stack)
@@ -66,39 +66,41 @@ def test_what_each_of_them_has_answered_is_counted_on_one_metrics_port(stack: St
 
 
 def log_in(stack: Stack, name: str) -> httpx2.Response:
-    """Try a wrong password, over a connection of its own."""
+    """Try a wrong password over a new connection."""
     form = {"username": f"{name}@example.com", "password": "a wrong one"}
-    # Who comes while all of them are dead waits for the first that is started again.
+    # A request that arrives while all processes are dead waits for the first one that is started again.
     return httpx2.post(f"{stack.url}/login", data=form, trust_env=False, headers={"Connection": "close"}, timeout=40)
 
 
-def test_who_guesses_has_so_many_tries_at_all_of_them_together(stack: Stack) -> None:
+def test_password_guesses_are_limited_across_processes(stack: Stack) -> None:
     answers = [log_in(stack, "ada") for _ in range(16)]
     assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 6
-    # Each of them has a share of a rate, in its own memory.
+    # Each process has its own share of a rate, in memory.
     assert '"anonymous";q=100;w=60' in answers[0].headers["ratelimit-policy"]
 
 
-def test_who_guesses_is_held_by_those_that_have_just_started(stack: Stack) -> None:
+def test_restarted_processes_keep_limiting_password_guesses(stack: Stack) -> None:
     for name in ("api", "api-2", "api-3"):
         dead = stack.kill(name)
         eventually(lambda name=name, dead=dead: stack.pid_of(name) != dead)
     assert [log_in(stack, "ada").status_code for _ in range(6)] == [429] * 6
 
 
-def test_who_guesses_is_held_while_the_queue_server_hangs_and_nobody_waits_for_it(stack: Stack) -> None:
+def test_password_guesses_are_limited_while_the_queue_server_hangs(stack: Stack) -> None:
     stack.kill("valkey", signal.SIGSTOP)
     try:
         answers = [log_in(stack, "grace") for _ in range(60)]
     finally:
         stack.kill("valkey", signal.SIGCONT)
     statuses = [answer.status_code for answer in answers]
-    assert 10 <= statuses.count(401) <= 3 * 10, "each of them counts alone"
+    assert 10 <= statuses.count(401) <= 3 * 10, "each process counts alone"
     assert statuses.count(401) + statuses.count(429) == 60
-    assert median(answer.elapsed.total_seconds() for answer in answers) < ANSWER_SECONDS, "few have asked it"
+    assert median(answer.elapsed.total_seconds() for answer in answers) < ANSWER_SECONDS, (
+        "few requests wait for the queue server"
+    )
 
 
-def test_one_that_dies_is_started_again_and_its_counts_stay(stack: Stack) -> None:
+def test_dead_api_process_is_restarted_and_keeps_its_counts(stack: Stack) -> None:
     greet(stack)
     before = eventually(lambda: answers(stack))
     dead = stack.kill("api-2")
@@ -111,7 +113,7 @@ def test_one_that_dies_is_started_again_and_its_counts_stay(stack: Stack) -> Non
     assert not [name for name in live if name.endswith(f"_{dead}.db")]
 
 
-def test_they_stop_together_and_leave_nothing(stack: Stack) -> None:
+def test_api_processes_stop_together_and_leave_nothing(stack: Stack) -> None:
     pids = [stack.pid_of(name) for name in ("api", "api-2", "api-3")]
     assert stack.stop() == 0
     assert not list((stack.data / "run").iterdir())
@@ -120,7 +122,7 @@ def test_they_stop_together_and_leave_nothing(stack: Stack) -> None:
             os.kill(pid, signal.SIG_DFL)
 
 
-def test_what_an_earlier_run_has_counted_is_wiped_at_the_start(stack: Stack, tmp_path: Path) -> None:
+def test_counts_of_an_earlier_run_are_deleted_at_the_start(stack: Stack, tmp_path: Path) -> None:
     stack.start()
     stack.supervisor.kill()
     stack.supervisor.wait()

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, locked or broken, under a service that runs: what is answered, and what is kept."""
+"""A running service on a full, read-only, locked or broken disk: its answers, and the data that survives."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ COMMIT_FAILS = [
 
 
 class Service:
-    """A stack with somebody who has two accounts, on a disk that can be made to fail."""
+    """A stack with a user who has two accounts, on a disk that can fail on demand."""
 
     def __init__(self, folder: Path) -> None:
         self.stack = Stack(folder, measured=False, intake_seconds=1, sqlite_busy_ms=300)
@@ -47,17 +47,17 @@ class Service:
         return self.ada.submit(self.payer, self.payee, **{"Idempotency-Key": key})
 
     def settle(self, key: str) -> None:
-        """Submit a transfer, which must be accepted, and see it end."""
+        """Submit a transfer, which must be accepted, and wait for its end."""
         answer = self.submit(key)
         assert answer.status_code == 202, answer.text
         assert self.ada.poll_to_end(answer.json()["id"]) == "completed"
 
     def failing(self, child: str, calls: str, fault: str) -> AbstractContextManager[None]:
-        """Have a child's writes to the log of the database fail: all of a commit is written there."""
+        """Make a child's writes to the database's log fail: each commit is written there completely."""
         return failing_calls(self.stack.pid_of(child), self.database.with_name("banking.db-wal"), calls, fault)
 
     def transfers_and_legs(self, key: str) -> tuple[int, int]:
-        """How many transfers a key has, and how many legs they have, as the file says."""
+        """Return the number of transfers with a key, and of their legs, from the file."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
             query = """SELECT count(DISTINCT t.id), count(transfer_id) FROM transfers t
                        LEFT JOIN transactions ON transfer_id = t.id WHERE idempotency_key = ?"""
@@ -65,7 +65,7 @@ class Service:
             return transfers, legs
 
     def refuses(self, key: str, code: str) -> None:
-        """See that a transfer is answered 503 and is not there, and that reading goes on."""
+        """Check that a transfer is answered 503 and does not exist, and that reads still work."""
         refused = self.submit(key)
         assert (refused.status_code, refused.json().get("code")) == (503, code)
         assert int(refused.headers["Retry-After"]) > 0
@@ -73,7 +73,7 @@ class Service:
         assert self.ada.get(f"/accounts/{self.payer}").status_code == 200
 
     def kill_everything(self) -> None:
-        """End every process at once, as a machine that goes down would; what the kernel holds of files stays."""
+        """Kill every process at once, as in a crash of the machine; file data in the kernel's cache survives."""
         self.stack.supervisor.kill()
         self.stack.supervisor.wait()
         pids = [pid for pid in self.stack.pids() if is_alive(pid) and self.stack.is_ours(pid)]
@@ -87,7 +87,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all; each test leaves it running, on a disk that works, and whole."""
+    """One service for all tests; each test leaves it running, healthy, and on a working disk."""
     service = Service(tmp_path_factory.mktemp("service"))
     try:
         yield service.start()
@@ -97,9 +97,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize(("calls", "error"), COMMIT_FAILS)
-def test_a_commit_that_fails_once_is_unavailable_and_its_key_can_be_used_anew(
-    service: Service, calls: str, error: str
-) -> None:
+def test_one_failed_commit_answers_unavailable_and_frees_the_key(service: Service, calls: str, error: str) -> None:
     key = f"commit-{calls}-{error}"
     with service.failing("api", calls, f"error={error}:when=1"):
         service.refuses(key, "unavailable")
@@ -108,7 +106,7 @@ def test_a_commit_that_fails_once_is_unavailable_and_its_key_can_be_used_anew(
 
 
 @pytest.mark.parametrize(("calls", "error"), COMMIT_FAILS)
-def test_while_the_fence_fails_too_the_outcome_is_unknown_and_the_same_key_never_makes_two(
+def test_failed_fence_answers_outcome_unknown_and_the_key_makes_one_transfer(
     service: Service, calls: str, error: str
 ) -> None:
     key = f"fence-{calls}-{error}"
@@ -120,7 +118,7 @@ def test_while_the_fence_fails_too_the_outcome_is_unknown_and_the_same_key_never
     assert service.transfers_and_legs(key) == (1, 2)
 
 
-def test_while_an_operator_holds_a_transaction_open_writes_are_unavailable(service: Service) -> None:
+def test_open_transaction_of_an_operator_makes_writes_unavailable(service: Service) -> None:
     with closing(sqlite3.connect(service.database, isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
         service.refuses("locked", "unavailable")
@@ -131,7 +129,7 @@ def test_while_an_operator_holds_a_transaction_open_writes_are_unavailable(servi
 
 @pytest.mark.parametrize("when", ["", ":when=1"], ids=["for as long as it lasts", "once"])
 @pytest.mark.parametrize(("calls", "error"), COMMIT_FAILS)
-def test_what_cannot_be_settled_stays_pending_and_settles_once_when_the_disk_is_healed(
+def test_transfers_stay_pending_on_a_broken_disk_and_settle_once_after_repair(
     service: Service, calls: str, error: str, when: str
 ) -> None:
     key = f"settled-{calls}-{error}{when}"
@@ -148,10 +146,10 @@ def test_what_cannot_be_settled_stays_pending_and_settles_once_when_the_disk_is_
     assert service.ada.poll_to_end(answer.json()["id"]) == "completed"
     assert time.monotonic() - healed_at < HEALED_SECONDS
     assert service.transfers_and_legs(key) == (1, 2)
-    assert service.stack.pid_of("settlement") == worker, "it stayed up"
+    assert service.stack.pid_of("settlement") == worker, "the worker was not restarted"
 
 
-def test_what_was_answered_unavailable_does_not_come_back_after_a_kill_of_everything(service: Service) -> None:
+def test_transfer_answered_unavailable_does_not_exist_after_a_crash(service: Service) -> None:
     with service.failing("api", SYNC, "error=EIO:when=1"):
         service.refuses("never-recorded", "unavailable")
         service.kill_everything()
@@ -160,7 +158,7 @@ def test_what_was_answered_unavailable_does_not_come_back_after_a_kill_of_everyt
     assert service.holds()
 
 
-def test_what_has_an_unknown_outcome_is_there_once_at_most_after_a_kill_of_everything(service: Service) -> None:
+def test_transfer_with_unknown_outcome_exists_at_most_once_after_a_crash(service: Service) -> None:
     with service.failing("api", SYNC, "error=EIO"):
         service.refuses("perhaps-recorded", "outcome_unknown")
         service.kill_everything()

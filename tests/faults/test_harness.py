@@ -1,4 +1,4 @@
-"""The harness itself: its plans are repeatable, its model is right, and each of its checks can fail."""
+"""The harness itself: its plans are repeatable, its model is correct, and each of its checks can fail."""
 
 from collections import Counter
 from dataclasses import replace
@@ -41,7 +41,7 @@ BALANCES = {BANK: -100, ADA: 80, BOB: 20}
 
 
 def submission(number: int, row: Row, **seen: object) -> Submission:
-    """A submission that went well: begun at second N, answered and ended within it."""
+    """A successful submission: begun at second N, answered and ended within it."""
     values = {
         "key": f"k{number}",
         "payer": row.payer,
@@ -58,7 +58,7 @@ def submission(number: int, row: Row, **seen: object) -> Submission:
 
 
 def good() -> tuple[History, Ledger]:
-    """A run in which all went well."""
+    """A run without findings."""
     history = History([submission(row.sequence, row) for row in ROWS if row.key])
     return history, Ledger(list(ROWS), list(LEGS), dict(BALANCES), BANK)
 
@@ -66,12 +66,12 @@ def good() -> tuple[History, Ledger]:
 # --- plans -------------------------------------------------------------------------------------------------------
 
 
-def test_one_seed_gives_one_plan_and_another_seed_another() -> None:
+def test_seed_determines_the_plan() -> None:
     assert make_plan(7, 50) == make_plan(7, 50)
     assert make_plan(7, 50) != make_plan(8, 50)
 
 
-def test_a_plan_kills_as_often_as_it_was_told_and_does_everything_else_as_well() -> None:
+def test_plan_has_the_requested_kills_and_every_other_fault() -> None:
     plan = make_plan(3, 50)
     kinds = Counter(fault.kind for fault in plan)
     assert kinds["kill"] + kinds["kill everything"] == 50
@@ -83,7 +83,7 @@ def test_a_plan_kills_as_often_as_it_was_told_and_does_everything_else_as_well()
 # --- the model ---------------------------------------------------------------------------------------------------
 
 
-def test_the_model_moves_money_in_order_and_fails_what_is_not_covered() -> None:
+def test_model_moves_money_in_order_and_fails_uncovered_transfers() -> None:
     too_much = Row(5, "t5", "k5", BOB, ADA, 21, "completed")
     balances, legs, statuses = replay([*ROWS, too_much], BANK)
     assert (balances, legs) == (BALANCES, LEGS)
@@ -94,7 +94,7 @@ def test_the_model_moves_money_in_order_and_fails_what_is_not_covered() -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_nothing_is_found_where_all_went_well(check: object) -> None:
+def test_checks_find_nothing_in_a_good_run(check: object) -> None:
     assert check(*good()) == []  # type: ignore[operator]
 
 
@@ -108,12 +108,12 @@ def test_nothing_is_found_where_all_went_well(check: object) -> None:
         ("rows", [ROWS[0], ROWS[1], replace(ROWS[2], status="completed"), ROWS[3]]),
     ],
 )
-def test_a_ledger_that_the_model_does_not_lead_to_is_found(what: str, value: object) -> None:
+def test_difference_from_the_model_is_found(what: str, value: object) -> None:
     history, ledger = good()
     assert follows_the_model(history, replace(ledger, **{what: value}))
 
 
-def test_a_transfer_that_is_lost_changed_doubled_or_out_of_nowhere_is_found() -> None:
+def test_lost_changed_doubled_and_unsubmitted_transfers_are_found() -> None:
     history, ledger = good()
     for rows in (
         ROWS[:3],
@@ -125,7 +125,7 @@ def test_a_transfer_that_is_lost_changed_doubled_or_out_of_nowhere_is_found() ->
         assert loses_and_doubles_nothing(history, replace(ledger, rows=rows)), rows
 
 
-def test_what_a_client_was_told_is_not_recorded_and_is_there_is_found() -> None:
+def test_recorded_transfer_that_was_reported_as_unrecorded_is_found() -> None:
     history, ledger = good()
     history.submissions[0] = submission(2, ROWS[1], id=None, bodies=set())
     assert loses_and_doubles_nothing(history, ledger)
@@ -133,23 +133,23 @@ def test_what_a_client_was_told_is_not_recorded_and_is_there_is_found() -> None:
     assert loses_and_doubles_nothing(history, ledger) == ["k2 was never resolved"]
 
 
-def test_two_bodies_for_one_key_are_found() -> None:
+def test_different_bodies_for_one_key_are_found() -> None:
     history, ledger = good()
     history.submissions[0].bodies.add(b"another")
     assert answers_one_key_with_the_same_bytes(history, ledger)
 
 
-def test_an_order_against_real_time_is_found() -> None:
+def test_order_against_real_time_is_found() -> None:
     history, ledger = good()
     early, _, late = history.submissions
     late.invoked_at, late.answered_at, late.ended_at = 1.0, 1.1, None
     assert early.invoked_at > late.answered_at
-    assert goes_by_real_time(history, ledger) == ["k4 was there before k2 was submitted, and comes after it"] or (
-        goes_by_real_time(history, ledger)[0].startswith("k4 was there before")
+    assert goes_by_real_time(history, ledger) == ["k4 existed before k2 was submitted, but comes after it"] or (
+        goes_by_real_time(history, ledger)[0].startswith("k4 existed before")
     )
 
 
-def test_two_at_the_same_time_may_come_in_any_order() -> None:
+def test_concurrent_transfers_may_have_any_order() -> None:
     history, ledger = good()
     late = history.submissions[-1]
     late.invoked_at, late.answered_at = 1.0, 5.0
@@ -157,12 +157,12 @@ def test_two_at_the_same_time_may_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("status", ["pending", "failed", "cancelled"])
-def test_a_transfer_without_its_end_or_with_another_one_than_was_seen_is_found(status: str) -> None:
+def test_transfer_with_a_missing_or_different_end_is_found(status: str) -> None:
     history, ledger = good()
     assert ends_everything(history, replace(ledger, rows=[*ROWS[:3], replace(ROWS[3], status=status)]))
 
 
-def test_a_page_that_does_not_add_up_and_what_must_never_be_are_found() -> None:
+def test_wrong_sums_of_pages_and_impossible_answers_are_found() -> None:
     history, ledger = good()
     history.wrong_sums.append("99 on 2 accounts")
     history.problems.append("k2 was accepted, and is not there")
@@ -173,7 +173,7 @@ def test_a_page_that_does_not_add_up_and_what_must_never_be_are_found() -> None:
 # --- the report --------------------------------------------------------------------------------------------------
 
 
-def test_the_table_says_which_seed_broke_what() -> None:
+def test_table_names_the_seed_of_each_failed_check() -> None:
     held = Result(seed=1, kills=1, faults=Counter(kill=1), recoveries=[1.0, 3.0], findings={"verify": []})
     broke = Result(seed=2, kills=1, findings={"verify": ["legs_balance: 5"]})
     assert one_line(held).startswith("seed 1: 1 kills")

@@ -20,7 +20,7 @@ SETTLED_AFTER_A_KILL_SECONDS = 5
 
 
 class Service:
-    """A stack with somebody who has two accounts, and failpoints that are switched while it runs."""
+    """A stack with a user who has two accounts, and failpoints that can be switched while it runs."""
 
     def __init__(self, folder: Path) -> None:
         self.failpoints = folder / "failpoints"
@@ -42,7 +42,7 @@ class Service:
         return self.ada.submit(self.payer, self.payee, **{"Idempotency-Key": key})
 
     def stop_the_worker_in_a_unit_of_work(self, key: str) -> int:
-        """Have the worker stop itself with the lock held and everything written, and return its pid."""
+        """Make the worker stop itself after writing everything, with the lock held, and return its pid."""
         worker = self.stack.pid_of("settlement")
         self.switch("settle.before_commit=stop:1")
         assert self.submit(key).status_code == 202
@@ -51,7 +51,7 @@ class Service:
         return worker
 
     def legs_of(self, key: str) -> int:
-        """How many legs a transfer has, as the file says."""
+        """Return the number of a transfer's legs, from the file."""
         with closing(sqlite3.connect(f"file:{self.stack.data / 'banking.db'}?mode=ro", uri=True)) as connection:
             query = "SELECT count(*) FROM transactions JOIN transfers t ON t.id = transfer_id WHERE idempotency_key = ?"
             count: int = connection.execute(query, (key,)).fetchone()[0]
@@ -62,13 +62,13 @@ class Service:
 
 
 def state_of(pid: int) -> str:
-    """The state of a process, as the kernel writes it: T is stopped."""
+    """Return the kernel's state letter of a process: T is stopped."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all; each test leaves it running and whole."""
+    """One service for all tests; each test leaves it running and healthy."""
     service = Service(tmp_path_factory.mktemp("service"))
     try:
         yield service.start()
@@ -76,7 +76,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         service.stack.close()
 
 
-def test_after_a_kill_of_the_worker_the_next_transfer_settles_within_five_seconds(service: Service) -> None:
+def test_transfer_settles_within_five_seconds_after_the_worker_is_killed(service: Service) -> None:
     service.stack.kill("settlement")
     killed_at = time.monotonic()
     transfer = service.submit("after-a-kill").json()["id"]
@@ -85,7 +85,7 @@ def test_after_a_kill_of_the_worker_the_next_transfer_settles_within_five_second
     assert service.legs_of("after-a-kill") == 2
 
 
-def test_while_a_stopped_worker_holds_the_lock_writes_are_refused_and_when_it_wakes_nothing_is_doubled(
+def test_stopped_worker_with_the_lock_blocks_writes_and_doubles_nothing_after_waking(
     service: Service,
 ) -> None:
     worker = service.stop_the_worker_in_a_unit_of_work("stopped-and-woken")
@@ -100,7 +100,7 @@ def test_while_a_stopped_worker_holds_the_lock_writes_are_refused_and_when_it_wa
     assert service.holds()
 
 
-def test_a_worker_that_stays_stopped_in_a_unit_of_work_is_ended_and_its_work_is_done_once(service: Service) -> None:
+def test_worker_stopped_in_a_unit_of_work_is_killed_and_its_work_is_done_once(service: Service) -> None:
     worker = service.stop_the_worker_in_a_unit_of_work("stopped-for-good")
     assert service.submit("refused-again").status_code == 503
     eventually(lambda: not is_alive(worker))
@@ -110,7 +110,7 @@ def test_a_worker_that_stays_stopped_in_a_unit_of_work_is_ended_and_its_work_is_
     assert service.holds()
 
 
-def test_a_stop_in_the_middle_of_a_drain_loses_nothing_and_doubles_nothing(service: Service) -> None:
+def test_stop_during_a_drain_loses_and_doubles_nothing(service: Service) -> None:
     service.stack.kill("settlement", signal.SIGSTOP)
     keys = [f"drained-{number}" for number in range(DRAINED)]
     assert {service.submit(key).status_code for key in keys} == {202}
@@ -120,7 +120,7 @@ def test_a_stop_in_the_middle_of_a_drain_loses_nothing_and_doubles_nothing(servi
     assert service.stack.stop() == 0
     assert service.stack.logged("child_killed") == []
     settled = [key for key in keys if service.legs_of(key)]
-    assert 0 < len(settled) < DRAINED, "it was stopped in the middle"
+    assert 0 < len(settled) < DRAINED, "the worker was stopped in the middle"
     service.switch("")
     service.stack.start()
     eventually(lambda: all(service.legs_of(key) == 2 for key in keys))

@@ -1,4 +1,4 @@
-"""A short list of seeds: clients and a nemesis at a real service. `make faults KILLS=1000` goes on."""
+"""A few seeds of the nemesis against a real service with clients. `make faults KILLS=1000` runs more."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ KILLS = 10
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_whatever_is_done_to_the_service_no_money_is_lost_made_or_moved_twice(seed: int, tmp_path: Path) -> None:
+def test_no_fault_loses_creates_or_doubles_money(seed: int, tmp_path: Path) -> None:
     result = run(seed, KILLS, tmp_path)
     print(table([result]))
     assert result.holds, result.findings
-    assert result.transfers > 100, "clients were served meanwhile"
+    assert result.transfers > 100, "clients were served during the run"
     assert result.recoveries

@@ -1,6 +1,6 @@
-"""Lost power: every call that a real service makes to its disk is recorded, and the record is cut where it can be.
+"""Power loss: every disk call of a real service is recorded, and the record is cut at every relevant place.
 
-`make power` goes on with more cuts. The disk and the checks have tests of their own in test_power_cuts.py.
+`make power` makes more cuts. The tests of the disk model and of the checks are in test_power_cuts.py.
 """
 
 import random
@@ -34,13 +34,11 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return record(tmp_path_factory.mktemp("recorded").resolve())
 
 
-def test_a_replay_of_the_record_ends_with_the_very_files_that_the_service_left(
-    recording: Recording, tmp_path: Path
-) -> None:
+def test_replay_of_the_whole_record_gives_the_files_of_the_service(recording: Recording, tmp_path: Path) -> None:
     assert Replay(recording.before, recording.events, tmp_path).everything() == recording.after
 
 
-def test_the_record_shows_a_service_at_work_and_its_log_cut_back_in_the_middle(recording: Recording) -> None:
+def test_record_contains_load_and_a_checkpoint(recording: Recording) -> None:
     answers = [event for event in recording.events if isinstance(event, Answer)]
     assert len({answer.id for answer in answers if answer.accepted}) >= TRANSFERS
     assert {answer.ended[0] for answer in answers if answer.ended} == {"completed", "cancelled"}
@@ -48,9 +46,7 @@ def test_the_record_shows_a_service_at_work_and_its_log_cut_back_in_the_middle(r
     assert any(answers[0].at < at < answers[-1].at for at in cut_back)
 
 
-def test_power_cut_at_any_moment_takes_back_nothing_that_a_client_was_told(
-    recording: Recording, tmp_path: Path
-) -> None:
+def test_power_cut_loses_nothing_that_a_client_was_told(recording: Recording, tmp_path: Path) -> None:
     result = Replay(recording.before, recording.events, tmp_path).run(cuts=100, ways=1)
     assert result.findings == {}
     assert result.lossy_cuts == 0
@@ -58,9 +54,7 @@ def test_power_cut_at_any_moment_takes_back_nothing_that_a_client_was_told(
     assert result.went_on > 10
 
 
-def test_a_log_that_is_torn_anywhere_loses_what_comes_after_and_nothing_else(
-    recording: Recording, tmp_path: Path
-) -> None:
+def test_torn_log_loses_only_what_follows_the_tear(recording: Recording, tmp_path: Path) -> None:
     files, examiner, dice = longest_log(recording), Examiner(tmp_path), random.Random(1)
     database, log = files[DATABASE], files[LOG]
     whole = examiner.look(files)
@@ -80,9 +74,9 @@ def test_a_log_that_is_torn_anywhere_loses_what_comes_after_and_nothing_else(
 
 
 def longest_log(recording: Recording) -> Files:
-    """The files when the log had grown longest with nothing of it in the database yet.
+    """Return the files when the log is longest before any of it is in the database.
 
-    From then on the log may not be cut: it was synced first, and the database holds pages of its later frames.
+    After that the log may not be torn: it was synced first, and the database contains pages of its later frames.
     """
     disk, best, copied = Disk(recording.before), {LOG: b""}, False
     for event in recording.events:

@@ -1,4 +1,4 @@
-"""The disk that loses power, and the checks of what that leaves, held to records of which all is known."""
+"""Tests of the disk model and of the checks after a power cut, on small known records."""
 
 import random
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ OLD, NEW = b"o" * 2 * SECTOR, b"n" * 2 * SECTOR
 
 
 def left_by_a_cut(files: Files, *events: Event, cuts: int = 100) -> list[Files]:
-    """Everything that many cuts after the events have left."""
+    """Return all states that many cuts after the events leave."""
     disk = Disk(files)
     for event in events:
         disk.do(event)
@@ -29,42 +29,42 @@ def left_by_a_cut(files: Files, *events: Event, cuts: int = 100) -> list[Files]:
 # --- the disk ----------------------------------------------------------------------------------------------------
 
 
-def test_what_is_synced_stays_whatever_comes_later() -> None:
+def test_synced_data_survives() -> None:
     events = (Write(1, "a", 0, NEW), Sync(3, 2, "a"), Sync(5, 4, None))
     assert left_by_a_cut({}, *events) == [{"a": NEW}] * 200
 
 
-def test_what_was_written_after_a_sync_began_is_not_synced() -> None:
+def test_write_after_the_start_of_a_sync_is_not_synced() -> None:
     left = left_by_a_cut({"a": OLD}, Write(2, "a", 0, NEW), Sync(3, 1, "a"))
     assert {"a": OLD} in left
     assert {"a": NEW} in left
 
 
-def test_a_write_is_torn_between_sectors_and_nowhere_else() -> None:
+def test_writes_are_torn_only_between_sectors() -> None:
     left = left_by_a_cut({"a": OLD}, Write(1, "a", 0, NEW))
     halves = {bytes([old[0]]) * SECTOR for old in (OLD, NEW)}
     assert {files["a"] for files in left} == {first + second for first in halves for second in halves}
 
 
-def test_writes_may_survive_in_another_order_than_they_were_made() -> None:
+def test_writes_may_survive_in_any_order() -> None:
     left = left_by_a_cut({"a": OLD}, Write(1, "a", 0, b"1"), Write(2, "a", SECTOR, b"2"))
     later_alone = OLD[:SECTOR] + b"2" + OLD[SECTOR + 1 :]
     assert {"a": later_alone} in left
 
 
-def test_a_file_may_have_grown_without_its_bytes_and_may_not_have_shrunk() -> None:
+def test_file_may_have_grown_without_its_bytes_and_may_not_have_shrunk() -> None:
     assert {"a": OLD + bytes(SECTOR)} in left_by_a_cut({"a": OLD}, Write(1, "a", len(OLD), b"n" * SECTOR))
     assert {files["a"] for files in left_by_a_cut({"a": OLD}, Truncate(1, "a", 0))} == {OLD, b""}
 
 
-def test_a_name_is_there_for_good_once_its_folder_is_synced() -> None:
+def test_name_survives_once_its_folder_is_synced() -> None:
     made = (Write(1, "a", 0, NEW), Sync(3, 2, "a"))
     assert {} in left_by_a_cut({}, *made)
     assert {} in left_by_a_cut({}, *made, Sync(5, 0, None))
     assert {} not in left_by_a_cut({}, *made, Sync(5, 4, None))
 
 
-def test_a_removed_file_may_come_back_and_is_another_than_the_next_of_its_name() -> None:
+def test_removed_file_may_come_back_and_differs_from_a_new_file_with_its_name() -> None:
     events = (Remove(1, "a"), Write(2, "a", 0, NEW), Sync(4, 3, "a"))
     assert {files.get("a") for files in left_by_a_cut({"a": OLD}, *events)} == {OLD, None, NEW}
     assert left_by_a_cut({"a": OLD}, *events, Sync(6, 5, None)) == [{"a": NEW}] * 200
@@ -79,7 +79,7 @@ def hexadecimal(text: bytes) -> str:
 
 
 def read(tmp_path: Path, *lines: str) -> list[Event]:
-    """Read a record in which DB, FOLDER and SOCKET stand for what is open, and 'text' for its bytes."""
+    """Read a record in which DB, FOLDER and SOCKET are open files, and 'text' is replaced by its bytes."""
     opened = {
         "DB": tmp_path / DATABASE,
         "FOLDER": tmp_path,
@@ -95,7 +95,7 @@ def read(tmp_path: Path, *lines: str) -> list[Event]:
     return read_record(tmp_path / "record", tmp_path)
 
 
-def test_it_reads_writes_syncs_and_lengths_and_leaves_out_what_failed_or_concerns_others(tmp_path: Path) -> None:
+def test_record_has_writes_syncs_and_lengths_without_failed_and_unrelated_calls(tmp_path: Path) -> None:
     assert read(
         tmp_path,
         "10 pwrite64(DB, 'page', 4, 4096) = 4",
@@ -116,7 +116,7 @@ def test_it_reads_writes_syncs_and_lengths_and_leaves_out_what_failed_or_concern
     ]
 
 
-def test_a_sync_counts_from_where_it_began_and_a_write_from_where_it_returned(tmp_path: Path) -> None:
+def test_sync_counts_from_its_start_and_write_from_its_return(tmp_path: Path) -> None:
     assert read(
         tmp_path,
         "10 fsync(DB <unfinished ...>",
@@ -126,7 +126,7 @@ def test_a_sync_counts_from_where_it_began_and_a_write_from_where_it_returned(tm
     ) == [Sync(2, 0, DATABASE), Write(3, DATABASE, 0, b"pa")]
 
 
-def test_an_answer_counts_from_its_first_byte(tmp_path: Path) -> None:
+def test_answer_counts_from_its_first_byte(tmp_path: Path) -> None:
     transfer = UUID(int=7)
     body = f'{{"id":"{transfer}","status":"completed","settled_at":"1970-01-01T00:00:01Z","failure":null}}'
     assert read(
@@ -142,8 +142,8 @@ def test_an_answer_counts_from_its_first_byte(tmp_path: Path) -> None:
     ]
 
 
-def test_what_no_replay_knows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="fallocate was asked for"):
+def test_unsupported_call_raises_a_record_error(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="fallocate on"):
         read(tmp_path, "10 fallocate(DB, 0, 0, 4096) = 0")
 
 
@@ -151,7 +151,7 @@ def test_what_no_replay_knows_is_refused(tmp_path: Path) -> None:
 
 
 def content(database: Database) -> bytes:
-    """The whole database in one file, as it is when nobody has it open."""
+    """Return the whole database as one file, as it is when no process has it open."""
     database.close()
     return database.path.read_bytes()
 
@@ -161,7 +161,7 @@ def cut(before: bytes, events: Sequence[Event], folder: Path, ways: int = 0) -> 
     return Replay({DATABASE: before}, events, folder).run(cuts=10, ways=ways)
 
 
-def test_an_answer_before_the_sync_is_found_and_one_after_it_is_not(
+def test_answer_before_the_sync_is_found_and_answer_after_it_is_not(
     database: Database, bank: Bank, tmp_path: Path
 ) -> None:
     before = content(database)
@@ -170,11 +170,11 @@ def test_an_answer_before_the_sync_is_found_and_one_after_it_is_not(
     sync, answered_late = Sync(4, 3, DATABASE), Answer(5, transfer, accepted=True, ended=None)
     assert cut(before, [write, sync, answered_late], tmp_path / "late").holds
     early = cut(before, [write, answered_early, sync], tmp_path / "early")
-    assert early.findings == {"what_was_answered_202_is_there": [f"{transfer} was answered 202 and is lost"]}
+    assert early.findings == {"every_transfer_answered_202_exists": [f"{transfer} was answered 202 and is lost"]}
     assert (early.lossy_cuts, early.most_lost) == (1, 1)
 
 
-def test_an_end_that_was_told_before_the_sync_is_found(database: Database, bank: Bank, tmp_path: Path) -> None:
+def test_end_reported_before_the_sync_is_found(database: Database, bank: Bank, tmp_path: Path) -> None:
     transfer = accepted(database, from_ada_to_bob(bank)).id
     before = content(database)
     settle_all(database)
@@ -182,10 +182,10 @@ def test_an_end_that_was_told_before_the_sync_is_found(database: Database, bank:
     assert ended_at is not None
     told = Answer(2, transfer, accepted=False, ended=("completed", round(ended_at.timestamp() * 1e6), None))
     events: list[Event] = [Write(1, DATABASE, 0, content(database)), told, Sync(4, 3, DATABASE)]
-    assert set(cut(before, events, tmp_path / "cut").findings) == {"what_was_said_to_have_ended_has"}
+    assert set(cut(before, events, tmp_path / "cut").findings) == {"every_transfer_reported_as_ended_has_ended"}
 
 
-def test_a_database_overwritten_in_place_is_found_torn(database: Database, bank: Bank, tmp_path: Path) -> None:
+def test_database_overwritten_in_place_is_found_torn(database: Database, bank: Bank, tmp_path: Path) -> None:
     before = content(database)
     for _ in range(20):
         accepted(database, from_ada_to_bob(bank, 1))
@@ -194,7 +194,7 @@ def test_a_database_overwritten_in_place_is_found_torn(database: Database, bank:
     assert "opens_and_verifies" in cut(before, events, tmp_path / "cut", ways=10).findings
 
 
-def test_a_gap_another_transfer_or_a_settlement_out_of_order_is_no_prefix(
+def test_gap_changed_transfer_and_settlement_out_of_order_are_found(
     database: Database, bank: Bank, tmp_path: Path
 ) -> None:
     for _ in range(2):
@@ -207,10 +207,10 @@ def test_a_gap_another_transfer_or_a_settlement_out_of_order_is_no_prefix(
     deposit, *_, last = whole.accepted
     gap = replace(whole, accepted=whole.accepted[1:])
     other = replace(whole, accepted=[*whole.accepted[:-1], (*last[:-1], last[-1] + 1)])
-    assert judge(gap, gap, Told()), "a gap is one even where the whole run has it"
+    assert judge(gap, gap, Told()), "a gap counts even if the whole run has it"
     late = replace(whole, endings=whole.endings | {UUID(bytes=deposit[1]): None})
     assert [set(judge(left, whole, Told())) for left in (gap, other, late)] == [
-        {"what_is_there_is_a_prefix"},
-        {"what_is_there_is_a_prefix"},
-        {"what_has_settled_is_a_prefix"},
+        {"rows_are_a_prefix"},
+        {"rows_are_a_prefix"},
+        {"settled_transfers_are_a_prefix"},
     ]

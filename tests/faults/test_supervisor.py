@@ -1,6 +1,6 @@
-"""The supervisor, run as a process of its own, over small children that misbehave in one way each.
+"""The supervisor, in its own process, with small children that each misbehave in one way.
 
-What it does is read from its log; what is alive, from the process table.
+Tests read its actions from its log, and the living processes from the process table.
 """
 
 import json
@@ -93,23 +93,23 @@ while True: signal.pause()
 
 
 def child(name: str, script: str, *arguments: object, **spec: Any) -> dict[str, Any]:
-    """A stand-in, as the keyword arguments of Child: a Python script that starts fast."""
+    """Keyword arguments of Child for a small Python script that starts fast."""
     command = [sys.executable, "-S", "-E", "-c", script, *map(str, arguments)]
     return {"name": name, "command": command, "stop_order": 1, "grace_seconds": 5, "has_heartbeat": False} | spec
 
 
 def poll[T](look: Callable[[], T], what: str) -> T:
-    """Look again and again until there is something to see."""
+    """Repeat a check until its result is true, and return that result."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if seen := look():
             return seen
         time.sleep(0.01)
-    pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s in vain: {what}")
+    pytest.fail(f"waited {PATIENCE_SECONDS:.0f} s without success: {what}")
 
 
 class Supervised:
-    """A supervisor that runs, and the traces it leaves."""
+    """A running supervisor, with its output and log."""
 
     def __init__(self, folder: Path, arguments: list[str], environment: dict[str, str], **how: Any) -> None:
         self.folder = folder
@@ -128,13 +128,13 @@ class Supervised:
         return (self.folder / "err").read_text()
 
     def events(self, event: str, **fields: object) -> list[dict[str, Any]]:
-        """The log lines so far that tell of this event, with these fields."""
+        """Return the log lines so far with this event and these fields."""
         whole = [line for line in self.err.splitlines(keepends=True) if line.startswith("{") and line.endswith("}\n")]
         logged: list[dict[str, Any]] = [json.loads(line) for line in whole]
         return [line for line in logged if line["event"] == event and fields.items() <= line.items()]
 
     def wait_for(self, event: str, count: int = 1, **fields: object) -> dict[str, Any]:
-        """Wait until this was logged `count` times, and return the last of them."""
+        """Wait until this event was logged `count` times, and return the last line."""
 
         def look() -> list[dict[str, Any]]:
             seen = self.events(event, **fields)
@@ -146,7 +146,7 @@ class Supervised:
         self.wait_for("service_ready")
 
     def pid_of(self, name: str, start: int = 1) -> int:
-        """The process of a child after its first, second … start."""
+        """Return the pid of a child after its first, second … start."""
         return int(self.wait_for("child_started", start, child=name)["pid"])
 
     def pids(self) -> list[int]:
@@ -180,7 +180,7 @@ class House:
         self.started: list[Supervised] = []
 
     def supervise(self, *children: dict[str, Any], queue: str = "without-queue", **how: Any) -> Supervised:
-        """Start a supervisor over these children."""
+        """Start a supervisor with these children."""
         folder = self.folder / f"supervisor-{len(self.started)}"
         supervised = Supervised(folder, [queue, json.dumps(children)], self.environment, **how)
         self.started.append(supervised)
@@ -189,14 +189,14 @@ class House:
     def supervise_ready(
         self, *children: dict[str, Any], refusals: int = 0, api_grace_seconds: float = 5, **how: Any
     ) -> Supervised:
-        """Start a supervisor over these children and an API, and wait until the API has said that it is ready."""
+        """Start a supervisor with these children and an API, and wait until the API is ready."""
         api = child("api", API, self.port, refusals, stop_order=0, grace_seconds=api_grace_seconds)
         supervised = self.supervise(*children, api, **how)
         supervised.wait_until_ready()
         return supervised
 
     def heartbeat_of(self, name: str) -> Path:
-        """The file that a child is to touch, with its own number in the place of PID."""
+        """Return the heartbeat file of a child, with PID in the place of its process id."""
         own = heartbeats.path_of(self.run_dir, name)
         return own.with_name(own.name.replace(f".{os.getpid()}.", ".PID."))
 
@@ -205,7 +205,7 @@ class House:
             supervised.process.kill()
             supervised.process.wait()
             for pid in supervised.pids():
-                # None is left, unless the test has failed.
+                # No child is left unless the test failed.
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL) if is_alive(pid) else None
 
@@ -224,7 +224,7 @@ def logged_at(line: dict[str, Any]) -> float:
 # Restarting
 
 
-def test_a_child_that_dies_is_seen_at_once_and_started_again_after_a_growing_delay(house: House) -> None:
+def test_dead_child_is_noticed_at_once_and_restarted_after_a_growing_delay(house: House) -> None:
     supervised = house.supervise_ready(child("jobs", SLEEPS))
     for number, delay in enumerate((0.2, 0.4, 0.8), start=1):
         pid = supervised.pid_of("jobs", number)
@@ -238,7 +238,7 @@ def test_a_child_that_dies_is_seen_at_once_and_started_again_after_a_growing_del
     assert len(supervised.events("child_started", child="api")) == 1
 
 
-def test_what_a_dead_child_has_forked_dies_with_it(house: House, tmp_path: Path) -> None:
+def test_forks_of_a_dead_child_die_with_it(house: House, tmp_path: Path) -> None:
     supervised = house.supervise_ready(child("jobs", FORKS, tmp_path / "fork"))
     fork = int(poll(lambda: (tmp_path / "fork").exists() and (tmp_path / "fork").read_text(), "the fork's pid"))
     assert is_alive(fork)
@@ -246,7 +246,7 @@ def test_what_a_dead_child_has_forked_dies_with_it(house: House, tmp_path: Path)
     poll(lambda: not is_alive(fork), "the death of the fork")
 
 
-def test_a_service_whose_child_dies_at_every_start_is_given_up_with_one_clear_line(house: House) -> None:
+def test_supervisor_exits_with_one_clear_line_if_a_child_dies_at_every_start(house: House) -> None:
     supervised = house.supervise(child("settlement", SLEEPS), child("api", DIES_AT_ONCE))
     assert supervised.exit_status() == 1
     said = [line for line in supervised.err.splitlines() if not line.startswith("{")]
@@ -256,7 +256,7 @@ def test_a_service_whose_child_dies_at_every_start_is_given_up_with_one_clear_li
     assert not any(map(is_alive, supervised.pids()))
 
 
-def test_a_program_that_cannot_be_started_counts_as_dead(house: House) -> None:
+def test_missing_program_counts_as_a_death(house: House) -> None:
     absent = child("settlement", "") | {"command": ["/no/such/program"]}
     supervised = house.supervise(absent, child("api", SLEEPS))
     assert supervised.exit_status() == 1
@@ -266,7 +266,7 @@ def test_a_program_that_cannot_be_started_counts_as_dead(house: House) -> None:
 # Silence
 
 
-def test_a_silent_child_is_ended_and_started_again_and_one_that_beats_is_left_alone(house: House) -> None:
+def test_silent_child_is_restarted_and_beating_child_is_not(house: House) -> None:
     house.environment["GIRO_SILENT_SECONDS"] = str(SILENT_SECONDS)
     beating = [child(name, BEATS, house.heartbeat_of(name), has_heartbeat=True) for name in ("jobs", "scheduler")]
     supervised = house.supervise_ready(*beating)
@@ -282,7 +282,7 @@ def test_a_silent_child_is_ended_and_started_again_and_one_that_beats_is_left_al
         assert not supervised.events("child_silent", child=left_alone)
 
 
-def test_a_child_that_never_beats_is_silent_too_though_it_is_given_more_time(house: House) -> None:
+def test_child_without_any_heartbeat_is_silent_after_a_longer_time(house: House) -> None:
     house.environment["GIRO_SILENT_SECONDS"] = str(SILENT_SECONDS)
     supervised = house.supervise_ready(child("scheduler", SLEEPS, has_heartbeat=True))
     silent = supervised.wait_for("child_silent", child="scheduler")
@@ -290,13 +290,13 @@ def test_a_child_that_never_beats_is_silent_too_though_it_is_given_more_time(hou
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_stops_all_one_after_the_other_and_leaves_nothing(house: House, number: signal.Signals) -> None:
+def test_signal_stops_children_in_order_and_leaves_nothing(house: House, number: signal.Signals) -> None:
     supervised = house.supervise_ready(
-        # The slower, the earlier: were all asked at once, they would end in the opposite order.
+        # The slowest stops first: if all were stopped at once, they would end in the opposite order.
         child("settlement", OBEYS_SLOWLY, 0.0, stop_order=3),
         child("jobs", BEATS, house.heartbeat_of("jobs"), stop_order=2, has_heartbeat=True),
         child("scheduler", OBEYS_SLOWLY, 0.3, stop_order=1),
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # who runs the tests under nohup has it ignored
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup makes the tests ignore it
     )
     poll(lambda: supervised.err.count("waits for SIGTERM") == 2, "children that wait")
     poll(lambda: "jobs" in heartbeats.here(house.run_dir), "a heartbeat")
@@ -307,10 +307,10 @@ def test_a_signal_stops_all_one_after_the_other_and_leaves_nothing(house: House,
     assert not supervised.events("child_died")
     assert not any(map(is_alive, supervised.pids()))
     assert list(house.run_dir.iterdir()) == []
-    assert house.supervise_ready().stop() == 0, "the lock and the port are free"
+    assert house.supervise_ready().stop() == 0, "the lock and the port must be free"
 
 
-def test_a_child_that_ignores_sigterm_is_killed_after_its_grace_and_what_others_left_of_theirs(house: House) -> None:
+def test_child_that_ignores_sigterm_is_killed_after_its_own_and_all_unused_grace(house: House) -> None:
     supervised = house.supervise_ready(
         child("jobs", IGNORES_SIGTERM, stop_order=2, grace_seconds=0.25),
         child("scheduler", SLEEPS, grace_seconds=0.5),
@@ -324,7 +324,7 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace_and_what_others_
     assert not is_alive(supervised.pid_of("jobs"))
 
 
-def test_all_is_over_in_the_sum_of_the_graces_though_nobody_obeys(house: House) -> None:
+def test_shutdown_takes_at_most_the_sum_of_all_graces(house: House) -> None:
     names = ("scheduler", "jobs", "settlement")
     stubborn = [child(name, IGNORES_SIGTERM, stop_order=i, grace_seconds=0.25) for i, name in enumerate(names, 1)]
     supervised = house.supervise_ready(*stubborn, api_grace_seconds=0.25)
@@ -335,7 +335,7 @@ def test_all_is_over_in_the_sum_of_the_graces_though_nobody_obeys(house: House) 
     assert not any(map(is_alive, supervised.pids()))
 
 
-def test_those_of_one_order_are_stopped_at_once(house: House) -> None:
+def test_children_with_the_same_stop_order_stop_together(house: House) -> None:
     slow = [child(name, OBEYS_SLOWLY, 1.0, stop_order=0) for name in ("api-2", "api-3")]
     supervised = house.supervise_ready(*slow)
     poll(lambda: supervised.err.count("waits for SIGTERM") == 2, "children that wait")
@@ -345,7 +345,7 @@ def test_those_of_one_order_are_stopped_at_once(house: House) -> None:
     assert not supervised.events("child_killed")
 
 
-def test_a_second_signal_ends_it_at_once(house: House) -> None:
+def test_second_signal_kills_everything_at_once(house: House) -> None:
     supervised = house.supervise_ready(child("jobs", IGNORES_SIGTERM, grace_seconds=3600))
     supervised.send(signal.SIGTERM)
     supervised.wait_for("child_stopped", child="api")
@@ -360,7 +360,7 @@ def test_a_second_signal_ends_it_at_once(house: House) -> None:
     assert not any(map(is_alive, supervised.pids()))
 
 
-def test_a_ctrl_c_at_the_terminal_reaches_the_supervisor_alone(house: House) -> None:
+def test_ctrl_c_reaches_only_the_supervisor(house: House) -> None:
     supervised = house.supervise_ready(child("jobs", OBEYS_SLOWLY, 0), start_new_session=True)
     poll(lambda: "waits for SIGTERM" in supervised.err, "a child that waits")
     os.killpg(supervised.process.pid, signal.SIGINT)
@@ -368,7 +368,7 @@ def test_a_ctrl_c_at_the_terminal_reaches_the_supervisor_alone(house: House) -> 
     assert supervised.events("child_stopped", child="jobs", exit_status=0)
 
 
-def test_two_signals_at_the_same_moment_are_one_wish(house: House) -> None:
+def test_two_simultaneous_signals_count_as_one(house: House) -> None:
     supervised = house.supervise_ready(child("jobs", OBEYS_SLOWLY, 0.5))
     poll(lambda: "waits for SIGTERM" in supervised.err, "a child that waits")
     supervised.send(signal.SIGINT)
@@ -377,7 +377,7 @@ def test_two_signals_at_the_same_moment_are_one_wish(house: House) -> None:
     assert supervised.events("child_stopped", child="jobs", exit_status=0)
 
 
-def test_a_stopped_child_is_woken_up_to_stop(house: House) -> None:
+def test_stopped_child_is_continued_so_that_it_can_exit(house: House) -> None:
     supervised = house.supervise_ready(child("jobs", OBEYS_SLOWLY, 0))
     poll(lambda: "waits for SIGTERM" in supervised.err, "a child that waits")
     os.kill(supervised.pid_of("jobs"), signal.SIGSTOP)
@@ -385,7 +385,7 @@ def test_a_stopped_child_is_woken_up_to_stop(house: House) -> None:
     assert supervised.events("child_stopped", child="jobs", exit_status=0)
 
 
-def test_it_can_be_stopped_before_it_is_ready(house: House) -> None:
+def test_supervisor_can_be_stopped_before_it_is_ready(house: House) -> None:
     supervised = house.supervise(child("api", SLEEPS))
     supervised.pid_of("api")
     assert supervised.stop() == 0
@@ -393,7 +393,7 @@ def test_it_can_be_stopped_before_it_is_ready(house: House) -> None:
     assert not any(map(is_alive, supervised.pids()))
 
 
-def test_under_nohup_a_closed_terminal_stops_nothing(house: House) -> None:
+def test_closed_terminal_stops_nothing_under_nohup(house: House) -> None:
     supervised = house.supervise_ready(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     supervised.send(signal.SIGHUP)
     assert supervised.stop() == 0
@@ -402,7 +402,7 @@ def test_under_nohup_a_closed_terminal_stops_nothing(house: House) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_a_killed_supervisor_leaves_no_orphan_and_its_database_free(house: House) -> None:
+def test_killed_supervisor_leaves_no_orphans_and_frees_the_database(house: House) -> None:
     queue_and_children = [child("jobs", IGNORES_SIGTERM), child("scheduler", OBEYS_SLOWLY, 0)]
     supervised = house.supervise_ready(*queue_and_children, queue="with-queue")
     pids = supervised.pids()
@@ -417,7 +417,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_database_free(house: House
 # Starting
 
 
-def test_a_second_supervisor_says_who_holds_the_database(house: House) -> None:
+def test_second_supervisor_names_the_holder_of_the_database(house: House) -> None:
     first = house.supervise_ready()
     second = house.supervise(child("api", SLEEPS))
     assert second.exit_status() == 3
@@ -431,7 +431,7 @@ def test_a_second_supervisor_says_who_holds_the_database(house: House) -> None:
     assert not first.events("child_died")
 
 
-def test_anybody_can_ask_who_holds_the_database(house: House) -> None:
+def test_holder_of_the_database_can_be_read(house: House) -> None:
     settings = load_settings(data_dir=house.folder / "data", database_url="")
     assert holder(settings) is None
     assert not (house.folder / "data").exists()
@@ -442,10 +442,10 @@ def test_anybody_can_ask_who_holds_the_database(house: House) -> None:
     assert said.startswith(f"{here}, `giro up` at http://127.0.0.1:{house.port}, since 2")
     supervised.send(signal.SIGKILL)
     supervised.exit_status()
-    assert holder(settings) is None, "what was killed holds nothing, though its name stands in the file"
+    assert holder(settings) is None, "a killed process holds nothing, although its name is still in the file"
 
 
-def test_what_it_and_its_children_write_is_for_the_owner_alone(house: House, tmp_path: Path) -> None:
+def test_files_of_supervisor_and_children_are_private(house: House, tmp_path: Path) -> None:
     house.supervise_ready(child("jobs", BEATS, tmp_path / "written"))
     poll((tmp_path / "written").exists, "a file")
     lock = house.folder / "data" / "banking.db.supervisor.lock"
@@ -453,7 +453,7 @@ def test_what_it_and_its_children_write_is_for_the_owner_alone(house: House, tmp
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_port_in_use_is_one_clear_line(house: House) -> None:
+def test_used_port_gives_one_clear_line(house: House) -> None:
     with socket.create_server(("127.0.0.1", house.port)):
         supervised = house.supervise(child("api", SLEEPS))
         assert supervised.exit_status() == 2
@@ -461,20 +461,20 @@ def test_a_port_in_use_is_one_clear_line(house: House) -> None:
     assert supervised.out == ""
 
 
-def test_it_is_ready_when_the_api_says_so_and_not_before(house: House) -> None:
+def test_service_is_ready_only_when_the_api_is(house: House) -> None:
     supervised = house.supervise_ready(refusals=3)
     assert supervised.err.count("answers 503") == 3
     assert supervised.err.count("answers 200") == 1
 
 
-def test_when_it_is_ready_it_says_where_everything_is(house: House) -> None:
+def test_banner_lists_all_addresses(house: House) -> None:
     supervised = house.supervise_ready()
     banner = poll(lambda: supervised.out, "the banner")
     for told in (f"http://127.0.0.1:{house.port}/docs", "9102 (settlement)", str(house.folder / "data"), "Ctrl-C"):
         assert told in banner
 
 
-def test_the_queue_of_its_own_answers_before_the_others_start_and_is_gone_at_the_end(house: House) -> None:
+def test_embedded_queue_starts_before_the_others_and_is_gone_at_the_end(house: House) -> None:
     house.run_dir.mkdir(parents=True)
     queue_socket = house.run_dir / "valkey.sock"
     with socket.socket(socket.AF_UNIX) as stale:

@@ -1,6 +1,7 @@
-"""The nemesis: a real service under clients, with everything done to it that can go wrong, and the money counted after.
+"""The nemesis: inject every kind of fault into a real service under load, then check the money.
 
-`plan` says what happens when, by a seed. `nemesis` does it. `clients` submit, retry and read meanwhile and write down
-what they saw (`history`). `model` is a ledger of its own, far simpler than the real one; `checks` hold the real one to
-it and to the history. `run` is one run from start to verdict, `report` its table, `__main__` the long form.
+`plan` derives the faults and their times from a seed. `nemesis` injects them. Meanwhile `clients` submit, retry and
+read, and record what they see (`history`). `model` is a separate ledger, far simpler than the real one. `checks`
+compare the real ledger with the model and with the history. `run` is one run from start to verdict, `report` prints
+its table, and `__main__` is the long form.
 """

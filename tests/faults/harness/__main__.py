@@ -1,6 +1,6 @@
-"""The long form: `python -m tests.faults.harness --kills 1000 [--seed 1]`, run after run until so much was killed.
+"""The long form: `python -m tests.faults.harness --kills 1000 [--seed 1]` repeats runs up to that number of kills.
 
-It can be interrupted at any time, and goes on with the seed that it names.
+It can be interrupted at any time. It then prints the command to continue with.
 """
 
 import argparse
@@ -16,10 +16,12 @@ KILLS_IN_A_RUN = 25
 
 
 def main() -> int:
-    """Run seed after seed; the exit status is 1 if anything did not hold."""
+    """Run seed after seed; the exit status is 1 if any check failed."""
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
-    parser.add_argument("--kills", type=int, required=True, help="how much is to be killed in all")
-    parser.add_argument("--seed", type=int, default=1, help="the seed of the first run; each next run takes the next")
+    parser.add_argument("--kills", type=int, required=True, help="number of kills in all runs together")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="the seed of the first run; each following run uses the next number"
+    )
     arguments = parser.parse_args()
     results: list[Result] = []
     left, seed = arguments.kills, arguments.seed
@@ -29,19 +31,19 @@ def main() -> int:
             left, seed = left - max(killed(results[-1]), 1), seed + 1
             print(f"{one_line(results[-1])}; left: KILLS={max(left, 0)} SEED={seed}", flush=True)
     except KeyboardInterrupt:
-        print(f"interrupted; go on with: make faults KILLS={left} SEED={seed}", file=sys.stderr)
+        print(f"interrupted; continue with: make faults KILLS={left} SEED={seed}", file=sys.stderr)
     print(table(results))
     return 0 if all(result.holds for result in results) else 1
 
 
 def _one(seed: int, kills: int) -> Result:
-    """Run one seed in a folder of its own, which stays if something did not hold."""
+    """Run one seed in its own folder, which is kept if a check failed."""
     folder = Path(tempfile.mkdtemp(prefix=f"giro-faults-{seed}-"))
     result = run(seed, kills, folder)
     if result.holds:
         shutil.rmtree(folder)
     else:
-        print(f"what was seen is in {folder}", flush=True)
+        print(f"the records of this run are in {folder}", flush=True)
     return result
 
 

@@ -1,4 +1,4 @@
-"""What must hold after a run, whatever was done: each check returns what is wrong, which is nothing as a rule."""
+"""The checks after a run: each returns its findings, an empty list if all is well."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -13,18 +13,18 @@ from tests.faults.harness.model import Leg, Row, replay
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What the database file says in the end."""
+    """The content of the database file at the end."""
 
     rows: list[Row]
     """Transfers in the order of acceptance."""
     legs: list[Leg]
     balances: dict[str, int]
     outside: str
-    """The account that money comes from."""
+    """The external account, which deposits come from."""
 
 
 def read_ledger(path: Path) -> Ledger:
-    """Read the file directly: what the service says of itself is what is being checked."""
+    """Read the file directly, because the service's own answers are what is being checked."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         connection.execute("BEGIN")  # one snapshot
         accounts = dict(connection.execute("SELECT id, public_id FROM accounts"))
@@ -49,7 +49,7 @@ def read_ledger(path: Path) -> Ledger:
 
 
 def follows_the_model(_history: History, ledger: Ledger) -> list[str]:
-    """Replay the transfers through a ledger of a few lines: balances, legs and ends are the same."""
+    """Replaying the transfers through the model gives the same balances, legs and final statuses."""
     balances, legs, statuses = replay(ledger.rows, ledger.outside)
     found = [
         f"transfer {row.sequence} is {row.status}, the model says {statuses[row.sequence]}"
@@ -67,7 +67,7 @@ def follows_the_model(_history: History, ledger: Ledger) -> list[str]:
 
 
 def loses_and_doubles_nothing(history: History, ledger: Ledger) -> list[str]:
-    """What was acknowledged is there once and as ordered; what was refused is not there; nobody else's is."""
+    """Each accepted transfer exists once, as ordered. No refused transfer exists, nor one that no client submitted."""
     rows = {row.key: row for row in ledger.rows if row.key is not None}
     submitted = {submission.key: submission for submission in history.submissions}
     found = []
@@ -76,12 +76,12 @@ def loses_and_doubles_nothing(history: History, ledger: Ledger) -> list[str]:
         if submission.outcome == "ok" and (row is None or not _is_the_same(submission, row)):
             found.append(f"{submission.key} was accepted as {submission.id}; the ledger has {row}")
         if submission.outcome == "fail" and row is not None:
-            found.append(f"{submission.key} was not recorded, as its client was told; the ledger has {row}")
+            found.append(f"{submission.key} was not recorded, its client was told; the ledger has {row}")
         if submission.outcome == "unknown":
             found.append(f"{submission.key} was never resolved")
     found += [f"the ledger has {row}, which nobody submitted" for key, row in rows.items() if key not in submitted]
     if len(rows) != len([row for row in ledger.rows if row.key is not None]):
-        found.append("a key stands at more than one transfer")
+        found.append("several transfers have the same key")
     return found
 
 
@@ -91,7 +91,7 @@ def _is_the_same(submission: Submission, row: Row) -> bool:
 
 
 def answers_one_key_with_the_same_bytes(history: History, _ledger: Ledger) -> list[str]:
-    """However often a request is sent again under its key."""
+    """Every repetition of a request under its key gets the same body."""
     return [
         f"{submission.key} was answered with {len(submission.bodies)} bodies: {sorted(submission.bodies)[:2]}"
         for submission in history.submissions
@@ -100,7 +100,7 @@ def answers_one_key_with_the_same_bytes(history: History, _ledger: Ledger) -> li
 
 
 def goes_by_real_time(history: History, ledger: Ledger) -> list[str]:
-    """What was acknowledged, or seen with an end, before another was first submitted comes before it."""
+    """A transfer that was accepted, or seen to have ended, before another was first submitted comes before it."""
     sequences = {row.key: row.sequence for row in ledger.rows if row.key is not None}
     known = [submission for submission in history.submissions if submission.key in sequences]
     seen = sorted((_seen_at(item), sequences[item.key], item.key) for item in known if _seen_at(item) is not None)
@@ -111,7 +111,7 @@ def goes_by_real_time(history: History, ledger: Ledger) -> list[str]:
             newest = max(newest, seen[next_seen][1:])
             next_seen += 1
         if newest[0] > sequences[later.key]:
-            found.append(f"{newest[1]} was there before {later.key} was submitted, and comes after it")
+            found.append(f"{newest[1]} existed before {later.key} was submitted, but comes after it")
     return found
 
 
@@ -121,24 +121,24 @@ def _seen_at(submission: Submission) -> float | None:
 
 
 def ends_everything(history: History, ledger: Ledger) -> list[str]:
-    """No transfer is pending, none has failed (its funds were reserved), none has another end than was seen."""
+    """No transfer is pending or failed (its funds were reserved), and each ended as its client saw."""
     rows = {row.key: row for row in ledger.rows if row.key is not None}
     found = [f"transfer {row.sequence} is {row.status}" for row in ledger.rows if row.status in ("pending", "failed")]
     for submission in history.submissions:
         row = rows.get(submission.key)
         said = "cancelled" if submission.cancelled else submission.status
         if row is not None and said not in (None, row.status):
-            found.append(f"{submission.key} was seen as {said} and is {row.status}")
+            found.append(f"{submission.key} was seen as {said}, but is {row.status}")
     return found
 
 
 def conserves_money(history: History, _ledger: Ledger) -> list[str]:
-    """Every page that was read shows as much money as was put in."""
+    """Every page that was read shows exactly the money that was deposited."""
     return history.wrong_sums
 
 
 def is_as_clients_expect(history: History, _ledger: Ledger) -> list[str]:
-    """No client saw what must never be."""
+    """No client saw anything impossible."""
     return history.problems
 
 

@@ -1,4 +1,4 @@
-"""Clients that submit with keys of their own and retry whatever has no answer, and a reader that adds balances up."""
+"""Clients that submit under their own keys and retry unanswered requests, and a reader that adds up balances."""
 
 import random
 import threading
@@ -18,7 +18,7 @@ MOST_POLLS = 4
 
 
 class Client(threading.Thread):
-    """Does something again and again until it is told to stop, over connections of its own."""
+    """Repeats an action over its own connections until it is told to stop."""
 
     def __init__(self, name: str, url: str, headers: dict[str, str], history: History) -> None:
         super().__init__(name=name, daemon=True)
@@ -28,7 +28,7 @@ class Client(threading.Thread):
         self._give_up_at = float("inf")
 
     def stop(self, within: float) -> None:
-        """Begin nothing new; what is begun is seen through for `within` seconds."""
+        """Start nothing new; finish what has begun within `within` seconds."""
         self._give_up_at = time.monotonic() + within
         self._stopping.set()
 
@@ -36,7 +36,7 @@ class Client(threading.Thread):
         try:
             while not self._stopping.is_set():
                 self.act()
-        except Exception as error:  # a client that dies unseen would leave the service in peace
+        except Exception as error:  # a client that dies unnoticed would no longer put load on the service
             self.history.problems.append(f"{self.name}: {type(error).__name__}: {error}")
         finally:
             self._http.close()
@@ -45,19 +45,19 @@ class Client(threading.Thread):
         raise NotImplementedError
 
     def ask(self, method: str, path: str, **request: object) -> httpx2.Response | None:
-        """Ask once; None where there was no answer."""
+        """Send a request once; None if there was no answer."""
         try:
             return self._http.request(method, path, **request)  # type: ignore[arg-type]
         except httpx2.TransportError:
             return None
 
     def has_time(self) -> bool:
-        """Whether it may still go on with what it has begun."""
+        """Whether the client may still continue what it has begun."""
         return time.monotonic() < self._give_up_at
 
 
 class Teller(Client):
-    """Submits transfers between accounts, one at a time, and watches what becomes of them."""
+    """Submits transfers between accounts, one at a time, and follows each until its end."""
 
     def __init__(
         self, name: str, url: str, headers: dict[str, str], history: History, accounts: list[str], dice: random.Random
@@ -85,7 +85,7 @@ class Teller(Client):
         self._watch(submission)
 
     def _submit(self, submission: Submission) -> None:
-        """Try until there is an answer that says what became of it; sometimes give up before."""
+        """Retry until an answer settles the outcome; sometimes give up earlier."""
         while not self._attempt(submission) and self.has_time():
             if self._dice.random() < GIVE_UP_CHANCE:
                 return
@@ -100,7 +100,7 @@ class Teller(Client):
         }
         answer = self.ask("POST", "/transfers", json=body, headers={"Idempotency-Key": submission.key})
         if answer is None or answer.status_code >= 500:
-            # A plain 503 promises that nothing was recorded; everything else leaves it open.
+            # A plain 503 promises that nothing was recorded; any other answer leaves the outcome unknown.
             submission.doubtful |= answer is None or answer.json()["code"] != "unavailable"
             return False
         if answer.status_code == 202:
@@ -118,14 +118,14 @@ class Teller(Client):
                 submission.status, submission.ended_at = answer.json()["status"], time.monotonic()
                 return
             if answer is not None and answer.status_code == 404:
-                self.history.problems.append(f"{submission.key} was accepted as {submission.id}, and is not there")
+                self.history.problems.append(f"{submission.key} was accepted as {submission.id}, but does not exist")
                 return
             if answer is None or answer.status_code != 200:
                 time.sleep(PAUSE_SECONDS)
 
 
 class Reader(Client):
-    """Reads all accounts in one page, and adds their balances up."""
+    """Reads all accounts in one page, and adds up their balances."""
 
     def __init__(self, url: str, headers: dict[str, str], history: History, accounts: int, total: int) -> None:
         super().__init__("reader", url, headers, history)

@@ -6,7 +6,7 @@ from threading import Lock
 
 @dataclass(slots=True, kw_only=True)
 class Submission:
-    """A transfer that a client submitted, from its first attempt to what became of it. Times are in seconds."""
+    """A transfer that a client submitted, from its first attempt to its outcome. Times are in seconds."""
 
     key: str
     payer: str
@@ -15,43 +15,43 @@ class Submission:
     invoked_at: float
     attempts: int = 0
     doubtful: bool = False
-    """An attempt had no answer, or one that leaves open whether it was recorded."""
+    """An attempt had no answer, or an answer that does not tell whether it was recorded."""
     answered_at: float | None = None
-    """When the first 202 came."""
+    """When the first 202 arrived."""
     bodies: set[bytes] = field(default_factory=set)
-    """Every body that a 202 had."""
+    """Every body of a 202."""
     id: str | None = None
     refused: str | None = None
-    """The code of a refusal."""
+    """The error code of a refusal."""
     cancelled: bool = False
-    """The service said that it is cancelled."""
+    """The service said that the transfer is cancelled."""
     status: str | None = None
     ended_at: float | None = None
-    """When it was first seen with an end."""
+    """When the client first saw that it had ended."""
     resolved: bool = False
-    """It had no answer to the last, and was looked up after all faults were over."""
+    """It was still unanswered, and was looked up after all faults had ended."""
 
     @property
     def outcome(self) -> str:
         """What the client knows: ok, fail or unknown."""
         if self.id is not None:
             return "ok"
-        # A refusal settles nothing after an attempt without an answer: that one may be carried out after it.
+        # A refusal is not final after an unanswered attempt: that attempt may still be executed later.
         return "unknown" if self.doubtful else "fail"
 
 
 @dataclass(slots=True)
 class History:
-    """All that was done and seen in a run."""
+    """Everything that clients did and saw in a run."""
 
     submissions: list[Submission] = field(default_factory=list)
     pages: int = 0
     wrong_sums: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    """What a client saw that must never be."""
+    """Impossible things that a client saw."""
     lock: Lock = field(default_factory=Lock)
 
     def add(self, submission: Submission) -> None:
-        """Keep a submission, from its first attempt on."""
+        """Record a submission, from its first attempt."""
         with self.lock:
             self.submissions.append(submission)

@@ -1,4 +1,4 @@
-"""A ledger in a few lines: what transfers in their order must have led to."""
+"""A ledger in a few lines: it computes the correct result of transfers in their order."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ Leg = tuple[int, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A transfer as the database has it, or as the model says it must be. Amounts are minor units."""
+    """A transfer as the database stores it, or as the model computes it. Amounts are minor units."""
 
     sequence: int
     id: str
@@ -21,9 +21,9 @@ class Row:
 
 
 def replay(rows: Iterable[Row], outside: str) -> tuple[dict[str, int], list[Leg], dict[int, str]]:
-    """Move the money, one transfer after the other; `outside` is where money comes from, and may go below 0.
+    """Execute the transfers one after the other. `outside` is the external account, whose balance may be negative.
 
-    Returns all balances, all legs, and how each transfer must have ended. What was cancelled was cancelled.
+    Returns all balances, all legs, and the status of each transfer. Cancelled transfers stay cancelled.
     """
     balances: dict[str, int] = {}
     legs: list[Leg] = []

@@ -1,4 +1,4 @@
-"""The nemesis: carries a plan out against a running service, and heals everything when it is over."""
+"""The nemesis: carries out a plan against a running service, and repairs everything at the end."""
 
 import heapq
 import random
@@ -22,13 +22,13 @@ Undo = Callable[[], None]
 
 
 class Nemesis:
-    """Does what a plan says. Each kind of fault is a method that says how to end it; None: it could not be done."""
+    """Carries out a plan. Each kind of fault is a method that returns how to end it, or None if it was not possible."""
 
     def __init__(self, stack: Stack, failpoints: Path, seed: int) -> None:
         """`failpoints` is the file that the service's processes read their failpoints from."""
         self.done: Counter[str] = Counter()
         self.kills: list[tuple[float, str]] = []
-        """When something was killed (monotonic seconds), and what."""
+        """The time of each kill (monotonic seconds), and the process."""
         self._stack = stack
         self._failpoints = failpoints
         self._switched_on: dict[str, str] = {}
@@ -55,7 +55,7 @@ class Nemesis:
         }
 
     def carry_out(self, plan: list[Fault]) -> None:
-        """Do everything in its time, or as soon after it as can be."""
+        """Inject each fault at its time, or as soon as possible after it."""
         order = count()
         started = time.monotonic()
         agenda = [(fault.at, next(order), fault, None) for fault in plan]
@@ -71,7 +71,7 @@ class Nemesis:
                 heapq.heappush(agenda, (at + fault.seconds, next(order), fault, end))
 
     def heal(self) -> None:
-        """End every fault that still lasts, and have the service run."""
+        """End every active fault, and make sure that the service runs."""
         self._over.set()
         self._switched_on.clear()
         self._write_failpoints()
@@ -83,7 +83,7 @@ class Nemesis:
         self.keep_running()
 
     def keep_running(self) -> None:
-        """Start the service if it is down, as systemd would: it gives up where a child dies before it is ready."""
+        """Start the service if it is down, as systemd would. It exits if a child dies before it is ready."""
         if self._stack.supervisor.poll() is not None:
             self._stack.supervisor = self._stack.run("up")
 
@@ -98,7 +98,7 @@ class Nemesis:
     # --- processes ---
 
     def _target(self, fault: Fault) -> tuple[str, int] | None:
-        """The first of the children that a fault may be done to that is alive."""
+        """Return the first living child among those that a fault may affect."""
         alive = children_of(self._stack.supervisor.pid)
         return next(((name, alive[name]) for name in fault.what if name in alive), None)
 
@@ -110,7 +110,7 @@ class Nemesis:
         return _nothing
 
     def _kill_everything(self, _fault: Fault) -> Undo:
-        """Kill the supervisor: the kernel ends its children with it. Then start the service anew."""
+        """Kill the supervisor, and with it its children (the kernel does that). Then start the service again."""
         self.kills.append((time.monotonic(), "everything"))
         self._stack.supervisor.kill()
         self._stack.supervisor.wait()
@@ -129,7 +129,7 @@ class Nemesis:
         return lambda: self._continue(target[1])
 
     def _continue(self, pid: int) -> None:
-        # Valkey writes its title over its environment, so that is not enough to know it by.
+        # Valkey overwrites its environment with its title, so the environment does not identify it.
         if pid in children_of(self._stack.supervisor.pid).values() or self._stack.is_ours(pid):
             send(pid, signal.SIGCONT)
 
@@ -154,7 +154,7 @@ class Nemesis:
             self._switched_on.pop(point, None)
             self._write_failpoints()
             for pid in children_of(self._stack.supervisor.pid).values():
-                self._continue(pid)  # it may have stopped itself
+                self._continue(pid)  # the process may have stopped itself
 
         return off
 
@@ -195,7 +195,7 @@ class Nemesis:
 
 
 def _nothing() -> None:
-    """Nothing has to be done to end what is over at once."""
+    """End a fault that is over at once: there is nothing to do."""
 
 
 def _done(was_done: bool) -> Undo | None:

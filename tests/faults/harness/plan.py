@@ -1,14 +1,14 @@
-"""What is done to the service, and when: all of it from one number."""
+"""The faults of a run and their times, all derived from one seed."""
 
 import random
 from dataclasses import dataclass
 
 CHILDREN = ("settlement", "api", "jobs", "scheduler", "valkey")
 SECONDS_PER_KILL = 2.2
-"""Time that a plan takes for each kill; about as many faults of other kinds lie between them."""
+"""A plan's length per kill; about as many faults of other kinds happen between the kills."""
 
 LONGEST_PAUSE = 8.0
-"""Longer than the watchdog's patience: some that are stopped are killed, others go on."""
+"""Longer than the watchdog's limit: it kills some of the stopped processes, and others continue."""
 
 FAILPOINTS = (
     *(f"{place}=exit:0.2" for place in ("accept.before_write", "accept.before_commit", "accept.after_commit")),
@@ -22,7 +22,7 @@ FAILPOINTS = (
     *(f"{place}=stop:0.1" for place in ("accept.after_commit", "settle.before_commit", "settle.before_ack")),
 )
 SHIFTS = (-7_200_000, -60_000, -1_000, 1_000, 60_000, 7_200_000)
-"""Milliseconds that the clock goes wrong by."""
+"""Errors of the clock in milliseconds."""
 
 FORGERIES = (
     "undecodable",
@@ -37,25 +37,25 @@ FORGERIES = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is done to the service."""
+    """One fault."""
 
     at: float
     """Seconds from the start of the run."""
     kind: str
     what: tuple[str, ...] = ()
-    """What it is done to, or with; where it may be dead already, the next one is taken."""
+    """The processes or values of the fault, by preference: if the first process is dead, the next is used."""
     seconds: float = 0.0
     """How long it lasts."""
 
 
 def make_plan(seed: int, kills: int) -> list[Fault]:
-    """Plan a run with so many kills (SIGKILL), in the order of time. The same numbers give the same plan."""
+    """Plan a run with `kills` kills (SIGKILL), in order of time. The same arguments give the same plan."""
     dice = random.Random(seed)
     length = kills * SECONDS_PER_KILL
     targets = list(CHILDREN) * (kills // len(CHILDREN) + 1)
     dice.shuffle(targets)
     plan = [_kill(dice, at, target) for at, target in zip(_spread(dice, kills, length), targets, strict=False)]
-    # Failpoints more often than the rest: there are many of them.
+    # Failpoints are chosen more often than other faults, because there are many of them.
     kinds = [*_OTHERS, "failpoint", "failpoint"] * (kills // len(_OTHERS) + 1)
     dice.shuffle(kinds)
     plan += [_other(dice, at, kind) for at, kind in zip(_spread(dice, len(kinds), length), kinds, strict=True)]
@@ -63,17 +63,17 @@ def make_plan(seed: int, kills: int) -> list[Fault]:
 
 
 def length_of(plan: list[Fault]) -> float:
-    """Seconds until the last fault is over."""
+    """Seconds until the last fault ends."""
     return max(fault.at + fault.seconds for fault in plan)
 
 
 def _spread(dice: random.Random, count: int, length: float) -> list[float]:
-    """Moments at random, one in each of as many equal stretches of time."""
+    """Random times, one in each of `count` equal intervals."""
     return [(number + dice.random()) * length / count for number in range(count)]
 
 
 def _kill(dice: random.Random, at: float, target: str) -> Fault:
-    # Each child as often as every other: the longer the row of its deaths, the longer its supervisor waits.
+    # All children are killed equally often, because the supervisor waits longer after each death in a row.
     if dice.random() < 0.08:
         return Fault(at, "kill everything")
     others = [child for child in CHILDREN if child != target]
@@ -103,4 +103,4 @@ _OTHERS: dict[str, tuple[tuple[str, ...], float, float]] = {
     "start a second worker": (("kill", "terminate"), 2.0, 5.0),
     "skew the clock": (tuple(map(str, SHIFTS)), 1.0, 4.0),
 }
-"""Kind → what it can be done to or with, and how long it lasts, at least and at most."""
+"""Kind → its processes or values, and its shortest and longest duration."""

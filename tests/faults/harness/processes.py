@@ -1,4 +1,4 @@
-"""The processes of a running service, found in the process table: its log is not asked, it may be behind."""
+"""The processes of a running service, read from the process table, because its log may be late."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ WORDS = {
     "scheduler": (b"workers.schedule",),
     "api": (b"uvicorn",),
 }
-"""What stands on the command line of each child; Valkey is the only one that is not Python's."""
+"""Part of the command line of each child; only Valkey is not a Python process."""
 
 
 def children_of(pid: int) -> dict[str, int]:
@@ -25,7 +25,7 @@ def children_of(pid: int) -> dict[str, int]:
 
 
 def send(pid: int, number: signal.Signals) -> bool:
-    """Send a signal; False if there is nobody any more."""
+    """Send a signal; False if the process no longer exists."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What can be done to the messages of a running Valkey, from beside the service."""
+"""Tampering with the messages of a running Valkey, from outside of the service."""
 
 import json
 import random
@@ -19,10 +19,10 @@ MOST_DUMPS = 20
 
 
 class Tamperer:
-    """Changes what is in the queues. A server that is away at the moment cannot be tampered with, which is no error."""
+    """Changes the content of the queues. If the server is down at that moment, nothing happens, without an error."""
 
     def __init__(self, socket: Path, dice: random.Random) -> None:
-        # No second try: the server may be stopped, and the nemesis has an appointment with it.
+        # No retry: the server may be stopped, and the nemesis must stay on time.
         once = Retry(NoBackoff(), 0)
         self._client = redis.Redis(
             unix_socket_path=str(socket), socket_timeout=0.3, socket_connect_timeout=0.3, retry=once
@@ -32,7 +32,7 @@ class Tamperer:
         self._forged = 0
 
     def take_dump(self) -> None:
-        """Keep a copy of everything that the server holds now."""
+        """Save a copy of the server's whole content."""
         with suppress(redis.RedisError):
             dump = {}
             for key in self._client.scan_iter(count=1000):
@@ -42,7 +42,7 @@ class Tamperer:
             self._dumps = [*self._dumps, dump][-MOST_DUMPS:]
 
     def restore_dump(self, back: int) -> bool:
-        """Put an older copy in the place of what is there."""
+        """Replace the server's content with an older copy."""
         if not self._dumps:
             return False
         dump = self._dumps[-min(back, len(self._dumps))]
@@ -60,7 +60,7 @@ class Tamperer:
         return False
 
     def duplicate(self) -> bool:
-        """Have every message come twice, under the same id of its own and another one of the queue's."""
+        """Duplicate every message, with the same message id and another id in the queue."""
         with suppress(redis.RedisError):
             for queue in QUEUES:
                 for name, body in self._client.hgetall(f"{NAMESPACE}:{queue}.msgs").items():
@@ -81,7 +81,7 @@ class Tamperer:
         return False
 
     def withhold(self) -> list[tuple[str, bytes]]:
-        """Take the messages that wait out of their queues, to be put back later."""
+        """Take the waiting messages out of their queues, to put them back later."""
         with suppress(redis.RedisError):
             return [
                 (queue, name)
@@ -96,7 +96,7 @@ class Tamperer:
                 self._client.rpush(f"{NAMESPACE}:{queue}", name)
 
     def forge(self, forgery: str) -> bool:
-        """Put something into every queue that none of Giro's processes wrote."""
+        """Put into every queue something that no process of Giro wrote."""
         with suppress(redis.RedisError):
             if forgery == "a key for ever":
                 self._client.set(WAKE_KEY, b"1")
@@ -134,7 +134,7 @@ class Tamperer:
 
 
 def _message(queue: str, actor: str, name: str, **fields: object) -> bytes:
-    """A message as Dramatiq writes it, with fields of one's own."""
+    """A message in Dramatiq's format, with some fields replaced."""
     usual = {
         "queue_name": queue,
         "actor_name": actor,

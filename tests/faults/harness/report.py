@@ -1,4 +1,4 @@
-"""The table at the end: what was done, what came of it, how long it took to recover, and what held."""
+"""The table at the end: faults, outcomes, recovery times, and the results of the checks."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ MOST_FINDINGS = 5
 
 
 def one_line(result: Result) -> str:
-    """A run in one line, as progress."""
+    """One line about a run, to show progress."""
     verdict = "holds" if result.holds else "DOES NOT HOLD: " + ", ".join(k for k, v in result.findings.items() if v)
     return (
         f"seed {result.seed}: {killed(result)} kills, {result.faults.total()} faults, {result.transfers} transfers, "
@@ -19,17 +19,17 @@ def one_line(result: Result) -> str:
 
 
 def killed(result: Result) -> int:
-    """How often the nemesis killed something outright."""
+    """Number of kills (SIGKILL) by the nemesis."""
     return result.faults["kill"] + result.faults["kill everything"]
 
 
 def spread(seconds: Sequence[float]) -> str:
-    """Median and greatest of some times."""
+    """Median and maximum of some times."""
     return f"median {median(seconds):.2f} s, at most {max(seconds):.2f} s" if seconds else "-"
 
 
 def table(results: Sequence[Result]) -> str:
-    """All runs together."""
+    """Return the table of all runs together."""
     sums: dict[str, Counter[str]] = {"faults": Counter(), "ends of processes": Counter(), "submissions": Counter()}
     for result in results:
         for counter, counts in zip(sums.values(), (result.faults, result.deaths, result.outcomes), strict=True):

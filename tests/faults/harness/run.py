@@ -1,4 +1,4 @@
-"""One run: start a service, let clients and the nemesis at it, heal it, wait, and judge."""
+"""One run: start a service, run clients and the nemesis against it, repair it, wait, and check."""
 
 import json
 import os
@@ -27,16 +27,16 @@ ACCOUNTS = 6
 FUNDS = 100_000
 """Minor units on each account."""
 RECOVERED = 10
-"""Transfers that must have been submitted and have ended after the last fault before the clients stop."""
+"""Number of transfers that must be submitted and end after the last fault before the clients stop."""
 HEALED_WITHIN_SECONDS = 60
-"""Time after the last fault in which everything must have ended."""
+"""Time limit after the last fault for everything to end."""
 
 SETTINGS = {
     "access_token_seconds": 86_400,
     "intake_seconds": 2,
     "silent_seconds": 5,
     "sqlite_busy_ms": 1_000,
-    "verify_hours": 0.002,  # every seven seconds: it must hold in the middle as well
+    "verify_hours": 0.002,  # every seven seconds: the ledger must verify during the run as well
     "checkpoint_minutes": 0.05,
     "settlement_batch": 50,
 }
@@ -44,7 +44,7 @@ SETTINGS = {
 
 @dataclass(slots=True)
 class Result:
-    """What came of a run."""
+    """The result of a run."""
 
     seed: int
     kills: int
@@ -52,13 +52,13 @@ class Result:
     faults: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     deaths: Counter[str] = field(default_factory=Counter)
-    """How the service's processes ended, as its supervisor saw it."""
+    """How the service's processes ended, according to its supervisor."""
     recoveries: list[float] = field(default_factory=list)
-    """Seconds from a kill until a transfer that was submitted after it had ended."""
+    """Seconds from a kill until the end of a transfer that was submitted after it."""
     pages: int = 0
     transfers: int = 0
     findings: dict[str, list[str]] = field(default_factory=dict)
-    """Check → what it found."""
+    """Check → its findings."""
 
     @property
     def holds(self) -> bool:
@@ -66,7 +66,7 @@ class Result:
 
 
 def run(seed: int, kills: int, folder: Path) -> Result:
-    """Run one plan on a service of its own below `folder`; what was seen is left there."""
+    """Run one plan on a separate service below `folder`, and leave the records there."""
     started = time.monotonic()
     result, history = Result(seed, kills), History()
     failpoints = folder / "failpoints"
@@ -98,7 +98,7 @@ def run(seed: int, kills: int, folder: Path) -> Result:
 
 
 def _bank(stack: Stack) -> tuple[Person, list[str]]:
-    """Somebody with all the accounts, so that one page shows all of them, and money on each."""
+    """Create one user who owns all the accounts, so that one page shows all of them, and fund each account."""
     operator, person = stack.sign_up("operator"), stack.sign_up()
     accounts = [person.open_account() for _ in range(ACCOUNTS)]
     for account in accounts:
@@ -130,7 +130,7 @@ def _stop(clients: list[Client]) -> None:
 
 
 def _wait_for_recovery(nemesis: Nemesis, history: History) -> list[str]:
-    """Let the clients go on until they are served again."""
+    """Wait until the clients are served again."""
     healed_at = time.monotonic()
 
     def served() -> bool:
@@ -146,7 +146,7 @@ def _wait_for_recovery(nemesis: Nemesis, history: History) -> list[str]:
 
 
 def _pending(stack: Stack) -> int | None:
-    """Count what is pending, from the file; None while nobody answers at the door."""
+    """Count the pending transfers in the file; None while the service is not ready."""
     try:
         if stack.client.get("/health/ready").status_code != 200:
             return None
@@ -160,12 +160,12 @@ def _wait_for_the_end(stack: Stack, healed_at: float) -> list[str]:
     try:
         eventually(lambda: _pending(stack) == 0, seconds)
     except AssertionError:
-        return [f"{HEALED_WITHIN_SECONDS} s after the last fault are pending: {_pending(stack)}"]
+        return [f"{HEALED_WITHIN_SECONDS} s after the last fault, pending transfers: {_pending(stack)}"]
     return []
 
 
 def _resolve(stack: Stack, person: Person, history: History) -> None:
-    """Look up what became of every submission whose client does not know."""
+    """Look up the outcome of every submission whose client does not know it."""
     for submission in history.submissions:
         if submission.outcome == "unknown":
             items = person.get(f"/transfers?idempotency_key={submission.key}").json()["items"]
@@ -174,7 +174,7 @@ def _resolve(stack: Stack, person: Person, history: History) -> None:
 
 
 def _repeat(stack: Stack, person: Person, history: History, dice: random.Random) -> None:
-    """Send some of what was accepted once more, now that all is well."""
+    """Repeat some of the accepted requests, now that no fault is active."""
     accepted = [submission for submission in history.submissions if submission.id is not None]
     for submission in dice.sample(accepted, k=min(100, len(accepted))):
         order = (submission.payer, submission.payee, submission.amount)
@@ -202,21 +202,21 @@ def _fill(result: Result, nemesis: Nemesis, history: History, ledger: Ledger, st
 
 def _outcome(submission: Submission) -> str:
     if submission.resolved:
-        return "unknown, then " + ("found" if submission.id else "not there")
+        return "unknown, then " + ("found" if submission.id else "missing")
     if submission.refused:
         return f"refused: {submission.refused}"
     return submission.outcome if submission.id else "not recorded"
 
 
 def _recovery(moment: float, submissions: list[Submission]) -> float | None:
-    """Seconds until a transfer had ended that was submitted after a moment."""
+    """Seconds from a moment until the end of a transfer that was submitted after it."""
     ends = (item.ended_at for item in submissions if item.ended_at is not None and item.invoked_at >= moment)
     first = min(ends, default=None)
     return None if first is None else first - moment
 
 
 def _keep(folder: Path, history: History, result: Result) -> None:
-    """Leave what was seen, for whoever wants to know how it came to a finding."""
+    """Save the records, so that a finding can be investigated."""
     text = partial(json.dumps, default=lambda value: sorted(item.decode() for item in value))
     lines = [text(asdict(submission)) for submission in history.submissions]
     (folder / "history.jsonl").write_text(os.linesep.join(lines))

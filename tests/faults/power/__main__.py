@@ -1,6 +1,6 @@
 """The long form: `python -m tests.faults.power [--cuts 2000] [--seed 1]` records a service, and cuts its power.
 
-The exit status is 1 if anything did not hold, and 2 if nothing could be recorded.
+The exit status is 1 if a check failed, and 2 if recording was not possible.
 """
 
 import argparse
@@ -22,10 +22,12 @@ MOST_FINDINGS = 5
 
 
 def main() -> int:
-    """Record, cut, and print the table; the exit status."""
+    """Record, cut, print the table, and return the exit status."""
     parser = argparse.ArgumentParser(prog="make power", description=__doc__)
-    parser.add_argument("--cuts", type=int, default=CUTS, help="cuts besides those around each sync and each answer")
-    parser.add_argument("--seed", type=int, default=1, help="the seed of the cuts and of what they leave")
+    parser.add_argument(
+        "--cuts", type=int, default=CUTS, help="number of cuts in addition to those around each sync and each answer"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="the seed of the cuts and of the states they leave")
     arguments = parser.parse_args()
     if (why := why_impossible()) is not None:
         print(f"make power: {why}", file=sys.stderr)
@@ -51,24 +53,24 @@ def _run(folder: Path, cuts: int, seed: int) -> Result:
     same = replay.everything() == recording.after
     result = replay.run(cuts=cuts, ways=WAYS)
     if not same:
-        result.findings["replayed_whole_the_record_gives_the_files_that_were_left"] = ["the files differ"]
+        result.findings["replaying_the_whole_record_gives_the_final_files"] = ["the files differ"]
     print(f"replayed in {time.monotonic() - recorded:.0f} s", _table(result), sep="\n\n")
     return result
 
 
 def _table(result: Result) -> str:
-    """What was done, and what held."""
+    """Return the table of figures and of the checks' results."""
     counts = {
         "operations on the disk": result.operations,
-        "of them syncs": result.syncs,
+        "syncs among them": result.syncs,
         "transfers answered 202": result.accepted,
         "transfers said to have ended": result.ended,
-        "cuts of the power": result.cuts,
-        "states that they left": result.left,
-        "different ones, opened and verified": result.opened,
-        "brought to work again": result.went_on,
+        "power cuts": result.cuts,
+        "states after the cuts": result.left,
+        "different states, opened and verified": result.opened,
+        "states on which the service continued": result.went_on,
         "cuts that lost a 202": result.lossy_cuts,
-        "most that one of them lost": result.most_lost,
+        "largest number of 202s that one cut lost": result.most_lost,
     }
     lines = [f"{count:>7}  {name}" for name, count in counts.items()]
     lines += ["", "what holds"]

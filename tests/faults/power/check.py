@@ -1,4 +1,4 @@
-"""Looks at what a power cut left with the service's own eyes, and says what is wrong with it."""
+"""Opens and verifies the files after a power cut with the service's own code, and reports what is wrong."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,16 +23,16 @@ _BLOCKS = "SELECT height, kind, first_sequence, last_sequence, made_at, hash FRO
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What a database holds, each in its order."""
+    """The content of a database, in order."""
 
     accepted: list[tuple[Any, ...]] = field(default_factory=list)
-    """Transfers as they were ordered, without what became of them."""
+    """Transfers as they were ordered, without their outcomes."""
     endings: dict[UUID, Ending | None] = field(default_factory=dict)
-    """What became of them; None while pending."""
+    """Their outcomes; None while pending."""
     legs: list[tuple[Any, ...]] = field(default_factory=list)
     blocks: list[tuple[Any, ...]] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """Why it cannot be opened, or what its verification found."""
+    """Why the database does not open, or the findings of its verification."""
 
 
 @dataclass(slots=True)
@@ -51,23 +51,23 @@ class Told:
 
 
 class Examiner:
-    """Opens what was left, one after another, in a folder of its own."""
+    """Opens the states after cuts one by one, in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._database = Database(load_settings(_env_file=None, data_dir=folder, database_url=""))
         assert self._database.path == folder / DATABASE, (
-            "whatever the environment names is no place to cut the power of"
+            "the environment names another database; do not cut the power of that one"
         )
         self._known: dict[bytes, Ledger] = {}
 
     @property
     def opened(self) -> int:
-        """How many states were opened: the same one is opened once."""
+        """Number of opened states; equal states are opened only once."""
         return len(self._known)
 
     def look(self, files: Files) -> Ledger:
-        """Open a database as the service would after a start, verify and read it."""
+        """Open a database as the service does at its start, verify and read it."""
         key = _digest(files)
         if key not in self._known:
             self._put(files)
@@ -78,7 +78,7 @@ class Examiner:
         return self._known[key]
 
     def go_on(self, files: Files) -> Ledger:
-        """Let the service go on with what was left: settle what is pending, cut the log, verify and read it."""
+        """Let the service continue with a state: settle pending transfers, checkpoint the log, verify and read it."""
         self._put(files)
         try:
             settlement.settle_pending(self._database, batch=100, lock_ms=100)
@@ -117,32 +117,32 @@ def _digest(files: Files) -> bytes:
     return digest.digest()
 
 
-# --- what must hold ----------------------------------------------------------------------------------------------
+# --- the checks --------------------------------------------------------------------------------------------------
 
 
 def opens_and_verifies(left: Ledger, _whole: Ledger, _told: Told) -> list[str]:
-    """What was left opens, and keeps every rule."""
+    """The database opens and verifies."""
     return left.wrong
 
 
-def what_was_answered_202_is_there(left: Ledger, _whole: Ledger, told: Told) -> list[str]:
-    """Each transfer that a client was told is accepted is there."""
+def every_transfer_answered_202_exists(left: Ledger, _whole: Ledger, told: Told) -> list[str]:
+    """Each transfer that a client was told is accepted exists."""
     return [f"{transfer} was answered 202 and is lost" for transfer in sorted(told.accepted - left.endings.keys())]
 
 
-def what_was_said_to_have_ended_has(left: Ledger, _whole: Ledger, told: Told) -> list[str]:
-    """Each transfer that a client was told has ended is so: with the same status, time and reason."""
+def every_transfer_reported_as_ended_has_ended(left: Ledger, _whole: Ledger, told: Told) -> list[str]:
+    """Each transfer that a client was told has ended, has ended with the same status, time and reason."""
     return [
-        f"{transfer} was said to be {ending}, and is {left.endings.get(transfer, 'lost')}"
+        f"{transfer} was said to be {ending}, but is {left.endings.get(transfer, 'lost')}"
         for transfer, ending in told.ended.items()
         if left.endings.get(transfer) != ending
     ]
 
 
-def what_is_there_is_a_prefix(left: Ledger, whole: Ledger, _told: Told) -> list[str]:
-    """Transfers, legs and blocks are the first so many of those that there would have been, without a gap."""
+def rows_are_a_prefix(left: Ledger, whole: Ledger, _told: Told) -> list[str]:
+    """Transfers, legs and blocks are a prefix of those of the whole run, without a gap."""
     found = [
-        f"{what} are no prefix: there are {len(some)} of {len(every)}"
+        f"{what} are not a prefix: {len(some)} of {len(every)}"
         for what, some, every in (
             ("transfers", left.accepted, whole.accepted),
             ("legs", left.legs, whole.legs),
@@ -154,8 +154,8 @@ def what_is_there_is_a_prefix(left: Ledger, whole: Ledger, _told: Told) -> list[
     return found + [f"sequences have a gap: {sequences}"] * (sequences != list(range(1, len(sequences) + 1)))
 
 
-def what_has_settled_is_a_prefix(left: Ledger, whole: Ledger, _told: Told) -> list[str]:
-    """No transfer has settled before one that was accepted earlier, and none ended otherwise than it did."""
+def settled_transfers_are_a_prefix(left: Ledger, whole: Ledger, _told: Told) -> list[str]:
+    """Transfers settle in the order of acceptance, and end as they did in the whole run."""
     found = [
         f"{transfer} is {ending}, and ended as {whole.endings.get(transfer)}"
         for transfer, ending in left.endings.items()
@@ -171,13 +171,13 @@ type Check = Callable[[Ledger, Ledger, Told], list[str]]
 
 CHECKS: tuple[Check, ...] = (
     opens_and_verifies,
-    what_was_answered_202_is_there,
-    what_was_said_to_have_ended_has,
-    what_is_there_is_a_prefix,
-    what_has_settled_is_a_prefix,
+    every_transfer_answered_202_exists,
+    every_transfer_reported_as_ended_has_ended,
+    rows_are_a_prefix,
+    settled_transfers_are_a_prefix,
 )
 
 
 def judge(left: Ledger, whole: Ledger, told: Told, checks: Iterable[Check] = CHECKS) -> dict[str, list[str]]:
-    """What is wrong with what a cut left, by check; `whole` is what there would have been without it."""
+    """Return the findings about a state after a cut, by check; `whole` is the state without the cut."""
     return {check.__name__: found for check in checks if (found := check(left, whole, told))}

@@ -1,8 +1,8 @@
-"""A disk that is told what a service did, knows what of it is synced, and says what a power cut may leave.
+"""A model of a disk: it replays what a service did, tracks what is synced, and returns what a power cut may leave.
 
-What is synced stays. Of the rest each write of each file may be there or not, whatever their order, whole or in part:
-a disk writes sectors. A file may have grown and hold zeros where its bytes are to come. The folder's names are kept in
-the order in which they were given and taken, as file systems with a journal do.
+Synced data stays. Any other write may survive or not, in any order, whole or in part, because a disk writes sectors.
+A file may have grown and contain zeros where its new bytes belong. Names of the folder are added and removed in the
+original order, as in file systems with a journal.
 """
 
 import random
@@ -14,7 +14,7 @@ from itertools import pairwise
 from tests.faults.power.record import Answer, Event, Remove, Sync, Truncate, Write
 
 SECTOR = 512
-"""Bytes that are written whole or not at all."""
+"""Bytes that a disk writes completely or not at all."""
 
 type Files = dict[str, bytes]
 type Change = Write | Truncate
@@ -22,13 +22,13 @@ type Change = Write | Truncate
 
 @dataclass(slots=True)
 class _File:
-    """A file, under whatever name: what is on disk of it, and what came later."""
+    """A file, independent of its name: its synced content and its pending changes."""
 
     synced: bytes = b""
     pending: list[Change] = field(default_factory=list)
 
     def with_changes(self, changes: Sequence[Change]) -> bytes:
-        """Its bytes if just these of the pending changes got to the disk."""
+        """Return its bytes if exactly these pending changes reached the disk."""
         if not changes:
             return self.synced
         content = bytearray(self.synced)
@@ -42,14 +42,14 @@ class _File:
         return bytes(content)
 
     def sync(self, since: int) -> None:
-        """Put on disk what was written before `since`."""
+        """Move what was written before `since` to the disk."""
         self.synced = self.with_changes([change for change in self.pending if change.at < since])
         self.pending = [change for change in self.pending if change.at >= since]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A name given to a file, or taken away."""
+    """A name that was given to a file or removed."""
 
     at: int
     name: str
@@ -58,14 +58,14 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """How a cut may leave things: so many of the pending names, and some of one file's changes."""
+    """One possible outcome of a cut: the number of surviving pending names, and the surviving changes of one file."""
 
     names: int
     file: _File | None
     changes: Sequence[Change]
 
     def changes_of(self, file: _File, *, everything_else: bool) -> Sequence[Change]:
-        """What is left of a file's changes, if of the other files all is or nothing."""
+        """Return a file's surviving changes; of all other files, all changes survive or none do."""
         if file is self.file:
             return self.changes
         return file.pending if everything_else else []
@@ -80,7 +80,7 @@ class Disk:
         self._entries: list[_Entry] = []
 
     def do(self, event: Event) -> None:
-        """Do what the service did."""
+        """Apply what the service did."""
         match event:
             case Write() | Truncate():
                 self._file(event).pending.append(event)
@@ -94,12 +94,12 @@ class Disk:
                 pass
 
     def seen(self) -> Files:
-        """The files as the service sees them: everything that was done."""
+        """Return the files as the service sees them, with all changes."""
         files = self._named(len(self._entries))
         return {name: file.with_changes(file.pending) for name, file in files.items()}
 
     def after_a_cut(self, dice: random.Random, most: int) -> Iterator[Files]:
-        """What a cut may leave now: nothing that is not synced, all of it, and up to `most` ways in between."""
+        """Yield what a cut may leave now: only synced data, everything, and up to `most` states in between."""
         yield self._left(0, lambda _file: [])
         yield self.seen()
         counts = range(len(self._entries) + 1)
@@ -116,7 +116,7 @@ class Disk:
         return {name: file.with_changes(changes_of(file)) for name, file in self._named(names).items()}
 
     def _named(self, count: int) -> dict[str, _File]:
-        """The files by name, if the first `count` of the pending names got to the disk."""
+        """Return the files by name if the first `count` pending names reached the disk."""
         files = dict(self._names)
         for entry in self._entries[:count]:
             if entry.file is None:
@@ -126,7 +126,7 @@ class Disk:
         return files
 
     def _file(self, event: Write | Truncate | Sync) -> _File:
-        """The file that has a name now; a new one if none has."""
+        """Return the file with this name, or a new one."""
         assert event.name is not None
         file = self._named(len(self._entries)).get(event.name)
         if file is None:
@@ -141,7 +141,7 @@ class Disk:
 
 
 def _some(pending: Sequence[Change], dice: random.Random) -> list[Sequence[Change]]:
-    """What may be left of a file's pending changes, between none and all: each alone, some, torn ones, and no bytes."""
+    """Return partial outcomes of a file's pending changes: each one alone, some, torn ones, a length without bytes."""
     if not pending:
         return []
     some = [change for change in pending if dice.random() < 0.5]
@@ -151,7 +151,7 @@ def _some(pending: Sequence[Change], dice: random.Random) -> list[Sequence[Chang
 
 
 def _sectors(change: Change) -> list[Change]:
-    """A write in the parts that a disk writes."""
+    """Split a write into sectors."""
     if isinstance(change, Truncate):
         return [change]
     end = change.offset + len(change.data)
@@ -163,7 +163,7 @@ def _sectors(change: Change) -> list[Change]:
 
 
 def _without_bytes(change: Change) -> Change:
-    """A write of which the file's length alone got to the disk."""
+    """A write of which only the file's new length reached the disk."""
     return (
         change if isinstance(change, Truncate) else Write(change.at, change.name, change.offset + len(change.data), b"")
     )

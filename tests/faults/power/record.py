@@ -1,7 +1,8 @@
-"""A record of what a running service asked of its disk and told its clients, read from what strace wrote.
+"""A record of a running service's disk calls and of its answers to clients, parsed from strace's output.
 
-strace sees the calls of all processes one by one, so the record has one order. A write or a sync stands where it
-returned, an answer where its first byte was handed to the kernel: no client knows of it earlier.
+strace sees the calls of all processes one by one, so the record has one order. A write or a sync counts from the
+moment it returned. An answer counts from the moment its first byte was passed to the kernel: no client knows of it
+earlier.
 """
 
 import json
@@ -17,13 +18,13 @@ from core.clock import to_us
 
 DATABASE = "banking.db"
 KEPT = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-journal")
-"""The files that a power cut leaves something of. The log's index (-shm) is made anew by whoever opens it first."""
+"""The files that survive a power cut. The log's index (-shm) is made again by the first process that opens it."""
 
 SENDS = ("write", "writev", "sendto", "sendmsg")
 SYNCS = ("fsync", "fdatasync")
 NAMED = ("truncate", "unlink", "unlinkat", "rename", "renameat", "renameat2")
 TRACED = (*SENDS, *SYNCS, *NAMED, "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate", "sync_file_range")
-"""The calls in a record: all that can change a file that is not mapped into memory, and all that can send an answer."""
+"""The recorded calls: all that can change a file (without memory mapping), and all that can send an answer."""
 
 _LINE = re.compile(rb"(\d+) +(?:(\w+)\((.*)|<\.\.\. \w+ resumed>(.*))")
 _RESULT = re.compile(rb"\) += (-?\d+)[^=]*$")
@@ -35,12 +36,12 @@ _UNFINISHED = b" <unfinished ...>"
 
 
 class RecordError(Exception):
-    """A record that cannot be replayed: the disk was asked for something that a replay does not know."""
+    """The record contains a disk operation that the replay does not support."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Bytes of a file, which a cut may lose until the file is synced."""
+    """Bytes written to a file; a cut may lose them until the file is synced."""
 
     at: int
     name: str
@@ -50,7 +51,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """The length of a file, which a cut may lose until the file is synced."""
+    """A file's new length; a cut may lose it until the file is synced."""
 
     at: int
     name: str
@@ -59,7 +60,7 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A name taken out of the folder, which a cut may bring back until the folder is synced."""
+    """A name removed from the folder; a cut may bring it back until the folder is synced."""
 
     at: int
     name: str
@@ -67,7 +68,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """A file is on disk as it was when the call began, at `since`; without a name, the folder's list of names is."""
+    """The file is on disk as it was when the call began, at `since`. Without a name: the folder's list of names."""
 
     at: int
     since: int
@@ -80,7 +81,7 @@ type Ending = tuple[str, int, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A client was told of a transfer: that it was accepted, or how it ended."""
+    """An answer to a client about a transfer: that it was accepted, or how it ended."""
 
     at: int
     id: UUID
@@ -93,7 +94,7 @@ type Event = Write | Truncate | Remove | Sync | Answer
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call to the kernel that succeeded; `begun` and `ended` are the lines of the record where it did so."""
+    """A successful system call; `begun` and `ended` are its first and last line in the record."""
 
     name: str
     begun: int
@@ -103,9 +104,9 @@ class _Call:
 
 
 def read_record(path: Path, folder: Path) -> list[Event]:
-    """Read a record: what was done to the database in `folder`, and what clients were told, in its order.
+    """Read a record: the changes to the database in `folder` and the answers to clients, in order.
 
-    Raises RecordError where something was done that a replay would not know how to repeat.
+    Raises RecordError if the record contains an operation that the replay does not support.
     """
     events: list[Event] = []
     streams: dict[bytes, _Stream] = {}
@@ -118,7 +119,7 @@ def read_record(path: Path, folder: Path) -> list[Event]:
 
 
 def _calls(path: Path) -> Iterator[_Call]:
-    """Put the halves of each call together where another process came in between, and leave out what failed."""
+    """Join calls that strace split because another process ran in between, and skip failed calls."""
     begun: dict[bytes, tuple[int, bytes, bytes]] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines):
@@ -135,7 +136,7 @@ def _calls(path: Path) -> Iterator[_Call]:
 
 
 def _of_disk(call: _Call, folder: Path) -> Event | None:
-    """What a call did to one of the files that are kept, or to their folder; None if it did nothing to them."""
+    """Return what a call did to one of the surviving files or their folder; None if it did nothing to them."""
     path = _path(call)
     if call.name in SYNCS and path == folder:
         return Sync(call.ended, call.begun, None)
@@ -151,11 +152,11 @@ def _of_disk(call: _Call, folder: Path) -> Event | None:
         case "unlink":
             return Remove(call.ended, path.name)
         case _:
-            raise RecordError(f"{call.name} was asked for {path.name}: no replay knows what that does")
+            raise RecordError(f"{call.name} on {path.name}: the replay does not support it")
 
 
 def _path(call: _Call) -> Path | None:
-    """The file that a call is about; None for a socket, or a file whose name is gone."""
+    """Return the file that a call is about; None for a socket or a file without a name."""
     if call.name in NAMED:
         return Path(_bytes(text[1]).decode()) if (text := _TEXT.search(call.arguments)) else None
     opened = _OPENED.match(call.arguments)
@@ -182,19 +183,19 @@ def _last_number(call: _Call) -> int:
 
 
 class _Stream:
-    """What was sent over one connection and is not a whole answer yet."""
+    """The bytes sent over one connection that do not form a complete answer yet."""
 
     def __init__(self) -> None:
         self._sent = b""
         self._since = 0
 
     def take(self, at: int, sent: bytes) -> Iterator[Answer]:
-        """Add what was sent, and give the answers about transfers that are whole now."""
+        """Add sent bytes, and yield the answers about transfers that are complete now."""
         if not self._sent:
             self._since = at
         self._sent += sent
         if not b"HTTP/1.1 ".startswith(self._sent[:9]):
-            self._sent = b""  # no answer, but a question: to the queue, or of one process to another
+            self._sent = b""  # not an answer but a request: to the queue, or from one process to another
         head, end, body = self._sent.partition(b"\r\n\r\n")
         length = _LENGTH.search(head + b"\r\n")
         if not end or (length and len(body) < int(length[1])):
@@ -205,7 +206,7 @@ class _Stream:
 
 
 def _answer(at: int, head: bytes, body: bytes) -> Answer | None:
-    """Read an answer as a client would; None if it tells of no transfer."""
+    """Read an answer as a client would; None if it is not about a transfer."""
     status = int(head.split(b" ", 2)[1])
     if status not in (200, 202):
         return None

@@ -1,4 +1,4 @@
-"""Cuts the power again and again: plays a record on a disk, and has what each cut leaves examined."""
+"""Cuts the power many times: replays a record on the disk model, and examines the state after each cut."""
 
 import random
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from tests.faults.power.disk import Disk, Files
 from tests.faults.power.record import Answer, Event, Sync
 
 GOES_ON_AFTER = 25
-"""Of so many states that were examined, one is brought to work again."""
+"""The service is continued on one of this many examined states."""
 GOES_ON = "goes_on"
 MOST_FINDINGS = 20
-"""Findings of each check that are kept: a service that loses answers loses them at nearly every cut."""
+"""Maximum number of findings stored for each check: a service that loses answers loses them at nearly every cut."""
 
 
 @dataclass
 class Result:
-    """What was cut, and what was found."""
+    """The figures and findings of a replay."""
 
     operations: int = 0
     syncs: int = 0
@@ -27,13 +27,13 @@ class Result:
     """Transfers that a client was told have ended."""
     cuts: int = 0
     left: int = 0
-    """States that the cuts left, and how many of them differ."""
+    """States after the cuts, and how many of them differ."""
     opened: int = 0
     went_on: int = 0
     findings: dict[str, list[str]] = field(default_factory=dict)
     lossy_cuts: int = 0
     most_lost: int = 0
-    """Cuts that lost a transfer that was answered 202, and how many the worst of them lost."""
+    """Cuts that lost a transfer answered 202, and the largest number that one cut lost."""
 
     @property
     def holds(self) -> bool:
@@ -41,10 +41,10 @@ class Result:
 
 
 class Replay:
-    """One record, and the cuts that it is replayed for."""
+    """Replays one record with cuts."""
 
     def __init__(self, files: Files, events: Sequence[Event], folder: Path, *, seed: int = 1) -> None:
-        """`files` are what was on disk when the record began; `folder` is where what is left is opened."""
+        """`files` are the files at the start of the record; states after cuts are opened in `folder`."""
         self._files, self._events = files, events
         self._dice = random.Random(seed)
         self._examiner = Examiner(folder)
@@ -55,7 +55,7 @@ class Replay:
         )
 
     def everything(self) -> Files:
-        """The files as they are when all of the record is done."""
+        """Return the files after the whole record."""
         disk = Disk(self._files)
         for event in self._events:
             disk.do(event)
@@ -64,7 +64,7 @@ class Replay:
     def run(self, *, cuts: int, ways: int) -> Result:
         """Cut the power around each sync and each answer, and at `cuts` more places, chosen by the seed.
 
-        Each cut leaves nothing of what is not synced, all of it, and up to `ways` things in between.
+        Each cut is examined with no unsynced data, with all of it, and with up to `ways` states in between.
         """
         chosen, disk, told = self._places(cuts), Disk(self._files), Told()
         for place, event in enumerate(self._events):
@@ -79,7 +79,7 @@ class Replay:
         return self.result
 
     def _places(self, cuts: int) -> set[int]:
-        """Before which events the power is cut."""
+        """Return the events before which the power is cut."""
         moments = [place for place, event in enumerate(self._events) if isinstance(event, Sync | Answer)]
         chosen = {*moments, *(place + 1 for place in moments)}
         others = [place for place in range(len(self._events)) if place not in chosen]
@@ -100,7 +100,7 @@ class Replay:
         self.result.most_lost = max(self.result.most_lost, lost)
 
     def _go_on(self, files: Files, left: Ledger) -> None:
-        """See the service go on with what was left: all that was pending ends, and nothing else changes."""
+        """Check that the service continues on this state: all pending transfers end, and nothing else changes."""
         self.result.went_on += 1
         later = self._examiner.go_on(files)
         found = [

@@ -1,4 +1,4 @@
-"""A loaded service under strace: its record, and its database before and after."""
+"""A service under load and under strace: its record, and its database before and after."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ FUNDS = 100_000
 CHECKPOINT_MINUTES = 0.03
 OPERATOR = "operator@example.com"
 LONGEST_TEXT = 200_000
-"""Bytes of one call that strace writes down: more than any page, group of pages or answer."""
+"""Bytes that strace records per call: more than any page, group of pages or answer."""
 
 STRACE = (
     *("strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", str(LONGEST_TEXT), "-e", "signal=none"),
@@ -30,17 +30,17 @@ STRACE = (
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What is known of one run."""
+    """The recording of one run."""
 
     before: Files
-    """What was on disk when the record began."""
+    """The files at the start of the record."""
     events: Sequence[Event]
     after: Files
-    """The files as they were when every process had ended."""
+    """The files after every process had ended."""
 
 
 class RecordedStack(Stack):
-    """A stack whose every call to the disk and to clients is written down."""
+    """A stack whose calls to the disk and to clients are all recorded."""
 
     @property
     def record(self) -> Path:
@@ -51,7 +51,7 @@ class RecordedStack(Stack):
         return self.spawn(traced, name or command[0])
 
     def stop(self) -> int:
-        """Ask the service to stop, and wait for its end and for that of its record."""
+        """Stop the service, and wait until it and strace have ended."""
         self._tell_served()
         return self.supervisor.wait(STOP_SECONDS)
 
@@ -60,7 +60,7 @@ class RecordedStack(Stack):
         super().close()
 
     def _tell_served(self) -> None:
-        """Send what strace runs a SIGTERM: strace itself hears none, and would leave it running if it were killed."""
+        """Send SIGTERM to the traced service: strace ignores it, and killing strace would leave the service running."""
         for process in self.processes:
             if process.poll() is None:
                 served = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -69,12 +69,12 @@ class RecordedStack(Stack):
 
 
 def record(folder: Path) -> Recording:
-    """Run a service below `folder`, which has no symbolic links in its path: the record names files as they are.
+    """Run a service below `folder`. Its path must not contain symbolic links, because the record has resolved paths.
 
-    Clients submit, poll and cancel; in the middle of it the log is cut back into the database.
+    Clients submit, poll and cancel. Halfway through, a checkpoint moves the log into the database.
     """
     stack = RecordedStack(folder, measured=False, checkpoint_minutes=CHECKPOINT_MINUTES)
-    # A wake-up that takes its time leaves something to be cancelled.
+    # A slow wake-up leaves transfers pending, so that some can be cancelled.
     stack.environment["GIRO_FAILPOINTS"] = "wakeup.before_send=delay:60"
     try:
         for command in (("migrate",), ("operator", "create", OPERATOR)):
@@ -90,7 +90,7 @@ def record(folder: Path) -> Recording:
 
 
 def why_impossible() -> str | None:
-    """Say why nothing can be recorded on this machine; None where it can."""
+    """Return why recording is not possible on this machine, or None if it is."""
     try:
         tried = subprocess.run(
             [*STRACE, "-o", os.devnull, "true"],
@@ -101,16 +101,16 @@ def why_impossible() -> str | None:
         )
     except FileNotFoundError:
         return "strace is not installed (Debian and Ubuntu: apt install strace)"
-    return None if tried.returncode == 0 else f"strace cannot look at processes here: {tried.stderr.strip()}"
+    return None if tried.returncode == 0 else f"strace cannot trace processes here: {tried.stderr.strip()}"
 
 
 def _files(stack: Stack) -> Files:
-    """The files of a database that nobody has open."""
+    """Return the files of a database that no process has open."""
     return {name: path.read_bytes() for name in KEPT if (path := stack.data / name).exists()}
 
 
 def _load(stack: Stack) -> None:
-    """Bring money in, and have clients move it, before and after the log is cut back."""
+    """Deposit money, and let clients transfer it before and after a checkpoint."""
     operator, ada = stack.log_in(OPERATOR), stack.sign_up()
     accounts = [ada.open_account() for _ in range(3)]
     for account in accounts:
@@ -126,7 +126,7 @@ def _load(stack: Stack) -> None:
 
 
 def _one(client: Client, accounts: Sequence[str], number: int) -> None:
-    """Submit a transfer, and then cancel it, see it through, look once, or forget it."""
+    """Submit a transfer, then cancel it, poll it until its end, read it once, or ignore it."""
     payer, payee = accounts[number % 3], accounts[(number + 1) % 3]
     transfer = client.submit(payer, payee, 1 + number).json()["id"]
     match number % 4:
@@ -139,7 +139,7 @@ def _one(client: Client, accounts: Sequence[str], number: int) -> None:
 
 
 def _wait_for_a_checkpoint(stack: Stack) -> None:
-    """Wait until the log was cut back once more."""
+    """Wait for the next checkpoint."""
 
     def done() -> int:
         return sum(not line["blocked"] for line in stack.logged("checkpoint"))
