@@ -279,7 +279,7 @@ def test_a_process_inside_that_is_killed_is_started_again_by_process_1(compose: 
     compose.wait_until_healthy()
 
 
-def test_a_second_worker_stands_by_and_takes_over_when_the_first_dies(compose: Compose) -> None:
+def test_standby_worker_takes_over_when_the_first_dies(compose: Compose) -> None:
     ada, grace = Customer(compose, "ada@example.com"), Customer(compose, "grace@example.com")
     compose.up("--no-recreate", "--scale", "worker=2")
     first, second = sorted(compose.containers("worker"), key=lambda container: container["Name"])

@@ -12,8 +12,8 @@ from tests.flows.stack import Stack
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A running service that the tests of one file share; they leave it running.
 
-    Its processes are part of the coverage if the file says `MEASURED`: one such stack shows all that there is to see.
-    They serve their metrics if it says `SCRAPED`.
+    Its processes count for the coverage if the file sets `MEASURED`; one such stack is enough. They serve their metrics
+    if the file sets `SCRAPED`.
     """
     wanted = {name: getattr(request.module, name.upper(), False) for name in ("measured", "scraped")}
     stack = Stack(tmp_path_factory.mktemp("stack"), **wanted)
@@ -25,7 +25,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def new_stack(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
-    """Makes services that a test may do with as it likes; not started yet, and not measured unless asked for."""
+    """Creates services for one test only. They are not started, and not measured unless requested."""
     made: list[Stack] = []
 
     def make(**settings: object) -> Stack:

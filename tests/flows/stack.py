@@ -1,4 +1,4 @@
-"""The whole service as a stranger runs it: `giro up`, in processes of its own, on a folder and a port of its own."""
+"""The whole service as a user runs it: `giro up` in real processes, with a separate folder and port."""
 
 import json
 import os
@@ -26,7 +26,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and another one each time: the kernel may name one twice that is not used yet."""
+    """Return an unused port, a different one each time: the kernel may return the same port twice before it is used."""
     while True:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port: int = server.getsockname()[1]
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 
 def is_alive(pid: int) -> bool:
-    """True while a process runs; one that only waits for somebody to read its exit status is dead."""
+    """True while a process runs. A zombie counts as dead."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -49,12 +49,12 @@ def _read(path: Path) -> str:
 
 
 class Stack:
-    """One service: its settings, and the processes started on them. It ends what it started, by pid."""
+    """One service: its settings and processes. It ends the processes that it started, by pid."""
 
     def __init__(self, folder: Path, *, measured: bool = True, scraped: bool = False, **settings: object) -> None:
-        """`measured` False: its processes are left out of the coverage, which doubles the time they take to start.
+        """`measured` False: its processes do not count for the coverage, which would double their time to start.
 
-        `scraped` True: each serves its metrics, on a port that nobody else had.
+        `scraped` True: each process serves its metrics, on an unused port.
         """
         self.folder = folder
         self.data = folder / "data"
@@ -68,7 +68,7 @@ class Stack:
         unset = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN"), "")
         self.environment = {**inherited, **unset, **{f"GIRO_{name.upper()}": str(own[name]) for name in own}}
         self.program: Path | None = None
-        """Folder of another version of the program, which is run from then on; None: ours."""
+        """Folder of another version of the program to run from now on; None: this one."""
         self.starts = 0
         self.processes: list[subprocess.Popen[bytes]] = []
         self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=40)
@@ -87,18 +87,18 @@ class Stack:
         return self.output("up").count("is ready")
 
     def run(self, *command: str, name: str | None = None) -> "subprocess.Popen[bytes]":
-        """Start a `giro` command that goes on running; its log is kept under `name`."""
+        """Start a `giro` command in the background; its log is stored under `name`."""
         return self.spawn([sys.executable, "-m", "core.cli", *command], name or command[0])
 
     def spawn(self, words: Sequence[str], name: str) -> "subprocess.Popen[bytes]":
-        """Start any program with the settings of this stack; its log is kept under `name`."""
+        """Start any program with the settings of this stack; its log is stored under `name`."""
         with (self.folder / f"{name}.out").open("ab") as out, (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(words, cwd=self.program, env=self.environment, stdout=out, stderr=log)
         self.processes.append(process)
         return process
 
     def giro(self, *command: str, stdin: str = "", seconds: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Run a `giro` command to its end."""
+        """Run a `giro` command until it ends."""
         return subprocess.run(
             [sys.executable, "-m", "core.cli", *command],
             cwd=self.program,
@@ -111,12 +111,12 @@ class Stack:
         )
 
     def stop(self) -> int:
-        """Ask `giro up` to stop, and return its exit status."""
+        """Stop `giro up`, and return its exit status."""
         self.supervisor.send_signal(signal.SIGTERM)
         return self.supervisor.wait(STOP_SECONDS)
 
     def close(self) -> None:
-        """End whatever still runs, orphans included."""
+        """End every process that still runs, orphans included."""
         self.client.close()
         for process in self.processes:
             if process.poll() is None:
@@ -131,18 +131,18 @@ class Stack:
                 os.kill(pid, signal.SIGKILL)
 
     def is_ours(self, pid: int) -> bool:
-        """Whether a process runs with this stack's settings: a number may have gone to a stranger."""
+        """Whether a process runs with this stack's settings; another process may have got the same pid."""
         try:
             return f"GIRO_DATA_DIR={self.data}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
             return False
 
     def pids(self) -> list[int]:
-        """Every child that the supervisor has started so far."""
+        """Return the pid of every child that the supervisor has started so far."""
         return [line["pid"] for line in self.logged("child_started", name="up")]
 
     def pid_of(self, child: str) -> int:
-        """The newest process of a child."""
+        """Return the pid of a child's newest process."""
         return int([line["pid"] for line in self.logged("child_started", name="up") if line["child"] == child][-1])
 
     def kill(self, child: str, number: signal.Signals = signal.SIGKILL) -> int:
@@ -151,7 +151,7 @@ class Stack:
         os.kill(pid, number)
         return pid
 
-    # --- what it says ---
+    # --- logs and metrics ---
 
     def output(self, name: str) -> str:
         return _read(self.folder / f"{name}.out")
@@ -160,12 +160,12 @@ class Stack:
         return _read(self.folder / f"{name}.log")
 
     def logged(self, event: str, name: str = "up") -> list[dict[str, Any]]:
-        """The log lines of an event."""
+        """Return the log lines of an event."""
         whole = [line for line in self.log_text(name).splitlines(keepends=True) if re.fullmatch(r"\{.*\}\n", line)]
         return [line for line in map(json.loads, whole) if line.get("event") == event]
 
     def scrape(self, process: str) -> str:
-        """What Prometheus would read of a process."""
+        """Return the metrics of a process, as Prometheus would read them."""
         answer = httpx2.get(f"http://127.0.0.1:{self.metrics_ports[process]}/metrics", trust_env=False, timeout=10)
         assert answer.status_code == 200, answer.text
         text: str = answer.text
@@ -174,7 +174,7 @@ class Stack:
     # --- as a client ---
 
     def sign_up(self, role: str = "customer") -> "Client":
-        """Make a person, log in, and return who may ask in their name."""
+        """Sign up a new user, log in, and return their client."""
         email = f"{uuid4().hex[:12]}@example.com"
         if role == "operator":
             assert self.giro("operator", "create", email, stdin=PASSWORD).returncode == 0
@@ -184,13 +184,13 @@ class Stack:
         return self.log_in(email)
 
     def log_in(self, email: str) -> "Client":
-        """Return who may ask in the name of somebody who has signed up."""
+        """Log in an existing user, and return their client."""
         tokens = self.client.post("/login", data={"username": email, "password": PASSWORD}).json()
         return Client(self, {"Authorization": f"Bearer {tokens['access_token']}"})
 
 
 class Client:
-    """A person who has logged in."""
+    """A logged-in user."""
 
     def __init__(self, stack: Stack, headers: dict[str, str]) -> None:
         self.stack = stack
@@ -203,7 +203,7 @@ class Client:
         return self.stack.client.post(path, json=body, headers=self.headers | headers)
 
     def open_account(self, funds: int = 0, currency: str = "USD") -> str:
-        """Open an account, and have the bank put money on it."""
+        """Open an account, and deposit money on it."""
         account: str = self.post("/accounts", {"currency": currency}).json()["id"]
         if funds:
             done = self.stack.giro("deposit", account, str(funds))
@@ -224,5 +224,5 @@ class Client:
         return status
 
     def poll_to_end(self, transfer_id: str) -> str:
-        """Poll a transfer until it has ended, and return its status."""
+        """Poll a transfer until it ends, and return its status."""
         return eventually(lambda: (status := self.status(transfer_id)) != "pending" and status, 60)

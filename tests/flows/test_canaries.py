@@ -1,8 +1,9 @@
-"""Canaries through a whole service: what is secret or personal stands where it may, and nowhere else.
+"""Canaries through a whole service: secret and personal data appears only in the permitted places.
 
-Every call is made, well and badly, things are broken on the way, and then all that the service leaves is searched: the
-log of every process at its most talkative, in both formats; the metrics of every port; the queue server; error answers;
-what goes to Sentry; the database, its log and its backup; every other file; the command lines of its processes.
+The tests make every call, correctly and incorrectly, and cause failures. Then they search everything that the service
+leaves: the log of every process at its lowest level, in both formats; the metrics of every port; the queue server;
+error answers; reports to Sentry; the database, its log and its backup; every other file; the command lines of its
+processes.
 """
 
 import gzip
@@ -59,7 +60,7 @@ MAY_STAND = {
     "redis_password": NOWHERE,
     "sentry_key": frozenset({"sentry"}),
 }
-"""Where each of them stands, exactly. What log-in and a new card show, as they may, is no part of `answers`."""
+"""Exactly where each canary appears. `answers` excludes the values that log-in and a new card may show."""
 
 LOOKED_AT = {
     "log": (b'"event": "request"', b"[debug", b"IntegrityError", b"StruckError", b"unhandled_exception"),
@@ -74,11 +75,11 @@ LOOKED_AT = {
     "processes": (b"api.app:create_app", b"workers.main", b"workers.schedule"),
     "commands": (b"JWT_SECRET=***",),
 }
-"""What each place is known to hold: nothing is found where nothing is looked at."""
+"""Known content of each place, which proves that the place was really searched."""
 
 
 class Given(NamedTuple):
-    """The servers that the service is given, and where it may leave what is temporary."""
+    """The servers for the service, and its folder for temporary files."""
 
     queue: redis.Redis
     queue_port: int
@@ -88,7 +89,7 @@ class Given(NamedTuple):
 
 @pytest.fixture
 def canaries() -> dict[str, str]:
-    """Values that nobody else has, with characters that JSON and URLs write in another way."""
+    """Unique values, with characters that JSON and URLs encode differently."""
     tag = secrets.token_hex(4)
     secret = {name: f"{name}-{tag}-of-thirty-two-bytes+/&" for name in ("jwt_secret", "card_key", "card_index_key")}
     return secret | {
@@ -108,7 +109,7 @@ def canaries() -> dict[str, str]:
 
 @pytest.fixture
 def given(canaries: dict[str, str], tmp_path: Path) -> Iterator[Given]:
-    """A queue server with a password, and a server that takes reports."""
+    """A queue server with a password, and a server that receives reports."""
     received: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -141,7 +142,7 @@ def given(canaries: dict[str, str], tmp_path: Path) -> Iterator[Given]:
 
 
 def queue_settings(port: int, folder: Path, password: str) -> str:
-    """Settings of a queue server as in docker-compose.yml: what Giro may do is to use keys of its own, and no more."""
+    """Settings of a queue server as in docker-compose.yml: Giro may use only its own keys."""
     (may,) = re.findall(r"user default .*", (Path(core.__file__).parent.parent / "docker-compose.yml").read_text())
     user = re.sub(r"\">.*?\"( ~)", lambda found: json.dumps(f">{password}") + found[1], may)
     looker = 'user looker on ">of this test alone" ~* +@all'
@@ -157,7 +158,7 @@ def _answers(client: redis.Redis) -> bool:
 
 @pytest.fixture
 def service(canaries: dict[str, str], given: Given, tmp_path: Path) -> Iterator[Stack]:
-    """A service with all these secrets, that logs all it can, and that can be made to fail. Not started yet."""
+    """A service with all these secrets, that logs at the lowest level and can fail on demand. It is not started yet."""
     for name in ("stack", "temporary"):
         (tmp_path / name).mkdir()
     stack = Stack(
@@ -185,20 +186,20 @@ def service(canaries: dict[str, str], given: Given, tmp_path: Path) -> Iterator[
 
 
 def start(stack: Stack, log_format: str) -> None:
-    """Start a service whose log is written in a format."""
+    """Start a service with a log format."""
     stack.environment["GIRO_LOG_FORMAT"] = log_format
     stack.start()
 
 
 class Caller:
-    """Calls the service, keeps what it answers, and learns its tokens."""
+    """Calls the service, stores its answers, and collects its tokens."""
 
     def __init__(self, stack: Stack, seen: Seen, canaries: dict[str, str]) -> None:
         self.stack, self.seen, self.canaries = stack, seen, canaries
         self.headers: dict[str, str] = {}
 
     def call(self, method: str, path: str, *, shows: bool = False, **more: Any) -> httpx2.Response:
-        """Call, and keep the answer, unless it is one that shows what it may."""
+        """Call, and store the answer, unless it may show a canary."""
         answer = self.stack.client.request(method, path, **{"headers": self.headers} | more)
         if not shows:
             text = f"{answer.status_code} {answer.headers}\n".encode("utf-8", "replace") + answer.content
@@ -228,7 +229,7 @@ class Caller:
 
 
 def live(caller: Caller) -> tuple[str, str]:
-    """Do what customers do, and return two of their accounts."""
+    """Make the calls of customers, and return two of their accounts."""
     canaries, key = caller.canaries, {"Idempotency-Key": caller.canaries["idempotency_key"]}
     body = {name: canaries[name] for name in ("email", "password", "name")}
     assert caller.call("POST", "/signup", json=body).status_code == 201
@@ -257,7 +258,7 @@ def live(caller: Caller) -> tuple[str, str]:
 
 
 def fail_to_log_in(caller: Caller) -> None:
-    """Mistake one field for another, in every way that people do."""
+    """Put values into wrong fields, with all typical mistakes."""
     email, password, wrong = (caller.canaries[name] for name in ("email", "password", "wrong_password"))
     for username, word in ((email, wrong), (password, email), (email, email), (wrong, password), (email, "x" * 2000)):
         refused = caller.call("POST", "/login", data={"username": username, "password": word}, headers={})
@@ -277,7 +278,7 @@ def change_password(caller: Caller) -> None:
 
 
 def operate(caller: Caller, account: str) -> "Caller":
-    """Do what operators do."""
+    """Make the calls of operators."""
     operator = Caller(caller.stack, caller.seen, dict(caller.canaries))
     email, password = f"{uuid4().hex}@example.com", caller.canaries["operator_password"]
     assert caller.stack.giro("operator", "create", email, stdin=password).returncode == 0
@@ -293,24 +294,24 @@ def operate(caller: Caller, account: str) -> "Caller":
 
 
 def misuse(caller: Caller, operator: Caller) -> None:
-    """Put everything where it does not belong, as nobody, as a customer and as an operator."""
+    """Put every value into every wrong place: without a log-in, as a customer and as an operator."""
     document = caller.call("GET", "/openapi.json", shows=True).json()
     for headers in ({}, caller.headers, operator.headers):
         for method, path, more in misplaced(document, caller.canaries):
-            if path.partition("?")[0] != "/logout":  # it would be the last call
+            if path.partition("?")[0] != "/logout":  # it would invalidate the token of all later calls
                 added = {name.encode(): value.encode() for name, value in headers.items()} | more.pop("headers", {})
                 answer = caller.call(method, path, headers=added, **more)
                 assert 400 <= answer.status_code < 500 or answer.is_success, (method, path, answer.text)
 
 
 def break_things(caller: Caller, payer: str, payee: str, folder: Path) -> None:
-    """Have a process fail where it writes what is personal: settlement, and the database under the API."""
+    """Make processes fail while they handle personal data: settlement, and the API's database."""
     (folder / "failpoints").write_text("settle.between_writes=raise:1")
-    assert caller.pay(payer, payee, Prefer="wait=20").json()["status"] == "completed", "at the second attempt"
+    assert caller.pay(payer, payee, Prefer="wait=20").json()["status"] == "completed", "the second attempt succeeds"
     (folder / "failpoints").unlink()
     database = Database(load_settings(_env_file=None, data_dir=caller.stack.data))
     with unit_of_work(database) as connection:
-        assert caller.pay(payer, payee).status_code == 503, "somebody else has the lock"
+        assert caller.pay(payer, payee).status_code == 503, "another process has the lock"
         for table in ("users", "transfers"):
             connection.exec_driver_sql(f"CREATE TRIGGER no_{table} BEFORE INSERT ON {table} {BROKEN}")
     body = {name: caller.canaries[name] for name in ("password", "name")}
@@ -336,7 +337,7 @@ def look_while_it_runs(stack: Stack, given: Given, seen: Seen) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """Every process below another one."""
+    """Return all descendants of a process."""
     below = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return [*below, *(pid for child in below for pid in children(child))]
 
@@ -357,7 +358,7 @@ def place_of(path: Path) -> str:
     return "database" if path.name in ("banking.db", "banking.db-wal", "banking.db-shm") else "files"
 
 
-def test_what_is_secret_or_personal_stands_where_it_may_and_nowhere_else(
+def test_secret_and_personal_data_is_only_in_permitted_places(
     service: Stack, given: Given, canaries: dict[str, str], tmp_path: Path
 ) -> None:
     seen = Seen()

@@ -1,4 +1,4 @@
-"""The README's walk, word for word: its blocks are pasted into one shell, against a running service."""
+"""The README's walk, word for word: its blocks run in one shell, against a running service."""
 
 import re
 import shutil
@@ -16,13 +16,13 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def walk() -> str:
-    """The shell blocks of the walk, one after the other, as a reader pastes them."""
+    """Return the shell blocks of the walk, in order, as a reader pastes them."""
     section = README.read_text().split("\n## A walk")[1].split("\n## ")[0]
     return "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the walk is made with curl")
-def test_the_walk_works_word_for_word(stack: Stack) -> None:
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the walk needs curl")
+def test_walk_works_word_for_word(stack: Stack) -> None:
     programs = str(Path(sys.executable).parent)
     script = walk().replace("http://127.0.0.1:8000", stack.url).replace(".venv/bin", programs)
     assert script.count("curl") >= 10

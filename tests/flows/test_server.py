@@ -1,4 +1,4 @@
-"""What only a real server shows: the bytes on the wire, what it logs about them, and what each process measures."""
+"""Behaviour that only a real server shows: bytes on the wire, log lines about them, and metrics of each process."""
 
 import json
 import socket
@@ -66,15 +66,15 @@ MEASURED_BY = {
 }
 
 
-def test_head_is_answered_like_get_without_a_body_and_without_a_complaint(stack: Stack) -> None:
+def test_head_is_answered_like_get_without_a_body(stack: Stack) -> None:
     got, head = stack.client.get("/health/live"), stack.client.head("/health/live")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(got.content))
-    assert stack.client.get("/health/live").status_code == 200, "the connection is still good"
+    assert stack.client.get("/health/live").status_code == 200, "the connection must still work"
     assert "Traceback" not in stack.log_text("up")
 
 
-def test_a_request_that_breaks_off_in_its_body_does_nothing(stack: Stack) -> None:
+def test_request_with_an_incomplete_body_does_nothing(stack: Stack) -> None:
     body = b'{"email": "half@example.com", "password": "correct horse battery"}'
     head = (
         f"POST /signup HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body) + 1}\r\n\r\n"
@@ -82,7 +82,7 @@ def test_a_request_that_breaks_off_in_its_body_does_nothing(stack: Stack) -> Non
     with socket.create_connection(("127.0.0.1", stack.port)) as client:
         client.sendall(head.encode() + body)
     answer = stack.client.post("/signup", json={"email": "half@example.com", "password": "correct horse battery"})
-    assert answer.status_code == 201, "the half order has made nobody"
+    assert answer.status_code == 201, "the incomplete request must not create a user"
     assert "Traceback" not in stack.log_text("up")
 
 
@@ -96,7 +96,7 @@ def test_pipelined_requests_are_answered_in_order(stack: Stack) -> None:
 
 
 def scraped(stack: Stack, process: str) -> dict[str, float]:
-    """What a process measures, by name, all labels together."""
+    """Return the metrics of a process by name, summed over all labels."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(stack.scrape(process)):
         for sample in family.samples:
@@ -109,7 +109,7 @@ Paying = Callable[[], Response]
 
 @pytest.fixture(scope="module")
 def pay(stack: Stack) -> Paying:
-    """Have somebody pay, and wait for the end of it; it has been done once already."""
+    """Make a transfer and wait for its end. One transfer has been made already."""
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
 
@@ -121,12 +121,12 @@ def pay(stack: Stack) -> Paying:
 
 
 @pytest.mark.parametrize("process", MEASURED_BY)
-def test_every_process_serves_what_it_measures(stack: Stack, pay: Paying, process: str) -> None:
+def test_every_process_serves_its_metrics(stack: Stack, pay: Paying, process: str) -> None:
     wanted = EVERYWHERE | MEASURED_BY[process]
-    eventually(lambda: wanted <= scraped(stack, process).keys())  # the first verification may still be under way
+    eventually(lambda: wanted <= scraped(stack, process).keys())  # the first verification may still be running
 
 
-def test_one_transfer_is_one_at_every_process_that_it_passes(stack: Stack, pay: Paying) -> None:
+def test_each_process_counts_one_transfer_once(stack: Stack, pay: Paying) -> None:
     latency, lifetime = "giro_accept_latency_seconds_count", "giro_transfer_lifetime_seconds_count"
     accepted, ended = scraped(stack, "api")[latency], scraped(stack, "settlement")[lifetime]
     assert pay().json()["status"] == "completed"
@@ -134,7 +134,7 @@ def test_one_transfer_is_one_at_every_process_that_it_passes(stack: Stack, pay: 
     eventually(lambda: scraped(stack, "settlement")[lifetime] == ended + 1)
 
 
-def test_a_service_that_is_well_says_so(stack: Stack, pay: Paying) -> None:
+def test_healthy_service_reports_that_it_is_healthy(stack: Stack, pay: Paying) -> None:
     assert scraped(stack, "settlement")["giro_settlement_active"] == 1
     shown = eventually(lambda: (now := scraped(stack, "scheduler"))["giro_pending_transfers"] == 0 and now)
     wrong = ("imbalance_minor_units", "ledger_ahead_seconds", "dead_letters", "statements_overdue_seconds")
@@ -142,7 +142,7 @@ def test_a_service_that_is_well_says_so(stack: Stack, pay: Paying) -> None:
     assert shown["giro_queue_up"] == 1
 
 
-def test_the_audit_log_names_the_client_that_a_proxy_on_this_machine_speaks_for(stack: Stack) -> None:
+def test_audit_log_has_the_client_address_from_a_local_proxy(stack: Stack) -> None:
     forwarded = {"X-Forwarded-For": "192.0.2.66, 203.0.113.9", "X-Forwarded-Proto": "https"}
     answer = stack.client.post("/login", data={"username": "x@example.com", "password": "wrong"}, headers=forwarded)
     assert answer.status_code == 401
@@ -150,10 +150,10 @@ def test_the_audit_log_names_the_client_that_a_proxy_on_this_machine_speaks_for(
     assert ("203.0.113.9" in shown, "192.0.2.66" in shown, "127.0.0.1" in shown) == (True, False, False)
 
 
-# --- what can be reached, and read -------------------------------------------------------------------------------
+# --- addresses and permissions -----------------------------------------------------------------------------------
 
 
-def test_everything_in_the_data_folder_is_for_its_owner_alone(stack: Stack, pay: Paying) -> None:
+def test_data_folder_is_private(stack: Stack, pay: Paying) -> None:
     assert stack.giro("backup").returncode == 0
     found = {path: stat.S_IMODE(path.lstat().st_mode) for path in [stack.data, *stack.data.rglob("*")]}
     names = {path.name for path in found}
@@ -163,12 +163,12 @@ def test_everything_in_the_data_folder_is_for_its_owner_alone(stack: Stack, pay:
 
 
 def listening(port: int) -> set[str]:
-    """The addresses, as the kernel writes them, on which somebody listens on a port."""
+    """Return the addresses with a listener on a port, in the kernel's notation."""
     lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
     return {line[1].partition(":")[0] for line in lines if line[1].endswith(f":{port:04X}") and line[3] == "0A"}
 
 
-def test_metrics_are_apart_from_the_public_port_and_on_loopback_unless_told_otherwise(stack: Stack) -> None:
+def test_metrics_have_their_own_ports_on_loopback_by_default(stack: Stack) -> None:
     assert stack.client.get("/metrics").json()["code"] == "not_found"
     ports = [*stack.metrics_ports.values(), stack.port]
     assert {port: listening(port) for port in ports} == {port: {"0100007F"} for port in ports}
@@ -183,9 +183,7 @@ NO_HTTP = [
 
 
 @pytest.mark.parametrize("sent", NO_HTTP)
-def test_what_is_no_http_is_refused_without_a_word_about_the_server_or_of_what_was_sent(
-    stack: Stack, sent: bytes
-) -> None:
+def test_refusal_of_malformed_http_reveals_neither_server_nor_input(stack: Stack, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as client:
         client.sendall(sent)
         answer = b"".join(iter(lambda: client.recv(65536), b""))

@@ -1,4 +1,4 @@
-"""Statements of real processes: those of months gone by are made by themselves, others when they are asked for."""
+"""Statements of real processes: they are made automatically for past months, and on request for others."""
 
 import shutil
 from collections.abc import Callable
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.whole_service
 
 
 def database_of(stack: Stack, template: Path) -> Database:
-    """Give a stack that has not been started a migrated database, and open it."""
+    """Create a migrated database for a stack that is not started, and open it."""
     stack.data.mkdir(mode=0o700)
     settings = load_settings(_env_file=None, data_dir=stack.data)
     shutil.copyfile(template, settings.database_path)
@@ -38,7 +38,7 @@ def log_in(stack: Stack, person: Person) -> Client:
     return Client(stack, {"Authorization": f"Bearer {tokens['access_token']}"})
 
 
-def test_statements_are_made_by_themselves_and_on_request(
+def test_statements_are_made_automatically_and_on_request(
     new_stack: Callable[..., Stack], template_database: Path, clock: Clock
 ) -> None:
     this_month = Period.of(datetime.now(UTC), UTC)
@@ -86,7 +86,7 @@ def _finished(runs: list[dict[str, object]]) -> list[dict[str, object]]:
 
 
 def _an_account_whose_group_is_done(stack: Stack, client: Client, opened_at: datetime) -> str:
-    """Open an account now, and say that it was opened earlier: no run has it."""
+    """Open an account now and backdate it, so that no run contains it."""
     account = client.open_account()
     database = Database(load_settings(_env_file=None, data_dir=stack.data))
     with unit_of_work(database) as connection:

@@ -1,4 +1,4 @@
-"""A transfer goes all the way, whatever dies on its way: real processes, a real queue, a real file."""
+"""A transfer reaches its end, whichever process dies meanwhile: real processes, a real queue, a real file."""
 
 import concurrent.futures
 import signal
@@ -13,10 +13,10 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.whole_service
 
 MEASURED = True
-"""What its processes execute counts for the coverage."""
+"""The code that its processes execute counts for the coverage."""
 
 
-def test_a_transfer_is_accepted_pending_and_polled_to_completed(stack: Stack) -> None:
+def test_transfer_is_accepted_as_pending_and_then_completes(stack: Stack) -> None:
     ada, grace = stack.sign_up(), stack.sign_up()
     payer, payee = ada.open_account(funds=500), grace.open_account()
     answer = ada.submit(payer, payee, 200)
@@ -26,14 +26,14 @@ def test_a_transfer_is_accepted_pending_and_polled_to_completed(stack: Stack) ->
     assert (ada.balance(payer), grace.balance(payee)) == (300, 200)
 
 
-def test_a_client_that_waits_gets_the_final_transfer(stack: Stack) -> None:
+def test_waiting_client_gets_the_final_transfer(stack: Stack) -> None:
     ada = stack.sign_up()
     answer = ada.submit(ada.open_account(funds=500), ada.open_account(), Prefer="wait=20")
     assert answer.status_code == 200
     assert answer.json()["status"] == "completed"
 
 
-def test_a_deposit_and_a_withdrawal_go_the_same_way(stack: Stack) -> None:
+def test_deposit_and_withdrawal_complete_like_a_transfer(stack: Stack) -> None:
     ada, operator = stack.sign_up(), stack.sign_up("operator")
     account = ada.open_account()
     deposit = operator.post("/deposits", {"to_account_id": account, "amount": 700}, Prefer="wait=20")
@@ -42,7 +42,7 @@ def test_a_deposit_and_a_withdrawal_go_the_same_way(stack: Stack) -> None:
     assert ada.balance(account) == 500
 
 
-def test_one_request_id_is_found_in_the_logs_of_acceptance_and_of_settlement(stack: Stack) -> None:
+def test_logs_of_acceptance_and_settlement_have_the_same_request_id(stack: Stack) -> None:
     ada = stack.sign_up()
     request_id = f"trace-{uuid4()}"
     ada.submit(ada.open_account(funds=500), ada.open_account(), **{"X-Request-ID": request_id, "Prefer": "wait=20"})
@@ -51,7 +51,7 @@ def test_one_request_id_is_found_in_the_logs_of_acceptance_and_of_settlement(sta
         assert len(lines) == 1
 
 
-def test_many_clients_at_once_move_money_and_lose_none(stack: Stack) -> None:
+def test_many_concurrent_clients_lose_no_money(stack: Stack) -> None:
     ada = stack.sign_up()
     accounts = [ada.open_account(funds=1000) for _ in range(4)]
 
@@ -69,7 +69,7 @@ def test_many_clients_at_once_move_money_and_lose_none(stack: Stack) -> None:
     assert verified.returncode == 0, verified.stdout
 
 
-def test_the_embedded_queue_killed_in_between_comes_back_and_the_transfer_settles(stack: Stack) -> None:
+def test_transfer_settles_after_the_embedded_queue_is_killed(stack: Stack) -> None:
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
     stack.kill("valkey")
@@ -78,7 +78,7 @@ def test_the_embedded_queue_killed_in_between_comes_back_and_the_transfer_settle
     assert ada.poll_to_end(answer.json()["id"]) == "completed"
 
 
-def test_a_frozen_queue_neither_fails_nor_delays_an_acceptance(stack: Stack) -> None:
+def test_frozen_queue_neither_fails_nor_delays_an_acceptance(stack: Stack) -> None:
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
     stack.kill("valkey", signal.SIGSTOP)
@@ -89,13 +89,13 @@ def test_a_frozen_queue_neither_fails_nor_delays_an_acceptance(stack: Stack) -> 
     finally:
         stack.kill("valkey", signal.SIGCONT)
     assert {answer.status_code for answer in answers} == {202}
-    # A client of the queue gives up after seconds; five acceptances that waited for it would take longer than this.
+    # A client of the queue times out after seconds. Five acceptances that wait for the queue would exceed this limit.
     assert seconds < 2
     assert {ada.poll_to_end(answer.json()["id"]) for answer in answers} == {"completed"}
 
 
 @pytest.mark.parametrize("child", ["settlement", "scheduler", "api"])
-def test_a_process_killed_in_between_is_restarted_and_the_transfer_settles(stack: Stack, child: str) -> None:
+def test_transfer_settles_after_a_process_is_killed_and_restarted(stack: Stack, child: str) -> None:
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
     answer = ada.submit(payer, payee)
@@ -105,7 +105,7 @@ def test_a_process_killed_in_between_is_restarted_and_the_transfer_settles(stack
     assert ada.poll_to_end(answer.json()["id"]) == "completed"
 
 
-def test_a_second_worker_stands_by_and_takes_over_when_the_first_dies(stack: Stack) -> None:
+def test_standby_worker_takes_over_when_the_first_dies(stack: Stack) -> None:
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
     second = stack.run("worker", name="second")
@@ -118,7 +118,7 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_dies(stack: Sta
     assert second.wait(15) == 0
 
 
-def test_the_ledger_holds_after_all_of_this(stack: Stack) -> None:
+def test_ledger_verifies_after_all_faults(stack: Stack) -> None:
     verified = stack.giro("verify")
     assert verified.returncode == 0, verified.stdout
 

@@ -1,4 +1,4 @@
-"""Starting and stopping the whole service: nothing is left behind, and what was accepted is settled later."""
+"""Starting and stopping the whole service: nothing is left behind, and accepted transfers settle later."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.whole_service
 MakeStack = Callable[..., Stack]
 
 
-def test_what_was_accepted_before_a_stop_is_settled_after_the_next_start(new_stack: MakeStack) -> None:
+def test_transfers_accepted_before_a_stop_settle_after_the_next_start(new_stack: MakeStack) -> None:
     stack = new_stack().start()
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
@@ -29,7 +29,7 @@ def test_what_was_accepted_before_a_stop_is_settled_after_the_next_start(new_sta
     assert ada.poll_to_end(answer.json()["id"]) == "completed"
 
 
-def test_sigterm_leaves_no_process_no_socket_and_no_complaint(new_stack: MakeStack) -> None:
+def test_sigterm_leaves_no_process_no_socket_and_no_error(new_stack: MakeStack) -> None:
     stack = new_stack().start()
     pids = stack.pids()
     assert len(pids) == 5
@@ -40,7 +40,7 @@ def test_sigterm_leaves_no_process_no_socket_and_no_complaint(new_stack: MakeSta
     assert not list((stack.data / "run").iterdir())
 
 
-def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_works(new_stack: MakeStack) -> None:
+def test_sigkill_of_the_supervisor_leaves_no_orphans_and_the_next_start_works(new_stack: MakeStack) -> None:
     stack = new_stack().start()
     pids = stack.pids()
     stack.supervisor.kill()
@@ -50,7 +50,7 @@ def test_sigkill_of_the_supervisor_leaves_no_orphan_and_the_next_start_works(new
     assert stack.stop() == 0
 
 
-def test_a_client_that_waits_is_answered_when_the_service_stops(new_stack: MakeStack) -> None:
+def test_waiting_client_is_answered_when_the_service_stops(new_stack: MakeStack) -> None:
     stack = new_stack().start()
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
@@ -64,7 +64,7 @@ def test_a_client_that_waits_is_answered_when_the_service_stops(new_stack: MakeS
     assert [answer.status_code for answer in answers] == [202]
 
 
-def test_a_second_up_on_the_same_data_says_what_holds_it(stack: Stack) -> None:
+def test_second_up_on_the_same_data_names_the_holder(stack: Stack) -> None:
     second = stack.giro("up")
     assert second.returncode == 3
     assert f"process {stack.supervisor.pid}" in second.stderr
@@ -72,7 +72,7 @@ def test_a_second_up_on_the_same_data_says_what_holds_it(stack: Stack) -> None:
     assert f"process {stack.supervisor.pid}" in stack.giro("status").stdout
 
 
-def test_a_wrong_setting_stops_the_start_with_one_clear_line(new_stack: MakeStack) -> None:
+def test_invalid_setting_stops_the_start_with_one_clear_line(new_stack: MakeStack) -> None:
     started = new_stack(port="eighty").giro("up")
     assert started.returncode == 2
     assert started.stderr.strip() == (
@@ -80,7 +80,7 @@ def test_a_wrong_setting_stops_the_start_with_one_clear_line(new_stack: MakeStac
     )
 
 
-def test_a_worker_on_a_database_that_is_not_there_says_what_to_do(new_stack: MakeStack) -> None:
+def test_worker_without_a_database_says_what_to_do(new_stack: MakeStack) -> None:
     started = new_stack().giro("worker")
     assert started.returncode == 2
     assert "giro migrate" in started.stderr
@@ -93,13 +93,13 @@ def test_several_copies_run_side_by_side(stack: Stack, new_stack: MakeStack) -> 
     assert stack.sign_up().open_account(funds=5)
 
 
-def test_secrets_and_the_database_are_readable_by_their_owner_alone(stack: Stack) -> None:
+def test_secrets_and_database_are_private(stack: Stack) -> None:
     files = [path for path in stack.data.rglob("*") if path.is_file()]
     assert files
     assert {path.name: oct(path.stat().st_mode & 0o077) for path in files} == {path.name: "0o0" for path in files}
 
 
-def test_the_demonstration_ends_with_the_verification_passed_even_if_the_worker_is_killed(
+def test_demo_ends_with_a_passed_verification_even_if_the_worker_is_killed(
     new_stack: MakeStack, tmp_path: Path
 ) -> None:
     stack = new_stack(measured=True)

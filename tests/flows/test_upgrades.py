@@ -1,4 +1,4 @@
-"""Upgrades beside processes of the version before: nothing changes while they run, and they write nothing after."""
+"""Upgrades next to processes of the previous version: nothing changes while they run, and they write nothing after."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ MakeStack = Callable[..., Stack]
 
 HOME = Path(core.__file__).parent.parent
 PATIENCE = 120
-"""Seconds after which a process that is stopped would be ended for its silence: longer than anything takes here."""
+"""Seconds of silence until a stopped process would be killed: longer than any step of these tests."""
 
 NEXT = "9999"
 MIGRATION = f'''
@@ -46,7 +46,7 @@ def upgrade() -> None:
 
 @pytest.fixture(scope="module")
 def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the program that needs one migration more, as the next version will."""
+    """A copy of the program with one additional migration, like the next version."""
     folder = tmp_path_factory.mktemp("next")
     for package in ("api", "core", "workers", "migrations"):
         shutil.copytree(HOME / package, folder / package)
@@ -64,7 +64,7 @@ def settings_of(stack: Stack) -> Settings:
 
 @contextmanager
 def opened(stack: Stack) -> Iterator[Database]:
-    """The database of a stack, as one more process of its version uses it."""
+    """Open the database of a stack like another process of its version."""
     database = Database(settings_of(stack))
     yield database
     database.close()
@@ -76,20 +76,20 @@ def revision(stack: Stack) -> str | None:
 
 
 def migrate_by_force(stack: Stack, to: str = NEXT) -> None:
-    """Migrate as nothing of Giro does: beside everything that runs."""
+    """Migrate while everything runs, which Giro itself never does."""
     with closing(sqlite3.connect(settings_of(stack).database_path, timeout=30)) as raw, raw:
         raw.execute("UPDATE alembic_version SET version_num = ?", (to,))
 
 
 def refused(done: "subprocess.CompletedProcess[str]") -> str:
-    """The one line with which a command was refused."""
+    """Return the one line of a command's refusal."""
     assert (done.returncode, done.stderr.count("\n")) == (HELD, 1), done.stdout + done.stderr
     return done.stderr
 
 
 @contextmanager
 def run_alone(stack: Stack, part: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run one part of a service on a migrated database, and the queue server that it needs."""
+    """Run one part of a service on a migrated database, with the queue server that it needs."""
     assert stack.giro("migrate").returncode == 0
     stack.spawn(service_children(settings_of(stack))[0].command, "queue")
     eventually(settings_of(stack).embedded_queue_socket.exists)
@@ -112,11 +112,11 @@ NEED_TO_BE_ALONE = [
     (["restore", "giro-20261124T150658.123Z.db"], False),
     (["operator", "erase", "ada@example.com"], False),
 ]
-"""Commands, and whether it takes the next version for them to have something to do."""
+"""Commands, and whether they need the next version to have something to do."""
 
 
 @pytest.mark.parametrize(("command", "of_the_next"), NEED_TO_BE_ALONE)
-def test_beside_a_running_service_what_needs_to_be_alone_is_refused_and_changes_nothing(
+def test_exclusive_commands_are_refused_while_the_service_runs(
     stack: Stack, next_version: Path, command: list[str], of_the_next: bool
 ) -> None:
     stack.program = next_version if of_the_next else None
@@ -131,18 +131,18 @@ def test_beside_a_running_service_what_needs_to_be_alone_is_refused_and_changes_
     assert ada.poll_to_end(ada.submit(payer, payee).json()["id"]) == "completed"
 
 
-def test_a_migration_to_where_the_database_is_disturbs_nobody(stack: Stack) -> None:
+def test_migration_without_changes_works_while_the_service_runs(stack: Stack) -> None:
     assert stack.giro("migrate").returncode == 0
     assert stack.supervisor.poll() is None
 
 
 @pytest.mark.parametrize(("part", "named"), [("worker", ", the settlement worker, since 2"), ("api", ", alive ")])
-def test_beside_a_lone_part_what_needs_to_be_alone_is_refused_and_changes_nothing(
+def test_exclusive_commands_are_refused_while_one_part_runs(
     new_stack: MakeStack, next_version: Path, part: str, named: str
 ) -> None:
     stack = new_stack()
     with run_alone(stack, part) as process:
-        stack.environment["GIRO_PORT"] = "0"  # for `up`, which would stumble over the API's own
+        stack.environment["GIRO_PORT"] = "0"  # for `up`, which would fail on the API's port
         for command, of_the_next in NEED_TO_BE_ALONE:
             stack.program = next_version if of_the_next else None
             said = refused(stack.giro(*command))
@@ -156,7 +156,7 @@ def test_beside_a_lone_part_what_needs_to_be_alone_is_refused_and_changes_nothin
     assert revision(stack) == NEXT
 
 
-def test_an_upgrade_waits_for_the_service_to_stop_and_the_ledger_holds(
+def test_upgrade_waits_until_the_service_stops_and_the_ledger_verifies(
     new_stack: MakeStack, next_version: Path
 ) -> None:
     stack = new_stack().start()
@@ -177,15 +177,15 @@ def test_an_upgrade_waits_for_the_service_to_stop_and_the_ledger_holds(
     assert (verified.returncode, "every rule holds" in verified.stdout) == (0, True), verified.stdout
 
 
-# --- should it be migrated all the same --------------------------------------------------------------------------
+# --- a migration despite running processes -----------------------------------------------------------------------
 
 
 def moved_on(stack: Stack, name: str) -> list[tuple[str, str, str]]:
-    """The processes that have seen another schema than theirs, which one, and theirs."""
+    """Return the processes that found another schema than theirs, with that schema and their own."""
     return [(line["process"], line["found"], line["needed"]) for line in stack.logged("schema_moved_on", name)]
 
 
-def test_a_service_whose_database_is_migrated_writes_no_more_and_ends(new_stack: MakeStack) -> None:
+def test_service_stops_writing_and_ends_once_its_database_is_migrated(new_stack: MakeStack) -> None:
     stack = new_stack(silent_seconds=PATIENCE).start()
     ada = stack.sign_up()
     payer, payee = ada.open_account(funds=500), ada.open_account()
@@ -207,7 +207,7 @@ def test_a_service_whose_database_is_migrated_writes_no_more_and_ends(new_stack:
     assert stack.giro("verify").returncode == 0
 
 
-def test_a_worker_of_the_version_before_settles_nothing_and_ends(new_stack: MakeStack) -> None:
+def test_worker_of_the_previous_version_settles_nothing_and_ends(new_stack: MakeStack) -> None:
     stack = new_stack(silent_seconds=PATIENCE)
     with run_alone(stack, "worker") as process:
         with opened(stack) as database:
@@ -224,7 +224,7 @@ def test_a_worker_of_the_version_before_settles_nothing_and_ends(new_stack: Make
         assert process.wait(PATIENCE / 2) == 2
     assert moved_on(stack, "worker") == [("settlement", NEXT, SCHEMA_REVISION)]
     (died,) = stack.logged("child_died", "worker")
-    assert died["exit_status"] == 0, "it came to its end as it does when it is told to stop"
+    assert died["exit_status"] == 0, "the worker ended normally, as on a stop signal"
     assert f"at migration {NEXT}, from a newer Giro" in stack.log_text("worker").splitlines()[-1]
     assert ledger(stack) == before
     migrate_by_force(stack, SCHEMA_REVISION)
@@ -232,7 +232,7 @@ def test_a_worker_of_the_version_before_settles_nothing_and_ends(new_stack: Make
 
 
 def ledger(stack: Stack) -> list[list[dict[str, Any]]]:
-    """Everything that settling and accepting write."""
+    """Return everything that acceptance and settlement write."""
     with opened(stack) as database:
         tables = ("transfers", "transactions", "accounts", "blocks")
         return [rows(database, f"SELECT * FROM {table} ORDER BY 1") for table in tables]

@@ -1,9 +1,10 @@
-"""`make fuzz`: everything that a hostile client can send, to a service of its own, and then the money is counted.
+"""`make fuzz`: fuzz a throwaway service with hostile input, then verify the ledger.
 
-First requests at the bounds, of which none may hold the event loop for long (`holds.py`). Then the list of `inputs.py`
-over raw sockets, and clients that are slow, deaf or many; what is left of `FUZZ_SECONDS` goes to schemathesis
-(tests/contract, with many more examples) and to good requests with bytes changed. `FUZZ_SEED` tries the same again.
-Exit status 1 if anything was answered 5xx but 503, hung, held up the others, or did harm.
+First it sends requests of the maximum size; none may block the event loop for long (`holds.py`). Then it sends the
+list of `inputs.py` over raw sockets, and simulates slow clients, clients that do not read, and many clients. The rest
+of `FUZZ_SECONDS` goes to schemathesis (tests/contract, with many more examples) and to good requests with changed
+bytes. `FUZZ_SEED` repeats a run. The exit status is 1 if a request was answered 5xx other than 503, hung, blocked
+other clients, or did damage.
 """
 
 import os
@@ -31,16 +32,16 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 CLIENTS = 8
 IDLE = 600
 MOST_GROWTH_MB = 200
-"""How much more memory the API may hold at the end than once it was warm."""
+"""How much the API's memory may grow after it is warm."""
 
 SHORT_LIMITS = {"header_seconds": 2, "body_seconds": 2, "idle_seconds": 2, "send_seconds": 2, "connections": 400}
 
 LEAST_FOR_SCHEMATHESIS = 120
-"""Seconds; with fewer left, `make contract` has done as much."""
+"""Seconds; with less time left, schemathesis would do no more than `make contract`."""
 
 
 class Run:
-    """One run: what was sent, what came back, and what is wrong with it."""
+    """One run: the inputs, the answers, and the findings."""
 
     def __init__(self, stack: Stack, watch: Watch) -> None:
         self.stack = stack
@@ -63,14 +64,14 @@ class Run:
         return SECONDS - (time.monotonic() - self.started)
 
     def memory_mb(self) -> int:
-        """What the API's process holds."""
+        """Return the memory of the API process."""
         for line in Path(f"/proc/{self.pids['api']}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) // 1024
         raise AssertionError("a running process has a size")
 
     def send(self, kind: str, pieces: Pieces) -> None:
-        """Try one input."""
+        """Send one input."""
         self.note(kind, pieces, exchange(self.port, pieces))
 
     def note(self, kind: str, pieces: Pieces, statuses: list[str]) -> None:
@@ -86,18 +87,18 @@ class Run:
         self.look(kind)
 
     def look(self, after: str) -> None:
-        """See that the service is there, and that its processes are the same."""
+        """Check that the service answers, and that its processes are the same."""
         with suppress(Exception):
             if self.stack.client.get("/health").status_code == 200:
                 now = {name: self.stack.pid_of(name) for name in self.pids}
                 if now != self.pids:
                     self.wrong.append(f"{after}: processes were replaced: {self.pids}, now {now}")
                 return
-        self.wrong.append(f"{after}: the service does not answer any more")
+        self.wrong.append(f"{after}: the service no longer answers")
 
 
 def slow_ones(run: Run) -> None:
-    """Heads and bodies that drip or stop, clients that leave or do not read, and hundreds that say nothing."""
+    """Send heads and bodies that drip or stop, and try clients that leave, do not read, or are idle in hundreds."""
     inputs, port = run.inputs, run.port
     head = inputs.head("GET /accounts HTTP/1.1")
     body = inputs.post("/accounts", b'{"currency": "USD"}')
@@ -105,7 +106,7 @@ def slow_ones(run: Run) -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=15) as client:
             client.sendall(whole[:-19])
             with suppress(OSError):
-                while True:  # until it is given up
+                while True:  # until the service closes the connection
                     client.sendall(b"X: y\r\n" if kind.startswith("heads") else b" ")
                     client.settimeout(0.2)
                     with suppress(TimeoutError):
@@ -124,7 +125,7 @@ def slow_ones(run: Run) -> None:
 
 
 def deaf_ones(run: Run) -> None:
-    """Ask for much and read nothing."""
+    """Request a lot of data and read nothing."""
     ask = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
     with ExitStack() as crowd:
         for _ in range(50):
@@ -137,7 +138,7 @@ def deaf_ones(run: Run) -> None:
 
 
 def main() -> int:
-    """Run all of it, and print what was tried and what came of it."""
+    """Run everything, and print the inputs and the results."""
     with tempfile.TemporaryDirectory(prefix="giro-fuzz-") as folder:
         stack, watch = Stack(Path(folder), measured=False, **SHORT_LIMITS, **UNTHROTTLED), Watch(Path(folder))
         stack.environment |= watch.environment
@@ -152,7 +153,7 @@ def main() -> int:
 
 
 def at_the_bounds(run: Run) -> None:
-    """Measure for how long requests hold the event loop that are as large as they may be."""
+    """Measure how long requests of the maximum size block the event loop."""
     document = run.stack.client.get("/openapi.json").json()
     bounds = Bounds(document, run.inputs, run.operator, run.payer, run.payee)
     run.wrong += measure(run.watch, bounds, run.send)
@@ -161,7 +162,7 @@ def at_the_bounds(run: Run) -> None:
 
 
 def fuzz(run: Run) -> list[str]:
-    """Do everything, and list what is wrong."""
+    """Run everything, and return the findings."""
     at_the_bounds(run)
     run.send_all("good ones", [[run.inputs.head(f"GET {path} HTTP/1.1")] for path in run.inputs.paths * 20])
     warm = run.memory_mb()
@@ -179,10 +180,10 @@ def fuzz(run: Run) -> list[str]:
 
 
 def report(run: Run, warm: int) -> None:
-    """Count what was tried, and see what it has left behind."""
+    """Print the counts, and check memory, log and ledger."""
     grown = run.memory_mb() - warm
     if grown > MOST_GROWTH_MB:
-        run.wrong.append(f"the API holds {grown} MB more than at the start")
+        run.wrong.append(f"the API uses {grown} MB more than at the start")
     log = run.stack.log_text("up")
     run.wrong += [
         f"in the log: {line[:2000]}" for line in log.splitlines() if "Traceback" in line or "unhandled" in line

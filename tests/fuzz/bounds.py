@@ -1,4 +1,4 @@
-"""Requests as large as they may be, of every shape that takes long to read: for each route, by name."""
+"""Requests of the maximum size in every shape that is slow to parse: for each route, by name."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from tests.fuzz.inputs import Inputs, Pieces
 BODY_BYTES = 65_536
 BULK_BYTES = 4_194_304
 HEADER_BYTES = 15_000
-"""What the other headers leave of 16 KiB."""
+"""The rest of 16 KiB after the other headers."""
 QUERY_BYTES = 8_000
 
 BULK = "/transfers/bulk"
@@ -28,7 +28,7 @@ UNDOCUMENTED = [
 ]
 
 Request = tuple[str, str, Callable[[], Pieces]]
-"""A route, the name of a shape, and what writes the request: with another key each time."""
+"""A route, the name of a shape, and a function that writes the request with a new key each time."""
 
 
 def _filled(unit: bytes, size: int, start: bytes = b"[", end: bytes = b"]") -> bytes:
@@ -42,19 +42,19 @@ def _members(size: int, value: bytes = b"1", start: bytes = b"{", end: bytes = b
 
 
 def json_bodies(size: int) -> dict[str, Callable[[], bytes]]:
-    """Bodies that are no good for any call."""
+    """Bodies that are invalid for every call."""
     deep = b"[" * 60 + b"]" * 60
     return {
         "unknown fields": lambda: _members(size),
         "unknown fields, objects": lambda: _members(size, b"{}"),
-        "a field again and again": lambda: _filled(b'"a":1', size, b"{", b"}"),
+        "a repeated field": lambda: _filled(b'"a":1', size, b"{", b"}"),
         "numbers": lambda: _filled(b"0", size),
         "fractions": lambda: _filled(b"1.5e3", size),
         "texts": lambda: _filled(b'""', size),
         "lists": lambda: _filled(b"[]", size),
         "deep lists": lambda: _filled(deep, size),
-        "lists that begin": lambda: b"[" * size,
-        "objects that begin": lambda: b'{"a":' * (size // 5),
+        "unclosed lists": lambda: b"[" * size,
+        "unclosed objects": lambda: b'{"a":' * (size // 5),
         "one text": lambda: b'"' + b"a" * (size - 2) + b'"',
         "one text of escapes": lambda: b'"' + b"\\u0061" * (size // 6 - 1) + b'"',
         "one text of emoji": lambda: b'"' + "\U0001f600".encode() * (size // 4 - 1) + b'"',
@@ -63,13 +63,13 @@ def json_bodies(size: int) -> dict[str, Callable[[], bytes]]:
         "one fraction": lambda: b"1." + b"1" * (size - 2),
         "white space": lambda: b" " * size,
         "white space around": lambda: b" " * (size // 2) + b"{}" + b" " * (size // 2 - 2),
-        "no JSON": lambda: b"x" * size,
-        "no UTF-8": lambda: b'"' + b"a" * (size - 3) + b"\xff" + b'"',
+        "invalid JSON": lambda: b"x" * size,
+        "invalid UTF-8": lambda: b'"' + b"a" * (size - 3) + b"\xff" + b'"',
     }
 
 
 def batches(payer: str, payee: str) -> dict[str, Callable[[], bytes]]:
-    """Batches, bad ones and good ones."""
+    """Invalid and valid batches."""
     line: dict[str, Any] = {"from_account_id": payer, "to_account_id": payee, "amount": 1}
     long_one = line | {"currency": "USD", "description": "\u00e9" * 100}
     keys = _members(900, b"1")
@@ -86,7 +86,7 @@ def batches(payer: str, payee: str) -> dict[str, Callable[[], bytes]]:
         "good lines, described": of(long_one),
         "good lines, atomic": of(line, "atomic"),
         "good lines, all refused": of(line | {"to_account_id": payer}),
-        "a good line too many": of(line, count=MOST_LINES + 1),
+        "one good line too many": of(line, count=MOST_LINES + 1),
         "lines without a payee": of({"from_account_id": payer, "amount": 1}),
         "lines with bad ids": of(line | {"from_account_id": "x"}),
         "empty lines": lines(b"{}"),
@@ -107,10 +107,10 @@ def batches(payer: str, payee: str) -> dict[str, Callable[[], bytes]]:
 FORMS: dict[str, Callable[[], bytes]] = {
     "no fields": lambda: b"&" * BODY_BYTES,
     "fields": lambda: b"a=b&" * (BODY_BYTES // 4),
-    "fields in number": lambda: b"&".join(b"%04x=1" % number for number in range(BODY_BYTES // 7)),
+    "many fields": lambda: b"&".join(b"%04x=1" % number for number in range(BODY_BYTES // 7)),
     "999 fields": lambda: b"&".join(b"%03x=%%41" % number for number in range(999)),
     "escapes": lambda: b"username=" + b"%41" * (BODY_BYTES // 3 - 3),
-    "escapes that are none": lambda: b"username=" + b"%" * (BODY_BYTES - 9),
+    "invalid escapes": lambda: b"username=" + b"%" * (BODY_BYTES - 9),
     "pluses": lambda: b"username=" + b"+" * (BODY_BYTES - 9),
     "equals signs": lambda: b"=" * BODY_BYTES,
 }
@@ -133,7 +133,7 @@ HEADERS = {
 QUERIES = {
     "no parameters": "&" * QUERY_BYTES,
     "parameters": "a=b&" * (QUERY_BYTES // 4),
-    "parameters in number": "&".join(f"{number:03x}=" for number in range(QUERY_BYTES // 5)),
+    "many parameters": "&".join(f"{number:03x}=" for number in range(QUERY_BYTES // 5)),
     "one parameter of escapes": "cursor=" + "%41" * (QUERY_BYTES // 3 - 5),
     "one long parameter": "cursor=" + "a." * (QUERY_BYTES // 2 - 5),
 }
@@ -148,7 +148,7 @@ PATHS = {
 
 
 class Bounds:
-    """All of them, written for one service: in the name of a customer, and of an operator where only those may ask."""
+    """All these requests for one service, as a customer, or as an operator where a route requires one."""
 
     def __init__(self, document: dict[str, Any], customer: Inputs, operator: Inputs, payer: str, payee: str) -> None:
         self._paths = document["paths"]
@@ -171,7 +171,7 @@ class Bounds:
     def _of_route(self, method: str, path: str, operation: dict[str, Any]) -> Iterator[Request]:
         content = operation.get("requestBody", {}).get("content", {})
         if path == "/logout":
-            return  # nobody would be signed in any more
+            return  # it would log out the user of all other requests
         yield from self._of_heads(method, path, b"{}" if content else b"")
         if FORM in content:
             for shape, body in FORMS.items():
@@ -205,7 +205,7 @@ class Bounds:
         return write
 
     def _long_pages(self) -> Iterator[Request]:
-        """Pages as long as they may be. The good batches have made enough to fill them."""
+        """Pages of the maximum length. The valid batches have created enough rows to fill them."""
         for path, operations in self._paths.items():
             if "limit" in {parameter["name"] for parameter in operations.get("get", {}).get("parameters", [])}:
                 for shape, query in (("a long page", "limit=1000"), ("a far page", "limit=1000&offset=10000")):

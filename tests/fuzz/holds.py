@@ -1,7 +1,8 @@
-"""How long one request holds the API's event loop, and with it everybody else.
+"""How long one request blocks the API's event loop, and with it all other clients.
 
-Each request is measured by itself. One that comes near the bound is measured again, and the least time counts, since
-noise of the machine seldom falls on all tries. The last figure is what another client sees of eight batches at once.
+Each request is measured alone. If the time is close to the limit, it is measured again, and the shortest time counts,
+because noise of the machine rarely affects all tries. The last figure is the delay for another client while the
+service handles eight batches at once.
 """
 
 import mmap
@@ -21,14 +22,14 @@ from tests.fuzz.wire import exchange
 LONGEST_MS = 20.0
 TRIES = 5
 CALM_SECONDS = 0.003
-"""Before and after a request: the loop beats each millisecond."""
+"""Waiting time before and after a request: the loop beats each millisecond."""
 
 AT_ONCE = 8
-"""Batches that the service takes in hand at once; half of them may be one user's."""
+"""Batches that the service handles at once; half of them may belong to one user."""
 
 
 class Watch:
-    """What the API's process notes of its event loop (watched/sitecustomize.py)."""
+    """Reads the loop times that the API process records (watched/sitecustomize.py)."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / "held"
@@ -42,7 +43,7 @@ class Watch:
         }
 
     def longest_ms(self, ask: Callable[[], object]) -> float:
-        """Milliseconds for which the loop was held at most while something was asked."""
+        """Return the longest time in milliseconds for which the loop was blocked during a request."""
         time.sleep(CALM_SECONDS)
         self._noted[:] = bytes(8)
         ask()
@@ -51,7 +52,7 @@ class Watch:
         return found * 1000
 
     def least_ms(self, ask: Callable[[], object]) -> float:
-        """The same, as the least of some tries if the first one is anything like too long."""
+        """Return the same, or the shortest of several tries if the first one is close to the limit."""
         least = self.longest_ms(ask)
         for _ in range(TRIES - 1):
             if least > LONGEST_MS / 2:
@@ -60,7 +61,7 @@ class Watch:
 
 
 def measure(watch: Watch, requests: Iterable[Request], send: Callable[[str, list[bytes]], None]) -> list[str]:
-    """Measure all requests, print the longest hold of each route, and list those that are over the bound."""
+    """Measure all requests, print the longest hold of each route, and return those over the limit."""
     found: dict[str, list[tuple[float, str]]] = {}
     for route, shape, write in requests:
         held = watch.least_ms(lambda write=write: send("at the bounds", list(write())))  # type: ignore[misc]
@@ -80,7 +81,7 @@ def measure(watch: Watch, requests: Iterable[Request], send: Callable[[str, list
 
 
 def crowd(watch: Watch, port: int, people: Sequence[Inputs], payer: str, payee: str) -> list[str]:
-    """Have eight batches read at once, print what another client sees of it, and say if the loop was held too long."""
+    """Send eight batches at once, print the delay for another client, and return a finding if the hold was too long."""
     body = batches(payer, payee)["lines of 81 unknown fields"]()
     waits: list[float] = []
     statuses: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What is sent: by kind, each a name and the pieces that go over one connection."""
+"""The inputs by kind: each has a name, and the pieces to send over one connection."""
 
 import json
 import random
@@ -8,7 +8,7 @@ from itertools import count
 _keys = count(1)
 
 Pieces = Sequence[bytes]
-"""What is sent, one after the other. The connection is held open until it is answered or given up."""
+"""The pieces to send, one after the other. The connection stays open until it is answered or times out."""
 
 NUMBERS = [
     "NaN",
@@ -101,7 +101,7 @@ WHOLE = [
 
 
 class Inputs:
-    """Everything that is tried, written for one service and people who have signed in to it."""
+    """All inputs for one service and its logged-in users."""
 
     def __init__(self, token: str, payer: str, payee: str) -> None:
         self.token = token
@@ -132,11 +132,11 @@ class Inputs:
         return self.head(f"POST {path} HTTP/1.1", *what, *lines) + body
 
     def kinds(self) -> dict[str, Callable[[], Iterator[Pieces]]]:
-        """What there is to try."""
+        """Return all inputs by kind."""
         return {
             "numbers in bodies": self._values(NUMBERS),
             "texts in bodies": self._values(TEXTS),
-            "bodies that are none": self._whole,
+            "invalid bodies": self._whole,
             "values in queries": self._queries,
             "paths": self._paths,
             "methods and targets": self._targets,
@@ -411,12 +411,12 @@ class Inputs:
         yield [one[:-2], b"\r\n" + last]
 
     def mutants(self, seed: int) -> Iterator[Pieces]:
-        """Good requests with a few bytes changed, without end."""
+        """Yield good requests with a few changed bytes, endlessly."""
         chance, token = random.Random(seed), self.token.encode()
         good = [self.post(path, json.dumps(body).encode()) for path, body in self.bodies.items()]
         good += [self.head(f"GET {path} HTTP/1.1") for path in self.paths]
         while True:
-            # Without the token, which is half of the bytes: with one changed, all are 401.
+            # The token is never changed: it is half of the bytes, and any change in it only gives 401.
             request = bytearray(chance.choice(good).replace(token, b"@"))
             for _ in range(chance.choice((1, 1, 2, 4, 16))):
                 _mutate(request, chance)

@@ -1,4 +1,4 @@
-"""Sockets without a client library: what is sent goes as it is."""
+"""Raw sockets without a client library: bytes are sent unchanged."""
 
 import re
 import socket
@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 LONGEST_ANSWER = 15.0
-"""Seconds within which every connection must be answered or closed: above all limits that the fuzzed service has."""
+"""Seconds until every connection must be answered or closed: more than every time limit of the fuzzed service."""
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*\r\n(.*?)\r\n\r\n", re.DOTALL)
 
@@ -21,12 +21,12 @@ def exchange(port: int, pieces: Sequence[bytes], *, then_close: bool = False) ->
             if then_close:
                 client.shutdown(socket.SHUT_WR)
         except ConnectionError:
-            pass  # refused while it was still being sent
+            pass  # refused during sending
         return statuses_of(*_read(client))
 
 
 def _read(client: socket.socket) -> tuple[bytes, bool]:
-    """Read to the end of the connection; say whether it came in time."""
+    """Read until the connection ends; return whether it ended in time."""
     found, deadline = bytearray(), time.monotonic() + LONGEST_ANSWER
     try:
         while time.monotonic() < deadline and (part := client.recv(65_536)):
@@ -39,6 +39,6 @@ def _read(client: socket.socket) -> tuple[bytes, bool]:
 
 
 def statuses_of(answer: bytes, has_ended: bool) -> list[str]:
-    """List the statuses that stand in what was read, interim ones left out."""
+    """Return the statuses in the bytes read, without interim ones."""
     found = [status.decode() for status, _ in _STATUS.findall(answer) if status != b"100"]
     return found if has_ended and found else [*found, "closed" if has_ended else "hangs"]

@@ -114,7 +114,7 @@ def _run(copy: Path, killers: Sequence[str], *, simulated_seconds: int) -> "subp
     )
 
 
-_SECOND_PLAYER = "test_whatever_happens_in_whatever_order_the_bank_does_what_the_model_says[2]"
+_SECOND_PLAYER = "test_bank_matches_the_model_in_every_sequence[2]"
 
 
 def _show(verdict: Verdict) -> bool:

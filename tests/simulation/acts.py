@@ -1,4 +1,4 @@
-"""What people ask for beside moving money: what the services do, and what the model makes of it."""
+"""Requests other than moving money: their effect on the services and on the model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from tests.simulation.template import Template
 
 @dataclass
 class Act:
-    """Anything but an order that somebody asks for: what it does to the bank, and to the model."""
+    """A request other than an order: its effect on the bank, and on the model."""
 
     name: str
     work: Callable[[Connection], Any]
@@ -26,7 +26,7 @@ class Act:
 
 
 class Acts:
-    """Makes acts on the accounts and people of a template, and on the transfers that an eye sees."""
+    """Creates acts on the accounts and people of a template, and on the transfers in the database."""
 
     def __init__(self, template: Template, eye: Eye) -> None:
         self._template = template
@@ -34,7 +34,7 @@ class Acts:
         self._bank = author(template.people[BANK][0])
 
     def closing(self, account: str, owner: str) -> Act:
-        """Close an account, by its owner."""
+        """Let the owner close an account."""
         row_id, public_id = self._template.people[owner][0], self._template.accounts[account][1]
 
         def work(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""One template for all sequences, and the count of what was played."""
+"""One template for all sequences, and a count of the steps."""
 
 import logging
 from collections import Counter
@@ -15,7 +15,7 @@ from tests.simulation.template import Template, make_template
 
 @pytest.fixture(scope="session")
 def template(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Template:
-    """The bank that every sequence begins with."""
+    """The bank that every sequence starts with."""
     folder = tmp_path_factory.mktemp("simulated")
     settings = load_settings(_env_file=None, data_dir=folder, jwt_secret="x" * 32, sqlite_cache_mb=1)
     settings.database_path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def template(template_database: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Log nothing: a simulation says a thousand times a second what goes wrong in it."""
+    """Turn logging off: a simulation causes a thousand failures a second."""
     configuration = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield
@@ -33,7 +33,7 @@ def quiet() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what was played, over all processes that played."""
+    """Print the counts of sequences and steps of all test processes together."""
     played: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         played.update(dict(getattr(report, "user_properties", ())).get("played", {}))

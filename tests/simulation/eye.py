@@ -1,4 +1,4 @@
-"""A look at the database file as it is, past everything that might only say so."""
+"""Direct reads from the database file, without the service's code."""
 
 import sqlite3
 from pathlib import Path
@@ -7,7 +7,7 @@ from uuid import UUID
 
 
 class Eye:
-    """Reads what is committed: accounts by name, and transfers from sequence `first` on."""
+    """Reads committed rows: accounts by name, and transfers from sequence `first`."""
 
     def __init__(self, path: Path, names: dict[int, str], *, first: int) -> None:
         self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
@@ -47,5 +47,5 @@ class Eye:
         return [(row[0], self._names[row[1]], row[2], row[3]) for row in rows]
 
     def times(self) -> list[tuple[int, int]]:
-        """When each transfer was created and when it ended, in the order of acceptance; all have to have ended."""
+        """Return when each transfer was created and ended, in order of acceptance; all must have ended."""
         return self._connection.execute("SELECT created_at, settled_at FROM transfers ORDER BY id").fetchall()

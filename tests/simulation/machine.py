@@ -1,7 +1,7 @@
-"""Hypothesis plays every part: clients, operators, the queue, the clock, and the power switch of each process.
+"""Hypothesis plays every role: clients, operators, the queue, the clock, and the power switch of each process.
 
-After every step the database must say what the model says, to the last unit, and each answer must be the one that the
-model predicts. At the end the queue has lost everything, and the sweep alone must bring all that is pending to an end.
+After every step the database must match the model exactly, and each answer must be the one that the model predicts.
+At the end the queue loses everything, and the sweep alone must make sure that all pending transfers end.
 """
 
 import shutil
@@ -67,7 +67,7 @@ MEANWHILE = st.lists(
 
 @dataclass
 class Asked:
-    """A request that waits in an intake, or has its answer."""
+    """A request that waits in an intake or is answered."""
 
     api: Api
     what: Order | Act
@@ -76,7 +76,7 @@ class Asked:
 
 
 class Simulation(RuleBasedStateMachine):
-    """One sequence of steps, on one bank."""
+    """One sequence of steps on one bank."""
 
     template: Template
     counts: Counter[str]
@@ -102,7 +102,7 @@ class Simulation(RuleBasedStateMachine):
         self.orders: list[Order] = []
         self.expected: list[tuple[Asked, object]] = []
         self.undisturbed = True
-        """False once a message may have been lost: until the sweep has come, nobody need be on the way."""
+        """False once a message may be lost: then pending transfers may be without a wake-up until the next sweep."""
 
     def count(self, step: str) -> None:
         self.counts[step] += 1
@@ -115,7 +115,7 @@ class Simulation(RuleBasedStateMachine):
 
     @rule(api=APIS, payer=PAYERS, payee=PAYEES, amount=AMOUNTS, key=KEYS, by=st.none() | PEOPLE)
     def order_a_transfer(self, api: int, payer: str, payee: str, amount: int, key: str | None, by: str | None) -> None:
-        """Mostly by the owner; now and then by somebody else."""
+        """The caller is usually the owner, and sometimes another user."""
         owner = self.book.accounts[payer].owner
         assert owner is not None
         self.order(api, Order(by or owner, payer, payee, amount, key=key))
@@ -131,7 +131,7 @@ class Simulation(RuleBasedStateMachine):
     @precondition(lambda self: self.orders)
     @rule(api=APIS, which=WHICH)
     def order_the_same_again(self, api: int, which: int) -> None:
-        """As a client does that got no answer, or that lost it; perhaps from another process than before."""
+        """Retry like a client that got no answer or lost it, perhaps in another API process."""
         self.order(api, self.orders[which % len(self.orders)])
 
     @precondition(lambda self: self.book.transfers)
@@ -150,7 +150,7 @@ class Simulation(RuleBasedStateMachine):
 
     @rule(api=APIS, meanwhile=MEANWHILE)
     def write_send_and_settle(self, api: int, meanwhile: list[str]) -> None:
-        """As on every good day; others may act before the worker's word comes to the queue."""
+        """The usual course; others may act before the wake-up reaches the queue."""
         self.count("good day")
         self.let_write(self.apis[api])
         self.undisturbed &= self.apis[api].send()
@@ -162,7 +162,7 @@ class Simulation(RuleBasedStateMachine):
 
     @rule(api=APIS, strike=STRIKES, meanwhile=MEANWHILE)
     def write(self, api: int, strike: str | None, meanwhile: list[str]) -> None:
-        """One process writes the group that waits in it; others may come first."""
+        """One process writes its waiting group; others may act first."""
         self.count("write" if strike is None else f"write, {strike}")
         self.let_write(self.apis[api], strike=Strike(strike) if strike else None, meanwhile=meanwhile)
 
@@ -189,15 +189,15 @@ class Simulation(RuleBasedStateMachine):
         else:
             self.act(self.acts.activating(person, active=value))
 
-    # --- the queue, and who listens to it ---
+    # --- the queue and its consumers ---
 
     @rule(which=WHICH, strike=STRIKES, unit=UNITS, batch=BATCHES, yields=st.booleans(), meanwhile=MEANWHILE)
     def deliver(
         self, which: int, strike: str | None, unit: int, batch: int, yields: bool, meanwhile: list[str]
     ) -> None:
-        """Any message may come next; without one the worker is started anew, and looks of its own accord.
+        """Deliver any message. If there is none, restart the worker, which then looks for pending transfers by itself.
 
-        A message is taken off the queue once it is worked off: not if the worker crashes.
+        A message leaves the queue once it is processed, but not if the worker crashes.
         """
         self.count("deliver" if strike is None else f"deliver, {strike}")
         message = self.queue.messages.pop(which % len(self.queue.messages)) if self.queue.messages else None
@@ -229,14 +229,14 @@ class Simulation(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([400 * 86_400, -1, -3600, -40 * 86_400]))
     def have_the_clock_set(self, seconds: int) -> None:
-        """Far forward is also what comes after a long rest."""
+        """A jump far forward also simulates a long downtime."""
         self.count("clock set")
         self.clock.set_wall(seconds)
 
-    # --- what must hold ---
+    # --- invariants ---
 
     @invariant()
-    def the_database_says_what_the_model_says(self) -> None:
+    def database_matches_the_model(self) -> None:
         assert self.eye.accounts() == {
             name: (
                 account.balance,
@@ -264,7 +264,7 @@ class Simulation(RuleBasedStateMachine):
         assert self.eye.legs() == self.book.legs
 
     @invariant()
-    def what_is_pending_has_somebody_on_the_way(self) -> None:
+    def pending_transfers_have_a_wake_up(self) -> None:
         on_the_way = self.queue.messages or any(api.asked_to_wake for api in self.apis)
         if self.book.pending():
             assert on_the_way or not self.undisturbed
@@ -283,7 +283,7 @@ class Simulation(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def bring_to_an_end(self) -> None:
-        """With the queue emptied and every process killed, the sweep finds what is pending, and each key its answer."""
+        """Empty the queue and kill every process: the sweep must find all pending transfers, and each key must replay."""
         self.queue.away = False
         self.queue.forget_everything()
         for api in self.apis:
@@ -294,8 +294,8 @@ class Simulation(RuleBasedStateMachine):
         while self.queue.messages:
             self.queue.messages.pop()
             self.let_settle(self.workers[1], 100, None, [])
-        assert not self.book.pending(), "the sweep has found all"
-        self.the_database_says_what_the_model_says()
+        assert not self.book.pending(), "the sweep must find all pending transfers"
+        self.database_matches_the_model()
         self.times_run_forwards()
         report = verify(self.scheduler.database)
         assert report.breaches == []
@@ -312,7 +312,7 @@ class Simulation(RuleBasedStateMachine):
                 self.order(0, transfer.order)
                 self.let_write(self.apis[0])
 
-    # --- how ---
+    # --- helpers ---
 
     def order(self, api: int, order: Order) -> None:
         self.count("order")
@@ -348,24 +348,24 @@ class Simulation(RuleBasedStateMachine):
         return [asked for asked in self.waiting if asked.api is api]
 
     def let_write(self, api: Api, *, strike: Strike | None = None, meanwhile: list[str] | None = None) -> None:
-        """Have a group written, and hold each answer to what the model predicts."""
+        """Let the process write a group, and check each answer against the model."""
         self.world.meanwhile[api] = [self.others(api, what) for what in meanwhile or []]
         group: list[Asked] = []
         expected: list[object] = []
 
         def begins() -> None:
-            # Whoever still waits when the turn has come is in the group, and nobody else.
+            # The group contains exactly the requests that still wait when the turn comes.
             group.extend(self.waiting_in(api)[:GROUP])
             self.waiting = [asked for asked in self.waiting if asked not in group]
 
         def commits() -> None:
-            in_order = sorted(group, key=lambda asked: isinstance(asked.what, Act))  # orders first: it is stable
+            in_order = sorted(group, key=lambda asked: isinstance(asked.what, Act))  # orders first; the sort is stable
             outcomes = {id(asked): self.predict(asked.what) for asked in in_order}
             expected.extend(outcomes[id(asked)] for asked in group)
 
         before = api.database
         api.write(effect=commits, begin=begins, strike=strike)
-        if api.database is not before:  # it crashed: nobody there gets an answer
+        if api.database is not before:  # it crashed: none of its requests gets an answer
             self.undisturbed = False
             self.bury(api)
             for asked in group:
@@ -390,8 +390,8 @@ class Simulation(RuleBasedStateMachine):
             assert self.answers.setdefault(outcome.sequence, render_accepted(answer)) == render_accepted(answer)
 
     def came_to(self, asked: Asked) -> object:
-        """The answer to a request, in the model's words."""
-        assert asked.task.done(), "an answer has come"
+        """Return the answer to a request in the model's terms."""
+        assert asked.task.done(), "the request must be answered"
         error = asked.task.exception()
         if isinstance(error, GiroError):
             return str(error.code)
@@ -405,7 +405,7 @@ class Simulation(RuleBasedStateMachine):
         worker.settle(batch=batch, effect=lambda: self.book.settle(batch), strike=strike)
 
     def act(self, act: Act) -> None:
-        """Have an operator's command run."""
+        """Run an operator's command."""
         self.count(act.name)
         expected: list[str | None] = []
         refused = self.operator.act(act.work, effect=lambda: expected.append(self.predict(act)))  # type: ignore[arg-type]
@@ -414,7 +414,7 @@ class Simulation(RuleBasedStateMachine):
         assert expected == [refused], act.name
 
     def bury(self, api: Api) -> None:
-        """A process has ended: nobody whose request waited in it gets an answer."""
+        """Drop the requests that waited in a dead process: they get no answer."""
         for asked in self.waiting_in(api):
             asked.task.cancel()
         self.waiting = [asked for asked in self.waiting if asked.api is not api]
@@ -422,7 +422,7 @@ class Simulation(RuleBasedStateMachine):
         self.world.loop.catch_up()
 
     def let_time_pass(self, seconds: float) -> None:
-        """Requests that have waited for too long are refused, each at its time."""
+        """Requests that wait for too long are refused, each at its own time."""
         self.clock.advance(seconds)
         self.world.loop.catch_up()
         late = [asked for asked in self.waiting if asked.arrived + INTAKE_SECONDS <= self.clock.elapsed]
@@ -431,7 +431,7 @@ class Simulation(RuleBasedStateMachine):
         assert not any(asked.task.done() for asked in self.waiting)
 
     def others(self, waits: object, what: str) -> Callable[[], None]:
-        """Something that others do while one process stands in line for its turn."""
+        """Return an action of others that happens while one process waits for its turn."""
         api = max((api for api in self.apis if api is not waits), key=lambda api: len(self.waiting_in(api)))
         worker = self.workers[0] if waits is self.workers[1] else self.workers[1]
         pending = next(iter(self.book.pending()), None)

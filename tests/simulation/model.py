@@ -1,7 +1,7 @@
-"""What the bank promises, said once more and in other words: a small book that predicts what every step leads to.
+"""The model: a small, independent implementation of the bank's rules that predicts the result of every step.
 
-Nothing of the ledger is used here. Amounts are minor units; accounts and people are names, transfers are known by their
-sequence, refusals and failures by their code.
+It uses no code of the ledger. Amounts are minor units. Names identify accounts and people, the sequence identifies a
+transfer, and the code identifies a refusal or failure.
 """
 
 from dataclasses import dataclass, field
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 CUSTOMERS_MOST = 9 * 10**15
 EXTERNALS_MOST = 9 * 10**18
 BANK = "the bank"
-"""Who submits deposits and withdrawals."""
+"""The submitter of deposits and withdrawals."""
 
 
 class Refused(Exception):
-    """A request that changes nothing; its argument is the code."""
+    """A refusal: the request changes nothing. The argument is the code."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A request to move money, by whom and under which key. A deposit has no payer, a withdrawal no payee."""
+    """A request to move money, with its submitter and key. A deposit has no payer, a withdrawal has no payee."""
 
     by: str
     payer: str | None
@@ -33,13 +33,13 @@ class Order:
 
     @property
     def said(self) -> tuple[object, ...]:
-        """What two requests under one key must agree on."""
+        """Return the values that two requests under one key must share."""
         return self.kind, self.payer, self.payee, self.amount, self.currency
 
 
 @dataclass
 class Account:
-    """An account as it stands; without an owner it is a currency's external one."""
+    """An account; one without an owner is the external account of its currency."""
 
     owner: str | None
     currency: str
@@ -51,7 +51,7 @@ class Account:
 
 @dataclass
 class Transfer:
-    """A transfer that was accepted, and what has become of it."""
+    """An accepted transfer and its status."""
 
     order: Order
     payer: str
@@ -62,7 +62,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The answer to an order that was accepted, now or before."""
+    """The answer to an order that is accepted now or was accepted before."""
 
     sequence: int
     replayed: bool
@@ -79,10 +79,10 @@ class Book:
     legs: list[tuple[int, str, int, int]] = field(default_factory=list)
     """Sequence, account, amount and balance after it, in the order of posting."""
 
-    # --- what customers do ---
+    # --- actions of customers ---
 
     def accept(self, order: Order) -> Accepted:
-        """Accept an order, or answer the one that its key stands for; raises Refused."""
+        """Accept an order, or replay the answer of its key; raises Refused."""
         if (known := self._bound(order)) is not None:
             if self.transfers[known].order.said != order.said:
                 raise Refused("idempotency_key_reused")
@@ -106,7 +106,7 @@ class Book:
         transfer.status = "cancelled"
 
     def close(self, by: str, name: str) -> None:
-        """Close an account that is empty and that nothing is on its way from or to; raises Refused."""
+        """Close an account that is empty and has no pending transfers in either direction; raises Refused."""
         account = self.accounts[name]
         if account.owner != by:
             raise Refused("account_not_found")
@@ -120,27 +120,27 @@ class Book:
             raise Refused("account_not_empty")
         account.closed = True
 
-    # --- what operators do ---
+    # --- actions of operators ---
 
     def freeze(self, name: str, scope: str | None) -> None:
         """Freeze an account in a scope, or unfreeze it (None); raises Refused."""
         self._open_one(name).frozen = scope
 
     def set_limit(self, name: str, limit: int) -> None:
-        """Set how far below 0 an account may go; raises Refused."""
+        """Set the overdraft limit of an account; raises Refused."""
         account = self._open_one(name)
         if account.balance < -limit:
             raise Refused("limit_in_use")
         account.limit = limit
 
     def set_active(self, person: str, *, active: bool) -> None:
-        """Take somebody's access away, or give it back."""
+        """Deactivate or reactivate a user."""
         (self.inactive.discard if active else self.inactive.add)(person)
 
-    # --- what the worker does ---
+    # --- actions of the worker ---
 
     def settle(self, most: int) -> None:
-        """Settle what is pending, first in, first settled, `most` transfers at most."""
+        """Settle pending transfers in order of acceptance, at most `most` of them."""
         for sequence, transfer in list(self.pending().items())[:most]:
             transfer.status, transfer.failure = "completed", self._why_not(transfer)
             if transfer.failure is not None:
@@ -151,20 +151,20 @@ class Book:
                 account.balance += amount
                 self.legs.append((sequence, name, amount, account.balance))
 
-    # --- looks ---
+    # --- queries ---
 
     def pending(self) -> dict[int, Transfer]:
-        """What waits to be settled, by its sequence and in its order."""
+        """Return the pending transfers by sequence, in order."""
         return {number: transfer for number, transfer in self.transfers.items() if transfer.status == "pending"}
 
     def reserved(self, name: str) -> int:
-        """What an account's pending transfers hold of its funds."""
+        """Return the sum that an account's pending transfers reserve."""
         return sum(transfer.order.amount for transfer in self.pending().values() if transfer.payer == name)
 
     # --- rules ---
 
     def _bound(self, order: Order) -> int | None:
-        """The transfer that a key stands for: a key is its user's own."""
+        """Return the transfer of a key. Each user has separate keys."""
         if order.key is None:
             return None
         mine = (order.by, order.key)

@@ -1,8 +1,8 @@
-"""The processes of the service, as far as they touch money, run one step at a time on one real database file.
+"""The processes of the service that touch money, run one step at a time on one real database file.
 
-Everything that decides is the real code: the intake, the unit of work, the services, the worker, the sweep. What stands
-in its place is what gives the order of things away: the turnstile (here it says who comes first), the writer's thread
-(its steps are called), the event loop, the clock and the queue.
+All code that makes decisions is real: the intake, the unit of work, the services, the worker, the sweep. Only what
+determines the order of events is replaced: the turnstile (the test chooses the order), the writer's thread (the test
+calls its steps), the event loop, the clock and the queue.
 """
 
 import threading
@@ -41,25 +41,25 @@ SWEEP_AGE_SECONDS = 5.0
 
 
 class Crash(BaseException):
-    """The end of a process, in the middle of what it does."""
+    """The end of a process in the middle of its work."""
 
 
 class DiskError(Exception):
-    """What the driver raises when a commit does not reach the disk."""
+    """The driver's error when a commit does not reach the disk."""
 
     sqlite_errorname = "SQLITE_IOERR_FSYNC"
 
 
 @dataclass
 class Strike:
-    """What befalls a process in its unit of work number `unit`, counted from 0."""
+    """A fault in a process's unit of work number `unit`, counted from 0."""
 
     what: str
     unit: int = 0
 
 
 class World:
-    """What all processes share."""
+    """The state that all processes share."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -68,17 +68,17 @@ class World:
         self.queue = Queue(self.clock)
         self.writing: Process | None = None
         self.meanwhile: dict[Process, list[Callable[[], None]]] = {}
-        """What others do while a process stands in line; nobody keeps those waiting in turn."""
+        """Actions of others while a process waits for its turn; these actions themselves do not wait."""
         self.somebody_waits = False
 
     def stand_in_line(self, process: "Process") -> None:
-        """Let the others go first."""
+        """Run the actions of others first."""
         for other in self.meanwhile.pop(process, []):
             other()
 
 
 class Turnstile:
-    """Stands where the file locks stand: nobody waits for long, but everybody may be overtaken before."""
+    """Replaces the file locks: no process waits for long, but others may go first."""
 
     def __init__(self, world: World, process: "Process") -> None:
         self._world = world
@@ -100,11 +100,11 @@ class Turnstile:
         return self._world.somebody_waits
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class Process:
-    """A process with its own connections to the one database file; it may end at any commit."""
+    """A process with its own connections to the one database file; it may crash at any commit."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
@@ -121,7 +121,7 @@ class Process:
         event.listen(self.database.writer, "commit", self._about_to_commit)
 
     def end(self) -> None:
-        """End, however: what was not committed is gone."""
+        """End the process: uncommitted changes are lost."""
         self.database.close()
 
     def restart(self) -> None:
@@ -132,7 +132,7 @@ class Process:
         self._on_begin()
 
     def committed(self) -> None:
-        """Its turn is over, and what it wrote is on disk."""
+        """End its turn; what it wrote is on disk."""
         self._effect()
         self._units += 1
         if self._is_struck(AFTER_COMMIT, self._units - 1):
@@ -142,7 +142,7 @@ class Process:
     def at_work(
         self, *, effect: Callable[[], None], strike: Strike | None, begin: Callable[[], None] = lambda: None
     ) -> Iterator[None]:
-        """Do what moves the model by `effect` with each commit. A crash ends the process, and it starts anew."""
+        """Run `work`, and apply `effect` to the model at each commit. After a crash, start the process again."""
         self._effect, self._on_begin, self._strike, self._units = effect, begin, strike, 0
         try:
             yield
@@ -155,7 +155,7 @@ class Process:
         if self._is_struck(BEFORE_COMMIT, self._units):
             raise Crash
         if self._is_struck(COMMIT_FAILS, self._units):
-            self._strike = None  # what comes after it, the fence, does well
+            self._strike = None  # the fence that follows succeeds
             raise OperationalError("COMMIT", {}, DiskError("disk I/O error"))
 
     def _is_struck(self, what: str, unit: int) -> bool:
@@ -163,14 +163,14 @@ class Process:
 
 
 class _Idle(threading.Thread):
-    """A writer's thread that does nothing by itself."""
+    """Replaces the writer's thread and does nothing by itself."""
 
     def start(self) -> None:
-        """Its steps are called one by one."""
+        """Do nothing: the test calls the steps one by one."""
 
 
 class Api(Process):
-    """An API process: requests wait in its intake until its writer has its turn."""
+    """An API process: requests wait in its intake until its writer gets its turn."""
 
     def start(self) -> None:
         super().start()
@@ -190,11 +190,11 @@ class Api(Process):
             )
 
     def _on_accepted(self) -> None:
-        assert self.world.writing is None, "a wake-up is asked for before the commit that it is about"
+        assert self.world.writing is None, "the wake-up was requested before its commit"
         self.asked_to_wake = True
 
     def take_in(self, task: TransferRequest | Callable[[Connection], Any]) -> Any:
-        """Take a request in; the task that this returns has its answer, in time."""
+        """Take in a request; the returned task gets its answer later."""
         call: Coroutine[Any, Any, Any] = (
             self.intake.accept(task) if isinstance(task, TransferRequest) else self.intake.run(task)
         )
@@ -209,7 +209,7 @@ class Api(Process):
         self.world.loop.catch_up()
 
     def send(self) -> bool:
-        """Let the waker send what it was asked for; say whether nothing came in between."""
+        """Let the waker send the requested wake-ups; return False if it was disturbed."""
         asked, self.asked_to_wake = self.asked_to_wake, False
         try:
             if asked:
@@ -220,10 +220,10 @@ class Api(Process):
 
 
 class Worker(Process):
-    """A worker that settles."""
+    """A settlement worker."""
 
     def settle(self, *, batch: int, effect: Callable[[], None], strike: Strike | None) -> None:
-        """Do what a message asks for, whatever it says."""
+        """Process a message, whatever its content."""
         settings = self.world.settings.model_copy(update={"settlement_batch": batch})
         work = partial(settle, self.world.queue, self.database, settings, threading.Event())  # type: ignore[arg-type]
         with self.at_work(effect=effect, strike=strike):
@@ -231,10 +231,10 @@ class Worker(Process):
 
 
 class Scheduler(Process):
-    """The process that sweeps."""
+    """The process that runs the sweep."""
 
     def sweep(self) -> bool:
-        """Look once for what has been pending for too long; say whether the queue could be reached."""
+        """Look once for transfers that are pending for too long; return whether the queue was reachable."""
         try:
             sweep(self.database, self.world.queue, age_seconds=SWEEP_AGE_SECONDS)  # type: ignore[arg-type]
         except redis.RedisError:
@@ -243,7 +243,7 @@ class Scheduler(Process):
 
 
 class Operator(Process):
-    """Somebody with a shell, whose command is a process of its own."""
+    """An operator with a shell; each command is a separate process."""
 
     def act(self, work: Callable[[Connection], Any], *, effect: Callable[[], None]) -> str | None:
         """Do one thing in a unit of work; return the code of a refusal, or None."""

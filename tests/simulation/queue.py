@@ -1,4 +1,4 @@
-"""A queue that does what real ones do at their worst: it loses, repeats, reorders, delays, and is away."""
+"""A queue with all faults of real ones: it loses, repeats, reorders and delays messages, and it may be down."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from tests.simulation.time import Clock
 
 
 class Queue:
-    """Stands where Dramatiq's broker and its client stand. Messages lie in a list, in nobody's order."""
+    """Replaces Dramatiq's broker and its client. Messages are in a list, in any order."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._keys: dict[str, float] = {}
         self.away = False
         self.meanwhile: list[Callable[[], None]] = []
-        """What others do while the worker's word is still on its way here."""
+        """Actions of others while a wake-up is on its way to the queue."""
         self.messages: list[Any] = []
         self.sent: Counter[str] = Counter()
 
@@ -59,13 +59,13 @@ class Queue:
             raise redis.ConnectionError
 
     def holds_a_key(self) -> bool:
-        """Say whether a wake-up counts as being on its way, whatever has become of its message."""
+        """Return whether the wake-up key exists, whatever happened to its message."""
         return any(until > self._clock.elapsed for until in self._keys.values())
 
-    # --- what befalls it ---
+    # --- faults ---
 
     def suffer(self, what: str) -> None:
-        """Lose, repeat or reverse messages, forge one, forget everything, be away, or be back."""
+        """Lose, repeat or reverse messages, forge one, forget everything, go down, or come back."""
         if what in ("be away", "be back"):
             self.away = what == "be away"
         elif what == "forge":
@@ -80,6 +80,6 @@ class Queue:
             self.messages = self.messages[:1] + self.messages
 
     def forget_everything(self) -> None:
-        """Start the server anew: it keeps nothing."""
+        """Restart the server: it loses everything."""
         self.messages.clear()
         self._keys.clear()

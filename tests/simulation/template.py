@@ -1,4 +1,4 @@
-"""The bank that every sequence begins with: made once by the real services, and copied for each."""
+"""The bank that every sequence starts with: created once by the real services, and copied for each sequence."""
 
 import shutil
 from copy import deepcopy
@@ -22,12 +22,12 @@ FUNDS = {
     "bob's vault": ("bob", "USD", [MAX_AMOUNT] * 8 + [CUSTOMERS_MOST - 8 * MAX_AMOUNT - 300]),
     "eve": ("eve", "EUR", [300]),
 }
-"""Each account's owner, its currency, and what is deposited on it; the vault is nearly as full as an account can be."""
+"""Each account's owner, currency and deposits; the vault's balance is close to the maximum."""
 
 
 @dataclass
 class Template:
-    """A database file, closed, and what is in it under which names."""
+    """A closed database file, with the names of the rows in it."""
 
     settings: Settings
     book: Book
@@ -36,7 +36,7 @@ class Template:
     accounts: dict[str, tuple[int, UUID]]
 
     def copy(self, folder: Path) -> tuple[Settings, Book]:
-        """Copy the file to a data folder of its own; return its settings, and the model of what is in it."""
+        """Copy the file to a new data folder; return its settings, and the model of its content."""
         settings = self.settings.model_copy(
             update={"data_dir": folder, "database_url": f"sqlite:///{folder}/banking.db"}
         )

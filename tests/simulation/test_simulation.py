@@ -1,7 +1,7 @@
-"""Sequences of everything that can happen, in any order, against a small model (Hypothesis).
+"""Random sequences of all possible events, compared with a small model (Hypothesis).
 
-`SIMULATE_SECONDS` is how long each of the players plays; a failure prints the shortest sequence that shows it.
-`SIMULATE_SEED` plays the same once more, `SIMULATE_SHORTEN=no` stops at the first sequence that fails, as it is.
+`SIMULATE_SECONDS` is how long each player runs. A failure prints the shortest failing sequence. `SIMULATE_SEED`
+repeats a run. `SIMULATE_SHORTEN=no` stops at the first failing sequence without shortening it.
 """
 
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 SECONDS = float(os.environ.get("SIMULATE_SECONDS", "7"))
 SEED = int(os.environ.get("SIMULATE_SEED") or SystemRandom().getrandbits(32))
 AT_ONCE = 10
-"""Sequences between two looks at the clock."""
+"""Number of sequences between two checks of the clock."""
 STEPS = 40
 
 PROFILE = settings(
@@ -38,10 +38,10 @@ PROFILE = settings(
 
 @pytest.mark.timeout(SECONDS + 600)
 @pytest.mark.parametrize("player", [1, 2])
-def test_whatever_happens_in_whatever_order_the_bank_does_what_the_model_says(
+def test_bank_matches_the_model_in_every_sequence(
     player: int, template: Template, quiet: None, record_property: Callable[[str, object], None]
 ) -> None:
-    print(f"SIMULATE_SEED={SEED}")  # shown if it fails
+    print(f"SIMULATE_SEED={SEED}")  # pytest shows it if the test fails
     played: Counter[str] = Counter()
     machine = type("Simulation", (Simulation,), {"template": template, "counts": played})
     until, number = time.monotonic() + SECONDS, SEED + player * 2**32

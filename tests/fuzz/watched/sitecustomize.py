@@ -1,7 +1,7 @@
-"""Python imports this module when it starts, as its folder is on PYTHONPATH: it times the API's event loop.
+"""Times the API's event loop. Python imports this module at its start, because its folder is on PYTHONPATH.
 
-The product's own pulse beats a thousand times a second instead of twice, and notes the longest time that the loop was
-held between two beats. Nothing else of the product is changed.
+It makes the product's pulse beat a thousand times a second instead of twice, and records the longest time that the
+loop was blocked between two beats. Nothing else in the product changes.
 """
 
 import mmap
@@ -25,8 +25,8 @@ def _watch(path: Path) -> None:
     def beat_and_note(self: pulse.Pulse) -> None:
         now = [time.perf_counter(), time.process_time()]
         late, used = now[0] - before[0] - BEAT_SECONDS, now[1] - before[1]
-        # Late by the clock, but by no more than this process has worked: waiting for a processor is not its doing.
-        # All of its threads count, since one that keeps the interpreter's lock holds the loop as well.
+        # The delay counts only up to the CPU time of this process, because waiting for a processor is not its fault.
+        # All of its threads count, because a thread that holds the interpreter's lock blocks the loop as well.
         if min(late, used) > struct.unpack("d", noted)[0]:
             noted[:] = struct.pack("d", min(late, used))
         before[:] = now
