@@ -16,12 +16,12 @@ COMMANDS = {
 
 
 def lines() -> list[str]:
-    """One line for each benchmark: its target, its module, and the title of the module's docstring."""
+    """Return one line per benchmark: its target, its module, and the title of the module's docstring."""
     return [f"make {target:18}{module:12}{_title(module)}" for module, target in COMMANDS.items()]
 
 
 def _title(module: str) -> str:
-    """The docstring's first line, read without importing: some benchmarks need packages of `make bench`."""
+    """Return the docstring's first line without importing the module: some benchmarks need packages of `make bench`."""
     docstring = ast.get_docstring(ast.parse(Path(__file__).with_name(f"{module}.py").read_text()))
     assert docstring is not None
     return docstring.partition("\n")[0].partition(": `make")[0].rstrip(".")

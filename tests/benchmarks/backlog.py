@@ -1,4 +1,4 @@
-"""What a backlog costs those who submit meanwhile: the time of a POST, with and without one that drains."""
+"""The effect of a backlog on clients: the time of a POST with and without a draining backlog."""
 
 import asyncio
 import os
@@ -15,13 +15,13 @@ from tests.benchmarks.service import Connections, quantile
 from tests.waiting import eventually
 
 LONGEST_SECONDS = 300
-"""Of a backlog's draining; many times what it takes on a quiet machine."""
+"""Time limit for draining a backlog; many times the time on an idle machine."""
 BODY = 1000
 CONNECTIONS = 2
 
 
 def measure(results: Results, giro: Giro, *, rounds: int, backlog: int, rate: float, seconds: float) -> None:
-    """Note the POST's median and 99th percentile without a backlog, and while one drains, in turns."""
+    """Record the POST's median and 99th percentile without a backlog, and while one drains, in turns."""
     for number in range(-1, rounds):
         found = results if number >= 0 else Results()  # the first round warms up
         _without(found, giro, rate, seconds if number >= 0 else 2)
@@ -61,7 +61,7 @@ def _is_pending(giro: Giro, last: int) -> bool:
 
 @contextmanager
 def held(giro: Giro) -> Iterator[None]:
-    """Hold the settlement worker until this ends. Nothing may be pending, so that it sleeps, and holds no lock."""
+    """Stop the settlement worker inside this context. Nothing may be pending, so that it sleeps without a lock."""
     pid = giro.stack.pid_of("settlement")
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -71,9 +71,9 @@ def held(giro: Giro) -> Iterator[None]:
 
 
 async def post(giro: Giro, rate: float, is_over: Callable[[], bool]) -> list[float]:
-    """Submit so many transfers a second, whatever becomes of those before; return the milliseconds that each took.
+    """Submit `rate` transfers a second, without waiting for answers; return the milliseconds of each.
 
-    They count from when the transfer was due, not from when it was sent: a client that is late has waited as well.
+    Times count from when the transfer was due, not from when it was sent: a late client has waited as well.
     """
     connections = Connections(giro.port)
     taken: list[float] = []

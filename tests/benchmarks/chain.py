@@ -1,8 +1,8 @@
 """The cost of the chain of blocks in settlement, and the speed of verification: `make bench-chain`.
 
-Two ledgers stand side by side, settled by the same code in one process; for one of them nothing is hashed. Both settle
-the same number of transfers, one after the other, and who goes first changes from pair to pair: what the machine does
-meanwhile falls on both. A pair gives one ratio. At the end the chained ledger is verified, whole.
+The same code in one process settles two ledgers; for one of them it hashes nothing. Both settle the same number of
+transfers, one after the other, and the order changes from pair to pair, so that noise of the machine affects both. Each
+pair gives one ratio. At the end the whole chained ledger is verified.
 """
 
 import argparse
@@ -35,14 +35,14 @@ GROUP = 500
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What settling one round took for each of its transfers, in microseconds."""
+    """The cost of settling one round, per transfer in microseconds."""
 
     wall_us: float
     cpu_us: float
 
 
 class Ledger:
-    """A ledger of its own, with money in its accounts and transfers to settle whenever they are asked for."""
+    """A separate ledger with funded accounts, which makes transfers to settle on request."""
 
     def __init__(self, folder: Path, password_hash: str = "no hash at all") -> None:
         with mock.patch.dict(os.environ, {"GIRO_DATA_DIR": str(folder), "GIRO_LOG_LEVEL": "error"}):
@@ -59,12 +59,12 @@ class Ledger:
         settle_all(self.database)
 
     def submit(self, count: int) -> None:
-        """Accept so many transfers, between accounts drawn at random."""
+        """Accept this many transfers between random accounts."""
         for done in range(0, count, GROUP):
             accept(self.database, *(self._order() for _ in range(min(GROUP, count - done))))
 
     def orders(self, count: int) -> list[TransferRequest]:
-        """Draw so many transfers, for whoever accepts them."""
+        """Return this many random orders."""
         return [self._order() for _ in range(count)]
 
     def _order(self) -> TransferRequest:
@@ -80,7 +80,7 @@ class Ledger:
         )
 
     def settle(self, batch: int) -> Settled:
-        """Settle all that is pending, and say what it took."""
+        """Settle all pending transfers, and return the cost."""
         wall, cpu = time.perf_counter(), time.process_time()
         count = settle_all(self.database, batch)
         return Settled((time.perf_counter() - wall) / count * 1e6, (time.process_time() - cpu) / count * 1e6)
@@ -88,7 +88,7 @@ class Ledger:
 
 @contextmanager
 def unchained() -> Iterator[None]:
-    """Hash no leg and no ending, until this ends. What is left is the row of the block, one for each unit of work."""
+    """Turn off the hashing of legs and endings inside this context. Each unit of work still writes one block's row."""
 
     def count_legs(sealer: Sealer, legs: Sequence[LegRow]) -> None:
         sealer.leg_count += len(legs)
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def compare(chained: Ledger, bare: Ledger, pairs: int, transfers: int, batch: int) -> None:
-    """Let both ledgers settle in turns, and print what the chain costs."""
+    """Let both ledgers settle in turns, and print the cost of the chain."""
     found = []
     for number in range(-1, pairs):
         rounds = {}
@@ -132,7 +132,7 @@ def compare(chained: Ledger, bare: Ledger, pairs: int, transfers: int, batch: in
 
 
 def show(what: str, unit: str, pairs: Sequence[tuple[float, float]]) -> None:
-    """Print the medians with and without the chain, and what comes of their ratios."""
+    """Print the medians with and without the chain, and the ratios."""
     chained, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
     ratios = [one / other for one, other in pairs]
     print(
@@ -143,7 +143,7 @@ def show(what: str, unit: str, pairs: Sequence[tuple[float, float]]) -> None:
 
 
 def measure_verification(ledger: Ledger, rounds: int) -> None:
-    """Verify the whole ledger so many times, and print the legs verified a second."""
+    """Verify the whole ledger `rounds` times, and print the verified legs per second."""
     rates = []
     for _ in range(rounds):
         started = time.perf_counter()

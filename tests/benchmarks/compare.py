@@ -1,8 +1,8 @@
 """Giro compared with its alternatives: `make bench`.
 
-Every baseline is built here and now, on the same disk, with the same durability, and takes its turn in every round
-(A B C, A B C, …): what the machine does meanwhile falls on all. A ratio is taken round by round. A figure counts only
-after the ledger that it was measured on has been checked.
+All baselines run on the same machine and disk with the same durability, and take turns in every round (A B C,
+A B C, …), so that noise of the machine affects all of them. Ratios are computed per round. A figure counts only after
+its ledger has been checked.
 """
 
 import argparse
@@ -41,18 +41,18 @@ LIBRARIES = ("sqlalchemy", "aiosqlite", "fastapi", "uvicorn", "celery", "asyncpg
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long and how often."""
+    """Lengths and repetitions."""
 
     rounds: int
     seconds: float
     transfers: int
-    """Of a round in process, and of a round in bulk."""
+    """Number of transfers in a round in process, and in a round in bulk."""
     bulk_size: int
     bulk_connections: int
 
 
 class Peer(Protocol):
-    """A ledger behind HTTP that takes `POST /transfers` as Giro does."""
+    """A ledger behind HTTP that accepts the same `POST /transfers` as Giro."""
 
     port: int
     payers: Path
@@ -65,15 +65,15 @@ class Peer(Protocol):
 
 
 Round = Callable[[Results], None]
-"""Measures once, and notes what it found."""
+"""Measures once, and records the figures."""
 
 
 def main() -> None:
-    """Measure, check, print and write down."""
+    """Measure, check, print, and write the figures to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns of each baseline (default: 3)")
     parser.add_argument("--seconds", type=float, default=4, help="length of one load over HTTP (default: 4)")
-    parser.add_argument("--transfers", type=int, default=20_000, help="of a round in process or in bulk")
+    parser.add_argument("--transfers", type=int, default=20_000, help="transfers of a round in process or in bulk")
     parser.add_argument("--bulk-size", type=int, default=1000, help="transfers of a bulk request (default: 1,000)")
     parser.add_argument("--bulk-connections", type=int, default=2, help="connections of the bulk (default: 2)")
     parser.add_argument("--json", type=Path, default=DATA / "bench.json", help="where to write the figures")
@@ -89,14 +89,14 @@ def main() -> None:
 
 
 def measure(folder: Path, options: Options, results: Results) -> None:
-    """Build every baseline, let them take turns, and check every ledger."""
+    """Start every baseline, let them take turns, and check every ledger."""
     with ExitStack() as built:
         turns: list[Round] = []
         checks: list[Callable[[], None]] = []
         for build in (build_settling, build_giro, build_brief, build_celery, build_postgres, build_tigerbeetle):
             build(built, folder, options, turns, checks)
         for number in range(-1, options.rounds):
-            for turn in turns[:: 1 if number % 2 == 0 else -1]:  # who goes first changes
+            for turn in turns[:: 1 if number % 2 == 0 else -1]:  # the order alternates
                 turn(results if number >= 0 else Results())  # the first turn warms up
         for check in checks:
             check()
@@ -105,7 +105,7 @@ def measure(folder: Path, options: Options, results: Results) -> None:
 def build_settling(
     built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
 ) -> None:
-    """The project's settling and the raw one, each on a ledger of its own, in this process."""
+    """Measure the project's settlement and the raw one in this process, each on a separate ledger."""
     project, prepared = Ledger(folder / "settle"), Ledger(folder / "raw")
     raw = RawLedger(prepared.database.path)
     for ledger in (project, prepared):
@@ -126,7 +126,7 @@ def build_settling(
 
 
 def raw_seconds(raw: RawLedger, prepared: Ledger, count: int) -> tuple[float, float]:
-    """Seconds that so many transfers took to be accepted, and to be settled."""
+    """Return the seconds for accepting these transfers, and for settling them."""
     orders = prepared.orders(count)
     begun = time.perf_counter()
     raw.accept(orders)
@@ -136,7 +136,7 @@ def raw_seconds(raw: RawLedger, prepared: Ledger, count: int) -> tuple[float, fl
 
 
 def check_chain(ledger: Ledger) -> None:
-    """Raise AssertionError unless a ledger verifies: the raw one keeps every promise that Giro's does."""
+    """Raise AssertionError unless a ledger verifies: the raw one must keep the same promises as Giro's."""
     report = verification.verify(ledger.database)
     assert report.holds, report.breaches
 
@@ -144,7 +144,7 @@ def check_chain(ledger: Ledger) -> None:
 def build_giro(
     built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
 ) -> None:
-    """The whole service, over HTTP: single transfers and bulk, uniform and with one hot account."""
+    """Measure the whole service over HTTP: single transfers and bulk, uniform and with one hot account."""
     giro = Giro(folder / "giro")
     built.callback(giro.close)
     giro.start(PEOPLE, accounts=100)
@@ -183,7 +183,7 @@ def build_giro(
 def build_brief(
     built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
 ) -> None:
-    """One commit in each request."""
+    """Measure the design with one commit per request."""
     peer = Brief(folder / "brief", PEOPLE)
     built.callback(peer.close)
     peer.start()
@@ -194,9 +194,9 @@ def build_brief(
 def build_celery(
     built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
 ) -> None:
-    """One task for each transfer."""
+    """Measure the design with one task per transfer."""
     if find_spec("celery") is None:
-        print("celery: not measured, since the package is not installed")
+        print("celery: not measured, because the package is not installed")
         return
     peer = CeleryBaseline(folder / "celery", PEOPLE)
     built.callback(peer.close)
@@ -208,15 +208,15 @@ def build_celery(
 def build_postgres(
     built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
 ) -> None:
-    """One call of one function for each transfer; uniform, and with one hot account."""
+    """Measure the design with one function call per transfer, uniform and with one hot account."""
     url = os.environ.get("BENCH_POSTGRES_URL")
     if find_spec("asyncpg") is None:
-        print("postgres: not measured, since the package asyncpg is not installed")
+        print("postgres: not measured, because the package asyncpg is not installed")
         return
     from tests.benchmarks.baselines import postgres  # it needs the package
 
     if url is None and postgres.binaries() is None:
-        print("postgres: not measured, since there is no `postgres` here and no BENCH_POSTGRES_URL")
+        print("postgres: not measured, because `postgres` is not installed and BENCH_POSTGRES_URL is not set")
         return
     peer = postgres.Postgres(folder / "postgres", PEOPLE, url)
     built.callback(peer.close)
@@ -229,10 +229,10 @@ def build_postgres(
 def build_tigerbeetle(
     built: ExitStack, folder: Path, options: Options, turns: list[Round], checks: list[Callable[[], None]]
 ) -> None:
-    """Batches of 8,189 to a cluster that somebody runs."""
+    """Measure batches of 8,189 transfers on an existing cluster."""
     address = os.environ.get("BENCH_TIGERBEETLE_ADDRESS")
     if address is None or find_spec("tigerbeetle") is None:
-        print("tigerbeetle: not measured; that needs its package, and BENCH_TIGERBEETLE_ADDRESS")
+        print("tigerbeetle: not measured; it needs the package and BENCH_TIGERBEETLE_ADDRESS")
         return
     from tests.benchmarks.baselines.tigerbeetle import TigerBeetle
 
@@ -243,7 +243,7 @@ def build_tigerbeetle(
 
 
 def over_http(peer: Peer, name: str, options: Options, *, hot: bool = False) -> Round:
-    """Let a baseline that speaks HTTP take its turns, under the load that Giro is under."""
+    """Let a baseline that speaks HTTP take its turns under the same load as Giro."""
 
     def turn(results: Results) -> None:
         rate = sustained(peer.progress, lambda: press(peer.port, peer.payers, options.seconds, hot=hot))
@@ -253,7 +253,7 @@ def over_http(peer: Peer, name: str, options: Options, *, hot: bool = False) -> 
 
 
 def describe(folder: Path, load: str, options: Mapping[str, object]) -> dict[str, object]:
-    """Say what was measured on, and with what."""
+    """Return the machine and the versions of the measurement."""
     words = ["findmnt", "-no", "FSTYPE,SOURCE", "-T", str(folder)]
     found = subprocess.run(words, capture_output=True, text=True, check=False)
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The arithmetic of a comparison: medians and spread of what was measured, ratios, and whether an aim is met."""
+"""The arithmetic of a comparison: medians and spread of measurements, ratios, and whether an aim is met."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What the rounds of one measurement gave, in the order of the rounds."""
+    """The values of one measurement, in the order of the rounds."""
 
     values: tuple[float, ...]
 
@@ -16,13 +16,13 @@ class Series:
         return statistics.median(self.values)
 
     def __str__(self) -> str:
-        """Median, and the smallest and the largest value."""
+        """Return the median, and the smallest and largest value."""
         return f"{shown(self.median)} ({shown(min(self.values))}–{shown(max(self.values))})"
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a ratio or a figure should be: at least `bound`, or at most."""
+    """The aim of a ratio or figure: at least `bound`, or at most."""
 
     bound: float
     at_least: bool = True
@@ -57,25 +57,25 @@ RATIOS: Mapping[str, tuple[str, str, Aim]] = {
     "API memory: late ÷ early": ("API memory, late", "API memory, early", Aim(1.2, at_least=False)),
     "worker memory: late ÷ early": ("worker memory, late", "worker memory, early", Aim(1.2, at_least=False)),
 }
-"""What is compared with what, and what it should come to."""
+"""The ratios: their two measurements, and their aim."""
 
 FIGURES: Mapping[str, Aim] = {
     "latency at 10/s, median": Aim(15, at_least=False),
     "latency at 10/s, p99": Aim(40, at_least=False),
     "latency at 1000/s, p99": Aim(60, at_least=False),
 }
-"""What single figures should be, in their own unit."""
+"""The aims of single figures, in their own unit."""
 
 
 @dataclass(slots=True)
 class Results:
-    """Everything that was measured, by name: the unit, and a value for each round."""
+    """All measurements by name: the unit, and a value for each round."""
 
     units: dict[str, str] = field(default_factory=dict)
     values: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float, unit: str) -> None:
-        """Note the value of one round."""
+        """Record the value of one round."""
         self.units[name] = unit
         self.values.setdefault(name, []).append(value)
 
@@ -83,25 +83,25 @@ class Results:
         return Series(tuple(self.values[name]))
 
     def ratio(self, over: str, under: str) -> Series | None:
-        """Divide round by round, since the rounds of one turn shared what the machine did; None if one is missing."""
+        """Divide round by round, because noise of the machine affects a whole round; None if one is missing."""
         if over not in self.values or under not in self.values:
             return None
         return Series(tuple(one / other for one, other in zip(self.values[over], self.values[under], strict=False)))
 
     def judged(self) -> list[tuple[str, Series, Aim]]:
-        """Every ratio and every figure that has an aim and was measured."""
+        """Return every measured ratio and figure that has an aim."""
         ratios = [(name, self.ratio(over, under), aim) for name, (over, under, aim) in RATIOS.items()]
         figures = [(name, self.series(name) if name in self.values else None, aim) for name, aim in FIGURES.items()]
         return [(name, series, aim) for name, series, aim in (*ratios, *figures) if series is not None]
 
 
 def verdict(series: Series, aim: Aim) -> str:
-    """Judge the median."""
+    """Compare the median with the aim."""
     return "met" if aim.is_met(series.median) else "missed"
 
 
 def tables(results: Results) -> str:
-    """Write what was measured, and what it comes to, as two tables in Markdown."""
+    """Return the measurements and the ratios as two tables in Markdown."""
     measured = [(name, str(results.series(name)), results.units[name]) for name in results.values]
     judged = [(name, str(series), str(aim), verdict(series, aim)) for name, series, aim in results.judged()]
     return "\n\n".join(
@@ -113,11 +113,11 @@ def tables(results: Results) -> str:
 
 
 def shown(value: float) -> str:
-    """Write a number with three digits that count, and thousands apart."""
+    """Format a number with three significant digits and separated thousands."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table in Markdown."""
+    """Return a table in Markdown."""
     lines = (head, ["---"] * len(head), *rows)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,4 +1,4 @@
-"""What a service takes up: the memory of its processes, and the bytes of its ledger on disk, tree by tree."""
+"""A service's footprint: the memory of its processes, and the bytes of its ledger on disk by table and index."""
 
 from collections import Counter
 from contextlib import closing
@@ -12,22 +12,22 @@ INTERIOR = {2, 5}
 
 
 def unshared_mb(pid: int) -> float:
-    """Memory that a process has to itself, in megabytes: what would be free without it."""
+    """Return the unshared memory of a process in megabytes: the memory that its end would free."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
 
 
 def bytes_in(folder: Path) -> int:
-    """Bytes of all files of a data folder, but for what is there only while the service runs."""
+    """Return the bytes of all files of a data folder, except those that exist only while the service runs."""
     files = (path for path in folder.rglob("*") if path.is_file() and "run" not in path.relative_to(folder).parts)
     return sum(path.stat().st_size for path in files)
 
 
 def trees(path: Path) -> Counter[str]:
-    """Count the bytes of each table and index of a database, and of `anything else`: free pages, above all.
+    """Count the bytes of each table and index of a database, and of `anything else`, mostly free pages.
 
-    The database must be checkpointed, and nobody may have it open. A table or index is read down to the pages above
-    its leaves. Long values that spill over into pages of their own are `anything else`.
+    The database must be checkpointed, and no process may have it open. Only the pages above the leaves of a table or
+    index are read. Overflow pages of long values count as `anything else`.
     """
     with closing(sqlite.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         roots = _roots(connection)
@@ -39,7 +39,7 @@ def trees(path: Path) -> Counter[str]:
 
 
 def _roots(connection: sqlite.Connection) -> list[tuple[str, int]]:
-    """Name every table and index, and the page that it begins with."""
+    """Return every table and index with its root page."""
     roots = [("schema", 1)]
     query = "SELECT type, name, tbl_name, rootpage FROM sqlite_master WHERE rootpage > 0"
     for kind, name, table, root in connection.execute(query).fetchall():
@@ -49,7 +49,7 @@ def _roots(connection: sqlite.Connection) -> list[tuple[str, int]]:
 
 
 def _pages(file: BinaryIO, size: int, number: int) -> int:
-    """Count the pages of a tree, from one of them down. Its leaves all lie equally deep, so one of them tells."""
+    """Count the pages of a tree below a page. All leaves are equally deep, so one of them gives the depth."""
     file.seek((number - 1) * size)
     page = file.read(size)
     start = 100 if number == 1 else 0  # the file's own header

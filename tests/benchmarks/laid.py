@@ -1,6 +1,6 @@
-"""Ledgers of any size, laid down in this process by the project's own services, as transfers over HTTP would be.
+"""Ledgers of any size, filled in this process by the project's own services, as by transfers over HTTP.
 
-Four of five transfers come in batches, whose lines carry no key; one in five alone, under a random key of its own.
+Four of five transfers come in batches, whose lines have no key. One in five comes alone, with its own random key.
 """
 
 import random
@@ -28,18 +28,18 @@ from tests.builders import accept, settle_all, transfer_request
 from tests.flows.stack import PASSWORD
 
 SHARE = 5000
-"""Transfers laid down and settled at a time."""
+"""Number of transfers accepted and settled at a time."""
 ALONE = 1000
-"""Of those, transfers that came each in a request of its own."""
+"""Number of those that come in separate requests."""
 APART = 25
-"""One transfer in so many is paid from or to the account whose legs lie far apart."""
+"""One transfer in this many involves the account whose legs are far apart."""
 
 terminal = Console(stderr=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What is known of a ledger that was laid down: a data folder, and in it one person with many accounts."""
+    """A filled ledger: a data folder with one user who has many accounts."""
 
     folder: Path
     email: str
@@ -47,26 +47,26 @@ class Ground:
 
     @property
     def dense(self) -> str:
-        """The account that has a leg of every transfer of the first and of the last `depth`."""
+        """The account with a leg of each of the first and of the last `depth` transfers."""
         return self.accounts[0]
 
     @property
     def apart(self) -> str:
-        """The account that has a leg of one transfer in 25, outside of those."""
+        """The account with a leg of one in 25 of the other transfers."""
         return self.accounts[1]
 
     def copy(self, folder: Path) -> "Ground":
-        """Copy it as it is now, for a service of its own. Nothing may have it open."""
+        """Copy the current ledger for a separate service. No process may have it open."""
         folder.mkdir(parents=True)
         shutil.copytree(self.folder / "data", folder / "data", ignore=shutil.ignore_patterns("run"))
         return Ground(folder, self.email, self.accounts)
 
 
 class Layer:
-    """Lays transfers down in one ledger, until it is closed."""
+    """Fills one ledger with transfers until it is closed."""
 
     def __init__(self, folder: Path, *, depth: int, total: int) -> None:
-        """`total` transfers will be laid down; the account `dense` is in the first and in the last `depth` of them."""
+        """`total` is the final number of transfers; the account `dense` is in the first and last `depth` of them."""
         folder.mkdir(parents=True)
         self._ledger = Ledger(folder / "data", password_hash=Passwords(4).hash(PASSWORD))
         _verify(self._ledger.database)
@@ -76,7 +76,7 @@ class Layer:
         self.ground = Ground(folder, self._ledger.owner.email, tuple(str(account) for account in self._accounts))
 
     def lay(self, until: int) -> None:
-        """Accept and settle transfers until there are so many; the folder can be copied afterwards."""
+        """Accept and settle transfers up to this number; the folder can be copied afterwards."""
         steps = range(self._laid, until, SHARE)
         shown = track(steps, "transfers", console=terminal, transient=True, disable=not terminal.is_terminal)
         for _ in shown:
@@ -135,7 +135,7 @@ def _digest(text: str) -> bytes:
 
 
 def _verify(database: Database) -> None:
-    """Have the ledger verified and that kept, or a service would begin with it."""
+    """Verify the ledger and store the verification, so that a service does not start with it."""
     started_at = to_datetime(now_us())
     report = verification.verify(database)
     assert report.holds, report.breaches

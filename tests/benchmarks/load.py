@@ -1,4 +1,4 @@
-"""Load that is not the bottleneck: wrk (Debian has it), which speaks HTTP in C and asks a Lua script what to send."""
+"""A load generator that is not the bottleneck: wrk (packaged in Debian), written in C, with a Lua script."""
 
 import asyncio
 import re
@@ -18,12 +18,12 @@ SCRIPT = Path(__file__).with_name("load.lua")
 CONNECTIONS = 64
 END_SECONDS = 120
 QUIET_SECONDS = 0.5
-"""A service at whose ledger nothing has changed for so long has nothing in its hands."""
+"""Once the ledger has not changed for this long, the service has no request in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """An account, and the token of who may pay from it."""
+    """An account, and its owner's token."""
 
     account: str
     token: str
@@ -31,29 +31,29 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a ledger has come: transfers ever accepted, and those of them that have not ended."""
+    """The progress of a ledger: the number of accepted transfers, and the number of pending ones."""
 
     accepted: int
     pending: int
 
 
 def write_payers(path: Path, payers: Sequence[Payer]) -> Path:
-    """Write down for the script who may pay."""
+    """Write the payers to a file for the script."""
     path.write_text("".join(f"{payer.account} {payer.token}\n" for payer in payers))
     return path
 
 
 def require_wrk() -> None:
-    """Raise SystemExit where there is no wrk."""
+    """Raise SystemExit if wrk is not installed."""
     if shutil.which("wrk") is None:
         raise SystemExit("the benchmark needs wrk (Debian: apt-get install wrk)")
 
 
 def press(port: int, payers: Path, seconds: float, *, hot: bool = False, scattered: bool = False) -> float:
-    """POST transfers over 64 kept-alive connections, and say how many were answered a second.
+    """POST transfers over 64 kept-alive connections, and return the number of answers per second.
 
-    `scattered`: the keys lie anywhere in the index over them, and not beside each other. Raises AssertionError where an
-    answer was no success: the rate of refusals is nobody's rate.
+    `scattered`: the keys are spread over their whole index instead of adjacent. Raises AssertionError if an answer was
+    not a success: a rate of refusals is meaningless.
     """
     words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT)]
     drawn = ["hot" if hot else "uniform", uuid4().hex, "scattered" if scattered else "adjacent"]
@@ -67,9 +67,9 @@ def press(port: int, payers: Path, seconds: float, *, hot: bool = False, scatter
 
 
 def sustained(progress: Callable[[], Progress], load: Callable[[], object]) -> float:
-    """Transfers ended a second, from the first request until the last transfer has ended.
+    """Return ended transfers per second, from the first request until the last transfer has ended.
 
-    Both numbers are the ledger's own: a request cut off by the end of the load counts if, and only if, it was accepted.
+    Both numbers come from the ledger: a request that is cut off by the end of the load counts only if it was accepted.
     """
     before = progress()
     assert before.pending == 0, before
@@ -80,9 +80,9 @@ def sustained(progress: Callable[[], Progress], load: Callable[[], object]) -> f
 
 
 def _wait_for_the_end(progress: Callable[[], Progress]) -> tuple[int, float]:
-    """Wait until nothing is pending and nothing more comes; return what was accepted, and when the last had ended.
+    """Wait until nothing is pending or in progress; return the number accepted, and when the last one ended.
 
-    The load's last requests may still be in the service's hands when the load is over.
+    The service may still be handling the last requests when the load is over.
     """
     last, since = progress(), time.perf_counter()
     deadline = since + END_SECONDS
@@ -95,7 +95,7 @@ def _wait_for_the_end(progress: Callable[[], Progress]) -> tuple[int, float]:
 
 
 class _Trivial(asyncio.Protocol):
-    """Answers 202 to whatever comes; wrk sends one request at a time on a connection."""
+    """Answers 202 to every request; wrk sends one request at a time on a connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -107,7 +107,7 @@ class _Trivial(asyncio.Protocol):
 
 @contextmanager
 def trivial_server() -> Iterator[int]:
-    """Run a server that does nothing, and give its port: what the generator reaches on it bounds no service."""
+    """Run a trivial server, and yield its port, to show that the generator is faster than every service."""
     loop, port = asyncio.new_event_loop(), free_port()
     server = loop.run_until_complete(loop.create_server(_Trivial, "127.0.0.1", port))
     thread = Thread(target=loop.run_forever)

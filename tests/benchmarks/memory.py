@@ -1,4 +1,4 @@
-"""What the processes of a service keep in memory, the more transfers there were."""
+"""The memory of a service's processes as the number of transfers grows."""
 
 import asyncio
 import random
@@ -10,14 +10,14 @@ from tests.benchmarks.load import press, sustained
 from tests.benchmarks.service import Connection
 
 BULK = 0.95
-"""Part of the transfers that comes in batches; the rest comes one by one."""
+"""The share of the transfers that come in batches; the rest come one by one."""
 BODY, CONNECTIONS = 1000, 2
 READS, READERS = 4000, 8
 PROCESSES = {"api": "API", "settlement": "worker"}
 
 
 def measure(results: Results, giro: Giro, *, early: int, late: int) -> None:
-    """Note the memory after `early` and after `late` transfers of one service that went on all the time."""
+    """Record the memory of one continuously running service after `early` and after `late` transfers."""
     for moment, count in (("early", early), ("late", late)):
         _grow(giro, count)
         asyncio.run(_read(giro))
@@ -26,7 +26,7 @@ def measure(results: Results, giro: Giro, *, early: int, late: int) -> None:
 
 
 def _grow(giro: Giro, count: int) -> None:
-    """Submit transfers until there are so many, and wait for their end."""
+    """Submit transfers up to this number, and wait until they end."""
     while (missing := int(count * BULK) - giro.progress().accepted) > 0:
         bodies = giro.bulk_bodies(min(-(-missing // BODY), 100) * BODY, BODY, hot=False)
         sustained(giro.progress, lambda bodies=bodies: giro.submit_in_bulk(bodies, CONNECTIONS))
@@ -35,8 +35,8 @@ def _grow(giro: Giro, count: int) -> None:
 
 
 async def _read(giro: Giro) -> None:
-    """Read transfers, accounts and pages, over connections enough to use every session that the API has for reading."""
-    first, newest = len(giro.singles) + 1, giro.progress().accepted  # the bank's deposits are not theirs to read
+    """Read transfers, accounts and pages, over enough connections to use all of the API's read sessions."""
+    first, newest = len(giro.singles) + 1, giro.progress().accepted  # the users may not read the bank's deposits
 
     async def one(count: int) -> None:
         connection = await Connection.open(giro.port)

@@ -1,7 +1,7 @@
 """The cost of metrics when transfers are accepted: `make bench-metrics`.
 
-Two services of their own stand side by side: one as it is, read by a Prometheus as often as one would, and one whose
-API counts nothing (tests/benchmarks/unmeasured.py). Both take the same load in turns (tests/benchmarks/pairs.py).
+It compares two services: a normal one, scraped as often as by Prometheus, and one whose API counts nothing
+(tests/benchmarks/unmeasured.py). Both take the same load in turns (tests/benchmarks/pairs.py).
 """
 
 import subprocess
@@ -35,7 +35,7 @@ class Unmeasured(Stack):
 
 @contextmanager
 def prometheus(stack: Stack) -> Iterator[None]:
-    """Read the ports of a service again and again, until the block ends."""
+    """Scrape the ports of a service repeatedly until the block ends."""
     over = threading.Event()
 
     def read() -> None:

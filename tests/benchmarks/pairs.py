@@ -1,6 +1,6 @@
-"""Two services side by side that differ in one thing, under the same load in turns: what that thing costs.
+"""The cost of one feature: two services that differ only in it take the same load in turns.
 
-Who goes first changes from pair to pair: what the machine does meanwhile falls on both. A pair gives one ratio.
+The order changes from pair to pair, so that noise of the machine affects both. Each pair gives one ratio.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from tests.flows.stack import Stack
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one load came to."""
+    """The result of one load."""
 
     rate: float
-    """Transfers accepted a second."""
+    """Accepted transfers per second."""
     cpu_us: float
-    """The API's processor time for each of them, in microseconds: a busy machine bends it less than the rate."""
+    """The API's processor time per transfer in microseconds: a busy machine distorts it less than the rate."""
 
 
 def load(stack: Stack, payers: Sequence[Payer], connections: int, seconds: float) -> Load:
-    """Submit as fast as the answers come. What is still pending then is settled before this returns."""
+    """Submit as fast as the answers come. Transfers still pending are settled before this returns."""
     api = [stack.pid_of("api")]
     used = cpu_seconds(api)
     accepted, _ = asyncio.run(over_connections(stack.port, payers, connections, seconds))
@@ -35,7 +35,7 @@ def load(stack: Stack, payers: Sequence[Payer], connections: int, seconds: float
 
 
 def options(description: str | None) -> argparse.Namespace:
-    """Read how many pairs are wanted, how long each load is and over how many connections; say what machine this is."""
+    """Read the number of pairs, the length of each load and the connections; print the machine."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=16, help="pairs of loads (default: 16)")
     parser.add_argument("--seconds", type=float, default=4, help="length of one load (default: 4)")
@@ -50,14 +50,14 @@ def compare(
     wanted: argparse.Namespace,
     meanwhile: AbstractContextManager[None] | None = None,
 ) -> None:
-    """Let two services take the load in turns, print each pair and what all come to, and end both services.
+    """Let two services take the load in turns, print each pair and the totals, and end both services.
 
-    `word` says what the first one is and the second one is not.
+    `word` names the property that the first service has and the second one lacks.
     """
     try:
         sides = {stack: people(stack.start(), 16) for stack in stacks}
         for stack, payers in sides.items():
-            load(stack, payers, wanted.connections, wanted.seconds / 2)  # to warm up
+            load(stack, payers, wanted.connections, wanted.seconds / 2)  # warm-up
         found = []
         with meanwhile or nullcontext():
             for number in range(wanted.pairs):

@@ -1,7 +1,7 @@
-"""What a client reads, on a small ledger and on a large one: the time of each answer, and what does not vary with it.
+"""Reads on a small and on a large ledger: the time of each answer, and the constant figures of each read.
 
-Pages read and steps of SQLite's machine are counted in this process, on a connection that has nothing in its cache,
-by the services that the routes call.
+The constant figures are pages read and steps of SQLite's virtual machine. They are counted in this process, on a
+connection with an empty cache, for the same services that the routes call.
 """
 
 import json
@@ -29,11 +29,11 @@ APART = "page at depth, legs apart"
 PAGE = 100
 LONGEST_PAGE = 1000
 SAMPLES = 20
-"""Reads counted of each kind."""
+"""Number of counted reads of each kind."""
 
 
 class Side:
-    """One ledger that is read: whose it is, and where in it the pages lie."""
+    """One ledger to read: its owner, and where its pages are."""
 
     def __init__(self, name: str, giro: Giro, ground: Ground) -> None:
         self.name, self.giro, self.ground = name, giro, ground
@@ -41,14 +41,14 @@ class Side:
         self.newest, self.deposits = giro.progress().accepted, len(ground.accounts)
         self.cursors: dict[str, str] = {}
         self.starts: dict[str, int] = {}
-        """The legs that the pages begin with."""
+        """The first legs of the pages."""
 
     async def connect(self) -> None:
-        """Open the connection that is asked over; the service closes one that says nothing for some seconds."""
+        """Open the connection for the reads; the service closes connections that are idle for some seconds."""
         self.connection = await Connection.open(self.giro.port)
 
     async def walk(self, depth: int) -> None:
-        """Find the cursors of the pages at a depth, as a client finds them: by those before."""
+        """Find the cursors of the pages at a depth, like a client: through the pages before."""
         await self.connect()
         kinds = [DEEP, APART] if self._legs(self.ground.apart) > depth + PAGE else [DEEP]
         for kind in kinds:
@@ -67,7 +67,7 @@ class Side:
         return cursor
 
     def path(self, kind: str) -> str:
-        """Draw what is asked for: any transfer, any account, or the page of that depth."""
+        """Return a random read: any transfer, any account, or the page at that depth."""
         if kind == POLL:
             return self.giro.path_of(self.any_sequence())
         if kind == BALANCE:
@@ -75,11 +75,11 @@ class Side:
         return f"/accounts/{self.account_of(kind)}/transactions?limit={PAGE}&cursor={self.cursors[kind]}"
 
     def account_of(self, kind: str) -> str:
-        """The account that the page is of."""
+        """Return the account of the page."""
         return self.ground.apart if kind == APART else self.ground.dense
 
     def any_sequence(self) -> int:
-        """Draw a transfer, but none of the deposits that the ledger begins with, which are the bank's."""
+        """Return a random transfer, except for the bank's deposits at the start of the ledger."""
         return random.randint(self.deposits + 1, self.newest)
 
     async def ask(self, path: str) -> tuple[int, bytes]:
@@ -92,9 +92,9 @@ class Side:
 
 
 async def time_reads(results: Results, sides: Sequence[Side], kind: str, count: int) -> None:
-    """Ask each side in turn, one request at a time; note the median and the 99th percentile of the answers' times.
+    """Read from each side in turn, one request at a time; record the median and the 99th percentile of the times.
 
-    And the processor time that an answer takes the API, which varies less on a busy machine.
+    Also record the API's processor time per answer, which varies less on a busy machine.
     """
     times: dict[str, list[float]] = {side.name: [] for side in sides}
     apis = {side.name: [side.giro.stack.pid_of("api")] for side in sides}
@@ -131,11 +131,11 @@ async def measure(results: Results, small: Side, large: Side, depth: int, *, rou
             await count_reads(results, side, kind)
 
 
-# --- what does not vary ------------------------------------------------------------------------------------------
+# --- constant figures --------------------------------------------------------------------------------------------
 
 
 async def count_reads(results: Results, side: Side, kind: str) -> None:
-    """Note what a read takes on average: pages of the file, and steps of SQLite's machine."""
+    """Record the average cost of a read: pages of the file, and steps of SQLite's virtual machine."""
     database = Database(load_settings(_env_file=None, data_dir=side.giro.stack.data))
     costs = [await _cost(database, side, kind) for _ in range(SAMPLES)]
     results.add(f"{kind}, {side.name}: read", statistics.mean(pages for pages, _ in costs), "pages of 4 KiB")
@@ -143,7 +143,7 @@ async def count_reads(results: Results, side: Side, kind: str) -> None:
 
 
 async def _cost(database: Database, side: Side, kind: str) -> tuple[int, int]:
-    """Read once on a connection that has nothing but the schema in its cache."""
+    """Read once on a connection with only the schema in its cache."""
     steps = 0
 
     def count() -> int:
@@ -160,13 +160,13 @@ async def _cost(database: Database, side: Side, kind: str) -> tuple[int, int]:
         await raw.driver_connection.set_progress_handler(count, 1)
         before = _reads()
         await read(session, owner.id)
-        pages = _reads() - before - 1  # asking for it is one read
+        pages = _reads() - before - 1  # reading the counter is one read
     await database.async_reader.dispose()
     return pages, steps
 
 
 def _read_of(side: Side, kind: str) -> Callable[[AsyncSession, int], Awaitable[object]]:
-    """What a route does to answer."""
+    """Do what the route does to answer."""
     if kind == POLL:
         transfer = UUID(side.giro.path_of(side.any_sequence()).removeprefix("/transfers/"))
         return lambda session, user_id: listing.get(session, user_id=user_id, transfer_id=transfer)
@@ -182,5 +182,5 @@ def _read_of(side: Side, kind: str) -> Callable[[AsyncSession, int], Awaitable[o
 
 
 def _reads() -> int:
-    """Calls by which this process has read anything so far; SQLite reads a page by one."""
+    """Return the number of read calls of this process so far; SQLite reads one page per call."""
     return int(Path("/proc/self/io").read_text().partition("syscr: ")[2].split()[0])

@@ -1,11 +1,11 @@
 """Giro with five million stored transfers, a backlog of 400,000, and a million transfers since the start.
 
-`make bench-scale`. Everything is measured over HTTP, on services of their own, with full fsyncs; small and large take
-turns. A ledger is laid down in this process, by the project's own services. A figure counts only after its ledger was
-verified, with nothing pending in it.
+`make bench-scale` measures everything over HTTP, on separate services with full fsyncs; small and large ledgers take
+turns. The project's own services fill the ledgers in this process. A figure counts only after its ledger was verified
+without pending transfers.
 
-A whole run takes some twenty minutes on two cores, and 5 GB below data/. With `--transfers` everything becomes
-smaller in proportion: depth (a fiftieth), backlog (two twenty-fifths), and what memory is measured after (a fifth).
+A whole run takes about twenty minutes on two cores, and 5 GB below data/. `--transfers` scales everything: the depth
+is 1/50 of it, the backlog 2/25, and memory is measured after 1/5.
 """
 
 import argparse
@@ -31,47 +31,47 @@ from tests.benchmarks.load import press, require_wrk, sustained
 from tests.benchmarks.service import cpu_seconds
 
 UNDISTURBED = {
-    "backup_hours": 0,  # nothing else begins by itself while something is measured
+    "backup_hours": 0,  # no job starts by itself during a measurement
     "verify_hours": 1000,
     "verify_recent_minutes": 10_000,
     "access_token_seconds": 36_000,
-    "silent_seconds": 1000,  # a worker that is held on purpose is not lost
+    "silent_seconds": 1000,  # a worker that is stopped on purpose does not count as lost
 }
 BULK_SIZE, BULK_CONNECTIONS = 1000, 2
 SINGLE_SECONDS = 4
 READS = 300
-"""Of each kind, in each round."""
+"""Number of reads of each kind in each round."""
 AFTER_A_LIFE, BY_SIZE = ("memory", "backlog"), ("reads", "rates")
 PARTS = AFTER_A_LIFE + BY_SIZE
 LEAST_SHARE = 0.05
-"""Bytes a transfer below which a table or index is not printed: it grows with something else."""
+"""A table or index with fewer bytes per transfer is not printed: it grows with something else."""
 LOAD = (
     "bulk: requests of 1,000 written beforehand, over 2 connections; single: wrk, 64 connections; reads: one "
-    "connection to each ledger, one request at a time; beside a backlog: {rate:g} POSTs a second, whatever becomes of "
-    "those before, by an asyncio client on the same cores"
+    "connection to each ledger, one request at a time; beside a backlog: {rate:g} POSTs a second, sent without waiting "
+    "for answers, by an asyncio client on the same cores"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much, and how often."""
+    """Sizes and repetitions."""
 
     transfers: int
-    """Stored in the large ledger."""
+    """Number of transfers in the large ledger."""
     rounds: int
     seconds: float
     rate: float
     bulk: int
     parts: Sequence[str]
-    """What is measured: some of memory, backlog, reads and rates."""
+    """The measured parts: some of memory, backlog, reads and rates."""
 
     def needs(self, parts: Sequence[str]) -> bool:
-        """Say whether any of these is measured."""
+        """Return whether any of these parts is measured."""
         return not set(self.parts).isdisjoint(parts)
 
     @property
     def depth(self) -> int:
-        """Legs before the page that is read, and about the transfers of the small ledger."""
+        """Return the number of legs before the page to read; also about the size of the small ledger."""
         return self.transfers // 50
 
     @property
@@ -80,15 +80,19 @@ class Options:
 
     @property
     def grown(self) -> int:
-        """Transfers after which memory is measured the last time; the first time is after a tenth of them."""
+        """Return the number of transfers before the last measurement of memory; the first is after a tenth of them."""
         return self.transfers // 5
 
 
 def main() -> None:
-    """Measure, check, print and write down."""
+    """Measure, check, print, and write the figures to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--transfers", type=int, default=5_000_000, help="stored in the large ledger, from 50,000 on")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each figure; three with a backlog (default: 5)")
+    parser.add_argument(
+        "--transfers", type=int, default=5_000_000, help="transfers in the large ledger, at least 50,000"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="turns of each figure, but three with a backlog (default: 5)"
+    )
     parser.add_argument("--seconds", type=float, default=10, help="length of the load without backlog (default: 10)")
     parser.add_argument("--rate", type=float, default=500, help="POSTs a second beside the backlog (default: 500)")
     parser.add_argument("--bulk", type=int, default=20_000, help="transfers of a round in bulk (default: 20,000)")
@@ -109,9 +113,9 @@ def main() -> None:
 
 
 def measure(folder: Path, options: Options, results: Results) -> dict[str, float]:
-    """Lay the ledgers down, measure each, and return the bytes for each transfer that the large one takes up on disk.
+    """Fill the ledgers, measure each, and return the large one's bytes per transfer by table and index.
 
-    The tables and indexes that take up most come first. There are none where no part needs the large ledger.
+    The largest come first. The result is empty if no part needs the large ledger.
     """
     layer = Layer(folder / "large", depth=options.depth + reads.LONGEST_PAGE, total=options.transfers)
     layer.lay(0)
@@ -121,7 +125,7 @@ def measure(folder: Path, options: Options, results: Results) -> dict[str, float
 
 
 def measure_life(ground: Ground, options: Options, results: Results) -> None:
-    """Measure one service that begins with nothing: its memory, and what a backlog costs."""
+    """Measure one service that starts empty: its memory, and the effect of a backlog."""
     with served(ground, "grown", results) as giro:
         if "memory" in options.parts:
             with stage("memory"):
@@ -133,7 +137,7 @@ def measure_life(ground: Ground, options: Options, results: Results) -> None:
 
 
 def measure_size(layer: Layer, options: Options, results: Results) -> dict[str, float]:
-    """Let services with few transfers stored take turns with one that has many."""
+    """Let services with few and with many stored transfers take turns."""
     folder = layer.ground.folder.parent
     with stage("laying down"):
         empty = layer.ground.copy(folder / "empty")
@@ -154,23 +158,23 @@ def measure_size(layer: Layer, options: Options, results: Results) -> dict[str, 
 
 
 def measure_rates(results: Results, empty: Giro, large: Giro, options: Options) -> None:
-    """Let an empty ledger and the large one take transfers in turns."""
+    """Let an empty ledger and the large one accept transfers in turns."""
     turns = [("empty", empty), ("large", large)]
     for number in range(-1, options.rounds):
         found = results if number >= 0 else Results()  # the first round warms up
-        for name, giro in turns[:: 1 if number % 2 == 0 else -1]:  # who goes first changes
+        for name, giro in turns[:: 1 if number % 2 == 0 else -1]:  # the order alternates
             bulk(found, f"bulk, {name} ledger", giro, options.bulk)
             single(found, f"single, {name} ledger", giro)
 
 
 def single(results: Results, name: str, giro: Giro) -> None:
-    """Note the rate of lone transfers, from the first request to the last end. Each has a random key."""
+    """Record the rate of single transfers, from the first request until the last has ended. Each has a random key."""
     rate = sustained(giro.progress, lambda: press(giro.port, giro.payers, SINGLE_SECONDS, scattered=True))
     results.add(name, rate, "transfers/s")
 
 
 def bulk(results: Results, name: str, giro: Giro, transfers: int) -> None:
-    """Note the rate of batches, from the first request to the last end, and what does not vary as much."""
+    """Record the rate of batches, from the first request until the last has ended, and steadier figures."""
     bodies = giro.bulk_bodies(transfers, BULK_SIZE, hot=False)
     pids = [giro.stack.pid_of(process) for process in ("api", "settlement")]
     used, written = cpu_seconds(pids), written_bytes(pids)
@@ -181,16 +185,16 @@ def bulk(results: Results, name: str, giro: Giro, transfers: int) -> None:
 
 
 def written_bytes(pids: list[int]) -> int:
-    """Bytes that processes have caused to be written to disk so far."""
+    """Return the bytes that processes have written to disk so far."""
     texts = (Path(f"/proc/{pid}/io").read_text() for pid in pids)
     return sum(int(text.partition("\nwrite_bytes: ")[2].split()[0]) for text in texts)
 
 
 @contextmanager
 def served(ground: Ground, name: str, results: Results) -> Iterator[Giro]:
-    """Run a service on a ledger. Afterwards nothing may be pending, and the ledger must verify; note what it takes up.
+    """Run a service on a ledger, then record its size on disk.
 
-    Raises AssertionError otherwise.
+    Raises AssertionError unless the ledger then verifies and has no pending transfers.
     """
     giro = Giro(ground.folder, **UNDISTURBED)
     try:
@@ -210,7 +214,7 @@ def served(ground: Ground, name: str, results: Results) -> Iterator[Giro]:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Show on a terminal what goes on, and how long it took."""
+    """Show the current step and its time on a terminal."""
     begun = time.perf_counter()
     with terminal.status(name):
         yield

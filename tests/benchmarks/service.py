@@ -1,8 +1,9 @@
 """The whole service as its clients see it: `make bench-service`.
 
-Starts a service of its own (real processes, real queue, real file with full fsyncs) and measures, on loopback:
-the start, the time from a transfer's 202 to its end at ten a second, the rate of transfers submitted and completed
-over 64 connections, and what the tree costs in memory and at rest. Ends with the verification of the ledger.
+It starts a separate service (real processes, real queue, real file with full fsyncs) and measures on loopback: the
+start, the time from a transfer's 202 to its end at ten transfers a second, the rate of transfers submitted and
+completed over 64 connections, the memory of all processes, and their processor time at rest. At the end it verifies
+the ledger.
 """
 
 import argparse
@@ -28,14 +29,14 @@ FRESH_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """An account and the headers that may pay from it."""
+    """An account and its owner's headers."""
 
     headers: bytes
     account: str
 
 
 class Connection:
-    """A kept-alive connection with the least HTTP that will do, so that the client is not what is measured."""
+    """A kept-alive connection with minimal HTTP, so that the client's own time is not measured."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -63,9 +64,9 @@ class Connection:
 
 
 class Connections:
-    """As many connections as are needed at once, each used again while it is fresh.
+    """A pool of connections that reuses each one while it is fresh.
 
-    The service closes one that has said nothing for five seconds, perhaps just when the next request is on its way.
+    The service closes a connection after five idle seconds, perhaps exactly when the next request is on its way.
     """
 
     def __init__(self, port: int) -> None:
@@ -73,21 +74,21 @@ class Connections:
         self._free: list[tuple[float, Connection]] = []
 
     async def take(self) -> Connection:
-        """Give the one that was used last, or a new one."""
+        """Return the most recently used connection, or a new one."""
         if self._free:
             since, connection = self._free.pop()
             if time.perf_counter() < since + FRESH_SECONDS:
                 return connection
             connection.close()
-            self.close()  # the others were used even longer ago
+            self.close()  # the others have been idle even longer
         return await Connection.open(self._port)
 
     def give_back(self, connection: Connection) -> None:
-        """Let somebody else have it."""
+        """Return a connection to the pool."""
         self._free.append((time.perf_counter(), connection))
 
     def close(self) -> None:
-        """Close those that nobody has."""
+        """Close all unused connections."""
         while self._free:
             self._free.pop()[1].close()
 
@@ -95,10 +96,10 @@ class Connections:
 async def at_a_rate(
     port: int, payers: Sequence[Payer], count: int, *, rate: float = 10, sample: int = 1
 ) -> list[float]:
-    """Milliseconds from each transfer's 202 to the answer that it has ended, to a client that waits for it.
+    """Return the milliseconds from each transfer's 202 to the answer that it has ended, for a waiting client.
 
-    `rate` transfers are submitted a second, `count` in all, whatever becomes of those before them. One in `sample`
-    is waited for.
+    `rate` transfers are submitted a second, `count` in all, without waiting for earlier ones. Only one in `sample` is
+    polled.
     """
     connections = Connections(port)
     times = []
@@ -127,7 +128,7 @@ async def at_a_rate(
 
 
 async def over_connections(port: int, payers: Sequence[Payer], connections: int, seconds: float) -> tuple[int, float]:
-    """Submit as fast as the answers come; how many were accepted, and the seconds until the last had ended."""
+    """Submit as fast as the answers come; return the number accepted, and the seconds until the last ended."""
     accepted = 0
     begun = time.perf_counter()
 
@@ -149,7 +150,7 @@ async def over_connections(port: int, payers: Sequence[Payer], connections: int,
 
 
 def people(stack: Stack, count: int) -> list[Payer]:
-    """Sign people up, with money enough."""
+    """Sign up users with enough money."""
     operator = stack.sign_up("operator")
     return [_payer(stack.sign_up(), operator) for _ in range(count)]
 
@@ -163,7 +164,7 @@ def _payer(person: Client, operator: Client) -> Payer:
 
 
 def resident_mb(pids: Sequence[int]) -> dict[str, float]:
-    """Resident memory of processes by name, in megabytes, and in total; shared pages count once for each."""
+    """Return the resident memory of processes by name and in total, in megabytes; each counts shared pages again."""
     sizes = {}
     for pid in pids:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -180,13 +181,13 @@ def _name(words: Sequence[str]) -> str:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """CPU time that processes have used so far."""
+    """Return the CPU time of processes so far."""
     fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids)
     return sum(int(field[11]) + int(field[12]) for field in fields) / TICKS
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """The value below which `part` of the values lie."""
+    """Return the value below which `part` of the values are."""
     return sorted(values)[min(int(len(values) * part), len(values) - 1)]
 
 
@@ -207,7 +208,7 @@ def main() -> None:
 
 
 def measure(stack: Stack, rounds: int, seconds: float, connections: int) -> None:
-    """Measure one service and print each figure as it is known."""
+    """Measure one service, and print each figure once it is known."""
     begun = time.perf_counter()
     stack.start()
     print(f"start, until ready: {time.perf_counter() - begun:.1f} s")

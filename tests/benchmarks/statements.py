@@ -1,8 +1,9 @@
-"""The cost of a month's statements for the transfers of that time: `make bench-statements`.
+"""The effect of making a month's statements on concurrent transfers: `make bench-statements`.
 
-Fills a database with accounts and the month behind them, and starts the service on two copies of it, in turns: one in
-which every statement is made already, and one in which all are due. Both settle transfers at the same rate, each
-timed from its 202 to the answer that it has ended. The run's own rate comes from its record in the database.
+It fills a database with accounts and a past month, and starts the service on two copies of it in turns: in one all
+statements are made already, in the other all are due. Both settle transfers at the same rate, and each transfer is
+timed from its 202 to the answer that it has ended. The rate of the statement run comes from its record in the
+database.
 """
 
 import argparse
@@ -35,11 +36,11 @@ from tests.benchmarks.service import at_a_rate, people, quantile
 from tests.flows.stack import Stack
 
 GROUP = 500
-"""Transfers accepted in one unit of work while the database is filled."""
+"""Number of transfers accepted in one unit of work while the database is filled."""
 
 
 def fill(settings: Settings, accounts: int, transfers: int) -> None:
-    """Open accounts and move money between them, all in the middle of last month."""
+    """Open accounts and make transfers between them, all in the middle of last month."""
     month = Period.of(datetime.now(UTC), UTC).preceding
     moment = to_us(datetime(month.year, month.month, 15, tzinfo=UTC)) * 1000
     core.clock.time = SimpleNamespace(time_ns=lambda: moment)  # type: ignore[assignment]
@@ -76,7 +77,7 @@ def _move_money(database: Database, owner: builders.Person, opened: list[UUID], 
 
 
 def make_statements(settings: Settings) -> float:
-    """Make every statement that is due, here and now, and say how many a second."""
+    """Make every due statement in this process, and return the rate per second."""
     database = Database(settings)
     begun, made = time.perf_counter(), 0
     with unit_of_work(database) as connection:
@@ -95,14 +96,14 @@ def _undone(database: Database) -> list[int]:
 
 
 def serve(template: Path, count: int, rate: float) -> tuple[list[float], tuple[int, float] | None]:
-    """Start a service on a copy of a database, and time transfers; also what its run of statements did, and took."""
+    """Start a service on a copy of a database, and time transfers; also return the statements made, and their time."""
     with tempfile.TemporaryDirectory(prefix="giro-bench-") as folder:
         stack = Stack(Path(folder), measured=False)
         stack.data.mkdir()
         shutil.copy(template, stack.data / "banking.db")
         try:
             stack.start()
-            # Nothing is made before the transfers come: the worker for jobs is held until then.
+            # The jobs worker is stopped until the transfers start, so that no statement is made earlier.
             jobs = stack.pid_of("jobs")
             os.kill(jobs, signal.SIGSTOP)
             payers = people(stack, 8)
@@ -132,7 +133,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=10_000, help="accounts of the month (default: 10000)")
     parser.add_argument("--transfers", type=int, default=100_000, help="transfers of the month (default: 100000)")
     parser.add_argument("--rounds", type=int, default=5, help="repetitions of each figure (default: 5)")
-    parser.add_argument("--rate", type=float, default=40, help="transfers a second meanwhile (default: 40)")
+    parser.add_argument("--rate", type=float, default=40, help="transfers a second during the run (default: 40)")
     parser.add_argument("--count", type=int, default=120, help="transfers timed in a round (default: 120)")
     options = parser.parse_args()
     print(f"{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}")
@@ -166,7 +167,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
 
 
 def show(name: str, rate: float, times: Sequence[float]) -> None:
-    """Print what transfers took."""
+    """Print the times of transfers."""
     print(
         f"{name}: accepted → completed at {rate:.0f}/s: median {statistics.median(times):.1f} ms, "
         f"p99 {quantile(times, 0.99):.1f} ms, n = {len(times)}"

@@ -1,11 +1,11 @@
-"""The arithmetic by which the benchmark compares."""
+"""The arithmetic of the benchmarks' comparisons."""
 
 import pytest
 
 from tests.benchmarks.figures import Aim, Results, Series, shown, tables, verdict
 
 
-def test_a_series_shows_its_median_and_its_spread() -> None:
+def test_series_shows_median_and_spread() -> None:
     assert Series((30.0, 10.0, 20.0)).median == 20
     assert str(Series((3000.0, 1000.0, 2000.0))) == "2,000 (1,000–3,000)"
 
@@ -19,13 +19,13 @@ def test_a_series_shows_its_median_and_its_spread() -> None:
         (Aim(40, at_least=False), 41, False),
     ],
 )
-def test_an_aim_is_met_from_its_bound_on(aim: Aim, value: float, met: bool) -> None:
+def test_aim_is_met_at_its_bound(aim: Aim, value: float, met: bool) -> None:
     assert verdict(Series((value,)), aim) == ("met" if met else "missed")
 
 
-def test_a_ratio_is_taken_round_by_round() -> None:
+def test_ratio_is_computed_per_round() -> None:
     results = Results()
-    for project, raw in ((90, 100), (40, 50), (10, 10)):  # the ratio of the medians would be another
+    for project, raw in ((90, 100), (40, 50), (10, 10)):  # the ratio of the medians would be different
         results.add("giro settle", project, "transfers/s")
         results.add("raw settle", raw, "transfers/s")
     ratio = results.ratio("giro settle", "raw settle")
@@ -34,7 +34,7 @@ def test_a_ratio_is_taken_round_by_round() -> None:
     assert ratio.median == 0.9
 
 
-def test_what_was_not_measured_is_not_judged() -> None:
+def test_missing_measurement_has_no_verdict() -> None:
     results = Results()
     results.add("giro single", 5000, "transfers/s")
     assert results.judged() == []
@@ -50,5 +50,5 @@ def test_what_was_not_measured_is_not_judged() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(0.9349, "0.935"), (12.34, "12.3"), (123.4, "123"), (56789.0, "56,789"), (7.0, "7")]
 )
-def test_numbers_are_shown_with_the_digits_that_count(value: float, text: str) -> None:
+def test_numbers_are_shown_with_significant_digits(value: float, text: str) -> None:
     assert shown(value) == text

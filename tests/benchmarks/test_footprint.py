@@ -1,4 +1,4 @@
-"""What the benchmark says a ledger takes up on disk."""
+"""The benchmark's count of a ledger's bytes on disk."""
 
 import sqlite3
 from contextlib import closing
@@ -11,7 +11,7 @@ from tests.benchmarks.footprint import bytes_in, trees
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A database in whose trees every depth from one page to three levels occurs."""
+    """A database with trees of every depth from one page to three levels."""
     path = tmp_path / "any.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
@@ -25,7 +25,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_page_of_a_database_belongs_to_one_of_its_trees(file: Path) -> None:
+def test_every_page_belongs_to_one_tree(file: Path) -> None:
     counted = trees(file)
     assert counted.total() == file.stat().st_size
     assert counted["anything else"] == 0
@@ -34,7 +34,7 @@ def test_every_page_of_a_database_belongs_to_one_of_its_trees(file: Path) -> Non
     assert counted["large (word)"] > 9000 * len("word 000000000")
 
 
-def test_pages_that_were_freed_belong_to_none(file: Path) -> None:
+def test_free_pages_belong_to_no_tree(file: Path) -> None:
     before = trees(file)
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("DROP INDEX by_word")
@@ -42,7 +42,7 @@ def test_pages_that_were_freed_belong_to_none(file: Path) -> None:
     assert trees(file)["anything else"] == before["large (word)"]
 
 
-def test_what_is_there_only_while_the_service_runs_takes_up_nothing(tmp_path: Path) -> None:
+def test_temporary_files_of_a_running_service_are_not_counted(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "heartbeat").write_bytes(b"12345")
     (tmp_path / "ledger").write_bytes(b"123")

@@ -1,4 +1,4 @@
-"""The list of the benchmarks has all of them, and so does the page about them."""
+"""The list of benchmarks and the page about them are complete."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_every_target_that_runs_a_benchmark_is_listed() -> None:
 
 
 @pytest.mark.parametrize(("module", "target"), COMMANDS.items())
-def test_a_benchmark_is_run_by_its_target_and_explained_on_the_page(module: str, target: str) -> None:
+def test_benchmark_has_its_target_and_its_section_on_the_page(module: str, target: str) -> None:
     recipe = MAKEFILE.partition(f"\n{target}: ")[2].partition("\n\n")[0]
     assert f"-m tests.benchmarks.{module}" in recipe
     assert f"`make {target}`" in (HERE / "README.md").read_text()

@@ -1,8 +1,8 @@
 """The cost of throttling when transfers are accepted: `make bench-throttles`.
 
-Two services of their own stand side by side: one that holds each user to a rate of transfers, one that nobody is ever
-throttled by. The rate is one that nobody reaches: what is measured is asking, remembering, and the headers.
-Both take the same load in turns (tests/benchmarks/pairs.py).
+It compares two services: one with a rate limit per user, and one without throttling. No user reaches the limit, so
+only the checks, the records and the headers are measured. Both take the same load in turns
+(tests/benchmarks/pairs.py).
 """
 
 import tempfile

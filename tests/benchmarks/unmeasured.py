@@ -17,7 +17,7 @@ FACTORY = "tests.benchmarks.unmeasured:create_app"
 
 
 class Nothing:
-    """A metric that is never told anything."""
+    """A metric that ignores all values."""
 
     def labels(self, *_values: Any) -> "Nothing":
         return self
@@ -32,7 +32,7 @@ class Nothing:
 
 
 def create_app() -> FastAPI:
-    """Make the application, as uvicorn calls it, once nothing is counted any more."""
+    """Turn off all metrics, then create the application for uvicorn."""
     for module in metrics.MODULES:
         for name, item in vars(module).items():
             if isinstance(item, MetricWrapperBase):
@@ -43,7 +43,7 @@ def create_app() -> FastAPI:
 
 
 def children(settings: Settings, listener: int | None = None) -> list[Child]:
-    """List what the service consists of, with this API in place of its own."""
+    """List the parts of the service, with this API in place of the normal one."""
     listed = []
     for child in real_children(settings, listener):
         words = [FACTORY if word == "api.app:create_app" else word for word in child.command]

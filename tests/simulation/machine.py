@@ -283,7 +283,7 @@ class Simulation(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def bring_to_an_end(self) -> None:
-        """Empty the queue and kill every process: the sweep must find all pending transfers, and each key must replay."""
+        """Empty the queue and kill every process: the sweep must find all pending transfers, each key must replay."""
         self.queue.away = False
         self.queue.forget_everything()
         for api in self.apis:

@@ -1,6 +1,6 @@
 """The plain design: a transfer is checked, executed and committed in its own request.
 
-One process has one writer at a time, by a lock of its own: SQLite's busy time-out would make writers wait longer.
+Its own lock lets one request write at a time: with SQLite's busy time-out, writers would wait longer.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ writing = asyncio.Lock()
 
 @app.post("/transfers", status_code=201)
 async def submit(order: Order, key: Key, user: Annotated[int, Depends(user_of)]) -> dict[str, str]:
-    """Execute a transfer, or say that it was executed before."""
+    """Execute a transfer, or return that it was executed before."""
     async with writing, open_session.begin() as session:
         same = select(Transfer).where(Transfer.submitted_by == user, Transfer.idempotency_key == key)
         if known := await session.scalar(same):

@@ -1,7 +1,7 @@
 """The usual design with a queue: the request records the transfer and sends a task, which executes it.
 
-One task for each transfer, acknowledged when it is done, one process of the worker: a second one only waits for
-SQLite's one writer.
+Each transfer is one task, acknowledged when it is done. The worker has one process: a second one would only wait for
+SQLite's single writer.
 """
 
 import asyncio
@@ -62,13 +62,13 @@ async def submit(order: Order, key: Key, user: Annotated[int, Depends(user_of)])
 
 @cache
 def own_engine() -> Engine:
-    """The engine of a process of the worker, opened after the fork."""
+    """Return the engine of a worker process, opened after the fork."""
     return set_up(create_engine(f"sqlite:///{PATH}"))
 
 
 @queue.task
 def settle(transfer_id: str) -> None:
-    """Execute a transfer, unless that has been done: a task may come twice."""
+    """Execute a transfer, unless that is already done: a task may arrive twice."""
     with Session(own_engine()) as session, session.begin():
         transfer = session.get_one(Transfer, UUID(transfer_id))
         if transfer.status != "pending":

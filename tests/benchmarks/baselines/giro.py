@@ -1,4 +1,4 @@
-"""Giro itself, as its users run it: every process of `giro up`, on a folder and a port of its own."""
+"""Giro itself, as its users run it: every process of `giro up`, with a separate folder and port."""
 
 import asyncio
 import json
@@ -18,13 +18,13 @@ from tests.flows.stack import Client, Stack
 
 FUNDS = 10**12
 VERIFY_SECONDS = 1200
-"""A ledger of millions takes minutes."""
+"""A ledger of millions of transfers takes minutes."""
 
 
 class Giro:
-    """A service with people who have money, and one of them with many accounts, who submits in bulk.
+    """A service with funded users. One of them has many accounts and submits in bulk.
 
-    Close it also where starting it failed.
+    Close it even if starting it failed.
     """
 
     def __init__(self, folder: Path, **settings: object) -> None:
@@ -44,7 +44,7 @@ class Giro:
         return self
 
     def resume(self, owner: str, accounts: Sequence[str]) -> "Giro":
-        """Run the service on a ledger that is there, in which one person owns accounts with money on them."""
+        """Run the service on an existing ledger, in which one user owns funded accounts."""
         self._run()
         self._company, self._accounts = self.stack.log_in(owner), list(accounts)
         self._let_pay([Payer(account, _token(self._company)) for account in accounts])
@@ -52,7 +52,7 @@ class Giro:
 
     @cached_property
     def ledger(self) -> Any:
-        """A connection that reads the ledger's own file, by the library that everything else here reads it with."""
+        """A connection that reads the ledger's file, with the same library as all other code here."""
         return sqlite.connect(f"file:{self.stack.data / 'banking.db'}?mode=ro", uri=True)
 
     def _run(self) -> None:
@@ -64,33 +64,33 @@ class Giro:
         self.singles = [service.Payer(_headers(payer.token), payer.account) for payer in payers]
 
     def progress(self) -> Progress:
-        """Read the ledger's own file, which costs the service nothing that it would wait for."""
+        """Read the ledger's file directly, which never makes the service wait."""
         pending = self.ledger.execute("SELECT count(*) FROM transfers WHERE status = 'pending'").fetchone()[0]
         newest = self.ledger.execute("SELECT max(id) FROM transfers").fetchone()[0]
         return Progress(newest, pending)
 
     def path_of(self, sequence: int) -> str:
-        """Where the transfer with a sequence is."""
+        """Return the path of the transfer with a sequence."""
         found = self.ledger.execute("SELECT public_id FROM transfers WHERE id = ?", (sequence,)).fetchone()
         return f"/transfers/{UUID(bytes=found[0])}"
 
     def submit_in_bulk(self, bodies: list[bytes], connections: int) -> None:
-        """Send each body once, over so many connections; those told to wait do, and send it again."""
+        """Send each body once, over `connections` connections; if told to wait, wait and send it again."""
         asyncio.run(self._send(list(bodies), connections))
 
     def bulk_bodies(self, transfers: int, size: int, *, hot: bool) -> list[bytes]:
-        """Write requests beforehand, so that writing them is not what is measured."""
+        """Write the requests beforehand, so that this time is not measured."""
         return [self._body(size, hot=hot) for _ in range(transfers // size)]
 
     def latencies(self, rate: float, seconds: float, *, sample: int = 1) -> list[float]:
-        """Milliseconds from a transfer's 202 to the answer that it has ended, at so many transfers a second.
+        """Return the milliseconds from a transfer's 202 to the answer that it has ended, at `rate` transfers a second.
 
-        One in `sample` is waited for: at a high rate, waiting for each would be a second load as large as the first.
+        Only one transfer in `sample` is polled: at a high rate, polling each would double the load.
         """
         return asyncio.run(at_a_rate(self.port, self.singles, int(rate * seconds), rate=rate, sample=sample))
 
     def check(self) -> None:
-        """Raise AssertionError unless the ledger verifies, by the service's own command."""
+        """Raise AssertionError unless the ledger verifies with the service's own command."""
         done = self.stack.giro("verify", seconds=VERIFY_SECONDS)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,4 +1,4 @@
-"""What the baselines that speak HTTP share: who may pay, and what a transfer has to look like."""
+"""Shared code of the baselines that speak HTTP: tokens, and the format of a transfer."""
 
 import os
 from typing import Annotated
@@ -15,7 +15,7 @@ Key = Annotated[str, Header(alias="Idempotency-Key", min_length=1, max_length=25
 
 
 class Order(BaseModel):
-    """A transfer as it is submitted; the amount in minor units."""
+    """A submitted transfer; the amount is in minor units."""
 
     from_account_id: UUID
     to_account_id: UUID
@@ -23,7 +23,7 @@ class Order(BaseModel):
 
 
 def user_of(authorization: Annotated[str, Header()]) -> int:
-    """Check a token and return whose it is. Raises HTTPException (401)."""
+    """Check a token and return its user. Raises HTTPException (401)."""
     try:
         return int(jwt.decode(authorization.removeprefix("Bearer "), SECRET, ["HS256"])["sub"])
     except (jwt.InvalidTokenError, ValueError):
@@ -31,5 +31,5 @@ def user_of(authorization: Annotated[str, Header()]) -> int:
 
 
 def token_for(user_id: int, secret: str) -> str:
-    """Write a token."""
+    """Create a token."""
     return jwt.encode({"sub": str(user_id)}, secret, "HS256")

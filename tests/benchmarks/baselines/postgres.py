@@ -1,4 +1,4 @@
-"""PostgreSQL for the benchmark: a cluster of its own with `fsync` on, or one that somebody names."""
+"""PostgreSQL for the benchmark: a new cluster with `fsync` on, or an existing one."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ def binaries() -> Path | None:
 
 
 class Postgres(Served):
-    """FastAPI and asyncpg on a database that was empty before."""
+    """FastAPI and asyncpg on an empty database."""
 
     def __init__(self, folder: Path, people: int, url: str | None) -> None:
         super().__init__(folder, people)
@@ -41,11 +41,11 @@ class Postgres(Served):
         self.serve("postgres_app:app", {"BENCH_DSN": self._dsn})
 
     def progress(self) -> Progress:
-        """Count the transfers; none is ever pending."""
+        """Count the transfers; they are never pending."""
         return Progress(self._value("SELECT count(*) FROM transfers"), 0)
 
     def version(self) -> str:
-        """Say what was measured."""
+        """Return the version and durability that were measured."""
         return f"{self._value('SHOW server_version')}, fsync {self._value('SHOW fsync')}"
 
     def check(self) -> None:
@@ -66,9 +66,9 @@ class Postgres(Served):
             shutil.rmtree(self._cluster)
 
     def _start_cluster(self) -> str:
-        """Make a cluster and run it as somebody who is not root, since PostgreSQL refuses root."""
+        """Create a cluster and run it as a user other than root, because PostgreSQL refuses root."""
         programs, port = binaries(), free_port()
-        assert programs is not None, "asked for before"
+        assert programs is not None, "checked before"
         as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         self._cluster = Path(tempfile.mkdtemp(prefix="giro-bench-postgres-", dir="/var/tmp"))
         if as_user:
@@ -86,7 +86,7 @@ class Postgres(Served):
             "max_wal_size": "2GB",
         }
         words = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        # Debian's runuser passes SIGTERM on: the cluster then refuses new connections and ends with the last one.
+        # Debian's runuser forwards SIGTERM: the cluster then refuses new connections and ends with the last one.
         self.spawn([*as_user, str(programs / "postgres"), "-D", str(data), *words], {})
         eventually(lambda: is_open(port))
         dsn = f"postgresql://bench@127.0.0.1:{port}/postgres"
@@ -108,7 +108,7 @@ class Postgres(Served):
 
 
 async def _fill(connection: Any, owners: dict[UUID, int]) -> None:
-    """Make the tables and fund the accounts; the money comes from an account of the bank."""
+    """Create the tables and fund the accounts; the money comes from an account of the bank."""
     await connection.execute(SCHEMA.read_text())
     rows = [(account, owner, "USD", "active", FUNDS) for account, owner in owners.items()]
     rows.append((uuid4(), 0, "USD", "active", -FUNDS * len(owners)))

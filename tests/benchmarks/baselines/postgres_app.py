@@ -1,4 +1,4 @@
-"""The lean design on PostgreSQL: no ORM, a pool of asyncpg, and one call of one function for each transfer."""
+"""The lean design on PostgreSQL: no ORM, a pool of asyncpg, and one function call for each transfer."""
 
 import os
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from tests.benchmarks.baselines.http import Key, Order, user_of
 
 POOL = 16
-"""Connections: enough that commits share their waits for the disk, few enough for two cores."""
+"""Number of connections: enough that commits share disk waits, few enough for two cores."""
 
 
 @asynccontextmanager
@@ -28,12 +28,12 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/transfers", status_code=201)
 async def submit(order: Order, key: Key, user: Annotated[int, Depends(user_of)]) -> dict[str, str]:
-    """Execute a transfer, or say that it was executed before."""
+    """Execute a transfer, or return that it was executed before."""
     sides = order.from_account_id, order.to_account_id
     call = "SELECT transfer($1, $2, $3, $4, $5, $6)"
     try:
         done = await app.state.pool.fetchval(call, uuid4(), user, key, *sides, order.amount)
-    except asyncpg.UniqueViolationError:  # the same key came twice at once: now it is known
+    except asyncpg.UniqueViolationError:  # the same key arrived twice at once; now the database has it
         done = await app.state.pool.fetchval(call, uuid4(), user, key, *sides, order.amount)
     except asyncpg.RaiseError as error:
         raise HTTPException(400, str(error)) from None

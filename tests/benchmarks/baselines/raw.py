@@ -1,6 +1,6 @@
-"""The least that the same promises cost: the same tables, rules and hashes, by statements in one loop.
+"""The minimal cost of Giro's promises: the same tables, rules and hashes, with statements in one loop.
 
-No HTTP, no queue, no layers, one process that owns the file. What a service adds is what it is slower by.
+It has no HTTP, no queue and no layers, and one process owns the file. The difference to it is the cost of a service.
 """
 
 import time
@@ -26,7 +26,7 @@ PRAGMAS = (
 
 
 class RawLedger:
-    """A file that somebody else has made and filled with accounts."""
+    """An existing file with accounts."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite.connect(str(path), isolation_level=None)
@@ -34,12 +34,12 @@ class RawLedger:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
 
     def accept(self, orders: list[TransferRequest]) -> None:
-        """Accept or refuse orders, a batch in each transaction."""
+        """Accept or refuse orders, one batch per transaction."""
         for start in range(0, len(orders), BATCH):
             self._in_transaction(self._accept, orders[start : start + BATCH])
 
     def settle(self) -> int:
-        """Settle what is pending, a batch in each transaction, and count it."""
+        """Settle all pending transfers, one batch per transaction, and return their number."""
         total = 0
         while settled := self._in_transaction(self._settle):
             total += settled
@@ -148,7 +148,7 @@ class RawLedger:
         self._db.execute(f"INSERT INTO blocks ({BLOCK}) VALUES ({marks})", (*block.outline, block.hash))
 
     def _accounts(self, column: str, wanted: set[Any]) -> dict[Any, dict[str, Any]]:
-        """Read accounts by one of their columns, with whether their owners are active."""
+        """Read accounts by one of their columns, and whether their owners are active."""
         marks = ", ".join("?" * len(wanted))
         cursor = self._db.execute(
             f"SELECT a.*, coalesce(u.is_active, 1) is_active FROM accounts a LEFT JOIN users u ON u.id = a.owner_id "
@@ -168,7 +168,7 @@ BLOCK = "height, kind, first_leg_id, leg_count, first_sequence, last_sequence, e
 
 
 def _may_move(payer: dict[str, Any], payee: dict[str, Any], amount: int, free: int) -> bool:
-    """Hold a transfer to the rules of money: two accounts, one currency, both open, funds, and room for them."""
+    """Check a transfer: two different accounts, one currency, both open, enough funds, and room for them."""
     return (
         payer["id"] != payee["id"]
         and payer["currency"] == payee["currency"]

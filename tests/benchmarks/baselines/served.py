@@ -1,4 +1,4 @@
-"""Baselines as processes: each has a folder, a port, people with money, and a ledger that can be counted."""
+"""Baselines as processes: each has a folder, a port, funded users, and a ledger whose transfers can be counted."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ APPS = "tests.benchmarks.baselines"
 
 
 class Served:
-    """Processes that end when this is closed; close it also where starting it failed."""
+    """Processes that end when this object is closed; close it even if starting it failed."""
 
     def __init__(self, folder: Path, people: int) -> None:
         folder.mkdir()
@@ -35,19 +35,19 @@ class Served:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def serve(self, app: str, environment: Mapping[str, str]) -> None:
-        """Run an application as Giro's runs: one process of uvicorn on uvloop and httptools, without access log."""
+        """Run an application like Giro's: one process of uvicorn with uvloop and httptools, without access log."""
         words = ["uvicorn", f"{APPS}.{app}", "--port", str(self.port), "--loop", "uvloop", "--http", "httptools"]
         self.spawn([sys.executable, "-m", *words, "--no-access-log", "--log-level", "warning"], environment)
         eventually(lambda: is_open(self.port))
 
     def spawn(self, words: list[str], environment: Mapping[str, str]) -> None:
-        """Start a process; what it says goes into the folder."""
+        """Start a process; its output goes into the folder."""
         with (self.folder / "log").open("ab") as log:
             env = os.environ | {"BENCH_SECRET": self.secret} | environment
             self._processes.append(subprocess.Popen(words, env=env, stdout=log, stderr=log))
 
     def close(self) -> None:
-        """End the processes, the newest first."""
+        """End the processes, newest first."""
         for process in reversed(self._processes):
             process.terminate()
             try:
@@ -58,7 +58,7 @@ class Served:
 
 
 class OnSqlite(Served):
-    """A baseline on a file of SQLite."""
+    """A baseline on an SQLite file."""
 
     def __init__(self, folder: Path, people: int) -> None:
         super().__init__(folder, people)
@@ -91,14 +91,14 @@ class OnSqlite(Served):
 
 
 class Brief(OnSqlite):
-    """One commit in each request."""
+    """One commit per request."""
 
     def start(self) -> None:
         self.serve("brief_app:app", self.environment)
 
 
 class CeleryBaseline(OnSqlite):
-    """One task for each transfer, by the same Valkey as Giro's."""
+    """One task per transfer, on the same Valkey as Giro's."""
 
     def start(self) -> None:
         broker = free_port()
@@ -122,7 +122,7 @@ class CeleryBaseline(OnSqlite):
 
 
 def is_open(port: int) -> bool:
-    """Say whether somebody listens on a port."""
+    """Return whether a process listens on a port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

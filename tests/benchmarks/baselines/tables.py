@@ -10,11 +10,11 @@ PATH = os.environ.get("BENCH_DATABASE", "")
 
 
 class Base(DeclarativeBase):
-    """What the tables have in common."""
+    """The base class of the tables."""
 
 
 class Account(Base):
-    """An account; the balance in minor units."""
+    """An account; the balance is in minor units."""
 
     __tablename__ = "accounts"
     __table_args__ = (CheckConstraint("balance >= 0 OR owner_id = 0"),)
@@ -26,7 +26,7 @@ class Account(Base):
 
 
 class Transfer(Base):
-    """A transfer. The pair of user and key is unique: that makes a repeated request harmless."""
+    """A transfer. The pair of user and key is unique, so that a repeated request is harmless."""
 
     __tablename__ = "transfers"
     __table_args__ = (UniqueConstraint("submitted_by", "idempotency_key"), CheckConstraint("amount > 0"))
@@ -51,7 +51,7 @@ class Leg(Base):
 
 
 def refusal(payer: Account | None, payee: Account | None, amount: int, user: int) -> str | None:
-    """Find why a transfer must not be: owner, two accounts, currency, status, funds."""
+    """Return why a transfer is not allowed: owner, same account, currency, status or funds."""
     if payer is None or payee is None or payer.owner_id != user:
         return "account_not_found"
     if payer is payee:
@@ -64,7 +64,7 @@ def refusal(payer: Account | None, payee: Account | None, amount: int, user: int
 
 
 def execute(transfer: Transfer, payer: Account, payee: Account) -> list[Leg]:
-    """Move the money and return the legs; all of it is written by the transaction that this is called in."""
+    """Move the money and return the legs; the caller's transaction writes everything."""
     legs = []
     for account, change in ((payer, -transfer.amount), (payee, transfer.amount)):
         account.balance += change
@@ -74,7 +74,7 @@ def execute(transfer: Transfer, payer: Account, payee: Account) -> list[Leg]:
 
 
 def set_up(engine: Engine) -> Engine:
-    """Give each connection of an engine the durability that Giro has, and make its transactions writing ones."""
+    """Give each connection of an engine Giro's durability, and start its transactions as write transactions."""
 
     @event.listens_for(engine, "connect")
     def prepare(connection: object, _record: object) -> None:
@@ -92,7 +92,7 @@ def set_up(engine: Engine) -> Engine:
 
 
 def create(path: str, owners: dict[UUID, int], funds: int) -> None:
-    """Make a file with funded accounts; the money comes from an account of the bank."""
+    """Create a file with funded accounts; the money comes from an account of the bank."""
     engine = set_up(create_engine(f"sqlite:///{path}"))
     Base.metadata.create_all(engine)
     with Session(engine) as session, session.begin():

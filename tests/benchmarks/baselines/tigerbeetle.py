@@ -1,4 +1,4 @@
-"""TigerBeetle, a database that does nothing but this, in its largest batches and without HTTP."""
+"""TigerBeetle, a database only for transfers, with its largest batches and without HTTP."""
 
 import random
 import time
@@ -12,7 +12,7 @@ LEDGER, CODE = 1, 1
 
 
 class TigerBeetle:
-    """A cluster that somebody runs; this adds accounts to it and transfers between them."""
+    """An existing cluster; this class adds accounts and transfers between them."""
 
     def __init__(self, address: str, accounts: int) -> None:
         self._client = tb.ClientSync(cluster_id=0, replica_addresses=address)
@@ -25,7 +25,7 @@ class TigerBeetle:
         self._must_all_be_made(self._client.create_transfers([_transfer(bank, a, FUNDS) for a in self._accounts]))
 
     def rate(self, count: int) -> float:
-        """Transfers made a second; the batches are written beforehand."""
+        """Return transfers per second; the batches are written beforehand."""
         batches = [self._batch(min(BATCH, count - start)) for start in range(0, count, BATCH)]
         begun = time.perf_counter()
         for batch in batches:
@@ -33,7 +33,7 @@ class TigerBeetle:
         return count / (time.perf_counter() - begun)
 
     def check(self) -> None:
-        """Raise AssertionError unless what was debited was credited, all of it, and the customers hold the funds."""
+        """Raise AssertionError unless all debits equal all credits, and the customers have the funds."""
         accounts = self._client.lookup_accounts([a.id for a in (self._bank, *self._accounts)])
         assert sum(a.debits_posted for a in accounts) == sum(a.credits_posted for a in accounts) == self._moved
 
@@ -47,7 +47,7 @@ class TigerBeetle:
 
     @staticmethod
     def _must_all_be_made(results: Sequence[tb.CreateAccountResult | tb.CreateTransferResult]) -> None:
-        """Raise AssertionError where the cluster refused something."""
+        """Raise AssertionError if the cluster refused anything."""
         refused = [result for result in results if result.status.name != "CREATED"]
         assert not refused, refused[:3]
 
