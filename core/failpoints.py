@@ -6,7 +6,7 @@ not a setting: neither `.env` nor a secret file can switch one on. docs/referenc
 
 import math
 import os
-import random  # nosemgrep: chance-that-matters-is-secret - faults of tests
+import random  # nosemgrep: unguessable-values-use-secrets - faults of tests
 import signal
 import threading
 import time

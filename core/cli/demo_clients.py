@@ -1,7 +1,7 @@
 """The clients of the demonstration: customers and an operator, who call the service over HTTP."""
 
 import asyncio
-import random  # nosemgrep: chance-that-matters-is-secret - dice for show
+import random  # nosemgrep: unguessable-values-use-secrets - dice for show
 import time
 from collections import Counter
 from dataclasses import dataclass, field

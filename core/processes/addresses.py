@@ -10,7 +10,7 @@ from core.settings import Settings, variable
 
 def api_url(settings: Settings) -> str:
     """Where this machine reaches the API: a wildcard address is nothing that one can connect to everywhere."""
-    # nosemgrep: listening-is-a-setting - compared only
+    # nosemgrep: listen-addresses-are-settings - compared only
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # nosec B104
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 

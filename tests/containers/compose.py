@@ -1,7 +1,7 @@
-"""A copy of the project, brought up by its own compose file: real images, real containers, ports and data of its own.
+"""A copy of the project, started with its compose file: real images and containers, separate ports and data.
 
-`COMPOSE` in the environment names the command, where that is not `docker compose`; `{project}` in it stands for the
-folder.
+The environment variable `COMPOSE` names the command if it is not `docker compose`. `{project}` in it is replaced by
+the folder.
 """
 
 import json
@@ -31,7 +31,7 @@ HEAL_SECONDS = 90
 
 
 class Compose:
-    """The stack of one test run. It stops what it started, and nothing else."""
+    """The stack of one test run. It stops only what it started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,13 +42,13 @@ class Compose:
         self.environment = os.environ | {
             "COMPOSE_PROJECT_NAME": f"giro-test-{os.getpid()}",
             "GIRO_IMAGE": "giro-test",
-            # A test that is not root's looks into the folder as well. With root's, the user is the default one.
+            # A test without root's rights also reads the folder. If root runs the test, the default user is used.
             "GIRO_UID": str(os.getuid() or ""),
             "GIRO_GID": str(os.getgid() or ""),
             "GIRO_PUBLISH": f"127.0.0.1:{self.ports['api']}",
             **{f"{name.upper()}_PORT": str(port) for name, port in self.ports.items() if name != "api"},
         }
-        # Left out of the image, and read by compose for what it passes on: none of the developer's own.
+        # Compose reads this file for the variables that it passes on; the developer's own file must not be used.
         self.environment |= dict.fromkeys(
             ("REDIS_PASSWORD", "JWT_SECRET", "GIRO_CARD_KEYS", "GIRO_CARD_INDEX_KEY", "GIRO_ANCHOR_KEY"), ""
         )
@@ -58,13 +58,13 @@ class Compose:
 
     @property
     def command(self) -> list[str]:
-        """The words before those that say what to do. The option keeps them apart from any wrapper's own commands."""
+        """Return the command without its subcommand. The option separates it from a wrapper's own commands."""
         return [*shlex.split(COMMAND.replace("{project}", str(self.folder))), "--ansi", "never"]
 
     def run(
         self, *arguments: str, stdin: str = "", seconds: float = UP_SECONDS, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a compose command to its end."""
+        """Run a compose command until it ends."""
         return subprocess.run(
             [*self.command, *arguments],
             cwd=self.folder,
@@ -77,7 +77,7 @@ class Compose:
         )
 
     def do(self, *arguments: str, seconds: float = UP_SECONDS) -> str:
-        """Run a compose command that has to succeed; its output."""
+        """Run a compose command that must succeed, and return its output."""
         done = self.run(*arguments, seconds=seconds)
         assert done.returncode == 0, f"{arguments}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout
@@ -86,7 +86,7 @@ class Compose:
         self.do("build", seconds=BUILD_SECONDS)
 
     def up(self, *arguments: str) -> None:
-        """Bring up what is not up, and wait until all of it is healthy."""
+        """Start all services that do not run, and wait until all are healthy."""
         self.do("up", "--detach", *arguments)
         self.wait_until_healthy()
 
@@ -99,13 +99,13 @@ class Compose:
         self.run("down", "--timeout", "5", "--volumes", "--remove-orphans", "--rmi", "local")
 
     def giro(self, service: str = "api") -> list[str]:
-        """How `giro` is called inside a running container."""
+        """Return the command for `giro` inside a running container."""
         return [*self.command, "exec", "-T", service, "giro"]
 
     # --- what runs ---
 
     def containers(self, service: str | None = None) -> list[dict[str, Any]]:
-        """What compose says of the containers, one for each that exists."""
+        """Return compose's entry for each existing container."""
         lines = self.do("ps", "--all", "--format", "json").splitlines()
         found: list[dict[str, Any]] = []
         for line in filter(None, lines):
@@ -114,7 +114,7 @@ class Compose:
         return [container for container in found if service in (None, container["Service"])]
 
     def health(self) -> dict[str, str]:
-        """Service → health of its worst container; those that run once are left out."""
+        """Return service → health of its worst container, without services that run only once."""
         found: dict[str, str] = {}
         for container in self.containers():
             if container["Service"] in SERVICES:
@@ -127,9 +127,9 @@ class Compose:
         eventually(lambda: self.health() == expected, UP_SECONDS)
 
     def kill(self, container: dict[str, Any]) -> None:
-        """End process 1 of a container as a crash would, and wait for another in its place.
+        """Kill process 1 of a container like a crash, and wait for its replacement.
 
-        From here, since Docker does not restart what it was asked to kill.
+        The signal comes from outside of Docker, because Docker does not restart a container that it was asked to kill.
         """
         killed = eventually(lambda: _first_process(container["ID"]))
         os.kill(killed, signal.SIGKILL)
@@ -140,7 +140,7 @@ class Compose:
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what a clone would hold, changes that are not committed included."""
+    """Copy the files of a clone, including uncommitted changes."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=PROJECT,
@@ -155,9 +155,9 @@ def copy_project(folder: Path) -> None:
 
 
 def _first_process(container_id: str) -> int | None:
-    """Find process 1 of a container, by the number that this machine gives it; None while there is none.
+    """Return this machine's pid of a container's process 1, or None while it does not run.
 
-    Needs an engine on this machine, and not in a virtual one.
+    It needs an engine directly on this machine, not in a virtual machine.
     """
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -1,6 +1,6 @@
-"""The whole stack in containers: it starts on the first try, stays up, and nothing is lost whatever is killed.
+"""The whole stack in containers: it starts on the first try, stays up, and loses nothing whatever is killed.
 
-One stack, from the first start to the last: the tests stand in the order in which they happen.
+All tests use one stack, from its first start to its last, and run in the order of this file.
 """
 
 import json
@@ -26,10 +26,10 @@ pytestmark = [pytest.mark.container, pytest.mark.timeout(2400)]
 
 TRANSFERS = 100
 STATEMENT = ("period", "opening_balance", "closing_balance", "transaction_count", "transactions")
-"""What of a month that is not over depends on no clock."""
+"""The fields of an unfinished month's statement that do not depend on the clock."""
 PAUSE_SECONDS = 0.05
 ALERT_SECONDS = 180
-"""An alert waits for half a minute before it believes what it sees."""
+"""An alert waits for half a minute before it fires."""
 STANDBY = "standing_by"
 
 
@@ -43,7 +43,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
 
 
 class Customer:
-    """Somebody who has signed up, as a client that does not give up sees the service."""
+    """A signed-up user whose client keeps retrying."""
 
     def __init__(self, compose: Compose, email: str) -> None:
         self._compose = compose
@@ -51,7 +51,7 @@ class Customer:
         self._headers: dict[str, str] = {}
 
     def ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
-        """Ask until there is an answer that is not "later"."""
+        """Repeat a request until the answer is not "later"."""
 
         def answer() -> httpx2.Response | None:
             try:
@@ -74,7 +74,7 @@ class Customer:
 
 @contextmanager
 def traffic(payer: Customer, payee_account: str) -> Iterator[list[str]]:
-    """Transfers of one cent, one after the other, while the block runs; yields the ids of those that were accepted."""
+    """Make transfers of one cent, one after the other, while the block runs; yield the ids of the accepted ones."""
     accepted: list[str] = []
     source, stop = payer.account()["id"], threading.Event()
 
@@ -112,7 +112,7 @@ def ask_prometheus(compose: Compose, path: str) -> Any:
 
 
 def firing(compose: Compose) -> set[str]:
-    """The alerts that Prometheus holds for true."""
+    """Return the alerts that fire in Prometheus."""
     return {
         alert["labels"]["alertname"]
         for alert in ask_prometheus(compose, "alerts")["alerts"]
@@ -121,13 +121,13 @@ def firing(compose: Compose) -> set[str]:
 
 
 def told(compose: Compose) -> set[str]:
-    """The alerts that have come to Alertmanager."""
+    """Return the alerts that have reached Alertmanager."""
     url = f"http://127.0.0.1:{compose.ports['alertmanager']}/api/v2/alerts"
     return {alert["labels"]["alertname"] for alert in httpx2.get(url, trust_env=False).json()}
 
 
 def complaints_of_migrate(compose: Compose, uid: str, *options: str) -> list[str]:
-    """Run a migration for a user, see it fail, and return what it said."""
+    """Run a migration for a user, check that it fails, and return its output."""
     refused = compose.run("run", "--rm", "-T", *options, "migrate", GIRO_UID=uid)
     assert refused.returncode == 2
     return [line for line in refused.stderr.splitlines() if line.startswith("giro: ")]
@@ -141,13 +141,13 @@ def fields_of(status: str) -> dict[str, str]:
 # --- the first start ---------------------------------------------------------------------------------------------
 
 
-def test_root_is_refused_as_the_user_of_the_service(compose: Compose) -> None:
+def test_service_refuses_to_run_as_root(compose: Compose) -> None:
     compose.build()
     (line,) = complaints_of_migrate(compose, "0")
     assert line.startswith("giro: GIRO_UID must not be 0: the service never runs as root.")
 
 
-def test_a_folder_that_cannot_be_given_is_refused_with_the_reason_and_with_what_to_do(compose: Compose) -> None:
+def test_folder_that_cannot_change_owner_is_refused_with_reason_and_advice(compose: Compose) -> None:
     first, second = complaints_of_migrate(compose, "1234", "--cap-drop", "CHOWN")
     assert first.startswith("giro: cannot give /app/data to 1234:")
     assert "(Operation not permitted)" in first
@@ -156,12 +156,12 @@ def test_a_folder_that_cannot_be_given_is_refused_with_the_reason_and_with_what_
     assert "GIRO_UID" in second
 
 
-def test_a_folder_of_another_user_is_given_to_the_one_that_is_chosen(compose: Compose) -> None:
+def test_folder_of_another_user_changes_to_the_chosen_owner(compose: Compose) -> None:
     assert compose.run("run", "--rm", "-T", "migrate", GIRO_UID="1234").returncode == 0
     assert {path.stat().st_uid for path in (compose.folder / "data").iterdir()} == {1234}
 
 
-def test_the_command_of_the_container_that_migrates_has_no_rights_of_root(compose: Compose) -> None:
+def test_migration_command_has_no_root_rights(compose: Compose) -> None:
     entry = ("--entrypoint", "python", "migrate", "-m", "core.processes.data_owner", f"{compose.owner}:{compose.owner}")
     status = fields_of(compose.do("run", "--rm", "-T", *entry, "cat", "/proc/self/status"))
     assert status["Uid"].split() == status["Gid"].split() == [str(compose.owner)] * 4
@@ -170,7 +170,7 @@ def test_the_command_of_the_container_that_migrates_has_no_rights_of_root(compos
     assert status["NoNewPrivs"] == "1"
 
 
-def test_a_fresh_clone_comes_up_whole_by_one_command(compose: Compose) -> None:
+def test_fresh_clone_starts_with_one_command(compose: Compose) -> None:
     started = time.monotonic()
     compose.up()
     print(f"\nfrom `up` to all healthy, images built: {time.monotonic() - started:.1f} s")
@@ -183,7 +183,7 @@ def test_a_fresh_clone_comes_up_whole_by_one_command(compose: Compose) -> None:
     assert {oct(path.stat().st_mode & 0o777) for path in secrets if path.is_file()} == {"0o600"}
 
 
-def test_only_the_api_is_published_and_the_dashboards_on_loopback(compose: Compose) -> None:
+def test_only_the_api_is_public_and_dashboards_are_on_loopback(compose: Compose) -> None:
     config = json.loads(compose.do("config", "--format", "json"))
     published = {name: service.get("ports", []) for name, service in config["services"].items()}
     assert {name for name, ports in published.items() if ports} == {"api", "prometheus", "alertmanager", "grafana"}
@@ -192,7 +192,7 @@ def test_only_the_api_is_published_and_the_dashboards_on_loopback(compose: Compo
 
 
 @pytest.mark.parametrize("service", GIRO)
-def test_a_process_of_giro_may_do_nothing_that_it_need_not(compose: Compose, service: str) -> None:
+def test_giros_processes_have_only_needed_rights(compose: Compose, service: str) -> None:
     fields = fields_of(compose.do("exec", "-T", service, "cat", "/proc/1/status"))
     assert fields["Uid"].split() == [str(compose.owner)] * 4
     assert int(fields["CapBnd"], 16) == 0
@@ -202,13 +202,13 @@ def test_a_process_of_giro_may_do_nothing_that_it_need_not(compose: Compose, ser
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_container_that_stays_runs_as_root(compose: Compose, service: str) -> None:
+def test_no_long_running_container_runs_as_root(compose: Compose, service: str) -> None:
     fields = fields_of(compose.do("exec", "-T", service, "cat", "/proc/1/status"))
     assert "0" not in fields["Uid"].split()
     assert int(fields["CapBnd"], 16) == 0
 
 
-def test_the_image_holds_no_tests_no_data_and_no_compiler(compose: Compose) -> None:
+def test_image_contains_no_tests_data_or_compiler(compose: Compose) -> None:
     look = """
 import importlib.util, pathlib, shutil
 print([name for name in ("tests", "pytest", "hatchling") if importlib.util.find_spec(name)])
@@ -218,10 +218,10 @@ print([path.name for path in pathlib.Path("/app").iterdir()])
     assert compose.do("exec", "-T", "api", "python", "-c", look).split("\n")[:3] == ["[]", "[]", "['data']"]
 
 
-# --- what it does ------------------------------------------------------------------------------------------------
+# --- functions ---------------------------------------------------------------------------------------------------
 
 
-def test_the_demonstration_walks_through_it(compose: Compose, tmp_path: Path) -> None:
+def test_demo_runs_in_the_containers(compose: Compose, tmp_path: Path) -> None:
     service = Service(compose.url, compose.giro(), compose.environment)
     with (tmp_path / "said").open("w") as said:
         status = demonstrate(service, TRANSFERS, tmp_path / "statements", Console(file=said, width=200))
@@ -229,7 +229,7 @@ def test_the_demonstration_walks_through_it(compose: Compose, tmp_path: Path) ->
     assert len(list((tmp_path / "statements").iterdir())) == 8
 
 
-def test_prometheus_scrapes_every_process_and_knows_the_rules(compose: Compose) -> None:
+def test_prometheus_scrapes_every_process_and_loads_the_rules(compose: Compose) -> None:
     def processes() -> set[str]:
         targets = ask_prometheus(compose, "targets")["activeTargets"]
         return {
@@ -251,11 +251,11 @@ def test_the_dashboards_are_provisioned(compose: Compose) -> None:
         assert name in mounted
 
 
-# --- what it survives --------------------------------------------------------------------------------------------
+# --- recovery ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if name not in ("alertmanager", "grafana")])
-def test_a_container_that_is_killed_comes_back_and_nothing_is_lost(compose: Compose, service: str) -> None:
+def test_killed_container_restarts_and_loses_nothing(compose: Compose, service: str) -> None:
     ada, grace = Customer(compose, "ada@example.com"), Customer(compose, "grace@example.com")
     before = [customer.account()["balance"] for customer in (ada, grace)]
     (container,) = compose.containers(service)
@@ -271,7 +271,7 @@ def test_a_container_that_is_killed_comes_back_and_nothing_is_lost(compose: Comp
     verify(compose)
 
 
-def test_a_process_inside_that_is_killed_is_started_again_by_process_1(compose: Compose) -> None:
+def test_process_1_restarts_a_killed_process(compose: Compose) -> None:
     before = compose.log("jobs").count("child_started")
     find = "for d in /proc/[0-9]*; do grep -qa workers.main $d/cmdline && kill -9 ${d#/proc/}; done"
     compose.run("exec", "-T", "jobs", "sh", "-c", find)
@@ -289,7 +289,7 @@ def test_standby_worker_takes_over_when_the_first_dies(compose: Compose) -> None
 
     eventually(lambda: STANDBY in log_of(second), HEAL_SECONDS)
     took_over = log_of(second).count("taking_over")
-    # For as long as Docker waits before it starts the first one again, and longer, there is the second.
+    # The second worker runs until after Docker has restarted the first one.
     compose.kill(first)
     eventually(lambda: log_of(second).count("taking_over") > took_over, HEAL_SECONDS)
     with traffic(ada, grace.account()["id"]) as sent:
@@ -298,7 +298,7 @@ def test_standby_worker_takes_over_when_the_first_dies(compose: Compose) -> None
     compose.up("--no-recreate", "--scale", "worker=1")
 
 
-def test_a_worker_that_is_gone_is_told_of_and_what_waited_settles_when_it_is_back(compose: Compose) -> None:
+def test_lost_worker_raises_an_alert_and_pending_transfers_settle_after_its_return(compose: Compose) -> None:
     ada, grace = Customer(compose, "ada@example.com"), Customer(compose, "grace@example.com")
     compose.do("stop", "worker")
     body = {"from_account_id": ada.account()["id"], "to_account_id": grace.account()["id"], "amount": 1}
@@ -310,7 +310,7 @@ def test_a_worker_that_is_gone_is_told_of_and_what_waited_settles_when_it_is_bac
     eventually(lambda: "SettlementWorkerLost" not in firing(compose), ALERT_SECONDS)
 
 
-def test_whatever_was_there_is_there_after_down_and_up(compose: Compose) -> None:
+def test_data_survives_down_and_up(compose: Compose) -> None:
     people = [Customer(compose, email) for email in ("ada@example.com", "grace@example.com", OPERATOR)]
 
     def look() -> list[Any]:
@@ -330,7 +330,7 @@ def test_whatever_was_there_is_there_after_down_and_up(compose: Compose) -> None
     verify(compose)
 
 
-def test_the_image_alone_migrates_and_serves_the_same_data(compose: Compose) -> None:
+def test_image_alone_migrates_and_serves_the_same_data(compose: Compose) -> None:
     compose.down()
     alone = ("-e", "REDIS_URL=", "-e", "GIRO_REDIS_PASSWORD_FILE=", "-p", f"127.0.0.1:{compose.ports['api']}:8000")
     compose.do("run", "--detach", "--no-deps", *alone, "migrate", "up")

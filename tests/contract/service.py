@@ -1,9 +1,9 @@
 """The service against its own OpenAPI document: `make contract`.
 
-Starts a service of its own (real processes, own data folder, loopback, a free port), signs up two customers with
-accounts and money and an operator, and has schemathesis call every operation of /openapi.json, first as a customer
-(who must see nothing of the other one), then as the operator. Ends with the verification of the ledger.
-Exit status 1 if anything was found.
+It starts a throwaway service (real processes, separate data folder, loopback, a free port), signs up an operator and
+two customers with funded accounts, and lets schemathesis call every operation of /openapi.json: first as a customer,
+who must see nothing of the other one, then as the operator. At the end it verifies the ledger. The exit status is 1 if
+there were findings.
 """
 
 import json
@@ -32,17 +32,17 @@ PLACES = {
     "body.to_account_id": "accounts",
     "body.amount": "amounts",
 }
-"""Where most calls use ids that exist, and small amounts: made-up ones alone would seldom get past a refusal."""
+"""Most calls use existing ids and small amounts, because random values would nearly always be refused."""
 
 RATES = {"limit_writes": "100000/10", "limit_anonymous": "100000/10"}
-"""Everything is asked for far more often than anybody may, but rates stay on, so that their headers are seen."""
+"""Limits are far above normal use, but rates stay on, so that their headers are checked."""
 
 LONGEST_RUN = 180
-"""Seconds for one of the two runs; what is planned takes a fraction of it."""
+"""Time limit in seconds for one of the two runs; a run normally takes a fraction of it."""
 
 
 class Persona:
-    """Somebody in whose name schemathesis asks. Nobody else knows the password, so no made-up call changes it."""
+    """A user whose calls schemathesis makes. It does not know the password, so that no generated call changes it."""
 
     def __init__(self, stack: Stack, name: str) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Persona:
 
     def log_in(self) -> Client:
         answer = self._stack.client.post("/login", data={"username": self.email, "password": self._password})
-        assert answer.status_code == 200, f"{self.name} cannot log in any more: {answer.text}"
+        assert answer.status_code == 200, f"{self.name} can no longer log in: {answer.text}"
         return Client(self._stack, {"Authorization": f"Bearer {answer.json()['access_token']}"})
 
     def id(self) -> str:
@@ -66,7 +66,7 @@ class Persona:
         return str(user["id"])
 
     def credentials(self) -> dict[str, Any]:
-        """How schemathesis logs in, and in again when a call has ended the token (Web Fuzzing Commons)."""
+        """Return how schemathesis logs in, also again after a call has revoked the token (Web Fuzzing Commons)."""
         form = httpx2.QueryParams({"username": self.email, "password": self._password})
         return {
             "name": self.name,
@@ -87,7 +87,7 @@ class Persona:
 
 
 def main() -> int:
-    """Run both, and say how it went."""
+    """Run both, and print the result."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="giro-contract-") as folder:
         stack = Stack(Path(folder), measured=False, **UNTHROTTLED | RATES)
@@ -100,10 +100,10 @@ def main() -> int:
 
 
 def check(stack: Stack, *, examples: int = 0, seed: int = 0, longest: float = LONGEST_RUN) -> list[str]:
-    """Have schemathesis call everything as a customer and as an operator, and list what is wrong.
+    """Let schemathesis call everything as a customer and as an operator, and return the findings.
 
-    With a number of `examples`, so many are made up for each call and not those of every run, by a `seed`. One of the
-    two runs takes `longest` seconds at most.
+    With `examples`, it generates this number of cases per call from `seed`, instead of the same cases in every run.
+    Each of the two runs takes at most `longest` seconds.
     """
     ada, grace, operator = (Persona(stack, name) for name in ("ada", "grace", "operator"))
     known: dict[str, list[Any]] = {"accounts": [], "transfers": [], "amounts": [1, 2, 50]}
@@ -130,7 +130,7 @@ def check(stack: Stack, *, examples: int = 0, seed: int = 0, longest: float = LO
 
 
 def _run(stack: Stack, name: str, configuration: Path, spared: str, longest: float) -> int:
-    """Have schemathesis call everything; return its exit status. What it says is shown when it has found something."""
+    """Let schemathesis call everything; return its exit status. Its output is printed if it has findings."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration)]
     command += ["run", f"{stack.url}/openapi.json", "--no-color"]
     done = subprocess.run(
@@ -152,13 +152,13 @@ def _run(stack: Stack, name: str, configuration: Path, spared: str, longest: flo
 
 
 def _configuration(stack: Stack, name: str, personas: list[Persona], known: dict[str, list[Any]]) -> Path:
-    """Complete the configuration: ask as the first of some, none of whom may see what is another's."""
+    """Complete the configuration: call as the first of several users, none of whom may see another's data."""
     credentials = stack.folder / f"{name}.json"
     credentials.write_text(json.dumps({"auth": [person.credentials() for person in personas]}))
     lines = [CONFIGURATION.read_text(), "[auth.wfc]", f'path = "{credentials}"', f'user = "{personas[0].name}"']
     if len(personas) > 1:
         lines.append(f"peers = {json.dumps([person.name for person in personas])}")
-    # A customer is let in by some calls only. To an operator every call must have opened once, or it proved nothing.
+    # A customer may make only some calls. Every call must have succeeded once for an operator, or it proved nothing.
     must_let_in = ["missing_auth"] if name == "operator" else []
     lines.append(f"[warnings]\ndisplay = {json.dumps(must_let_in)}\nfail-on = {json.dumps(must_let_in)}")
     lines += [f"[dictionaries.{kind}]\nvalues = {json.dumps(ids)}" for kind, ids in known.items()]

@@ -1,4 +1,4 @@
-"""Programs that Giro is deployed with, and that no lock file brings."""
+"""Programs for the deployment of Giro that no lock file contains."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import pytest
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program; fails with one line if it is not installed."""
+    """Return the path of a program; fail with one line if it is not installed."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
         pytest.fail(f"{name} is not installed; on Debian and Ubuntu: apt install {package}", pytrace=False)

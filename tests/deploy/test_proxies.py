@@ -1,4 +1,4 @@
-"""Giro behind the proxies of deploy/: TLS, the client's address, the longest wait, and what is kept out."""
+"""Giro behind the proxies of deploy/: TLS, the client's address, the longest wait, and blocked requests."""
 
 import re
 import ssl
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.whole_service, pytest.mark.proxy]
 
 DEPLOY = Path(core.__file__).parent.parent / "deploy"
 CLIENT = "127.0.0.5"
-"""Where requests come from: loopback too, and not the address that the proxies have."""
+"""The clients' address: also loopback, but different from the proxies' address."""
 
 PROXY = "127.0.0.1"
 MADE_UP = "192.0.2.66"
@@ -90,7 +90,7 @@ PROXIES = {"caddy": run_caddy, "nginx": run_nginx}
 
 @contextmanager
 def proxy(name: str, folder: Path, stack: Stack) -> Iterator[httpx2.Client]:
-    """Run a proxy in front of a service, and yield a client that asks it, over TLS that it has verified."""
+    """Run a proxy in front of a service, and yield a client of the proxy, with verified TLS."""
     folder.mkdir()
     port = free_port()
     command, authority = PROXIES[name](folder, port, f"127.0.0.1:{stack.port}")
@@ -118,7 +118,7 @@ def answers(client: httpx2.Client) -> bool:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A service that trusts the proxies of its own machine, as it comes."""
+    """A service with default settings, which trusts proxies on its own machine."""
     stack = Stack(tmp_path_factory.mktemp("stack"), measured=False)
     try:
         yield stack.start()
@@ -128,13 +128,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(params=PROXIES)
 def through(request: pytest.FixtureRequest, tmp_path: Path, stack: Stack) -> Iterator[httpx2.Client]:
-    """A client of the service behind a proxy: each of them in turn."""
+    """A client of the service behind each proxy in turn."""
     with proxy(request.param, tmp_path / request.param, stack) as client:
         yield client
 
 
 def addresses(stack: Stack, action: str) -> set[str]:
-    """The addresses that the audit log names for an action."""
+    """Return the client addresses of an action in the audit log."""
     lines = stack.giro("operator", "audit", "--limit", "1000", "--action", action).stdout
     return set(re.findall(r"\b(?:127\.0\.0\.\d+|192\.0\.2\.\d+)\b", lines))
 
@@ -142,7 +142,7 @@ def addresses(stack: Stack, action: str) -> set[str]:
 # --- the tests ---------------------------------------------------------------------------------------------------
 
 
-def test_a_customer_pays_over_tls_and_the_audit_log_knows_from_where(
+def test_customer_pays_over_tls_and_the_audit_log_has_the_address(
     stack: Stack, through: httpx2.Client, request: pytest.FixtureRequest
 ) -> None:
     email = f"{request.node.callspec.id}@example.com"
@@ -164,11 +164,11 @@ def test_only_the_api_is_behind_the_proxy(through: httpx2.Client) -> None:
     assert through.get("/metrics").json()["code"] == "not_found"
 
 
-def test_the_service_refuses_what_is_too_large_and_the_proxy_what_is_far_too_large(through: httpx2.Client) -> None:
+def test_service_refuses_large_bodies_and_proxy_refuses_huge_ones(through: httpx2.Client) -> None:
     refused = through.post("/signup", content=b" " * 3_000_000, headers={"Content-Type": "application/json"})
     assert (refused.status_code, refused.headers["content-type"]) == (413, "application/problem+json")
     assert refused.json()["code"] == "body_too_large"
-    # The proxy's own answer, not the service's; Caddy 2.6 calls it 502.
+    # The answer comes from the proxy, not from the service; Caddy 2.6 answers 502.
     too_large = b" " * (4 * 1024 * 1024 + 1)
     answer = through.post("/signup", content=too_large, headers={"Content-Type": "application/json"})
     assert (answer.status_code in (413, 502), "problem" in answer.headers.get("content-type", "")) == (True, False)
@@ -176,7 +176,7 @@ def test_the_service_refuses_what_is_too_large_and_the_proxy_what_is_far_too_lar
 
 @pytest.fixture
 def distrustful(tmp_path: Path) -> Iterator[Stack]:
-    """The API alone, without a worker: nothing is ever settled. It trusts proxies of another network only."""
+    """The API alone, without a worker, so that nothing settles. It trusts only proxies of another network."""
     (tmp_path / "distrustful").mkdir()
     stack = Stack(tmp_path / "distrustful", measured=False, trusted_proxies="10.0.0.1")
     try:
@@ -193,9 +193,7 @@ def stack_answers(stack: Stack) -> bool:
     return answers(stack.client)
 
 
-def test_the_longest_wait_fits_through_and_a_proxy_that_is_not_trusted_speaks_for_itself_alone(
-    distrustful: Stack, tmp_path: Path
-) -> None:
+def test_longest_wait_works_and_untrusted_proxy_is_the_client(distrustful: Stack, tmp_path: Path) -> None:
     person = distrustful.sign_up()
     payer, payee = person.open_account(), person.open_account()
     assert distrustful.giro("operator", "limit", payer, "1000").returncode == 0

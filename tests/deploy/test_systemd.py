@@ -1,4 +1,4 @@
-"""The unit of systemd: it is well formed, closed, and agrees with the settings."""
+"""The systemd unit: it is valid, sandboxed, and consistent with the settings."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from tests.deploy.programs import program
 
 UNIT = Path(core.__file__).parent.parent / "deploy" / "systemd" / "giro.service"
 EXPOSURE = 1.2
-"""What `systemd-analyze security` says of the unit: 0 is shut, 10 is open."""
+"""The exposure of the unit by `systemd-analyze security`: 0 is safest, 10 is fully exposed."""
 
 
 def values(directive: str) -> list[str]:
@@ -29,7 +29,7 @@ def systemd_analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """The unit, with this machine's Giro in the place of the one in /opt."""
+    """The unit with this machine's Giro in place of the one in /opt."""
     unit = tmp_path / UNIT.name
     giro = Path(sys.executable).parent / "giro"
     text, count = re.subn(r"^ExecStart=\S+", f"ExecStart={giro}", UNIT.read_text(), flags=re.MULTILINE)
@@ -39,13 +39,13 @@ def installed(tmp_path: Path) -> Path:
 
 
 @pytest.mark.systemd
-def test_systemd_finds_nothing_to_complain_about(installed: Path) -> None:
+def test_systemd_accepts_the_unit(installed: Path) -> None:
     found = systemd_analyze("verify", "--man=no", str(installed))
     assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
 
 @pytest.mark.systemd
-def test_the_service_stays_as_closed_as_it_was(installed: Path) -> None:
+def test_exposure_of_the_unit_does_not_grow(installed: Path) -> None:
     found = systemd_analyze("security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", str(installed))
     assert found.returncode == 0, found.stdout[-300:] + found.stderr
 
@@ -66,7 +66,7 @@ def test_every_secret_can_be_a_credential() -> None:
 
 
 def annotations_of(field: object) -> set[object]:
-    """The types that a field's annotation is made of, however deep."""
+    """Return all types inside a field's annotation."""
     found, waiting = set[object](), [getattr(field, "annotation", None)]
     while waiting:
         item = waiting.pop()

@@ -1,4 +1,4 @@
-"""A real Prometheus that watches a stack: its configuration, its process, and questions to it."""
+"""A real Prometheus that scrapes a stack: its configuration, its process, and queries."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ SCRAPE_SECONDS = 1
 
 
 class Prometheus:
-    """One Prometheus on a port and a folder of its own. It ends what it started, by pid."""
+    """One Prometheus with its own port and folder. It ends the processes that it started, by pid."""
 
     def __init__(self, folder: Path, targets: dict[str, int]) -> None:
         """`targets`: the metrics port of each process."""
@@ -25,7 +25,7 @@ class Prometheus:
         self.client = httpx2.Client(base_url=self.url, trust_env=False, timeout=20)
 
     def start(self) -> "Prometheus":
-        """Run it, and wait until it answers."""
+        """Start it, and wait until it answers."""
         configuration = self.folder / "prometheus.json"
         configuration.write_text(json.dumps(self._configuration()))  # JSON is YAML too
         command = ["prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={self.folder / 'storage'}"]
@@ -62,7 +62,7 @@ class Prometheus:
             self.process.wait()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Evaluate an expression now: its samples, each with the labels in `metric` and its number in `value`."""
+        """Evaluate an expression now, and return its samples, with the labels in `metric` and the number in `value`."""
         answer = self.client.get("/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", f"{expression}: {answer['error']}"
         result = answer["data"]["result"]

@@ -1,4 +1,4 @@
-"""Grafana's dashboards: the files match their tables and Grafana's schema, and every panel explains itself."""
+"""Grafana's dashboards: the files match their tables and Grafana's schema, and every panel has an explanation."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def named(panel: dict[str, Any], path: Path) -> str:
 
 
 ELSEWHERE = {"giro_disk_size_bytes"}
-"""What is of use to alerts alone."""
+"""Metrics that only alerts use."""
 
 PANELS = {named(panel, path): panel for path in FILES for panel in panels_of(path)}
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -47,23 +47,23 @@ every_panel = pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: path.name)
-def test_what_is_committed_is_what_the_tables_say(path: Path) -> None:
+def test_committed_files_match_the_tables(path: Path) -> None:
     assert path.read_text() == texts()[path], "run `make dashboards`"
 
 
-def test_there_are_no_dashboards_but_those_of_the_tables() -> None:
+def test_every_dashboard_file_has_a_table() -> None:
     assert {path.stem for path in FILES} == {board.name for board in BOARDS}
 
 
 @every_file
-def test_grafanas_schema_knows_everything_that_a_dashboard_says(path: Path) -> None:
+def test_dashboard_fits_grafanas_schema(path: Path) -> None:
     register_default_plugins()
     typed = Dashboard.from_json(written(path))
     assert json.loads(json.dumps(typed, cls=JSONEncoder)) == written(path)
 
 
 @every_file
-def test_a_dashboard_has_a_stable_address_shows_the_last_hour_and_leads_to_the_others(path: Path) -> None:
+def test_dashboard_has_a_stable_address_the_last_hour_and_links(path: Path) -> None:
     dashboard = written(path)
     assert dashboard["uid"] == f"giro-{path.stem}"
     assert (dashboard["time"], dashboard["refresh"]) == ({"from": "now-1h", "to": "now"}, "10s")
@@ -75,7 +75,7 @@ def test_a_dashboard_has_a_stable_address_shows_the_last_hour_and_leads_to_the_o
 
 
 @every_file
-def test_panels_have_numbers_of_their_own_and_do_not_lie_on_each_other(path: Path) -> None:
+def test_panels_have_unique_ids_and_do_not_overlap(path: Path) -> None:
     panels = written(path)["panels"]
     numbers = [panel["id"] for panel in panels]
     assert len(set(numbers)) == len(numbers)
@@ -94,7 +94,7 @@ def _overlap(one: dict[str, int], other: dict[str, int]) -> bool:
 
 
 @every_panel
-def test_a_panel_says_what_it_shows_in_which_unit_and_what_to_do_when_it_is_bad(panel: dict[str, Any]) -> None:
+def test_panel_has_a_description_a_unit_and_advice(panel: dict[str, Any]) -> None:
     shows, _, bad = panel["description"].partition("\n\n**When it is bad:** ")
     assert len(shows) > 20
     assert len(bad) > 40
@@ -103,14 +103,14 @@ def test_a_panel_says_what_it_shows_in_which_unit_and_what_to_do_when_it_is_bad(
 
 
 @every_panel
-def test_a_panel_asks_the_provisioned_prometheus(panel: dict[str, Any]) -> None:
+def test_panel_uses_the_provisioned_prometheus(panel: dict[str, Any]) -> None:
     assert panel["targets"]
     for source in (panel, *panel["targets"]):
         assert source["datasource"] == {"type": "prometheus", "uid": PROMETHEUS.uid}
 
 
 @every_panel
-def test_a_stat_has_colours_and_the_value_of_now_and_a_graph_an_axis_that_begins_somewhere(
+def test_stat_has_colours_and_the_current_value_and_graph_has_an_axis_minimum(
     panel: dict[str, Any],
 ) -> None:
     if panel["type"] == "stat":
@@ -123,8 +123,8 @@ def test_a_stat_has_colours_and_the_value_of_now_and_a_graph_an_axis_that_begins
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_panel_that_is_referred_to_exists(path: Path) -> None:
-    """`*Title* on *Board*` and `*Title*` in a description name panels that somebody can find."""
+def test_panels_named_in_descriptions_exist(path: Path) -> None:
+    """`*Title* on *Board*` and `*Title*` in a description name existing panels."""
     titles = {panel["title"] for panel in PANELS.values()} | {board.title.removeprefix("Giro: ") for board in BOARDS}
     for panel in panels_of(path):
         legends = {target["legendFormat"] for target in panel["targets"]} | OUTCOMES
@@ -149,7 +149,7 @@ def provisioned(name: str) -> dict[str, Any]:
     return content
 
 
-def test_the_data_source_is_the_one_that_the_dashboards_name() -> None:
+def test_data_source_is_the_one_in_the_dashboards() -> None:
     (source,) = provisioned("datasources/prometheus.yml")["datasources"]
     assert (source["uid"], source["type"], source["isDefault"]) == (PROMETHEUS.uid, PROMETHEUS.type_val, True)
 
@@ -160,7 +160,7 @@ def test_grafana_knows_how_often_prometheus_scrapes() -> None:
     assert source["jsonData"]["timeInterval"] == scraped
 
 
-def test_the_dashboards_are_read_from_where_they_are_mounted_and_cannot_be_changed_there() -> None:
+def test_dashboards_are_provisioned_from_their_mount_and_read_only() -> None:
     (provider,) = provisioned("dashboards/giro.yml")["providers"]
     assert (provider["folder"], provider["options"]["path"]) == ("Giro", "/etc/grafana/dashboards")
     assert (provider["editable"], provider["disableDeletion"], provider["allowUiUpdates"]) == (False, True, False)

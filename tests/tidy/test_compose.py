@@ -1,4 +1,4 @@
-"""docker-compose.yml and Dockerfile against the code: names, times and ports that have to agree."""
+"""docker-compose.yml and Dockerfile agree with the code: names, times and ports."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def services() -> dict[str, Any]:
     return found
 
 
-def test_every_variable_of_compose_that_looks_like_a_setting_is_one_or_is_known_to_the_settings() -> None:
+def test_variables_of_compose_that_look_like_settings_are_known() -> None:
     asked = set(re.findall(r"\$\{(GIRO_[A-Z_]+)", COMPOSE.read_text()))
     settings = {variable(name) for name in Settings.model_fields}
     assert asked - settings == OF_COMPOSE.keys()
@@ -35,7 +35,7 @@ def test_every_variable_that_compose_sets_is_a_setting(services: dict[str, Any])
         assert services[part]["environment"].keys() <= settings
 
 
-def test_the_metrics_ports_are_those_that_prometheus_scrapes(services: dict[str, Any]) -> None:
+def test_prometheus_scrapes_the_metrics_ports(services: dict[str, Any]) -> None:
     defaults, scraped = load_settings(_env_file=None), (ROOT / "deploy/prometheus/prometheus.yml").read_text()
     for name in PROCESSES:
         port = services["api"]["environment"][variable(f"metrics_port_{name}")]
@@ -43,15 +43,13 @@ def test_the_metrics_ports_are_those_that_prometheus_scrapes(services: dict[str,
         assert f"port: {port}," in scraped
 
 
-def test_docker_waits_longer_than_the_supervisor_and_than_a_worker_drains(
-    services: dict[str, Any], tmp_path: Path
-) -> None:
+def test_docker_waits_longer_than_supervisor_and_worker_need_to_stop(services: dict[str, Any], tmp_path: Path) -> None:
     graces = sum(child.grace_seconds for child in service_children(load_settings(data_dir=tmp_path, redis_url=None)))
     for part in PARTS:
         assert float(services[part]["stop_grace_period"].removesuffix("s")) > max(graces, STOP_MS / 1000)
 
 
-def test_every_service_is_contained_limited_watched_and_started_again(services: dict[str, Any]) -> None:
+def test_every_service_is_sandboxed_limited_checked_and_restarted(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
@@ -60,11 +58,11 @@ def test_every_service_is_contained_limited_watched_and_started_again(services: 
         once = name == "migrate"
         assert service["restart"] == ("no" if once else "unless-stopped"), name
     dockerfile = (ROOT / "Dockerfile").read_text()
-    assert "HEALTHCHECK" in dockerfile, "the parts of Giro have the image's"
+    assert "HEALTHCHECK" in dockerfile, "Giro's services use the image's health check"
     assert {name for name, service in services.items() if "healthcheck" not in service} == set(PARTS)
 
 
-def test_only_the_container_that_migrates_starts_as_root_and_with_as_few_rights_as_it_needs(
+def test_only_the_migration_container_starts_as_root_with_minimal_rights(
     services: dict[str, Any],
 ) -> None:
     owner = "${GIRO_UID:-1000}:${GIRO_GID:-1000}"
@@ -78,12 +76,12 @@ def test_only_the_container_that_migrates_starts_as_root_and_with_as_few_rights_
     assert [name for name, service in services.items() if "privileged" in service] == []
 
 
-def test_the_folders_that_the_queue_mounts_are_made_before_docker_makes_them_roots(services: dict[str, Any]) -> None:
+def test_folders_of_the_queue_exist_before_docker_creates_them_as_root(services: dict[str, Any]) -> None:
     mounted = {volume.split(":")[0] for volume in services["redis"]["volumes"]}
     assert mounted == {f"./data/{name}" for name in QUEUE_FOLDERS}
 
 
-def test_everything_of_giro_waits_for_the_migration_and_the_queue(services: dict[str, Any]) -> None:
+def test_giros_services_wait_for_migration_and_queue(services: dict[str, Any]) -> None:
     for part in PARTS:
         assert services[part]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
@@ -91,14 +89,14 @@ def test_everything_of_giro_waits_for_the_migration_and_the_queue(services: dict
         }
 
 
-def test_no_secret_stands_in_the_file() -> None:
+def test_file_contains_no_secret() -> None:
     for line in COMPOSE.read_text().splitlines():
         if re.match(r"\s*(JWT_SECRET|REDIS_PASSWORD|GIRO_CARD\w+):", line):
             assert re.search(r":\s*\$\{\w+:-\}$", line), line
 
 
-def test_who_has_the_password_of_the_queue_can_use_its_keys_and_no_more(services: dict[str, Any]) -> None:
+def test_queue_password_gives_access_only_to_giros_keys(services: dict[str, Any]) -> None:
     script = services["redis"]["command"][-1]
-    assert "requirepass" not in script, "it would leave every command and every key open"
+    assert "requirepass" not in script, "it would permit every command and every key"
     may = r'user default reset on ">.*" ~dramatiq\* ~giro:\* \+@all -@admin -@dangerous \+keys'
     assert any(re.fullmatch(may, line.strip()) for line in script.splitlines()), script

@@ -1,5 +1,5 @@
-"""Every error code, setting, metric, failpoint, rule of the verifier and audited action stands in docs/reference, and
-every make target in the README; and every command that a page names is there."""
+"""docs/reference has every error code, setting, metric, failpoint, rule of the verifier and audited action, the README
+has every make target, and every command that a page names exists."""
 
 import re
 from pathlib import Path
@@ -30,16 +30,16 @@ REFERENCE = HOME / "docs" / "reference"
 PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md"))]
 
 FAILURES_ONLY = {BatchError.FAILED, TransferError.OWNER_INACTIVE}
-"""Why a transfer fails, and never what a call is answered with."""
+"""Reasons for a failed transfer, which are never the answer to a call."""
 
 
 def names_in(page: str) -> set[str]:
-    """Every name that a page writes as code."""
+    """Return every name that a page formats as code."""
     return set(re.findall(r"`([^`\n]+)`", (REFERENCE / page).read_text()))
 
 
 def measured() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Type and labels of every metric that a process of Giro shows, by name."""
+    """Return the type and labels of every metric of Giro's processes, by name."""
     found = {name: ("gauge", tuple(gauges.LABELS.get(name, ()))) for name in gauges.HELP}
     for item in (item for module in (*metrics.MODULES, queue) for item in vars(module).values()):
         if isinstance(item, MetricWrapperBase):
@@ -52,7 +52,7 @@ def measured() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def metric_rows() -> dict[str, list[str]]:
-    """The cells of each row of the tables of metrics, by its first."""
+    """Return the cells of each row of the tables of metrics, by the first cell."""
     lines = re.findall(r"^\| (`[a-z_]+` \|.*) \|$", (REFERENCE / "metrics.md").read_text(), re.MULTILINE)
     cells = [[cell.strip() for cell in line.split("|")] for line in lines]
     return {row[0].strip("`"): row for row in cells}
@@ -70,7 +70,7 @@ def test_every_error_code_has_a_message_and_a_status_or_is_a_failure_only(code: 
 
 
 @pytest.mark.parametrize("code", list(filter(is_answered, ErrorCode.all())))
-def test_the_status_of_every_code_is_documented_beside_it(code: ErrorCode) -> None:
+def test_status_of_every_code_is_documented(code: ErrorCode) -> None:
     lines = [line for line in (REFERENCE / "errors.md").read_text().splitlines() if f"`{code}`" in line]
     assert any(re.search(rf"\b{status_of(code)}\b", line) for line in lines), lines
 
@@ -93,12 +93,12 @@ def test_every_metric_is_documented_with_its_type_its_labels_and_its_meaning(
     assert meaning.endswith(".")
 
 
-def test_no_metric_is_documented_that_does_not_exist() -> None:
+def test_documented_metrics_exist() -> None:
     documented = {name for name in names_in("metrics.md") if re.fullmatch(r"(giro|dramatiq)_[a-z_]+", name)}
     assert metric_rows().keys() | documented == measured().keys()
 
 
-def test_every_failpoint_and_all_that_can_happen_there_is_documented_and_no_other() -> None:
+def test_documented_failpoints_and_their_actions_are_complete() -> None:
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.*) \|$", (REFERENCE / "failpoints.md").read_text(), re.MULTILINE)
     assert rows == [*failpoints.POINTS.items(), *failpoints.ACTIONS.items()]
 
@@ -124,17 +124,17 @@ def test_every_action_of_the_audit_log_is_documented(action: Action) -> None:
     assert action.value in actions_documented()
 
 
-def test_no_action_is_documented_that_does_not_exist() -> None:
+def test_documented_actions_exist() -> None:
     assert actions_documented() == {action.value for action in Action}
 
 
 def actions_documented() -> set[str]:
-    """The first column of the table of actions."""
+    """Return the first column of the table of actions."""
     section = (REFERENCE / "audit.md").read_text().partition("\n## Actions\n")[2].partition("\n#")[0]
     return set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
 
 
-def test_every_command_that_the_documents_name_is_there() -> None:
+def test_commands_named_in_the_documents_exist() -> None:
     assert sum(len(commands_named(page)) for page in PAGES) > 100
     assert [
         f"{page.relative_to(HOME)}: giro {' '.join(words)}"
@@ -145,14 +145,14 @@ def test_every_command_that_the_documents_name_is_there() -> None:
 
 
 def commands_named(page: Path) -> list[list[str]]:
-    """The words behind each `giro` in a page's code, as far as they could be names of commands."""
+    """Return the words after each `giro` in a page's code that may be command names."""
     code = re.findall(r"```.*?```|`[^`\n]+`", page.read_text(), re.DOTALL)
     calls = [call for text in code for call in re.findall(r"(?<!-u )\bgiro((?: [a-z][a-z-]*\b)+)", text)]
     return [call.split() for call in calls]
 
 
 def is_command(words: list[str]) -> bool:
-    """Say whether words begin with a command's name, and are nothing but names as long as they lead to groups."""
+    """Return whether the words start with the name of a command, through its groups."""
     command = get_command(app)
     for word in words:
         if not isinstance(command, TyperGroup):
@@ -163,6 +163,6 @@ def is_command(words: list[str]) -> bool:
     return True
 
 
-def test_the_readme_lists_the_make_targets_in_their_order() -> None:
+def test_readme_lists_the_make_targets_in_order() -> None:
     targets = re.findall(r"^([a-z-]+):.*## ", (HOME / "Makefile").read_text(), re.MULTILINE)
     assert re.findall(r"^\| `make ([a-z-]+)` \|", (HOME / "README.md").read_text(), re.MULTILINE) == targets

@@ -1,4 +1,4 @@
-"""The core names the parts of a request in words of the domain. Only the API knows where they are on the wire."""
+"""The core names the parts of a request in domain terms. Only the API knows their location on the wire."""
 
 import ast
 import re
@@ -16,7 +16,7 @@ LOCATION = re.compile(r"(body|path|query|header|cookie)\.[\w.-]*")
 
 
 def locations_in(source: str) -> list[str]:
-    """List the texts of a program that are locations of a request, such as `body.amount`."""
+    """Return the strings of a program that are locations in a request, such as `body.amount`."""
     texts = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
     return [text for text in texts if isinstance(text, str) and LOCATION.fullmatch(text)]
 

@@ -1,4 +1,4 @@
-"""Lock files that anybody can install from, and a repository that holds only what belongs there."""
+"""Lock files that are installable everywhere, and a repository without unwanted files."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ import core
 
 HOME = Path(core.__file__).parent.parent
 TOGETHER = ["requirements.lock", "tests/requirements.lock", "tests/benchmarks/requirements.lock"]
-"""What comes into one environment."""
+"""The lock files of one environment."""
 LOCK_FILES = [*TOGETHER, "tests/security/requirements.lock"]
 LONGEST_MODULE = 500
 
@@ -19,7 +19,7 @@ git = pytest.mark.skipif(not (HOME / ".git").exists(), reason="not a git checkou
 
 
 def logical_lines(path: Path) -> list[str]:
-    """The requirements of a lock file, continued lines joined, comments and blank lines left out."""
+    """Return the requirements of a lock file, with continued lines joined, without comments and blank lines."""
     text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
     return [line.strip() for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
 
@@ -51,7 +51,7 @@ def test_no_requirement_is_locked_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "beside"), list(combinations(TOGETHER, 2)))
-def test_lock_files_agree_where_they_lock_the_same(name: str, beside: str) -> None:
+def test_lock_files_agree_on_common_packages(name: str, beside: str) -> None:
     one, other = (
         dict(re.match(r"([^=]+)==([^ ;]+)", requirement).groups() for requirement in logical_lines(HOME / path))  # type: ignore[union-attr]
         for path in (name, beside)
@@ -95,7 +95,7 @@ def ignored(path: str) -> bool:
         ".ruff_cache/x",
     ],
 )
-def test_what_must_never_be_committed_is_ignored(path: str) -> None:
+def test_private_files_are_ignored(path: str) -> None:
     assert ignored(path)
 
 
@@ -103,24 +103,24 @@ def test_what_must_never_be_committed_is_ignored(path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["data/.gitkeep", "core/settings/__init__.py", "tests/unit/test_money.py", "README.md"]
 )
-def test_what_belongs_in_the_repository_is_not_ignored(path: str) -> None:
+def test_project_files_are_not_ignored(path: str) -> None:
     assert not ignored(path)
 
 
 @git
-def test_nothing_that_is_ignored_is_in_git() -> None:
+def test_no_ignored_file_is_in_git() -> None:
     assert [name for name in tracked() if ignored(name)] == []
 
 
 @git
-def test_no_module_is_longer_than_somebody_wants_to_read() -> None:
+def test_modules_are_short() -> None:
     lengths = {name: len((HOME / name).read_text().splitlines()) for name in tracked("*.py")}
     assert lengths
     assert {name: length for name, length in lengths.items() if length > LONGEST_MODULE} == {}
 
 
 REGISTRIES = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "npm" + "js.com", "jfrog" + ".io"]
-"""Put together, so that this file does not name them itself."""
+"""Concatenated, so that this file does not contain the names itself."""
 
 
 @git

@@ -1,4 +1,4 @@
-"""Migrations import nothing of Giro: code that changes later would change what an old one does."""
+"""Migrations import nothing from Giro: later changes of the code would change old migrations."""
 
 import ast
 import sys
@@ -14,7 +14,7 @@ ALLOWED = {"alembic", "sqlalchemy", *sys.stdlib_module_names}
 
 
 def foreign_imports(source: str) -> Iterator[str]:
-    """Name each import of a package that is neither Python's own nor what runs and reaches the database."""
+    """Return each import that is neither from the standard library nor a package for running migrations."""
     for node in ast.walk(ast.parse(source)):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -25,11 +25,11 @@ def foreign_imports(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "versions").rglob("*.py")), ids=lambda path: path.stem)
-def test_a_migration_imports_nothing_that_changes_with_the_code(path: Path) -> None:
+def test_migration_imports_nothing_from_giro(path: Path) -> None:
     assert list(foreign_imports(path.read_text())) == []
 
 
-def test_the_template_of_new_migrations_imports_nothing_of_it_either() -> None:
+def test_template_of_migrations_imports_nothing_from_giro() -> None:
     template = (FOLDER / "script.py.mako").read_text()
     imports = [line for line in template.splitlines() if line.startswith(("import ", "from "))]
     assert imports == ["from alembic import op"]

@@ -1,6 +1,6 @@
-"""The models and the migrations make the same database: tables, CHECKs, partial indexes, triggers, STRICT and all.
+"""The models and the migrations create the same database: tables, CHECKs, partial indexes, triggers and STRICT.
 
-`alembic check` sees none of the last four, so the two are compared by what SQLite itself keeps of them.
+`alembic check` ignores the last four, so the test compares SQLite's own schema of both.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.builders import rows
 HOME = Path(core.__file__).parent.parent
 
 
-def test_models_and_migrations_make_the_same_database(database: Database) -> None:
+def test_models_and_migrations_create_the_same_database(database: Database) -> None:
     with database.reader.connect() as connection:
         of_the_migrations = schema.read(connection)
     assert of_the_migrations.keys() == schema.expected().keys()
@@ -34,14 +34,14 @@ def test_the_comparison_sees_checks_triggers_partial_indexes_and_strict() -> Non
         assert word in everything
 
 
-def test_the_migrations_leave_no_row_that_points_nowhere(database: Database) -> None:
+def test_migrations_leave_no_dangling_references(database: Database) -> None:
     assert rows(database, "PRAGMA foreign_key_check") == []
     assert rows(database, "PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
 @pytest.fixture
 def alembic(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Alembic's own command line, told by the environment alone where the data is."""
+    """Alembic's own command line, with the data folder only from the environment."""
     clean_environment.setenv("GIRO_DATA_DIR", str(tmp_path / "new" / "data"))
     return [sys.executable, "-m", "alembic", "-c", str(HOME / "alembic.ini")]
 
@@ -63,7 +63,9 @@ def test_alembic_upgrade_head_works_by_itself_and_can_be_repeated(
     database.close()
 
 
-def test_alembic_upgrade_head_changes_nothing_beside_a_settlement_worker(alembic: list[str], tmp_path: Path) -> None:
+def test_alembic_upgrade_head_changes_nothing_while_a_settlement_worker_runs(
+    alembic: list[str], tmp_path: Path
+) -> None:
     data = tmp_path / "new" / "data"
     data.mkdir(parents=True)
     lock = settlement_lock(data / "banking.db")

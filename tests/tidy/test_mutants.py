@@ -1,4 +1,4 @@
-"""The table of mutants fits the code: each bug can still be put into it, and the tests that are to see it exist."""
+"""The table of mutants fits the code: each bug can still be applied, and the tests that must find it exist."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ of_each = pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.b
 
 
 @of_each
-def test_each_bug_fits_the_code_and_leaves_valid_python(mutant: Mutant) -> None:
+def test_each_bug_applies_and_leaves_valid_python(mutant: Mutant) -> None:
     original = (HOME / mutant.path).read_text()
     text = mutant.applied_to(original)
     assert text != original
@@ -21,7 +21,7 @@ def test_each_bug_fits_the_code_and_leaves_valid_python(mutant: Mutant) -> None:
 
 
 @of_each
-def test_the_tests_that_are_to_see_it_exist(mutant: Mutant) -> None:
+def test_tests_of_each_bug_exist(mutant: Mutant) -> None:
     for killer in mutant.killers:
         path, _, names = killer.partition("::")
         assert (HOME / path).exists()
@@ -29,13 +29,13 @@ def test_the_tests_that_are_to_see_it_exist(mutant: Mutant) -> None:
             assert name in (HOME / path).read_text()
 
 
-def test_no_bug_stands_there_twice_and_some_are_for_the_short_run() -> None:
+def test_bugs_are_unique_and_some_are_in_the_short_run() -> None:
     assert len({mutant.bug for mutant in MUTANTS}) == len(MUTANTS)
     assert any(mutant.quick for mutant in MUTANTS)
     assert any(SIMULATION in mutant.killers for mutant in MUTANTS)
 
 
-def test_a_bug_whose_place_has_gone_is_said_to_be_lost() -> None:
+def test_bug_without_its_place_raises_lookup_error() -> None:
     mutant = Mutant("a bug", "core/ids.py", (("no such text", ""),), ())
     with pytest.raises(LookupError, match="0 times"):
         mutant.applied_to("a text")

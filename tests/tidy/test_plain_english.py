@@ -1,6 +1,6 @@
-"""Phrases that a reader stumbles over are found in no code, comment, name or page, but for the files of a list.
+"""Code, comments, names and pages contain no hard-to-read phrases, except for the files of a list.
 
-The list only shrinks: a file leaves it when its last phrase is replaced. Write what a senior engineer would say aloud.
+The list only shrinks: remove a file when its last phrase is replaced. Write what a senior engineer would say aloud.
 """
 
 import re
@@ -26,11 +26,11 @@ INSTEAD = {
 }
 PHRASES = re.compile(rf"\b({'|'.join(INSTEAD)})\b", re.IGNORECASE)
 BETWEEN_WORDS = re.compile(r"_|\s*\n[ \t]*(#|>)?\s*")
-"""What separates two words of a phrase that is part of a name, or continues on the next line of a comment."""
+"""Separators inside a phrase that is part of a name, or continues on the next line of a comment."""
 
 
 def written() -> Iterator[Path]:
-    """Every file that people write: code, pages, make and CI; without this one and its list."""
+    """Yield every file that people write: code, pages, make and CI."""
     for folder in ("api", "core", "workers", "migrations", "deploy", "tests"):
         yield from (HOME / folder).rglob("*.py")
     yield from (HOME / "docs").rglob("*.md")
@@ -44,7 +44,7 @@ def phrases_in(text: str) -> list[str]:
 
 
 def found() -> dict[str, list[str]]:
-    """The phrases of every file that has any."""
+    """Return the phrases of every file that has any."""
     texts = {path.relative_to(HOME).as_posix(): path.read_text() for path in written() if path != Path(__file__)}
     return {path: phrases for path, text in sorted(texts.items()) if (phrases := phrases_in(text))}
 

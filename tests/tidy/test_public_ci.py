@@ -1,4 +1,4 @@
-"""What runs in public, and what is said there about reporting a hole."""
+"""The public CI, and the policy for reporting vulnerabilities."""
 
 import re
 from pathlib import Path
@@ -30,12 +30,12 @@ def test_public_ci_runs(command: str) -> None:
 @pytest.mark.parametrize(
     "step", ["make lint", "make security", "FUZZ_SECONDS=30 make fuzz", "make faults", "make test"]
 )
-def test_ci_does_what_keeps_strangers_out_and_money_whole(step: str) -> None:
+def test_ci_runs_every_security_and_fault_step(step: str) -> None:
     assert step in (HOME / ".ci/run").read_text().splitlines()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_may_read_and_nothing_else(path: Path) -> None:
+def test_workflows_have_only_read_permission(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text())
     assert workflow["permissions"] == {"contents": "read"}
     assert [name for name, job in workflow["jobs"].items() if "permissions" in job] == []
@@ -43,7 +43,7 @@ def test_a_workflow_may_read_and_nothing_else(path: Path) -> None:
     assert "secrets." not in path.read_text()
 
 
-def test_what_others_wrote_is_named_by_its_commit_and_keeps_no_credentials() -> None:
+def test_external_actions_are_pinned_and_keep_no_credentials() -> None:
     used = [step for step in steps() if "uses" in step]
     assert used
     for step in used:
@@ -51,11 +51,11 @@ def test_what_others_wrote_is_named_by_its_commit_and_keeps_no_credentials() -> 
         assert step["with"]["persist-credentials"] is False
 
 
-def test_no_command_is_put_together_from_what_a_stranger_wrote() -> None:
+def test_no_command_contains_untrusted_input() -> None:
     assert [command for command in commands() if "${{" in command] == []
 
 
-def test_a_job_that_hangs_ends() -> None:
+def test_every_job_has_a_timeout() -> None:
     jobs = [job for path in WORKFLOWS for job in yaml.safe_load(path.read_text())["jobs"].values()]
     assert all(job["timeout-minutes"] <= 120 for job in jobs)
 
@@ -63,5 +63,5 @@ def test_a_job_that_hangs_ends() -> None:
 @pytest.mark.parametrize(
     "section", ["Supported versions", "Report a vulnerability", "What happens then", "In scope", "Safe harbour"]
 )
-def test_the_policy_says(section: str) -> None:
+def test_policy_has_section(section: str) -> None:
     assert f"\n## {section}\n" in (HOME / ".github/SECURITY.md").read_text()

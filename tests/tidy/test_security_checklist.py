@@ -1,4 +1,4 @@
-"""The checklist of security names tests that are there, and leaves out no requirement."""
+"""The security checklist names existing tests, and covers every requirement."""
 
 import ast
 import re
@@ -13,16 +13,16 @@ from core.settings import Settings, variable
 HOME = Path(core.__file__).parent.parent
 PAGE = (HOME / "docs/reference/security-checklist.md").read_text()
 REQUIREMENTS = dict(line.split() for line in (Path(__file__).parent / "asvs-5.0.0.txt").read_text().splitlines())
-"""The level of each requirement, in the order of the standard: numbers are facts, the wording is its authors'."""
+"""The level of each requirement, in the order of the standard. Only its numbers are copied, not its wording."""
 NUMBER = r"v5\.0\.0-(\d+\.\d+\.\d+)"
 NAMED = sorted(set(re.findall(r"`(tests/[^`\s]+)`", PAGE)))
 ADDRESSES = {"redis_url", "sentry_dsn"}
-"""Secret settings that are no keys, but places to go to."""
+"""Secret settings that are addresses, not keys."""
 
 
 @cache
 def named_in(path: Path) -> set[str]:
-    """Every test of a module, those of a class with its name."""
+    """Return every test of a module; tests of a class with the class's name."""
     body = ast.parse(path.read_text()).body
     classes = {node.name: node.body for node in body if isinstance(node, ast.ClassDef)}
     functions = [("", node) for node in body]
@@ -35,7 +35,7 @@ def answered() -> list[str]:
 
 
 def left_out() -> list[str]:
-    """What is said not to apply, spans written out; a span leaves out what of level 3 lies in it."""
+    """Return the requirements that do not apply, with expanded ranges; a range excludes level 3."""
     order, found = list(REQUIREMENTS), []
     for first, last in re.findall(rf"^\| {NUMBER}(?: to {NUMBER})? \| \D", PAGE, re.MULTILINE):
         span = order[order.index(first) : order.index(last or first) + 1]
@@ -49,7 +49,7 @@ def test_the_page_names_many_tests() -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_what_holds_an_item_is_there(name: str) -> None:
+def test_evidence_of_an_item_exists(name: str) -> None:
     file, _, test = name.partition("::")
     assert (HOME / file).is_file()
     if file.endswith(".py"):
@@ -57,22 +57,20 @@ def test_what_holds_an_item_is_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 11))
-def test_every_item_of_the_top_10_has_a_row_with_what_holds_it(number: int) -> None:
+def test_every_item_of_the_top_10_has_a_row_with_evidence(number: int) -> None:
     (row,) = re.findall(rf"^\| \*\*API{number}\*\* .*$", PAGE, re.MULTILINE)
     assert "`tests/" in row
     assert len(row.split(" | ")) == 5
 
 
-def test_every_requirement_of_levels_1_and_2_is_answered_once_or_said_not_to_apply() -> None:
+def test_every_requirement_of_levels_1_and_2_is_answered_once_or_does_not_apply() -> None:
     wanted = [number for number, level in REQUIREMENTS.items() if level != "3"]
     of_level_3 = [number for number in answered() if REQUIREMENTS[number] == "3"]
     assert sorted([*answered(), *left_out()]) == sorted([*wanted, *of_level_3])
 
 
 @pytest.mark.parametrize(("number", "level", "rest"), re.findall(rf"^\| {NUMBER} \| (\d) \| (.*)$", PAGE, re.MULTILINE))
-def test_every_answer_has_its_level_says_whether_it_is_met_and_what_holds_it(
-    number: str, level: str, rest: str
-) -> None:
+def test_every_answer_has_level_verdict_and_evidence(number: str, level: str, rest: str) -> None:
     assert REQUIREMENTS[number] == level
     met, answer, held = rest.removesuffix(" |").split(" | ")
     assert met in {"yes", "partly", "no"}
@@ -80,7 +78,7 @@ def test_every_answer_has_its_level_says_whether_it_is_met_and_what_holds_it(
     assert re.search(r"`tests/|\]\(", held)
 
 
-def test_the_page_counts_itself() -> None:
+def test_totals_on_the_page_are_correct() -> None:
     rows = re.findall(rf"^\| {NUMBER} \| [12] \| (yes|partly|no) \|", PAGE, re.MULTILINE)
     count = {met: sum(1 for _, said in rows if said == met) for met in ("yes", "partly", "no")}
     assert (
@@ -97,6 +95,6 @@ def test_every_key_of_the_settings_is_in_the_inventory() -> None:
 
 
 @pytest.mark.parametrize("heading", re.findall(r"\]\(#([a-z-]+)\)", PAGE))
-def test_what_the_page_sends_on_to_is_there(heading: str) -> None:
+def test_headings_that_the_page_links_to_exist(heading: str) -> None:
     headings = [re.sub(r"[^a-z -]", "", line.lower()).strip() for line in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)]
     assert heading in [line.replace(" ", "-") for line in headings]

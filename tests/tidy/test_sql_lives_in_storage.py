@@ -1,4 +1,4 @@
-"""All SQL lives in core/storage, core/models and migrations: found by what modules import and call, not by words."""
+"""All SQL is in core/storage and migrations. The test checks imports and calls, not words."""
 
 import ast
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def modules() -> list[Path]:
 
 
 def sql_in(source: str) -> Iterator[str]:
-    """Name each import that builds SQL, and each call that runs it."""
+    """Return each import that builds SQL, and each call that runs it."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sqlalchemy":
             yield from (f"imports {alias.name}" for alias in node.names if alias.name in BUILDERS)
@@ -32,11 +32,11 @@ def sql_in(source: str) -> Iterator[str]:
 
 
 ALLOWED = {"core/__init__.py"}
-"""Where the current SQLite takes the place of Python's own."""
+"""The module that replaces Python's SQLite with the current one."""
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(HOME).as_posix())
-def test_no_sql_stands_elsewhere(path: Path) -> None:
+def test_no_sql_is_elsewhere(path: Path) -> None:
     if path.relative_to(HOME).as_posix() in ALLOWED:
         return
     assert list(sql_in(path.read_text())) == []
@@ -59,10 +59,10 @@ def test_this_test_would_find_it(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["from sqlalchemy import Connection", "from sqlalchemy.exc import DBAPIError"])
-def test_what_is_no_sql_is_left_alone(source: str) -> None:
+def test_other_imports_are_allowed(source: str) -> None:
     assert list(sql_in(source)) == []
 
 
-def test_there_is_sql_where_it_belongs() -> None:
+def test_storage_contains_sql() -> None:
     storage = (HOME / "core/storage").rglob("*.py")
     assert sum(len(list(sql_in(path.read_text()))) for path in storage) > 20

@@ -1,4 +1,4 @@
-"""The drawings of state machines in docs/reference/statuses.md are those of the code's own tables."""
+"""The diagrams of state machines in docs/reference/statuses.md match the tables in the code."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,7 +13,7 @@ STATUSES = Path(core.__file__).parent.parent / "docs" / "reference" / "statuses.
 
 
 def drawing(start: str, transitions: Mapping[StrEnum, Mapping[StrEnum, str]]) -> str:
-    """Draw a state machine: how it begins, every move with what makes it, and where it ends."""
+    """Return the diagram of a state machine: its start, every transition with its cause, and its ends."""
     first = next(iter(transitions))
     moves = [f"    {before} --> {after}: {why}" for before, row in transitions.items() for after, why in row.items()]
     ends = [f"    {status} --> [*]" for status, row in transitions.items() if not row]
@@ -28,5 +28,5 @@ MACHINES = {
 
 
 @pytest.mark.parametrize("noun", MACHINES)
-def test_the_drawing_is_that_of_the_table(noun: str) -> None:
+def test_diagram_matches_the_table(noun: str) -> None:
     assert MACHINES[noun] in STATUSES.read_text(), MACHINES[noun]

@@ -1,4 +1,4 @@
-"""docs/reference/statement-formats.md names every column of the CSV and every element of camt.053, and no others."""
+"""docs/reference/statement-formats.md lists exactly the columns of the CSV and the elements of camt.053."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ FIRST_CELLS = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
 
 
 def leaves(element: Element, path: str = "") -> Iterator[str]:
-    """Find the paths of all elements that hold a text."""
+    """Return the paths of all elements with text."""
     for child in element:
         below = f"{path}{child.tag.partition('}')[2]}"
         if len(child):
@@ -28,7 +28,7 @@ def test_every_format_is_documented() -> None:
     assert [cell for cell in FIRST_CELLS if cell in FORMATS] == list(FORMATS)
 
 
-def test_every_column_is_documented_in_its_order() -> None:
+def test_every_column_is_documented_in_order() -> None:
     assert [cell for cell in FIRST_CELLS if re.fullmatch("[a-z_]+", cell)] == list(csv.COLUMNS)
 
 

@@ -1,4 +1,4 @@
-"""Storage hands out frozen views: no module outside gets a row of SQLAlchemy or an object of its ORM."""
+"""Storage returns frozen views: no other module gets an SQLAlchemy row or ORM object."""
 
 import ast
 import inspect
@@ -80,6 +80,6 @@ def test_rows_and_orm_objects_are_found_inside_other_types() -> None:
     assert row_types_named_in("from sqlalchemy import Connection, RowMapping") == ["RowMapping"]
 
 
-def test_the_functions_of_storage_are_looked_at() -> None:
+def test_functions_of_storage_are_checked() -> None:
     assert {users.__name__, tokens.__name__} <= set(modules())
     assert users.read in list(functions_of(users))

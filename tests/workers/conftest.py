@@ -1,4 +1,4 @@
-"""Fixtures of the workers' tests: a queue in this process, and a broker on it."""
+"""Fixtures of the workers' tests: a queue in this process, and its broker."""
 
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def server() -> fakeredis.FakeServer:
 
 @pytest.fixture
 def stop() -> Iterator[threading.Event]:
-    """What tells a worker to stop; set at the end of the test in any case."""
+    """The event that stops a worker; it is always set at the end of the test."""
     event = threading.Event()
     yield event
     event.set()
@@ -30,7 +30,7 @@ def stop() -> Iterator[threading.Event]:
 def broker(
     settings: Settings, database: Database, server: fakeredis.FakeServer, stop: threading.Event
 ) -> Iterator[RedisBroker]:
-    """A broker with every actor declared, as a worker process has it."""
+    """A broker with every actor declared, as in a worker process."""
     broker = create_broker(settings, database, fakeredis.FakeRedis(server=server), stop)
     yield broker
     broker.close()

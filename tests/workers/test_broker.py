@@ -1,4 +1,4 @@
-"""One settlement worker on each database: the second stands by, and takes over."""
+"""One settlement worker per database: a second one waits as standby and takes over."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, ST
 
 @pytest.fixture
 def other_worker(database: Database) -> Iterator[FileLock]:
-    """The lock, as another worker's process holds it."""
+    """The lock, held by another worker's process."""
     lock = settlement_lock(database.path)
     assert lock.try_acquire()
     yield lock
@@ -42,7 +42,7 @@ def settling() -> float | None:
     return REGISTRY.get_sample_value("giro_settlement_active")
 
 
-def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(
+def test_standby_worker_takes_over_when_the_first_is_gone(
     database: Database, broker: RedisBroker, other_worker: FileLock
 ) -> None:
     bank = bank_of_two(database, ada_has=500)
@@ -52,7 +52,7 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(
     starting.start()
     starting.join(timeout=0.5)
     assert settling() == 0
-    assert starting.is_alive(), "it waits for the lock before it looks at any message"
+    assert starting.is_alive(), "it must wait for the lock before it handles any message"
     assert status_of(database, transfer) is TransferStatus.PENDING
     other_worker.release()
     eventually(lambda: status_of(database, transfer) is TransferStatus.COMPLETED)
@@ -62,7 +62,7 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(
     assert settling() == 0
 
 
-def test_a_worker_told_to_stop_while_it_stands_by_starts_nothing(
+def test_standby_worker_that_is_stopped_starts_nothing(
     broker: RedisBroker, stop: threading.Event, other_worker: FileLock
 ) -> None:
     worker = settlement_worker(broker)
@@ -72,7 +72,7 @@ def test_a_worker_told_to_stop_while_it_stands_by_starts_nothing(
     assert not worker.workers
 
 
-def test_a_worker_that_stops_gives_the_lock_to_the_next(database: Database, broker: RedisBroker) -> None:
+def test_stopping_worker_releases_the_lock(database: Database, broker: RedisBroker) -> None:
     worker = settlement_worker(broker)
     worker.start()
     lock = settlement_lock(database.path)
@@ -87,14 +87,14 @@ def test_settlement_refuses_a_second_thread(broker: RedisBroker) -> None:
         settlement_worker(broker, threads=2).start()
 
 
-def test_the_jobs_worker_needs_no_lock(broker: RedisBroker, other_worker: FileLock) -> None:
+def test_jobs_worker_needs_no_lock(broker: RedisBroker, other_worker: FileLock) -> None:
     worker = Worker(broker, queues={JOBS_QUEUE}, worker_threads=1, worker_timeout=20)
     worker.start()
     assert settling() == 0
     worker.stop()
 
 
-def test_workers_of_two_databases_do_not_know_each_other(
+def test_workers_of_two_databases_are_independent(
     settings: Settings, broker: RedisBroker, other_worker: FileLock, stop: threading.Event
 ) -> None:
     elsewhere = Database(settings.model_copy(update={"database_url": f"{settings.database_url}.elsewhere"}))
@@ -105,7 +105,7 @@ def test_workers_of_two_databases_do_not_know_each_other(
     elsewhere.close()
 
 
-def test_a_worker_declares_settlement_and_every_job(
+def test_worker_declares_settlement_and_every_job(
     settings: Settings, database: Database, stop: threading.Event
 ) -> None:
     broker = create_broker(settings, database, fakeredis.FakeRedis(), stop)
@@ -115,7 +115,7 @@ def test_a_worker_declares_settlement_and_every_job(
 
 
 @pytest.mark.parametrize("said", ["made-up", JOBS_QUEUE, ""])
-def test_a_message_that_names_another_queue_than_its_own_does_not_end_the_worker(
+def test_message_with_a_wrong_queue_name_does_not_stop_the_worker(
     database: Database, broker: RedisBroker, said: str
 ) -> None:
     bank = bank_of_two(database, ada_has=500)

@@ -1,4 +1,4 @@
-"""The guard around every actor: it never raises, counts failures, parks after three, and forgets after a success."""
+"""The guard around every actor: it never raises, counts failures, parks after three, and resets after a success."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ LETTER = Letter("statements", "make_statement_group", (5,))
 
 
 class Broken(Exception):
-    """What nobody expected."""
+    """An unexpected error."""
 
 
 def fails(error: Exception | None = None) -> Callable[[], None]:
@@ -54,12 +54,12 @@ def guarded(database: Database) -> Guard:
     return Guard(database)
 
 
-def test_what_work_returns_is_passed_on_and_nothing_is_noted(database: Database, guarded: Guard) -> None:
+def test_result_of_work_is_returned_and_nothing_is_recorded(database: Database, guarded: Guard) -> None:
     assert guarded.run(LETTER, lambda: 7) == 7
     assert letters(database) == []
 
 
-def test_a_failure_is_counted_with_what_went_wrong(database: Database, guarded: Guard, clock: Clock) -> None:
+def test_failure_is_counted_with_its_error(database: Database, guarded: Guard, clock: Clock) -> None:
     before, first = counted(), clock.now
     assert guarded.run(LETTER, fails()) is None
     second = clock.advance(minutes=1)
@@ -71,12 +71,12 @@ def test_a_failure_is_counted_with_what_went_wrong(database: Database, guarded: 
     assert counted() == before + 2
 
 
-def test_a_long_complaint_is_cut(database: Database, guarded: Guard) -> None:
+def test_long_error_is_truncated(database: Database, guarded: Guard) -> None:
     guarded.run(LETTER, fails(Broken("x" * 10_000)))
     assert len(letters(database)[0]["error"]) == 500
 
 
-def test_the_third_failure_in_a_row_parks_a_message(database: Database, guarded: Guard, clock: Clock) -> None:
+def test_third_failure_in_a_row_parks_the_message(database: Database, guarded: Guard, clock: Clock) -> None:
     assert MOST_ATTEMPTS == 3
     for number, parked in ((1, False), (2, False), (3, True), (4, True)):
         clock.advance(minutes=1)
@@ -85,7 +85,7 @@ def test_the_third_failure_in_a_row_parks_a_message(database: Database, guarded:
     assert letters(database)[0]["parked_at"] == to_us(clock.advance(minutes=-1))
 
 
-def test_failures_are_counted_for_each_message_by_itself(database: Database, guarded: Guard) -> None:
+def test_failures_are_counted_per_message(database: Database, guarded: Guard) -> None:
     for letter in (LETTER, Letter("statements", "make_statement_group", (6,)), Letter("jobs", "verify"), LETTER):
         guarded.run(letter, fails())
     assert attempts(database) == [
@@ -96,7 +96,7 @@ def test_failures_are_counted_for_each_message_by_itself(database: Database, gua
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_success_forgets_what_failed_before(database: Database, guarded: Guard, times: int) -> None:
+def test_success_resets_failures(database: Database, guarded: Guard, times: int) -> None:
     for _ in range(times):
         guarded.run(LETTER, fails())
     guarded.run(Letter("jobs", "verify"), fails())
@@ -112,20 +112,20 @@ def test_failures_are_counted_across_processes(database: Database) -> None:
     assert letters(database) == []
 
 
-def test_what_another_process_met_is_forgotten_too_if_not_at_once(
+def test_failures_of_another_process_are_reset_later(
     database: Database, guarded: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarded.run(LETTER, lambda: None)
     Guard(database).run(LETTER, fails())
     guarded.run(LETTER, lambda: None)
-    assert len(letters(database)) == 1, "it has just looked"
+    assert len(letters(database)) == 1, "it has checked recently"
     later = guard.time.monotonic() + guard.LOOK_AGAIN_SECONDS
     monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: later))
     guarded.run(LETTER, lambda: None)
     assert letters(database) == []
 
 
-def test_a_process_without_failures_looks_once_and_not_for_every_message(
+def test_process_without_failures_reads_the_table_once(
     database: Database, guarded: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
@@ -136,16 +136,14 @@ def test_a_process_without_failures_looks_once_and_not_for_every_message(
 
 
 @pytest.mark.parametrize("error", [Unavailable(), OutcomeUnknown()])
-def test_a_database_that_cannot_be_written_is_nobodys_failure(
-    database: Database, guarded: Guard, error: Exception
-) -> None:
+def test_unwritable_database_does_not_count_as_a_failure(database: Database, guarded: Guard, error: Exception) -> None:
     before = counted()
     assert guarded.run(LETTER, fails(error)) is None
     assert letters(database) == []
     assert counted() == before
 
 
-def test_a_database_that_cannot_be_read_is_nobodys_failure(database: Database, guarded: Guard) -> None:
+def test_unreadable_database_does_not_count_as_a_failure(database: Database, guarded: Guard) -> None:
     def read() -> None:
         with database.reader.connect():
             pass
@@ -160,17 +158,19 @@ def test_a_database_that_cannot_be_read_is_nobodys_failure(database: Database, g
     assert (counted(), cannot_open()) == (before, missing + 1)
 
 
-def test_a_statement_of_ours_that_is_wrong_is_a_failure(database: Database, guarded: Guard) -> None:
+def test_invalid_sql_statement_counts_as_a_failure(database: Database, guarded: Guard) -> None:
     def read() -> None:
         with database.reader.connect() as connection:
             connection.exec_driver_sql("SELECT name FROM nowhere WHERE name = ?", ("a secret",))
 
     guarded.run(LETTER, read)
     assert attempts(database) == [("make_statement_group", "[5]", 1, False)]
-    assert letters(database)[0]["error"] == "OperationalError: no such table: nowhere", "and no value that was given"
+    assert letters(database)[0]["error"] == "OperationalError: no such table: nowhere", (
+        "the error must not contain values"
+    )
 
 
-def test_a_failure_that_cannot_be_written_down_ends_nothing(database: Database, guarded: Guard) -> None:
+def test_failure_that_cannot_be_recorded_stops_nothing(database: Database, guarded: Guard) -> None:
     before = counted()
     away = database.path.rename(database.path.with_name("away.db"))
     assert guarded.run(LETTER, fails()) is None

@@ -1,4 +1,4 @@
-"""The worker process: it shows signs of life for as long as its threads have any."""
+"""The worker process: its heartbeat continues only while its threads work."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def worker(broker: RedisBroker) -> Iterator[Worker]:
 
 @pytest.fixture
 def works(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> object:
-    """What the heartbeat asks; importing it makes a broker, of this test's settings."""
+    """The heartbeat's check. Importing it creates a broker with this test's settings."""
     monkeypatch.setenv("GIRO_DATA_DIR", str(settings.data_dir))
     from workers.main import works
 
@@ -35,8 +35,8 @@ def works(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 @pytest.mark.parametrize("kind", ["worker", "consumer"])
-def test_a_worker_that_lost_a_thread_does_not_work(worker: Worker, works, kind: str) -> None:
-    assert works(worker), "it has none yet"
+def test_worker_without_one_of_its_threads_is_not_healthy(worker: Worker, works, kind: str) -> None:
+    assert works(worker), "it has no threads yet"
     worker.start()
     eventually(lambda: works(worker))
     thread = worker.workers[0] if kind == "worker" else worker.consumers[JOBS_QUEUE]

@@ -1,4 +1,4 @@
-"""What is no message, or none of the queue's, is dropped, and the rest goes on: with a real Valkey."""
+"""Invalid and misplaced messages are dropped, and work continues: with a real Valkey."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, ST
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[redis.Redis]:
-    """A server of this test alone."""
+    """A server for this test only."""
     path = tmp_path / "valkey.sock"
     command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -55,7 +55,7 @@ def broker(
 
 @pytest.fixture(params=[SETTLEMENT_QUEUE, STATEMENTS_QUEUE])
 def worked_on(request: pytest.FixtureRequest, broker: RedisBroker) -> Iterator[str]:
-    """A queue on which a worker works."""
+    """A queue with a running worker."""
     worker = Worker(broker, queues={request.param}, worker_threads=1, worker_timeout=20)
     worker.start()
     yield request.param
@@ -63,7 +63,7 @@ def worked_on(request: pytest.FixtureRequest, broker: RedisBroker) -> Iterator[s
 
 
 def put(broker: RedisBroker, name: str, body: bytes) -> None:
-    """Put bytes where messages are kept."""
+    """Put bytes into the queue as a message."""
     broker.do_enqueue(name, f"poison-{os.urandom(4).hex()}", body)
 
 
@@ -87,22 +87,22 @@ POISON = {
     "an empty object": b"{}",
     "null": b"null",
     "unknown actor": forged("no_such_actor"),
-    "an actor that is no name": forged({"a": 1}),
-    "an id that is no text": forged(SETTLE, message_id=[1]),
-    "arguments that are none": forged(SETTLE, args=7),
-    "keywords that are none": forged(SETTLE, kwargs=[1]),
+    "an actor that is not a name": forged({"a": 1}),
+    "an id that is not a string": forged(SETTLE, message_id=[1]),
+    "invalid arguments": forged(SETTLE, args=7),
+    "invalid keyword arguments": forged(SETTLE, kwargs=[1]),
     "no options": forged(SETTLE, options=None),
     "options without a name": forged(SETTLE, options={}),
-    "options that are believed": forged(SETTLE, options={"redis_message_id": "x", "throws": "y", "eta": "z"}),
+    "dangerous options": forged(SETTLE, options={"redis_message_id": "x", "throws": "y", "eta": "z"}),
     "from the future": forged(MAKE_STATEMENT, args=[1], options={"redis_message_id": "x", "eta": 2**53}),
     "unknown ids": forged(MAKE_GROUP, args=[2**62]),
-    "ids that are none": forged(MAKE_STATEMENT, args=["1", None]),
+    "invalid ids": forged(MAKE_STATEMENT, args=["1", None]),
     "the work of another queue": forged("verify"),
 }
 
 
 class Exploit:
-    """What makes a file of whoever unpickles it."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -112,9 +112,7 @@ class Exploit:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_is_dropped_and_nothing_of_it_is_run(
-    broker: RedisBroker, worked_on: str, tmp_path: Path, protocol: int
-) -> None:
+def test_pickle_is_dropped_and_not_executed(broker: RedisBroker, worked_on: str, tmp_path: Path, protocol: int) -> None:
     made = tmp_path / "made"
     put(broker, worked_on, pickle.dumps(Exploit(made), protocol))
     eventually(lambda: is_idle(broker, worked_on))
@@ -123,7 +121,7 @@ def test_a_pickle_is_dropped_and_nothing_of_it_is_run(
     assert made.exists()
 
 
-def test_messages_are_json_and_nothing_else(broker: RedisBroker) -> None:
+def test_messages_are_only_json(broker: RedisBroker) -> None:
     assert type(dramatiq.get_encoder()) is dramatiq.JSONEncoder
     send_wakeup(broker)
     (message,) = broker.client.hvals(f"{broker.namespace}:{SETTLEMENT_QUEUE}.msgs")
@@ -137,7 +135,7 @@ def test_poison_is_dropped_and_its_queue_is_idle_again(broker: RedisBroker, work
 
 
 @pytest.mark.parametrize("worked_on", [SETTLEMENT_QUEUE], indirect=True)
-def test_what_comes_after_poison_is_settled(database: Database, broker: RedisBroker, worked_on: str) -> None:
+def test_transfers_settle_after_poison(database: Database, broker: RedisBroker, worked_on: str) -> None:
     bank = bank_of_two(database, ada_has=500)
     for poison in POISON.values():
         put(broker, worked_on, poison)
@@ -159,7 +157,7 @@ def test_only_the_worker_of_its_queue_settles(database: Database, broker: RedisB
 
 
 @pytest.mark.parametrize("worked_on", [STATEMENTS_QUEUE], indirect=True)
-def test_work_of_the_queue_is_done_beside_poison(broker: RedisBroker, worked_on: str) -> None:
+def test_normal_work_is_done_despite_poison(broker: RedisBroker, worked_on: str) -> None:
     for poison in POISON.values():
         put(broker, worked_on, poison)
     broker.get_actor(CLOSE_MONTHS).send()

@@ -1,4 +1,4 @@
-"""The scheduler: what is forgotten is found, and what is due is sent, once."""
+"""The scheduler: it finds forgotten transfers, and sends every due job once."""
 
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -40,38 +40,36 @@ NOTHING_DUE = Timetable({})
 
 
 def waiting(broker: RedisBroker, queue: str) -> int:
-    """How many messages lie in a queue."""
+    """Return the number of messages in a queue."""
     size: int = broker.client.llen(f"dramatiq:{queue}")
     return size
 
 
-def test_a_transfer_pending_for_too_long_wakes_the_worker(database: Database, broker: RedisBroker) -> None:
+def test_transfer_pending_for_too_long_wakes_the_worker(database: Database, broker: RedisBroker) -> None:
     accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
     assert sweep(database, broker, age_seconds=0)
     assert waiting(broker, SETTLEMENT_QUEUE) == 1
 
 
-def test_a_young_transfer_is_left_to_its_own_wakeup(database: Database, broker: RedisBroker) -> None:
+def test_young_transfer_sends_no_wakeup(database: Database, broker: RedisBroker) -> None:
     accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
     assert not sweep(database, broker, age_seconds=60)
     assert waiting(broker, SETTLEMENT_QUEUE) == 0
 
 
-def test_a_transfer_that_lies_in_the_future_wakes_the_worker(
-    database: Database, broker: RedisBroker, clock: Clock
-) -> None:
+def test_transfer_in_the_future_wakes_the_worker(database: Database, broker: RedisBroker, clock: Clock) -> None:
     accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
     clock.advance(hours=-1)
     assert sweep(database, broker, age_seconds=60)
 
 
-def test_nothing_pending_wakes_nobody(database: Database, broker: RedisBroker) -> None:
+def test_nothing_pending_sends_no_wakeup(database: Database, broker: RedisBroker) -> None:
     bank_of_two(database, ada_has=500)
     assert not sweep(database, broker, age_seconds=0)
     assert waiting(broker, SETTLEMENT_QUEUE) == 0
 
 
-def test_a_sweep_adds_no_second_wakeup_to_one_on_its_way(database: Database, broker: RedisBroker) -> None:
+def test_sweep_adds_no_second_wakeup(database: Database, broker: RedisBroker) -> None:
     accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
     send_wakeup(broker)
     assert not sweep(database, broker, age_seconds=0)
@@ -88,7 +86,7 @@ def test_a_sweep_adds_no_second_wakeup_to_one_on_its_way(database: Database, bro
         (40 * 86_400.0, ["hourly", "daily"]),
     ],
 )
-def test_a_job_is_due_at_the_start_and_then_after_its_time(now: float, due: list[str]) -> None:
+def test_job_is_due_at_the_start_and_then_after_its_interval(now: float, due: list[str]) -> None:
     timetable = Timetable({"hourly": 3600, "daily": 86_400})
     if now > 0:
         for job in timetable.due(0.0):
@@ -97,7 +95,7 @@ def test_a_job_is_due_at_the_start_and_then_after_its_time(now: float, due: list
 
 
 @pytest.mark.parametrize(("hours_ago", "due_in"), [(None, 0), (0, 24), (23, 1), (30, -6), (-8760, 0)])
-def test_the_whole_ledger_is_verified_again_when_it_is_time_and_not_for_a_restart(
+def test_restart_does_not_repeat_the_verification_of_the_whole_ledger(
     database: Database, settings: Settings, clock: Clock, hours_ago: int | None, due_in: int
 ) -> None:
     if hours_ago is not None:
@@ -109,24 +107,26 @@ def test_the_whole_ledger_is_verified_again_when_it_is_time_and_not_for_a_restar
     assert (timetable.due(999.0), timetable.due(1000.0)) == (["recent"], ["verify", "recent"])
 
 
-def test_every_job_in_the_timetable_is_on_the_queue_that_a_tick_sends_to() -> None:
+def test_every_job_of_the_timetable_is_on_the_jobs_queue() -> None:
     assert {job.queue for job in JOBS if job.every_seconds is not None} == {JOBS_QUEUE}
 
 
-def test_after_long_absence_a_job_is_due_once_and_not_for_each_time_missed() -> None:
+def test_job_is_due_once_after_a_long_downtime() -> None:
     timetable = Timetable({"hourly": 3600})
     timetable.done("hourly", 1_000_000.0)
     assert timetable.due(1_000_001.0) == []
 
 
-def test_a_tick_sends_each_due_job_once(database: Database, broker: RedisBroker) -> None:
+def test_tick_sends_each_due_job_once(database: Database, broker: RedisBroker) -> None:
     timetable = Timetable({"verify": 3600, "checkpoint": 3600})
     tick(database, broker, timetable, age_seconds=2, zone=UTC)
     tick(database, broker, timetable, age_seconds=2, zone=UTC)
     assert waiting(broker, JOBS_QUEUE) == 2
 
 
-def test_a_job_stays_due_while_the_queue_is_away(database: Database, broker: RedisBroker, server: FakeServer) -> None:
+def test_job_stays_due_while_the_queue_is_unreachable(
+    database: Database, broker: RedisBroker, server: FakeServer
+) -> None:
     timetable = Timetable({"verify": 3600})
     server.connected = False
     tick(database, broker, timetable, age_seconds=2, zone=UTC)
@@ -135,7 +135,7 @@ def test_a_job_stays_due_while_the_queue_is_away(database: Database, broker: Red
     assert waiting(broker, JOBS_QUEUE) == 1
 
 
-def test_a_tick_survives_a_database_that_is_away(database: Database, broker: RedisBroker) -> None:
+def test_tick_survives_an_unreachable_database(database: Database, broker: RedisBroker) -> None:
     error = ("giro_database_errors_total", {"error": "SQLITE_CANTOPEN"})
     before = REGISTRY.get_sample_value(*error) or 0.0
     database.path.rename(database.path.with_name("away.db"))
@@ -146,7 +146,7 @@ def test_a_tick_survives_a_database_that_is_away(database: Database, broker: Red
 @pytest.mark.parametrize(
     ("hours", "look_every"), [(24, 600), (0.1, 360), (0, None)], ids=["a day", "minutes", "none are made"]
 )
-def test_whether_a_backup_is_due_is_looked_at_often_enough(
+def test_due_backups_are_checked_often_enough(
     settings: Settings, database: Database, hours: float, look_every: float | None
 ) -> None:
     timetable = timetable_of(settings.model_copy(update={"backup_hours": hours}), database)
@@ -170,7 +170,7 @@ def bank(clock: Clock, bank: Bank) -> Bank:
 
 
 def ask(database: Database, bank: Bank) -> None:
-    """Ask for Ada's and for Bob's statement of January."""
+    """Request Ada's and Bob's statements of January."""
     for person, account in ((bank.ada, bank.ada_account), (bank.bob, bank.bob_account)):
         with unit_of_work(database) as connection:
             reading.ask_for(
@@ -179,14 +179,14 @@ def ask(database: Database, bank: Bank) -> None:
 
 
 def sent(broker: RedisBroker, queue: str = STATEMENTS_QUEUE) -> list[tuple[str, list[int]]]:
-    """The messages that lie in a queue, oldest first, by actor and arguments."""
+    """Return the actor and arguments of the messages in a queue, oldest first."""
     ids = broker.client.lrange(f"dramatiq:{queue}", 0, -1)
     found = [Message.decode(broker.client.hget(f"dramatiq:{queue}.msgs", message)) for message in ids]
     return [(message.actor_name, list(message.args)) for message in found]
 
 
 def flush(broker: RedisBroker) -> None:
-    """Lose every message, as a queue server that starts anew does."""
+    """Lose every message, as after a restart of the queue server."""
     broker.client.flushall()
 
 
@@ -198,20 +198,20 @@ def park(database: Database, letter: Letter) -> UUID:
     return UUID(bytes=row["public_id"])
 
 
-def test_a_month_that_is_over_is_sent_to_be_closed_once(database: Database, broker: RedisBroker, bank: Bank) -> None:
+def test_closing_of_a_past_month_is_sent_once(database: Database, broker: RedisBroker, bank: Bank) -> None:
     assert [send_due(database, broker, UTC) for _ in range(3)] == [1, 0, 0]
     assert sent(broker) == [(CLOSE_MONTHS, [])]
-    assert waiting(broker, JOBS_QUEUE) == waiting(broker, SETTLEMENT_QUEUE) == 0, "it has a queue of its own"
+    assert waiting(broker, JOBS_QUEUE) == waiting(broker, SETTLEMENT_QUEUE) == 0, "it has its own queue"
 
 
-def test_nothing_is_due_while_the_first_month_lasts(database: Database, broker: RedisBroker, clock: Clock) -> None:
+def test_nothing_is_due_during_the_first_month(database: Database, broker: RedisBroker, clock: Clock) -> None:
     bank_of_two(database)
     clock.set(2026, 1, 31, 23, 59, 59)
     assert send_due(database, broker, UTC) == 0
-    assert send_due(database, broker, ZoneInfo("Europe/Berlin")) == 1, "where it is February"
+    assert send_due(database, broker, ZoneInfo("Europe/Berlin")) == 1, "there it is February"
 
 
-def test_every_group_and_what_was_asked_for_is_sent_one_message_each(
+def test_each_group_and_requested_statement_gets_one_message(
     database: Database, broker: RedisBroker, bank: Bank
 ) -> None:
     ask(database, bank)
@@ -220,16 +220,16 @@ def test_every_group_and_what_was_asked_for_is_sent_one_message_each(
     assert sent(broker) == [(MAKE_STATEMENT, [1]), (MAKE_STATEMENT, [2]), *groups]
 
 
-def test_nothing_is_sent_again_while_the_queue_has_something_left(
+def test_nothing_is_sent_again_while_the_queue_has_messages(
     database: Database, broker: RedisBroker, bank: Bank
 ) -> None:
     close_months(database, group=1)
     assert send_due(database, broker, UTC) == 3
-    broker.client.lpop("dramatiq:statements")  # a worker has taken one, and not acknowledged it yet
+    broker.client.lpop("dramatiq:statements")  # a worker has taken one message, and not acknowledged it yet
     assert send_due(database, broker, UTC) == 0
 
 
-def test_messages_that_were_lost_are_sent_again(database: Database, broker: RedisBroker, bank: Bank) -> None:
+def test_lost_messages_are_sent_again(database: Database, broker: RedisBroker, bank: Bank) -> None:
     close_months(database, group=1)
     send_due(database, broker, UTC)
     before = sent(broker)
@@ -238,13 +238,13 @@ def test_messages_that_were_lost_are_sent_again(database: Database, broker: Redi
     assert sent(broker) == before
 
 
-def test_what_is_made_is_not_sent_any_more(database: Database, broker: RedisBroker, bank: Bank) -> None:
+def test_finished_work_is_not_sent_again(database: Database, broker: RedisBroker, bank: Bank) -> None:
     ask(database, bank)
     work_off(database)
     assert send_due(database, broker, UTC) == 0
 
 
-def test_a_tick_sends_a_bounded_number_of_messages(
+def test_tick_sends_a_limited_number_of_messages(
     database: Database, broker: RedisBroker, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "MOST_AT_ONCE", 2)
@@ -252,23 +252,21 @@ def test_a_tick_sends_a_bounded_number_of_messages(
     assert send_due(database, broker, UTC) == 2
     park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
     flush(broker)
-    assert send_due(database, broker, UTC) == 2, "a parked one keeps no other from its turn"
+    assert send_due(database, broker, UTC) == 2, "a parked message does not delay others"
     assert sent(broker) == [(MAKE_GROUP, [2]), (MAKE_GROUP, [3])]
 
 
-def test_a_parked_message_is_left_until_an_operator_retries_it(
-    database: Database, broker: RedisBroker, bank: Bank
-) -> None:
+def test_parked_message_waits_for_a_retry_by_an_operator(database: Database, broker: RedisBroker, bank: Bank) -> None:
     close_months(database)
     letter = park(database, Letter(STATEMENTS_QUEUE, MAKE_GROUP, (1,)))
     assert send_due(database, broker, UTC) == send_again(database, broker) == 0
     with unit_of_work(database) as connection:
         dead_letters.retry(connection, AUTHOR, letter)
     assert send_due(database, broker, UTC) == 1
-    assert send_again(database, broker) == 0, "it is on its way"
+    assert send_again(database, broker) == 0, "the message is already on its way"
 
 
-def test_a_dropped_message_is_sent_anew_if_its_work_is_still_due(
+def test_dropped_message_is_sent_again_if_its_work_is_still_due(
     database: Database, broker: RedisBroker, bank: Bank
 ) -> None:
     close_months(database)
@@ -282,7 +280,7 @@ def test_a_dropped_message_is_sent_anew_if_its_work_is_still_due(
     "letter",
     [Letter(JOBS_QUEUE, "verify"), Letter(SETTLEMENT_QUEUE, "settle"), Letter(STATEMENTS_QUEUE, MAKE_GROUP, (7,))],
 )
-def test_whatever_an_operator_retries_is_sent_again_until_it_has_been_worked_on(
+def test_retried_message_is_sent_again_until_it_is_processed(
     database: Database, broker: RedisBroker, letter: Letter
 ) -> None:
     parked = park(database, letter)
@@ -299,9 +297,7 @@ def test_whatever_an_operator_retries_is_sent_again_until_it_has_been_worked_on(
     assert send_again(database, broker) == 0
 
 
-def test_a_tick_sends_what_is_due_and_what_is_to_be_tried_again(
-    database: Database, broker: RedisBroker, bank: Bank
-) -> None:
+def test_tick_sends_due_work_and_retries(database: Database, broker: RedisBroker, bank: Bank) -> None:
     letter = park(database, Letter(JOBS_QUEUE, "verify"))
     with unit_of_work(database) as connection:
         dead_letters.retry(connection, AUTHOR, letter)
@@ -310,7 +306,7 @@ def test_a_tick_sends_what_is_due_and_what_is_to_be_tried_again(
     assert (sent(broker), sent(broker, JOBS_QUEUE)) == ([(CLOSE_MONTHS, [])], [("verify", [])])
 
 
-def test_a_queue_that_is_away_gets_its_messages_later(
+def test_unreachable_queue_gets_its_messages_later(
     database: Database, broker: RedisBroker, bank: Bank, server: FakeServer
 ) -> None:
     server.connected = False
@@ -320,9 +316,7 @@ def test_a_queue_that_is_away_gets_its_messages_later(
     assert sent(broker) == [(CLOSE_MONTHS, [])]
 
 
-def test_nothing_is_sent_once_another_version_has_migrated_the_database(
-    database: Database, broker: RedisBroker
-) -> None:
+def test_nothing_is_sent_after_a_migration_by_another_version(database: Database, broker: RedisBroker) -> None:
     accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
     told: list[bool] = []
     database.moved_on = lambda: told.append(True)

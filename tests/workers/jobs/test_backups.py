@@ -1,4 +1,4 @@
-"""The job that makes backups: one when it is due, no more than are kept, and a failure that is seen."""
+"""The backup job: it makes a backup when one is due, deletes old ones, and reports failures."""
 
 from pathlib import Path
 
@@ -21,7 +21,9 @@ def with_others(settings: Settings, **others: object) -> Settings:
     return settings.model_copy(update=others)
 
 
-def test_a_message_makes_a_backup_whatever_it_says(settings: Settings, database: Database, broker: RedisBroker) -> None:
+def test_message_makes_a_backup_whatever_its_content(
+    settings: Settings, database: Database, broker: RedisBroker
+) -> None:
     bank_of_two(database, ada_has=500)
     broker.get_actor(BACK_UP)("forged", unknown=1)
     (path,) = kept(settings)
@@ -29,9 +31,7 @@ def test_a_message_makes_a_backup_whatever_it_says(settings: Settings, database:
     assert making.read_manifest(path).counts["transfers"] == 1
 
 
-def test_one_is_made_when_the_newest_is_old_however_often_it_is_looked(
-    settings: Settings, database: Database, clock: Clock
-) -> None:
+def test_one_backup_is_made_when_the_newest_is_old(settings: Settings, database: Database, clock: Clock) -> None:
     for _ in range(3):
         back_up(database, settings)
         clock.advance(hours=1)
@@ -41,13 +41,13 @@ def test_one_is_made_when_the_newest_is_old_however_often_it_is_looked(
     assert len(kept(settings)) == 2
 
 
-def test_one_that_was_made_by_hand_counts(settings: Settings, database: Database) -> None:
+def test_manual_backup_counts(settings: Settings, database: Database) -> None:
     making.make(settings, database, settings.backups_path, lambda step, done, of: None)
     back_up(database, settings)
     assert len(kept(settings)) == 1
 
 
-def test_older_ones_go_when_there_are_too_many(settings: Settings, database: Database, clock: Clock) -> None:
+def test_oldest_backups_are_deleted_above_the_limit(settings: Settings, database: Database, clock: Clock) -> None:
     made = []
     for _ in range(4):
         back_up(database, with_others(settings, backup_keep=2))
@@ -56,18 +56,18 @@ def test_older_ones_go_when_there_are_too_many(settings: Settings, database: Dat
     assert kept(settings) == made[2:]
 
 
-def test_none_is_made_where_none_is_wanted(settings: Settings, database: Database) -> None:
+def test_no_backup_is_made_if_backups_are_off(settings: Settings, database: Database) -> None:
     back_up(database, with_others(settings, backup_hours=0.0))
     assert not settings.backups_path.exists()
 
 
-def test_they_go_where_the_setting_says(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_backups_go_to_the_configured_folder(settings: Settings, database: Database, tmp_path: Path) -> None:
     elsewhere = with_others(settings, backup_dir=tmp_path / "elsewhere")
     back_up(database, elsewhere)
     assert [path.parent for path in kept(elsewhere)] == [tmp_path / "elsewhere"]
 
 
-def test_one_that_fails_deletes_nothing_and_is_parked_when_it_keeps_failing(
+def test_failed_backup_deletes_nothing_and_is_parked_after_repeated_failures(
     settings: Settings, database: Database, broker: RedisBroker, clock: Clock
 ) -> None:
     bank_of_two(database, ada_has=500)
@@ -85,9 +85,7 @@ def test_one_that_fails_deletes_nothing_and_is_parked_when_it_keeps_failing(
 
 
 @pytest.mark.parametrize("keep", [1, 3])
-def test_the_newest_good_one_is_there_at_every_moment(
-    settings: Settings, database: Database, clock: Clock, keep: int
-) -> None:
+def test_newest_good_backup_always_exists(settings: Settings, database: Database, clock: Clock, keep: int) -> None:
     for number in range(4):
         back_up(database, with_others(settings, backup_keep=keep))
         assert len(kept(settings)) == min(number + 1, keep)

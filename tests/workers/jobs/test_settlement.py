@@ -1,4 +1,4 @@
-"""The settlement actor: a message means "look", and nothing more."""
+"""The settlement actor: a message only means "look for pending transfers"."""
 
 import threading
 
@@ -19,7 +19,7 @@ from tests.waiting import eventually
 from workers.jobs import settlement
 
 
-def test_a_wakeup_settles_what_is_pending(database: Database, broker: RedisBroker) -> None:
+def test_wakeup_settles_pending_transfers(database: Database, broker: RedisBroker) -> None:
     bank = bank_of_two(database, ada_has=500)
     transfer = accepted(database, from_ada_to_bob(bank))
     worker = Worker(broker, queues={SETTLEMENT_QUEUE}, worker_threads=1, worker_timeout=20)
@@ -31,7 +31,7 @@ def test_a_wakeup_settles_what_is_pending(database: Database, broker: RedisBroke
         worker.stop()
 
 
-def test_a_worker_settles_at_its_start_what_nobody_sent_a_message_for(database: Database, broker: RedisBroker) -> None:
+def test_worker_settles_pending_transfers_at_its_start(database: Database, broker: RedisBroker) -> None:
     bank = bank_of_two(database, ada_has=500)
     transfer = accepted(database, from_ada_to_bob(bank))
     worker = Worker(broker, queues={SETTLEMENT_QUEUE}, worker_threads=1, worker_timeout=20)
@@ -44,7 +44,7 @@ def test_a_worker_settles_at_its_start_what_nobody_sent_a_message_for(database: 
     ("args", "kwargs"),
     [((1, 2, 3), {}), ((), {"amount": -5}), (("x" * 10_000,), {"transfer_id": None}), (([{}],), {"stop": 1})],
 )
-def test_whatever_a_forged_message_says_it_means_no_more_than_look(
+def test_forged_message_only_means_look(
     database: Database, broker: RedisBroker, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> None:
     bank = bank_of_two(database, ada_has=500)
@@ -53,9 +53,7 @@ def test_whatever_a_forged_message_says_it_means_no_more_than_look(
     assert status_of(database, transfer) is TransferStatus.COMPLETED
 
 
-def test_a_worker_settles_nothing_once_another_version_has_migrated_the_database(
-    database: Database, broker: RedisBroker
-) -> None:
+def test_worker_settles_nothing_after_a_migration_by_another_version(database: Database, broker: RedisBroker) -> None:
     bank = bank_of_two(database, ada_has=500)
     transfer = accepted(database, from_ada_to_bob(bank))
     before, told = _legs(database), threading.Event()
@@ -67,7 +65,7 @@ def test_a_worker_settles_nothing_once_another_version_has_migrated_the_database
     assert _legs(database) == before
 
 
-def test_a_message_delivered_twice_settles_once(database: Database, broker: RedisBroker) -> None:
+def test_message_delivered_twice_settles_once(database: Database, broker: RedisBroker) -> None:
     bank = bank_of_two(database, ada_has=500)
     accepted(database, from_ada_to_bob(bank))
     settle = broker.get_actor(SETTLE)
@@ -77,7 +75,7 @@ def test_a_message_delivered_twice_settles_once(database: Database, broker: Redi
     assert _legs(database) == before
 
 
-def test_the_next_wakeup_is_let_through_before_the_first_read(
+def test_next_wakeup_is_allowed_before_the_first_read(
     database: Database,
     broker: RedisBroker,
     settings: Settings,
@@ -97,7 +95,7 @@ def test_the_next_wakeup_is_let_through_before_the_first_read(
 
 
 @pytest.mark.parametrize(("error", "counted"), [(Unavailable, 0), (ZeroDivisionError, 1)])
-def test_a_settlement_that_fails_raises_nothing_and_only_what_nobody_expected_is_counted(
+def test_failed_settlement_raises_nothing_and_only_unexpected_errors_are_counted(
     database: Database, broker: RedisBroker, monkeypatch: pytest.MonkeyPatch, error: type[Exception], counted: int
 ) -> None:
     bank = bank_of_two(database, ada_has=500)
@@ -115,7 +113,7 @@ def test_a_settlement_that_fails_raises_nothing_and_only_what_nobody_expected_is
     assert status_of(database, transfer) is TransferStatus.COMPLETED
 
 
-def test_settling_goes_on_while_the_queue_is_away(
+def test_settlement_continues_without_the_queue(
     database: Database, broker: RedisBroker, settings: Settings, stop: threading.Event, server: FakeServer
 ) -> None:
     bank = bank_of_two(database, ada_has=500)
@@ -125,9 +123,7 @@ def test_settling_goes_on_while_the_queue_is_away(
     assert status_of(database, transfer) is TransferStatus.COMPLETED
 
 
-def test_a_message_for_an_actor_that_does_not_exist_does_not_stop_the_next(
-    database: Database, broker: RedisBroker
-) -> None:
+def test_message_for_an_unknown_actor_does_not_stop_the_next(database: Database, broker: RedisBroker) -> None:
     bank = bank_of_two(database, ada_has=500)
     worker = Worker(broker, queues={SETTLEMENT_QUEUE}, worker_threads=1, worker_timeout=20)
     worker.start()

@@ -1,4 +1,4 @@
-"""The actors that make statements: what a message says is looked up, and a job that fails ends nothing."""
+"""The actors that make statements: they look up the rows that a message names, and a failed job stops nothing."""
 
 from typing import Any
 from uuid import UUID
@@ -62,7 +62,7 @@ def test_messages_close_months_and_make_statements(database: Database, broker: R
     assert counted("giro_statement_group_duration_seconds_count") == timed + 1
 
 
-def test_a_message_makes_the_one_that_was_asked_for(database: Database, broker: RedisBroker, bank: Bank) -> None:
+def test_message_makes_the_requested_statement(database: Database, broker: RedisBroker, bank: Bank) -> None:
     broker.get_actor(MAKE_STATEMENT)(ask(database, bank))
     assert [row["status"] for row in statements_of(database, bank.ada_account)] == ["final"]
     assert months_of(database, bank.bob_account) == []
@@ -77,7 +77,7 @@ def test_statements_name_the_bank_of_the_settings(database: Database, broker: Re
 @pytest.mark.parametrize(
     "arguments", [(), (0,), (-1,), (2**63,), ("1",), (1.0,), (True,), (None,), ([1],), ({"id": 1},)], ids=repr
 )
-def test_a_forged_message_makes_nothing_and_is_no_failure(
+def test_forged_message_makes_nothing_and_does_not_count_as_a_failure(
     database: Database, broker: RedisBroker, bank: Bank, actor: str, arguments: tuple[object, ...]
 ) -> None:
     broker.get_actor(CLOSE_MONTHS)()
@@ -86,7 +86,7 @@ def test_a_forged_message_makes_nothing_and_is_no_failure(
 
 
 @pytest.mark.parametrize("actor", [CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT])
-def test_what_a_message_says_beside_its_row_is_ignored(
+def test_message_content_other_than_its_row_is_ignored(
     database: Database, broker: RedisBroker, bank: Bank, actor: str
 ) -> None:
     broker.get_actor(CLOSE_MONTHS)("2026-07", period="2026-07")
@@ -95,7 +95,7 @@ def test_what_a_message_says_beside_its_row_is_ignored(
     assert rows(database, "SELECT id FROM dead_letters") == []
 
 
-def test_a_message_that_comes_twice_makes_everything_once(database: Database, broker: RedisBroker, bank: Bank) -> None:
+def test_message_delivered_twice_makes_everything_once(database: Database, broker: RedisBroker, bank: Bank) -> None:
     for _ in range(2):
         broker.get_actor(CLOSE_MONTHS)()
         broker.get_actor(MAKE_GROUP)(1)
@@ -103,7 +103,7 @@ def test_a_message_that_comes_twice_makes_everything_once(database: Database, br
     assert [(run["statements"], run["groups_done"]) for run in runs(database)] == [(2, 1)]
 
 
-def test_work_that_keeps_failing_is_parked_and_made_once_it_is_mended_and_retried(
+def test_failing_work_is_parked_and_done_once_after_fix_and_retry(
     database: Database, broker: RedisBroker, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker.get_actor(CLOSE_MONTHS)()
@@ -127,7 +127,7 @@ def _broken_chain(*_arguments: object, **_options: object) -> list[Any]:
     raise making.BrokenChain("account 2")
 
 
-def test_a_settlement_that_keeps_failing_is_a_dead_letter_and_forgotten_once_it_settles(
+def test_failing_settlement_is_a_dead_letter_until_it_settles(
     database: Database, broker: RedisBroker, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
@@ -147,10 +147,10 @@ def test_a_settlement_that_keeps_failing_is_a_dead_letter_and_forgotten_once_it_
     assert parked(database) == []
 
 
-def test_statements_are_made_while_another_job_is_at_work(
+def test_statements_are_made_while_another_job_runs(
     database: Database, settings: Settings, broker: RedisBroker, bank: Bank
 ) -> None:
-    """Each queue has a worker of its own, as in workers/main.py: here that of the other jobs is not even there."""
+    """Each queue has its own worker, as in workers/main.py. Here the worker of the other jobs does not even run."""
     assert settings
     worker = Worker(broker, queues={STATEMENTS_QUEUE}, worker_threads=1, worker_timeout=20)
     worker.start()

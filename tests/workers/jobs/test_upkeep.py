@@ -1,4 +1,4 @@
-"""The jobs: verifying, cutting the log back, forgetting old tokens."""
+"""The jobs: verification, checkpoints, and deletion of old tokens."""
 
 import json
 import time
@@ -26,12 +26,12 @@ from workers.jobs import JOBS, upkeep
 from workers.jobs.job import Job
 
 
-def test_verify_reports_a_ledger_that_holds(database: Database, settings: Settings) -> None:
+def test_verify_reports_a_good_ledger(database: Database, settings: Settings) -> None:
     bank_of_two(database, ada_has=500)
     assert upkeep.verify(database, settings).holds
 
 
-def test_what_is_new_is_verified_from_where_the_last_verification_ended(database: Database, settings: Settings) -> None:
+def test_new_rows_are_verified_from_the_end_of_the_last_verification(database: Database, settings: Settings) -> None:
     bank = bank_of_two(database, ada_has=500)
     upkeep.verify(database, settings)
     accepted(database, from_ada_to_bob(bank))
@@ -51,9 +51,7 @@ def test_the_newest_block_is_anchored_once(database: Database, settings: Setting
     assert upkeep.verify(database, settings).anchors == 1
 
 
-def test_a_file_of_anchors_that_cannot_be_written_is_said_and_stops_nothing(
-    database: Database, settings: Settings
-) -> None:
+def test_unwritable_anchor_file_is_reported_and_stops_nothing(database: Database, settings: Settings) -> None:
     settings.anchor_path.mkdir()
     with capture_logs() as logs:
         upkeep.anchor(database, settings)
@@ -61,29 +59,27 @@ def test_a_file_of_anchors_that_cannot_be_written_is_said_and_stops_nothing(
     assert str(settings.anchor_path) in entry["path"]
 
 
-def test_a_checkpoint_cuts_the_log_to_nothing(database: Database, settings: Settings) -> None:
+def test_checkpoint_empties_the_log(database: Database, settings: Settings) -> None:
     bank_of_two(database, ada_has=500)
     assert wal_bytes(database) > 0
     upkeep.checkpoint(database, settings)
     assert wal_bytes(database) == 0
 
 
-def test_a_checkpoint_is_timed_and_one_that_a_reader_keeps_from_finishing_is_counted(
-    settings: Settings, database_file: Path
-) -> None:
+def test_checkpoints_are_timed_and_incomplete_ones_are_counted(settings: Settings, database_file: Path) -> None:
     impatient = Database(settings.model_copy(update={"sqlite_busy_ms": 0}))
     bank_of_two(impatient, ada_has=500)
     timed, blocked = "giro_checkpoint_duration_seconds_count", "giro_checkpoints_blocked_total"
     before = [REGISTRY.get_sample_value(name) or 0.0 for name in (timed, blocked)]
     with impatient.reader.connect() as reader:
-        reader.exec_driver_sql("SELECT * FROM accounts").all()  # from here on it holds on to what it has seen
+        reader.exec_driver_sql("SELECT * FROM accounts").all()  # from now on it keeps its snapshot
         upkeep.checkpoint(impatient, settings)
     upkeep.checkpoint(impatient, settings)
     assert [REGISTRY.get_sample_value(name) for name in (timed, blocked)] == [before[0] + 2, before[1] + 1]
     impatient.close()
 
 
-def test_a_checkpoint_soon_gives_up_on_a_reader_and_writers_are_as_patient_as_before(
+def test_checkpoint_gives_up_on_a_reader_soon_and_keeps_the_writers_timeout(
     database: Database, settings: Settings
 ) -> None:
     bank_of_two(database, ada_has=500)
@@ -91,7 +87,7 @@ def test_a_checkpoint_soon_gives_up_on_a_reader_and_writers_are_as_patient_as_be
         reader.exec_driver_sql("SELECT * FROM accounts").all()
         begun = time.monotonic()
         upkeep.checkpoint(database, settings)
-        assert time.monotonic() - begun < 2, "transfers wait meanwhile, and a backup reads for long"
+        assert time.monotonic() - begun < 2, "transfers wait during a checkpoint, and a backup reads for a long time"
     assert rows_of_writer(database, "PRAGMA busy_timeout") == [5000]
 
 
@@ -100,7 +96,7 @@ def rows_of_writer(database: Database, query: str) -> list[int]:
         return [row[0] for row in connection.exec_driver_sql(query)]
 
 
-def test_only_tokens_past_their_life_are_forgotten(database: Database, settings: Settings) -> None:
+def test_only_expired_tokens_are_deleted(database: Database, settings: Settings) -> None:
     now = to_datetime(now_us())
     with unit_of_work(database) as connection:
         user = add_user(connection)
@@ -119,19 +115,19 @@ def test_only_tokens_past_their_life_are_forgotten(database: Database, settings:
 
 
 @pytest.mark.parametrize("job", [job.name for job in JOBS if not job.of_row])
-def test_every_job_runs_from_a_message_whatever_the_message_says(broker: RedisBroker, job: str) -> None:
+def test_every_job_runs_from_a_message_whatever_its_content(broker: RedisBroker, job: str) -> None:
     broker.get_actor(job)("forged", unknown=1)
 
 
 @pytest.mark.parametrize("error", [Unavailable, ZeroDivisionError])
-def test_a_job_that_fails_is_done_until_its_next_time(database: Database, error: type[Exception]) -> None:
+def test_failed_job_is_not_repeated_before_its_next_time(database: Database, error: type[Exception]) -> None:
     def fail() -> None:
         raise error
 
     _of_none(Guard(database), Job(name="fails", work=fail), fail)()
 
 
-def test_what_a_verification_found_is_kept(database: Database, settings: Settings, clock: Clock) -> None:
+def test_findings_of_a_verification_are_stored(database: Database, settings: Settings, clock: Clock) -> None:
     bank_of_two(database, ada_has=500)
     upkeep.verify(database, settings)
     with unit_of_work(database) as connection:

@@ -1,4 +1,4 @@
-"""What the scheduler's port shows: read at each scrape, and left out where it cannot be read."""
+"""The gauges on the scheduler's port: read at each scrape, and omitted if they cannot be read."""
 
 import shutil
 import threading
@@ -53,7 +53,7 @@ Scrape = Callable[[], dict[str, Any]]
 
 @pytest.fixture
 def registry(settings: Settings, database: Database, broker: RedisBroker) -> CollectorRegistry:
-    """What the scheduler's port serves of its sources."""
+    """The gauges of the scheduler's port with their sources."""
     registry = CollectorRegistry()
     registry.register(Gauges(database, broker, settings))
     return registry
@@ -61,7 +61,7 @@ def registry(settings: Settings, database: Database, broker: RedisBroker) -> Col
 
 @pytest.fixture
 def scrape(registry: CollectorRegistry) -> Scrape:
-    """Ask the port, and return each gauge's value, or its values by label."""
+    """Scrape the port, and return each gauge's value, or its values by label."""
 
     def shown() -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -89,10 +89,10 @@ def put_balance(database: Database, currency: str, by: int) -> None:
         )
 
 
-# --- what is shown -----------------------------------------------------------------------------------------------
+# --- values ------------------------------------------------------------------------------------------------------
 
 
-def test_every_gauge_is_shown_and_none_that_was_not_announced(
+def test_exactly_the_announced_gauges_are_shown(
     settings: Settings, database: Database, bank: Bank, scrape: Scrape, registry: CollectorRegistry
 ) -> None:
     upkeep.verify(database, settings)
@@ -102,18 +102,20 @@ def test_every_gauge_is_shown_and_none_that_was_not_announced(
     assert announced == HELP.keys()
 
 
-def test_before_anything_has_happened_there_is_nothing_to_worry_about(scrape: Scrape) -> None:
+def test_empty_database_shows_no_problems(scrape: Scrape) -> None:
     shown = scrape()
     assert shown["giro_imbalance_minor_units"] == {}
     assert shown["giro_queue_up"] == 1
-    assert not (OF_VERIFICATION | OF_BACKUPS) & shown.keys(), "absent before the first"
+    assert not (OF_VERIFICATION | OF_BACKUPS) & shown.keys(), "they must be absent before the first one"
     assert shown["giro_anchored_height"] == -1
     of_another_kind = {"giro_imbalance_minor_units", "giro_queue_up", "giro_queue_messages", "giro_anchored_height"}
     calm = shown.keys() - OF_DISK - of_another_kind - {"giro_backup_interval_seconds"}
     assert {name: shown[name] for name in calm} == dict.fromkeys(calm, 0)
 
 
-def test_what_waits_to_be_settled_and_since_when(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
+def test_pending_transfers_and_their_age_are_shown(
+    database: Database, bank: Bank, clock: Clock, scrape: Scrape
+) -> None:
     for _ in range(2):
         accepted(database, from_ada_to_bob(bank))
         clock.advance(seconds=5)
@@ -124,7 +126,7 @@ def test_what_waits_to_be_settled_and_since_when(database: Database, bank: Bank,
     assert (shown["giro_pending_transfers"], shown["giro_oldest_pending_age_seconds"]) == (0, 0)
 
 
-def test_blocks_wait_for_an_anchor_from_the_oldest_on_that_has_none(
+def test_unanchored_age_counts_from_the_oldest_block_without_an_anchor(
     database: Database, bank: Bank, clock: Clock, settings: Settings, scrape: Scrape
 ) -> None:
     upkeep.anchor(database, settings)
@@ -140,15 +142,13 @@ def test_blocks_wait_for_an_anchor_from_the_oldest_on_that_has_none(
     assert later["giro_unanchored_seconds"] == 60
 
 
-def test_an_age_is_never_negative(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
+def test_ages_are_never_negative(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
     accepted(database, from_ada_to_bob(bank))
     clock.advance(hours=-1)
     assert scrape()["giro_oldest_pending_age_seconds"] == 0
 
 
-def test_a_ledger_in_the_future_is_shown_until_the_clock_has_caught_up(
-    bank: Bank, clock: Clock, scrape: Scrape
-) -> None:
+def test_ledger_in_the_future_is_shown_until_the_clock_catches_up(bank: Bank, clock: Clock, scrape: Scrape) -> None:
     assert scrape()["giro_ledger_ahead_seconds"] == 0
     clock.advance(hours=-1)
     assert scrape()["giro_ledger_ahead_seconds"] == 3600
@@ -168,7 +168,7 @@ def test_parked_messages_are_counted(database: Database, scrape: Scrape) -> None
     assert scrape()["giro_dead_letters"] == 1
 
 
-def test_sizes_are_those_of_the_files_and_of_their_disk(database: Database, bank: Bank, scrape: Scrape) -> None:
+def test_sizes_of_files_and_disk_are_shown(database: Database, bank: Bank, scrape: Scrape) -> None:
     shown, log = scrape(), database.path.with_name(f"{database.path.name}-wal")
     assert shown["giro_wal_size_bytes"] == log.stat().st_size > 0
     assert shown["giro_database_size_bytes"] == database.path.stat().st_size > 0
@@ -178,7 +178,7 @@ def test_sizes_are_those_of_the_files_and_of_their_disk(database: Database, bank
     assert scrape()["giro_wal_size_bytes"] == 0
 
 
-def test_what_the_last_verification_found(
+def test_result_of_the_last_verification_is_shown(
     database: Database, settings: Settings, bank: Bank, clock: Clock, scrape: Scrape
 ) -> None:
     upkeep.verify(database, settings)
@@ -190,10 +190,10 @@ def test_what_the_last_verification_found(
     shown = scrape()
     assert shown["giro_verification_breaches"] == 2
     assert shown["giro_verification_timestamp_seconds"] == later.timestamp()
-    assert shown["giro_verification_duration_seconds"] == 0, "this clock stands still"
+    assert shown["giro_verification_duration_seconds"] == 0, "this clock does not move"
 
 
-def test_a_verification_took_as_long_as_its_row_says(database: Database, scrape: Scrape) -> None:
+def test_duration_of_a_verification_comes_from_its_row(database: Database, scrape: Scrape) -> None:
     with unit_of_work(database) as connection:
         connection.exec_driver_sql(
             "INSERT INTO verifications "
@@ -208,16 +208,14 @@ def test_a_verification_took_as_long_as_its_row_says(database: Database, scrape:
 
 
 def ask(database: Database, bank: Bank) -> None:
-    """Ask for Ada's statement of January."""
+    """Request Ada's statement of January."""
     with unit_of_work(database) as connection:
         reading.ask_for(
             connection, user_id=bank.ada.id, account_id=bank.ada_account, period=Period(2026, 1), zone=UTC, group=1
         )
 
 
-def test_groups_count_for_as_long_as_their_run_is_not_finished(
-    database: Database, bank: Bank, clock: Clock, scrape: Scrape
-) -> None:
+def test_groups_count_until_their_run_is_finished(database: Database, bank: Bank, clock: Clock, scrape: Scrape) -> None:
     clock.set(2026, 2, 1)
     close_months(database, group=1)
     seen = []
@@ -230,7 +228,7 @@ def test_groups_count_for_as_long_as_their_run_is_not_finished(
     assert (shown["giro_statement_groups"], shown["giro_statement_groups_undone"]) == (0, 0)
 
 
-def test_what_customers_asked_for_counts_until_it_is_made(
+def test_requested_statements_count_until_they_are_made(
     database: Database, bank: Bank, clock: Clock, scrape: Scrape
 ) -> None:
     clock.set(2026, 2, 10)
@@ -253,7 +251,7 @@ def test_what_customers_asked_for_counts_until_it_is_made(
         pytest.param("Europe/Berlin", None, False, (2026, 2, 1), 3600, id="a month of the bank's zone"),
     ],
 )
-def test_statements_are_overdue_from_the_end_of_the_oldest_month_that_is_not_done(
+def test_statements_are_overdue_from_the_end_of_the_oldest_unfinished_month(
     settings: Settings,
     database: Database,
     broker: RedisBroker,
@@ -282,7 +280,7 @@ def test_statements_are_overdue_from_the_end_of_the_oldest_month_that_is_not_don
 # --- backups -----------------------------------------------------------------------------------------------------
 
 
-def test_the_newest_backup_is_shown_as_its_manifest_says(
+def test_newest_backup_is_shown_from_its_manifest(
     settings: Settings, database: Database, scrape: Scrape, clock: Clock
 ) -> None:
     assert not scrape().keys() & OF_BACKUPS
@@ -301,13 +299,13 @@ def test_the_newest_backup_is_shown_as_its_manifest_says(
 
 @pytest.fixture
 def monotonic(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What the cache of the sums goes by."""
+    """The clock of the cache of sums."""
     ticking = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(gauges, "time", SimpleNamespace(monotonic=lambda: ticking.now))
     return ticking
 
 
-def test_balances_sum_to_nothing_by_currency_or_by_how_much_they_do_not(
+def test_imbalance_is_shown_by_currency(
     database: Database, bank: Bank, scrape: Scrape, monotonic: SimpleNamespace
 ) -> None:
     with unit_of_work(database) as connection:
@@ -319,7 +317,7 @@ def test_balances_sum_to_nothing_by_currency_or_by_how_much_they_do_not(
     assert scrape()["giro_imbalance_minor_units"] == {"USD": 0, "EUR": -1}
 
 
-def test_a_sum_may_pass_what_the_database_can_count_to(database: Database, bank: Bank, scrape: Scrape) -> None:
+def test_sum_may_exceed_the_databases_integers(database: Database, bank: Bank, scrape: Scrape) -> None:
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
         connection.exec_driver_sql("UPDATE accounts SET balance = 8000000000000000000 WHERE kind = 'customer'")
@@ -327,27 +325,27 @@ def test_a_sum_may_pass_what_the_database_can_count_to(database: Database, bank:
     assert scrape()["giro_imbalance_minor_units"] == {"USD": pytest.approx(1.6e19)}
 
 
-def test_all_balances_are_summed_once_a_minute_at_most(
+def test_balances_are_summed_at_most_once_a_minute(
     database: Database, bank: Bank, scrape: Scrape, monotonic: SimpleNamespace
 ) -> None:
     scrape()
     put_balance(database, "USD", by=1)
     monotonic.now += IMBALANCE_SECONDS - 1
-    assert scrape()["giro_imbalance_minor_units"] == {"USD": 0}, "as it was"
+    assert scrape()["giro_imbalance_minor_units"] == {"USD": 0}, "the sum must still be cached"
     monotonic.now += 1
     assert scrape()["giro_imbalance_minor_units"] == {"USD": 1}
 
 
-# --- how it is read ----------------------------------------------------------------------------------------------
+# --- scrapes -----------------------------------------------------------------------------------------------------
 
 
 def test_registering_reads_nothing(settings: Settings, broker: RedisBroker) -> None:
     nowhere = Database(settings.model_copy(update={"data_dir": settings.data_dir / "nowhere"}))
     CollectorRegistry().register(Gauges(nowhere, broker, settings))
-    assert "reader" not in nowhere.__dict__, "it has not been opened"
+    assert "reader" not in nowhere.__dict__, "the database must not be opened"
 
 
-def test_a_scrape_is_one_transaction_of_one_connection_that_is_closed(
+def test_scrape_uses_one_transaction_on_one_connection_and_closes_it(
     database: Database, bank: Bank, scrape: Scrape
 ) -> None:
     seen: list[str] = []
@@ -357,7 +355,7 @@ def test_a_scrape_is_one_transaction_of_one_connection_that_is_closed(
     assert seen == ["connect", "begin", "close"]
 
 
-def test_scrapes_at_the_same_time_each_get_the_whole_answer(database: Database, bank: Bank, scrape: Scrape) -> None:
+def test_concurrent_scrapes_each_get_the_whole_answer(database: Database, bank: Bank, scrape: Scrape) -> None:
     answers: list[dict[str, Any]] = []
     threads = [threading.Thread(target=lambda: answers.append(scrape())) for _ in range(8)]
     for thread in threads:
@@ -389,7 +387,7 @@ def warnings(logged: list[Any]) -> list[str]:
     return [line["source"] for line in logged if line["event"] == "metrics_source_away"]
 
 
-def test_a_queue_that_is_away_is_down_and_said_so_once(server: FakeServer, bank: Bank, scrape: Scrape) -> None:
+def test_unreachable_queue_is_shown_as_down_and_logged_once(server: FakeServer, bank: Bank, scrape: Scrape) -> None:
     with structlog.testing.capture_logs() as logged:
         server.connected = False
         for _ in range(3):
@@ -402,10 +400,10 @@ def test_a_queue_that_is_away_is_down_and_said_so_once(server: FakeServer, bank:
         assert warnings(logged) == ["queue"]
         server.connected = False
         scrape()
-        assert warnings(logged) == ["queue", "queue"], "it has been there in between"
+        assert warnings(logged) == ["queue", "queue"], "the queue was reachable in between"
 
 
-def test_a_database_that_is_away_is_left_out_and_said_so_once(database: Database, bank: Bank, scrape: Scrape) -> None:
+def test_unreachable_database_is_omitted_and_logged_once(database: Database, bank: Bank, scrape: Scrape) -> None:
     away = database.path.with_name("away.db")
     with structlog.testing.capture_logs() as logged:
         database.path.rename(away)
@@ -416,7 +414,7 @@ def test_a_database_that_is_away_is_left_out_and_said_so_once(database: Database
     assert sorted(warnings(logged)) == ["database", "disk"]
 
 
-def test_a_database_that_is_none_is_left_out(database: Database, scrape: Scrape) -> None:
+def test_invalid_database_is_omitted(database: Database, scrape: Scrape) -> None:
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("DROP TABLE verifications")
     assert scrape().keys() == OF_QUEUE | OF_DISK | ALWAYS

@@ -1,4 +1,4 @@
-"""What is counted of messages: as Dramatiq names it, in seconds, and under no name that a message makes up."""
+"""Metrics of messages: with Dramatiq's names, in seconds, and never with names invented by a message."""
 
 import threading
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def in_progress(actor: str, queue: str = JOBS_QUEUE) -> float | None:
 
 @pytest.fixture
 def worker(broker: RedisBroker) -> Iterator[Worker]:
-    """A worker of the jobs, started."""
+    """A started worker of the jobs."""
     worker = Worker(broker, queues={JOBS_QUEUE}, worker_threads=1, worker_timeout=20)
     worker.start()
     yield worker
@@ -45,13 +45,13 @@ def worker(broker: RedisBroker) -> Iterator[Worker]:
 def other_broker(
     settings: Settings, database: Database, server: fakeredis.FakeServer, stop: threading.Event
 ) -> Iterator[RedisBroker]:
-    """A second broker on the same queue, as the jobs' process has one for each of its queues."""
+    """A second broker on the same queue; the jobs' process has one for each of its queues."""
     broker = create_broker(settings, database, fakeredis.FakeRedis(server=server), stop)
     yield broker
     broker.close()
 
 
-def test_a_message_is_counted_and_timed_in_seconds(broker: RedisBroker, worker: Worker) -> None:
+def test_message_is_counted_and_timed_in_seconds(broker: RedisBroker, worker: Worker) -> None:
     before = counts("checkpoint")
     labels = {"queue_name": JOBS_QUEUE, "actor_name": "checkpoint"}
     spent = REGISTRY.get_sample_value("dramatiq_message_duration_seconds_sum", labels) or 0.0
@@ -62,7 +62,7 @@ def test_a_message_is_counted_and_timed_in_seconds(broker: RedisBroker, worker: 
     assert 0 < took < 10
 
 
-def test_a_message_in_work_is_in_progress(broker: RedisBroker, worker: Worker) -> None:
+def test_message_being_processed_is_in_progress(broker: RedisBroker, worker: Worker) -> None:
     seen: list[Any] = []
     dramatiq.actor(broker=broker, actor_name="look", queue_name=JOBS_QUEUE)(lambda: seen.append(in_progress("look")))
     broker.enqueue(message("look", JOBS_QUEUE))
@@ -70,7 +70,7 @@ def test_a_message_in_work_is_in_progress(broker: RedisBroker, worker: Worker) -
     assert seen == [1]
 
 
-def test_work_that_raises_is_an_error_too(broker: RedisBroker, worker: Worker) -> None:
+def test_work_that_raises_counts_as_an_error(broker: RedisBroker, worker: Worker) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
@@ -80,7 +80,7 @@ def test_work_that_raises_is_an_error_too(broker: RedisBroker, worker: Worker) -
     eventually(lambda: counts("fail") == [count + 1 for count in before])
 
 
-def test_an_actor_that_a_message_makes_up_becomes_no_series(broker: RedisBroker, worker: Worker) -> None:
+def test_invented_actor_creates_no_series(broker: RedisBroker, worker: Worker) -> None:
     before = counts("forget_expired_tokens")[0]
     for number in range(20):
         broker.enqueue(message(f"made-up-{number}", JOBS_QUEUE))
@@ -89,7 +89,7 @@ def test_an_actor_that_a_message_makes_up_becomes_no_series(broker: RedisBroker,
     assert "made-up" not in generate_latest().decode()
 
 
-def test_a_queue_that_a_message_makes_up_is_an_unknown_one(broker: RedisBroker) -> None:
+def test_invented_queue_counts_as_unknown(broker: RedisBroker) -> None:
     counting, before = QueueMetrics(), counts("checkpoint", "unknown")[0]
     for number in range(20):
         forged = message("checkpoint", f"made-up-{number}")

@@ -2,28 +2,28 @@ import contextlib
 
 
 def settle(database, connection, rows, log):
-    # ruleid: no-failed-commit-is-passed-over
+    # ruleid: failed-commits-are-not-ignored
     try:
         connection.commit()
     except Exception:
         pass
-    # ruleid: no-failed-commit-is-passed-over
+    # ruleid: failed-commits-are-not-ignored
     try:
         with unit_of_work(database) as inner:
             inner.execute(rows)
     except OSError:
         return
-    # ruleid: no-failed-commit-is-passed-over
+    # ruleid: failed-commits-are-not-ignored
     with contextlib.suppress(Exception):
         connection.commit()
-    # ok: no-failed-commit-is-passed-over
+    # ok: failed-commits-are-not-ignored
     try:
         with unit_of_work(database) as inner:
             inner.execute(rows)
     except OSError as error:
         log.error("commit_failed", error=str(error))
         raise
-    # ok: no-failed-commit-is-passed-over
+    # ok: failed-commits-are-not-ignored
     try:
         rows.pop()
     except IndexError:
