@@ -1,9 +1,9 @@
-# One image for every part of the service: the command chooses (`up`, `api`, `worker`, `jobs`, `scheduler`, `migrate`).
+# One image for every part of the service: the command selects it (`up`, `api`, `worker`, `jobs`, `scheduler`, `migrate`).
 
 FROM python:3.12-slim AS builder
 WORKDIR /build
 RUN python -m venv --without-pip /opt/giro
-# The dependencies first: as long as the lock file is the same, this layer is too.
+# Dependencies first: this layer is reused as long as the lock file does not change.
 COPY requirements.lock ./
 RUN pip --python /opt/giro/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
     -r requirements.lock
@@ -12,7 +12,7 @@ COPY migrations migrations
 COPY core core
 COPY workers workers
 COPY api api
-# What builds Giro is in the lock file too, and is not needed any more once Giro is built.
+# The build tools are in the lock file too; they are removed after the build.
 RUN pip --python /opt/giro/bin/python install --no-cache-dir --disable-pip-version-check --no-deps \
     --no-build-isolation . \
     && pip --python /opt/giro/bin/python uninstall --yes --quiet hatchling editables trove-classifiers pathspec pluggy
@@ -23,7 +23,7 @@ LABEL org.opencontainers.image.title="Giro" \
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin giro \
     && install --directory --owner giro --group giro --mode 0700 /app/data
 COPY --from=builder /opt/giro /opt/giro
-# The bytecode is in the image: the root file system is meant to be read-only.
+# The bytecode is in the image, because the root file system should be read-only.
 ENV PATH=/opt/giro/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -36,5 +36,5 @@ VOLUME /app/data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s CMD ["python", "-m", "core.processes.healthcheck"]
 ENTRYPOINT ["giro"]
-# Migrates, then serves: the whole service in one container, its queue server included.
+# Migrates, then runs the whole service in one container, including its queue server.
 CMD ["up"]

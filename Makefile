@@ -1,15 +1,15 @@
-# Every target sets up what it needs: a Python 3.12 or newer and make are enough.
+# Every target sets up what it needs. Only make and Python 3.12 or newer are required.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The scanners have their own environment: they need other versions of libraries than the service.
+# The scanners have their own environment, because they need other library versions than the service.
 TOOLS := .venv-security
 # A lock file is complete: with --no-deps, pip installs exactly what it lists, and a newer release changes nothing.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
-# Plain pytest runs in one process, so that a debugger works and a single file starts at once. The targets run two
-# processes. A whole file goes to one of them, so that module fixtures are made once.
+# Plain pytest uses one process, so that a debugger works and a single file starts at once. The targets use two
+# processes. Each file runs in one of them, so that module fixtures are created once.
 PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help
@@ -24,7 +24,7 @@ up: $(VENV)/.ready ## Run the whole service on this machine until Ctrl-C
 setup: $(VENV)/.ready ## Set up what the service needs without starting it
 
 .PHONY: demo
-demo: $(VENV)/.ready ## Send some hundred transfers through a throwaway service, and verify the ledger
+demo: $(VENV)/.ready ## Send several hundred transfers through a throwaway service, and verify the ledger
 	@$(BIN)/giro demo
 
 .PHONY: test
@@ -48,7 +48,7 @@ fuzz: $(VENV)/.test-ready ## Fuzz a throwaway service with hostile input (FUZZ_S
 	@$(BIN)/python -m tests.fuzz
 
 .PHONY: faults
-faults: $(VENV)/.test-ready ## Inject faults into whole services, and count the money (KILLS=1000 SEED=1: the long run)
+faults: $(VENV)/.test-ready ## Inject faults into whole services, and check the money (KILLS=1000 SEED=1: the long run)
 ifdef KILLS
 	@$(BIN)/python -m tests.faults.harness --kills $(KILLS) --seed $(or $(SEED),1)
 else
@@ -92,7 +92,7 @@ deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and che
 	@$(BIN)/pytest tests/deploy
 
 .PHONY: stack-test
-stack-test: $(VENV)/.test-ready ## Start the containers, use them, kill each in turn, and count the money (needs Docker)
+stack-test: $(VENV)/.test-ready ## Start the containers, use them, kill each in turn, and check the money (needs Docker)
 	@$(BIN)/pytest -v -rA tests/containers
 
 .PHONY: bench

@@ -1,1 +1,1 @@
-"""What runs and watches Giro elsewhere: nothing here is part of the service."""
+"""Deployment and monitoring of Giro. Nothing here is part of the service."""

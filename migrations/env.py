@@ -1,4 +1,4 @@
-"""Alembic's environment: applies migrations while nothing else runs, on an asynchronous engine with our own settings.
+"""Alembic's environment: applies migrations while nothing else runs, on an asynchronous engine with Giro's settings.
 
 Foreign keys are off while tables change (SQLite cannot switch inside a transaction) and checked before the commit.
 """
@@ -58,7 +58,7 @@ _held = context.config.attributes.get("held", False)
 _database = Database(_settings)
 if _database.path.exists():
     _database.refuse_newer_schema(_database.schema_revision())
-# A process of an older version would go on writing what it knows, and not what the new schema asks for.
+# Nothing may run meanwhile: a process of an older version would continue to write rows for the old schema.
 with nullcontext() if _held else alone(_settings, "a migration"):
     _database.create()
     with _database.turnstile.turn():

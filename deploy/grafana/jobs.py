@@ -236,7 +236,7 @@ CARE = Section(
                 question="How long does it take to truncate the write-ahead log?",
                 shows="Time of the checkpoints in the last 15 minutes, p50 and p99. A gap means that there was none.",
                 bad="Writers wait during a checkpoint. Long checkpoints follow a burst of transfers: checkpoint more"
-                " often (`GIRO_CHECKPOINT_MINUTES`). If there are none at all, see *Scheduled jobs*.",
+                " often (`GIRO_CHECKPOINT_MINUTES`). If no checkpoints run, see *Scheduled jobs*.",
                 unit=units.Seconds,
                 queries={
                     "p50": quantile(0.5, "giro_checkpoint_duration_seconds", window=QUARTER),

@@ -136,7 +136,7 @@ HTTP = Section(
                 title="Requests by route",
                 question="Which routes are called, and how often?",
                 shows="Requests answered per second, by method and route.",
-                bad="If there are none at all, clients do not reach the API. If a single route rises, a client polls"
+                bad="No requests at all: clients do not reach the API. If a single route rises, a client polls"
                 " instead of waiting (`Prefer: wait`), or retries without a pause.",
                 unit=units.RequestsPerSecond,
                 queries={"{{method}} {{route}}": per_second(f"{REQUESTS}_count", by="method, route")},

@@ -58,8 +58,8 @@ AT_A_GLANCE = (
         title="Settled",
         question="Is money moving?",
         shows="Transfers that settlement ended per second, including failed ones.",
-        bad="0 while transfers are pending: no worker settles. See *Settlement workers* on *Service*, and start one"
-        " with `giro worker` if there is none.",
+        bad="0 while transfers are pending: no worker settles. See *Settlement workers* on *Service*. If it is 0,"
+        " start a worker with `giro worker`.",
         unit=units.OpsPerSecond,
         queries={"": SETTLED},
     ),

@@ -2,7 +2,7 @@
 
 Revision: 0004, after 0003
 
-SQLite cannot drop a NOT NULL, so the table is made again, with every row unchanged.
+SQLite cannot drop a NOT NULL, so the table is created again, with every row unchanged.
 """
 
 from alembic import op
@@ -61,6 +61,6 @@ STATEMENTS = (
 
 
 def upgrade() -> None:
-    """Make the table again, with its rows, its indexes and its triggers."""
+    """Create the table again, with its rows, indexes and triggers."""
     for statement in STATEMENTS:
         op.execute(statement)

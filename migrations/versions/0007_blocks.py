@@ -1,4 +1,4 @@
-"""The chain of blocks, begun over what there is, and how far each verification went.
+"""The chain of blocks, started over the existing transfers, and the position that each verification reached.
 
 Revision: 0007, after 0006
 """
@@ -71,7 +71,7 @@ STATEMENTS = (
 )
 
 ROWS = 10_000
-"""Rows that are read at once: the ledger may be larger than the memory."""
+"""Number of rows to read at once: the ledger may be larger than the memory."""
 
 LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
 TERMS = (
@@ -79,7 +79,7 @@ TERMS = (
     "idempotency_key, fingerprint, answer_version, previous_id, created_at"
 )
 
-# Blocks of version 1 (docs/reference/blocks.md), written out: a later version in the code changes nothing here.
+# A copy of the code for blocks of version 1 (docs/reference/blocks.md): later versions must not change this migration.
 TAG = b"giro.block.v1\x00"
 PACKED_HEADER = struct.Struct(">14s 32s 12s 7q 64s")
 PACKED_LEG = struct.Struct(">7q")
@@ -87,13 +87,13 @@ PACKED_ENDING = struct.Struct(">q 16s 8q 8i")
 
 
 def upgrade() -> None:
-    """Create the table, and write the blocks that cover what has been settled and cancelled so far."""
+    """Create the table, and write the blocks over all settled and cancelled transfers."""
     for statement in STATEMENTS:
         op.execute(statement)
     connection = op.get_bind()
     head, next_leg, after = _add_genesis(connection)
     height, no_legs = 0, sha256().digest()
-    # Cancelled while an older transfer is still pending: no genesis reaches that far.
+    # Transfers cancelled while an older one is still pending: the genesis block ends before them.
     while rows := _ended(connection, after):
         for _status, ended_at, _failure, *terms in rows:
             height, after = height + 1, terms[0]
@@ -103,7 +103,7 @@ def upgrade() -> None:
 
 
 def _add_genesis(connection: Connection) -> tuple[bytes, int, int]:
-    """Write the first block; its hash, the leg that would come after it, and the last transfer that it covers."""
+    """Write the first block; return its hash, the id of the next leg, and the last transfer that it covers."""
     legs, leg_count, last_leg = sha256(), 0, 0
     query = f"SELECT {LEG} FROM transactions WHERE id > ? ORDER BY id LIMIT {ROWS}"
     while rows := connection.exec_driver_sql(query, (last_leg,)).fetchall():
@@ -120,7 +120,7 @@ def _add_genesis(connection: Connection) -> tuple[bytes, int, int]:
 
 
 def _ended(connection: Connection, after: int, *, below: int | None = None) -> Sequence[Any]:
-    """Read some transfers that have ended: status, time, failure and terms of each."""
+    """Return some ended transfers: status, time, failure and terms of each."""
     query = (
         f"SELECT status, settled_at, failure_code, {TERMS} FROM transfers "
         f"WHERE status <> 'pending' AND id > ?1 AND (?2 IS NULL OR id < ?2) ORDER BY id LIMIT {ROWS}"
@@ -139,7 +139,7 @@ def _packed_ending(status: str, ended_at: int, failure: str | None, *terms: Any)
 
 
 def _add(connection: Connection, kind: str, before: bytes, figures: tuple[int, ...], body: bytes) -> bytes:
-    """Write the block that follows the one with the hash `before`; its own hash. `body`: hashes of legs and endings."""
+    """Write the block after the one with the hash `before`; return its hash. `body`: hashes of legs and endings."""
     digest = sha256(PACKED_HEADER.pack(TAG, before, kind.encode(), *figures, body)).digest()
     height, *others = figures
     query = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"

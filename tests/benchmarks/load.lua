@@ -1,6 +1,6 @@
--- What wrk sends: transfers between accounts drawn at random, each under a key of its own.
--- Arguments: a file with one "account token" a line, "uniform" or "hot", what makes the keys of this run its own, and
--- "adjacent" or "scattered": whether keys that follow each other also lie beside each other in an index.
+-- The requests of wrk: transfers between random accounts, each with its own key.
+-- Arguments: a file with one "account token" per line, "uniform" or "hot", a prefix that makes this run's keys unique,
+-- and "adjacent" or "scattered": whether successive keys are also adjacent in an index.
 local people, sent, hot, run, scattered = {}, 0, false, "", false
 
 function init(args)

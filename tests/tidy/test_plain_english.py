@@ -27,6 +27,8 @@ INSTEAD = {
 PHRASES = re.compile(rf"\b({'|'.join(INSTEAD)})\b", re.IGNORECASE)
 BETWEEN_WORDS = re.compile(r"_|\s*\n[ \t]*(#|>)?\s*")
 """Separators inside a phrase that is part of a name, or continues on the next line of a comment."""
+STORED_IN_DATABASES = "a card is sealed anew under a newer key only"
+"""Text of a trigger that existing databases contain, so that only a migration could change it."""
 
 
 def written() -> Iterator[Path]:
@@ -40,7 +42,7 @@ def written() -> Iterator[Path]:
 
 
 def phrases_in(text: str) -> list[str]:
-    return [found[0] for found in PHRASES.finditer(BETWEEN_WORDS.sub(" ", text))]
+    return [found[0] for found in PHRASES.finditer(BETWEEN_WORDS.sub(" ", text.replace(STORED_IN_DATABASES, "")))]
 
 
 def found() -> dict[str, list[str]]:

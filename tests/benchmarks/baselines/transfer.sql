@@ -1,4 +1,4 @@
--- The ledger of the baseline on PostgreSQL: a transfer is one call, and one transaction.
+-- The ledger of the PostgreSQL baseline: a transfer is one call and one transaction.
 CREATE TABLE accounts (
     id uuid PRIMARY KEY,
     owner_id bigint NOT NULL,
@@ -6,7 +6,7 @@ CREATE TABLE accounts (
     status text NOT NULL,
     balance bigint NOT NULL,
     CHECK (balance >= 0 OR owner_id = 0)
-) WITH (fillfactor = 70);  -- room for the next balance on the same page, or hot rows spread
+) WITH (fillfactor = 70);  -- room for the next balance on the same page; otherwise hot rows spread over pages
 
 CREATE TABLE transfers (
     id uuid PRIMARY KEY,
@@ -28,7 +28,7 @@ CREATE TABLE transactions (
     balance_after bigint NOT NULL
 );
 
--- Returns the transfer of this key, which may be one of an earlier request; raises with a code where it must not be.
+-- Returns the transfer of this key, perhaps from an earlier request; raises a code if it is not allowed.
 CREATE FUNCTION transfer(new_id uuid, by_user bigint, key text, source uuid, destination uuid, moved bigint)
 RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
