@@ -60,19 +60,19 @@ def before_call(context: HookContext, case: Case, kwargs: dict[str, Any]) -> Non
         if case.headers and "Idempotency-Key" in case.headers:
             # Most generated calls have the same key, and would be refused because it is used.
             case.headers["Idempotency-Key"] = f"{case.headers['Idempotency-Key'][:240]}-{next(_numbers)}"
-        _mend(case.body)
+        _fix(case.body)
 
 
-def _mend(part: Any) -> None:
+def _fix(part: Any) -> None:
     if isinstance(part, list):
         for item in part:
-            _mend(item)
+            _fix(item)
     if isinstance(part, dict):
         for name, value in part.items():
             # For JSON Schema `5.0` is an integer. Giro rejects it (422): an amount contains only digits.
             if isinstance(value, float) and value.is_integer():
                 part[name] = int(value)
-            _mend(value)
+            _fix(value)
         if part.get("to_account_id") and part.get("to_account_number"):
             # Following a link adds an id to an order that already names its payee.
             del part["to_account_number"]

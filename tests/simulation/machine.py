@@ -195,7 +195,7 @@ class Simulation(RuleBasedStateMachine):
     def deliver(
         self, which: int, strike: str | None, unit: int, batch: int, yields: bool, meanwhile: list[str]
     ) -> None:
-        """Deliver any message. If there is none, restart the worker, which then looks for pending transfers by itself.
+        """Deliver any message. If the queue is empty, restart the worker, which then looks for pending transfers by itself.
 
         A message leaves the queue once it is processed, but not if the worker crashes.
         """
@@ -204,7 +204,7 @@ class Simulation(RuleBasedStateMachine):
         if message is None:
             self.workers[0].restart()
         self.undisturbed &= strike is None
-        self.world.somebody_waits = yields
+        self.world.others_wait = yields
         self.let_settle(self.workers[0], batch, Strike(strike, unit) if strike else None, meanwhile)
         if message is not None and strike in (BEFORE_COMMIT, AFTER_COMMIT):
             self.queue.messages.append(message)

@@ -69,7 +69,7 @@ class World:
         self.writing: Process | None = None
         self.meanwhile: dict[Process, list[Callable[[], None]]] = {}
         """Actions of others while a process waits for its turn; these actions themselves do not wait."""
-        self.somebody_waits = False
+        self.others_wait = False
 
     def stand_in_line(self, process: "Process") -> None:
         """Run the actions of others first."""
@@ -96,8 +96,8 @@ class Turnstile:
             self._world.writing = None
         self._process.committed()
 
-    def somebody_waits(self) -> bool:
-        return self._world.somebody_waits
+    def others_wait(self) -> bool:
+        return self._world.others_wait
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""

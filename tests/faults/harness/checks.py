@@ -79,7 +79,7 @@ def loses_and_doubles_nothing(history: History, ledger: Ledger) -> list[str]:
             found.append(f"{submission.key} was not recorded, its client was told; the ledger has {row}")
         if submission.outcome == "unknown":
             found.append(f"{submission.key} was never resolved")
-    found += [f"the ledger has {row}, which nobody submitted" for key, row in rows.items() if key not in submitted]
+    found += [f"the ledger has {row}, which no client submitted" for key, row in rows.items() if key not in submitted]
     if len(rows) != len([row for row in ledger.rows if row.key is not None]):
         found.append("several transfers have the same key")
     return found

@@ -89,7 +89,7 @@ def test_whoever_waits_goes_before_whoever_has_just_been(opened: Callable[[], Tu
         order.append("first")
         thread = threading.Thread(target=wait_and_go)
         thread.start()
-        eventually(first.somebody_waits)
+        eventually(first.others_wait)
     with first.turn():
         order.append("first again")
     thread.join(timeout=30)
@@ -114,7 +114,7 @@ def test_the_wait_for_a_turn_is_timed_and_the_turn_is_not(opened: Callable[[], T
     with first.turn():
         thread = threading.Thread(target=wait_and_go)
         thread.start()
-        eventually(first.somebody_waits)
+        eventually(first.others_wait)
         eventually(lambda: time.perf_counter() > held_from + 0.3)
         assert waits()[0] == count + 1, "the second has had no turn yet"
         assert waits()[1] - seconds < 0.1, "the first has waited for nobody"
@@ -126,7 +126,7 @@ def test_the_wait_for_a_turn_is_timed_and_the_turn_is_not(opened: Callable[[], T
 def test_somebody_waits_only_while_somebody_does(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     with first.turn():
-        assert not first.somebody_waits()
+        assert not first.others_wait()
 
     def wait_and_go() -> None:
         with second.turn():
@@ -135,17 +135,17 @@ def test_somebody_waits_only_while_somebody_does(opened: Callable[[], Turnstile]
     with first.turn():
         thread = threading.Thread(target=wait_and_go)
         thread.start()
-        eventually(first.somebody_waits)
+        eventually(first.others_wait)
     thread.join(timeout=30)
     with first.turn():
-        assert not first.somebody_waits()
+        assert not first.others_wait()
 
 
 def test_asking_whether_somebody_waits_leaves_the_queue_as_it_was(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     with first.turn():
-        assert not first.somebody_waits()
-        assert not second.somebody_waits()
+        assert not first.others_wait()
+        assert not second.others_wait()
 
 
 def test_two_writers_are_never_in_at_once(opened: Callable[[], Turnstile]) -> None:

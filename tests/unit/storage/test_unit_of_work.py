@@ -123,7 +123,7 @@ def test_a_writer_that_waits_for_its_turn_meanwhile_writes_nothing(database: Dat
     with database.turnstile.turn():
         waiting = threading.Thread(target=write)
         waiting.start()
-        eventually(database.turnstile.somebody_waits)
+        eventually(database.turnstile.others_wait)
         move_on(database)
     waiting.join(30)
     assert refused.is_set()

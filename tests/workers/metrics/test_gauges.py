@@ -79,7 +79,7 @@ def scrape(registry: CollectorRegistry) -> Scrape:
 def park(database: Database, letter: Letter) -> None:
     with unit_of_work(database) as connection:
         for _ in range(MOST_ATTEMPTS):
-            dead_letters.fail(connection, letter, ValueError("what nobody expected"))
+            dead_letters.fail(connection, letter, ValueError("an unexpected error"))
 
 
 def put_balance(database: Database, currency: str, by: int) -> None:

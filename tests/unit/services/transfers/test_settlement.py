@@ -237,7 +237,7 @@ def another_writer(database: Database, settings: Settings, monkeypatch: pytest.M
 
     def join_the_queue() -> None:
         writer.start()
-        eventually(database.turnstile.somebody_waits)
+        eventually(database.turnstile.others_wait)
 
     while_settling(monkeypatch, join_the_queue)
     yield seen
