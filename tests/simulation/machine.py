@@ -195,7 +195,7 @@ class Simulation(RuleBasedStateMachine):
     def deliver(
         self, which: int, strike: str | None, unit: int, batch: int, yields: bool, meanwhile: list[str]
     ) -> None:
-        """Deliver any message. If the queue is empty, restart the worker, which then looks for pending transfers by itself.
+        """Deliver any message. If the queue is empty, restart the worker, which then looks by itself.
 
         A message leaves the queue once it is processed, but not if the worker crashes.
         """
@@ -283,7 +283,7 @@ class Simulation(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def bring_to_an_end(self) -> None:
-        """Empty the queue and kill every process: the sweep must find all pending transfers, each key must replay."""
+        """Empty the queue and kill every process: the sweep finds all pending transfers, and each key replays."""
         self.queue.away = False
         self.queue.forget_everything()
         for api in self.apis:
