@@ -12,9 +12,9 @@ from tests.faults.harness.checks import (
     conserves_money,
     ends_everything,
     follows_the_model,
-    goes_by_real_time,
-    is_as_clients_expect,
     loses_and_doubles_nothing,
+    matches_what_clients_saw,
+    respects_real_time_order,
 )
 from tests.faults.harness.history import History, Submission
 from tests.faults.harness.model import Row, replay
@@ -144,8 +144,8 @@ def test_order_against_real_time_is_found() -> None:
     early, _, late = history.submissions
     late.invoked_at, late.answered_at, late.ended_at = 1.0, 1.1, None
     assert early.invoked_at > late.answered_at
-    assert goes_by_real_time(history, ledger) == ["k4 existed before k2 was submitted, but comes after it"] or (
-        goes_by_real_time(history, ledger)[0].startswith("k4 existed before")
+    assert respects_real_time_order(history, ledger) == ["k4 existed before k2 was submitted, but comes after it"] or (
+        respects_real_time_order(history, ledger)[0].startswith("k4 existed before")
     )
 
 
@@ -153,7 +153,7 @@ def test_concurrent_transfers_may_have_any_order() -> None:
     history, ledger = good()
     late = history.submissions[-1]
     late.invoked_at, late.answered_at = 1.0, 5.0
-    assert goes_by_real_time(history, ledger) == []
+    assert respects_real_time_order(history, ledger) == []
 
 
 @pytest.mark.parametrize("status", ["pending", "failed", "cancelled"])
@@ -167,7 +167,7 @@ def test_wrong_sums_of_pages_and_impossible_answers_are_found() -> None:
     history.wrong_sums.append("99 on 2 accounts")
     history.problems.append("k2 was accepted, and is not there")
     assert conserves_money(history, ledger)
-    assert is_as_clients_expect(history, ledger)
+    assert matches_what_clients_saw(history, ledger)
 
 
 # --- the report --------------------------------------------------------------------------------------------------

@@ -324,7 +324,7 @@ def break_things(caller: Caller, payer: str, payee: str, folder: Path) -> None:
     database.close()
 
 
-def look_while_it_runs(stack: Stack, given: Given, seen: Seen) -> None:
+def check_running_service(stack: Stack, given: Given, seen: Seen) -> None:
     for process in PROCESSES:
         seen.keep("metrics", stack.scrape(process))
     for key in given.queue.keys("*"):
@@ -342,7 +342,7 @@ def children(pid: int) -> list[int]:
     return [*below, *(pid for child in below for pid in children(child))]
 
 
-def look_at_what_is_left(stack: Stack, given: Given, seen: Seen, folder: Path) -> None:
+def check_remains(stack: Stack, given: Given, seen: Seen, folder: Path) -> None:
     assert stack.giro("backup", "--to", str(folder / "backup")).returncode == 0
     seen.keep("log", stack.log_text("up") + stack.output("up"))
     for report in given.reports:
@@ -373,9 +373,9 @@ def test_secret_and_personal_data_is_only_in_permitted_places(
     break_things(caller, payer, payee, tmp_path)
     fail_to_log_in(caller)
     misuse(caller, operator)
-    look_while_it_runs(service, given, seen)
+    check_running_service(service, given, seen)
     assert service.stop() == 0
-    look_at_what_is_left(service, given, seen, tmp_path)
+    check_remains(service, given, seen, tmp_path)
     assert {place: [word in seen.text(place) for word in words] for place, words in LOOKED_AT.items()} == {
         place: [True] * len(words) for place, words in LOOKED_AT.items()
     }

@@ -71,7 +71,7 @@ def test_statements_are_made_automatically_and_on_request(
     runs = eventually(lambda: _finished(operator.get("/operator/statement-runs").json()["items"]))
     assert [(run["period"], run["statements"]) for run in runs] == [(str(last_month), 1), (str(before_last), 1)]
 
-    later = _an_account_whose_group_is_done(stack, client, last_month.starts_at(UTC))
+    later = _account_of_a_finished_group(stack, client, last_month.starts_at(UTC))
     asked = client.post(f"/accounts/{later}/statements", {"month": str(last_month)})
     assert asked.status_code == 202
     made = eventually(lambda: (answer := client.get(asked.headers["location"]).json())["status"] == "final" and answer)
@@ -85,7 +85,7 @@ def _finished(runs: list[dict[str, object]]) -> list[dict[str, object]]:
     return runs if all(run["finished_at"] for run in runs) else []
 
 
-def _an_account_whose_group_is_done(stack: Stack, client: Client, opened_at: datetime) -> str:
+def _account_of_a_finished_group(stack: Stack, client: Client, opened_at: datetime) -> str:
     """Open an account now and backdate it, so that no run contains it."""
     account = client.open_account()
     database = Database(load_settings(_env_file=None, data_dir=stack.data))

@@ -50,9 +50,9 @@ def prometheus(idle_bank: tuple[Stack, Prometheus]) -> Iterator[Prometheus]:
     """The Prometheus, after every event that the panels show has happened, and while transfers continue."""
     stack, prometheus = idle_bank
     traffic = Traffic(stack)
-    traffic.refused_in_several_ways()
-    traffic.logged_in_with_a_wrong_password()
-    traffic.looked_at_by_an_operator()
+    traffic.make_refused_requests()
+    traffic.fail_a_log_in()
+    traffic.read_as_an_operator()
     traffic.months_pass()
     traffic.failed_at_settlement()
     eventually(

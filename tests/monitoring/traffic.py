@@ -43,7 +43,7 @@ class Traffic:
             self.ada.submit(self.account, self.other, 1, Prefer="wait=2")
             self.ada.submit(self.other, self.other)
 
-    def refused_in_several_ways(self) -> None:
+    def make_refused_requests(self) -> None:
         euros = self.ada.open_account(currency="EUR")
         for payer, payee, code in (
             (self.account, self.account, "same_account"),
@@ -67,11 +67,11 @@ class Traffic:
         self.stack.kill("settlement", signal.SIGCONT)
         assert self.ada.poll_to_end(transfer) == "failed"
 
-    def logged_in_with_a_wrong_password(self) -> None:
+    def fail_a_log_in(self) -> None:
         answer = self.stack.client.post("/login", data={"username": "nobody@example.com", "password": "a wrong one"})
         assert answer.status_code == 401
 
-    def looked_at_by_an_operator(self) -> None:
+    def read_as_an_operator(self) -> None:
         for path in ("users", "accounts", "queue", "dead-letters", "statement-runs", "verification", "audit"):
             assert self.operator.get(f"/operator/{path}").status_code == 200
 

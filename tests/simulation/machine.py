@@ -180,7 +180,7 @@ class Simulation(RuleBasedStateMachine):
     # --- operators ---
 
     @rule(account=CUSTOMERS, person=PEOPLE, what=ACTS)
-    def have_an_operator_act(self, account: str, person: str, what: tuple[str, Any]) -> None:
+    def run_an_operator_command(self, account: str, person: str, what: tuple[str, Any]) -> None:
         name, value = what
         if name == "freeze":
             self.act(self.acts.freezing(account, value))
@@ -223,12 +223,12 @@ class Simulation(RuleBasedStateMachine):
     # --- time ---
 
     @rule(seconds=st.sampled_from([0.5, 2.5, INTAKE_SECONDS + 1]))
-    def have_time_pass(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
         self.count("time passes")
         self.let_time_pass(seconds)
 
     @rule(seconds=st.sampled_from([400 * 86_400, -1, -3600, -40 * 86_400]))
-    def have_the_clock_set(self, seconds: int) -> None:
+    def set_the_clock(self, seconds: int) -> None:
         """A jump far forward also simulates a long downtime."""
         self.count("clock set")
         self.clock.set_wall(seconds)
@@ -273,7 +273,7 @@ class Simulation(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            self.bring_to_an_end()
+            self.finish_everything()
         finally:
             self.eye.close()
             for process in (*self.apis, *self.workers, self.scheduler, self.operator):
@@ -282,7 +282,7 @@ class Simulation(RuleBasedStateMachine):
             self._time.__exit__(None, None, None)
             shutil.rmtree(self.folder)
 
-    def bring_to_an_end(self) -> None:
+    def finish_everything(self) -> None:
         """Empty the queue and kill every process: the sweep finds all pending transfers, and each key replays."""
         self.queue.away = False
         self.queue.forget_everything()

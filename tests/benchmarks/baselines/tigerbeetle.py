@@ -21,15 +21,15 @@ class TigerBeetle:
         self._accounts = [tb.Account(id=tb.id(), ledger=LEDGER, code=CODE, flags=flags) for _ in range(accounts)]
         self._bank = bank
         self._moved = FUNDS * accounts
-        self._must_all_be_made(self._client.create_accounts([bank, *self._accounts]))
-        self._must_all_be_made(self._client.create_transfers([_transfer(bank, a, FUNDS) for a in self._accounts]))
+        self._check_all_created(self._client.create_accounts([bank, *self._accounts]))
+        self._check_all_created(self._client.create_transfers([_transfer(bank, a, FUNDS) for a in self._accounts]))
 
     def rate(self, count: int) -> float:
         """Return transfers per second; the batches are written beforehand."""
         batches = [self._batch(min(BATCH, count - start)) for start in range(0, count, BATCH)]
         begun = time.perf_counter()
         for batch in batches:
-            self._must_all_be_made(self._client.create_transfers(batch))
+            self._check_all_created(self._client.create_transfers(batch))
         return count / (time.perf_counter() - begun)
 
     def check(self) -> None:
@@ -46,7 +46,7 @@ class TigerBeetle:
         return made
 
     @staticmethod
-    def _must_all_be_made(results: Sequence[tb.CreateAccountResult | tb.CreateTransferResult]) -> None:
+    def _check_all_created(results: Sequence[tb.CreateAccountResult | tb.CreateTransferResult]) -> None:
         """Raise AssertionError if the cluster refused anything."""
         refused = [result for result in results if result.status.name != "CREATED"]
         assert not refused, refused[:3]

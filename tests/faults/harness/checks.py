@@ -99,7 +99,7 @@ def answers_one_key_with_the_same_bytes(history: History, _ledger: Ledger) -> li
     ]
 
 
-def goes_by_real_time(history: History, ledger: Ledger) -> list[str]:
+def respects_real_time_order(history: History, ledger: Ledger) -> list[str]:
     """A transfer that was accepted, or seen to have ended, before another was first submitted comes before it."""
     sequences = {row.key: row.sequence for row in ledger.rows if row.key is not None}
     known = [submission for submission in history.submissions if submission.key in sequences]
@@ -137,7 +137,7 @@ def conserves_money(history: History, _ledger: Ledger) -> list[str]:
     return history.wrong_sums
 
 
-def is_as_clients_expect(history: History, _ledger: Ledger) -> list[str]:
+def matches_what_clients_saw(history: History, _ledger: Ledger) -> list[str]:
     """No client saw anything impossible."""
     return history.problems
 
@@ -146,8 +146,8 @@ CHECKS: Sequence[Callable[[History, Ledger], list[str]]] = (
     follows_the_model,
     loses_and_doubles_nothing,
     answers_one_key_with_the_same_bytes,
-    goes_by_real_time,
+    respects_real_time_order,
     ends_everything,
     conserves_money,
-    is_as_clients_expect,
+    matches_what_clients_saw,
 )
