@@ -23,7 +23,7 @@ OBJECTIVES = HOME / "docs" / "reference" / "objectives.md"
 CASES = Path(__file__).parent / "rules"
 
 SEVERITIES = {"page", "ticket"}
-SECTIONS = ["Look", "Do", "Over when"]
+SECTIONS = ["Check", "Fix", "Resolved when"]
 
 TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
 """Each tool with its package in Debian and Ubuntu."""
