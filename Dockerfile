@@ -7,7 +7,7 @@ RUN python -m venv --without-pip /opt/giro
 COPY requirements.lock ./
 RUN pip --python /opt/giro/bin/python install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps \
     -r requirements.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY migrations migrations
 COPY core core
 COPY workers workers
@@ -19,7 +19,8 @@ RUN pip --python /opt/giro/bin/python install --no-cache-dir --disable-pip-versi
 
 FROM python:3.12-slim AS runner
 LABEL org.opencontainers.image.title="Giro" \
-    org.opencontainers.image.description="A self-hosted banking service whose transfers run through a queue."
+    org.opencontainers.image.description="A self-hosted banking service whose transfers run through a queue." \
+    org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 1000 --user-group --no-create-home --home-dir /app --shell /usr/sbin/nologin giro \
     && install --directory --owner giro --group giro --mode 0700 /app/data
 COPY --from=builder /opt/giro /opt/giro

@@ -87,6 +87,10 @@ dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
 reference: $(VENV)/.test-ready ## Write docs/reference/settings.md and .env.example from the settings
 	@$(BIN)/python -m core.settings.reference
 
+.PHONY: package-test
+package-test: $(VENV)/.test-ready ## Build a wheel, install it into an empty environment, and run the demo from there
+	@$(BIN)/pytest tests/packaging
+
 .PHONY: deploy-test
 deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the systemd unit (needs caddy, nginx, openssl)
 	@$(BIN)/pytest tests/deploy

@@ -27,6 +27,7 @@ from api.server.observe import Observe
 from api.server.paths import Paths
 from api.server.pulse import Pulse
 from api.server.request_bounds import RequestBounds
+from core import VERSION
 from core.processes.lifeline import Heartbeat, ask_to_stop, freeze_garbage_collector
 from core.settings import Settings, load_settings, variable
 from core.storage.sqlite.engine import Database
@@ -47,7 +48,7 @@ def create_app(
     app = Application(
         lambda framework: _around(framework, settings),
         title="Giro",
-        version="0.1.0",
+        version=VERSION,
         description=DESCRIPTION,
         openapi_url=None,
         docs_url=None,

@@ -8,6 +8,7 @@ that opens a database is imported. See docs/decisions/0002-sqlite-for-money.md.
 
 import importlib.util
 import sys
+from importlib.metadata import version
 
 if importlib.util.find_spec("pysqlite3"):
     if "aiosqlite" in sys.modules:
@@ -21,4 +22,10 @@ if importlib.util.find_spec("pysqlite3"):
 import sqlite3
 
 SQLITE_VERSION = sqlite3.sqlite_version
-"""Of the library in use, whichever that is."""
+"""The version of the SQLite library in use."""
+
+DISTRIBUTION = "giro-bank"
+"""The name of the Python package that is installed; `giro` on PyPI is another program."""
+
+VERSION = version(DISTRIBUTION)
+"""The version of Giro that is installed."""

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.table import Table
 
+from core import VERSION
 from core.cli.console import complaints, counted, one_line_errors, open_database, out
 from core.clock import now_us, to_us
 from core.processes import heartbeats, run
@@ -159,7 +159,7 @@ def root(
 ) -> None:
     """Giro: a self-hosted banking service whose transfers run through a queue."""
     if show_version:
-        out.print(f"giro {version('giro')}")
+        out.print(f"giro {VERSION}")
         raise typer.Exit
 
 

@@ -18,6 +18,7 @@ from api.codes import WireError, is_answered, status_of
 from api.errors import MEDIA_TYPE
 from api.schemas.base import LONGEST_CURSOR
 from api.schemas.transfers import NewDeposit, NewTransfer
+from core import DISTRIBUTION
 from core.domain.cards import is_card_number
 from core.domain.errors import ErrorCode
 from core.domain.money import EXPONENTS
@@ -114,7 +115,7 @@ def test_every_operation_has_one_tag_and_every_tag_is_described(document: Json) 
 
 def test_the_document_names_the_version_and_no_server(document: Json) -> None:
     """Whoever serves the document is the server: behind a proxy, nobody here knows its address."""
-    assert document["info"]["version"] == version("giro")
+    assert document["info"]["version"] == version(DISTRIBUTION)
     assert document["info"]["description"]
     assert "servers" not in document
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from hashlib import file_digest
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Literal
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from core import VERSION
 from core.clock import now_us, to_datetime
 from core.domain.anchors import from_line
 from core.failpoints import hit
@@ -227,7 +227,7 @@ def _draw(
         file=path.name,
         made_at=made_at,
         duration_seconds=round(time.perf_counter() - started, 3),
-        giro=version("giro"),
+        giro=VERSION,
         schema_revision=str(copy.schema_revision()),
         size_bytes=path.stat().st_size,
         sha256=digest(path),

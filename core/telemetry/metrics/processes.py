@@ -3,13 +3,12 @@
 import platform
 import time
 from collections.abc import Iterable
-from importlib.metadata import version
 
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from core import SQLITE_VERSION
+from core import SQLITE_VERSION, VERSION
 
 heartbeat = Gauge("giro_heartbeat_timestamp_seconds", "Time of this process's last heartbeat.", multiprocess_mode="max")
 unhandled_exceptions = Counter("giro_unhandled_exceptions_total", "Unexpected exceptions.")
@@ -19,7 +18,7 @@ class _Now(Collector):
     """What a process reports about itself at each scrape: its versions and its clock."""
 
     def __init__(self) -> None:
-        self._build = {"version": version("giro"), "python": platform.python_version(), "sqlite": SQLITE_VERSION}
+        self._build = {"version": VERSION, "python": platform.python_version(), "sqlite": SQLITE_VERSION}
 
     def describe(self) -> Iterable[Metric]:
         return self.collect()

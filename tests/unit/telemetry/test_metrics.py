@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from core import SQLITE_VERSION
+from core import DISTRIBUTION, SQLITE_VERSION
 from core.settings import SettingsError
 from core.storage.sqlite.engine import Database
 from core.telemetry import metrics
@@ -108,7 +108,7 @@ def test_no_series_says_when_another_began(serve: Serve) -> None:
 def test_a_process_says_what_it_is_built_of(database: Database) -> None:
     sqlite, _ = database.sqlite()
     assert sqlite == SQLITE_VERSION
-    built = {"version": version("giro"), "python": platform.python_version(), "sqlite": sqlite}
+    built = {"version": version(DISTRIBUTION), "python": platform.python_version(), "sqlite": sqlite}
     assert REGISTRY.get_sample_value("giro_build_info", built) == 1
 
 
