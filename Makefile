@@ -171,7 +171,7 @@ clean: ## Remove both virtual environments, build/ and every cache; data/ stays
 	@find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
-	@python=; for name in python3.12 python3 python python3.13 python3.14; do \
+	@python=; for name in $(PYTHON) python3.12 python3 python python3.13 python3.14; do \
 	    if $$name -c 'import sys; raise SystemExit(sys.version_info < (3, 12))' 2>/dev/null; then python=$$name; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \

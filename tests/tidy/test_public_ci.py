@@ -1,6 +1,8 @@
 """The public CI, and the policy for reporting vulnerabilities."""
 
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import yaml
 import core
 
 HOME = Path(core.__file__).parent.parent
+RUN = HOME / ".ci/run"
 WORKFLOWS = sorted((HOME / ".github/workflows").glob("*.yml"))
 
 
@@ -22,16 +25,44 @@ def commands() -> list[str]:
     return [step["run"] for step in steps() if "run" in step]
 
 
-@pytest.mark.parametrize("command", [".ci/run", "make audit"])
-def test_public_ci_runs(command: str) -> None:
-    assert command in commands()
+def parts() -> list[str]:
+    """The parts that `.ci/run` runs when none is named, in their order."""
+    (found,) = re.findall(r"^ALL=\((.*)\)$", RUN.read_text(), re.MULTILINE)
+    return found.split()
+
+
+def test_public_ci_runs_every_part_and_the_audit() -> None:
+    jobs = yaml.safe_load((HOME / ".github/workflows/ci.yml").read_text())["jobs"]
+    assert [*jobs["checks"]["strategy"]["matrix"]["part"], "quick"] == parts()
+    assert {'.ci/run "$PART"', ".ci/run quick", "make audit"} <= set(commands())
+
+
+def test_quick_tests_run_with_each_python_that_the_package_names() -> None:
+    jobs = yaml.safe_load((HOME / ".github/workflows/ci.yml").read_text())["jobs"]
+    classifiers = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]["classifiers"]
+    named = re.findall(r"Python :: (3\.\d+)$", "\n".join(classifiers), re.MULTILINE)
+    assert jobs["python"]["strategy"]["matrix"]["version"] == named
+
+
+def test_a_part_that_does_not_exist_is_rejected_before_anything_runs() -> None:
+    done = subprocess.run([RUN, "lint", "lnit"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no part named lnit" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "step", ["make lint", "make security", "FUZZ_SECONDS=30 make fuzz", "make faults", "make test"]
+    "command", ["make lint", "make security", "FUZZ_SECONDS=30 make fuzz", "make faults", "make drill", "make test"]
 )
-def test_ci_runs_every_security_and_fault_step(step: str) -> None:
-    assert step in (HOME / ".ci/run").read_text().splitlines()
+def test_parts_check_security_and_money(command: str) -> None:
+    assert command in RUN.read_text()
+
+
+def test_hooks_before_a_commit_are_the_commands_of_make_lint() -> None:
+    (recipe,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", (HOME / "Makefile").read_text(), re.MULTILINE)
+    lint = [line.removeprefix("\t@$(BIN)/").removesuffix(" .") for line in recipe.splitlines()]
+    config = yaml.safe_load((HOME / ".pre-commit-config.yaml").read_text())
+    hooks = [hook["entry"].removeprefix(".venv/bin/") for repo in config["repos"] for hook in repo["hooks"]]
+    assert hooks == [command.removesuffix(" Dockerfile") for command in lint]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -47,8 +78,9 @@ def test_external_actions_are_pinned_and_keep_no_credentials() -> None:
     used = [step for step in steps() if "uses" in step]
     assert used
     for step in used:
-        assert re.fullmatch(r"actions/checkout@[0-9a-f]{40}", step["uses"])
-        assert step["with"]["persist-credentials"] is False
+        assert re.fullmatch(r"actions/(checkout|setup-python)@[0-9a-f]{40}", step["uses"])
+        if "checkout" in step["uses"]:
+            assert step["with"]["persist-credentials"] is False
 
 
 def test_no_command_contains_untrusted_input() -> None:
