@@ -1,4 +1,4 @@
-"""Logs: one JSON object per line on standard error, in the same form from every process and library."""
+"""Logs on standard error, in the same form from every process and library: JSON lines, or text on a terminal."""
 
 import logging
 import sys
@@ -33,7 +33,7 @@ def configure_logging(settings: TelemetrySettings, *, process: str) -> None:
         _named(process),
     ]
     last: list[Any]
-    if settings.log_format == "json":
+    if settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty()):
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     else:
         # The default formatter would print the local variables of each frame, such as passwords and card numbers.

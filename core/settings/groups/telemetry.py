@@ -14,8 +14,10 @@ class TelemetrySettings(SettingsGroup):
     title = "Logs and metrics"
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
-    log_format: Literal["json", "console"] = Field(
-        "json", description="`json`: one object per line. `console`: text for people."
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto",
+        description="`json`: one object per line. `console`: text for people. `auto`: `console` on a terminal, "
+        "otherwise `json`.",
     )
     metrics_host: str = Field(
         "127.0.0.1", description="Address of the metrics ports. Do not expose it to a public network."

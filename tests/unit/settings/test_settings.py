@@ -218,7 +218,7 @@ def test_what_names_no_proxy_is_refused(monkeypatch: pytest.MonkeyPatch, value: 
         ("GIRO_PORT", "-1", "greater than or equal to 0"),
         ("GIRO_METRICS_PORT_API", "70000", "less than or equal to 65535"),
         ("GIRO_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
-        ("GIRO_LOG_FORMAT", "xml", "'json' or 'console'"),
+        ("GIRO_LOG_FORMAT", "xml", "'auto', 'json' or 'console'"),
         ("GIRO_IDEMPOTENCY_KEY_REQUIRED", "perhaps", "valid boolean"),
         ("GIRO_PASSWORD_HASH_ROUNDS", "3", "greater than or equal to 4"),
         ("GIRO_PASSWORD_HASH_ROUNDS", "17", "less than or equal to 16"),

@@ -132,6 +132,21 @@ def test_for_a_persons_eyes_there_is_another_format(configure: Configure, capsys
         json.loads(ours)
 
 
+@pytest.mark.parametrize(("is_terminal", "is_json"), [(True, False), (False, True)])
+def test_a_terminal_gets_text_and_everything_else_json(
+    configure: Configure,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_terminal: bool,
+    is_json: bool,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    configure(log_format="auto")
+    get_logger("a").info("settled")
+    assert capsys.readouterr().err.startswith("{") is is_json
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_traceback_shows_no_local_variables(
     configure: Configure, capsys: pytest.CaptureFixture[str], log_format: str
