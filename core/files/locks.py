@@ -41,34 +41,34 @@ class FileLock:
         return True
 
     def holder(self) -> str:
-        """Name the holder, by what it has signed."""
+        """Return the holder's signature."""
         return signature(self._descriptor)
 
     def release(self) -> None:
-        """Give the lock up."""
+        """Release the lock."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close the descriptor, and with it give the lock up."""
+        """Close the descriptor, which releases the lock."""
         os.close(self._descriptor)
 
 
 def sign(descriptor: int, what: str) -> None:
-    """Write the holder into the file of a lock: this process, its host, `what` it is, and since when."""
+    """Write the holder into the file of a lock: this process, its host, its activity `what`, and the time."""
     since = to_datetime(now_us()).isoformat(timespec="seconds")
     signed = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
-    # The signature before it may be of one that was killed: it must not be read in place of this one.
-    # On a disk that is full, the lock is held all the same.
+    # The old signature may be that of a killed process and must not be read as the new one. On a full disk the lock is
+    # held without a signature.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(signed).encode(), 0)
 
 
 def signature(descriptor: int) -> str:
-    """Read the holder of a lock from its file, as words for a person."""
+    """Read the holder of a lock from its file, as a text for people."""
     try:
         signed = json.loads(os.pread(descriptor, 1000, 0))
-        if "url" in signed:  # of a version that signed for `giro up` alone
+        if "url" in signed:  # written by a version in which only `giro up` signed
             return f"process {signed['pid']}, {signed['url']}, since {signed['since']}"
         return f"process {signed['pid']} on {signed['host']}, {signed['what']}, since {signed['since']}"
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""The queue is a hint to look at the database; nothing in it has to be believed.
+"""The queue. Its messages are only hints to look at the database, and their content is never trusted.
 
-A wake-up says only that something is to be settled. Losing, repeating, delaying or forging one changes nothing: the
-worker reads what is pending, and the sweep wakes it where a wake-up was lost.
+A wake-up only means that something may have to be settled. Losing, repeating, delaying or forging one changes nothing:
+the worker reads the pending transfers from the database, and the sweep wakes it if a wake-up was lost.
 """
 
 import os

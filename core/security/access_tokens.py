@@ -1,4 +1,4 @@
-"""Passwords, tokens and sealed cursors."""
+"""Access tokens and refresh tokens."""
 
 import json
 import re

@@ -1,1 +1,1 @@
-"""The database: how it is opened, who may write when, and all SQL."""
+"""The database: opening it, the order of its writers, and all SQL."""

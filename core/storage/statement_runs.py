@@ -29,7 +29,7 @@ class StatementGroupView:
 
 
 def closed_until(connection: Connection) -> int:
-    """Return the end of the newest closed month, in microseconds since the epoch (0: none). No leg is posted before."""
+    """Return the end of the newest closed month (µs since the epoch), before which no leg is posted; 0 without one."""
     row = connection.exec_driver_sql("SELECT ends_at FROM statement_runs ORDER BY id DESC LIMIT 1").first()
     return row[0] if row else 0
 

@@ -1,7 +1,7 @@
-"""Lists of transfers: each page reads about as many rows as it shows, wherever in the list it begins.
+"""Lists of transfers. Each page reads about as many rows as it shows, wherever in the list it begins.
 
-What was executed is found along the chains of legs. What was not is rare, and indexed by its payer. What is pending is
-found along the chains of transfers, which are walked no further back than the oldest pending one.
+Executed transfers are found along the chains of legs. Failed and cancelled ones are rare, and indexed by their payer.
+Pending ones are found along the chains of transfers, which are walked back to the oldest pending one at most.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from core.storage.models.transfers import UNEXECUTED, WAYPOINT
 from core.storage.transfers import COLUMNS, SIDES, view
 
 MADE_TOGETHER = 250
-"""Rows that views are made of before other requests have a turn: a few milliseconds."""
+"""Rows that are made into views before other requests have a turn: a few milliseconds of work."""
 
 
 def _first(table: str, column: str) -> str:
-    """Search by halves for the first row in which a column that rises with the id reaches `:value`."""
+    """A binary search for the first row in which a column that grows with the id reaches `:value`."""
     return f"""
         WITH RECURSIVE search (low, high) AS (
             SELECT 1, coalesce(max(id), 0) + 1 FROM {table}
@@ -45,7 +45,7 @@ _FIRST_LEG = text(_first("transactions", "transfer_id"))
 
 
 async def first_since(session: AsyncSession, moment: datetime) -> int:
-    """Find the sequence of the first transfer accepted at a moment or later; the next free one without any."""
+    """Find the sequence of the first transfer accepted at a moment or later; without any, the next free one."""
     sequence: int = (await session.execute(_FIRST_TRANSFER, {"value": to_us(moment)})).scalar_one()
     return sequence
 
@@ -61,7 +61,7 @@ async def oldest_pending(session: AsyncSession) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which transfers a user's list can hold."""
+    """The transfers that a user's list can contain."""
 
     owner_id: int
     account_id: int | None
@@ -81,21 +81,21 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One transfer that a walk meets.
+    """One transfer that a walk has found.
 
-    Some are met twice in a row: one between two accounts of a user has two legs, and one that was cancelled while older
-    ones are pending is in the chain of transfers and in the index.
+    A walk can find a transfer twice in a row: a transfer between two accounts of a user has two legs, and one that was
+    cancelled while older ones are pending is in the chain of transfers and in the index.
     """
 
     leg: int | None
-    """The leg that it was met by, if it was executed."""
+    """The leg by which it was found, if it was executed."""
     next_leg: int | None
-    """The leg before that one, of the same account."""
+    """The previous leg of the same account."""
     sequence: int
     row: Sequence[Any]
 
     def transfer(self) -> TransferView:
-        """Show the transfer: made when it is asked for, since those that an offset passes over are not."""
+        """Make the view of the transfer. It is made on demand, because skipped transfers do not need one."""
         return view(self.row)
 
 
@@ -125,8 +125,8 @@ async def newest_legs(session: AsyncSession, scope: Scope) -> list[int]:
     return list((await session.execute(_LEGS, scope.values())).scalars())
 
 
-# The queue of a recursive query, ordered, is a merge: the newest transfer of all sources comes out first. The rows are
-# taken in that order, and LIMIT stops the walk; an ORDER BY of the outer query would first let it run to its end.
+# The ordered queue of a recursive query merges the sources: the newest transfer of all comes first. The rows are read
+# in that order, and LIMIT stops the walk. An ORDER BY of the outer query would first let the walk run to its end.
 _WALK = text(
     f"""
     WITH RECURSIVE mine (id, newest) AS MATERIALIZED (SELECT a.id, a.last_transfer_id FROM {_ACCOUNTS}),
@@ -181,8 +181,7 @@ async def walk(
 ) -> list[Step]:
     """Read transfers of a scope, newest first, for `limit` steps at most.
 
-    `legs` are where the chains of legs begin, at most one of each account; without them, nothing that was executed is
-    met.
+    `legs` has the leg at which each account's chain begins. Without legs, no executed transfer is found.
     """
     is_wanted = {status for status in TransferStatus if scope.status in (None, status)}
     endings = is_wanted & {TransferStatus.FAILED, TransferStatus.CANCELLED}
@@ -197,7 +196,7 @@ async def walk(
 
 
 async def _in_turns[Made](found: Result[Any], make: Callable[[Any], Made]) -> list[Made]:
-    """Make something of each row, and let the event loop turn meanwhile: a large offset passes over thousands."""
+    """Make an object of each row, and let other requests have turns meanwhile: a large offset skips thousands."""
     made: list[Made] = []
     for rows in found.partitions(MADE_TOGETHER):
         made += map(make, rows)
@@ -209,7 +208,7 @@ async def _in_turns[Made](found: Result[Any], make: Callable[[Any], Made]) -> li
 
 
 def _page(ids: str) -> TextClause:
-    """Show one page of the transfers whose ids a query finds in their order."""
+    """Select one page of the transfers whose ids a query returns, in its order."""
     return text(
         f"SELECT {COLUMNS} FROM ({ids} DESC LIMIT :limit OFFSET :offset) page "
         f"CROSS JOIN transfers t ON t.id = page.sequence {SIDES} ORDER BY t.id DESC"
@@ -239,9 +238,9 @@ _LISTS = {
 
 
 async def list_span(session: AsyncSession, scope: Scope, *, offset: int, limit: int) -> list[TransferView]:
-    """Read the transfers between the bounds of a scope, newest first, of all users.
+    """Read the transfers between the bounds of a scope, of all users, newest first.
 
-    Of those between the bounds each one is looked at, for its status and its account.
+    Every transfer between the bounds is read, to check its status and its account.
     """
     values = scope.values() | {"account": scope.account_id, "offset": offset, "limit": limit}
     return await _in_turns(await session.execute(_SPAN, values), view)
@@ -250,7 +249,7 @@ async def list_span(session: AsyncSession, scope: Scope, *, offset: int, limit: 
 async def list_all(
     session: AsyncSession, *, status: TransferStatus | None, below: int, offset: int, limit: int
 ) -> list[TransferView]:
-    """Read transfers of everybody with a sequence before `below`, newest first."""
+    """Read transfers of all users with a sequence below `below`, newest first."""
     if status is TransferStatus.COMPLETED:
         below = (await session.execute(_FIRST_LEG, {"value": below})).scalar_one()
     values = {"status": status, "below": below, "offset": offset, "limit": limit}

@@ -136,9 +136,9 @@ COLUMNS = """
         (SELECT b.failed_index FROM batches b WHERE b.id <= t.id ORDER BY b.id DESC LIMIT 1)
     END
 """
-"""What `view` shows."""
+"""The columns that `view` reads."""
 SIDES = "JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id"
-"""What `COLUMNS` needs beside `transfers t`."""
+"""The joins that `COLUMNS` needs, next to `transfers t`."""
 _BY_ID = f"SELECT {COLUMNS} FROM transfers t {SIDES} WHERE t.public_id = :id"
 
 

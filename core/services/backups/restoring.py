@@ -1,4 +1,4 @@
-"""Putting a backup in the place of a ledger that is lost."""
+"""Restoring a backup after the ledger was lost."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,16 +27,16 @@ from core.storage.unit_of_work import unit_of_work
 
 _DRAFT = ".restoring-"
 
-WHAT_IT_MEANS = {
+EFFECTS = {
     JWT_SECRET: "access tokens of that time are refused, and clients go on with their refresh tokens",
     ANCHOR_KEY: "what it has signed can be checked with the old one only",
 }
-"""What another key than that of the backup means, for those that the ledger can do without."""
+"""The effect of a key that differs from the backup's, for each key that the ledger does not need."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored, and what its operator should know of it."""
+    """The result of a restore, with warnings for the operator."""
 
     manifest: Manifest
     migrated: bool
@@ -51,12 +51,12 @@ def restore(
     *,
     migrate: Callable[[Settings], None] | None = None,
 ) -> Restored:
-    """Make a backup the ledger of a data folder that has none. Only where nothing runs on that folder.
+    """Restore a backup into a data folder without a ledger. Nothing may run on that folder.
 
-    Everything is checked on a copy, which gets the database's name last of all: wherever this ends, there is the whole
-    ledger or none. `migrate` brings an older one to this schema. Raises BackupError where the folder is not empty or
-    the backup is not what its manifest says, LedgerBroken where it does not verify, SettingsError where the keys do not
-    fit, DatabaseError for a schema that is not this one.
+    Everything is checked on a copy, which gets the database's name last. If the restore is interrupted, the folder has
+    either the whole ledger or none. `migrate` brings an older ledger to this schema. Raises BackupError if the folder
+    is not empty or the backup does not match its manifest, LedgerBroken if it does not verify, SettingsError if the
+    keys do not fit, and DatabaseError for another schema.
     """
     manifest = making.read_manifest(file)
     require_empty(settings, file, manifest)
@@ -82,18 +82,18 @@ def restore(
 
 
 def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
-    """Refuse to restore over data: BackupError, which names what is there. Keys and backups may be."""
+    """Raise BackupError if the folder has data, and name the file. Keys and backups may be in it."""
     database, anchors = settings.database_path, settings.anchor_path
     for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm", "journal"))):
         if path.exists():
             raise BackupError(f"{path} is there: a backup is restored to an empty data folder only; move it away first")
-    # nosemgrep: secrets-are-compared-in-constant-time - the digest of a file proves nobody
+    # nosemgrep: secrets-are-compared-in-constant-time - the digest of a file authenticates nobody
     if anchors.exists() and making.digest(anchors) != manifest.anchors_sha256:
         raise BackupError(f"{anchors} is there, and is not that of {file.name}: it is evidence; move it away first")
 
 
 def require_intact(file: Path, manifest: Manifest) -> None:
-    """Raise BackupError unless a backup is what its manifest says, byte for byte."""
+    """Raise BackupError unless the digests of a backup's files match its manifest."""
     parts = {file: manifest.sha256}
     if manifest.anchors_sha256:
         parts[making.anchors_of(file)] = manifest.anchors_sha256
@@ -107,7 +107,7 @@ def require_intact(file: Path, manifest: Manifest) -> None:
 
 
 def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
-    """Refuse to begin without the keys of the cards: one that is missing would be made at random, and fit none."""
+    """Raise BackupError if a card key is missing: a new random key could not open any card. Returns warnings."""
     present = fingerprints(Secrets(settings))
     if manifest.counts.get("cards"):
         for what, missing in (
@@ -121,18 +121,18 @@ def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
                 )
     return [
         f"the {name} is not that of the backup: {meaning}"
-        for name, meaning in WHAT_IT_MEANS.items()
+        for name, meaning in EFFECTS.items()
         if (expected := _newest(name, manifest.keys)) and expected not in present.values()
     ]
 
 
 def _newest(name: str, keys: Mapping[str, str]) -> str | None:
-    """The fingerprint of a key, of its newest version where it has several: that comes first."""
+    """Return the fingerprint of a key. If the key has several versions, the newest comes first."""
     return next((value for key, value in keys.items() if key == name or key.startswith(f"{name}_")), None)
 
 
 def _anchors(settings: Settings, file: Path, manifest: Manifest) -> Anchors | None:
-    """What was signed of the backup, if there is something, and the key is here that signed it."""
+    """Return the backup's anchors, if it has any and the key that signed them is in this data folder."""
     key_is_here = (
         ANCHOR_KEY in manifest.keys and fingerprints(Secrets(settings)).get(ANCHOR_KEY) == manifest.keys[ANCHOR_KEY]
     )
@@ -143,7 +143,7 @@ def _anchors(settings: Settings, file: Path, manifest: Manifest) -> Anchors | No
 
 @contextmanager
 def _draft_beside(database: Path) -> Iterator[Path]:
-    """A place for the database to be prepared in, on the disk that it is to lie on."""
+    """Yield a path at which the database can be prepared, on the disk of its final place."""
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in database.parent.glob(f"{_DRAFT}*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -169,7 +169,7 @@ def _prepare(
     migrate: Callable[[Settings], None] | None,
     erased: Sequence[Path],
 ) -> tuple[bool, list[str]]:
-    """Migrate, verify, and write down what is done; say whether there was something to migrate, and who is back."""
+    """Migrate, verify and record the restore. Returns whether anything was migrated, and warnings."""
     database = Database(here)
     revision = database.schema_revision()
     database.refuse_newer_schema(revision)
@@ -191,7 +191,7 @@ def _prepare(
 
 
 def _who_is_back(connection: Connection, lists: Sequence[Path]) -> list[str]:
-    """Warn of people whom this backup, made before they were erased, has brought back; a list may lie beside it too."""
+    """Return warnings about erased users whom this backup has brought back, by the lists of erased users."""
     warnings = []
     for file in lists:
         try:
@@ -205,7 +205,7 @@ def _who_is_back(connection: Connection, lists: Sequence[Path]) -> list[str]:
 
 
 def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) -> None:
-    """Put everything into its place, the database last."""
+    """Move all files into place, the database last."""
     if manifest.anchors_sha256:
         anchors = settings.anchor_path
         anchors.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -216,6 +216,6 @@ def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) ->
         beside.rename(anchors)
         durable.sync(anchors.parent)
     durable.sync(draft)
-    # A link and no rename: a database that has come meanwhile is not written over.
+    # A hard link, not a rename: it fails instead of overwriting a database that was made in the meantime.
     settings.database_path.hardlink_to(draft)
     durable.sync(settings.database_path.parent)

@@ -18,14 +18,15 @@ from core.storage import accounts, cards, tokens, users
 
 
 def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -> None:
-    """Erase what names a deactivated user, for good; erasing an erased one changes nothing.
+    """Erase the personal data of a deactivated user permanently. Erasing an erased user changes nothing.
 
-    Address, name and password go, as do tokens and the numbers of cards; accounts with nothing on them are closed.
-    What the ledger, its statements and the audit log hold stays (docs/how-to/personal-data.md). `listed` is the file
-    that tells whom to erase again in a backup of before.
+    Address, name, password, tokens and card numbers are deleted, and the user's accounts, which must be empty, are
+    closed. The ledger, its statements and the audit log stay as they are (docs/how-to/personal-data.md). `listed` is
+    the file of erased users, who must be erased again after an older backup is restored.
 
-    Raises Refusal: `user_not_found`, `user_active` for one who has access, and what closing an account raises:
-    `account_frozen`, `account_has_pending`, `account_not_empty`. Raises Unavailable where the list cannot be written.
+    Raises Refusal: `user_not_found`, `user_active` if the user still has access, and the refusals of closing an
+    account: `account_frozen`, `account_has_pending`, `account_not_empty`. Raises Unavailable if the list cannot be
+    written.
     """
     user = users.find(connection, user_id)
     if user is None:
@@ -39,7 +40,8 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
     tokens.forget_all_of(connection, user.id)
     users.erase(connection, user.id, email=erased_email(user_id), erased_at=to_datetime(now_us()))
     write_down(connection, author, Action.USER_ERASED, user_id, accounts_closed=closed, cards=shredded)
-    # Last, as a file cannot be rolled back. Should the commit fail now, the list asks for what somebody did ask for.
+    # This comes last, because a file cannot be rolled back. If the commit fails now, the list names a user whose
+    # erasure was requested anyway.
     try:
         erasures.append(listed, user_id)
     except OSError as error:
@@ -47,7 +49,7 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
 
 
 def erase_again(connection: Connection, author: Author, listed: Path, user_id: UUID) -> bool:
-    """Erase somebody whom an older backup has brought back, with access or without, and say whether it had.
+    """Erase a user again whom an older backup has brought back. Returns False if the user is missing or still erased.
 
     Raises Refusal as closing an account does.
     """
@@ -60,18 +62,18 @@ def erase_again(connection: Connection, author: Author, listed: Path, user_id: U
 
 
 def listed_in(file: Path) -> Iterator[UUID]:
-    """Read whom a file lists, each once; none where there is no file. Raises ValueError for a line that is no id."""
+    """Read the distinct users in a file. A missing file has no users. Raises ValueError for an invalid id."""
     return iter(dict.fromkeys(erasures.read(file)))
 
 
 def came_back(connection: Connection, file: Path) -> int:
-    """Count those whom a file lists and who are there again, not erased. Raises ValueError as `listed_in` does."""
+    """Count the users in a file that are not erased now. Raises ValueError as `listed_in` does."""
     found = (users.find(connection, user_id) for user_id in listed_in(file))
     return sum(user is not None and user.erased_at is None for user in found)
 
 
 def _close_accounts(connection: Connection, owner_id: int) -> int:
-    """Close what a user still has open, and count it; a refusal names the account."""
+    """Close a user's open accounts and count them. A refusal names the account."""
     still_open = accounts.open_ids_of(connection, owner_id)
     for account_id in still_open:
         try:

@@ -25,7 +25,7 @@ from core.storage import accounts, transfers
 from core.storage.transfers import KeyScope
 
 ANSWER_VERSION = 1
-"""Which rendering of the 202 an accepted transfer keeps for its replays."""
+"""The rendering of the 202 that an accepted transfer keeps for its replays."""
 
 
 # --- accepting ---------------------------------------------------------------------------------------------------
@@ -34,8 +34,8 @@ ANSWER_VERSION = 1
 def accept(connection: Connection, requests: Sequence[TransferRequest]) -> list[AcceptedTransfer | Refusal]:
     """Accept or refuse a group of requests, each seeing what those before it reserved.
 
-    One request's refusal never touches another. Accepted transfers are pending and their funds reserved when the
-    unit of work commits, not before.
+    The refusal of one request does not affect the others. Accepted transfers are pending, and their funds are reserved,
+    once the unit of work commits.
     """
     acceptance = Acceptance(connection, requests)
     outcomes = [acceptance.decide(request) for request in requests]
@@ -47,7 +47,7 @@ class Acceptance:
     """The acceptance of a group of requests: one is decided after the other, all are read and written together."""
 
     def __init__(self, connection: Connection, requests: Sequence[TransferRequest]) -> None:
-        """Read what the requests name, once for all of them."""
+        """Read all accounts and keys that the requests name."""
         self._connection = connection
         self._known = transfers.find_by_keys(connection, list({key for r in requests if (key := _scope(r))}))
         self._parties = accounts.find_parties(
@@ -61,7 +61,7 @@ class Acceptance:
                 connection, list({party.ledger.currency for party in self._parties.values()})
             )
         self._sequence, newest = transfers.next_sequence(connection)
-        # Times never run backwards along the sequence, whatever the wall clock does.
+        # Times never go back along the sequence, even if the wall clock does.
         self._now = max(now_us(), newest)
         self._rows: list[Terms] = []
         self._ordered: list[Act] = []
@@ -110,7 +110,7 @@ class Acceptance:
         write_all_down(self._connection, self._ordered)
 
     def _sides(self, request: TransferRequest) -> tuple[PartyAccount, PartyAccount]:
-        """Find both accounts, or raise the first refusal that concerns who they are."""
+        """Find both accounts. Raises the first refusal that is about their identity."""
         if request.payer is not None and request.payer == request.payee:
             raise Refusal(TransferError.SAME_ACCOUNT, about=_payee_part(request))
         payer = self._customer(request.payer, Part.PAYER) if request.payer else None
@@ -192,7 +192,7 @@ def _scope(request: TransferRequest) -> KeyScope | None:
 
 
 def _ordered(request: TransferRequest, terms: Terms) -> Act:
-    """What the audit log keeps of a deposit or a withdrawal."""
+    """Return the audit log's details of a deposit or a withdrawal."""
     return Act(
         author=Author(user_id=request.submitted_by, request_id=request.request_id, address=request.address),
         action=Action.DEPOSIT_ORDERED if request.kind is TransferKind.DEPOSIT else Action.WITHDRAWAL_ORDERED,
@@ -211,7 +211,7 @@ def _part_of(code: ErrorCode) -> Part | None:
 
 
 def _detail_of(code: ErrorCode, payer: LedgerAccount, payee: LedgerAccount) -> str | None:
-    """Say which side the ledger's refusal is about. Returns None if the code's own message says enough."""
+    """Describe the side that the ledger's refusal is about. Returns None if the code's own message is enough."""
     if code is TransferError.CURRENCY_MISMATCH:
         return f"The payer's account is in {payer.currency}; the payee's account is in {payee.currency}."
     if code in (AccountError.FROZEN, AccountError.CLOSED):

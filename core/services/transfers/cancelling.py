@@ -19,10 +19,10 @@ from core.storage import accounts, batches, blocks, transfers
 
 
 def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> TransferView:
-    """Cancel a pending transfer for the user that submitted it, and release its funds; again is the same answer.
+    """Cancel a pending transfer for its submitter, and release its funds. Repeating it gives the same answer.
 
-    Raises Refusal: `transfer_not_found` for users that may not read it, `transfer_not_cancellable` for others than its
-    submitter and once it has ended otherwise; and LedgerHalted, whose breach the caller keeps.
+    Raises Refusal: `transfer_not_found` for users that may not read it, `transfer_not_cancellable` for users other than
+    its submitter and if it has ended otherwise. Raises LedgerHalted, whose breach the caller must store.
     """
     transfer = transfers.read(connection, transfer_id)
     if transfer is None or not transfer.may_be_read_by(user_id):

@@ -19,7 +19,7 @@ from core.storage.transfer_lists import Scope, Step
 
 
 async def get(session: AsyncSession, *, user_id: int, transfer_id: UUID) -> TransferView:
-    """Read a transfer for somebody who may; raises Refusal (`transfer_not_found`) for everybody else."""
+    """Read a transfer. Raises Refusal (`transfer_not_found`) if the user may not read it."""
     transfer = await transfers.get(session, transfer_id)
     if transfer is None or not transfer.may_be_read_by(user_id):
         raise Refusal(TransferError.NOT_FOUND)
@@ -28,7 +28,7 @@ async def get(session: AsyncSession, *, user_id: int, transfer_id: UUID) -> Tran
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferFilter:
-    """Which transfers a list shows; None lets everything through."""
+    """The filters of a list. A field that is None does not filter."""
 
     status: TransferStatus | None = None
     account_id: UUID | None = None
@@ -39,7 +39,7 @@ class TransferFilter:
     """Exclusive."""
 
     def lets_through(self, transfer: TransferView) -> bool:
-        """Say whether a transfer belongs in the list."""
+        """Return whether a transfer passes the filters."""
         return (
             (self.status is None or transfer.status is self.status)
             and self.account_id in (None, transfer.from_account_id, transfer.to_account_id)
@@ -49,19 +49,19 @@ class TransferFilter:
 
 
 MOST_KEPT_LEGS = 500
-"""Legs that a cursor holds, at most: it stays below the 8 KiB that a proxy takes in one line. Without them the next
-page looks for its legs, some sixty steps for each account."""
+"""Maximum number of legs in a cursor, so that it stays below 8 KiB, the longest line that a proxy accepts. Without
+them, the next page searches for its legs, in some sixty steps for each account."""
 
 PASSED_TOGETHER = 500
-"""Transfers of an offset that are passed over at a time. Ten thousand would hold the event loop for too long."""
+"""Transfers of an offset that are skipped at a time. Ten thousand would block the event loop for too long."""
 
 Place = tuple[int, list[int]]
-"""Where a page begins: before a sequence, and at which legs, or at those that can be found; one leg of an account."""
+"""The start of a page: the sequence above it, and one leg of each account. Without legs, the page searches for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferPage:
-    """A page of transfers, newest first, and where the next one begins; None at the end of the list."""
+    """A page of transfers, newest first, and the start of the next page, or None at the end of the list."""
 
     items: list[TransferView]
     next: Place | None
@@ -70,9 +70,9 @@ class TransferPage:
 async def list_for_user(
     session: AsyncSession, *, user_id: int, wanted: TransferFilter, start: Place | None, offset: int, limit: int
 ) -> TransferPage:
-    """List what was paid from a user's accounts, and what they received once it is completed, newest first.
+    """List the transfers from a user's accounts, and the completed transfers to them, newest first.
 
-    A page is full unless the list ends with it. Raises Refusal for an account that is not the user's.
+    A page is full unless the list ends with it. Raises Refusal for another user's account.
     """
     account = None
     if wanted.account_id is not None:
@@ -97,7 +97,7 @@ async def list_for_user(
 async def _bounded(
     session: AsyncSession, user_id: int, account_id: int | None, wanted: TransferFilter, below: int
 ) -> Scope:
-    """Turn the times of a filter into sequences, which rise with them."""
+    """Convert the times of a filter to sequences, which grow with the times."""
     first = 1
     if wanted.created_from is not None:
         first = await transfer_lists.first_since(session, wanted.created_from)
@@ -114,7 +114,7 @@ async def _is_in_batch(session: AsyncSession, user_id: int, batch_id: UUID, sequ
 async def _page_of_batch(
     session: AsyncSession, scope: Scope, batch_id: UUID, *, offset: int, limit: int
 ) -> TransferPage:
-    """List the transfers of a batch, which belongs to the user who submitted it and to nobody else."""
+    """List the transfers of a batch, which only its submitter may list."""
     span = await batches.get_span(session, batch_id, scope.owner_id)
     if span is None:
         return TransferPage([], None)
@@ -125,7 +125,7 @@ async def _page_of_batch(
 
 
 async def _page(session: AsyncSession, scope: Scope, legs: list[int], *, offset: int, limit: int) -> TransferPage:
-    """Walk through a user's transfers until a page is full, past those of the offset first."""
+    """Skip the transfers of the offset, then walk through a user's transfers until the page is full."""
     while offset:
         passed, place = await _walk(session, scope, legs, count=min(offset, PASSED_TOGETHER))
         if place is None:
@@ -136,20 +136,21 @@ async def _page(session: AsyncSession, scope: Scope, legs: list[int], *, offset:
 
 
 async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: int) -> tuple[list[Step], Place | None]:
-    """Meet the newest transfers of a scope, at most `count`. Returns where the list goes on, None at its end."""
+    """Read the newest transfers of a scope, at most `count`, and where the list continues, or None at its end."""
     oldest_pending = await transfer_lists.oldest_pending(session)
     if scope.status not in (None, TransferStatus.COMPLETED):
         legs = []
     elif not legs:
         legs = await transfer_lists.newest_legs(session, scope)
-    # Twice as many, since a transfer can be met twice. One more says that these are not the last.
+    # Twice as many, because a transfer can be met twice. One more shows whether these are the last.
     steps = await transfer_lists.walk(session, scope, legs=legs, oldest_pending=oldest_pending, limit=2 * (count + 1))
     ahead = set(legs)
     met: list[Step] = []
     for step in steps:
         if not met or step.sequence < met[-1].sequence:
             if len(met) == count:
-                # What is pending now can have legs when the next page is read: then these are to be found again.
+                # A transfer that is pending now can have legs when the next page is read. That page must search for
+                # them.
                 is_settled = met[-1].sequence <= oldest_pending
                 return met, (met[-1].sequence, sorted(ahead) if is_settled and len(ahead) <= MOST_KEPT_LEGS else [])
             met.append(step)

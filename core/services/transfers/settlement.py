@@ -27,7 +27,7 @@ from core.telemetry.metrics import settlement as metrics
 log = get_logger(__name__)
 
 FIRST_CHUNK = 128
-"""Transfers settled before the first look at who waits: some two milliseconds of work."""
+"""Transfers settled before the first check for waiting writers: some two milliseconds of work."""
 LARGEST_CHUNK = 2048
 LOGGED_REQUEST_IDS = 20
 
@@ -36,33 +36,33 @@ COMPLETED, FAILED = TransferStatus.COMPLETED.value, TransferStatus.FAILED.value
 
 
 class SettlementConflict(Exception):
-    """A transfer that was pending in this unit of work was not so when it was to end: somebody else writes here."""
+    """A transfer that was read as pending was no longer pending when it should end: another process has written."""
 
 
 @dataclass(slots=True)
 class _Unit:
-    """What one unit of work settled."""
+    """The work of one settlement."""
 
     settled_at: int
     """When all its legs were posted, in microseconds since the epoch."""
     rows: list[Terms] = field(default_factory=list)
     failed: dict[int, ErrorCode] = field(default_factory=dict)
-    """Why, by sequence."""
+    """The reasons of failed transfers, by sequence."""
     sealer: Sealer = field(default_factory=Sealer)
 
 
 def count_from_zero() -> None:
-    """Show each way to fail at 0, or the first of its kind would not be seen to rise. For the process that settles."""
+    """Start the counter of each failure at 0, so that its first increase is visible. For the process that settles."""
     metrics.settlement_halted.set(0)
     for reason in FAILURES:
         metrics.transfers_settled.labels("failed", reason.value)
 
 
 def settle_pending(database: Database, *, batch: int, lock_ms: float, stop: Callable[[], bool] = lambda: False) -> int:
-    """Settle all that is pending, in as many units of work as it takes, and count the transfers that ended.
+    """Settle all pending transfers, in as many units of work as needed, and return how many ended.
 
-    `batch` bounds the transfers of one unit of work, `lock_ms` its time as soon as another writer waits, in
-    milliseconds. `stop` is asked between units of work. Raises Unavailable when the database cannot be written.
+    `batch` is the maximum number of transfers in one unit of work. A unit of work ends after `lock_ms` milliseconds if
+    another writer waits. `stop` is called between units of work. Raises Unavailable if the database cannot be written.
     """
     total, is_left = 0, True
     while is_left and not stop():
@@ -72,13 +72,13 @@ def settle_pending(database: Database, *, batch: int, lock_ms: float, stop: Call
 
 
 def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, bool]:
-    """Settle in one unit of work; say how many transfers ended, and whether more may have been left.
+    """Settle in one unit of work. Returns how many transfers ended, and whether more may be pending.
 
-    What is accepted afterwards has its own wake-up, so nobody has to look again to see that nothing is left.
+    A transfer that is accepted afterwards has its own wake-up, so no further check is needed.
     """
     is_left = True
     with unit_of_work(database) as connection:
-        # Everything is read here, inside the lock: planned before it, a freeze or an accept in between is missed.
+        # Everything is read here, inside the lock. Reading before the lock would miss a freeze or an accept in between.
         started = time.perf_counter()
         if not _is_free(connection):
             return 0, False
@@ -103,7 +103,7 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, b
 
 
 def _is_free(connection: Connection) -> bool:
-    """Say whether anything may be settled, and keep the breach because of which it may not."""
+    """Return whether settlement is allowed. If it is not, store the breach that halts it."""
     sound = True
     try:
         verification.require_sound(connection)
@@ -121,16 +121,16 @@ def _is_free(connection: Connection) -> bool:
 
 
 class _Halt:
-    """What this process has told last, so that it tells each change once."""
+    """The state that this process logged last, so that it logs each change once."""
 
     sound = True
 
 
 def _posting_time(connection: Connection) -> int:
-    """When the legs of a unit of work are posted, in microseconds since the epoch.
+    """Return the posting time of a unit of work's legs, in microseconds since the epoch.
 
-    Whatever the clock does: not before the last leg, not before the newest account was opened or the newest transfer
-    accepted, and not into a month that is closed, since its statements are made.
+    Even if the clock goes back, this is not before the last leg, the newest account or the newest transfer, and not in
+    a closed month, whose statements are made.
     """
     _, accepted_at = transfers.next_sequence(connection)
     last, closed = transactions.last_posted_at(connection), statement_runs.closed_until(connection)
@@ -163,7 +163,7 @@ def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAc
 
 
 def _culprits(failed: dict[int, ErrorCode], atomic: Sequence[Span]) -> list[tuple[int, int]]:
-    """Find for each atomic batch that failed the line because of which it did, and its first sequence."""
+    """Return the index of the line that made each atomic batch fail, and the batch's first sequence."""
     if not atomic:
         return []
     culprits = [sequence for sequence, reason in failed.items() if reason is not BatchError.FAILED]
@@ -171,7 +171,7 @@ def _culprits(failed: dict[int, ErrorCode], atomic: Sequence[Span]) -> list[tupl
 
 
 def _end(connection: Connection, unit: _Unit, rows: Sequence[Terms]) -> None:
-    """Give transfers their terminal status: first those that fail, then all that is left between the first and last."""
+    """Give transfers their terminal status: first the failed ones, then all others from the first to the last."""
     endings = []
     for row in rows:
         reason = unit.failed.get(row.sequence)
@@ -187,7 +187,7 @@ def _end(connection: Connection, unit: _Unit, rows: Sequence[Terms]) -> None:
 
 
 def _seal(connection: Connection, unit: _Unit) -> None:
-    """Write the block over what was settled."""
+    """Write the block of the settled transfers."""
     block = unit.sealer.seal(
         BlockKind.SETTLEMENT,
         blocks.head(connection),
@@ -199,7 +199,7 @@ def _seal(connection: Connection, unit: _Unit) -> None:
 
 
 def _report(unit: _Unit, seconds: float) -> None:
-    """Tell logs and metrics, after the commit."""
+    """Log and count the settlement, after the commit."""
     now = now_us()
     failed = unit.failed
     metrics.settlement_batch_size.observe(len(unit.rows))

@@ -1,7 +1,8 @@
-"""Verification: reads the ledger and says which promises do not hold. It changes nothing.
+"""Verification: reads the ledger and reports broken rules. It changes nothing.
 
-What has ended never changes, so it is read in many short snapshots that keep no write-ahead log from being cut; one
-last snapshot compares the accounts with what was read. Memory grows with the accounts, and not with the ledger.
+Transfers that have ended never change, so they are read in many short snapshots, which do not keep the write-ahead log
+from being truncated. One last snapshot compares the accounts with the rows read. Memory use grows with the number of
+accounts, and not with the ledger.
 """
 
 from collections import Counter, defaultdict
@@ -51,13 +52,13 @@ __all__ = [
 ]
 
 CATCH_UP_LEGS = 20_000
-"""When no more legs than this have come since, the rest is read together with the accounts, in the last snapshot."""
+"""If at most this many legs were added meanwhile, they are read together with the accounts, in the last snapshot."""
 
 MOST_CATCHING_UP = 10
-"""Rounds after which the last snapshot is taken all the same."""
+"""The last snapshot is taken after this many rounds, however many legs were added."""
 
 DAMAGED_VALUE = (ValueError, TypeError, OverflowError, LookupError)
-"""What a damaged value raises where it is made into what it should be: a kind, a time, a text, an account."""
+"""Errors that a damaged value raises when it is converted to its type: a kind, a time, a text, an account."""
 
 LONG_PENDING_SECONDS = 60
 """A transfer that has been pending for longer is worth a warning; it breaks no rule."""
@@ -88,9 +89,9 @@ def verify(database: Database, *, anchors: Anchors | None = None, progress: Prog
 def verify_recent(
     database: Database, *, anchors: Anchors | None = None, progress: Progress = lambda done, of: None
 ) -> Report:
-    """Check what has come since the last verification, and every account as it now stands.
+    """Check the rows that were added since the last verification, and the current state of every account.
 
-    If that one did not hold, or there was none, the whole ledger is verified.
+    If that verification found breaches, or does not exist, the whole ledger is verified.
     """
     report, start = Report(Scope.RECENT), None
     with closing(database.reader.connect()) as connection, _readable(report):
@@ -107,7 +108,7 @@ def verify_recent(
 
 @contextmanager
 def _readable(report: Report) -> Iterator[None]:
-    """Make a breach of what cannot be read. The rest is not looked at then, and the ledger does not hold."""
+    """Report data that cannot be read as a breach. The rest of the ledger is then not checked."""
     try:
         yield
     except DBAPIError as error:
@@ -121,7 +122,7 @@ def _readable(report: Report) -> Iterator[None]:
 
 
 def _start(connection: Connection) -> Block | None:
-    """Find the block that the last verification ended with; None where the whole ledger is to be read."""
+    """Find the block that the last verification ended with. Returns None if the whole ledger must be read."""
     verified = verifications.last_head(connection)
     if verified is None:
         return None
@@ -153,13 +154,13 @@ def _read(connection: Connection, report: Report, start: Block | None, progress:
 
 
 def _keep_hold() -> None:
-    """The last snapshot is one."""
+    """Keep the last snapshot open."""
 
 
 def _check_pending(
     connection: Connection, report: Report, scan: LedgerScan, computed: ComputedAccounts, newest: int
 ) -> dict[int, int]:
-    """Read what has not ended, and what was cancelled in between; the sum that each account's debits reserve."""
+    """Check the pending transfers, and those cancelled among them. Returns the sum that each account must reserve."""
     reserved: dict[int, int] = defaultdict(int)
     cancelled, old, after = scan.cancelled_ahead, 0, scan.sequence
     while found := ledger_rows.transfers(connection, after=after, through=newest, limit=1000):

@@ -17,7 +17,7 @@ MOST_MISSING = 1000
 """Row ids that may be missing between two accounts. Accounts are never deleted; memory grows with the highest id."""
 
 UNKNOWN = -1
-"""Marks a leg or a transfer that a recent verification has not met yet; 0 means that it does not exist."""
+"""Marks a leg or a transfer that a recent verification has not read yet; 0 means that it does not exist."""
 
 
 @dataclass(slots=True)

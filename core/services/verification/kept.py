@@ -1,4 +1,4 @@
-"""What verifications found, kept in the database: operators read it, and settlement stops where a rule is broken."""
+"""Stored results of verifications. Operators read them, and settlement stops while a rule is broken."""
 
 from datetime import datetime
 
@@ -14,10 +14,10 @@ from core.storage import verifications as rows
 
 
 def keep(connection: Connection, report: Report, *, started_at: datetime) -> bool:
-    """Keep what a verification found, and say whether it was kept.
+    """Store the result of a verification, and return whether it was stored.
 
-    One that holds is not, if another has ended since it began and does not hold: it may not have looked at what that
-    one has found broken, and must not free the ledger.
+    A result without breaches is not stored if another verification has found breaches since this one began. This one
+    may have read the ledger before it was broken, and must not release the halt.
     """
     newest = rows.newest(connection)
     if report.holds and newest is not None and newest.breach_count and newest.finished_at >= started_at:
@@ -40,15 +40,15 @@ def keep(connection: Connection, report: Report, *, started_at: datetime) -> boo
 
 
 async def last(session: AsyncSession) -> VerificationView | None:
-    """Read what the last verification found; None before the first."""
+    """Read the result of the last verification; None before the first."""
     return await rows.last(session)
 
 
 class LedgerHalted(Unavailable):
     """The ledger does not verify, so no transfer may end: nothing was recorded for the caller.
 
-    `breach` is what was found just now; None where a kept verification has found breaches already. The code that rolls
-    the caller's work back keeps it with `keep_breach`.
+    `breach` is a breach that was found just now; None if a stored verification has found breaches already. The code
+    that rolls the caller's work back stores it with `keep_breach`.
     """
 
     def __init__(self, breach: Report | None = None) -> None:
@@ -57,9 +57,9 @@ class LedgerHalted(Unavailable):
 
 
 def require_sound(connection: Connection) -> None:
-    """Raise LedgerHalted unless transfers may end on this ledger. For callers that hold the lock; costs microseconds.
+    """Raise LedgerHalted unless transfers may end. The caller must hold the lock. This takes microseconds.
 
-    They may not while the last kept verification found breaches, nor once `find_breach` finds one.
+    They may not end if the last stored verification found breaches, or if `find_breach` finds one.
     """
     if rows.newest_breaches(connection):
         raise LedgerHalted
@@ -68,7 +68,7 @@ def require_sound(connection: Connection) -> None:
 
 
 def find_breach(connection: Connection) -> Report | None:
-    """Compare the last leg with the last one that the chain of blocks covers; None if nothing was cut off or added."""
+    """Compare the last leg with the last one in the chain of blocks. Returns None if they are the same."""
     head, following = blocks.newest(connection), transactions.next_id(connection)
     if head is not None and head.next_leg_id == following:
         return None
@@ -79,6 +79,6 @@ def find_breach(connection: Connection) -> Report | None:
 
 
 def keep_breach(connection: Connection, halted: LedgerHalted) -> None:
-    """Keep the breach that halted the ledger just now; nothing where it had been kept before."""
+    """Store the breach that halted the ledger just now, unless a breach was stored before."""
     if halted.breach is not None:
         keep(connection, halted.breach, started_at=to_datetime(now_us()))

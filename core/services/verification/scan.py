@@ -44,7 +44,7 @@ class LedgerScan:
         """Transfers that a block cancelled while an older one was pending. The scan has not reached them yet."""
 
     def begin_behind(self, connection: Connection, start: Block) -> None:
-        """Find how far settlement was at a block, and which later transfers were cancelled by then."""
+        """Read the last transfer settled up to a block, and the later transfers that were cancelled by then."""
         self._sequence, self._cancelled = rows.front(connection, start.height)
         self._checked = self._sequence
 

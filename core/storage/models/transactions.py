@@ -8,11 +8,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 from core.storage.models.base import Base, Moment, trigger
 
 WAYPOINT = "((posted_at + transfer_id) & 65535) * 40503 & 65535 < 1024"
-"""One leg in 64, by which a walk enters the middle of a chain.
+"""One leg in 64. A list that does not begin at the newest leg starts its walk along the chain at one of these.
 
 Multiplying by 65536 / 1.618 scatters numbers that follow each other evenly over 65536 (Knuth, The Art of Computer
-Programming, volume 3, section 6.4: Fibonacci hashing). The microsecond of posting has a part in it, which no client
-knows beforehand, so none can keep the legs of its account off the waypoints.
+Programming, volume 3, section 6.4: Fibonacci hashing). The formula includes the microsecond of posting, which no client
+can predict, so no client can keep the legs of its account from being waypoints.
 """
 
 

@@ -19,15 +19,15 @@ from core.telemetry.logging import get_logger
 log = get_logger(__name__)
 
 SCHEMA_REVISION = "0010"
-"""The migration that this code needs; a test holds it to the newest below migrations/versions."""
+"""The migration that this code needs. A test checks that it is the newest in migrations/versions."""
 
 AUTOCHECKPOINT_PAGES = 2000
-"""Pages of the log (8 MB) after which the commit that passes them moves them into the database: some ten milliseconds
-in which everybody waits. With 10,000 it is fifty, and no transfer is settled sooner."""
+"""Size of the log, in pages (8 MB), from which a commit moves it into the database. That takes some ten milliseconds,
+in which all writers wait. With 10,000 pages it takes fifty, and no transfer is settled sooner."""
 
 SESSION_CACHE_KIB = 8 * 1024
-"""Page cache of each of the API's reading sessions, at most: with the full one each, they would keep a copy of the
-ledger each. A page that is not kept comes out of the kernel's cache, and no slower for a client (seen from 2 MB on)."""
+"""Maximum page cache of each of the API's reading sessions. With the full cache, each would keep a copy of the ledger
+in memory. Other pages come from the kernel's cache, and clients notice no difference (measured from 2 MB on)."""
 
 
 class DatabaseError(Exception):
@@ -53,7 +53,7 @@ def no_wheel_exists() -> bool:
 
 
 class Database:
-    """What one process holds of one database file. Nothing is opened before it is used, so open it after any fork.
+    """The engines and locks of one process for one database file, each opened at its first use: after any fork.
 
     `writer` writes, one unit of work at a time (core/storage/unit_of_work.py). `reader` and `async_reader` cannot.
     """
@@ -61,7 +61,7 @@ class Database:
     def __init__(self, settings: StorageSettings) -> None:
         self.path: Path = settings.database_path
         self.moved_on: Callable[[], None] = lambda: None
-        """Called when a unit of work finds another schema than this code's; a process of the service stops then."""
+        """Called when a unit of work finds another schema than this code's. A process of the service then stops."""
         self._busy_ms = settings.sqlite_busy_ms
         self._cache_kib = settings.sqlite_cache_mb * 1024
 
@@ -81,7 +81,7 @@ class Database:
 
     @cached_property
     def reader(self) -> Engine:
-        """An engine whose connections read, for workers and commands. Each is opened for one use and then closed."""
+        """The engine of read-only connections, for workers and commands. Each connection is opened for one use."""
         engine = create_engine(self._url("sqlite"), poolclass=NullPool, **self._options())
         event.listen(engine, "connect", self._prepare_reader)
         event.listen(engine, "begin", _begin)
@@ -122,7 +122,7 @@ class Database:
                 )
         except exc.DatabaseError as error:
             raise DatabaseError(f"cannot read the database {self.path}: {error.orig}") from error
-        except UnicodeDecodeError as error:  # what SQLite says of a damaged schema has the damage in it
+        except UnicodeDecodeError as error:  # SQLite's message about a damaged schema quotes the damage
             raise DatabaseError(f"cannot read the database {self.path}: {error.object!r}") from error
 
     def require_schema(self) -> None:
@@ -141,7 +141,7 @@ class Database:
             )
 
     def refuse_newer_schema(self, revision: str | None) -> None:
-        """Raise DatabaseError if this code does not know a migration: no migration leads back."""
+        """Raise DatabaseError if this code does not know a migration: downgrades are not possible."""
         if revision is not None and revision > SCHEMA_REVISION:
             raise DatabaseError(
                 f"the database {self.path} is at migration {revision}, from a newer Giro; this one knows those "
@@ -154,13 +154,13 @@ class Database:
         return revision == SCHEMA_REVISION
 
     def sqlite(self) -> tuple[str, bool]:
-        """Read the version of the SQLite library in use, and whether that has the WAL-reset bug."""
+        """Return the version of the SQLite library in use, and whether that version has the WAL-reset bug."""
         with self.reader.connect() as connection:
             version: str = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
             return version, is_affected(version)
 
     def close(self) -> None:
-        """Close what was opened, but for the asynchronous engine, which its event loop closes."""
+        """Close everything except the asynchronous engine, which its event loop closes."""
         for name in ("writer", "reader"):
             if name in self.__dict__:
                 self.__dict__.pop(name).dispose()
@@ -173,7 +173,7 @@ class Database:
 
     def _options(self) -> dict[str, Any]:
         # isolation_level=None: the driver starts no transaction; BEGIN is ours.
-        # hide_parameters: else an error of the database says in the log what was to be written: who, and their hash.
+        # hide_parameters: otherwise a database error would log the values, such as names and password hashes.
         return {"connect_args": {"isolation_level": None, "check_same_thread": False}, "hide_parameters": True}
 
     def _prepare_writer(self, connection: Any, _record: Any) -> None:
@@ -181,9 +181,9 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL").fetchall()
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
-        # What is deleted or written over is gone from the file, and does not stay in its free places: who was erased.
+        # Deleted data is overwritten in the file, so that nothing of an erased user stays in its free pages.
         connection.execute("PRAGMA secure_delete=ON").fetchall()
-        # Else INSERT OR REPLACE deletes a row without asking the triggers that keep the ledger.
+        # Otherwise INSERT OR REPLACE would delete a row without running the triggers that protect the ledger.
         connection.execute("PRAGMA recursive_triggers=ON")
         connection.execute(f"PRAGMA wal_autocheckpoint={AUTOCHECKPOINT_PAGES}").fetchall()
 
@@ -212,7 +212,7 @@ def _check_version(version: str) -> None:
 
 
 def _begin_immediate(connection: Connection) -> None:
-    # A deferred transaction that reads and then writes fails at once when another has written in between.
+    # A deferred transaction that reads and then writes fails immediately if another one has written in between.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
