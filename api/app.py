@@ -42,7 +42,8 @@ def create_app(
 ) -> FastAPI:
     """Make the application. Without arguments: from the environment, as uvicorn calls it.
 
-    `queue` and `tally` replace the clients that `REDIS_URL` would give: of the queue, and of the count of failures.
+    `queue` and `tally` replace the clients that are made from `REDIS_URL`: for the queue, and for the count of
+    failures.
     """
     settings = settings or load_settings()
     app = Application(
@@ -58,7 +59,8 @@ def create_app(
     )
     routers = ROUTERS if settings.docs else tuple(router for router in ROUTERS if router is not docs.router)
     for router in routers:
-        # Taken over as they are: an included router is matched route by route a second time, for every request.
+        # The routes are copied. The framework would match the routes of an included router a second time, for each
+        # request.
         app.router.routes.extend(router.routes)
     add_error_handlers(app)
     app.state.methods = Methods(routers)
@@ -67,14 +69,14 @@ def create_app(
 
 
 class Application(FastAPI):
-    """The framework, with our own layers around all of it: the calls that are made most often go past it."""
+    """The framework, inside our own layers. The most frequent calls bypass it."""
 
     def __init__(self, around: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
         self._outermost = around(super().__call__)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Leave out the framework's answer to what nobody expected: it would come before `Observe` gives ours."""
+        """Leave out the framework's answer to unexpected errors, because `Observe` gives ours."""
         stack = super().build_middleware_stack()
         assert isinstance(stack, ServerErrorMiddleware), "the outermost of the framework's layers"
         return stack.app
@@ -85,7 +87,7 @@ class Application(FastAPI):
 
 
 def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
-    """Put around the framework what happens with every request; the last one is the outermost."""
+    """Put our layers around the framework. The last one is the outermost."""
     direct = Direct(framework, routers=ROUTERS, answer=answer)
     bounded = RequestBounds(
         direct,
@@ -133,9 +135,10 @@ def _lifespan(
 
 
 def _on_stop_signal(callback: Callable[[], None]) -> Callable[[], None]:
-    """Call back when the process is told to stop, before the server waits for requests in flight to end.
+    """Call back when the process is asked to stop, before the server waits for the running requests.
 
-    Without this, clients that wait for a transfer would be cut off instead of answered. Returns what undoes it.
+    Without this, clients that wait for a transfer would be cut off instead of answered. Returns a function that undoes
+    it.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None

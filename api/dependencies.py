@@ -39,33 +39,33 @@ _bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False, refreshUrl="t
 
 
 def address_of(request: Request) -> str | None:
-    """The address that a request came from, as far as the server and the proxies it trusts know."""
+    """The client's address, as the server and its trusted proxies report it."""
     if request.client is None:
         return None
     try:
-        # Without its zone, which is any text: a careless proxy hands on what a client made up.
+        # Without its zone, which can be any text: a careless proxy may pass on a zone that a client has invented.
         return str(ip_address(request.client.host.partition("%")[0]))
     except ValueError:
         return None
 
 
 def check_anonymous_rate(request: Request, policy: Policy) -> None:
-    """Hold a request that needs no token to a rate, which its client's network has; raises RateLimited.
+    """Check a request without a token against the rate of its client's network. Raises RateLimited.
 
-    Programs of this machine read as often as they like. The supervisor and the container's health check are among
-    them, and no flood may make them believe that the service is not ready.
+    Anonymous reads by programs of this machine are not limited. They include the supervisor and the container's health
+    check, which must not take a flood of other requests for a service that is not ready.
     """
     if policy is not Policy.ANONYMOUS_READS or not _is_from_here(request):
         runtime_of(request).throttles.check_rate(request, policy, network_of(address_of(request)))
 
 
 async def check_reading_rate(request: Request) -> None:
-    """Hold a read of a page that anybody may see to the rate of such reads; raises RateLimited."""
+    """Check a read of a public page against the rate of anonymous reads. Raises RateLimited."""
     check_anonymous_rate(request, Policy.ANONYMOUS_READS)
 
 
 def _is_from_here(request: Request) -> bool:
-    """Say whether a program of this machine asks, and asks for itself: a proxy adds X-Forwarded-For."""
+    """Return whether a program of this machine sent the request for itself: a proxy would add X-Forwarded-For."""
     address = address_of(request)
     if address is None or request.client is None or "x-forwarded-for" in request.headers:
         return False
@@ -74,20 +74,20 @@ def _is_from_here(request: Request) -> bool:
 
 
 def author_of(request: Request, who: Identity | UserView | None = None) -> Author:
-    """Who acts by a request, as the audit log names them; None is nobody who is known."""
+    """Return the author of a request for the audit log. `identity` is None if the user is unknown."""
     return Author(
         user_id=None if who is None else who.id, request_id=request.state.request_id, address=address_of(request)
     )
 
 
 def note_refusal(request: Request, status: int, who: Identity | None = None) -> None:
-    """Have it written down that a request was refused access, with 401, 403, or 429 where it may be guessing."""
+    """Record that a request was refused access: with 401, with 403, or with 429 if it may be guessing."""
     runtime_of(request).refusals.add(author_of(request, who), status=status, route=request.scope["route"].path)
 
 
 @asynccontextmanager
 async def guessing(request: Request, guarded: list[Guarded], who: Identity | None = None) -> AsyncIterator[None]:
-    """Carry out what somebody could guess by trying; raises RateLimited for who has to wait after failures.
+    """Run an attempt that may be a guess. Raises RateLimited for a client that has to wait after failures.
 
     A Refusal counts as a failure. An error of the service does not.
     """
@@ -110,7 +110,7 @@ async def guessing(request: Request, guarded: list[Guarded], who: Identity | Non
 def authenticate(request: Request) -> Identity:
     """Identify the caller. Raises Refusal (`unauthenticated`), the same for every reason.
 
-    A token that is refused is noted for the audit log; a request without any is nothing to note.
+    A refused token is recorded in the audit log. A request without a token is not.
     """
     token = _token_of(request)
     if not token:
@@ -125,9 +125,9 @@ def authenticate(request: Request) -> Identity:
 
 
 def user_of(scope: Scope) -> int | None:
-    """Say whose token a request brings, by row id, before its route looks; None where that cannot be said.
+    """Return the row id of the user whose token a request has, before the route checks it; None if that is unknown.
 
-    The route answers why: the token is missing or invalid, or the database cannot be read.
+    The route answers with the reason: the token is missing or invalid, or the database cannot be read.
     """
     request = Request(scope)
     try:
@@ -139,13 +139,13 @@ def user_of(scope: Scope) -> int | None:
 
 
 def _token_of(request: Request) -> str:
-    """The token that a request brings; empty without any."""
+    """The token of a request; empty if it has none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _identify(runtime: Runtime, token: str) -> Identity:
-    """Look the user up, each time: so deactivation, log-out and a new password take effect at once."""
+    """Read the user for each request, so that deactivation, log-out and a new password take effect immediately."""
     claims = runtime.access_tokens.read(token)
     identity = runtime.peek.identity(claims.user_id)
     if identity is None or identity.token_version != claims.token_version:
@@ -154,22 +154,22 @@ def _identify(runtime: Runtime, token: str) -> Identity:
 
 
 async def current_user(request: Request, _token: Annotated[str | None, Depends(_bearer)]) -> Identity:
-    """Return the caller. The route has identified them already (api/http/checks.py), before it read anything else."""
+    """Return the caller, whom the route has already identified (api/http/checks.py)."""
     return cast(Identity, request.state.identity)
 
 
 async def operator(identity: Annotated[Identity, Depends(current_user)]) -> Identity:
-    """Return the operator that calls. The route has refused everybody else."""
+    """Return the calling operator. The route has already refused all other callers."""
     return identity
 
 
 async def document_type(request: Request) -> str:
-    """The media type to answer in. The route has chosen it already, out of JSON and those of documents."""
+    """The media type of the answer, which the route has already chosen: JSON or that of a document."""
     return cast(str, request.state.media_type)
 
 
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
-# Closed before the answer is sent, and not after: a client who does not take it up would keep the session.
+# Closed before the answer is sent. A client that does not read its answer would otherwise keep the session open.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 UserDep = Annotated[Identity, Depends(current_user)]
 OperatorDep = Annotated[Identity, Depends(operator)]

@@ -88,7 +88,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def openapi_json(app: FastAPI) -> bytes:
-    """The document as JSON, made once: each time would hold the event loop for as long as a hundred small calls."""
+    """The document as JSON, made once: making it blocks the event loop for as long as a hundred small calls."""
     if not hasattr(app.state, "openapi"):
         app.state.openapi = json.dumps(openapi(app), ensure_ascii=False, separators=(",", ":")).encode()
     return cast(bytes, app.state.openapi)

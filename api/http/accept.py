@@ -9,7 +9,7 @@ _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 @lru_cache(maxsize=256)
 def negotiate(accept: str, offered: tuple[str, ...]) -> str | None:
-    """Choose the media type that an Accept header (RFC 9110, 12.5.1) likes best, the first of several; None: none.
+    """Choose the media type that an Accept header (RFC 9110, 12.5.1) prefers, the first of several; None if none fits.
 
     The most specific range that fits a type decides its weight.
     """

@@ -41,11 +41,11 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class CheckedRoute(APIRoute):
     """A route that checks the caller and the form of the request before it reads any parameter.
 
-    Its function's name is its `operationId`, and so the name of the function that a client's generator makes.
+    The name of its function is its `operationId`, from which generated clients name their functions.
     """
 
     _written_out: ClassVar[set[str]] = set()
-    """Paths without a parameter: each is that path, and no parameter of another one."""
+    """Paths without parameters. They take precedence over paths with parameters."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options | {"operation_id": endpoint.__name__})
@@ -53,15 +53,15 @@ class CheckedRoute(APIRoute):
             self._written_out.add(path)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match as usual, but leave a path that is written out to its own routes, whatever the method."""
+        """Match as usual, but leave a path without parameters to its own routes, whatever the method."""
         return super().matches(scope) if self.can_be(scope["path"]) else (Match.NONE, {})
 
     def can_be(self, path: str) -> bool:
-        """Say whether this route can be the one of a path."""
+        """Return whether this route may match a path."""
         return not self.param_convertors or path not in self._written_out
 
     def get_route_handler(self) -> Handler:
-        """Wrap the handler in the checks that come before it."""
+        """Wrap the handler in the checks that run before it."""
         handle = self._handler()
         calls = set(_calls(self.dependant))
         needs_user, needs_operator = current_user in calls, operator in calls
@@ -92,28 +92,28 @@ class CheckedRoute(APIRoute):
             if body_type and _media_type(request) != body_type:
                 raise Refusal(WireError.UNSUPPORTED_MEDIA_TYPE, detail=unsupported)
             if body_type:
-                await self._read(request, body_type)  # here, since 400 comes before 422
+                await self._read(request, body_type)  # read here, because 400 comes before 422
             _check_query(request, takes_query=takes_query)
             return await handle(request)
 
         return checked
 
     async def _read(self, request: Request, body_type: str) -> None:
-        """Read the body, which the request keeps for the handler; raises Refusal (`malformed_body`)."""
+        """Read the body, which the request stores for the handler. Raises Refusal (`malformed_body`)."""
         if body_type == JSON_TYPE:
             await request.json()
         else:
             check_values(await request.body(), b"&%")
 
     def _handler(self) -> Handler:
-        """FastAPI's own, which finds what the call asks for, calls it, and writes what it returns."""
+        """FastAPI's own handler: it resolves the parameters, calls the route's function, and writes its result."""
         return super().get_route_handler()
 
 
 def _check_query(request: Request, *, takes_query: bool) -> None:
-    """Refuse parameters on a call that takes none, and any that comes twice, since either could be meant.
+    """Refuse parameters on a call that has none, and repeated parameters, which are ambiguous.
 
-    No more than `MOST_PARAMETERS` come here (api/server/request_bounds.py).
+    There are at most `MOST_PARAMETERS` of them (api/server/request_bounds.py).
     """
     times = Counter(name for name, _ in request.query_params.multi_items())
     wrong = [(name, "This parameter is given twice.") for name in sorted(times) if times[name] > 1]

@@ -20,9 +20,9 @@ from api.http.validation_messages import message_of
 
 
 class DirectRoute(CheckedRoute):
-    """A route that is called without the framework, which takes longer over a small call than all of the rest.
+    """A route that is called without the framework, which takes longer for a small call than all other code.
 
-    It is described, documented and checked like any other. Its call takes what `_SOURCES` has, the request and one
+    It is documented and checked like any other route. Its function takes the sources in `_SOURCES`, the request and one
     body, and returns a response. Its path has no parameters.
     """
 
@@ -44,7 +44,7 @@ class DirectRoute(CheckedRoute):
         return handle
 
     async def _validated(self, request: Request) -> Any:
-        """Make a body's model of what was read; raises InvalidRequest."""
+        """Make a body's model from the parsed JSON. Raises InvalidRequest."""
         given = await request.json()
         try:
             return self.adapter.validate_python(given)
@@ -59,15 +59,15 @@ def errors_of(error: ValidationError, given: Any) -> list[dict[str, Any]]:
 
 
 def invalid_body(errors: Sequence[Mapping[str, Any]], count: int) -> InvalidRequest:
-    """Say what is wrong with a body that has `count` errors, by the first ones."""
+    """Make the error of a body that has `count` errors, of which the first ones are listed."""
     return InvalidRequest([{**one, "loc": ("body", *one["loc"])} for one in errors[:MOST_ERRORS]], count=count)
 
 
 class Direct:
-    """Calls direct routes past the framework, and leaves all else to it.
+    """Calls direct routes without the framework, and leaves all other requests to it.
 
-    Its layers find the route, keep stacks of contexts, count the body and translate errors: for a small call that is
-    a quarter of the time. `answer` makes an answer of what a call raises, or raises it.
+    The framework's layers find the route, keep stacks of contexts, count the body and translate errors. For a small
+    call this is a quarter of the time. `answer` makes an answer from an exception of a call, or raises it again.
     """
 
     def __init__(
@@ -104,4 +104,4 @@ _SOURCES: dict[Callable[..., Any], Callable[[Request], Any]] = {
     operator: lambda request: request.state.identity,
     get_runtime: runtime_of,
 }
-"""Where the dependencies of direct calls are found: the checks have put them there."""
+"""Where direct calls find their dependencies: the checks have stored them there."""

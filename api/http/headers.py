@@ -28,7 +28,7 @@ def idempotency_key(values: list[str], *, required: bool) -> str | None:
 
 
 def preferred_wait(values: list[str], *, longest: int) -> int | None:
-    """Read `wait=N` from the Prefer headers (RFC 7240): seconds, at most `longest`; None without a valid one.
+    """Read `wait=N` from the Prefer headers (RFC 7240), in seconds, at most `longest`; None without a valid value.
 
     The first of several counts, as the RFC requires. Unknown preferences are ignored.
     """

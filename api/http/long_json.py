@@ -1,4 +1,4 @@
-"""JSON bodies that may be long: read in small pieces, so that no body holds the event loop, whatever it says."""
+"""Long JSON bodies, read in small pieces, so that no body blocks the event loop, whatever its content."""
 
 import re
 from codecs import getincrementaldecoder
@@ -12,10 +12,11 @@ from core.domain.errors import Refusal
 
 PIECE_BYTES = 16_384
 LONGEST_ITEM = 8192
-"""Characters of one item, and of all that is beside the items. A line of a batch needs less than three thousand."""
+"""Maximum characters of one item, and of everything outside the items. A line of a batch needs less than three
+thousand."""
 
 ITEMS_TOGETHER = 250
-"""Items that are parsed and taken in one go, where so many are short enough for one piece."""
+"""Maximum number of items that are parsed and taken together, if that many fit into one piece."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _FOLLOWING = " \t\n\r,:}"
@@ -23,16 +24,16 @@ _AFTER_ITEM = re.compile(r"[ \t\n\r]*([],])[ \t\n\r]*")
 
 Pause = Callable[[], Awaitable[None]]
 Take = Callable[[list[Any], bool], None]
-"""Takes some items; True says that they are the last ones."""
+"""Takes some items. True means that they are the last ones."""
 
 
 async def read_long(body: bytes, items_of: str, take: Take, pause: Pause) -> Any:
-    """Parse a body as `parse_json` does, but for the items of one of its members, if that is a list.
+    """Parse a body as `parse_json` does, except for the items of one member, if that is a list.
 
-    They are handed to `take`, some at a time, and the list is returned empty. `pause` is awaited between two pieces.
-    Raises ValueError or RecursionError for what `parse_json` refuses, Refusal (`malformed_body`) for an item that is
-    longer than `LONGEST_ITEM`, for more than that beside the items and for more than `MOST_MEMBERS` of one object, and
-    what `take` raises.
+    The items are passed to `take`, some at a time, and the list is returned empty. `pause` is awaited between two
+    pieces. Raises ValueError or RecursionError for JSON that `parse_json` refuses. Raises Refusal (`malformed_body`) if
+    an item, or everything outside the items, is longer than `LONGEST_ITEM`, or if an object has more than
+    `MOST_MEMBERS` members. Raises the exceptions of `take`.
     """
     reader = _Reader(body, pause)
     value = await reader.object(items_of, take) if await reader.peek() == "{" else await reader.value()
@@ -43,7 +44,7 @@ async def read_long(body: bytes, items_of: str, take: Take, pause: Pause) -> Any
 
 
 class _Reader:
-    """A body's text, of which one piece and what is left of the one before are in hand."""
+    """A body's text, of which one piece is decoded at a time, next to the rest of the previous piece."""
 
     def __init__(self, body: bytes, pause: Pause) -> None:
         self._body = memoryview(body)
@@ -52,10 +53,10 @@ class _Reader:
         self._text = ""
         self._at = 0
         self._beside = 0
-        """Characters beside the items, so far."""
+        """Characters read outside the items."""
 
     async def peek(self) -> str:
-        """Pass over white space and show the next character; empty at the end."""
+        """Skip white space and return the next character; empty at the end."""
         while True:
             self._at = _end_of(_SPACE, self._text, self._at)
             if self._at < len(self._text):
@@ -65,13 +66,13 @@ class _Reader:
             await self._read_on()
 
     async def value(self) -> Any:
-        """Parse the value that comes next."""
+        """Parse the next value."""
         await self.peek()
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._at)
             except (ValueError, RecursionError):
-                pass  # or it is cut off here
+                pass  # invalid, or cut off at the end of the piece
             else:
                 if self._is_whole(end):
                     self._beside += end - self._at
@@ -81,12 +82,12 @@ class _Reader:
             await self._lengthen()
 
     def _is_whole(self, end: int) -> bool:
-        """Say whether a value that seems to end there does: a number may go on in the next piece."""
+        """Return whether a value really ends here: a number may continue in the next piece."""
         following = self._text[end : end + 1]
         return following in _FOLLOWING if following else not self._body
 
     async def object(self, items_of: str, take: Take) -> dict[str, Any]:
-        """Parse the object that comes next, whose items of one member are handed on."""
+        """Parse the next object, and pass the items of one member on."""
         members: dict[str, Any] = {}
         await self._pass("{")
         if await self.peek() == "}":
@@ -95,7 +96,7 @@ class _Reader:
         while True:
             name = await self.value() if await self.peek() == '"' else None
             if name is None or name in members:
-                raise ValueError("no name, or one that is given twice")
+                raise ValueError("a name is missing or repeated")
             await self._pass(":")
             if name == items_of and await self.peek() == "[":
                 await self._items(take)
@@ -124,19 +125,19 @@ class _Reader:
                 await self._pause()
 
     def _whole_items(self) -> tuple[list[Any], bool]:
-        """Parse the items that are whole in what is in hand; say whether the list ends with them."""
+        """Parse the complete items of the decoded text. Returns them, and whether the list ends with them."""
         cut = self._text.rfind("},", self._at, self._at + LONGEST_ITEM)
         if cut > 0:
-            with suppress(ValueError, RecursionError):  # within a text: it is no end of an item
+            with suppress(ValueError, RecursionError):  # the brace was inside a text
                 found: list[Any] = DECODER.decode(f"[{self._text[self._at : cut + 1]}]")
                 self._at = cut + 2
                 return found, False
         return self._one_by_one()
 
     def _one_by_one(self) -> tuple[list[Any], bool]:
-        """Do so item by item, which takes half as long again."""
+        """Parse the complete items one by one, which takes half as long again."""
         found: list[Any] = []
-        with suppress(ValueError, RecursionError):  # or the next one is cut off here
+        with suppress(ValueError, RecursionError):  # the next item is invalid or cut off
             while True:
                 item, end = DECODER.raw_decode(self._text, self._at)
                 mark = _AFTER_ITEM.match(self._text, end)
@@ -156,7 +157,7 @@ class _Reader:
         return found
 
     async def _lengthen(self) -> None:
-        """Read on, as what comes next is not whole; raises ValueError where that would not help."""
+        """Read the next piece, because the next value is incomplete. Raises ValueError if there is no next piece."""
         _check_length(len(self._text) - self._at)
         if not self._body:
             raise ValueError("not well-formed")
@@ -179,5 +180,5 @@ def _check_length(characters: int) -> None:
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
     found = pattern.match(text, at)
-    assert found is not None, "it matches nothing at all as well"
+    assert found is not None, "it also matches an empty text"
     return found.end()

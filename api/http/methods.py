@@ -13,7 +13,7 @@ def _can_be(route: APIRoute, path: str) -> bool:
 
 
 class Methods:
-    """Which methods each path takes, for the `Allow` header: the framework names those of one route only."""
+    """The methods of each path, for the `Allow` header: the framework names those of one route only."""
 
     def __init__(self, routers: Iterable[APIRouter]) -> None:
         self._routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]

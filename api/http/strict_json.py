@@ -13,18 +13,19 @@ from core.domain.errors import Refusal
 DEEPEST_NESTING = 64
 
 MOST_VALUES = 2048
-"""Values of a JSON body, or fields and escapes of a form: far more than a call takes, and read within milliseconds."""
+"""Maximum values of a JSON body, or fields and escapes of a form: far more than any call has, and read in
+milliseconds."""
 
 
 class StrictRequest(Request):
-    """A request whose JSON body means one thing only."""
+    """A request whose JSON body has only one meaning."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
         self._parsed: tuple[Any] | None = None
 
     async def json(self) -> Any:
-        """Parse the body, once; raises Refusal for what is not exactly one JSON value (RFC 8259)."""
+        """Parse the body, once. Raises Refusal unless it is exactly one JSON value (RFC 8259)."""
         if self._parsed is None:
             try:
                 self._parsed = (parse_json(await self.body()),)
@@ -34,10 +35,10 @@ class StrictRequest(Request):
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON in UTF-8 and refuse, with ValueError or RecursionError, what parsers disagree about.
+    """Parse JSON in UTF-8. Raises ValueError or RecursionError for JSON that parsers read differently.
 
-    That is NaN and Infinity, a key given twice, nesting beyond `DEEPEST_NESTING`, bytes that are no UTF-8. Raises
-    Refusal (`malformed_body`) for more than `MOST_VALUES` values, or `MOST_MEMBERS` of one object.
+    This is NaN and Infinity, repeated keys, nesting deeper than `DEEPEST_NESTING`, and invalid UTF-8. Raises Refusal
+    (`malformed_body`) for more than `MOST_VALUES` values, or more than `MOST_MEMBERS` members of one object.
     """
     check_values(body, b",[{")
     value = DECODER.decode(body.decode("utf-8"))
@@ -46,7 +47,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def check_values(body: bytes, marks: bytes) -> None:
-    """Refuse a body that may have too many values, by the marks that stand before each. Those in texts count too."""
+    """Refuse a body that may have too many values. It counts the marks before values, those inside texts too."""
     if sum(body.count(mark) for mark in marks) > MOST_VALUES:
         raise Refusal(WireError.MALFORMED_BODY, detail=f"The body has more than {MOST_VALUES} values.")
 
@@ -54,7 +55,7 @@ def check_values(body: bytes, marks: bytes) -> None:
 def check_depth(value: Any, deepest: int) -> None:
     """Raise ValueError for a value that is nested deeper.
 
-    Goes down level by level: a list of thousands of flat objects takes no longer than looking at each value once.
+    It checks level by level, so each value is read only once, even in a list of thousands of flat objects.
     """
     level = [value]
     for _ in range(deepest):
@@ -70,7 +71,7 @@ def _members(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 MOST_MEMBERS = 100
-"""Members of one object: each that a call does not know is an error, which takes long to make."""
+"""Maximum members of one object: each unknown member is an error, which takes long to make."""
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_members(count: int) -> None:
-    """Raise Refusal (`malformed_body`) for an object with so many members that no call takes it."""
+    """Raise Refusal (`malformed_body`) for an object with more members than any call has."""
     if count > MOST_MEMBERS:
         raise Refusal(WireError.MALFORMED_BODY, detail=f"An object has more than {MOST_MEMBERS} members.")
 
@@ -92,4 +93,4 @@ def _no_constant(name: str) -> Any:
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
-"""Parses JSON; raises ValueError for NaN and Infinity and a key that is given twice, Refusal for too many of them."""
+"""Parses JSON. Raises ValueError for NaN, Infinity and repeated keys, and Refusal for too many keys."""

@@ -10,7 +10,7 @@ EXAMPLE_AMOUNT = 1250
 """Minor units. The example is always the same amount, and never the amount that was sent."""
 
 _QUOTING = re.compile(r"(Input should be a valid UUID|value is not a valid email address)\b.*", re.DOTALL)
-"""Messages of libraries that go on to quote characters of the value that was sent."""
+"""Library messages that quote characters of the value that was sent."""
 
 _LENGTHS = {
     "too_long": ("at most", "max_length"),

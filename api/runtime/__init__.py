@@ -1,4 +1,4 @@
-"""What lives as long as the API process: the container that routes get, and how it is opened and closed."""
+"""The parts that live as long as the API process: the container that routes get, and how it is opened and closed."""
 
 import asyncio
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Runtime:
     drawing: DocumentLine
     """Requests for documents wait here, by user: one document is drawn at a time."""
     turns: Turns
-    """How batches of thousands of lines share the event loop with everything else."""
+    """Lets batches of thousands of lines share the event loop with all other work."""
     access_tokens: AccessTokens
     cursors: Cursors
     card_vault: CardVault
@@ -66,7 +66,8 @@ def open_runtime(
 ) -> Runtime:
     """Make the parts of an API process, and start those that run on threads.
 
-    `queue` and `tally` replace the clients that `REDIS_URL` would give. Raises SettingsError for keys that do not fit.
+    `queue` and `tally` replace the clients that are made from `REDIS_URL`. Raises SettingsError for keys that do not
+    fit.
     """
     secrets = Secrets(settings)
     card_vault = CardVault(secrets)
@@ -103,7 +104,7 @@ def open_runtime(
 
 
 async def close_runtime(runtime: Runtime) -> None:
-    """Stop the parts in the order in which work flows: each one before those that it hands work to."""
+    """Stop the parts in the order in which work flows: each part before the parts that it passes work to."""
     await runtime.waiters.stop()
     await runtime.refusals.stop()
     await runtime.intake.stop()

@@ -36,21 +36,21 @@ _recorded: ContextVar[bool] = ContextVar("recorded", default=False)
 
 
 def begin_request() -> None:
-    """Note that nothing has been written yet for the request that begins."""
+    """Record that nothing has been written yet for the new request."""
     _recorded.set(False)
 
 
 def has_recorded() -> bool:
-    """Say whether something was written for the request in hand: that stays, whatever fails afterwards."""
+    """Return whether something was written for the current request. It stays written, whatever fails afterwards."""
     return _recorded.get()
 
 
 class Intake:
     """Takes requests from the event loop and writes them, grouped, on its own thread.
 
-    At most `waiting` requests wait, each for `seconds` at most; a group holds `group` transfers at most, but never
-    splits a batch. No batch is accepted while `most_pending` transfers wait to be settled. `on_accepted` is called on
-    the thread after a commit that accepted a transfer.
+    At most `waiting` requests wait, each for at most `seconds`. A group has at most `group` transfers, but a batch is
+    never split. No batch is accepted while `most_pending` transfers wait to be settled. `on_accepted` is called on the
+    thread after a commit that accepted a transfer.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Intake:
         self._seconds = seconds
         self._on_accepted = on_accepted
         self._loop = asyncio.get_running_loop()
-        self._jobs: dict[Job, None] = {}  # insertion-ordered, and quick to leave from the middle
+        self._jobs: dict[Job, None] = {}  # in order of insertion, and with fast removal
         self._changed = threading.Condition()
         self._stopping = False
         self._call_scheduled = False
         for code in (CommonError.UNAVAILABLE, CommonError.OUTCOME_UNKNOWN, CommonError.INTERNAL_ERROR):
-            metrics.transfers_refused.labels(code)  # at 0 from the start, so that the first one is seen to rise
+            metrics.transfers_refused.labels(code)  # starts at 0, so that the first increase is visible
         # A daemon: a writer that waits for a lock held by a stopped process must not keep this one alive.
         self._thread = threading.Thread(target=self._write_until_stopped, name="writer", daemon=True)
         self._thread.start()
@@ -89,16 +89,16 @@ class Intake:
         return cast(AcceptedBatch, await self._submit(request, by))
 
     async def run[T](self, work: Callable[[Connection], T], *, by: Identity | None = None) -> T:
-        """Do a piece of work in the next unit of work and return what it returned, once that is committed.
+        """Do a piece of work in the next unit of work, and return its result once that is committed.
 
         `by` is the caller, if the work needs one. Raises Refusal (`unauthenticated`) if the caller has lost access or
-        role by then, Unavailable when nothing was recorded (too much waits, no turn in time, the database cannot be
-        written), OutcomeUnknown when the commit failed, and what the work itself raised.
+        role by then, Unavailable if nothing was recorded (too many requests wait, no turn came in time, the database
+        cannot be written), OutcomeUnknown if the commit failed, and the exceptions of the work itself.
         """
         return cast(T, await self._submit(work, by))
 
     async def stop(self) -> None:
-        """Write what waits, then end the thread."""
+        """Write the waiting jobs, then end the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -114,15 +114,16 @@ class Intake:
             self._jobs[job] = None
             self._show_waiting()
         if not self._call_scheduled:
-            # Called once the requests that are ready in this turn of the loop have come this far too: they make one
-            # group. Called at once, the writer would take the first alone and pay a whole commit for it.
+            # The writer is called after all requests that are ready in this turn of the loop have come here too, so
+            # they make one group. If it were called now, it would take the first one alone and spend a whole commit on
+            # it.
             self._call_scheduled = True
             self._loop.call_soon(self._call_writer)
         timer = self._loop.call_later(self._seconds, self._expire, job)
         try:
             outcome = await job.answer
         except asyncio.CancelledError:
-            self._expire(job)  # nobody waits for it any more: it must not take up room, nor be written later
+            self._expire(job)  # the client has gone: the job must not take up room or be written later
             raise
         finally:
             timer.cancel()
@@ -137,7 +138,7 @@ class Intake:
     def _expire(self, job: Job) -> None:
         with self._changed:
             if job.state is not JobState.WAITING:
-                return  # taken: its outcome comes, and is the truth
+                return  # taken: the writer answers it
             job.state = JobState.EXPIRED
             del self._jobs[job]
             self._show_waiting()
@@ -160,7 +161,7 @@ class Intake:
             return bool(self._jobs)
 
     def _take(self) -> list[Job]:
-        """Claim the next group. Called only with the database's lock held: until then a request may still expire."""
+        """Claim the next group. Call it only with the database's lock held: until then, a request may still expire."""
         with self._changed:
             group = list(first(self._jobs, self._group))
             for job in group:
@@ -182,7 +183,7 @@ class Intake:
             # Failed before it was taken (the lock was not available), or rolled back: the whole group gets this answer.
             self._answer([(job, error) for job in group or self._take()])
         except Exception:
-            # One of them broke it for all: alone, only that one fails.
+            # One job made the whole group fail. If each is written alone, only that one fails.
             log.exception("group_failed", count=len(group))
             for job in group or self._take():
                 self._write_alone(job)
@@ -201,7 +202,7 @@ class Intake:
         self._answer([(job, outcome)])
 
     def _perform(self, connection: Connection, group: Sequence[Job]) -> list[Any]:
-        """Do every job of a group; a refusal is an outcome, any other exception ends the unit of work."""
+        """Do all jobs of a group. A refusal is an outcome; any other exception ends the unit of work."""
         outcomes: dict[Job, Any] = {}
         orders = {job: job.task for job in group if isinstance(job.task, TransferRequest)}
         changed = users.changed_since(connection, {job.by for job in orders if job.by})
@@ -209,7 +210,8 @@ class Intake:
             outcomes[job] = Refusal(CommonError.UNAUTHENTICATED)
             del orders[job]
         outcomes |= zip(orders, accept(connection, list(orders.values())) if orders else (), strict=True)
-        # The rest one by one, and the caller is looked up for each: the one before may have ended their access.
+        # All other jobs run one by one. The caller is read for each, because the previous job may have ended their
+        # access.
         return [outcomes[job] if job in outcomes else _do(connection, job.by, self._work_of(job)) for job in group]
 
     def _work_of(self, job: Job) -> Work:
@@ -231,7 +233,7 @@ def _do(connection: Connection, by: Identity | None, work: Work) -> Any:
         result = work(connection)
     except GiroError as error:
         savepoint.rollback()
-        if isinstance(error, LedgerHalted):  # kept after the rollback, which would take the breach with it
+        if isinstance(error, LedgerHalted):  # stored after the rollback, which would remove the breach
             keep_breach(connection, error)
         return error
     savepoint.commit()
@@ -249,7 +251,7 @@ def _resolve(answers: Sequence[tuple[Job, Any]]) -> None:
 
 
 def _turned_away(task: Task) -> Unavailable:
-    """Count what is not even taken in. Not timed: answers that cost nothing would make the others look fast."""
+    """Count a job that is refused before it waits. It is not timed, because such fast answers would hide slow ones."""
     error = Unavailable()
     if is_order(task):
         count_refusal(error)

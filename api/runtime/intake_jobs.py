@@ -18,7 +18,7 @@ Task = TransferRequest | BatchRequest | Work
 
 
 class JobState(Enum):
-    """A job waits until its time runs out or the writer takes it; the first of the two decides."""
+    """A job waits until its time runs out or the writer takes it, whichever comes first."""
 
     WAITING = auto()
     TAKEN = auto()
@@ -37,12 +37,12 @@ class Job:
 
 
 def is_order(task: Task) -> bool:
-    """Say whether a task is to move money: metrics and logs tell of those."""
+    """Return whether a task moves money. Metrics and logs record these tasks."""
     return isinstance(task, TransferRequest | BatchRequest)
 
 
 def first(jobs: Iterable[Job], most: int) -> Iterator[Job]:
-    """Pick jobs from the front, as many as hold so many transfers (one of another kind counts as one); at least one."""
+    """Take jobs from the front with at most `most` transfers, but at least one job. Other work counts as one."""
     taken = 0
     for job in jobs:
         size = len(job.task.transfers) if isinstance(job.task, BatchRequest) else 1

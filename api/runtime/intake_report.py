@@ -1,4 +1,4 @@
-"""What logs and metrics record of the transfers that the intake has answered."""
+"""Logs and metrics of the transfers that the intake has answered."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ LOGGED_REQUEST_IDS = 20
 
 
 def time_and_count(job: Job, outcome: Any) -> None:
-    """Tell the metrics that a transfer has its answer."""
+    """Count and time a transfer that has its answer."""
     if is_order(job.task):
         metrics.accept_latency.observe(time.perf_counter() - job.arrived)
         if isinstance(outcome, BaseException):
@@ -27,13 +27,13 @@ def time_and_count(job: Job, outcome: Any) -> None:
 
 
 def count_refusal(error: BaseException) -> None:
-    """Count a transfer that was not accepted, by the code that its answer has."""
+    """Count a transfer that was not accepted, by the code of its answer."""
     code = error.code if isinstance(error, GiroError) else CommonError.INTERNAL_ERROR
     metrics.transfers_refused.labels(code).inc()
 
 
 def report(answers: Sequence[tuple[Job, Any]]) -> bool:
-    """Tell logs and metrics what became of a group's transfers; say whether one was accepted."""
+    """Log and count the outcomes of a group's transfers. Returns whether one was accepted."""
     for job, outcome in answers:
         time_and_count(job, outcome)
     fresh = [outcome for _, outcome in answers if not isinstance(outcome, BaseException) and not outcome.replayed]

@@ -1,4 +1,4 @@
-"""Long work on the event loop: done in pieces, so that nobody else waits for the whole of it."""
+"""Long work on the event loop, done in pieces, so that other requests do not wait for all of it."""
 
 import asyncio
 import time
@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import batched, chain
 
 TOGETHER = 100
-"""Items that are made in one go, at most: for a millisecond or so."""
+"""Maximum number of items that are made together, in about a millisecond."""
 
 SLICE_SECONDS = 0.003
-"""How long pieces may follow each other before everything else has its turn."""
+"""Time for which pieces may follow each other before other work has its turn."""
 
 
 class Turns:
-    """Shares the event loop between everything else and the long work of all requests together.
+    """Shares the event loop between the long work of all requests and all other work.
 
-    One request at a time goes on after a turn of the loop: eight long bodies hold it no longer than one does.
+    After each turn of the loop only one request continues, so eight long bodies block it no longer than one.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Turns:
         self._since = 0.0
 
     async def pause(self) -> None:
-        """Let the loop turn if the pieces since it last did have taken their time. To be called between two pieces."""
+        """Let the loop turn if the pieces since its last turn have taken their time. Call this between two pieces."""
         if time.perf_counter() - self._since < SLICE_SECONDS:
             return
         async with self._next:
@@ -31,7 +31,7 @@ class Turns:
         self._since = time.perf_counter()
 
     async def every[Piece](self, pieces: Iterable[Piece]) -> list[Piece]:
-        """Have all pieces made, and let the loop turn meanwhile."""
+        """Make all pieces, and let the loop turn in between."""
         made: list[Piece] = []
         for piece in pieces:
             made.append(piece)
@@ -39,6 +39,6 @@ class Turns:
         return made
 
     async def make[Given, Made](self, make: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
-        """Make something of each of many, and let the loop turn meanwhile."""
+        """Make an object of each item, and let the loop turn in between."""
         some = (list(map(make, part)) for part in batched(given, TOGETHER))
         return list(chain.from_iterable(await self.every(some)))

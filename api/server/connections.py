@@ -23,8 +23,8 @@ PIPELINED = 16
 
 FEED_BYTES = 16_384
 MOST_PARTS = 4096
-"""Parts of bodies (HTTP's chunks) that one connection hands on before everybody else has a turn: some milliseconds.
-A body that is sent whole comes in a few, whatever its size."""
+"""Parts of bodies (HTTP's chunks) that one connection passes on before others have a turn: some milliseconds of work. A
+body without chunks comes in few parts, whatever its size."""
 
 Waiting = dict["Connection", None]
 """The connections of a process without a complete request in progress, the longest waiting first."""
@@ -61,7 +61,7 @@ class Connection(HttpToolsProtocol):
     # --- beginning and end ---
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection, and close another one if there are too many."""
+        """Accept a connection. If there are too many now, close one."""
         super().connection_made(transport)
         self._send_timeout = SendTimeout(transport, self.loop, self._bounds.send_seconds, self._cut_off)
         self._waiting[self] = None
@@ -171,7 +171,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Start the next request, or wait for it or for the rest of it."""
+        """Start the next request, or wait for it or its missing part."""
         if not self.pipeline or self.pipeline[-1][0].more_body:
             self._waiting[self] = None
         super().on_response_complete()
@@ -227,7 +227,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _refuse(self, code: ErrorCode) -> None:
-        """Answer why reading stops. If an earlier request is still being answered, its answer is the last one."""
+        """Answer why reading stops. If an earlier request is still being answered, that answer is the last one."""
         if self._has_stopped_reading:
             return
         self._stop_reading()

@@ -1,4 +1,4 @@
-"""Access of web pages of other origins (CORS, the Fetch standard). By default there is no such access."""
+"""Access for web pages of other origins (CORS, the Fetch standard). By default they have no access."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ PREFLIGHT_SECONDS = 600
 def options(origins: Sequence[str]) -> dict[str, Any]:
     """Return the options of Starlette's middleware for exact origins.
 
-    Credentials are off: a token that the page has to send itself identifies the caller, and never a cookie.
+    Credentials are off: callers are identified by a token that the page sends itself, and never by a cookie.
     """
     return {
         "allow_origins": origins,

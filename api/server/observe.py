@@ -34,14 +34,14 @@ SECURITY_HEADERS = {
 CACHE_CONTROL = "private, no-cache"
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Those that metrics tell apart."""
+"""The methods that metrics tell apart."""
 
 
 class Observe:
-    """Outermost: names the request, times it, adds the headers of every answer, and answers what nobody expected.
+    """The outermost layer: names each request, times it, adds the common headers, and answers unexpected errors.
 
-    A client's own `X-Request-ID` is kept when it is a plain word of up to 128 characters, and no card's number.
-    `hsts_seconds` is what browsers are told that came over TLS, to the server or to a proxy that it believes.
+    A client's own `X-Request-ID` is used if it is a plain word of up to 128 characters and not a card number.
+    `hsts_seconds` is sent to browsers that came over TLS, to the server or to a trusted proxy.
     """
 
     def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
@@ -72,7 +72,7 @@ class Observe:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
             if status:
-                raise  # the answer has begun: all that is left is to drop the connection
+                raise  # the answer has begun, so the connection can only be dropped
             await unhandled(error, request_id)(scope, receive, send_with_headers)
         finally:
             _observe(scope, status, time.perf_counter() - started)
@@ -80,7 +80,7 @@ class Observe:
 
 
 def _is_kept(sent: str) -> bool:
-    """Say whether a client's request id may go into logs and tables: a plain word that holds no card's number."""
+    """Return whether a client's request id may be stored: a plain word without a card number."""
     return _CLIENT_ID.fullmatch(sent) is not None and without_card_numbers(sent) == sent
 
 
@@ -96,7 +96,7 @@ def _add_headers(headers: MutableHeaders, state: Mapping[str, Any], security: Ma
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:
-    # The route's template and never the path, no method but those that are: a client could invent any number.
+    # The route's template instead of the path, and only known methods: a client could invent any number of others.
     route = getattr(scope.get("route"), "path", "none")
     method = scope["method"] if scope["method"] in METHODS else "other"
     _duration_of(method, route, status).observe(seconds)
@@ -106,5 +106,5 @@ def _observe(scope: Scope, status: int, seconds: float) -> None:
 
 @cache
 def _duration_of(method: str, route: str, status: int) -> Histogram:
-    """The series of an answer; to look it up takes longer than to observe."""
+    """Return the series of an answer. It is cached, because looking it up takes longer than observing."""
     return metrics.http_request_duration.labels(method, route, status)

@@ -4,7 +4,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Paths:
-    """Answers a path with and without a slash at its end alike, and HEAD wherever GET."""
+    """Answers a path with a trailing slash like the path without it, and HEAD on every path with GET."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -19,7 +19,7 @@ class Paths:
         if scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
-        # A copy: the server looks at its own scope to know that it must send no body.
+        # A copy, because the server reads its own scope to see that it must not send a body.
         asked = {**scope, "method": "GET"}
 
         async def send_without_body(message: Message) -> None:

@@ -5,7 +5,7 @@ import time
 
 BEAT_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 5.0
-"""Nothing in the API blocks the loop for so long."""
+"""Nothing in the API blocks the loop for this long."""
 
 
 class Pulse:

@@ -79,5 +79,5 @@ class Throttles:
         ]
 
     def _digest(self, name: str) -> str:
-        """Hide a name with a keyed digest: without the key, all addresses could be tried."""
+        """Hide a name with a keyed digest. Without a key, an attacker could try all addresses."""
         return blake2b(name.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()

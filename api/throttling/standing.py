@@ -1,4 +1,4 @@
-"""What an answer says about rates and waits: 429, and the fields of draft-ietf-httpapi-ratelimit-headers-11."""
+"""Rates and waits in answers: 429, and the fields of draft-ietf-httpapi-ratelimit-headers-11."""
 
 from math import ceil
 
@@ -16,7 +16,7 @@ def route_of(request: Request) -> str:
 
 
 def rate_limited(request: Request, name: str, wait_us: int) -> RateLimited:
-    """Count a request that a rate or a wait, by its name, refuses; returns the error to raise."""
+    """Count a request that is refused by a rate or a wait of this name, and return the error to raise."""
     metrics.throttled.labels(route_of(request), name).inc()
     return RateLimited(_whole_seconds(wait_us))
 
@@ -27,7 +27,7 @@ def policy_item(name: str, quota: int, window: int) -> bytes:
 
 
 def add_standing(request: Request, policy: bytes, name: str, decision: Decision) -> None:
-    """Add the client's standing to whatever is answered (api/server/observe.py writes the fields)."""
+    """Add what the client has left of a rate to the answer (api/server/observe.py writes the fields)."""
     item = f'"{name}";r={decision.left};t={_whole_seconds(decision.more_us)}'.encode()
     request.scope["state"].setdefault("rates", []).append((policy, item))
 

@@ -1,6 +1,6 @@
-"""Where failures are counted: at the queue server, for all processes alike, and in this one's memory when that is away.
+"""The count of failures: at the queue server, for all processes, or in this process's memory if the server is away.
 
-A count is two times in one key (core/domain/throttles.py). Keys hold digests, never what somebody typed, and run out.
+A count is two times under one key (core/domain/throttles.py). Keys are digests, never a user's input, and they expire.
 """
 
 import asyncio
@@ -23,33 +23,33 @@ log = get_logger(__name__)
 PREFIX = "giro:throttle:"
 
 ANSWER_SECONDS = 0.25
-"""Time that the queue server is given for an answer; without one it counts as away."""
+"""Time that the queue server has for an answer. After it, the server counts as away."""
 
 AGAIN_SECONDS = 5.0
-"""Time for which a server that is away is not asked again: nobody waits for it but one request in so long."""
+"""A server that is away is asked again after this time, so that at most one request in this time waits for it."""
 
 CONNECTIONS = 8
 
 MOST_REMEMBERED = 10_000
-"""Counts that this process's memory keeps, some hundred bytes each; beyond, the ones not touched for longest go."""
+"""Maximum counts in this process's memory, some hundred bytes each. Above it, the least recently used are dropped."""
 
 
 class Watched(NamedTuple):
-    """Something that failures are counted of: an account, an address."""
+    """Something that failures are counted for: an account, an address."""
 
     key: str
     patience: Patience
 
 
 class Try(NamedTuple):
-    """What came of asking whether something may be tried."""
+    """The decision about a try."""
 
     at: int
-    """When, in microseconds since the epoch; it tells this try from others."""
+    """The time of the try, in microseconds since the epoch, which distinguishes it from others."""
     refused: bool
-    """Whether it has to wait for one of those that were asked about. Then it is counted in none."""
+    """Whether the try has to wait for at least one of the counts. Then it is not counted anywhere."""
     records: list[Record]
-    """What is remembered of each, this try included if it may be made."""
+    """The record of each count. It includes this try if the try is allowed."""
 
 
 def _script(name: str) -> str:
@@ -60,7 +60,7 @@ _ATTEMPT, _FORGIVE = _script("attempt.lua"), _script("forgive.lua")
 
 
 def connect(url: str) -> Redis:
-    """Make a client that gives up at once, and keeps a flood of log-ins waiting in place of opening connections."""
+    """Make a client with a short timeout. In a flood of log-ins, requests wait for one of few connections."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
@@ -73,14 +73,14 @@ def connect(url: str) -> Redis:
 
 
 class Memory:
-    """Counts that this process keeps for itself, within a bound."""
+    """A bounded number of counts in this process's memory."""
 
     def __init__(self, most: int = MOST_REMEMBERED) -> None:
         self._most = most
         self._records: OrderedDict[str, Record] = OrderedDict()
 
     def attempt(self, watched: Sequence[Watched], now: int) -> tuple[bool, list[Record]]:
-        """Count a try, unless one has to wait. Says whether it has to, and returns each record."""
+        """Count a try, unless it has to wait. Returns whether it has to wait, and each record."""
         records = [self._records.get(one.key, Record()) for one in watched]
         pairs = zip(watched, records, strict=True)
         if any(one.patience.look(record, now).wait_us for one, record in pairs):
@@ -88,7 +88,7 @@ class Memory:
         return False, self.count(watched, now)
 
     def count(self, watched: Sequence[Watched], now: int) -> list[Record]:
-        """Count a try that was let through, and return each record."""
+        """Count a try that was allowed, and return each record."""
         counted = []
         for one in watched:
             counted.append(one.patience.count(self._records.pop(one.key, Record()), now))
@@ -103,7 +103,7 @@ class Memory:
             self._records[watched.key] = watched.patience.forgive(self._records[watched.key], tried_at)
 
     def forget(self, watched: Watched) -> None:
-        """Forget every failure of one."""
+        """Forget all failures of one count."""
         self._records.pop(watched.key, None)
 
     def __len__(self) -> int:
@@ -113,8 +113,8 @@ class Memory:
 class Tally:
     """Counts failures for all processes together, at the queue server.
 
-    Without it each process goes by what it has seen itself: it counts along all the time, and so knows at once. No
-    call raises, and none takes longer than `answer_seconds`.
+    Without the server, each process uses its own count, which it always keeps in parallel. No call raises an exception,
+    and none takes longer than `answer_seconds`.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Tally:
         self._forgive = client.register_script(_FORGIVE)
 
     async def attempt(self, watched: Sequence[Watched]) -> Try:
-        """Ask whether something may be tried, and count it as failed if so: what is in hand at once counts as well."""
+        """Decide whether a try is allowed. If so, count it as failed now, so that concurrent tries count too."""
         now = now_us()
         found = await self._ask(lambda: self._attempt(watched, now))
         if found is None:
@@ -151,12 +151,12 @@ class Tally:
         await self._ask(lambda: self._forgive(keys=[PREFIX + watched.key], args=arguments))
 
     async def forget(self, watched: Watched) -> None:
-        """Forget every failure of one."""
+        """Forget all failures of one count."""
         self._own.forget(watched)
         await self._ask(lambda: self._client.delete(PREFIX + watched.key))
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
     async def _attempt(self, watched: Sequence[Watched], now: int) -> tuple[bool, list[Record]]:
@@ -168,12 +168,12 @@ class Tally:
         return bool(waits), [Record(*map(int, record.split())) for record in kept]
 
     async def _ask[Answer](self, question: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """Ask the server, unless it was away a moment ago; None if there is no answer."""
+        """Ask the server, unless it was away a moment ago. Returns None without an answer."""
         time = asyncio.get_running_loop().time()
         if time < self._ask_again_at:
             return None
         if self._is_away:
-            self._ask_again_at = time + self._again_seconds  # one request asks, and those that come meanwhile do not
+            self._ask_again_at = time + self._again_seconds  # one request asks, and concurrent ones do not
         try:
             async with asyncio.timeout(self._answer_seconds):
                 answer = await question()
