@@ -1,3 +1,3 @@
-"""What runs beside the API: settlement, jobs, and the scheduler."""
+"""The processes next to the API: settlement, jobs, and the scheduler."""
 
 import core.queue  # noqa: F401 - sets Dramatiq's options before any module here imports Dramatiq

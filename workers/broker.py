@@ -29,11 +29,11 @@ from workers.metrics.queue import QueueMetrics
 log = get_logger(__name__)
 
 STANDBY_SECONDS = 0.2
-"""Time between two tries of a worker that stands by, and so about the time it takes to take over."""
+"""Time between two tries of a standby worker. A takeover takes about this long."""
 
 
 SETTLES = "the settlement worker"
-"""How the holder of the settlement lock signs."""
+"""The signature of the holder of the settlement lock."""
 
 
 class StoodDown(MiddlewareError):
@@ -41,23 +41,23 @@ class StoodDown(MiddlewareError):
 
 
 class OneSettlementWorker(Middleware):
-    """Lets a worker settle only when no other one does, on this database, on this machine.
+    """Lets a worker settle only if no other worker on this machine settles on this database.
 
-    The worker that comes second stands by, and takes over when the first one ends, however it ends: the kernel
-    gives its lock back. It runs in the process that settles, after every fork, so the lock has one holder.
+    The second worker stands by, and takes over when the first one ends, however it ends: the kernel releases its lock.
+    This runs in the process that settles, after every fork, so the lock has one holder.
     """
 
     def __init__(self, database: Database, stop: threading.Event, settling: Callable[[], None]) -> None:
-        """`settling` is called when the lock is this worker's."""
+        """`settling` is called when this worker has the lock."""
         self._database = database
         self._stop = stop
         self._settling = settling
         self._lock: FileLock | None = None
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Wait for the lock, then settle what is pending: no message needs to come for it.
+        """Wait for the lock, then settle the pending transfers, without waiting for a message.
 
-        Raises StoodDown when the process is to stop first: the worker must not start without the lock.
+        Raises StoodDown if the process is asked to stop first: the worker must not start without the lock.
         """
         if worker.consumer_whitelist and SETTLEMENT_QUEUE not in worker.consumer_whitelist:
             return
@@ -95,7 +95,7 @@ def create_broker(
 ) -> RedisBroker:
     """Make the broker and declare the actors of all queues.
 
-    `stop` ends a settlement between two units of work; `settling` is called when the worker stands by no longer.
+    `stop` ends a settlement between two units of work. `settling` is called when the worker is no longer a standby.
     """
     broker = make_broker(client, [OneSettlementWorker(database, stop, settling), QueueMetrics()])
     settlement.declare(broker, database, settings, stop)

@@ -22,23 +22,23 @@ from workers.jobs import QUEUES
 log = get_logger(__name__)
 
 ROLES = {"settlement": (SETTLEMENT_QUEUE,), "jobs": QUEUES}
-"""Each queue has its own thread: a long verification keeps no statement waiting."""
+"""Each queue has its own thread, so that statements do not wait for a long verification."""
 
 STANDBY = "standby"
-"""What a settlement worker without the lock does, as its heartbeat says."""
+"""The name in the heartbeat of a settlement worker without the lock."""
 
 JOBS_POLL_MS = 1000
 """A job can wait a second; a transfer cannot (`GIRO_WORKER_POLL_MS`)."""
 
 STOP_MS = 8000
-"""Time that a worker is given to finish its message."""
+"""Time that a worker has to finish its message."""
 
 
 def run(settings: Settings, role: str) -> None:
-    """Work on a role's queues until SIGTERM or SIGINT, then finish the messages in hand.
+    """Work on a role's queues until SIGTERM or SIGINT, then finish the current messages.
 
-    One thread for a queue, all in one process, so Dramatiq's own command with its master and its fork is not needed:
-    the process that holds the settlement lock is the one that settles.
+    Each queue has one thread, and all are in one process. So Dramatiq's own command, with its master and its fork, is
+    not needed, and the process that holds the settlement lock is the one that settles.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,14 +48,15 @@ def run(settings: Settings, role: str) -> None:
     database.moved_on = stop.set
     port = f"metrics_port_{role}"
     serve_metrics(settings.metrics_host, getattr(settings, port), variable=variable(port))
-    # A settlement worker stands by until it has the lock: its beats must not pass for those of the one that settles.
+    # A settlement worker stands by until it has the lock. Its beats must not look like those of the worker that
+    # settles.
     workers: list[Worker] = []
     name = STANDBY if role == SETTLEMENT_QUEUE else role
     heartbeat = Heartbeat(settings, name, alive=lambda: all(map(works, workers)))
     heartbeat.start()
     client = connect(Secrets(settings).queue_url())
     poll_ms = settings.worker_poll_ms if role == "settlement" else JOBS_POLL_MS
-    # A broker each: it takes what it starts for the only worker there is.
+    # One broker for each worker, because a broker assumes that it has only one worker.
     workers += [
         Worker(
             create_broker(settings, database, client, stop, settling=partial(heartbeat.rename, role)),
@@ -71,7 +72,7 @@ def run(settings: Settings, role: str) -> None:
         freeze_garbage_collector()
         log.info("worker_ready")
         stop.wait()
-        with ThreadPoolExecutor(len(workers)) as pool:  # side by side: the supervisor grants the time of one
+        with ThreadPoolExecutor(len(workers)) as pool:  # in parallel, because the supervisor gives them the time of one
             list(pool.map(lambda worker: worker.stop(timeout=STOP_MS), workers))
     except StoodDown:
         pass
@@ -82,12 +83,12 @@ def run(settings: Settings, role: str) -> None:
 
 
 def works(worker: Worker) -> bool:
-    """Say whether all threads of a worker live, or it has none yet. A process that lost one would look healthy."""
+    """Return whether no thread of a worker has died. Without this, a process that lost one would look healthy."""
     return all(thread.is_alive() for thread in [*worker.workers, *worker.consumers.values()])
 
 
 def main() -> int:
-    """Start as the role that the command line names; the exit status."""
+    """Start in the role of the command line. Returns the exit status."""
     if sys.argv[1:] not in ([role] for role in ROLES):
         print("usage: python -m workers.main settlement|jobs", file=sys.stderr)
         return 2
@@ -106,6 +107,6 @@ def main() -> int:
 if __name__ == "__main__":
     sys.exit(main())
 
-# From here on: imported by Dramatiq's own command, which takes the broker that an import declares.
+# From here on: for Dramatiq's own command, which imports this module and uses the broker that it declares.
 _settings = load_settings()
 broker = create_broker(_settings, Database(_settings), connect(Secrets(_settings).queue_url()), threading.Event())

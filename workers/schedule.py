@@ -31,14 +31,14 @@ from workers.timetable import Timetable, timetable_of
 log = get_logger(__name__)
 
 MOST_AT_ONCE = 100
-"""Messages of one kind that a tick sends; the next one that finds the queue empty sends more."""
+"""Maximum messages of one kind that a tick sends. The next tick that finds the queue empty sends more."""
 
 
 def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> bool:
-    """Wake the settlement worker if a transfer has been pending for longer than `age_seconds`; say whether it was.
+    """Wake the settlement worker if a transfer has been pending for longer than `age_seconds`. Returns whether it was.
 
-    This covers every message that was lost, and every crash between a commit and its wake-up. Where the clock was set
-    back, a transfer lies in the future, nobody knows for how long it has waited, and the worker is woken too.
+    This covers every lost message, and every crash between a commit and its wake-up. If the clock was set back, a
+    transfer can be in the future. It is unknown how long it has waited, so the worker is woken too.
     """
     with database.reader.connect() as connection:
         backlog = transfers.backlog(connection)
@@ -77,7 +77,7 @@ def send_due(database: Database, broker: RedisBroker, zone: ZoneInfo) -> int:
 
 
 def send_again(database: Database, broker: RedisBroker) -> int:
-    """Send the messages that operators want tried again, each once its queue is empty; count them."""
+    """Send the messages that operators have retried, each once its queue is empty. Returns their number."""
     with database.reader.connect() as connection:
         letters = dead_letters.to_retry(connection)
     return _send(broker, [letter for letter in letters if is_idle(broker, letter.queue)])
@@ -90,9 +90,10 @@ def _send(broker: RedisBroker, letters: Sequence[Letter]) -> int:
 
 
 def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
-    """Do once what is due now. A queue or a database that is away is logged; the next tick tries again.
+    """Do everything that is due now. If the queue or the database is not available, log that: the next tick tries
+    again.
 
-    Nothing is due under another schema than this code's: its tables may say something else, and its messages too.
+    Under another schema than this code's, nothing is due, because its tables and messages may have another meaning.
     """
     try:
         with database.reader.connect() as connection:
@@ -131,7 +132,7 @@ def run(settings: Settings) -> None:
     heartbeat.start()
     timetable = timetable_of(settings, database)
     log.info("scheduler_ready")
-    age_seconds = 0.0  # at the start whatever is pending may have been forgotten while nobody ran
+    age_seconds = 0.0  # at the start, every pending transfer may have lost its wake-up
     while not stop.is_set():
         tick(database, broker, timetable, age_seconds=age_seconds, zone=settings.zone)
         age_seconds = settings.sweep_age_seconds
@@ -142,7 +143,7 @@ def run(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Start the scheduler; the exit status."""
+    """Start the scheduler. Returns the exit status."""
     try:
         settings = load_settings()
         configure_logging(settings, process="scheduler")

@@ -1,4 +1,4 @@
-"""`python -m core.cli`: the command `giro`, of the interpreter that runs already."""
+"""`python -m core.cli`: the command `giro`, run by the current interpreter."""
 
 from core.cli import main
 

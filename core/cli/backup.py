@@ -57,7 +57,7 @@ def restore(
     migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older backup to this schema.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup into an empty data folder, where nothing runs, with the keys that were kept apart.
+    """Restore a backup into an empty data folder, where nothing runs, with the keys that were kept apart.
 
     Exit status 0 when it is restored, 1 when the ledger in it breaks a rule, 2 when it cannot be restored, 3 when a
     Giro runs here.
@@ -80,7 +80,7 @@ def restore(
 
 @contextmanager
 def one_line_of_a_backup() -> Iterator[None]:
-    """Have what is wrong with a backup end the command, with 1 for a ledger that is broken and 2 for anything else."""
+    """End the command if a backup is unusable: with status 1 for a broken ledger, and 2 for any other reason."""
     try:
         yield
     except LedgerBroken as error:
@@ -104,7 +104,7 @@ def drawn_progress() -> Iterator[making.Progress]:
 
 
 def summary_of(manifest: Manifest) -> str:
-    """Say in a few words what a backup holds."""
+    """Summarise the content of a backup."""
     counts = manifest.counts
     return (
         f"{counted(counts['accounts'], 'account')}, {counted(counts['transfers'], 'transfer')}, "

@@ -1,4 +1,4 @@
-"""`giro operator …`: what the people who run the bank do and see, on the machine itself."""
+"""`giro operator …`: the actions of operators, on the machine itself."""
 
 import sys
 from collections.abc import Callable
@@ -136,20 +136,20 @@ def erase_user(
 
 
 def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
-    """Do something to an account, and write it down as done by the bank itself."""
+    """Change an account, and record in the audit log that the bank itself did it."""
     account = parse_account(name)
     with unit_of_work(open_database(load_settings())) as connection:
         act(connection, the_bank(), operators.account_by_name(connection, account))
 
 
 def change_user(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
-    """Do something to a user, and write it down as done by the bank itself."""
+    """Change a user, and record in the audit log that the bank itself did it."""
     with unit_of_work(open_database(load_settings())) as connection:
         act(connection, the_bank(), operators.user_by_name(connection, parse_user(name)))
 
 
 def erase_again(settings: Settings, database: Database, file: Path) -> None:
-    """Erase everybody in a list who is there again, say who it was, and exit with 1 if somebody had to be left."""
+    """Erase and print the users of a list that are back. Exits with status 1 if one could not be erased."""
     done, left = 0, 0
     try:
         listed = list(erasures.listed_in(file))
@@ -179,7 +179,7 @@ def parse_user(text: str) -> UUID | str:
 
 
 def read_password() -> str:
-    """Ask for a password twice on a terminal; take one line from anything else."""
+    """Ask for a password twice on a terminal. Read one line from any other input."""
     if sys.stdin.isatty():
         password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
         return password

@@ -1,4 +1,4 @@
-"""`giro operator …`: the commands that show something, and change nothing."""
+"""`giro operator …`: the commands that only show something."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Commands that run the service, and look at it."""
+"""Commands that run the service and show its state."""
 
 import json
 import os
@@ -32,10 +32,10 @@ from core.storage.verifications import newest
 from core.telemetry.logging import configure_logging
 
 Hold = Callable[[Settings, str], AbstractContextManager[None]]
-"""A way to keep other processes off the database, for an activity of this name."""
+"""A context manager that keeps other processes off the database. The text names the activity."""
 
 LOOK_AGAIN_SECONDS = 0.2
-"""Time between two looks at whether the process in the way has ended."""
+"""Time between two checks whether the other process has ended."""
 
 app = typer.Typer(
     help="Giro: a self-hosted banking service whose transfers run through a queue.",
@@ -164,10 +164,10 @@ def root(
 
 
 def apply_migrations(settings: Settings | None = None, *, held: bool = False) -> None:
-    """Bring the database to the newest migration, in this process; by default the one that the environment names.
+    """Migrate a database to the newest migration, in this process; by default the database of the environment.
 
-    `held` True: the caller holds the locks that keep others off it. Otherwise they are taken, and StartRefused is
-    raised where a Giro runs on it.
+    If `held` is True, the caller holds the locks that keep other processes off it. Otherwise the locks are taken, and
+    StartRefused is raised if a Giro runs on the database.
     """
     from alembic import command
     from alembic.config import Config
@@ -181,9 +181,9 @@ def apply_migrations(settings: Settings | None = None, *, held: bool = False) ->
 
 
 def prepare(settings: Settings, *, hold: Hold) -> None:
-    """Do what comes before a start, and complain in one line here rather than from a process that does not start.
+    """Prepare a start. Errors are reported in one line here, instead of by a process that fails to start.
 
-    A database that is at the newest migration already may be in use, by processes of this version.
+    A database that already has the newest migration may be in use by processes of this version.
     """
     database = Database(settings)
     revision = database.schema_revision() if database.path.exists() else None
@@ -195,7 +195,7 @@ def prepare(settings: Settings, *, hold: Hold) -> None:
 
 
 def prepare_patiently(settings: Settings, seconds: float) -> None:
-    """Prepare with nothing else running; a Giro that runs is given so many seconds to end, which is said once."""
+    """Prepare while nothing else runs. A running Giro has some seconds to end; this is printed once."""
     deadline, told = time.monotonic() + seconds, False
     while True:
         try:
@@ -222,7 +222,7 @@ def run_part(name: str) -> NoReturn:
 
 
 def check(settings: Settings) -> None:
-    """See that a part can run, and complain in one line here rather than from a process that does not start."""
+    """Check that a part can run. Errors are reported in one line here, instead of by a process that fails to start."""
     database = Database(settings)
     database.require_schema()
     check_keys(database, CardVault(Secrets(settings)))
@@ -230,7 +230,7 @@ def check(settings: Settings) -> None:
 
 
 def _as_verified(last: tuple[datetime, datetime, int] | None) -> str:
-    """Say in words what the last verification found."""
+    """Describe the result of the last verification."""
     if last is None:
         return "not verified yet"
     _, finished_at, breaches = last
@@ -243,12 +243,12 @@ def _as_verified(last: tuple[datetime, datetime, int] | None) -> str:
 
 
 def age_of(created_at: int) -> float:
-    """Seconds since a moment given in microseconds since the epoch."""
+    """Return the seconds since a moment, which is given in microseconds since the epoch."""
     return (now_us() - created_at) / 1e6
 
 
 def heartbeat_of(settings: Settings, name: str) -> str:
-    """Say in words whether a process is alive."""
+    """Describe whether a process is alive."""
     age = heartbeats.age(settings.run_dir, name)
     if age is None:
         return "not running"

@@ -9,7 +9,7 @@ from core.settings import Settings, variable
 
 
 def api_url(settings: Settings) -> str:
-    """Where this machine reaches the API: a wildcard address is nothing that one can connect to everywhere."""
+    """Return the URL of the API for this machine. Not every platform can connect to a wildcard address."""
     # nosemgrep: listen-addresses-are-settings - compared only
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # nosec B104
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
@@ -25,10 +25,10 @@ def check_metrics_ports(settings: Settings, names: Sequence[str]) -> None:
 
 
 def bindable_port(host: str, port: int, *, names: tuple[str, str] = ("GIRO_HOST", "GIRO_PORT")) -> int:
-    """Check that a process will be able to listen there, and return the port: a free one if `port` is 0.
+    """Check that a process will be able to listen on a port, and return the port: a free one if `port` is 0.
 
-    Raises StartRefused naming the setting, out of the `names` of those for host and port. A program that takes the
-    port after the check makes the process die, and that is reported too, only less clearly.
+    Raises StartRefused, which names the setting: one of `names`, the settings of host and port. If another program
+    takes the port after the check, the process dies, and that is reported less clearly.
     """
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -18,43 +18,44 @@ STEADY_SECONDS = 30.0
 """A child that ran for so long is restarted as if it had never died."""
 
 STARTING_FACTOR = 4
-"""So many times longer may a process be silent that has not beaten yet: on a busy machine, to load takes long."""
+"""A process that has not beaten yet may be silent this many times longer: on a busy machine, loading takes long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """What is to run, and how it is to be stopped."""
+    """The description of a child process: how to run it, and how to stop it."""
 
     name: str
     command: Sequence[str]
     stop_order: int
-    """The lowest are stopped first, those of the same at once."""
+    """Children with the lowest number are stopped first, those with the same number together."""
     grace_seconds: float
-    """Time between SIGTERM and SIGKILL, and what those stopped before it have left of theirs."""
+    """Time between SIGTERM and SIGKILL, in addition to the time that the children stopped before it did not use."""
     has_heartbeat: bool = True
-    """True: it is ended when it has not beaten (core/processes/heartbeats.py) for longer than `silent_seconds`."""
+    """If True, the child is killed after more than `silent_seconds` without a heartbeat
+    (core/processes/heartbeats.py)."""
     socket: Path | None = None
-    """A socket that it listens on. A stale one is removed first; before the service is ready, the children after
-    this one are started only when it is there."""
+    """A socket that it listens on. A stale one is removed first. Before the service is ready, the children after this
+    one are started only once the socket exists."""
     output: Path | None = None
-    """Where its output goes; None: to the supervisor's own. For programs that do not log in Giro's format."""
+    """The file for its output, for programs that do not log in Giro's format. None: the supervisor's own output."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """What it has beside, or instead of, the environment of all children."""
+    """Variables that are added to, or replace, those of all children."""
     descriptors: Sequence[int] = ()
-    """Open descriptors of the supervisor that it keeps under the same numbers."""
+    """Open descriptors of the supervisor that it inherits under the same numbers."""
 
 
 @dataclass(slots=True)
 class Backoff:
-    """How long to wait before a restart: doubling from death to death, from the start again after a steady run."""
+    """The delay before a restart. It doubles with each death, and is reset after a steady run."""
 
     deaths_in_a_row: int = 0
 
     def delay_after(self, uptime_seconds: float) -> float:
-        """Count a death after `uptime_seconds`, and say in how many seconds to start again."""
+        """Count a death after `uptime_seconds`, and return the seconds until the restart."""
         if uptime_seconds >= STEADY_SECONDS:
             self.deaths_in_a_row = 0
-        # Bounded before it is raised to: a child that dies for a year must not overflow the float.
+        # The exponent is bounded, so that a child that keeps dying for a year does not overflow the float.
         doublings = min(self.deaths_in_a_row, 10)
         self.deaths_in_a_row += 1
         return float(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2**doublings))
@@ -62,30 +63,30 @@ class Backoff:
 
 @dataclass(slots=True)
 class Silence:
-    """How long a heartbeat has not been renewed, in time during which the supervisor itself was awake.
+    """The time since the last heartbeat, counted only while the supervisor itself was awake.
 
-    Not the file's age: when the clock is set or the machine wakes up, every heartbeat is old at once, and all
-    processes would be ended for nothing.
+    The age of the file is not used: when the clock is set or the machine wakes up, every heartbeat is suddenly old, and
+    all processes would be killed for no reason.
     """
 
     seconds: float = 0.0
     last_beat_ns: int | None = None
 
     def look(self, beat_ns: int | None, elapsed: float) -> None:
-        """Look at the time of the last beat, `elapsed` seconds after the last look."""
+        """Process the time of the last beat, `elapsed` seconds after the previous call."""
         if beat_ns is not None and beat_ns != self.last_beat_ns:
             self.seconds, self.last_beat_ns = 0.0, beat_ns
         else:
             self.seconds += elapsed
 
     def is_longer_than(self, seconds: float) -> bool:
-        """Say whether a process counts as lost; one that starts has more time, or a slow start would never end."""
+        """Return whether a process counts as lost. A starting one has more time, because a slow start must succeed."""
         return self.seconds > seconds * (STARTING_FACTOR if self.last_beat_ns is None else 1)
 
 
 @dataclass(slots=True)
 class Slot:
-    """A place in the tree: a child, and the process that holds the place now."""
+    """A place in the tree: a child, and its current process."""
 
     child: Child
     process: subprocess.Popen[bytes] | None = None
@@ -101,7 +102,7 @@ class Slot:
         return self.process is not None
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start the child's process, in its own session and process group; OSError or SubprocessError if not."""
+        """Start the child's process, in its own session and process group. Raises OSError or SubprocessError."""
         self.started_at = time.monotonic()
         self.silence = Silence()
         child = self.child
@@ -122,7 +123,7 @@ class Slot:
             )
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, and wake up what was stopped by SIGSTOP, or it could not obey."""
+        """Send SIGTERM, and SIGCONT, because a process that is stopped by SIGSTOP could not react."""
         if self.process is not None:
             os.kill(self.process.pid, signal.SIGTERM)
             _signal_group(self.process.pid, signal.SIGCONT)
@@ -133,18 +134,18 @@ class Slot:
             _signal_group(self.process.pid, signal.SIGKILL)
 
     def ended(self, exit_code: int) -> None:
-        """Take note that the process was reaped, and end what it left behind in its group.
+        """Record that the process was reaped, and kill the rest of its process group.
 
-        The number of a group is not given to a new process while the group has members, and one without members
-        was reaped a moment ago: the signal cannot reach a stranger.
+        The number of a group is not reused while the group has members, and a group without members was reaped a moment
+        ago. So the signal cannot reach another program.
         """
         assert self.process is not None
         _signal_group(self.process.pid, signal.SIGKILL)
-        self.process.returncode = exit_code  # else Popen would wait for it again
+        self.process.returncode = exit_code  # otherwise Popen would wait for it again
         self.process = None
 
     def last_words(self) -> str | None:
-        """Read the end of the child's own output, if that is kept."""
+        """Read the end of the child's output, if it has its own file."""
         if self.child.output is None:
             return None
         with suppress(OSError):
@@ -153,6 +154,6 @@ class Slot:
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    # Nobody is left in it, or (macOS says this differently) nobody but a process that waits to be reaped.
+    # The group is empty, or only has a process that waits to be reaped (PermissionError on macOS).
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)

@@ -1,4 +1,4 @@
-"""The data folder: made when it is missing, and looked at before anything is started on it."""
+"""The data folder: made if it is missing, and checked before anything is started on it."""
 
 import os
 from contextlib import suppress
@@ -8,9 +8,9 @@ from core.settings import Settings, SettingsError, variable
 
 
 def require_data_folder(settings: Settings) -> None:
-    """Make the data folder if it is missing, and see that this process may write to what lies in it.
+    """Make the data folder if it is missing, and check that this process may write to its content.
 
-    Raises SettingsError with one line that names the owner and says how to fix that.
+    Raises SettingsError with one line that names the owner and the fix.
     """
     folder = settings.data_dir.absolute()
     try:
@@ -22,7 +22,7 @@ def require_data_folder(settings: Settings) -> None:
         if path.exists() and not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)):
             raise SettingsError(_how_to_fix(path, folder))
     with suppress(OSError):
-        secrets.chmod(0o700)  # one that was made by hand or by Docker is open to all
+        secrets.chmod(0o700)  # a folder that was made by hand or by Docker is open to all users
 
 
 def _how_to_fix(path: Path, folder: Path) -> str:

@@ -1,7 +1,7 @@
 """The start of the container that migrates: `python -m core.processes.data_owner UID:GID COMMAND...`.
 
-It starts as root, gives the data folder to the user that the service runs as, and then becomes that user's COMMAND. So
-a fresh clone needs no preparation, whichever user made it, and no other container ever runs as root.
+It starts as root, gives the data folder to the user that the service runs as, and then runs COMMAND as that user. So a
+fresh clone needs no preparation, whichever user made it, and no other container ever runs as root.
 """
 
 import os
@@ -14,16 +14,16 @@ from typing import NoReturn
 
 CANNOT_START = 2
 LARGEST_ID = 2**31 - 1
-"""Docker accepts no larger one."""
+"""Docker does not accept larger numbers."""
 QUEUE_FOLDERS = ("redis", "secrets/redis")
-"""Compose mounts them into the queue's container. Docker would make the missing ones, and make them root's."""
+"""Folders that Compose mounts into the queue's container. Docker would make missing ones, with root as the owner."""
 
 
 def start(owner: str, *command: str) -> NoReturn:
-    """Give the folder of GIRO_DATA_DIR to an owner (`UID:GID`), and become the command, run by that owner.
+    """Give the folder of GIRO_DATA_DIR to an owner (`UID:GID`), and run the command as that owner.
 
-    Started by another user than root, it gives nothing and stays that user. It exits with status 2, and one line that
-    says why, if the owner is root or is not two numbers, or if this process may not become the owner.
+    If another user than root starts it, nothing is given, and the user stays the same. It exits with status 2 and one
+    line with the reason if the owner is root or is not two numbers, or if this process may not become the owner.
     """
     os.umask(0o077)
     folder = Path(os.environ["GIRO_DATA_DIR"])
@@ -35,7 +35,7 @@ def start(owner: str, *command: str) -> NoReturn:
     except (ValueError, PermissionError) as error:
         print(f"giro: {error}", file=sys.stderr)
         sys.exit(CANNOT_START)
-    with suppress(OSError):  # the command says better why nothing can be made there
+    with suppress(OSError):  # the command reports more clearly why nothing can be made there
         for name in QUEUE_FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
     os.execvp(command[0], command)  # nosec B606 # a list of words, and no shell
@@ -55,10 +55,10 @@ def parse_owner(text: str) -> tuple[int, int]:
 
 
 def give(folder: Path, uid: int, gid: int) -> tuple[int, OSError | None]:
-    """Give a folder and everything in it to a user and a group; what the user owns already keeps its group.
+    """Give a folder and everything in it to a user and a group. Files that the user already owns keep their group.
 
-    A link is given itself and never followed, so nothing outside of the folder changes. Returns how many files and
-    folders were given, and the error, with its path, of the first one that could not be given.
+    Links are not followed, so nothing outside the folder changes. Returns how many files and folders were given, and
+    the error, with its path, of the first one that could not be given.
     """
     given, failure = 0, None
     for path, name, parent in _everything(folder):
@@ -74,7 +74,7 @@ def give(folder: Path, uid: int, gid: int) -> tuple[int, OSError | None]:
 
 
 def become(uid: int, gid: int) -> None:
-    """Give up root for good. Raises PermissionError if the container or its user namespace does not allow that."""
+    """Give up root permanently. Raises PermissionError if the container or its user namespace does not allow that."""
     try:
         os.setgroups([])
         os.setgid(gid)
@@ -86,7 +86,7 @@ def become(uid: int, gid: int) -> None:
 def _everything(folder: Path) -> Iterator[tuple[str, str, int | None]]:
     """Yield path, name and open parent folder of everything, each folder before its content.
 
-    A folder that cannot be listed is skipped: on a network drive root may not see into a folder that is the user's.
+    A folder that cannot be listed is skipped: on a network drive, root may not be allowed to read a user's folder.
     """
     yield "", str(folder), None
     with suppress(OSError):

@@ -19,9 +19,9 @@ LOCK_PAUSE_SECONDS = 0.02
 
 @contextmanager
 def hold_database(settings: Settings) -> Iterator[int]:
-    """Hold the supervisor's lock of the database, and yield its descriptor. StartRefused if another one holds it.
+    """Hold the supervisor's lock of the database, and yield its descriptor. Raises StartRefused if it is taken.
 
-    The file stays when the lock is released: two that removed and made it would each lock a file of their own.
+    The file stays when the lock is released. If processes removed and made it, two of them could lock different files.
     """
     path = _lock_path(settings)
     try:
@@ -43,10 +43,10 @@ def hold_database(settings: Settings) -> Iterator[int]:
 def _lock(descriptor: int, database: Path) -> None:
     for attempt in range(LOCK_ATTEMPTS):
         if attempt > 0:
-            time.sleep(LOCK_PAUSE_SECONDS)  # it may be no more than somebody who looks (`holder`)
+            time.sleep(LOCK_PAUSE_SECONDS)  # it may only be a process that looks (`holder`)
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The name of a holder that was killed is worse than none, until this one has signed.
+            # Until this holder has signed, no name is better than the name of a killed one.
             os.ftruncate(descriptor, 0)
             return
     raise _held(database, signature(descriptor))
@@ -58,9 +58,9 @@ def _held(database: Path, by: str) -> StartRefused:
 
 @contextmanager
 def alone(settings: Settings, what: str) -> Iterator[None]:
-    """Hold the database for `what`, such as "`giro restore`", with no other process of Giro beside it.
+    """Hold the database for the activity `what`, such as "`giro restore`", while no other process of Giro runs.
 
-    Raises StartRefused (HELD), which names the process that runs: a supervisor, a settlement worker, or another part.
+    Raises StartRefused (HELD), which names the running process: a supervisor, a settlement worker, or another part.
     """
     with hold_database(settings) as lock:
         sign(lock, what)
@@ -72,8 +72,8 @@ def alone(settings: Settings, what: str) -> Iterator[None]:
 def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
     """Do the same as `alone`, for a caller that holds the supervisor's lock already.
 
-    The settlement worker is found by its lock, and the other parts by their heartbeats: they have no lock, and neither
-    has a worker of an older version that stands by, which would settle as soon as the migration is done.
+    The settlement worker is found by its lock. The other parts have no lock, and are found by their heartbeats. So is a
+    standby worker of an older version, which would settle as soon as the migration is done.
     """
     lock = settlement_lock(settings.database_path)
     try:
@@ -87,13 +87,14 @@ def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
 
 
 def holder(settings: Settings) -> str | None:
-    """Say which supervisor runs the service on this database; None if none does. Nothing is written, no file made."""
+    """Return which supervisor runs the service on this database, or None. This writes nothing and makes no file."""
     try:
         descriptor = os.open(_lock_path(settings), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        # Shared, so that two that look do not take each other for a supervisor; one that starts now tries again.
+        # A shared lock, so that two processes that look do not take each other for a supervisor. A starting one tries
+        # again.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return signature(descriptor)

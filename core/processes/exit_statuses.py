@@ -6,7 +6,7 @@ HELD = 3
 
 
 class StartRefused(Exception):
-    """Nothing was started; the message is one line for the person who tried, `status` what the process exits with."""
+    """Nothing was started. The message is one line for the user; `status` is the exit status of the process."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

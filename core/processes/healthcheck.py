@@ -1,7 +1,7 @@
 """The health check of a container: `python -m core.processes.healthcheck`, exit status 0 if all in it is healthy.
 
 Every part of the service writes heartbeats; the API has to be ready as well. The check runs every few seconds, so it
-uses only the standard library, and reads the few settings that matter without checking them: `giro` has done that.
+uses only the standard library, and reads the few settings that it needs without checking them: `giro` has done that.
 """
 
 import http.client
@@ -16,10 +16,10 @@ PROBE_SECONDS = 3.0
 
 
 def complaint() -> str | None:
-    """Say what is wrong with what runs on this host, or None."""
+    """Describe the first problem of the processes on this host; None if all are healthy."""
     beats = heartbeats.here(Path(os.environ.get("GIRO_DATA_DIR") or "data").absolute() / "run")
     if not beats:
-        return "nothing beats here"
+        return "no heartbeat file"
     silent = float(os.environ.get("GIRO_SILENT_SECONDS") or SILENT_SECONDS)
     for name, age in beats.items():
         if age > silent:

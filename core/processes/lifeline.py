@@ -1,4 +1,4 @@
-"""What a process says about itself: that it is alive, and that it ends with its parent."""
+"""The life of a process: its heartbeat, and its end together with its parent."""
 
 import ctypes
 import gc
@@ -22,16 +22,16 @@ PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-# Loaded here and not in the call: between fork and exec a child must neither import nor wait for a loader's lock.
+# Loaded here and not in the function: between fork and exec, a child must not import anything or wait for a loader's
+# lock.
 
 
 class Heartbeat:
     """A thread that touches this process's heartbeat file every second for as long as the process is alive.
 
-    The supervisor and the health checks read the file's time (core/processes/heartbeats.py).
-    With `alive`, a beat is left out whenever it returns False: a thread can go on beating in a process whose event
-    loop or worker hangs, so let it ask them. Threads do not survive a fork: a process that forks starts its heartbeat
-    afterwards.
+    The supervisor and the health checks read the file's time (core/processes/heartbeats.py). A beat is left out
+    whenever `alive` returns False. This thread would keep beating in a process whose event loop or worker hangs, so
+    `alive` should check these. Threads do not survive a fork, so start the heartbeat after it.
     """
 
     def __init__(self, settings: Settings, name: str, *, alive: Callable[[], bool] | None = None) -> None:
@@ -43,12 +43,12 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Beat once, so that the file is there when this returns, and then every second."""
+        """Beat once, so that the file exists when this returns, and then every second."""
         self._beat()
         self._thread.start()
 
     def rename(self, name: str) -> None:
-        """Beat under another name from now on: the process does something else than before."""
+        """Beat under another name from now on, because the process does other work than before."""
         with self._turn:
             before, self._name = self._path(), name
             with suppress(OSError):
@@ -72,7 +72,7 @@ class Heartbeat:
         if not self._alive():
             return
         metrics.heartbeat.set(time.time())
-        # A full disk must not end this thread: the process would be killed although it lives.
+        # A full disk must not end this thread: the process would be killed although it is alive.
         with self._turn, suppress(OSError):
             self._touch(self._path())
 
@@ -96,27 +96,27 @@ def freeze_garbage_collector() -> None:
 
 
 def ask_to_stop() -> None:
-    """Have this process stop as it is always stopped: by SIGTERM. For any thread."""
+    """Stop this process in the usual way, by SIGTERM. Any thread may call this."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def never_dump_core() -> None:
-    """Have neither this process nor any that it starts leave a core file: one holds every key that was in memory."""
+    """Disable core files for this process and its children: a core file contains every key in memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel send this process SIGKILL when its parent ends, however the parent ends.
+    """Ask the kernel to send SIGKILL to this process when its parent ends, however the parent ends.
 
-    Meant for a child, as the `preexec_fn` of its Popen: the wish outlasts exec (but for set-user-ID binaries), so
-    that foreign programs are covered too. It does not outlast fork: a child that forks has each fork ask again.
-    "Parent" is the *thread* that spawned the process (prctl(2)), so spawn from one that lives as long as the process.
-    Does nothing where there is no such call (anything but Linux).
+    Use it as the `preexec_fn` of a child's Popen. The setting survives exec (except for set-user-ID binaries), so it
+    works for other programs too. It does not survive fork: each fork of a child must ask again. "Parent" means the
+    *thread* that spawned the process (prctl(2)), so spawn from a thread that lives as long as the process. On systems
+    other than Linux, this does nothing.
     """
     if _libc is None:
         return
     if _libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    # The parent may have died between the fork and the call, which then waits for the death of a stranger.
+    # The parent may have died between the fork and the call, which would then wait for the end of another process.
     if os.getppid() != parent_pid:
         os._exit(1)

@@ -1,4 +1,4 @@
-"""What the service consists of: the processes, their command lines, and what they are given."""
+"""The parts of the service: its processes, their command lines and their environment."""
 
 import math
 import os
@@ -20,17 +20,17 @@ from core.processes.child import Child
 from core.settings import Settings, SettingsError, variable
 
 PROCESSES = ("api", "settlement", "jobs", "scheduler")
-"""Those of our own, each with a heartbeat and a metrics port."""
+"""Giro's own processes, each with a heartbeat and a metrics port."""
 
 BACKLOG = 2048
-"""Connections that may wait for an API process to take them up; uvicorn's own number."""
+"""Connections that may wait until an API process accepts them; uvicorn's default."""
 
 
 def service_children(settings: Settings, listener: int | None = None) -> list[Child]:
-    """List what the service consists of, in start order. `listener` is the API's open socket, if it has one for all.
+    """List the processes of the service, in start order. `listener` is the socket that several API processes share.
 
-    The graces add up to `shutdown_seconds` (in whole seconds) + 4.5 s, so that by default all is over within 10 s.
-    Raises SettingsError when Giro has to bring its own queue server and has none for this machine.
+    The graces add up to `shutdown_seconds` (in whole seconds) + 4.5 s, so by default a stop takes at most 10 s. Raises
+    SettingsError if Giro must start its own queue server and has none for this platform.
     """
     children = [] if settings.redis_url else [_valkey(settings)]
     for name, module, stop_order, grace in (
@@ -46,12 +46,12 @@ def service_children(settings: Settings, listener: int | None = None) -> list[Ch
 
 
 def part(settings: Settings, name: str, listener: int | None = None) -> list[Child]:
-    """Find what one part of the service consists of: api, settlement, jobs or scheduler."""
+    """List the processes of one part of the service: api, settlement, jobs or scheduler."""
     return [child for child in service_children(settings, listener) if child.name.partition("-")[0] == name]
 
 
 def _api_of_several(settings: Settings, listener: int, number: int) -> Child:
-    """Describe one of the API processes that share a socket. They count together, and the first one shows it."""
+    """Describe one of the API processes that share a socket. The first one serves the metrics of all."""
     api = _api(settings)
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_dir(settings))}
     if number > 0:
@@ -79,7 +79,7 @@ def _valkey(settings: Settings) -> Child:
     except ValkeyBinaryNotFoundError as error:
         raise SettingsError(f"REDIS_URL: needed here, since Giro cannot start its own queue ({error})") from None
     listen = ["--port", "0", "--unixsocket", str(settings.embedded_queue_socket), "--unixsocketperm", "700"]
-    volatile = ["--save", "", "--appendonly", "no"]  # the queue is a hint: the database is what lasts
+    volatile = ["--save", "", "--appendonly", "no"]  # the queue is only a hint, and the database is permanent
     run = ["--daemonize", "no", "--dir", str(settings.run_dir), "--loglevel", "warning"]
     return Child(
         name="valkey",
@@ -93,9 +93,9 @@ def _valkey(settings: Settings) -> Child:
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """Give the children the settings of the supervisor, wherever they came from, so that all of them agree.
+    """Return the supervisor's settings as environment of its children, so that all processes agree.
 
-    Secrets stay where they came from: a child that needs one reads it there.
+    Secrets are not included: a child that needs one reads it from its source.
     """
     environment = dict(os.environ)
     for name in settings.model_fields_set:
@@ -108,15 +108,15 @@ def child_environment(settings: Settings) -> dict[str, str]:
 
 
 def metrics_dir(settings: Settings) -> Path:
-    """Return the folder in which several API processes of this host count together."""
+    """Return the folder in which several API processes of this host store their metrics."""
     return settings.run_dir / f"metrics.{heartbeats.HOST}"
 
 
 @contextmanager
 def listener_of(settings: Settings) -> Iterator[int | None]:
-    """Open the socket that several API processes share, and the empty folder that they count in; None for a single one.
+    """Open the socket that several API processes share, and make the folder for their metrics; None for one process.
 
-    One socket and not one for each: a connection goes to a process that is free, and to none that hangs.
+    With one socket, instead of one each, a connection goes to a free process, and never to one that hangs.
     """
     if settings.api_processes == 1:
         yield None
@@ -132,7 +132,7 @@ def listener_of(settings: Settings) -> Iterator[int | None]:
 
 
 def forget(settings: Settings, pid: int) -> None:
-    """Remove what a process has left that has ended: its sign of life, and what it showed of the moment."""
+    """Remove the heartbeat and the current metrics of a process that has ended."""
     heartbeats.forget(settings.run_dir, pid)
     if metrics_dir(settings).exists():
         mark_process_dead(pid, str(metrics_dir(settings)))  # type: ignore[no-untyped-call]

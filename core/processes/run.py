@@ -30,10 +30,10 @@ def run(
 ) -> int:
     """Run the whole service in the foreground until SIGTERM, SIGINT or SIGHUP; a second signal ends it at once.
 
-    Returns the exit status: 0 stopped as asked, 1 (NEVER_READY) given up before it was ready, 2 (CANNOT_START) a
-    setting or the database does not allow a start, 3 (HELD) another supervisor holds the database. Each but 0 leaves
-    one line on standard error. `prepare` is called once the database is held and before anything runs. `children`
-    replaces what runs (tests); else it is the service, with port 0 replaced by a free one.
+    Returns the exit status: 0 if it was asked to stop, 1 (NEVER_READY) if the start failed, 2 (CANNOT_START) if a
+    setting or the database does not allow a start, and 3 (HELD) if another supervisor holds the database. All but 0
+    print one line on standard error. `prepare` is called when the database is held and before anything runs. `children`
+    replaces the service (for tests). A port 0 is replaced by a free one.
     """
 
     def start() -> str | None:
@@ -52,9 +52,9 @@ def run(
 def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lambda: None) -> int:
     """Run one part of the service (api, settlement, jobs or scheduler) under its own supervisor, as `run` does.
 
-    The database is not held: the parts share it, on one machine or in containers of one machine, and whatever must
-    be alone has its own lock. `alone` sees a part by its heartbeat. Queue server and migrations are somebody
-    else's.
+    The database is not held: the parts share it, on one machine or in containers of one machine. Activities that must
+    be alone have their own lock, and `alone` finds a part by its heartbeat. The queue server and migrations are run
+    separately.
     """
 
     def start() -> str | None:
@@ -71,7 +71,7 @@ def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lam
 
 
 def _exit_status(settings: Settings, start: Callable[[], str | None]) -> int:
-    """Run what `start` starts, and say in one line why it did not."""
+    """Call `start`, and print one line if it fails. Returns the exit status."""
     os.umask(0o077)
     never_dump_core()
     configure_logging(settings, process="supervisor")
@@ -101,32 +101,32 @@ def _supervise(
 
 
 def _require_schema(settings: Settings) -> None:
-    """Raise DatabaseError where another version has migrated the database: what is started again would end again."""
+    """Raise DatabaseError if another version has migrated the database: a restarted process would end again."""
     database = Database(settings)
     try:
         revision = database.schema_revision()
     except DatabaseError:
-        return  # it cannot be read now, and may be again when the child has started
+        return  # it may be readable again when the child has started
     finally:
         database.close()
     database.require_revision(revision)
 
 
 def _silent(settings: Settings, name: str) -> str | None:
-    """Say whether a part has not beaten yet, under its name or as one that stands by."""
+    """Return a message if a part has not beaten yet, under its name or as a standby."""
     return None if heartbeats.here(settings.run_dir).keys() & {name, "standby"} else "it has not beaten yet"
 
 
 @contextmanager
 def _probe(settings: Settings) -> Iterator[Callable[[], str | None]]:
-    """Yield what asks the API whether it is ready."""
-    # Without the environment's proxies: the question is for this machine alone.
+    """Yield a function that asks the API whether it is ready."""
+    # Without the environment's proxies, because the API is on this machine.
     with httpx2.Client(trust_env=False, timeout=PROBE_SECONDS, headers={"Connection": "close"}) as client:
         yield partial(_missing, client, f"{api_url(settings)}/health/ready")
 
 
 def _missing(client: httpx2.Client, url: str) -> str | None:
-    """Ask the API whether it is ready: None if so, else what it said. Takes up to PROBE_SECONDS."""
+    """Ask the API whether it is ready. Returns None, or its answer if it is not. Takes up to PROBE_SECONDS."""
     try:
         answer = client.get(url)
     except httpx2.HTTPError as error:
@@ -146,7 +146,7 @@ def _announce(settings: Settings) -> None:
         f"  Data     {settings.database_path}",
         "  Ctrl-C stops it.",
     ]
-    # The service does not end because nobody reads what it prints.
+    # A closed output must not end the service.
     with suppress(OSError):
         print("\n".join(lines), flush=True)
 

@@ -9,15 +9,16 @@ from types import FrameType, TracebackType
 from typing import Self
 
 SAME_WISH_SECONDS = 0.2
-"""Two signals this close are one wish: on a Ctrl-C many wrappers pass on what the terminal has sent already."""
+"""Two signals this close are one request: on a Ctrl-C, many wrappers pass on the signal that the terminal has sent
+too."""
 
 
 class StopSignals:
-    """The signals that arrive while it is entered: which wishes were expressed, and a `wait` that they end.
+    """The requests to stop that arrive inside its `with` block, and a `wait` that they end.
 
-    A signal that arrives between looking at a flag and going to sleep is not missed: the interpreter has
-    written a byte into the pipe, so that the sleep ends at once. Afterwards the wishes are ignored, not restored:
-    one that comes too late, as all is stopped, must not make a death of an orderly end.
+    A signal that arrives between the check of a flag and the sleep is not missed: the interpreter writes a byte into
+    the pipe, so the sleep ends immediately. After the block the signals are ignored, and their handlers are not
+    restored: a late signal must not turn an orderly end into a death by signal.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class StopSignals:
         self._asked_at = 0.0
         self._wishes = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            self._wishes.append(signal.SIGHUP)  # under nohup, a closed terminal is no wish to stop
+            self._wishes.append(signal.SIGHUP)  # under nohup, a closed terminal is not a request to stop
 
     def __enter__(self) -> Self:
         self._read_end, self._write_end = os.pipe()
@@ -35,7 +36,7 @@ class StopSignals:
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for wish in self._wishes:
             signal.signal(wish, self._on_wish)
-        # An ignored SIGCHLD would not wake anybody up, and would have the kernel throw exit statuses away.
+        # An ignored SIGCHLD would not end the sleep, and the kernel would discard exit statuses.
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         return self
 

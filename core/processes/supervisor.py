@@ -1,4 +1,4 @@
-"""A tree of processes: starts its children, watches, restarts and stops them.
+"""The supervisor of a tree of processes: it starts, watches, restarts and stops its children.
 
 One thread does everything. The kernel ends a child when the *thread* that spawned it ends
 (core/processes/lifeline.py), and a `preexec_fn` is safe only if no second thread can hold a lock at the fork.
@@ -20,21 +20,21 @@ from core.telemetry.logging import get_logger
 
 READY_SECONDS = 60.0
 DEATHS_BEFORE_READY = 3
-"""One more and the service is given up: what dies at every start is set up wrongly, and a restart cures nothing."""
+"""After one more death the service is given up: a child that dies at every start is set up wrongly."""
 
 LONGEST_PAUSE_SECONDS = 1.0
 STARTING_PAUSE_SECONDS = 0.1
 SHORTEST_PAUSE_SECONDS = 0.02
 KILL_SECONDS = 1.0
-"""Time that the kernel is given to end what was sent SIGKILL; only a process stuck in a device takes any."""
+"""Time that a process has to end after SIGKILL. Only a process that is stuck in a device needs any."""
 
 log = get_logger(__name__)
 
 
 class Supervisor:
-    """Keeps `children` running from `run` until a signal asks it to stop. For the main thread of its process.
+    """Keeps `children` running until a signal asks it to stop. Use it in the main thread of its process.
 
-    It reaps every child of the process, orphans that it inherits as process 1 of a container included.
+    It reaps every child of the process, including orphans that it inherits as process 1 of a container.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Supervisor:
         forget: Callable[[int], None],
         before_restart: Callable[[], None],
     ) -> None:
-        """`missing` says what the service still lacks to be ready, or None; `announce` is called once, when it is.
+        """`missing` returns what the service still needs to be ready, or None. `announce` is called once it is ready.
 
         `forget` is called with the number of each child's process that has ended. `before_restart` is called before a
-        child is started again; an exception of it ends the service, for what no restart cures.
+        child is started again. Its exceptions end the service, for errors that a restart cannot fix.
         """
         self._settings = settings
         self._missing = missing
@@ -66,10 +66,10 @@ class Supervisor:
         self._looked_at = 0.0
 
     def run(self) -> str | None:
-        """Run the children until a stop is asked for, and stop them.
+        """Run the children until a signal asks to stop, and stop them.
 
-        Returns None, or one line that says why the service was given up before it was ready. Raises what
-        `before_restart` raises, once the children are stopped.
+        Returns None, or one line with the reason why the service was given up before it was ready. Raises the
+        exceptions of `before_restart`, once the children are stopped.
         """
         with self._signals:
             try:
@@ -89,7 +89,7 @@ class Supervisor:
         return None
 
     def _become_ready(self, seconds: float) -> str | None:
-        """See whether the service has become ready, or return why it is given up after these `seconds`."""
+        """Check whether the service is ready. Returns the reason if it is given up after these `seconds`."""
         missing: str | None = "not everything has been started"
         for slot in self._slots:
             if slot.deaths > DEATHS_BEFORE_READY:
@@ -105,7 +105,7 @@ class Supervisor:
         return None
 
     def _pause(self) -> float:
-        """Seconds until there is something to do that no signal announces."""
+        """Return the seconds until the next check, which no signal announces."""
         longest = min(LONGEST_PAUSE_SECONDS, self._settings.silent_seconds / 4)
         pauses = [longest if self._ready else STARTING_PAUSE_SECONDS]
         now = time.monotonic()
@@ -118,7 +118,7 @@ class Supervisor:
                 self._start(slot)
             listens_on = slot.child.socket
             if not self._ready and listens_on is not None and not listens_on.exists():
-                return  # those that come after it would fail to connect, and come back late
+                return  # the children after it would fail to connect, and restart with a delay
 
     def _start(self, slot: Slot) -> None:
         if slot.deaths:
@@ -132,7 +132,7 @@ class Supervisor:
         log.info("child_started", child=slot.child.name, pid=slot.process.pid)
 
     def _reap(self) -> None:
-        """Collect everything that has died: ours, and orphans, which nobody else would."""
+        """Reap all processes that have died: the children, and inherited orphans."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -162,19 +162,21 @@ class Supervisor:
 
     def _end_what_is_silent(self) -> None:
         now = time.monotonic()
-        # Longer gaps are ones in which the supervisor itself did not run: a paused container, a debugger. The
-        # children may have been paused too and had no chance to beat.
+        # In longer gaps the supervisor itself did not run: a paused container, a debugger. The children may have been
+        # paused too, and could not beat.
         elapsed, self._looked_at = min(now - self._looked_at, 2 * LONGEST_PAUSE_SECONDS), now
         for slot in self._slots:
             if slot.process is None or not slot.child.has_heartbeat:
                 continue
-            # It was not silent before it was there.
+            # The silence cannot begin before the process has started.
             lived = min(elapsed, now - slot.started_at)
             slot.silence.look(heartbeats.last_beat_ns(self._settings.run_dir, slot.process.pid), lived)
             if slot.silence.is_longer_than(self._settings.silent_seconds):
                 log.error("child_silent", child=slot.child.name, seconds=round(slot.silence.seconds, 3))
                 slot.kill()
-                slot.silence = Silence()  # so that it is killed again, rather than at every look, if it cannot die
+                slot.silence = (
+                    Silence()
+                )  # if it cannot die, it is killed again after the same time, and not at every check
 
     def _stop(self) -> None:
         self._stopping = True
@@ -184,8 +186,8 @@ class Supervisor:
         in_turn = sorted(self._slots, key=_stop_order)
         for _, together in groupby(in_turn, key=_stop_order):
             slots = list(together)
-            # Time that some do not need goes to the next: the sum is bounded, and a worker on a busy machine may
-            # need more than its own, while the API seldom needs any.
+            # Time that some do not need goes to the next ones. The sum is bounded. A worker on a busy machine may need
+            # more than its own time, while the API rarely needs any.
             deadline += max(slot.child.grace_seconds for slot in slots)
             self._stop_together(slots, deadline)
         for slot in self._slots:
@@ -206,7 +208,7 @@ class Supervisor:
         self._wait_for(slots, time.monotonic() + KILL_SECONDS, until=lambda: False)
 
     def _wait_for(self, slots: Sequence[Slot], deadline: float, *, until: Callable[[], bool]) -> None:
-        """Wait until the processes of `slots` are reaped; at most to the `deadline` (monotonic), or until `until`."""
+        """Wait until the processes of `slots` are reaped, the `deadline` (monotonic) has passed, or `until` is true."""
         while any(slot.runs for slot in slots) and not until() and (left := deadline - time.monotonic()) > 0:
             self._signals.wait(left)
             self._reap()
@@ -224,7 +226,7 @@ def _remove_traces(child: Child) -> None:
 
 
 def _how(exit_code: int) -> dict[str, object]:
-    """Say how a process ended, for the log; negative codes are signals, as in subprocess."""
+    """Describe for the log how a process ended. Negative codes are signals, as in subprocess."""
     if exit_code >= 0:
         return {"exit_status": exit_code}
     try:

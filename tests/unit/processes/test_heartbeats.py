@@ -85,7 +85,7 @@ class TestAContainer:
 
     def test_is_not_well_when_nothing_runs_in_it(self, run_dir: Path) -> None:
         touch(elsewhere(run_dir, "jobs"))
-        assert complaint() == "nothing beats here"
+        assert complaint() == "no heartbeat file"
 
     def test_is_not_well_when_one_of_its_processes_is_silent(self, run_dir: Path) -> None:
         touch(heartbeats.path_of(run_dir, "jobs", 7))
