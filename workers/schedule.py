@@ -90,10 +90,10 @@ def _send(broker: RedisBroker, letters: Sequence[Letter]) -> int:
 
 
 def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
-    """Do everything that is due now. If the queue or the database is not available, log that: the next tick tries
-    again.
+    """Do everything that is due now.
 
-    Under another schema than this code's, nothing is due, because its tables and messages may have another meaning.
+    If the queue or the database is not available, that is logged, and the next tick tries again. Under another schema
+    than this code's, nothing is due, because its tables and messages may have another meaning.
     """
     try:
         with database.reader.connect() as connection:

@@ -25,14 +25,16 @@ from core.telemetry.logging import configure_logging
 app = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the backup's manifest, as JSON.")]
-To = Annotated[Path | None, typer.Option("--to", metavar="FOLDER", help="Default: where the scheduled ones are kept.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup: giro-….db, its manifest beside it.")]
+To = Annotated[
+    Path | None, typer.Option("--to", metavar="FOLDER", help="Default: the folder of the scheduled backups.")
+]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup: giro-….db, with its manifest next to it.")]
 
 
 @app.command("backup")
 @one_line_errors
 def back_up(to: To = None, as_json: AsJson = False) -> None:
-    """Copy the ledger while the service runs, and verify the copy. Keys are in no backup: keep them apart from it.
+    """Copy the ledger while the service runs, and verify the copy. A backup contains no keys: keep them apart from it.
 
     Exit status 0 when it is made, 1 when the copy breaks a rule, 2 when it cannot be made.
     """
@@ -75,7 +77,7 @@ def restore(
     else:
         made = done.manifest.made_at.isoformat(" ", "seconds").removesuffix("+00:00")
         out.print(f"{settings.database_path}: {summary_of(done.manifest)}, verified", soft_wrap=True, markup=False)
-        out.print(f"what was accepted after {made} UTC is not in it", soft_wrap=True, markup=False)
+        out.print(f"changes after {made} UTC are not in it", soft_wrap=True, markup=False)
 
 
 @contextmanager

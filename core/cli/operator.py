@@ -26,7 +26,7 @@ from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
-app = typer.Typer(help="The people who run the bank, what they do, and what they see.", no_args_is_help=True)
+app = typer.Typer(help="Actions and views of operators, who run the bank.", no_args_is_help=True)
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
 
@@ -36,12 +36,12 @@ UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail
 def create_operator(
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="E-mail address to log in with.")],
 ) -> None:
-    """Make an operator. The password is asked for, or read from standard input when that is no terminal."""
+    """Make an operator. The password is asked for, or read from standard input if that is not a terminal."""
     settings = load_settings()
     try:
         email = TypeAdapter(EmailStr).validate_python(email)
     except ValidationError:
-        fail(f"{email} is no e-mail address")
+        fail(f"{email} is not a valid e-mail address")
     password = read_password()
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         fail(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
@@ -88,7 +88,7 @@ def set_overdraft_limit(
 @app.command("deactivate")
 @one_line_errors
 def deactivate_user(user: UserName) -> None:
-    """Take a user's access away, at once."""
+    """Revoke a user's access immediately."""
     change_user(user, operators.deactivate)
     out.print(f"{user} is deactivated")
 
@@ -112,14 +112,14 @@ def erase_user(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="Instead: everybody in this list whom a backup has brought back.",
+            help="Instead: all users in this list that a backup has brought back.",
         ),
     ] = None,
 ) -> None:
-    """Erase what names a deactivated user, for good; closes their accounts, with nothing on them. The ledger stays.
+    """Erase the personal data of a deactivated user permanently. Closes the user's accounts, which must be empty.
 
-    Only where no Giro runs on the database: exit status 3, and one line names the process that does. While it runs, an
-    operator erases over the API.
+    The ledger stays. No Giro may run on the database: otherwise the exit status is 3, and one line names the process.
+    While Giro runs, an operator can erase over the API.
     """
     if (user is None) is (again is None):
         fail("name either a user or a list (--again FILE)")
@@ -154,7 +154,7 @@ def erase_again(settings: Settings, database: Database, file: Path) -> None:
     try:
         listed = list(erasures.listed_in(file))
     except (OSError, ValueError) as error:
-        fail(f"{file} is no list of erased users: {error}")
+        fail(f"{file} is not a list of erased users: {error}")
     for user_id in listed:
         try:
             with unit_of_work(database) as connection:

@@ -21,7 +21,7 @@ app = typer.Typer()
 @app.command("users")
 @one_line_errors
 def list_users(limit: Limit = 100) -> None:
-    """List everybody who has signed up, oldest first."""
+    """List all users, oldest first."""
     found = look(lambda session: operators.list_users(session, after_id=0, offset=0, limit=limit + 1))
     columns = ("id", "e-mail", "name", "role", "access", "since (UTC)")
     show_first(limit, *columns, found=found, row=user_row)
@@ -39,7 +39,7 @@ def list_accounts(limit: Limit = 100) -> None:
 @app.command("queue")
 @one_line_errors
 def show_queue() -> None:
-    """Show what waits to be settled."""
+    """Show the state of the settlement queue."""
     state = look(operators.queue_state)
     age = None if state.oldest_age_seconds is None else f"{state.oldest_age_seconds:.1f} s"
     row = [state.pending, age, state.last_settled_sequence, state.parked]
@@ -52,7 +52,7 @@ def list_audit(
     action: Annotated[Action | None, typer.Option(help="Only this.")] = None,
     limit: Limit = 20,
 ) -> None:
-    """List what was done, and what was refused, newest first."""
+    """List recorded actions and refusals, newest first."""
     wanted = AuditFilter(action=action)
     found, following = look(lambda session: audit.list_audit(session, wanted, below=NEWEST, offset=0, limit=limit))
     show(

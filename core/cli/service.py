@@ -57,13 +57,13 @@ def up() -> None:
 @one_line_errors
 def migrate(
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long a Giro that runs is given to end.")
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for a running Giro to end.")
     ] = 0,
 ) -> None:
-    """Create the database, or bring it to the schema of this version, and make the secrets that are missing.
+    """Create the database, or bring it to the schema of this version, and make missing secrets.
 
-    Where there is something to migrate, nothing else may run on the database: exit status 3, and one line names the
-    process that does.
+    If there is something to migrate, nothing else may run on the database: otherwise the exit status is 3, and one line
+    names the running process.
     """
     settings = load_settings()
     configure_logging(settings, process="cli")
@@ -106,7 +106,7 @@ def api() -> None:
 @app.command()
 @one_line_errors
 def status() -> None:
-    """Show what runs here, and what waits."""
+    """Show the running processes and the pending transfers."""
     settings = load_settings()
     database = open_database(settings)
     table = Table(box=None, show_header=False)

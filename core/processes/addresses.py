@@ -33,7 +33,9 @@ def bindable_port(host: str, port: int, *, names: tuple[str, str] = ("GIRO_HOST"
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise StartRefused(CANNOT_START, f"{names[0]}: {host} is no address here ({error.strerror})") from None
+        raise StartRefused(
+            CANNOT_START, f"{names[0]}: {host} is not an address of this machine ({error.strerror})"
+        ) from None
     for family, kind, protocol, _, address in addresses:
         try:
             with socket.socket(family, kind, protocol) as probe:

@@ -15,7 +15,7 @@ from core.processes.lifeline import die_with_parent
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 10.0
 STEADY_SECONDS = 30.0
-"""A child that ran for so long is restarted as if it had never died."""
+"""A child that has run for this long is restarted as if it had never died."""
 
 STARTING_FACTOR = 4
 """A process that has not beaten yet may be silent this many times longer: on a busy machine, loading takes long."""

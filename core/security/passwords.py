@@ -78,7 +78,7 @@ EASILY_GUESSED = (
 
 
 def is_easily_guessed(password: str, about: Iterable[str | None]) -> bool:
-    """Return whether a password is among the first that an attacker who knows `about` would try.
+    """Return whether a password is among the first that an attacker with the knowledge of `about` would try.
 
     The library zxcvbn counts the guesses (Wheeler, USENIX Security 2016). It knows common passwords, words, names,
     dates, rows of keys and repetitions, also spelled with digits. Characters after the first `JUDGED` and words of

@@ -29,7 +29,7 @@ _DRAFT = ".restoring-"
 
 EFFECTS = {
     JWT_SECRET: "access tokens of that time are refused, and clients go on with their refresh tokens",
-    ANCHOR_KEY: "what it has signed can be checked with the old one only",
+    ANCHOR_KEY: "anchors of that time can only be checked with the old key",
 }
 """The effect of a key that differs from the backup's, for each key that the ledger does not need."""
 
@@ -86,10 +86,10 @@ def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
     database, anchors = settings.database_path, settings.anchor_path
     for path in (database, *(database.with_name(f"{database.name}-{log}") for log in ("wal", "shm", "journal"))):
         if path.exists():
-            raise BackupError(f"{path} is there: a backup is restored to an empty data folder only; move it away first")
+            raise BackupError(f"{path} exists: a backup is only restored to an empty data folder; move it away first")
     # nosemgrep: secrets-are-compared-in-constant-time - the digest of a file authenticates nobody
     if anchors.exists() and making.digest(anchors) != manifest.anchors_sha256:
-        raise BackupError(f"{anchors} is there, and is not that of {file.name}: it is evidence; move it away first")
+        raise BackupError(f"{anchors} exists, and is not that of {file.name}: it is evidence; move it away first")
 
 
 def require_intact(file: Path, manifest: Manifest) -> None:
@@ -103,7 +103,7 @@ def require_intact(file: Path, manifest: Manifest) -> None:
         except OSError as error:
             raise BackupError(f"cannot read {path} ({error.strerror})") from None
         if found != expected:
-            raise BackupError(f"{path} is not what its manifest says (SHA-256 {found}); take another backup")
+            raise BackupError(f"{path} does not match its manifest (SHA-256 {found}); take another backup")
 
 
 def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
@@ -116,8 +116,8 @@ def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
         ):
             if missing:
                 raise BackupError(
-                    f"there are {manifest.counts['cards']} cards in {manifest.file}, and no {what} here: put what was "
-                    "kept apart into the data folder's `secrets`, or set it"
+                    f"there are {manifest.counts['cards']} cards in {manifest.file}, and no {what} here: put the keys "
+                    "that were kept apart into the data folder's `secrets`, or set them"
                 )
     return [
         f"the {name} is not that of the backup: {meaning}"
@@ -197,7 +197,7 @@ def _who_is_back(connection: Connection, lists: Sequence[Path]) -> list[str]:
         try:
             count = came_back(connection, file)
         except (OSError, ValueError) as error:
-            warnings.append(f"{file} is no list of erased users: {error}")
+            warnings.append(f"{file} is not a list of erased users: {error}")
             continue
         if count:
             warnings.append(f"{count} erased users are back: `giro operator erase --again {file}` erases them again")

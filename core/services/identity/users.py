@@ -53,7 +53,7 @@ def change_password(connection: Connection, author: Author, identity: Identity, 
 
 
 async def get(session: AsyncSession, user_id: int) -> UserView:
-    """Read a user who is known to exist, by row id."""
+    """Read an existing user by row id."""
     return await users.get(session, user_id)
 
 

@@ -89,7 +89,7 @@ class TestRestore:
     def test_puts_the_ledger_back_and_says_what_is_not_in_it(self, made: Path, settings: Settings) -> None:
         result = giro("restore", str(made))
         assert result.exit_code == 0, result.stderr
-        assert "what was accepted after" in result.stdout
+        assert "changes after" in result.stdout
         assert giro("verify").exit_code == 0
         assert actions(settings)[-1] == "backup_restored"
 

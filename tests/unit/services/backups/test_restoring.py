@@ -108,7 +108,7 @@ def test_restoring_is_written_down_in_the_ledger_that_it_restores(made: Path, em
 @pytest.mark.parametrize("name", ["banking.db", "banking.db-wal", "banking.db-shm", "banking.db-journal"])
 def test_nothing_is_restored_over_data(made: Path, empty: Settings, name: str) -> None:
     (empty.data_dir / name).write_text("what is left of a ledger")
-    with pytest.raises(BackupError, match="is there: a backup is restored to an empty data folder only"):
+    with pytest.raises(BackupError, match="exists: a backup is only restored to an empty data folder"):
         restore(empty, made)
     assert (empty.data_dir / name).read_text() == "what is left of a ledger"
 
@@ -133,14 +133,14 @@ def test_a_backup_of_which_a_bit_has_changed_is_refused(
     content = bytearray(part(made).read_bytes())
     content[len(content) // 2] ^= 1
     part(made).write_bytes(content)
-    with pytest.raises(BackupError, match="is not what its manifest says"):
+    with pytest.raises(BackupError, match="does not match its manifest"):
         restore(empty, made)
     assert names_in(empty.data_dir) == {"secrets"}
 
 
 def test_a_backup_that_was_cut_short_is_refused(made: Path, empty: Settings) -> None:
     made.write_bytes(made.read_bytes()[:-4096])
-    with pytest.raises(BackupError, match="is not what its manifest says"):
+    with pytest.raises(BackupError, match="does not match its manifest"):
         restore(empty, made)
 
 
@@ -317,5 +317,5 @@ def test_a_manifest_of_another_backup_does_not_fit(
     other, manifest = making.make(settings, database, made.parent, quiet)
     assert isinstance(manifest, Manifest)
     making.manifest_of(made).write_bytes(making.manifest_of(other).read_bytes())
-    with pytest.raises(BackupError, match="is not what its manifest says"):
+    with pytest.raises(BackupError, match="does not match its manifest"):
         restore(empty, made)

@@ -344,7 +344,7 @@ def test_a_list_says_whom_it_has_to_leave(database: Database, bank: Bank, tmp_pa
 def test_what_is_no_list_is_said_to_be_none(database: Database, bank: Bank, tmp_path: Path) -> None:
     (tmp_path / "erasures").write_text("ada@example.com\n")
     result = giro("operator", "erase", "--again", str(tmp_path / "erasures"))
-    assert (result.exit_code, "is no list of erased users" in result.stderr) == (2, True)
+    assert (result.exit_code, "is not a list of erased users" in result.stderr) == (2, True)
 
 
 def test_a_list_that_is_not_there_is_no_empty_one(database: Database, tmp_path: Path) -> None:
