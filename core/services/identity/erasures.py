@@ -45,7 +45,7 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
     try:
         erasures.append(listed, user_id)
     except OSError as error:
-        raise Unavailable("The list of who was erased cannot be written; nothing was recorded.") from error
+        raise Unavailable("The list of erased users cannot be written. Nothing was recorded.") from error
 
 
 def erase_again(connection: Connection, author: Author, listed: Path, user_id: UUID) -> bool:

@@ -28,7 +28,7 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
     if transfer is None or not transfer.may_be_read_by(user_id):
         raise Refusal(TransferError.NOT_FOUND)
     if transfer.submitted_by != user_id:
-        raise Refusal(TransferError.NOT_CANCELLABLE, detail="Only who has submitted a transfer can cancel it.")
+        raise Refusal(TransferError.NOT_CANCELLABLE, detail="Only the submitter of a transfer can cancel it.")
     if transfer.status is TransferStatus.CANCELLED:
         return transfer
     if TransferStatus.CANCELLED not in TRANSITIONS[transfer.status]:

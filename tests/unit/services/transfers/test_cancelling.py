@@ -97,7 +97,7 @@ def test_a_payee_learns_of_a_transfer_only_once_it_is_completed(database: Databa
 
 def test_an_owner_cannot_cancel_what_the_bank_withdraws(database: Database, bank: Bank) -> None:
     withdrawal = accepted(database, withdrawal_request(bank.ada_account))
-    with pytest.raises(Refusal, match="Only who has submitted a transfer") as refused:
+    with pytest.raises(Refusal, match="Only the submitter of a transfer") as refused:
         cancel(database, bank.ada.id, withdrawal.id)
     assert refused.value.code is TransferError.NOT_CANCELLABLE
     cancel(database, SYSTEM_USER_ID, withdrawal.id)
