@@ -258,28 +258,6 @@ def test_the_settlement_lock_does_not_keep_writers_out(path: Path, opened: Calla
     lock.close()
 
 
-def test_closing_gives_a_lock_up(path: Path) -> None:
-    first, second = FileLock(path), FileLock(path)
-    first.acquire()
-    assert not second.try_acquire()
-    first.close()
-    assert second.try_acquire()
-    second.close()
-
-
-def test_a_child_inherits_no_lock(path: Path) -> None:
-    first, second = FileLock(path), FileLock(path)
-    first.acquire()
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, close_fds=False) as child:
-        first.close()
-        assert eventually(second.try_acquire), "the kernel closes descriptors while it executes the child's program"
-        assert child.poll() is None
-        assert child.stdin is not None
-        child.stdin.close()
-    second.close()
-
-
 def test_lock_files_are_the_owners_alone_and_never_the_database(path: Path, opened: Callable[[], Turnstile]) -> None:
     with opened().turn():
         settlement_lock(path).close()

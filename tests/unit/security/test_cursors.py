@@ -1,0 +1,65 @@
+"""Cursors: they open only for the list that they were sealed for, and only unchanged."""
+
+import base64
+
+import pytest
+
+from core.domain.errors import CommonError, Part, Refusal
+from core.ids import new_id
+from core.security.access_tokens import AccessTokens, Claims
+from core.security.cursors import Cursors
+from core.security.secrets import Secrets
+from core.security.token_keys import TokenKeys
+from core.settings import load_settings
+
+KEY = "a key of this test, 32 bytes and more"
+OTHER_KEY = "another key, 32 bytes and more as well"
+PLACE = [2**62, [[5, None], [4, 9]]]
+
+
+def cursor_refused(cursors: Cursors, cursor: str, of: str = "transfers:1") -> bool:
+    with pytest.raises(Refusal) as refused:
+        cursors.open(cursor, of=of)
+    return (refused.value.code, refused.value.about) == (CommonError.VALIDATION_FAILED, Part.CURSOR)
+
+
+def test_a_cursor_opens_where_it_was_sealed() -> None:
+    assert Cursors(KEY).open(Cursors(KEY).seal(PLACE, of="transfers:1"), of="transfers:1") == PLACE
+
+
+def test_a_cursor_is_signed_with_256_bits() -> None:
+    signature = Cursors(KEY).seal(PLACE, of="transfers:1").rpartition(".")[2]
+    assert len(base64.urlsafe_b64decode(signature + "=")) == 32
+
+
+@pytest.mark.parametrize("of", ["transfers:2", "accounts:1", "transfers:1:", ""])
+def test_a_cursor_of_another_list_or_another_reader_is_refused(of: str) -> None:
+    assert cursor_refused(Cursors(KEY), Cursors(KEY).seal(PLACE, of="transfers:1"), of=of)
+
+
+def test_a_cursor_sealed_with_another_key_is_refused() -> None:
+    assert cursor_refused(Cursors(KEY), Cursors(OTHER_KEY).seal(PLACE, of="transfers:1"))
+
+
+def test_every_truncated_cursor_is_refused() -> None:
+    cursor = Cursors(KEY).seal(PLACE, of="transfers:1")
+    assert all(cursor_refused(Cursors(KEY), cursor[:length]) for length in range(len(cursor)))
+
+
+def test_every_changed_character_of_a_cursor_is_found() -> None:
+    cursor = Cursors(KEY).seal(PLACE, of="transfers:1")
+    body = cursor.rpartition(".")[0]
+    for place in range(len(body)):
+        other = "A" if cursor[place] != "A" else "B"
+        assert cursor_refused(Cursors(KEY), cursor[:place] + other + cursor[place + 1 :])
+
+
+@pytest.mark.parametrize("cursor", ["x", "null", ".", "[1,2]", "ü.ü", "\udcff.x", "5" * 100_000])
+def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+    assert cursor_refused(Cursors(KEY), cursor)
+
+
+def test_access_token_is_rejected_as_a_cursor() -> None:
+    token_keys = TokenKeys(Secrets(load_settings(_env_file=None, jwt_secret=KEY)))
+    token = AccessTokens(token_keys, seconds=900).issue(Claims(new_id(), 3))
+    assert cursor_refused(Cursors(KEY), token)
