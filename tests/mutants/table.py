@@ -237,7 +237,7 @@ MUTANTS = (
             ),
         ),
         (
-            "tests/unit/services/transfers/test_cancelling.py::test_a_pending_transfer_is_cancelled_by_who_submitted_it_and_gives_its_funds_back",
+            "tests/unit/services/transfers/test_cancelling.py::test_the_submitter_cancels_a_pending_transfer_and_its_funds_are_released",
         ),
         quick=True,
     ),
@@ -386,14 +386,14 @@ MUTANTS = (
         "no turnstile",
         "core/storage/unit_of_work.py",
         (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),
-        ("tests/unit/storage/test_unit_of_work.py::test_it_holds_the_turn_from_beginning_to_end",),
+        ("tests/unit/storage/test_unit_of_work.py::test_it_has_the_turn_from_beginning_to_end",),
         quick=True,
     ),
     Mutant(
         "writes to the schema of another version",
         "core/storage/unit_of_work.py",
         (("            _require_schema(database, connection)  # inside", "            # inside"),),
-        ("tests/unit/storage/test_unit_of_work.py::test_a_writer_that_waits_for_its_turn_meanwhile_writes_nothing",),
+        ("tests/unit/storage/test_unit_of_work.py::test_a_writer_whose_schema_changes_while_it_waits_writes_nothing",),
         quick=True,
     ),
     Mutant(
@@ -406,14 +406,14 @@ MUTANTS = (
         "no fence after a failed commit",
         "core/storage/unit_of_work.py",
         (("            _pass_fence(connection)\n", ""),),
-        ("tests/unit/storage/test_unit_of_work.py::test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed",),
+        ("tests/unit/storage/test_unit_of_work.py::test_a_failed_commit_is_unavailable_once_a_fence_has_passed",),
         quick=True,
     ),
     Mutant(
         "a failed fence treated as a success",
         "core/storage/unit_of_work.py",
         (("        raise OutcomeUnknown from error\n", ""),),
-        ("tests/unit/storage/test_unit_of_work.py::test_a_commit_that_fails_is_unknown_where_the_fence_fails_too",),
+        ("tests/unit/storage/test_unit_of_work.py::test_a_failed_commit_is_unknown_if_the_fence_fails_too",),
     ),
     # --- throttles: they protect the passwords that protect the money ---
     Mutant(

@@ -1,4 +1,4 @@
-"""Failpoints: off unless the environment says otherwise, and loud when they are on."""
+"""Failpoints: off unless the environment turns them on, and reported loudly when they are on."""
 
 import ast
 import json
@@ -44,7 +44,7 @@ os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 ready.set()
 thread.join()
 """
-"""A process whose main thread, to which the kernel gives what is sent to the process, hardly ever has its turn."""
+"""A process whose main thread hardly ever runs; the kernel delivers signals of the process to that thread."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def _off_again(clean_environment: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def places() -> Counter[str]:
-    """Every place that the code passes, by the name that it passes it under."""
+    """Every place in the code that passes a failpoint, by the failpoint's name."""
     calls = [
         node
         for folder in ("api", "core", "workers")
@@ -66,7 +66,7 @@ def places() -> Counter[str]:
 
 
 def struck(times: int) -> int:
-    """How often a place raises when it is passed so often."""
+    """The number of times that a place raises when it is passed so often."""
     count = 0
     for _ in range(times):
         try:
@@ -76,14 +76,14 @@ def struck(times: int) -> int:
     return count
 
 
-# --- where they are ----------------------------------------------------------------------------------------------
+# --- their places ---
 
 
-def test_every_failpoint_is_passed_in_one_place_and_none_is_passed_that_is_not_listed() -> None:
+def test_every_listed_failpoint_is_passed_in_exactly_one_place() -> None:
     assert places() == Counter(dict.fromkeys(POINTS, 1))
 
 
-# --- what they do ------------------------------------------------------------------------------------------------
+# --- their effects ---
 
 
 def test_they_are_off_unless_they_are_switched_on() -> None:
@@ -107,21 +107,21 @@ def test_a_process_kills_or_stops_itself(said: str, ended_by: signal.Signals) ->
         assert process.returncode == -ended_by
 
 
-def test_a_thread_that_stops_its_process_goes_no_further_however_late_the_others_stop() -> None:
+def test_a_thread_that_stops_its_process_goes_no_further_even_if_the_others_stop_late() -> None:
     process = subprocess.Popen([sys.executable, "-c", BESIDE_A_SLOW_THREAD], cwd=HOME, stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
         os.set_blocking(process.stdout.fileno(), False)
-        assert process.stdout.read() is None, "it has passed the place"
+        assert process.stdout.read() is None, "it went past the failpoint"
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
 
 
-def test_a_place_takes_longer() -> None:
+def test_a_failpoint_can_delay() -> None:
     arm(f"{POINT}=delay:50")
     started = time.perf_counter()
     hit(POINT)
@@ -132,26 +132,26 @@ def test_a_place_takes_longer() -> None:
     ("said", "fewest", "most"),
     [("raise", 100, 100), ("raise:3", 3, 3), ("raise:0", 0, 0), ("raise:0.0", 0, 0), ("raise:0.5", 20, 80)],
 )
-def test_how_often_is_said_by_a_count_or_a_chance(said: str, fewest: int, most: int) -> None:
+def test_the_frequency_is_a_count_or_a_chance(said: str, fewest: int, most: int) -> None:
     arm(f"{POINT}={said}")
     assert fewest <= struck(100) <= most
 
 
-def test_one_place_does_nothing_to_another() -> None:
+def test_a_failpoint_does_not_affect_another() -> None:
     arm("settle.before_ack=raise")
     assert struck(1) == 0
 
 
-def test_the_clock_goes_wrong_by_what_is_said() -> None:
+def test_the_clock_is_shifted_by_the_given_time() -> None:
     before = now_us()
     arm(f"{CLOCK}=shift:-3600000")
     assert -3600 <= (now_us() - before) / 1e6 < -3590
 
 
-def test_a_file_is_read_anew_whenever_it_changes(tmp_path: Path) -> None:
+def test_a_file_is_read_again_whenever_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "failpoints"
     arm(f"@{file}")
-    assert struck(1) == 0, "it is not there yet"
+    assert struck(1) == 0, "the file does not exist yet"
     file.write_text(f"{POINT}=raise\n")
     assert struck(2) == 2
     (tmp_path / "next").write_text(f"{POINT}=raise:0\n")
@@ -161,7 +161,7 @@ def test_a_file_is_read_anew_whenever_it_changes(tmp_path: Path) -> None:
     assert struck(1) == 0
 
 
-def test_several_are_separated_by_commas_or_lines() -> None:
+def test_several_failpoints_are_separated_by_commas_or_lines() -> None:
     assert parse("settle.before_ack=exit:0.01, settle.after_commit=delay:200:3\naccept.before_write=stop,").keys() == {
         "settle.before_ack",
         "settle.after_commit",
@@ -169,7 +169,7 @@ def test_several_are_separated_by_commas_or_lines() -> None:
     }
 
 
-# --- how they are switched on ------------------------------------------------------------------------------------
+# --- how they are turned on ---
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_several_are_separated_by_commas_or_lines() -> None:
         (f"{POINT}=exit:1:2", f"{POINT}=exit:1:2: too many numbers"),
     ],
 )
-def test_one_that_is_not_understood_stops_the_start_with_one_line(
+def test_an_invalid_failpoint_stops_the_start_with_one_line(
     monkeypatch: pytest.MonkeyPatch, text: str, problem: str
 ) -> None:
     monkeypatch.setenv("GIRO_FAILPOINTS", text)
     assert complaint() == f"GIRO_FAILPOINTS: {problem}"
 
 
-def test_the_environment_switches_them_on_and_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_turns_them_on_and_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIRO_FAILPOINTS", f"{POINT}=raise:1")
     load_settings()
     assert struck(2) == 1
@@ -201,14 +201,14 @@ def test_the_environment_switches_them_on_and_off(monkeypatch: pytest.MonkeyPatc
     assert armed() is None
 
 
-def test_a_file_of_settings_cannot_switch_one_on() -> None:
+def test_a_settings_file_cannot_turn_one_on() -> None:
     Path(".env").write_text(f"GIRO_FAILPOINTS={POINT}=exit\n")
     with pytest.raises(SettingsError, match="GIRO_FAILPOINTS is not a setting"):
         load_settings()
     assert armed() is None
 
 
-def test_every_process_says_loudly_that_one_is_on(
+def test_every_process_warns_that_a_failpoint_is_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GIRO_FAILPOINTS", f"{POINT}=raise")
@@ -218,7 +218,7 @@ def test_every_process_says_loudly_that_one_is_on(
     assert line.items() >= said.items()
 
 
-def test_no_process_says_anything_of_them_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_process_mentions_failpoints_that_are_off(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(load_settings(), process="settlement")
     assert capsys.readouterr().err == ""
     assert failpoints.armed() is None

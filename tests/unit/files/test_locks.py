@@ -15,7 +15,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "some.lock"
 
 
-def test_closing_gives_a_lock_up(path: Path) -> None:
+def test_closing_releases_a_lock(path: Path) -> None:
     first, second = FileLock(path), FileLock(path)
     first.acquire()
     assert not second.try_acquire()
@@ -24,13 +24,13 @@ def test_closing_gives_a_lock_up(path: Path) -> None:
     second.close()
 
 
-def test_a_child_inherits_no_lock(path: Path) -> None:
+def test_a_child_process_inherits_no_lock(path: Path) -> None:
     first, second = FileLock(path), FileLock(path)
     first.acquire()
     command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, close_fds=False) as child:
         first.close()
-        assert eventually(second.try_acquire), "the kernel closes descriptors while it executes the child's program"
+        assert eventually(second.try_acquire), "the kernel closes the descriptors when it starts the child's program"
         assert child.poll() is None
         assert child.stdin is not None
         child.stdin.close()

@@ -1,4 +1,4 @@
-"""The data folder, looked at before anything is started on it."""
+"""The data folder is checked before anything starts on it."""
 
 import os
 import subprocess
@@ -13,12 +13,12 @@ from core.settings import SettingsError, load_settings
 NOBODY = 65534
 
 
-def test_a_missing_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_missing_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
     require_data_folder(load_settings(data_dir=tmp_path / "made" / "here"))
     assert (tmp_path / "made" / "here").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_secrets_folder_that_is_open_to_others_is_closed(tmp_path: Path) -> None:
+def test_a_secrets_folder_that_others_can_read_is_closed(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir(mode=0o755)
     require_data_folder(load_settings(data_dir=tmp_path))
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
@@ -31,9 +31,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert str(refused.value).startswith(f"GIRO_DATA_DIR: cannot make {tmp_path / 'file'}")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write there")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write there")
 @pytest.mark.parametrize("strange", [".", "banking.db", "secrets", "run"])
-def test_what_belongs_to_somebody_else_is_named_with_the_way_to_mend_it(open_folder: Path, strange: str) -> None:
+def test_an_item_of_another_user_is_named_with_the_command_that_fixes_it(open_folder: Path, strange: str) -> None:
     data = open_folder / "data"
     for folder in (data, data / "secrets", data / "run"):
         folder.mkdir(mode=0o700)
@@ -50,7 +50,7 @@ def test_what_belongs_to_somebody_else_is_named_with_the_way_to_mend_it(open_fol
 
 
 def start_as_nobody(data: Path) -> tuple[int, str]:
-    """Look at the folder as the user who owns nothing; the process gives its rights up once Python is loaded."""
+    """Check the folder as a user who owns nothing; the process drops its rights once Python is loaded."""
     script = (
         "import os, sys; from pathlib import Path; from core.processes.data_folder import require_data_folder; "
         "from core.settings import SettingsError, load_settings; settings = load_settings(data_dir=Path(sys.argv[1]));"

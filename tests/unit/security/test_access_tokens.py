@@ -25,7 +25,7 @@ ADA = Claims(UUID("0190a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2b"), 3)
 
 
 def keys(secret: str) -> TokenKeys:
-    """One key, as a setting."""
+    """Token keys with one key, from a setting."""
     return TokenKeys(Secrets(load_settings(_env_file=None, jwt_secret=secret)))
 
 
@@ -56,7 +56,7 @@ def good_payload() -> dict[str, Any]:
 
 
 def signed(payload: Any, key: str = KEY, algorithm: str = "HS256") -> str:
-    """Sign what the library's own writer would refuse to write as well."""
+    """Sign a payload, even one that the library refuses to write."""
     return signed_text(json.dumps(payload), key, algorithm)
 
 
@@ -64,25 +64,25 @@ def signed_text(payload: str, key: str = KEY, algorithm: str = "HS256") -> str:
     return jwt.api_jws.encode(payload.encode(), key, algorithm=algorithm, headers={"kid": "1"})
 
 
-def test_a_token_that_was_issued_here_says_whose_it_is(tokens: AccessTokens) -> None:
+def test_a_token_that_was_issued_here_identifies_its_user(tokens: AccessTokens) -> None:
     assert tokens.read(tokens.issue(ADA)) == ADA
 
 
-def test_two_tokens_of_one_moment_differ(tokens: AccessTokens) -> None:
+def test_two_tokens_of_the_same_moment_differ(tokens: AccessTokens) -> None:
     assert tokens.issue(ADA) != tokens.issue(ADA)
 
 
-def test_a_token_says_what_it_must_and_nothing_more(tokens: AccessTokens) -> None:
+def test_a_token_has_exactly_the_required_claims(tokens: AccessTokens) -> None:
     payload = jwt.decode(tokens.issue(ADA), options={"verify_signature": False})
     assert payload.keys() == good_payload().keys()
     assert payload["exp"] - payload["iat"] == 900
 
 
-def test_the_payload_that_the_tests_below_spoil_is_good(tokens: AccessTokens) -> None:
+def test_the_payload_that_the_tests_below_change_is_valid(tokens: AccessTokens) -> None:
     assert tokens.read(signed(good_payload())) == ADA
 
 
-def test_a_token_ends_when_its_time_is_over(tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_expires(tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     then = now_us()
     monkeypatch.setattr(access_tokens, "now_us", lambda: then - 901 * 1_000_000)
     assert refuses(tokens, tokens.issue(ADA))
@@ -90,7 +90,7 @@ def test_a_token_ends_when_its_time_is_over(tokens: AccessTokens, monkeypatch: p
     assert tokens.read(tokens.issue(ADA)) == ADA
 
 
-def test_a_token_that_was_checked_before_is_still_held_to_its_time(tokens: AccessTokens) -> None:
+def test_a_remembered_token_still_expires(tokens: AccessTokens) -> None:
     ends = int(time.time()) + 2
     token = signed(good_payload() | {"exp": ends})
     assert tokens.read(token) == ADA
@@ -98,15 +98,13 @@ def test_a_token_that_was_checked_before_is_still_held_to_its_time(tokens: Acces
     assert refuses(tokens, token)
 
 
-def test_a_token_that_was_checked_before_is_refused_under_another_key(tokens: AccessTokens) -> None:
+def test_a_remembered_token_is_rejected_under_another_key(tokens: AccessTokens) -> None:
     token = tokens.issue(ADA)
     assert tokens.read(token) == ADA
     assert refuses(AccessTokens(keys("another key, of 32 bytes and a few more"), seconds=900), token)
 
 
-def test_so_many_checked_tokens_are_remembered_and_no_more(
-    tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_remembered_tokens_is_limited(tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_tokens, "MOST_CHECKED", 3)
     for _ in range(10):
         assert tokens.read(tokens.issue(ADA)) == ADA
@@ -114,7 +112,7 @@ def test_so_many_checked_tokens_are_remembered_and_no_more(
 
 
 @pytest.mark.parametrize("claim", ["iss", "aud", "sub", "jti", "typ", "ver", "iat", "nbf", "exp"])
-def test_no_claim_may_be_missing(tokens: AccessTokens, claim: str) -> None:
+def test_every_claim_is_required(tokens: AccessTokens, claim: str) -> None:
     payload = good_payload()
     del payload[claim]
     assert refuses(tokens, signed(payload))
@@ -157,36 +155,36 @@ def test_no_claim_may_be_missing(tokens: AccessTokens, claim: str) -> None:
         ("iat", "now"),
     ],
 )
-def test_a_claim_that_is_not_what_we_write_is_refused(tokens: AccessTokens, claim: str, value: Any) -> None:
+def test_an_invalid_claim_is_rejected(tokens: AccessTokens, claim: str, value: Any) -> None:
     if callable(value):
         value = value(now_us() // 1_000_000)
     assert refuses(tokens, signed(good_payload() | {claim: value}))
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "1e999999999", "1" * 5000])
-def test_a_number_that_no_clock_can_hold_is_refused(tokens: AccessTokens, number: str) -> None:
+def test_a_number_out_of_the_range_of_a_clock_is_rejected(tokens: AccessTokens, number: str) -> None:
     for claim in ("exp", "iat", "nbf", "ver"):
         text = json.dumps(good_payload() | {claim: "HERE"}).replace('"HERE"', number)
         assert refuses(tokens, signed_text(text))
 
 
-def test_a_payload_nested_too_deep_is_refused(tokens: AccessTokens) -> None:
+def test_a_payload_with_too_deep_nesting_is_rejected(tokens: AccessTokens) -> None:
     assert refuses(tokens, signed_text("[" * 100_000))
     assert refuses(tokens, signed_text('{"a":' * 100_000))
 
 
 @pytest.mark.parametrize("payload", ["[]", "1", "null", '"text"', "", "{", "\ufeff{}"])
-def test_a_payload_that_is_no_object_is_refused(tokens: AccessTokens, payload: str) -> None:
+def test_a_payload_that_is_not_an_object_is_rejected(tokens: AccessTokens, payload: str) -> None:
     assert refuses(tokens, signed_text(payload))
 
 
-def test_a_token_signed_with_another_key_is_refused(tokens: AccessTokens) -> None:
+def test_a_token_signed_with_another_key_is_rejected(tokens: AccessTokens) -> None:
     assert refuses(tokens, signed(good_payload(), key=OTHER_KEY))
     assert refuses(AccessTokens(keys(OTHER_KEY), seconds=900), tokens.issue(ADA))
 
 
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
-def test_a_token_of_another_algorithm_is_refused_though_its_key_is_ours(tokens: AccessTokens, algorithm: str) -> None:
+def test_a_token_of_another_algorithm_is_rejected_even_with_our_key(tokens: AccessTokens, algorithm: str) -> None:
     long = KEY * 2
     assert refuses(AccessTokens(keys(long), seconds=900), signed(good_payload(), key=long, algorithm=algorithm))
 
@@ -196,13 +194,13 @@ def encoded(value: Any) -> str:
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "", None, "HS256 "])
-def test_a_token_without_a_signature_is_refused(tokens: AccessTokens, algorithm: str | None) -> None:
+def test_a_token_without_a_signature_is_rejected(tokens: AccessTokens, algorithm: str | None) -> None:
     head = encoded({"alg": algorithm, "typ": "JWT", "kid": "1"})
     assert refuses(tokens, f"{head}.{encoded(good_payload())}.")
     assert refuses(tokens, f"{head}.{encoded(good_payload())}.{tokens.issue(ADA).rpartition('.')[2]}")
 
 
-def test_a_token_whose_payload_was_changed_is_refused(tokens: AccessTokens) -> None:
+def test_a_token_with_a_changed_payload_is_rejected(tokens: AccessTokens) -> None:
     head, _, signature = tokens.issue(ADA).split(".")
     assert refuses(tokens, f"{head}.{encoded(good_payload() | {'ver': 4})}.{signature}")
 
@@ -222,18 +220,18 @@ def test_a_token_whose_payload_was_changed_is_refused(tokens: AccessTokens) -> N
         lambda token: "a" * 100_000,
     ],
 )
-def test_what_is_no_token_is_refused(tokens: AccessTokens, spoil: Callable[[str], str]) -> None:
+def test_a_malformed_token_is_rejected(tokens: AccessTokens, spoil: Callable[[str], str]) -> None:
     assert refuses(tokens, spoil(tokens.issue(ADA)))
 
 
-def test_a_token_of_the_longest_life_is_let_through_and_one_second_more_is_not(tokens: AccessTokens) -> None:
+def test_a_token_with_the_longest_lifetime_is_accepted_and_one_second_more_is_rejected(tokens: AccessTokens) -> None:
     now = now_us() // 1_000_000
     longest = good_payload() | {"iat": now, "exp": now + 86_400}
     assert tokens.read(signed(longest)) == ADA
     assert refuses(tokens, signed(longest | {"exp": now + 86_401}))
 
 
-def test_a_token_without_any_life_is_refused(tokens: AccessTokens) -> None:
+def test_a_token_without_a_lifetime_is_rejected(tokens: AccessTokens) -> None:
     now = now_us() // 1_000_000
     assert refuses(tokens, signed(good_payload() | {"iat": now + 0, "exp": now}))
 
@@ -241,11 +239,11 @@ def test_a_token_without_any_life_is_refused(tokens: AccessTokens) -> None:
 # --- refresh tokens ---
 
 
-def test_refresh_tokens_are_long_and_differ_and_only_their_digest_is_kept() -> None:
+def test_refresh_tokens_are_long_and_unique_and_only_their_digest_is_stored() -> None:
     drawn = {new_refresh_token() for _ in range(100)}
     assert len(drawn) == 100
     assert all(len(token) >= 43 for token in drawn)
     token = drawn.pop()
     assert refresh_token_digest(token) == refresh_token_digest(token)
     assert token.encode() not in refresh_token_digest(token)
-    assert len(refresh_token_digest("\udcff")) == 32, "whatever a client sends has a digest"
+    assert len(refresh_token_digest("\udcff")) == 32, "every text that a client sends has a digest"

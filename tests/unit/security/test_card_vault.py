@@ -1,4 +1,4 @@
-"""The keys of cards: how they are written, where they lie, and that a start needs ones that fit."""
+"""Card keys: their text form, their place, and a start that fails if they do not fit the cards."""
 
 import stat
 from collections.abc import Callable
@@ -22,20 +22,20 @@ from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vau
 
 @pytest.fixture
 def with_keys(settings: Settings) -> Callable[..., CardVault]:
-    """Make vaults with keys of some versions as a setting."""
+    """Return settings that hold the keys of some versions."""
     return lambda *versions: vault_with(settings, keys_of(*versions))
 
 
 @pytest.fixture
 def kept(settings: Settings) -> Path:
-    """The file of keys."""
+    """The key file."""
     return Secrets(settings).card_keys.path
 
 
 # --- keys as text ------------------------------------------------------------------------------------------------
 
 
-def test_keys_are_read_as_they_are_written() -> None:
+def test_keys_are_read_as_they_were_written() -> None:
     assert parse_keys(keys_of(1, 3, 2)) == {3: SECRETS[3], 2: SECRETS[2], 1: SECRETS[1]}
     assert parse_keys(f" 12:{'a:b' * 12} , 2:{SECRETS[2]}\n") == {12: "a:b" * 12, 2: SECRETS[2]}
 
@@ -58,11 +58,11 @@ def test_keys_are_read_as_they_are_written() -> None:
     ids=["nothing", "no_version", "letter", "negative", "other_digits", "zero", "huge", "short", "empty_item", "order",
          "twice"],
 )  # fmt: skip
-def test_wrong_keys_are_one_clear_line_without_the_secret(
+def test_wrong_keys_are_reported_in_one_line_without_the_secret(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, kept: Path, text: str, words: str
 ) -> None:
     complaints = []
-    if text:  # an empty variable counts as not set
+    if text:  # an empty variable counts as unset
         monkeypatch.setenv("GIRO_CARD_KEYS", text)
         with pytest.raises(SettingsError, match=r"^GIRO_CARD_KEYS: ") as error:
             load_settings(_env_file=None)
@@ -84,10 +84,10 @@ def test_a_short_index_key_is_refused(monkeypatch: pytest.MonkeyPatch, settings:
         load_settings(_env_file=None)
 
 
-# --- where they lie ----------------------------------------------------------------------------------------------
+# --- where they are stored ---
 
 
-def test_keys_are_made_once_and_kept_for_the_owners_eyes(settings: Settings, kept: Path) -> None:
+def test_keys_are_made_once_and_only_the_owner_can_read_them(settings: Settings, kept: Path) -> None:
     CardVault(Secrets(settings))
     written = {path.name: path.read_text() for path in kept.parent.iterdir()}
     assert written.keys() == {"card_keys", "card_index_key"}
@@ -98,19 +98,19 @@ def test_keys_are_made_once_and_kept_for_the_owners_eyes(settings: Settings, kep
     assert {path.name: path.read_text() for path in kept.parent.iterdir()} == written
 
 
-def test_of_many_that_make_the_keys_at_once_all_have_the_same(settings: Settings) -> None:
+def test_processes_that_make_the_keys_at_once_all_get_the_same_keys(settings: Settings) -> None:
     with ThreadPoolExecutor(8) as pool:
         vaults = list(pool.map(lambda _: CardVault(Secrets(settings)), range(8)))
     assert len({vault.index("9999990000000006") for vault in vaults}) == 1
     assert len({vault.path.read_text() for vault in vaults}) == 1
 
 
-def test_given_keys_are_used_and_nothing_is_written(with_keys: Callable[..., CardVault], kept: Path) -> None:
+def test_keys_from_settings_are_used_and_nothing_is_written(with_keys: Callable[..., CardVault], kept: Path) -> None:
     assert with_keys(2, 1).keys().versions == {1, 2}
     assert not kept.parent.exists()
 
 
-def test_a_file_that_has_gone_is_never_made_again_while_running(settings: Settings, kept: Path) -> None:
+def test_a_deleted_key_file_is_not_made_again_while_running(settings: Settings, kept: Path) -> None:
     vault = CardVault(Secrets(settings))
     kept.unlink()
     with pytest.raises(SettingsError, match=r"cannot read .*card_keys \(No such file"):
@@ -119,28 +119,26 @@ def test_a_file_that_has_gone_is_never_made_again_while_running(settings: Settin
 
 
 class TestTheCheckAtTheStart:
-    def test_lets_through_what_fits(self, database: Database, bank: Bank, settings: Settings) -> None:
+    def test_accepts_keys_that_fit(self, database: Database, bank: Bank, settings: Settings) -> None:
         vault = CardVault(Secrets(settings))
         check_keys(database, vault)
         issue(database, vault, bank)
         check_keys(database, CardVault(Secrets(settings)))
 
-    def test_stops_keys_that_were_made_anew(
-        self, database: Database, bank: Bank, settings: Settings, kept: Path
-    ) -> None:
+    def test_rejects_newly_made_keys(self, database: Database, bank: Bank, settings: Settings, kept: Path) -> None:
         issue(database, CardVault(Secrets(settings)), bank)
         kept.unlink()
         with pytest.raises(CardKeyError, match="sealed with another secret"):
             check_keys(database, CardVault(Secrets(settings)))
 
-    def test_stops_another_index_key(self, database: Database, bank: Bank, settings: Settings, kept: Path) -> None:
+    def test_rejects_another_index_key(self, database: Database, bank: Bank, settings: Settings, kept: Path) -> None:
         issue(database, CardVault(Secrets(settings)), bank)
         kept.with_name("card_index_key").write_text("x" * 40)
         changed = load_settings(_env_file=None, data_dir=settings.data_dir)
         with pytest.raises(CardKeyError, match="the card index key is not the one"):
             check_keys(database, CardVault(Secrets(changed)))
 
-    def test_stops_where_the_key_of_any_card_is_missing(
+    def test_rejects_keys_when_the_key_of_any_card_is_missing(
         self, database: Database, bank: Bank, with_keys: Callable[..., CardVault]
     ) -> None:
         for version in (1, 2, 3):
@@ -164,6 +162,6 @@ class TestAStartWithKeysThatDoNotFit:
             "giro: some cards are sealed with key version 1, which is not among the card keys"
         )
 
-    def test_of_the_whole_service_is_refused_before_anything_runs(self, settings: Settings) -> None:
+    def test_of_the_whole_service_fails_before_anything_runs(self, settings: Settings) -> None:
         with pytest.raises(SettingsError, match="key version 1, which is not among the card keys"):
             prepare(settings, hold=alone)

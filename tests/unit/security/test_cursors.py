@@ -1,4 +1,4 @@
-"""Cursors: they open only for the list that they were sealed for, and only unchanged."""
+"""Cursors: a cursor opens only for the list that it was sealed for, and only if it is unchanged."""
 
 import base64
 
@@ -23,7 +23,7 @@ def cursor_refused(cursors: Cursors, cursor: str, of: str = "transfers:1") -> bo
     return (refused.value.code, refused.value.about) == (CommonError.VALIDATION_FAILED, Part.CURSOR)
 
 
-def test_a_cursor_opens_where_it_was_sealed() -> None:
+def test_a_cursor_returns_the_place_that_was_sealed() -> None:
     assert Cursors(KEY).open(Cursors(KEY).seal(PLACE, of="transfers:1"), of="transfers:1") == PLACE
 
 
@@ -33,20 +33,20 @@ def test_a_cursor_is_signed_with_256_bits() -> None:
 
 
 @pytest.mark.parametrize("of", ["transfers:2", "accounts:1", "transfers:1:", ""])
-def test_a_cursor_of_another_list_or_another_reader_is_refused(of: str) -> None:
+def test_a_cursor_of_another_list_or_another_reader_is_rejected(of: str) -> None:
     assert cursor_refused(Cursors(KEY), Cursors(KEY).seal(PLACE, of="transfers:1"), of=of)
 
 
-def test_a_cursor_sealed_with_another_key_is_refused() -> None:
+def test_a_cursor_sealed_with_another_key_is_rejected() -> None:
     assert cursor_refused(Cursors(KEY), Cursors(OTHER_KEY).seal(PLACE, of="transfers:1"))
 
 
-def test_every_truncated_cursor_is_refused() -> None:
+def test_every_truncated_cursor_is_rejected() -> None:
     cursor = Cursors(KEY).seal(PLACE, of="transfers:1")
     assert all(cursor_refused(Cursors(KEY), cursor[:length]) for length in range(len(cursor)))
 
 
-def test_every_changed_character_of_a_cursor_is_found() -> None:
+def test_every_changed_character_of_a_cursor_is_detected() -> None:
     cursor = Cursors(KEY).seal(PLACE, of="transfers:1")
     body = cursor.rpartition(".")[0]
     for place in range(len(body)):
@@ -55,7 +55,7 @@ def test_every_changed_character_of_a_cursor_is_found() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "null", ".", "[1,2]", "ü.ü", "\udcff.x", "5" * 100_000])
-def test_what_is_no_cursor_is_refused(cursor: str) -> None:
+def test_an_invalid_cursor_is_rejected(cursor: str) -> None:
     assert cursor_refused(Cursors(KEY), cursor)
 
 

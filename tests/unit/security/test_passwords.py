@@ -19,7 +19,7 @@ def passwords() -> Passwords:
     "password",
     ["correct horse battery", "päßwörter mit Umlauten", "x" * 128, "🐎" * 64, "nul \x00 inside it", " " * 12],
 )
-def test_a_password_is_known_again_and_another_is_not(passwords: Passwords, password: str) -> None:
+def test_a_password_matches_its_own_hash_only(passwords: Passwords, password: str) -> None:
     kept = passwords.hash(password)
     assert passwords.verify(password, kept)
     assert not passwords.verify(password + "x", kept)
@@ -27,7 +27,7 @@ def test_a_password_is_known_again_and_another_is_not(passwords: Passwords, pass
     assert password not in kept
 
 
-def test_nothing_is_cut_at_72_bytes(passwords: Passwords) -> None:
+def test_a_password_is_not_truncated_at_72_bytes(passwords: Passwords) -> None:
     long = "x" * 72
     kept = passwords.hash(long + "a")
     assert passwords.verify(long + "a", kept)
@@ -35,12 +35,12 @@ def test_nothing_is_cut_at_72_bytes(passwords: Passwords) -> None:
     assert not passwords.verify(long, kept)
 
 
-def test_the_same_password_is_never_hashed_the_same_twice(passwords: Passwords) -> None:
+def test_the_same_password_never_has_the_same_hash_twice(passwords: Passwords) -> None:
     assert passwords.hash("correct horse battery") != passwords.hash("correct horse battery")
 
 
 class Counting:
-    """A hash scheme that counts how often it verifies, so that no clock is needed to compare costs."""
+    """A hash scheme that counts its verifications, so that tests compare costs without a clock."""
 
     def __init__(self, scheme: Any) -> None:
         self._scheme = scheme
@@ -55,14 +55,14 @@ class Counting:
 
 
 @pytest.mark.parametrize("kept", [None, "!", "", "plain text", "$2b$12$" + "x" * 53])
-def test_a_password_of_nobody_costs_one_hash_and_is_wrong(kept: str | None) -> None:
+def test_a_password_without_a_valid_hash_is_wrong_and_costs_one_hash(kept: str | None) -> None:
     passwords = Passwords(rounds=4)
     passwords._scheme = counting = Counting(passwords._scheme)
     assert not passwords.verify("correct horse battery", kept)
     assert counting.verified == 1
 
 
-def test_a_password_of_somebody_costs_one_hash_as_well() -> None:
+def test_a_password_with_a_valid_hash_costs_one_hash_as_well() -> None:
     passwords = Passwords(rounds=4)
     kept = passwords.hash("correct horse battery")
     passwords._scheme = counting = Counting(passwords._scheme)
@@ -71,16 +71,16 @@ def test_a_password_of_somebody_costs_one_hash_as_well() -> None:
 
 
 @pytest.mark.parametrize(("kept_rounds", "rounds", "outdated"), [(4, 4, False), (4, 5, True), (5, 4, True)])
-def test_a_hash_is_outdated_when_new_ones_cost_something_else(kept_rounds: int, rounds: int, outdated: bool) -> None:
+def test_a_hash_is_outdated_when_new_ones_have_another_cost(kept_rounds: int, rounds: int, outdated: bool) -> None:
     assert Passwords(rounds).is_outdated(Passwords(kept_rounds).hash("correct horse battery")) is outdated
 
 
-def test_the_banks_own_hash_matches_no_password(passwords: Passwords) -> None:
+def test_the_hash_of_the_bank_user_matches_no_password(passwords: Passwords) -> None:
     assert not passwords.verify("!", "!")
 
 
-def test_a_wrong_password_takes_as_long_as_one_of_somebody_unknown() -> None:
-    """Medians of the processor's time, taken in turns; the best of a few tries, as the machine has other work."""
+def test_a_wrong_password_takes_as_long_for_a_known_user_as_for_an_unknown_one() -> None:
+    """Compares medians of CPU time, measured in turns; takes the best of a few tries, as the machine has other work."""
     passwords, before = Passwords(rounds=8), Passwords(rounds=7)
     kinds = {
         "known": passwords.hash("correct horse battery"),
@@ -142,7 +142,7 @@ ABOUT_ADA = ("Ada.King@example.com", "Ada Lovelace", "Giro")
         "x" * 24 + "kT9$vLq2#zWp",
     ],
 )
-def test_a_password_is_refused_that_is_among_the_first_to_be_tried(passwords: Passwords, password: str) -> None:
+def test_an_easily_guessed_password_is_rejected(passwords: Passwords, password: str) -> None:
     with pytest.raises(Refusal) as refused:
         passwords.choose(password, ABOUT_ADA)
     assert (refused.value.code, refused.value.about) == (CommonError.VALIDATION_FAILED, Part.PASSWORD)
@@ -163,11 +163,11 @@ def test_a_password_is_refused_that_is_among_the_first_to_be_tried(passwords: Pa
         "kT9$vLq2#zWp" + "x" * 100,
     ],
 )
-def test_a_password_is_taken_that_is_not(passwords: Passwords, password: str) -> None:
+def test_a_good_password_is_accepted(passwords: Passwords, password: str) -> None:
     assert passwords.verify(password, passwords.choose(password, (*ABOUT_ADA, None)))
 
 
-def test_a_persons_own_words_do_not_make_a_password_strong_however_long_they_are() -> None:
+def test_the_users_own_words_do_not_make_a_password_strong_at_any_length() -> None:
     email = "augusta.ada.king-noel.countess.of.lovelace@example.com"
     assert is_easily_guessed(email, (email,))
     assert is_easily_guessed(f"{email}1852", (email,))
@@ -175,13 +175,13 @@ def test_a_persons_own_words_do_not_make_a_password_strong_however_long_they_are
 
 
 @pytest.mark.parametrize("about", [(), (None,), ("",), ("ab",), (".*", "(", "\\"), ("x " * 100,), ("\ud800",)])
-def test_whatever_a_name_is_made_of_a_password_can_be_judged(about: tuple[str | None, ...]) -> None:
+def test_a_password_can_be_checked_with_any_name(about: tuple[str | None, ...]) -> None:
     assert is_easily_guessed("passwordpassword", about)
     assert not is_easily_guessed("correct horse battery", about)
 
 
-def test_to_judge_the_longest_password_takes_no_time_to_speak_of() -> None:
-    """Spelled in digits and signs that stand for several letters each, which is what takes longest: a second, whole."""
+def test_checking_the_longest_password_is_fast() -> None:
+    """Digits and signs that stand for several letters each take longest: a whole second without a limit."""
     begin = time.thread_time()
     is_easily_guessed(("4@({[<691!|7$5+" * 9)[:128], ABOUT_ADA)
     assert time.thread_time() - begin < 0.25

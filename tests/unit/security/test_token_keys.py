@@ -1,4 +1,4 @@
-"""The keys that sign access tokens: how they are written, and rotating them without refusing anybody."""
+"""The keys that sign access tokens: their text form, and rotation without rejecting a valid token."""
 
 import errno
 import os
@@ -36,25 +36,25 @@ LIFE = 900
 
 @pytest.fixture
 def kept(settings: Settings) -> Settings:
-    """Settings whose keys lie in the data folder."""
+    """Settings whose keys are in the data folder."""
     return settings.model_copy(update={"jwt_secret": None})
 
 
 @pytest.fixture
 def never_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks at the keys by the clock, so that what is seen is seen for another reason."""
+    """Keys are never checked by the clock, so that a change is noticed for another reason."""
     monkeypatch.setattr(token_keys, "LOOK_SECONDS", 10**9)
 
 
 @pytest.fixture
 def always_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a second had gone by before each call."""
+    """Time advances by a second before each call."""
     monkeypatch.setattr(token_keys, "LOOK_SECONDS", 0)
 
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let so many seconds go by, for the keys and for what is remembered of tokens."""
+    """Advance the clock, for the keys and for remembered tokens."""
     then = now_us()
 
     def at(seconds: int) -> None:
@@ -66,17 +66,17 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def tokens(settings: Settings) -> AccessTokens:
-    """The tokens of one process, with keys of its own."""
+    """The tokens of one process, with its own keys."""
     return AccessTokens(TokenKeys(Secrets(settings)), seconds=LIFE)
 
 
 def given(settings: Settings, text: str) -> Settings:
-    """Settings with these keys."""
+    """Settings that contain these keys."""
     return settings.model_copy(update={"jwt_secret": SecretStr(text)})
 
 
 def rotate(database: Database, settings: Settings, **how: bool) -> TokenRing:
-    """Rotate as a command does, which is a process of its own."""
+    """Rotate as the command does, in a process that has its own keys."""
     return service.rotate(database, TokenKeys(Secrets(settings)), author(1), token_seconds=LIFE, **how)
 
 
@@ -92,7 +92,7 @@ def kid_of(token: str) -> Any:
     return jwt.get_unverified_header(token)["kid"]
 
 
-# --- how they are written ----------------------------------------------------------------------------------------
+# --- text form ---
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_keys_are_read_as_one_secret_or_as_several_by_version(text: str, keys: l
         (f"1@:{ONE}", "item 1 must be `version:secret`"),
     ],
 )
-def test_what_is_no_key_stops_the_start_with_one_line(
+def test_an_invalid_key_stops_the_start_with_one_line(
     clean_environment: pytest.MonkeyPatch, tmp_path: Path, text: str, words: str
 ) -> None:
     if text:
@@ -148,12 +148,12 @@ def test_what_is_no_key_stops_the_start_with_one_line(
     assert not any(secret in str(refused.value) for secret in (ONE, TWO, "short"))
 
 
-def test_a_token_says_which_key_signed_it(settings: Settings) -> None:
+def test_a_token_names_the_key_that_signed_it(settings: Settings) -> None:
     several = given(settings, f"2:{TWO},1:{ONE}")
     assert (kid_of(tokens(settings).issue(ADA)), kid_of(tokens(several).issue(ADA))) == ("1", "2")
 
 
-def test_several_keys_can_be_a_setting_and_all_of_them_are_accepted(settings: Settings) -> None:
+def test_a_setting_can_hold_several_keys_and_all_of_them_are_accepted(settings: Settings) -> None:
     old, both, new = (tokens(given(settings, text)) for text in (ONE, f"2:{TWO},1:{ONE}", f"2:{TWO}"))
     assert both.read(old.issue(ADA)) == both.read(new.issue(ADA)) == new.read(both.issue(ADA)) == ADA
     assert is_refused(new, old.issue(ADA))
@@ -165,10 +165,10 @@ def test_a_key_is_accepted_under_its_own_version_only(settings: Settings) -> Non
     assert is_refused(process, swapped.issue(ADA))
 
 
-# --- rotating them -----------------------------------------------------------------------------------------------
+# --- rotation ---
 
 
-def test_a_new_key_signs_and_the_old_one_is_accepted_until_its_tokens_have_ended(
+def test_a_new_key_signs_and_the_old_one_is_accepted_until_its_tokens_expire(
     database: Database, kept: Settings, later: Callable[[int], None]
 ) -> None:
     process = tokens(kept)
@@ -184,34 +184,32 @@ def test_a_new_key_signs_and_the_old_one_is_accepted_until_its_tokens_have_ended
         ring.keys[1].secret,
         headers={"kid": "1"},
     )
-    assert process.read(forged) == ADA, "which is why the old key has to go"
+    assert process.read(forged) == ADA, "this is why the old key must be dropped"
     later(LIFE + MARGIN_SECONDS + 1)
-    assert is_refused(process, forged), "though it is remembered, and its own end is far"
+    assert is_refused(process, forged), "although it is remembered and expires much later"
     assert is_refused(tokens(kept), forged)
 
 
-def test_the_next_rotation_forgets_keys_that_have_ended(
-    database: Database, kept: Settings, later: Callable[[int], None]
-) -> None:
+def test_the_next_rotation_drops_expired_keys(database: Database, kept: Settings, later: Callable[[int], None]) -> None:
     assert [key.version for key in rotate(database, kept).keys] == [2, 1]
     end = rotate(database, kept).keys[2].until
     later(LIFE // 2)
-    assert [(key.version, key.until) for key in rotate(database, kept).keys][3] == (1, end), "no end is put off"
+    assert [(key.version, key.until) for key in rotate(database, kept).keys][3] == (1, end), "no expiry is postponed"
     later(LIFE + MARGIN_SECONDS + 1)
     assert [key.version for key in rotate(database, kept).keys] == [5, 4, 3]
     assert [key.version for key in parse_token_keys(Secrets(kept).token_keys.path.read_text())] == [5, 4, 3]
 
 
-def test_at_once_drops_the_old_key_now(database: Database, kept: Settings, always_looks: None) -> None:
+def test_at_once_drops_the_old_key_immediately(database: Database, kept: Settings, always_looks: None) -> None:
     process = tokens(kept)
     before = process.issue(ADA)
     assert process.read(before) == ADA
     assert [key.version for key in rotate(database, kept, at_once=True).keys] == [2]
-    assert is_refused(process, before), "though it is remembered"
+    assert is_refused(process, before), "although it is remembered"
     assert process.read(process.issue(ADA)) == ADA
 
 
-def test_a_key_that_others_have_dropped_is_dropped_within_a_second(database: Database, kept: Settings) -> None:
+def test_a_key_that_another_process_dropped_is_dropped_within_a_second(database: Database, kept: Settings) -> None:
     process = tokens(kept)
     before = process.issue(ADA)
     assert process.read(before) == ADA
@@ -220,7 +218,7 @@ def test_a_key_that_others_have_dropped_is_dropped_within_a_second(database: Dat
     assert is_refused(process, before)
 
 
-def test_a_token_of_a_key_that_is_not_here_yet_is_not_refused(
+def test_a_token_signed_with_a_key_that_is_not_loaded_yet_is_accepted(
     database: Database, kept: Settings, never_looks: None
 ) -> None:
     one, other = tokens(kept), tokens(kept)
@@ -231,13 +229,13 @@ def test_a_token_of_a_key_that_is_not_here_yet_is_not_refused(
         assert other.read(one.issue(ADA)) == ADA
 
 
-def test_the_kept_key_stays_for_the_owners_eyes(database: Database, kept: Settings) -> None:
+def test_only_the_owner_can_read_the_stored_key(database: Database, kept: Settings) -> None:
     rotate(database, kept)
     assert stat.S_IMODE(Secrets(kept).token_keys.path.stat().st_mode) == 0o600
     assert sorted(path.name for path in Secrets(kept).token_keys.path.parent.iterdir()) == ["jwt_secret"]
 
 
-def test_a_rotation_is_written_down_as_the_banks_own(database: Database, kept: Settings) -> None:
+def test_a_rotation_is_recorded_as_an_act_of_the_bank(database: Database, kept: Settings) -> None:
     rotate(database, kept)
     rotate(database, kept, at_once=True)
     entries = rows(database, "SELECT author_id, action, details, address FROM audit_entries ORDER BY id")
@@ -248,7 +246,7 @@ def test_a_rotation_is_written_down_as_the_banks_own(database: Database, kept: S
     assert entries == [{"author_id": 1, "action": "token_keys_rotated", "address": None}] * 2
 
 
-def test_a_rotation_that_cannot_be_written_down_changes_nothing(
+def test_a_rotation_that_cannot_be_recorded_changes_nothing(
     database: Database, kept: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = TokenKeys(Secrets(kept)).ring().keys
@@ -262,7 +260,7 @@ def test_a_rotation_that_cannot_be_written_down_changes_nothing(
     assert TokenKeys(Secrets(kept)).ring().keys == before
 
 
-def test_a_rotation_that_cannot_be_kept_is_not_written_down(
+def test_a_rotation_that_cannot_be_stored_is_not_recorded(
     database: Database, kept: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = TokenKeys(Secrets(kept)).ring().keys
@@ -279,7 +277,7 @@ def test_a_rotation_that_cannot_be_kept_is_not_written_down(
     assert rows(database, "SELECT id FROM audit_entries") == []
 
 
-def test_of_rotations_at_once_none_is_lost(database: Database, kept: Settings) -> None:
+def test_concurrent_rotations_are_all_kept(database: Database, kept: Settings) -> None:
     TokenKeys(Secrets(kept))
 
     def rotates(_: int) -> int:
@@ -294,7 +292,7 @@ def test_of_rotations_at_once_none_is_lost(database: Database, kept: Settings) -
     assert [key.version for key in TokenKeys(Secrets(kept)).ring().keys] == list(range(9, 0, -1))
 
 
-def test_a_secret_with_a_comma_stands_alone_or_not_at_all(database: Database, kept: Settings) -> None:
+def test_a_stored_secret_with_a_comma_is_rotated_only_at_once(database: Database, kept: Settings) -> None:
     Secrets(kept).token_keys.path.parent.mkdir(parents=True, exist_ok=True)
     Secrets(kept).token_keys.path.write_text(f"{ONE},{TWO}")
     with pytest.raises(SettingsError, match="a secret with a comma"):
@@ -303,7 +301,7 @@ def test_a_secret_with_a_comma_stands_alone_or_not_at_all(database: Database, ke
     assert [key.version for key in rotate(database, kept, at_once=True).keys] == [2]
 
 
-def test_keys_that_are_a_setting_are_not_rotated_here(database: Database, settings: Settings) -> None:
+def test_keys_from_a_setting_are_not_rotated_here(database: Database, settings: Settings) -> None:
     with pytest.raises(SettingsError, match="are a setting"):
         rotate(database, settings)
     assert rows(database, "SELECT id FROM audit_entries") == []
@@ -312,8 +310,8 @@ def test_keys_that_are_a_setting_are_not_rotated_here(database: Database, settin
 # --- while the service runs --------------------------------------------------------------------------------------
 
 
-def test_no_token_is_refused_anywhere_while_keys_are_rotated(database: Database, kept: Settings) -> None:
-    """Two processes' tokens, each read by the other, while a third rotates as fast as it can."""
+def test_no_valid_token_is_rejected_while_keys_are_rotated(database: Database, kept: Settings) -> None:
+    """Each of two processes reads the tokens of both, while a third rotates as fast as it can."""
     one, other = tokens(kept), tokens(kept)
     kids = set()
     with ThreadPoolExecutor(1) as pool:
@@ -328,7 +326,7 @@ def test_no_token_is_refused_anywhere_while_keys_are_rotated(database: Database,
     assert len(kids) > 5
 
 
-def test_forged_versions_do_not_have_the_file_read(kept: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forged_versions_do_not_cause_file_reads(kept: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     process, read = tokens(kept), []
     real = KeptSecret.read
     monkeypatch.setattr(KeptSecret, "read", lambda secret: read.append(secret) or real(secret))
@@ -339,7 +337,7 @@ def test_forged_versions_do_not_have_the_file_read(kept: Settings, monkeypatch: 
     assert read == []
     os.utime(Secrets(kept).token_keys.path)
     assert is_refused(process, forged)
-    assert len(read) == 1, "once, when it may have changed"
+    assert len(read) == 1, "once, because the file may have changed"
 
 
 @pytest.mark.parametrize(
@@ -352,7 +350,7 @@ def test_forged_versions_do_not_have_the_file_read(kept: Settings, monkeypatch: 
     ],
     ids=["gone", "empty", "no text", "no keys"],
 )
-def test_a_file_that_is_spoilt_later_leaves_a_running_process_its_keys(
+def test_a_key_file_that_is_damaged_later_leaves_a_running_process_its_keys(
     kept: Settings, always_looks: None, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], object]
 ) -> None:
     process = tokens(kept)
@@ -361,26 +359,28 @@ def test_a_file_that_is_spoilt_later_leaves_a_running_process_its_keys(
     spoil(Secrets(kept).token_keys.path)
     assert process.read(before) == process.read(process.issue(ADA)) == ADA
     Secrets(kept).token_keys.path.write_text(f"2:{TWO},1:{good}")
-    assert kid_of(process.issue(ADA)) == "2", "as soon as it is mended"
+    assert kid_of(process.issue(ADA)) == "2", "as soon as the file is fixed"
 
 
 # --- the command, and backups ------------------------------------------------------------------------------------
 
 
 class TestTheCommand:
-    def test_rotates_and_says_until_when_the_older_key_is_accepted(self, database: Database, kept: Settings) -> None:
+    def test_rotates_and_names_the_time_until_which_the_older_key_is_accepted(
+        self, database: Database, kept: Settings
+    ) -> None:
         TokenKeys(Secrets(kept))
         result = giro("keys", "rotate", "tokens")
         assert (result.exit_code, result.stderr) == (0, "")
         assert "token key version 2 signs from now on version 1 is accepted until 20" in everything_said(result)
         assert [key.version for key in TokenKeys(Secrets(kept)).ring().keys] == [2, 1]
 
-    def test_drops_the_older_ones_at_once_when_told_to(self, database: Database, kept: Settings) -> None:
+    def test_drops_the_older_keys_at_once_on_request(self, database: Database, kept: Settings) -> None:
         TokenKeys(Secrets(kept))
         result = giro("keys", "rotate", "tokens", "--at-once")
         assert (result.exit_code, everything_said(result)) == (0, "token key version 2 signs from now on")
 
-    def test_says_how_keys_are_rotated_that_are_a_setting(
+    def test_explains_how_keys_from_a_setting_are_rotated(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("JWT_SECRET", ONE)
@@ -396,7 +396,7 @@ class TestTheCommand:
         assert "jwt_secret_2" in said
 
 
-def test_a_backup_names_every_key_that_is_accepted_newest_first(
+def test_a_backup_names_every_accepted_key_newest_first(
     database: Database, kept: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TokenKeys(Secrets(kept))

@@ -1,4 +1,4 @@
-"""The audit log: what is written down, for good and in order, and lists of it that read no more than they must."""
+"""The audit log: its entries, their order and permanence, and lists that read only the rows they need."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -59,7 +59,7 @@ def identity(person: Person) -> Identity:
 
 
 def written(database: Database, action: Action | None = None) -> list[dict[str, Any]]:
-    """What stands in the log, oldest first: everything but its number and its time."""
+    """The entries of the log, oldest first, without their number and time."""
     query = "SELECT author_id, action, object_id, details, request_id, address FROM audit_entries ORDER BY id"
     return [
         row | {"object_id": row["object_id"] and UUID(bytes=row["object_id"]), "details": json.loads(row["details"])}
@@ -79,7 +79,7 @@ def entry(author: Author, action: Action, object_id: UUID | None, **details: str
     }
 
 
-# --- what is written down ----------------------------------------------------------------------------------------
+# --- entries ---
 
 
 class TestLoggingIn:
@@ -91,26 +91,24 @@ class TestLoggingIn:
         with unit_of_work(database) as connection:
             return log_ins.refresh(connection, NOBODY, token)
 
-    def test_is_the_users_own_act(self, database: Database, ada: Person) -> None:
+    def test_is_an_act_of_the_user(self, database: Database, ada: Person) -> None:
         assert self.log_in(database, ada) is not None
         assert written(database) == [entry(by(ada), Action.LOGGED_IN, ada.public_id)]
 
     @pytest.mark.parametrize("what", ["deactivated", "changed the password"])
-    def test_fails_for_who_was_just_deactivated_or_changed_the_password(
-        self, database: Database, ada: Person, what: str
-    ) -> None:
+    def test_fails_after_deactivation_or_a_change_of_password(self, database: Database, ada: Person, what: str) -> None:
         if what == "deactivated":
             deactivate(database, ada)
         assert self.log_in(database, ada, version=0 if what == "deactivated" else 1) is None
         assert written(database) == [entry(NOBODY, Action.LOG_IN_FAILED, ada.public_id)]
         assert rows(database, "SELECT * FROM refresh_tokens") == []
 
-    def test_fails_for_nobody(self, database: Database) -> None:
+    def test_fails_without_a_known_user(self, database: Database) -> None:
         with unit_of_work(database) as connection:
             log_ins.fail_log_in(connection, NOBODY, None)
         assert written(database) == [entry(NOBODY, Action.LOG_IN_FAILED, None)]
 
-    def test_by_a_spent_token_is_written_down_once_since_its_family_is_gone(
+    def test_with_a_spent_token_is_recorded_once_because_its_family_is_revoked(
         self, database: Database, ada: Person
     ) -> None:
         first = self.log_in(database, ada)
@@ -121,7 +119,7 @@ class TestLoggingIn:
             assert self.refresh(database, token) is None
         assert written(database)[1:] == [entry(NOBODY, Action.REFRESH_TOKEN_REUSED, ada.public_id)]
 
-    def test_by_a_token_that_ended_with_a_log_out_is_no_reuse(self, database: Database, ada: Person) -> None:
+    def test_with_a_token_that_a_log_out_ended_is_not_reuse(self, database: Database, ada: Person) -> None:
         begun = self.log_in(database, ada)
         assert begun is not None
         with unit_of_work(database) as connection:
@@ -130,13 +128,13 @@ class TestLoggingIn:
         assert [row["action"] for row in written(database)] == ["logged_in", "logged_out"]
 
 
-def test_a_log_out_is_written_down(database: Database, ada: Person) -> None:
+def test_a_log_out_is_recorded(database: Database, ada: Person) -> None:
     with unit_of_work(database) as connection:
         log_ins.log_out(connection, by(ada), identity(ada))
     assert written(database) == [entry(by(ada), Action.LOGGED_OUT, ada.public_id)]
 
 
-def test_a_change_of_password_is_written_down_if_it_happens(database: Database, ada: Person) -> None:
+def test_a_change_of_password_is_recorded_only_if_it_happens(database: Database, ada: Person) -> None:
     with unit_of_work(database) as connection:
         users.change_password(connection, by(ada), identity(ada), password_hash="new")
     with pytest.raises(Refusal), unit_of_work(database) as connection:
@@ -144,7 +142,7 @@ def test_a_change_of_password_is_written_down_if_it_happens(database: Database, 
     assert written(database) == [entry(by(ada), Action.PASSWORD_CHANGED, ada.public_id)]
 
 
-def test_a_new_operator_is_written_down(database: Database) -> None:
+def test_a_new_operator_is_recorded(database: Database) -> None:
     with unit_of_work(database) as connection:
         made = operators.create(connection, THE_BANK, email="op@example.com", password_hash="a hash")
     assert written(database) == [entry(THE_BANK, Action.OPERATOR_CREATED, made)]
@@ -159,7 +157,7 @@ class TestOrders:
             return add_user(connection, role=Role.OPERATOR)
 
     @pytest.mark.parametrize("action", [Action.DEPOSIT_ORDERED, Action.WITHDRAWAL_ORDERED])
-    def test_of_operators_are_written_down_with_amount_and_currency(
+    def test_of_operators_are_recorded_with_amount_and_currency(
         self, database: Database, operator: Person, action: Action
     ) -> None:
         bank = bank_of_two(database, ada_has=1000, currency="JPY")
@@ -170,9 +168,7 @@ class TestOrders:
         )
         assert written(database)[1:] == [entry(by(operator), action, ordered.id, amount=70, currency="JPY")]
 
-    def test_of_one_group_are_written_down_in_their_order_and_those_alone_that_are_accepted(
-        self, database: Database, bank: Bank
-    ) -> None:
+    def test_of_one_group_are_recorded_in_order_if_they_are_accepted(self, database: Database, bank: Bank) -> None:
         outcomes = accept(
             database,
             deposit_request(bank.ada_account, 5),
@@ -184,33 +180,33 @@ class TestOrders:
         assert [isinstance(outcome, Refusal) for outcome in outcomes] == [False, True, False, True, True]
         assert [row["details"]["amount"] for row in written(database)] == [5, 7]
 
-    def test_that_are_replayed_are_not_written_down_again(self, database: Database, bank: Bank) -> None:
+    def test_that_are_replayed_are_not_recorded_again(self, database: Database, bank: Bank) -> None:
         order = deposit_request(bank.ada_account, 5, idempotency_key="once")
         accept(database, order, order)
         accept(database, order)
         assert len(written(database)) == 1
 
-    def test_of_customers_are_not_written_down(self, database: Database) -> None:
+    def test_of_customers_are_not_recorded(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=1000)
         before = written(database)
         accepted(database, from_ada_to_bob(bank))
         assert written(database) == before
 
 
-def test_nothing_is_written_down_of_what_is_rolled_back(database: Database, ada: Person) -> None:
+def test_nothing_is_recorded_if_the_unit_of_work_is_rolled_back(database: Database, ada: Person) -> None:
     with pytest.raises(ZeroDivisionError), unit_of_work(database) as connection:
         write_down(connection, by(ada), Action.LOGGED_IN, ada.public_id)
         raise ZeroDivisionError
     assert written(database) == []
 
 
-def test_nothing_at_all_is_written_down_of_no_acts(database: Database) -> None:
+def test_an_empty_list_of_acts_records_nothing(database: Database) -> None:
     with unit_of_work(database) as connection:
         write_all_down(connection, [])
     assert written(database) == []
 
 
-def test_times_never_run_backwards_whatever_the_clock_does(
+def test_times_never_decrease_even_if_the_clock_goes_back(
     database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = now_us()
@@ -223,7 +219,7 @@ def test_times_never_run_backwards_whatever_the_clock_does(
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit_entries SET action = 'logged_out'", "DELETE FROM audit_entries"])
-def test_what_is_written_down_neither_changes_nor_goes(database: Database, ada: Person, statement: str) -> None:
+def test_entries_are_never_changed_or_deleted(database: Database, ada: Person, statement: str) -> None:
     with unit_of_work(database) as connection:
         write_down(connection, by(ada), Action.LOGGED_IN, ada.public_id)
     before = rows(database, "SELECT * FROM audit_entries")
@@ -241,7 +237,7 @@ HOUR = 3_600_000_000
 
 @pytest.fixture
 def busy(database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Thirty-six entries, an hour apart: every third by nobody, objects and actions in turn. The times of all."""
+    """Thirty-six entries, an hour apart: every third without an author, objects and actions in turn. Returns times."""
     start = now_us() - 100 * HOUR
     actions = [Action.LOG_IN_FAILED, Action.ACCESS_REFUSED, Action.REFRESH_TOKEN_REUSED, Action.LOG_IN_FAILED]
     with unit_of_work(database) as connection:
@@ -256,7 +252,7 @@ def busy(database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch) -> li
 
 @pytest.fixture
 async def log(database: Database) -> AsyncIterator[Callable[..., Any]]:
-    """Read a page as a request would: in a session, and so in a snapshot, of its own."""
+    """Read a page as a request would: in its own session, and so in its own snapshot."""
 
     async def page(
         wanted: AuditFilter = EVERYTHING, *, below: int = NEWEST, offset: int = 0, limit: int = 1000
@@ -283,7 +279,7 @@ COMBINATIONS = [names for count in range(6) for names in combinations(NAMES, cou
 
 
 def lets_through(view: AuditView, wanted: dict[str, Any]) -> bool:
-    """What a filter means, said without a database."""
+    """The meaning of a filter, without a database."""
     return (
         all(getattr(view, name) == wanted[name] for name in NAMES[:3] if name in wanted)
         and ("created_from" not in wanted or view.at >= wanted["created_from"])
@@ -314,7 +310,7 @@ async def test_filters_combine_and_pages_of_any_size_add_up(
         assert seen == expected, (window, limit)
 
 
-async def test_a_span_of_time_takes_its_beginning_in_and_leaves_its_end_out(
+async def test_a_time_span_includes_its_beginning_and_excludes_its_end(
     log: Callable[..., Any], busy: list[int]
 ) -> None:
     async def numbers(first: int, end: int) -> list[int]:
@@ -329,7 +325,7 @@ async def test_a_span_of_time_takes_its_beginning_in_and_leaves_its_end_out(
     assert await numbers(busy[6], busy[3]) == []
 
 
-async def test_entries_of_one_moment_are_all_found(log: Callable[..., Any], database: Database, ada: Person) -> None:
+async def test_entries_with_equal_times_are_all_found(log: Callable[..., Any], database: Database, ada: Person) -> None:
     acts = [Act(author=by(ada), action=Action.LOGGED_IN, object_id=ada.public_id)] * 3
     with unit_of_work(database) as connection:
         write_all_down(connection, acts)
@@ -339,18 +335,18 @@ async def test_entries_of_one_moment_are_all_found(log: Callable[..., Any], data
 
 
 @pytest.mark.parametrize("wanted", [AuditFilter(author_id=UUID(int=9)), AuditFilter(object_id=UUID(int=9))])
-async def test_who_and_what_nobody_knows_is_found_nowhere(
+async def test_an_unknown_author_or_object_finds_nothing(
     log: Callable[..., Any], busy: list[int], wanted: AuditFilter
 ) -> None:
     assert await log(wanted) == ([], None)
 
 
-# --- what a page reads -------------------------------------------------------------------------------------------
+# --- rows that a page reads ---
 
 
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[tuple[str, Any]]]:
-    """The queries of sessions, with their values, as they are sent."""
+    """The queries that sessions send, with their values."""
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
@@ -373,7 +369,7 @@ WALKS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_filter_walks_its_index_from_the_newest_on_and_sorts_nothing(
+async def test_a_filter_walks_its_index_from_the_newest_entry_without_sorting(
     log: Callable[..., Any],
     database: Database,
     ada: Person,
@@ -418,7 +414,7 @@ COLUMNS = ("id", "at", "author_id", "action", "object_id", "details", "request_i
 RAW = "SELECT " + ", ".join(f"{column}, typeof({column}) AS type_of_{column}" for column in COLUMNS)
 
 
-def test_the_migration_keeps_what_was_written_down_byte_for_byte(
+def test_the_migration_keeps_entries_byte_for_byte(
     settings: Settings, clean_environment: pytest.MonkeyPatch, as_it_was: None
 ) -> None:
     clean_environment.setenv("GIRO_DATA_DIR", str(settings.data_dir))
@@ -445,7 +441,7 @@ def test_the_migration_keeps_what_was_written_down_byte_for_byte(
     database.close()
 
 
-def test_a_time_is_kept_to_the_microsecond(database: Database, ada: Person) -> None:
+def test_a_time_is_stored_to_the_microsecond(database: Database, ada: Person) -> None:
     began = now_us()
     with unit_of_work(database) as connection:
         write_down(connection, by(ada), Action.LOGGED_IN, ada.public_id)

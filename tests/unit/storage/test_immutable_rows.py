@@ -1,4 +1,4 @@
-"""Rows that the database lets nobody change or delete, by triggers."""
+"""Rows that nobody can change or delete, because triggers in the database prevent it."""
 
 from typing import Any
 
@@ -124,7 +124,7 @@ def test_a_transfer_is_cancelled_by_one_block(database: Database, bank: Bank) ->
 
 
 @pytest.mark.parametrize("column", ["id", "at", "author_id", "action", "object_id", "details", "request_id", "address"])
-def test_an_act_that_was_written_down_never_changes(database: Database, column: str) -> None:
+def test_an_audit_entry_never_changes(database: Database, column: str) -> None:
     statement, values = insert("audit_entries")
     written(database, statement, *values)
     columns = {row["name"] for row in rows(database, "SELECT name FROM pragma_table_info('audit_entries')")}
@@ -132,7 +132,7 @@ def test_an_act_that_was_written_down_never_changes(database: Database, column: 
     refused(database, f"UPDATE audit_entries SET {column} = {column}", because="was written down never changes")
 
 
-def test_an_act_that_was_written_down_stays(database: Database) -> None:
+def test_an_audit_entry_is_never_deleted(database: Database) -> None:
     statement, values = insert("audit_entries")
     written(database, statement, *values)
     refused(database, "DELETE FROM audit_entries", because="was written down stays")
@@ -171,7 +171,7 @@ def test_a_card_keeps_its_number(database: Database, bank: Bank) -> None:
 
 
 @pytest.mark.parametrize("part", SHREDDED.split(", "))
-def test_a_cancelled_card_loses_its_number_whole_and_for_good(database: Database, bank: Bank, part: str) -> None:
+def test_a_cancelled_card_loses_its_whole_number_for_good(database: Database, bank: Bank, part: str) -> None:
     statement, values = insert("cards", status="cancelled", cancelled_at=1)
     written(database, statement, *values)
     refused(database, f"UPDATE cards SET {part}", because="ck_cards_number|under a newer key only")
@@ -190,7 +190,7 @@ def test_an_erased_user_never_changes(database: Database, bank: Bank) -> None:
 @pytest.mark.parametrize(
     "change", [{"email": "ada@example.com"}, {"name": "Ada"}, {"password_hash": "a hash"}, {"is_active": 1}], ids=str
 )
-def test_of_an_erased_user_nothing_is_left(database: Database, change: dict[str, Any]) -> None:
+def test_an_erased_user_can_have_no_personal_data(database: Database, change: dict[str, Any]) -> None:
     statement, values = insert("users", **ERASED | change)
     refused(database, statement, *values, because="ck_users_erased")
 
@@ -203,7 +203,7 @@ def test_a_cancelled_card_stays_cancelled(database: Database, bank: Bank, change
 
 
 @pytest.mark.parametrize("status", ["active", "cancelled"])
-def test_a_card_can_be_sealed_anew_under_a_newer_key_only(database: Database, bank: Bank, status: str) -> None:
+def test_a_card_can_be_sealed_again_under_a_newer_key_only(database: Database, bank: Bank, status: str) -> None:
     statement, values = insert("cards", status=status, cancelled_at=1 if status == "cancelled" else None)
     written(database, statement, *values)
     assert written(database, "UPDATE cards SET sealed_number = randomblob(44), key_version = 3") == 1
@@ -217,7 +217,7 @@ def test_a_card_is_never_deleted(database: Database, bank: Bank) -> None:
     refused(database, "DELETE FROM cards", because="a card is never deleted")
 
 
-def test_no_two_cards_have_one_number(database: Database, bank: Bank) -> None:
+def test_two_cards_cannot_have_the_same_number(database: Database, bank: Bank) -> None:
     statement, values = insert("cards")
     written(database, statement, *values)
     statement, values = insert("cards", public_id=b"a third card ...")

@@ -1,4 +1,4 @@
-"""Rows that the database accepts from nobody: CHECKs, STRICT types, uniqueness."""
+"""Rows that the database rejects: CHECKs, STRICT types, uniqueness."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ PENDING, COMPLETED, FAILED, CANCELLED = (status.value for status in TransferStat
 
 
 @pytest.mark.parametrize("table", GOOD)
-def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: Bank, table: str) -> None:
+def test_the_rows_that_the_tests_below_change_are_valid(database: Database, bank: Bank, table: str) -> None:
     if table in NEEDS_A_RUN:
         written(database, *flat(insert("statement_runs")))
     statement, values = insert(table)
@@ -155,7 +155,7 @@ def test_the_rows_that_the_tests_below_spoil_are_good(database: Database, bank: 
         ],
     ],
 )
-def test_a_row_that_cannot_be_true_is_not_written(
+def test_a_row_that_violates_a_rule_is_rejected(
     database: Database, bank: Bank, table: str, changes: dict[str, Any], check: str
 ) -> None:
     if table in NEEDS_A_RUN:
@@ -181,13 +181,13 @@ def test_a_row_that_cannot_be_true_is_not_written(
         ],
     ],
 )
-def test_a_row_at_its_bound_is_written(database: Database, bank: Bank, table: str, changes: dict[str, Any]) -> None:
+def test_a_row_at_its_limit_is_accepted(database: Database, bank: Bank, table: str, changes: dict[str, Any]) -> None:
     statement, values = insert(table, **changes)
     assert written(database, statement, *values) == 1
 
 
 def wrong_values(column: str) -> list[Any]:
-    """Values of other types than a column's own."""
+    """Values of types other than the column's type."""
     texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
     texts |= {"period", "time_zone", "holder", "bank_name", "bank_address", "bank_bic", "total_credits", "total_debits"}
@@ -207,7 +207,7 @@ def wrong_values(column: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("table", GOOD)
-def test_a_column_holds_its_own_type_and_no_other(database: Database, table: str) -> None:
+def test_a_column_accepts_only_its_own_type(database: Database, table: str) -> None:
     for column in GOOD[table]:
         for value in wrong_values(column):
             statement, values = insert(table, **{column: value})
@@ -216,17 +216,17 @@ def test_a_column_holds_its_own_type_and_no_other(database: Database, table: str
 
 
 ROW_IDS = {("blocks", "height"), ("batches", "id")}
-"""Given by the code; SQLite has words of its own for them."""
+"""Row ids. The code always sets them, and SQLite reports a wrong type with another message."""
 
 
-def test_every_table_of_ours_is_strict(database: Database) -> None:
+def test_every_table_of_giro_is_strict(database: Database) -> None:
     tables = rows(database, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")
     ours = {row["name"] for row in tables if row["strict"]}
     assert ours == {"fences", *GOOD}
     assert {row["name"] for row in tables} - ours == {"sqlite_schema", "alembic_version"}
 
 
-def test_one_key_of_one_user_is_bound_once(database: Database, bank: Bank) -> None:
+def test_a_key_of_a_user_is_bound_once(database: Database, bank: Bank) -> None:
     key = {"idempotency_key": "k", "fingerprint": b"f"}
     for user, number in ((1, 0), (bank.ada.id, 1)):
         statement, values = insert("transfers", **key, submitted_by=user, public_id=bytes([number]))
@@ -245,7 +245,7 @@ def test_public_ids_and_account_numbers_are_unique(database: Database, bank: Ban
     refused(database, statement, *values, because="accounts.account_number")
 
 
-def test_there_is_one_fence(database: Database) -> None:
+def test_only_one_fence_exists(database: Database) -> None:
     assert rows(database, "SELECT id FROM fences") == [{"id": 1}]
     refused(database, "INSERT INTO fences (id, passed) VALUES (2, 0)", because="ck_fences_id")
 
@@ -255,7 +255,7 @@ def test_the_bank_itself_is_the_first_user_and_cannot_log_in(database: Database)
     assert system == {"id": 1, "role": "system", "is_active": 0, "password_hash": "!"}
 
 
-def test_the_kinds_and_statuses_of_the_checks_are_those_of_the_code(database: Database, bank: Bank) -> None:
+def test_the_kinds_and_statuses_in_the_checks_match_the_code(database: Database, bank: Bank) -> None:
     for number, kind in enumerate(TransferKind):
         statement, values = insert("transfers", kind=kind.value, public_id=bytes([number]))
         assert written(database, statement, *values) == 1

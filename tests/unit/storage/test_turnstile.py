@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(path: Path) -> Iterator[Callable[[], Turnstile]]:
-    """Open turnstiles of one database as different processes would, each with descriptors of its own."""
+    """Open turnstiles of one database as different processes would, each with its own descriptors."""
     made: list[Turnstile] = []
 
     def another() -> Turnstile:
@@ -77,7 +77,7 @@ def running(work: Callable[[], None]) -> Iterator[threading.Thread]:
     assert not thread.is_alive()
 
 
-def test_whoever_waits_goes_before_whoever_has_just_been(opened: Callable[[], Turnstile]) -> None:
+def test_a_waiting_writer_goes_before_one_that_just_had_its_turn(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     order: list[str] = []
 
@@ -97,12 +97,12 @@ def test_whoever_waits_goes_before_whoever_has_just_been(opened: Callable[[], Tu
 
 
 def waits() -> tuple[float, float]:
-    """How many writers have had their turn, and how long all of them waited for it, in seconds."""
+    """The number of writers that have had their turn, and the seconds that all of them waited for it."""
     name = "giro_lock_wait_duration_seconds"
     return REGISTRY.get_sample_value(f"{name}_count") or 0.0, REGISTRY.get_sample_value(f"{name}_sum") or 0.0
 
 
-def test_the_wait_for_a_turn_is_timed_and_the_turn_is_not(opened: Callable[[], Turnstile]) -> None:
+def test_the_wait_for_a_turn_is_timed_without_the_turn_itself(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     count, seconds = waits()
 
@@ -117,13 +117,13 @@ def test_the_wait_for_a_turn_is_timed_and_the_turn_is_not(opened: Callable[[], T
         eventually(first.others_wait)
         eventually(lambda: time.perf_counter() > held_from + 0.3)
         assert waits()[0] == count + 1, "the second has had no turn yet"
-        assert waits()[1] - seconds < 0.1, "the first has waited for nobody"
+        assert waits()[1] - seconds < 0.1, "the first did not wait"
     thread.join(timeout=30)
     assert waits()[0] == count + 2
     assert 0.1 < waits()[1] - seconds <= time.perf_counter() - held_from
 
 
-def test_somebody_waits_only_while_somebody_does(opened: Callable[[], Turnstile]) -> None:
+def test_somebody_waits_is_true_only_while_a_writer_waits(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     with first.turn():
         assert not first.others_wait()
@@ -141,16 +141,16 @@ def test_somebody_waits_only_while_somebody_does(opened: Callable[[], Turnstile]
         assert not first.others_wait()
 
 
-def test_asking_whether_somebody_waits_leaves_the_queue_as_it_was(opened: Callable[[], Turnstile]) -> None:
+def test_somebody_waits_leaves_the_queue_unchanged(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     with first.turn():
         assert not first.others_wait()
         assert not second.others_wait()
 
 
-def test_two_writers_are_never_in_at_once(opened: Callable[[], Turnstile]) -> None:
+def test_two_writers_never_have_the_turn_at_once(opened: Callable[[], Turnstile]) -> None:
     shared = opened()
-    turnstiles = [shared, shared, opened(), opened()]  # two threads of one process, and two processes more
+    turnstiles = [shared, shared, opened(), opened()]  # two threads of one process, and two more processes
     inside, most, turns = 0, 0, 0
 
     def write(turnstile: Turnstile) -> None:
@@ -169,7 +169,7 @@ def test_two_writers_are_never_in_at_once(opened: Callable[[], Turnstile]) -> No
     assert (most, turns) == (1, 200)
 
 
-def test_a_thread_waits_for_the_turn_of_another_thread_of_its_process(opened: Callable[[], Turnstile]) -> None:
+def test_a_thread_waits_for_another_thread_of_its_process(opened: Callable[[], Turnstile]) -> None:
     turnstile = opened()
     entered = threading.Event()
 
@@ -180,7 +180,7 @@ def test_a_thread_waits_for_the_turn_of_another_thread_of_its_process(opened: Ca
     with turnstile.turn():
         thread = threading.Thread(target=wait_and_go)
         thread.start()
-        assert not entered.wait(timeout=0.1), "they share the descriptors, which flock does not keep apart"
+        assert not entered.wait(timeout=0.1), "they share the descriptors, so flock alone does not separate them"
     assert entered.wait(timeout=30)
     thread.join(timeout=30)
 
@@ -201,7 +201,7 @@ def test_another_process_keeps_its_turn_until_it_ends(path: Path, opened: Callab
     lock.close()
 
 
-def test_the_turn_of_a_killed_process_goes_to_whoever_waits(path: Path, opened: Callable[[], Turnstile]) -> None:
+def test_the_turn_of_a_killed_process_goes_to_the_waiting_writer(path: Path, opened: Callable[[], Turnstile]) -> None:
     turnstile = opened()
     taken = threading.Event()
 
@@ -210,21 +210,21 @@ def test_the_turn_of_a_killed_process_goes_to_whoever_waits(path: Path, opened: 
             taken.set()
 
     with process_that_holds("turn", path) as process, running(wait_and_go):
-        eventually(lambda: stands_in_queue(path))
+        eventually(lambda: is_queued(path))
         assert not taken.is_set()
         os.kill(process.pid, signal.SIGKILL)
         assert taken.wait(timeout=30)
 
 
-def stands_in_queue(path: Path) -> bool:
-    """Look at the queue as a third process would."""
+def is_queued(path: Path) -> bool:
+    """Check the queue as a third process would."""
     queue = FileLock(path.with_name("bank.db.queue.lock"))
     taken = queue.try_acquire()
     queue.close()
     return not taken
 
 
-def test_there_is_one_settlement_worker_until_it_is_killed(path: Path) -> None:
+def test_only_one_settlement_worker_runs_until_it_is_killed(path: Path) -> None:
     lock = settlement_lock(path)
     with process_that_holds("settlement", path) as process:
         assert not lock.try_acquire()
@@ -250,7 +250,7 @@ def test_the_settlement_lock_waits_for_its_holder(path: Path) -> None:
     standby.close()
 
 
-def test_the_settlement_lock_does_not_keep_writers_out(path: Path, opened: Callable[[], Turnstile]) -> None:
+def test_the_settlement_lock_does_not_block_writers(path: Path, opened: Callable[[], Turnstile]) -> None:
     lock = settlement_lock(path)
     lock.acquire()
     with opened().turn():
@@ -258,7 +258,9 @@ def test_the_settlement_lock_does_not_keep_writers_out(path: Path, opened: Calla
     lock.close()
 
 
-def test_lock_files_are_the_owners_alone_and_never_the_database(path: Path, opened: Callable[[], Turnstile]) -> None:
+def test_lock_files_are_separate_from_the_database_and_only_the_owner_can_open_them(
+    path: Path, opened: Callable[[], Turnstile]
+) -> None:
     with opened().turn():
         settlement_lock(path).close()
     made = sorted(path.parent.iterdir())

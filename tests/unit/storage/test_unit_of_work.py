@@ -1,6 +1,6 @@
-"""The unit of work: all or nothing, in turn, and what is said when the database does not play along.
+"""The unit of work: all or nothing, one at a time, and the errors that are raised when the database fails.
 
-Full disks and failed commits are real: the pages run out, or the kernel refuses to let a file grow.
+Full disks and failed commits are real: the database reaches its page limit, or the kernel stops a file from growing.
 """
 
 import resource
@@ -38,7 +38,7 @@ def fences_passed(database: Database) -> int:
 
 
 def set_pragma(database: Database, pragma: str) -> None:
-    """Set something on the writing connection, outside of any unit of work."""
+    """Set a pragma on the writing connection, outside any unit of work."""
     with closing(database.writer.raw_connection()) as holder:
         assert holder.driver_connection is not None
         holder.driver_connection.execute(f"PRAGMA {pragma}").fetchall()
@@ -54,10 +54,10 @@ def still_works(database: Database) -> bool:
 # --- all or nothing ----------------------------------------------------------------------------------------------
 
 
-def test_what_was_written_is_there_once_it_is_committed(database: Database) -> None:
+def test_writes_are_visible_once_they_are_committed(database: Database) -> None:
     with unit_of_work(database) as connection:
         add_user(connection)
-        assert users(database) == 0, "nobody sees it before"
+        assert users(database) == 0, "it is not visible before"
     assert users(database) == 1
 
 
@@ -70,7 +70,7 @@ def test_any_exception_rolls_everything_back(database: Database, error: type[Bas
     assert still_works(database)
 
 
-def test_it_holds_the_turn_from_beginning_to_end(database: Database) -> None:
+def test_it_has_the_turn_from_beginning_to_end(database: Database) -> None:
     lock = FileLock(database.path.with_name(f"{database.path.name}.write.lock"))
     with unit_of_work(database):
         assert not lock.try_acquire()
@@ -78,7 +78,7 @@ def test_it_holds_the_turn_from_beginning_to_end(database: Database) -> None:
     lock.close()
 
 
-def test_a_statement_that_is_wrong_is_our_own_error(database: Database) -> None:
+def test_an_invalid_statement_is_an_internal_error(database: Database) -> None:
     with pytest.raises(OperationalError, match="no such table"), unit_of_work(database) as connection:
         add_user(connection)
         connection.exec_driver_sql("SELECT * FROM nowhere")
@@ -86,7 +86,7 @@ def test_a_statement_that_is_wrong_is_our_own_error(database: Database) -> None:
     assert still_works(database)
 
 
-def test_a_broken_constraint_is_our_own_error(database: Database) -> None:
+def test_a_broken_constraint_is_an_internal_error(database: Database) -> None:
     with pytest.raises(IntegrityError), unit_of_work(database) as connection:
         add_user(connection)
         connection.exec_driver_sql("INSERT INTO fences (id, passed) VALUES (2, 0)")
@@ -110,7 +110,7 @@ def test_nothing_is_written_under_another_schema(database: Database, revision: s
     assert still_works(database), "no unit of work was left open"
 
 
-def test_a_writer_that_waits_for_its_turn_meanwhile_writes_nothing(database: Database, settings: Settings) -> None:
+def test_a_writer_whose_schema_changes_while_it_waits_writes_nothing(database: Database, settings: Settings) -> None:
     old = Database(settings)
     refused = threading.Event()
 
@@ -145,10 +145,10 @@ def test_a_schema_that_cannot_be_read_is_unavailable(database: Database) -> None
     assert counted("giro_database_errors_total", error="SQLITE_CORRUPT") == before + 1
 
 
-# --- what is counted ---------------------------------------------------------------------------------------------
+# --- metrics ---
 
 
-def test_a_commit_is_timed_and_a_rollback_is_none(database: Database) -> None:
+def test_a_commit_is_timed_and_a_rollback_is_not(database: Database) -> None:
     before = counted("giro_commit_duration_seconds_count")
     with unit_of_work(database) as connection:
         add_user(connection)
@@ -157,7 +157,7 @@ def test_a_commit_is_timed_and_a_rollback_is_none(database: Database) -> None:
     assert counted("giro_commit_duration_seconds_count") == before + 1
 
 
-def test_a_commit_is_timed_alone(database: Database) -> None:
+def test_a_commit_is_timed_without_the_work_before_it(database: Database) -> None:
     before = counted("giro_commit_duration_seconds_sum")
     with unit_of_work(database) as connection:
         add_user(connection)
@@ -182,7 +182,7 @@ def test_an_error_is_counted_by_its_primary_name_once(database: Database, error:
     assert counted("giro_database_errors_total", error=error) == before + 1
 
 
-def test_an_error_that_is_dealt_with_inside_is_none(database: Database) -> None:
+def test_an_error_that_is_handled_inside_is_not_counted(database: Database) -> None:
     before = counted("giro_database_errors_total", error="SQLITE_CONSTRAINT")
     with unit_of_work(database) as connection, pytest.raises(IntegrityError):
         connection.exec_driver_sql("INSERT INTO fences (id, passed) VALUES (2, 0)")
@@ -190,17 +190,17 @@ def test_an_error_that_is_dealt_with_inside_is_none(database: Database) -> None:
 
 
 @pytest.mark.parametrize("error", ["SQLITE_BUSY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CORRUPT"])
-def test_what_may_befall_a_database_is_shown_before_it_does(error: str) -> None:
+def test_possible_errors_are_exported_at_zero_before_they_occur(error: str) -> None:
     assert REGISTRY.get_sample_value("giro_database_errors_total", {"error": error}) is not None
 
 
-# --- the database does not play along ----------------------------------------------------------------------------
+# --- the database fails ---
 
 
-def test_a_locked_database_is_unavailable_and_nothing_was_begun(settings: Settings, database: Database) -> None:
+def test_a_locked_database_is_unavailable_and_nothing_has_begun(settings: Settings, database: Database) -> None:
     impatient = Database(settings.model_copy(update={"sqlite_busy_ms": 0}))
     begun, before = False, counted("giro_database_errors_total", error="SQLITE_BUSY")
-    # A stranger to the turnstile, say an operator with a shell.
+    # A process that ignores the turnstile, for example an operator with a shell.
     with database.writer.begin(), pytest.raises(Unavailable), unit_of_work(impatient):
         begun = True
     assert not begun
@@ -218,8 +218,8 @@ def test_a_read_only_database_is_unavailable(database: Database) -> None:
     assert still_works(database)
 
 
-def test_a_full_database_is_unavailable_until_there_is_room(database: Database) -> None:
-    set_pragma(database, "max_page_count=1")  # SQLite raises it to the pages there are
+def test_a_full_database_is_unavailable_until_it_has_room(database: Database) -> None:
+    set_pragma(database, "max_page_count=1")  # SQLite raises it to the current number of pages
     with pytest.raises(Unavailable), unit_of_work(database) as connection:
         add_user(connection)
         fill(connection)
@@ -228,7 +228,7 @@ def test_a_full_database_is_unavailable_until_there_is_room(database: Database) 
     assert still_works(database)
 
 
-def test_a_database_that_has_gone_is_unavailable(settings: Settings) -> None:
+def test_a_deleted_database_is_unavailable(settings: Settings) -> None:
     database = Database(settings)
     with pytest.raises(Unavailable), unit_of_work(database):
         pass
@@ -236,7 +236,7 @@ def test_a_database_that_has_gone_is_unavailable(settings: Settings) -> None:
     database.close()
 
 
-def test_a_file_that_is_no_database_is_unavailable(settings: Settings) -> None:
+def test_an_invalid_database_file_is_unavailable(settings: Settings) -> None:
     database = Database(settings)
     database.path.parent.mkdir(parents=True)
     database.path.write_text("this is not a database " * 100)
@@ -246,7 +246,7 @@ def test_a_file_that_is_no_database_is_unavailable(settings: Settings) -> None:
 
 
 class Failure(Exception):
-    """What the driver raises, as far as anybody looks at it."""
+    """The driver's exception, with the attributes that our code reads."""
 
     def __init__(self, name: str | None) -> None:
         self.sqlite_errorname = name
@@ -276,7 +276,7 @@ class Failure(Exception):
         (None, False),
     ],
 )
-def test_which_errors_are_the_state_of_the_database_and_not_our_statement(name: str | None, unavailable: bool) -> None:
+def test_errors_of_the_database_are_told_from_errors_of_our_statement(name: str | None, unavailable: bool) -> None:
     assert is_unavailable(DBAPIError("", {}, Failure(name))) is unavailable
 
 
@@ -284,7 +284,7 @@ def test_which_errors_are_the_state_of_the_database_and_not_our_statement(name: 
 
 
 def fill(connection: Connection, kilobytes: int = 400) -> None:
-    """Write so much that it needs many pages."""
+    """Write enough to need many pages."""
     for _ in range(kilobytes // 4):
         person = add_user(connection)
         connection.exec_driver_sql("UPDATE users SET name = ? WHERE id = ?", ("x" * 4000, person.id))
@@ -296,7 +296,7 @@ def wal(database: Database) -> Path:
 
 @contextmanager
 def files_limited_to(size: int) -> Iterator[None]:
-    """Have the kernel refuse to let any file of this process grow beyond a size, in bytes."""
+    """Make the kernel stop every file of this process from growing beyond a size, in bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -307,14 +307,14 @@ def files_limited_to(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def with_a_log(database: Database) -> Database:
-    """A database whose write-ahead log is large enough to leave other files of the process room below the limit."""
+    """A database whose write-ahead log is so large that other files of the process fit below the limit."""
     with unit_of_work(database) as connection:
         fill(connection)
         connection.exec_driver_sql("DELETE FROM users WHERE role <> 'system'")
     return database
 
 
-def test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed(with_a_log: Database) -> None:
+def test_a_failed_commit_is_unavailable_once_a_fence_has_passed(with_a_log: Database) -> None:
     before, room = fences_passed(with_a_log), 100_000
     errors = counted("giro_database_errors_total", error="SQLITE_IOERR")
     limit = files_limited_to(wal(with_a_log).stat().st_size + room)
@@ -326,9 +326,7 @@ def test_a_commit_that_fails_is_unavailable_once_a_fence_has_passed(with_a_log: 
     assert still_works(with_a_log)
 
 
-def test_what_a_failed_commit_left_behind_is_not_there_after_a_restart(
-    with_a_log: Database, settings: Settings
-) -> None:
+def test_a_failed_commit_leaves_nothing_after_a_restart(with_a_log: Database, settings: Settings) -> None:
     limit = files_limited_to(wal(with_a_log).stat().st_size + 100_000)
     with pytest.raises(Unavailable), limit, unit_of_work(with_a_log) as connection:
         fill(connection)
@@ -339,7 +337,7 @@ def test_what_a_failed_commit_left_behind_is_not_there_after_a_restart(
     again.close()
 
 
-def test_a_commit_that_fails_is_unknown_where_the_fence_fails_too(with_a_log: Database) -> None:
+def test_a_failed_commit_is_unknown_if_the_fence_fails_too(with_a_log: Database) -> None:
     before, errors = fences_passed(with_a_log), counted("giro_database_errors_total", error="SQLITE_IOERR")
     limit = files_limited_to(wal(with_a_log).stat().st_size + 100)
     with pytest.raises(OutcomeUnknown), limit, unit_of_work(with_a_log) as connection:
@@ -349,7 +347,7 @@ def test_a_commit_that_fails_is_unknown_where_the_fence_fails_too(with_a_log: Da
     assert still_works(with_a_log), "no unit of work was left open"
 
 
-def test_a_commit_refused_for_a_deferred_constraint_leaves_nothing_open(database: Database) -> None:
+def test_a_commit_rejected_by_a_deferred_constraint_leaves_nothing_open(database: Database) -> None:
     with pytest.raises(Unavailable), unit_of_work(database) as connection:
         connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
         connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line from every logger, with what ties a line to its process and its request."""
+"""Logs: every logger writes one JSON object a line, with the process and the request that it belongs to."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def configure(settings: Settings) -> Configure:
-    """Configure logging as a process would at its start."""
+    """Configure logging as a process does at its start."""
 
     def with_settings(process: str = "api", **changes: Any) -> None:
         configure_logging(settings.model_copy(update=changes), process=process)
@@ -32,7 +32,7 @@ def configure(settings: Settings) -> Configure:
 
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
-    """Read what has been logged since the last look, each line as the JSON object that it has to be."""
+    """Read the lines logged since the last call; each must be a JSON object."""
 
     def read() -> list[dict[str, Any]]:
         captured = capsys.readouterr()
@@ -42,7 +42,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     return read
 
 
-def test_a_line_says_what_when_how_bad_from_where_and_with_what(configure: Configure, lines: Lines) -> None:
+def test_a_line_has_its_message_time_level_logger_and_values(configure: Configure, lines: Lines) -> None:
     configure(process="settlement")
     get_logger("core.something").warning("settled", count=3, account="ä€🧀", nothing=None)
     (line,) = lines()
@@ -59,7 +59,7 @@ def test_a_line_says_what_when_how_bad_from_where_and_with_what(configure: Confi
     }
 
 
-def test_a_library_that_logs_in_the_usual_way_looks_the_same(configure: Configure, lines: Lines) -> None:
+def test_a_library_that_uses_standard_logging_has_the_same_format(configure: Configure, lines: Lines) -> None:
     configure(process="jobs")
     logging.getLogger("some.library").error("lost %s after %d tries", "it", 3, extra={"host": "here"})
     (line,) = lines()
@@ -92,7 +92,7 @@ def test_the_level_is_a_setting(configure: Configure, lines: Lines, level: str, 
     assert [line["level"] for line in lines()] == seen
 
 
-def test_a_line_has_no_end_within_it(configure: Configure, lines: Lines) -> None:
+def test_a_logged_value_cannot_end_the_line(configure: Configure, lines: Lines) -> None:
     configure()
     get_logger("a").info("two\nlines", value="and\r\nmore\u2028")
     (line,) = lines()
@@ -114,13 +114,13 @@ def test_an_exception_is_logged_with_its_traceback(configure: Configure, lines: 
         assert "test_logging.py" in line["exception"]
 
 
-def test_what_json_does_not_know_is_written_all_the_same(configure: Configure, lines: Lines) -> None:
+def test_a_value_that_json_does_not_support_is_still_written(configure: Configure, lines: Lines) -> None:
     configure()
     get_logger("a").info("odd", value=object(), key={1: {2, 3}})
     assert "object" in lines()[0]["value"]
 
 
-def test_for_a_persons_eyes_there_is_another_format(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_format_for_people_is_a_setting(configure: Configure, capsys: pytest.CaptureFixture[str]) -> None:
     configure(log_format="console", process="supervisor")
     get_logger("core.a").info("started", port=8000)
     logging.getLogger("b").warning("theirs")
@@ -163,7 +163,7 @@ def test_a_traceback_shows_no_local_variables(
 
 
 @pytest.mark.parametrize("noisy", ["alembic", "aiosqlite", "dramatiq.worker", "uvicorn.access", "asyncio"])
-def test_libraries_speak_up_from_warning_on(configure: Configure, lines: Lines, noisy: str) -> None:
+def test_libraries_log_from_warning_level_on(configure: Configure, lines: Lines, noisy: str) -> None:
     configure(log_level="debug")
     logging.getLogger(noisy).info("chatter")
     logging.getLogger(noisy).warning("trouble")
@@ -178,7 +178,7 @@ def test_configuring_again_does_not_log_twice(configure: Configure, lines: Lines
     assert line["process"] == "jobs"
 
 
-def test_a_logger_made_before_it_was_configured_follows(configure: Configure, lines: Lines) -> None:
+def test_a_logger_made_before_the_configuration_follows_it(configure: Configure, lines: Lines) -> None:
     log = get_logger("early")
     log.bind()
     configure()
@@ -186,7 +186,7 @@ def test_a_logger_made_before_it_was_configured_follows(configure: Configure, li
     assert lines()[0]["event"] == "now"
 
 
-def test_a_place_to_report_to_without_what_reports_stops_the_start(
+def test_a_dsn_without_the_reporting_package_stops_the_start(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sentry_sdk", None)

@@ -1,6 +1,6 @@
-"""Reports of what nobody expected: sent to `SENTRY_DSN` when it is set, and only then.
+"""Reports of unexpected errors: sent to `SENTRY_DSN` if it is set, and only then.
 
-In a process of its own: the reporter changes libraries for good in the process that it runs in.
+The tests run in a separate process, because the reporter changes libraries for good in the process that it runs in.
 """
 
 import gzip
@@ -34,7 +34,7 @@ sentry_sdk.flush(timeout=10)
 
 @pytest.fixture
 def reports() -> Iterator[tuple[str, list[bytes]]]:
-    """A server that takes reports, on this machine: its DSN, and what it has been sent."""
+    """A local server that accepts reports: its DSN, and the reports that it received."""
     received: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,15 +64,17 @@ def fail_and_log(dsn: str) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert '"exception"' in done.stderr, "it is logged in any case"
+    assert '"exception"' in done.stderr, "it is always logged"
 
 
 @pytest.mark.usefixtures("clean_environment")
-def test_an_unhandled_exception_is_reported_without_any_value_of_ours(reports: tuple[str, list[bytes]]) -> None:
+def test_an_unhandled_exception_is_reported_without_values_of_the_bank(reports: tuple[str, list[bytes]]) -> None:
     dsn, received = reports
     fail_and_log(dsn)
     assert any(b"ZeroDivisionError" in report for report in received)
-    assert not any(b"a password that stays here" in report for report in received), "local variables stay here"
+    assert not any(b"a password that stays here" in report for report in received), (
+        "a report contains no local variables"
+    )
 
 
 SENT = {
@@ -90,7 +92,7 @@ SENT = {
     ("transaction", "source", "kept"),
     [("/cards/{card_id}", "route", True), ("http://giro.test/cards/typed", "url", False)],
 )
-def test_nothing_that_a_client_has_sent_is_in_a_report(transaction: str, source: str, *, kept: bool) -> None:
+def test_a_report_contains_no_input_of_a_client(transaction: str, source: str, *, kept: bool) -> None:
     event = {"request": dict(SENT), "user": {"ip_address": "typed"}, "message": "unhandled_exception"}
     event |= {"transaction": transaction, "transaction_info": {"source": source}}
     reported = without_what_was_sent(event, {})

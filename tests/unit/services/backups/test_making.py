@@ -1,4 +1,4 @@
-"""Backups: whole, verified and private, or not there at all."""
+"""Backups: complete, verified and private, or absent."""
 
 import json
 import signal
@@ -42,7 +42,7 @@ def make(
 
 
 def names_in(folder: Path) -> set[str]:
-    """What lies in a folder, but for the lock."""
+    """The items in a folder, except the lock."""
     return {path.name for path in folder.iterdir()} - {".lock"}
 
 
@@ -51,7 +51,7 @@ def break_ledger(database: Database) -> None:
         connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'")
 
 
-def test_a_backup_is_a_database_of_its_own_that_holds_what_was_committed(
+def test_a_backup_is_a_separate_database_with_everything_that_was_committed(
     settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
     path, _ = make(settings, database, folder)
@@ -61,19 +61,17 @@ def test_a_backup_is_a_database_of_its_own_that_holds_what_was_committed(
     assert [row["status"] for row in rows(copy, query)] == ["completed", "completed", "pending"]
     assert verify(copy).holds
     assert rows(copy, "PRAGMA journal_mode") == [{"journal_mode": "delete"}]
-    assert names_in(folder) == {path.name, f"{path.stem}.json"}, "one piece: no log, no memory beside it"
+    assert names_in(folder) == {path.name, f"{path.stem}.json"}, "a single file, without -wal and -shm files"
 
 
-def test_a_backup_is_for_its_owner_alone(settings: Settings, database: Database, folder: Path) -> None:
+def test_only_the_owner_can_read_a_backup(settings: Settings, database: Database, folder: Path) -> None:
     (settings.data_dir / "anchors.jsonl").touch()
     path, _ = make(settings, database, folder)
     files = [path, making.manifest_of(path), making.anchors_of(path)]
     assert [stat.S_IMODE(file.stat().st_mode) for file in [folder, *files]] == [0o700, 0o600, 0o600, 0o600]
 
 
-def test_the_manifest_says_what_the_backup_is_and_what_it_holds(
-    settings: Settings, database: Database, bank: Bank, folder: Path
-) -> None:
+def test_the_manifest_describes_the_backup(settings: Settings, database: Database, bank: Bank, folder: Path) -> None:
     path, manifest = make(settings, database, folder)
     assert read_manifest(path) == manifest
     assert manifest.file == path.name
@@ -88,7 +86,7 @@ def test_the_manifest_says_what_the_backup_is_and_what_it_holds(
     }
 
 
-def test_what_is_committed_while_it_is_copied_is_in_the_next_one(
+def test_commits_during_a_copy_are_in_the_next_backup(
     settings: Settings, database: Database, bank: Bank, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.storage.sqlite.copying.STEP_PAGES", 1)
@@ -102,7 +100,7 @@ def test_what_is_committed_while_it_is_copied_is_in_the_next_one(
 
     path, manifest = make(settings, database, folder, pay)
     assert len(steps) > 10
-    assert steps == sorted(steps), "it did not begin anew"
+    assert steps == sorted(steps), "it did not start again"
     assert manifest.counts["transfers"] == 3
     assert rows(Database(making.settings_of(settings, path)), "SELECT count(*) AS n FROM transfers") == [{"n": 3}]
     assert len(rows(database, "SELECT id FROM transfers")) == 3 + len(steps)
@@ -117,7 +115,7 @@ def test_a_copy_that_breaks_a_rule_gets_no_name(
     assert names_in(folder) == set()
 
 
-def test_the_anchors_of_what_the_copy_holds_are_copied_and_no_line_that_is_none(
+def test_anchors_of_the_copied_blocks_are_copied_without_invalid_lines(
     settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
     assert anchor_head(database, AnchorKey(Secrets(settings).anchor_key.read_or_make()), settings.anchor_path)
@@ -130,7 +128,9 @@ def test_the_anchors_of_what_the_copy_holds_are_copied_and_no_line_that_is_none(
     assert manifest.anchors_sha256 == making.digest(beside)
 
 
-def test_two_at_once_in_one_folder_are_refused(settings: Settings, database: Database, folder: Path) -> None:
+def test_a_second_backup_at_once_in_one_folder_is_rejected(
+    settings: Settings, database: Database, folder: Path
+) -> None:
     folder.mkdir()
     lock = FileLock(folder / ".lock")
     assert lock.try_acquire()
@@ -143,7 +143,7 @@ def test_two_at_once_in_one_folder_are_refused(settings: Settings, database: Dat
 # --- keys ---
 
 
-def test_keys_are_named_by_fingerprints_and_stand_in_no_part_of_a_backup(
+def test_keys_are_named_by_fingerprints_and_are_in_no_part_of_a_backup(
     settings: Settings, database: Database, bank: Bank, folder: Path
 ) -> None:
     issue_card(database, CardVault(Secrets(settings)), bank.ada, bank.ada_account)
@@ -157,13 +157,13 @@ def test_keys_are_named_by_fingerprints_and_stand_in_no_part_of_a_backup(
             assert secret.rpartition(":")[2].encode() not in part.read_bytes()
 
 
-def test_a_key_that_is_not_here_is_not_made(settings: Settings, database: Database, folder: Path) -> None:
+def test_a_missing_key_is_not_made(settings: Settings, database: Database, folder: Path) -> None:
     unset = settings.model_copy(update={"jwt_secret": None})
     assert make(unset, database, folder)[1].keys == {}
     assert not (settings.data_dir / "secrets").exists()
 
 
-def test_keys_have_the_same_fingerprint_wherever_they_come_from(
+def test_a_key_has_the_same_fingerprint_wherever_it_comes_from(
     settings: Settings, database: Database, folder: Path
 ) -> None:
     vault = CardVault(Secrets(settings))
@@ -174,7 +174,7 @@ def test_keys_have_the_same_fingerprint_wherever_they_come_from(
     assert keys["card_key_1"] == kept_here["card_key_1"] != keys["card_key_2"]
 
 
-# --- what fails, and what is killed ---
+# --- failures and kills ---
 
 MAKE = """
 import sys, time
@@ -198,7 +198,7 @@ except making.BackupError as error:
 
 @pytest.fixture
 def start(settings: Settings) -> Callable[..., "subprocess.Popen[str]"]:
-    """Start a process that makes a backup and stays where it is told to."""
+    """Start a process that makes a backup and stops at the given place."""
 
     def start_making(step: str = "", before: str = "") -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -213,7 +213,7 @@ def start(settings: Settings) -> Callable[..., "subprocess.Popen[str]"]:
 
 
 @pytest.mark.parametrize("step", ["Copying", "Checking pages", "Verifying"])
-def test_a_backup_that_is_killed_leaves_nothing_with_a_name_and_the_next_one_clears_up(
+def test_a_killed_backup_leaves_no_named_file_and_the_next_one_cleans_up(
     settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"], step: str
 ) -> None:
     with start(step) as process:
@@ -230,7 +230,7 @@ def test_a_backup_that_is_killed_leaves_nothing_with_a_name_and_the_next_one_cle
 
 
 @pytest.mark.parametrize("place", ["backup.before_names", "backup.between_names"])
-def test_a_backup_that_dies_before_it_has_its_name_is_none(
+def test_a_backup_killed_before_it_has_its_name_does_not_count(
     settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"], place: str
 ) -> None:
     with start(before=f"from core import failpoints; failpoints.arm('{place}=exit')") as process:
@@ -242,10 +242,10 @@ def test_a_backup_that_dies_before_it_has_its_name_is_none(
     assert names_in(settings.backups_path) == {path.name, f"{path.stem}.json"}
 
 
-def test_a_disk_that_is_full_leaves_nothing_and_is_said_in_one_line(
+def test_a_full_disk_leaves_nothing_and_is_reported_in_one_line(
     settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    # The kernel refuses to let a file grow beyond this, as a full disk does.
+    # The kernel stops a file from growing beyond this limit, as a full disk does.
     full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     with start(before=full) as process:
         _, said = process.communicate(timeout=60)
@@ -256,7 +256,7 @@ def test_a_disk_that_is_full_leaves_nothing_and_is_said_in_one_line(
     assert verify(database).holds
 
 
-def test_a_backup_that_would_leave_the_service_no_room_is_refused(
+def test_a_backup_that_would_leave_the_service_no_room_is_rejected(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     greedy = settings.model_copy(update={"disk_free_mb": 10**9})
@@ -264,7 +264,7 @@ def test_a_backup_that_would_leave_the_service_no_room_is_refused(
         make(greedy, database, tmp_path / "backups")
 
 
-def test_a_folder_that_cannot_be_made_is_said_in_one_line(
+def test_a_folder_that_cannot_be_made_is_reported_in_one_line(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -272,10 +272,10 @@ def test_a_folder_that_cannot_be_made_is_said_in_one_line(
         make(settings, database, tmp_path / "file" / "backups")
 
 
-# --- those that are kept ---
+# --- kept backups ---
 
 
-def test_backups_are_listed_oldest_first_and_what_is_none_is_passed_over(
+def test_backups_are_listed_oldest_first_and_other_files_are_ignored(
     settings: Settings, database: Database, folder: Path, clock: Clock
 ) -> None:
     made = []
@@ -285,7 +285,7 @@ def test_backups_are_listed_oldest_first_and_what_is_none_is_passed_over(
     (folder / "giro-without-a-manifest.db").touch()
     (folder / "giro-odd.db").touch()
     (folder / "giro-odd.json").write_text('{"format": 2}')
-    made[2].unlink()  # killed while it got its names, or deleted by hand: a manifest alone is no backup
+    made[2].unlink()  # killed while it was named, or deleted by hand: a manifest alone is not a backup
     assert [path for path, _ in kept(folder)] == made[:2]
 
 
@@ -293,16 +293,16 @@ def test_backups_are_listed_oldest_first_and_what_is_none_is_passed_over(
     ("age", "due"),
     [(timedelta(hours=23, minutes=59), False), (timedelta(hours=24), True), (timedelta(hours=-1), True)],
 )
-def test_the_next_one_is_due_when_the_newest_is_old_or_from_the_future(
+def test_the_next_backup_is_due_when_the_newest_is_old_or_from_the_future(
     settings: Settings, database: Database, folder: Path, clock: Clock, age: timedelta, due: bool
 ) -> None:
-    assert making.is_due(folder, 24), "there is none"
+    assert making.is_due(folder, 24), "there is no backup yet"
     make(settings, database, folder)
     clock.advance(hours=age / timedelta(hours=1))
     assert making.is_due(folder, 24) is due
 
 
-def test_one_from_the_future_makes_no_other_due_before_its_time(
+def test_a_backup_from_the_future_does_not_make_another_due_early(
     settings: Settings, database: Database, folder: Path, clock: Clock
 ) -> None:
     clock.advance(days=365)
@@ -314,7 +314,7 @@ def test_one_from_the_future_makes_no_other_due_before_its_time(
     assert making.is_due(folder, 24)
 
 
-def test_only_the_newest_are_kept_and_what_is_not_a_backup_is_left_alone(
+def test_only_the_newest_backups_are_kept_and_other_files_are_left_alone(
     settings: Settings, database: Database, folder: Path, clock: Clock
 ) -> None:
     (settings.data_dir / "anchors.jsonl").touch()
@@ -330,7 +330,7 @@ def test_only_the_newest_are_kept_and_what_is_not_a_backup_is_left_alone(
     assert len(names_in(folder)) == 2 * 3 + 1
 
 
-def test_the_one_just_made_is_kept_even_where_the_clock_went_back(
+def test_the_newest_backup_is_kept_even_if_the_clock_went_back(
     settings: Settings, database: Database, folder: Path, clock: Clock
 ) -> None:
     for _ in range(3):
@@ -343,7 +343,7 @@ def test_the_one_just_made_is_kept_even_where_the_clock_went_back(
 
 
 @pytest.mark.parametrize("keep", [1, 7])
-def test_nothing_is_deleted_while_there_are_no_more_than_are_kept(
+def test_nothing_is_deleted_until_there_are_too_many_backups(
     settings: Settings, database: Database, folder: Path, keep: int
 ) -> None:
     made, _ = make(settings, database, folder)
@@ -351,7 +351,7 @@ def test_nothing_is_deleted_while_there_are_no_more_than_are_kept(
     assert len(kept(folder)) == 1
 
 
-def test_a_manifest_is_plain_json(settings: Settings, database: Database, folder: Path) -> None:
+def test_the_manifest_is_plain_json(settings: Settings, database: Database, folder: Path) -> None:
     path, manifest = make(settings, database, folder)
     written = json.loads(making.manifest_of(path).read_text())
     assert written["format"] == 1

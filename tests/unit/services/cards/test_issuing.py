@@ -1,4 +1,4 @@
-"""Cards: their numbers, their expiry, what seals them, and which moves their services let through."""
+"""Cards: numbers, expiry, sealing, and the status changes that the services allow."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,11 +57,11 @@ class TestANumber:
         assert card_number(serial) == number
         assert is_card_number(number)
 
-    def test_checks_as_in_the_worked_example_of_the_method(self) -> None:
-        assert _luhn_sum("79927398713") == 70  # Luhn's own example of a number that is right
+    def test_matches_the_worked_example_of_the_luhn_method(self) -> None:
+        assert _luhn_sum("79927398713") == 70  # Luhn's own example of a correct number
 
     @pytest.mark.parametrize("serial", [-1, 10**9])
-    def test_has_no_serial_out_of_range(self, serial: int) -> None:
+    def test_rejects_a_serial_out_of_range(self, serial: int) -> None:
         with pytest.raises(ValueError, match="out of range"):
             card_number(serial)
 
@@ -70,29 +70,29 @@ class TestANumber:
         ["", "9999990000000005", "999999000000000", "99999900000000066", "4111111111111111", "999999000000000٦",
          "9999990000000006\n", " 9999990000000006", "9999 9900 0000 0006"],
     )  # fmt: skip
-    def test_is_told_from_what_is_none(self, text: str) -> None:
+    def test_is_distinguished_from_other_text(self, text: str) -> None:
         assert not is_card_number(text)
 
     @given(NUMBERS, st.integers(6, 15), st.integers(1, 9))
-    def test_with_one_digit_changed_is_none(self, number: str, place: int, by: int) -> None:
+    def test_with_one_digit_changed_is_invalid(self, number: str, place: int, by: int) -> None:
         wrong = number[:place] + str((int(number[place]) + by) % 10) + number[place + 1 :]
         assert not is_card_number(wrong)
 
     @given(NUMBERS, st.integers(6, 14))
-    def test_with_two_neighbours_swapped_is_none_but_for_09_and_90(self, number: str, place: int) -> None:
+    def test_with_two_neighbours_swapped_is_invalid_except_for_09_and_90(self, number: str, place: int) -> None:
         pair = number[place : place + 2]
         assume(pair[0] != pair[1])
         wrong = number[:place] + pair[::-1] + number[place + 2 :]
         assert is_card_number(wrong) == (pair in ("09", "90"))
 
     @given(NUMBERS)
-    def test_is_shown_by_its_first_six_and_last_four_digits(self, number: str) -> None:
+    def test_is_masked_but_for_its_first_six_and_last_four_digits(self, number: str) -> None:
         assert masked_number(number[-4:]) == f"999999******{number[-4:]}"
         assert without_card_numbers(f"a{number}b {number}") == f"a{masked_number(number[-4:])}b " + masked_number(
             number[-4:]
         )
 
-    def test_is_not_seen_where_there_is_none(self) -> None:
+    def test_is_not_found_in_text_without_one(self) -> None:
         for text in ("", "order-66", "999999", "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"):
             assert without_card_numbers(text) == text
 
@@ -116,21 +116,21 @@ class TestAnExpiry:
         assert shown_expiry(expiry) == shown
 
 
-# --- what is sealed, digested and derived ------------------------------------------------------------------------
+# --- sealing, digests and derivation ---
 
 
 class TestSealing:
     ONE = CardKeys({1: SECRET})
 
     @given(NUMBERS, st.uuids())
-    def test_is_undone_with_the_key_and_the_cards_id(self, number: str, card: UUID) -> None:
+    def test_is_undone_with_the_key_and_the_card_id(self, number: str, card: UUID) -> None:
         sealed = self.ONE.seal(number, card)
         assert len(sealed) == 44
         assert number.encode() not in sealed
         assert self.ONE.open(sealed, 1, card) == number
 
     @given(NUMBERS, st.uuids(), st.uuids())
-    def test_is_not_undone_under_another_cards_id(self, number: str, card: UUID, other: UUID) -> None:
+    def test_is_not_undone_under_another_card_id(self, number: str, card: UUID, other: UUID) -> None:
         assume(card != other)
         with pytest.raises(CardKeyError, match="sealed with another secret"):
             self.ONE.open(self.ONE.seal(number, card), 1, other)
@@ -141,23 +141,23 @@ class TestSealing:
         with pytest.raises(CardKeyError, match=f"card {card} cannot be opened with card key version 1"):
             CardKeys({1: secret}).open(self.ONE.seal(card_number(1), card), 1, card)
 
-    def test_is_not_undone_with_a_version_that_is_not_there(self) -> None:
+    def test_is_not_undone_with_an_unknown_version(self) -> None:
         with pytest.raises(CardKeyError, match="key version 7, which is not among"):
             self.ONE.open(b"s" * 44, 7, uuid4())
 
     @pytest.mark.parametrize("place", [0, 11, 12, 27, 28, 43])
-    def test_shows_a_byte_that_was_changed(self, place: int) -> None:
+    def test_detects_a_changed_byte(self, place: int) -> None:
         card = uuid4()
         sealed = bytearray(self.ONE.seal(card_number(1), card))
         sealed[place] ^= 1
         with pytest.raises(CardKeyError):
             self.ONE.open(bytes(sealed), 1, card)
 
-    def test_never_gives_the_same_bytes_twice(self) -> None:
+    def test_never_returns_the_same_bytes_twice(self) -> None:
         card = uuid4()
         assert len({self.ONE.seal(card_number(1), card) for _ in range(10)}) == 10
 
-    def test_is_done_with_the_newest_key_while_older_ones_open(self) -> None:
+    def test_uses_the_newest_key_and_opens_with_older_ones(self) -> None:
         both, card = CardKeys({2: ANOTHER, 1: SECRET}), uuid4()
         assert both.newest == 2
         assert CardKeys({2: ANOTHER}).open(both.seal(card_number(1), card), 2, card) == card_number(1)
@@ -166,17 +166,17 @@ class TestSealing:
 
 @pytest.fixture
 def vault(settings: Settings) -> CardVault:
-    """What a running API has, with keys made here."""
+    """The vault of a running API, with new keys."""
     return CardVault(Secrets(settings))
 
 
 class TestTheVault:
-    def test_finds_a_number_again_and_tells_others_apart(self, vault: CardVault) -> None:
+    def test_finds_a_number_again_and_distinguishes_it_from_others(self, vault: CardVault) -> None:
         assert vault.index(card_number(1)) == vault.index(card_number(1))
         assert len({vault.index(card_number(serial)) for serial in range(100)}) == 100
         assert len(vault.index(card_number(1))) == 32
 
-    def test_derives_a_cvc_from_number_and_expiry_and_checks_it_by_deriving_it_again(self, vault: CardVault) -> None:
+    def test_derives_a_cvc_from_number_and_expiry_and_derives_it_again_to_check_it(self, vault: CardVault) -> None:
         number = card_number(1)
         cvc = vault.cvc(number, "2030-11")
         assert len(cvc) == 3
@@ -198,12 +198,12 @@ class TestTheVault:
         ]
 
 
-# --- what services do --------------------------------------------------------------------------------------------
+# --- services ---
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Ada with a card, and what can be done about it."""
+    """Ada, her card, and the operations on it."""
 
     database: Database
     vault: CardVault
@@ -222,7 +222,7 @@ class Case:
         return view.status
 
     def do(self, act: Any, who: Person | None = None, card: UUID | None = None) -> str:
-        """Do something with the card, and say how it stands or why not."""
+        """Run an operation on the card. Returns the card's new status, or the code of the refusal."""
         person = who or self.bank.ada
         try:
             with unit_of_work(self.database) as connection:
@@ -232,7 +232,7 @@ class Case:
         return self.status
 
     def issue(self, most: int = 20, who: Person | None = None) -> str:
-        """Issue another card, and say that it is active or why not."""
+        """Issue another card. Returns its status, or the code of the refusal."""
         try:
             issued = issue_card(self.database, self.vault, who or self.bank.ada, self.bank.ada_account, most=most)
         except Refusal as refusal:
@@ -247,7 +247,7 @@ def case(database: Database, vault: CardVault) -> Case:
 
 
 class TestIssuing:
-    def test_keeps_a_sealed_number_its_index_and_its_last_digits(self, case: Case) -> None:
+    def test_stores_a_sealed_number_its_index_and_its_last_digits(self, case: Case) -> None:
         card, row = case.card, case.row
         assert is_card_number(card.number)
         assert row["last4"] == card.number[-4:] == card.view.last4
@@ -256,13 +256,13 @@ class TestIssuing:
         assert case.vault.is_cvc(card.number, row["expiry"], card.cvc)
         assert row["expiry"] == expiry_after(to_datetime(now_us()).date(), 4)
 
-    def test_has_no_column_that_could_hold_a_cvc_or_a_number_in_clear(self, case: Case) -> None:
+    def test_has_no_column_for_a_cvc_or_a_clear_number(self, case: Case) -> None:
         assert case.row.keys() == {
             "id", "public_id", "owner_id", "account_id", "type", "status", "last4", "expiry", "sealed_number",
             "key_version", "number_index", "created_at", "cancelled_at",
         }  # fmt: skip
 
-    def test_is_written_down_as_revealed_to_the_customer(self, case: Case) -> None:
+    def test_is_recorded_as_revealed_to_the_customer(self, case: Case) -> None:
         (entry,) = rows(case.database, "SELECT author_id, action, object_id, details FROM audit_entries")
         assert entry == {
             "author_id": case.bank.ada.id,
@@ -271,7 +271,7 @@ class TestIssuing:
             "details": f'{{"account_id": "{case.bank.ada_account}", "last4": "{case.card.number[-4:]}"}}',
         }
 
-    def test_that_is_rolled_back_is_not_written_down_either(self, case: Case) -> None:
+    def test_that_is_rolled_back_is_not_recorded(self, case: Case) -> None:
         with pytest.raises(KeyError), unit_of_work(case.database) as connection:
             issuing.issue(
                 connection,
@@ -293,11 +293,11 @@ class TestIssuing:
         again = issue_card(case.database, case.vault, case.bank.ada, case.bank.ada_account)
         assert again.number == card_number((taken + 1) % 10**9)
 
-    def test_shows_neither_number_nor_cvc_where_it_is_printed(self, case: Case) -> None:
+    def test_hides_number_and_cvc_when_printed(self, case: Case) -> None:
         assert case.card.number not in repr(case.card)
         assert "cvc" not in repr(case.card)
 
-    def test_needs_an_account_of_ones_own(self, case: Case) -> None:
+    def test_needs_an_account_of_the_caller(self, case: Case) -> None:
         with pytest.raises(Refusal) as refusal:
             issue_card(case.database, case.vault, case.bank.bob, case.bank.ada_account)
         assert (refusal.value.code, refusal.value.about) == (AccountError.NOT_FOUND, Part.ACCOUNT)
@@ -307,11 +307,11 @@ class TestIssuing:
         freeze(case.database, case.bank.ada_account, scope)
         assert case.issue() == AccountError.FROZEN
 
-    def test_needs_an_account_that_is_open(self, case: Case) -> None:
+    def test_needs_an_open_account(self, case: Case) -> None:
         close(case.database, case.bank.ada_account)
         assert case.issue() == AccountError.CLOSED
 
-    def test_stops_at_the_bound_and_cancelled_cards_do_not_count(self, case: Case) -> None:
+    def test_stops_at_the_limit_and_cancelled_cards_do_not_count(self, case: Case) -> None:
         assert case.issue(most=2) == ACTIVE
         case.do(issuing.freeze)
         assert case.issue(most=2) == CardError.TOO_MANY
@@ -326,7 +326,7 @@ TO = {ACTIVE: issuing.unfreeze, FROZEN: issuing.freeze, CANCELLED: issuing.cance
 class TestStatuses:
     @pytest.mark.parametrize("wanted", CardStatus)
     @pytest.mark.parametrize("own", CardStatus)
-    def test_move_as_the_table_says(self, case: Case, own: CardStatus, wanted: CardStatus) -> None:
+    def test_change_as_the_table_allows(self, case: Case, own: CardStatus, wanted: CardStatus) -> None:
         case.do(TO[own])
         assert case.status is own
         done = case.do(TO[wanted])
@@ -334,25 +334,25 @@ class TestStatuses:
         assert done == (wanted if allowed else CardError.CANCELLED)
         assert case.status is (wanted if allowed else own)
 
-    def test_of_the_table_end_with_cancelled_and_nowhere_else(self) -> None:
+    def test_are_final_only_when_cancelled(self) -> None:
         assert {status for status, ways in TRANSITIONS.items() if not ways} == {CANCELLED}
         assert TRANSITIONS[ACTIVE].keys() == {FROZEN, CANCELLED}
         assert TRANSITIONS[FROZEN].keys() == {ACTIVE, CANCELLED}
 
-    def test_repeated_change_nothing(self, case: Case) -> None:
+    def test_do_not_change_when_set_again(self, case: Case) -> None:
         for act in (issuing.unfreeze, issuing.freeze, issuing.cancel):
             case.do(act)
             before = case.row
             case.do(act)
             assert case.row == before
 
-    def test_say_when_a_card_was_cancelled(self, case: Case) -> None:
+    def test_record_when_a_card_was_cancelled(self, case: Case) -> None:
         assert case.row["cancelled_at"] is None
         case.do(issuing.cancel)
         assert case.row["cancelled_at"] >= case.row["created_at"]
 
     @pytest.mark.parametrize("act", TO.values(), ids=[act.__name__ for act in TO.values()])
-    def test_are_the_owners_alone(self, case: Case, act: Any) -> None:
+    def test_are_changed_by_the_owner_only(self, case: Case, act: Any) -> None:
         before = case.row
         assert case.do(act, who=case.bank.bob) == CardError.NOT_FOUND
         assert case.do(act, card=uuid4()) == CardError.NOT_FOUND
@@ -362,7 +362,7 @@ class TestStatuses:
 @pytest.mark.parametrize("scope", ["debit", "all"])
 class TestAFrozenAccount:
     @pytest.mark.parametrize(("own", "shown"), [(ACTIVE, FROZEN), (FROZEN, FROZEN), (CANCELLED, CANCELLED)])
-    def test_freezes_its_cards_and_gives_them_back_as_they_were(
+    def test_freezes_its_cards_and_restores_them_later(
         self, case: Case, scope: str, own: CardStatus, shown: CardStatus
     ) -> None:
         case.do(TO[own])
@@ -375,20 +375,20 @@ class TestAFrozenAccount:
         ("own", "refusal"),
         [(ACTIVE, AccountError.FROZEN), (FROZEN, AccountError.FROZEN), (CANCELLED, CardError.CANCELLED)],
     )
-    def test_lets_no_card_be_unfrozen(self, case: Case, scope: str, own: CardStatus, refusal: ErrorCode) -> None:
+    def test_allows_no_card_to_be_unfrozen(self, case: Case, scope: str, own: CardStatus, refusal: ErrorCode) -> None:
         case.do(TO[own])
         freeze(case.database, case.bank.ada_account, scope)
         assert case.do(issuing.unfreeze) == refusal
         assert case.row["status"] == own
 
-    def test_lets_its_cards_be_frozen_for_afterwards_and_cancelled(self, case: Case, scope: str) -> None:
+    def test_allows_its_cards_to_be_frozen_for_later_and_to_be_cancelled(self, case: Case, scope: str) -> None:
         freeze(case.database, case.bank.ada_account, scope)
         assert (case.do(issuing.freeze), case.row["status"]) == (FROZEN, FROZEN)
         assert case.do(issuing.cancel) == CANCELLED
 
 
 class TestClosingAnAccount:
-    def test_cancels_its_cards_with_it_and_no_others(self, case: Case) -> None:
+    def test_cancels_its_cards_and_no_others(self, case: Case) -> None:
         case.issue()
         case.do(issuing.freeze)
         bobs = issue_card(case.database, case.vault, case.bank.bob, case.bank.bob_account)
@@ -400,14 +400,14 @@ class TestClosingAnAccount:
         (account,) = rows(case.database, "SELECT closed_at FROM accounts WHERE status = 'closed'")
         assert {row["cancelled_at"] for row in kept[:2]} == {account["closed_at"]}
 
-    def test_leaves_alone_what_had_been_cancelled_before(self, case: Case) -> None:
+    def test_does_not_change_cards_that_were_cancelled_before(self, case: Case) -> None:
         case.do(issuing.cancel)
         before = case.row
         with unit_of_work(case.database) as connection:
             accounts.close_account(connection, user_id=case.bank.ada.id, account_id=case.bank.ada_account)
         assert case.row == before
 
-    def test_that_is_refused_leaves_the_cards_as_they_are(self, case: Case) -> None:
+    def test_that_is_rejected_does_not_change_the_cards(self, case: Case) -> None:
         freeze(case.database, case.bank.ada_account)
         with pytest.raises(Refusal), unit_of_work(case.database) as connection:
             accounts.close_account(connection, user_id=case.bank.ada.id, account_id=case.bank.ada_account)
@@ -423,6 +423,6 @@ class TestClosingAnAccount:
         ("SELECT 1 FROM cards WHERE key_version = 1 ORDER BY id LIMIT 5", "ix_cards_key_version"),
     ],
 )
-def test_every_look_at_many_cards_goes_along_an_index(database: Database, query: str, index: str) -> None:
+def test_every_query_of_many_cards_uses_an_index(database: Database, query: str, index: str) -> None:
     (plan,) = [row["detail"] for row in rows(database, f"EXPLAIN QUERY PLAN {query}")]
     assert f"INDEX {index}" in plan

@@ -1,4 +1,4 @@
-"""Closing months and making statements: what they say, in which order, and what cannot be made."""
+"""Closing months and making statements: content, order, and statements that cannot be made."""
 
 import sqlite3
 from contextlib import closing
@@ -43,10 +43,10 @@ from tests.months import (
 )
 from tests.time_travel import Clock
 
-# --- what a statement says ---------------------------------------------------------------------------------------
+# --- content of a statement ---
 
 
-def test_a_month_becomes_a_statement_once_it_is_over(database: Database, clock: Clock) -> None:
+def test_a_month_gets_a_statement_once_it_is_over(database: Database, clock: Clock) -> None:
     bank = bank_of_two(database, ada_has=1000)
     accepted(database, from_ada_to_bob(bank, 300))
     settle_all(database)
@@ -69,9 +69,7 @@ def test_a_month_becomes_a_statement_once_it_is_over(database: Database, clock: 
     assert verify(database).holds
 
 
-def test_a_leg_at_the_first_instant_of_a_month_is_part_of_it_and_one_before_is_not(
-    database: Database, clock: Clock
-) -> None:
+def test_a_month_includes_a_leg_at_its_first_instant_but_not_one_before(database: Database, clock: Clock) -> None:
     bank = bank_of_two(database)
     midnight = clock.set(2026, 2, 1)
     for moment, amount in ((midnight - timedelta(microseconds=1), 1), (midnight, 20)):
@@ -98,7 +96,7 @@ def test_a_month_without_a_leg_has_a_statement_too(database: Database, clock: Cl
     assert verify(database).holds
 
 
-def test_an_accounts_statements_begin_with_the_month_of_its_opening_and_end_with_that_of_its_closing(
+def test_statements_begin_with_the_month_of_opening_and_end_with_the_month_of_closing(
     database: Database, clock: Clock
 ) -> None:
     bank = bank_of_two(database)
@@ -128,7 +126,7 @@ def test_external_accounts_have_no_statements(database: Database, clock: Clock) 
     assert {row["kind"] for row in rows(database, query)} == {"customer"}
 
 
-def test_holder_and_bank_stay_as_they_were_when_the_statement_was_made(database: Database, clock: Clock) -> None:
+def test_holder_and_bank_are_those_of_the_time_when_the_statement_was_made(database: Database, clock: Clock) -> None:
     bank = bank_of_two(database)
     clock.set(2026, 2, 1)
     make_statements(database)
@@ -202,7 +200,7 @@ def test_closing_again_closes_nothing(database: Database, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("group", "groups"), [(1, 5), (2, 3), (4, 2), (5, 1), (200, 1)])
-def test_a_run_is_divided_into_groups_of_accounts_and_says_how_far_it_is(
+def test_a_run_is_divided_into_groups_of_accounts_and_reports_its_progress(
     database: Database, clock: Clock, group: int, groups: int
 ) -> None:
     bank = bank_of_two(database)
@@ -231,7 +229,7 @@ def test_a_run_is_divided_into_groups_of_accounts_and_says_how_far_it_is(
         ("Pacific/Pago_Pago", "Pacific/Kiritimati"),
     ],
 )
-def test_between_two_time_zones_no_leg_is_lost_and_none_is_counted_twice(
+def test_a_change_of_time_zone_loses_no_leg_and_counts_none_twice(
     database: Database, clock: Clock, before: str, after: str
 ) -> None:
     bank = bank_of_two(database, ada_has=1000)
@@ -250,11 +248,11 @@ def test_between_two_time_zones_no_leg_is_lost_and_none_is_counted_twice(
     assert verify(database).holds
 
 
-# --- what cannot be made -----------------------------------------------------------------------------------------
+# --- statements that cannot be made ---
 
 
 def behind_its_back(settings: Settings, *statements: str) -> None:
-    """Change the file without its triggers."""
+    """Change the file with its triggers bypassed."""
     with closing(sqlite3.connect(settings.database_path, isolation_level=None)) as raw:
         triggers = raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
         for name, _ in triggers:
@@ -273,7 +271,7 @@ ADAS_LAST = "(SELECT id FROM transactions WHERE amount = -2)"
 @pytest.mark.parametrize(
     ("breaking", "mending"),
     [
-        # a leg that names another account's leg before it: the walk ends within the month
+        # a leg names another account's leg as the one before it: the walk ends within the month
         (
             f"previous_id = previous_id - 1 WHERE id = {ADAS_LAST}",
             f"previous_id = {ADAS_SECOND} WHERE id = {ADAS_LAST}",
@@ -282,7 +280,7 @@ ADAS_LAST = "(SELECT id FROM transactions WHERE amount = -2)"
         (f"balance_after = 0 WHERE id = {ADAS_LAST}", f"balance_after = 997 WHERE id = {ADAS_LAST}"),
     ],
 )
-def test_a_broken_chain_keeps_its_own_account_from_its_statement_and_no_other(
+def test_a_broken_chain_prevents_the_statement_of_its_own_account_only(
     database: Database, settings: Settings, clock: Clock, breaking: str, mending: str
 ) -> None:
     bank = bank_of_two(database, ada_has=1000)
@@ -307,7 +305,7 @@ def test_a_broken_chain_keeps_its_own_account_from_its_statement_and_no_other(
     assert verify(database).holds
 
 
-def test_a_statement_that_would_not_begin_where_the_one_before_it_ended_is_not_made(
+def test_a_statement_is_not_made_if_its_opening_balance_is_not_the_closing_balance_before(
     database: Database, settings: Settings, clock: Clock
 ) -> None:
     bank = bank_of_two(database, ada_has=1000)

@@ -1,4 +1,4 @@
-"""Statements as their owners read them: of which months, in which state, and asked for before they are made."""
+"""Statements as their owners read them: which months, which state, and requests before they are made."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ JANUARY, FEBRUARY, MARCH = Period(2026, 1), Period(2026, 2), Period(2026, 3)
 
 @pytest.fixture
 def bank(clock: Clock, bank: Bank) -> Bank:
-    """A bank that was opened in January, where Ada was given 1000; it is 10 February."""
+    """A bank that opened in January and gave Ada 1000; it is 10 February."""
     clock.set(2026, 2, 10)
     return bank
 
@@ -65,7 +65,7 @@ def make_requested(database: Database) -> list[int]:
 async def of_month(
     database: Database, user: Person, account: UUID, period: Period | None = None, zone: ZoneInfo = UTC_ZONE
 ) -> Month:
-    """Read a month as a request does, in a session of its own."""
+    """Read a month as a request does, in its own session."""
     async with AsyncSession(database.async_reader) as session:
         found = await accounts.get(session, user_id=user.id, account_id=account)
         return await reading.of_month(session, account=found, period=period, zone=zone, bank=BANK)
@@ -82,10 +82,10 @@ async def _dispose(database: Database) -> Any:
     await database.async_reader.dispose()
 
 
-# --- asking for one ----------------------------------------------------------------------------------------------
+# --- requesting a statement ---
 
 
-async def test_a_finished_month_can_be_asked_for_before_anybody_has_closed_it(database: Database, bank: Bank) -> None:
+async def test_a_finished_month_can_be_requested_before_it_is_closed(database: Database, bank: Bank) -> None:
     statement = ask(database, bank.ada, bank.ada_account)
     assert await get(database, bank.ada, statement) == PendingStatement(
         id=statement, account_id=bank.ada_account, period=JANUARY, currency="USD"
@@ -97,7 +97,7 @@ async def test_a_finished_month_can_be_asked_for_before_anybody_has_closed_it(da
     assert (found.statement.opening_balance, found.statement.closing_balance) == (0, 1000)
 
 
-async def test_what_is_asked_for_twice_is_one_statement(database: Database, bank: Bank) -> None:
+async def test_a_repeated_request_returns_the_same_statement(database: Database, bank: Bank) -> None:
     first = ask(database, bank.ada, bank.ada_account)
     assert ask(database, bank.ada, bank.ada_account) == first
     make_requested(database)
@@ -106,14 +106,14 @@ async def test_what_is_asked_for_twice_is_one_statement(database: Database, bank
     assert len(rows(database, "SELECT id FROM statements")) == 1
 
 
-def test_one_that_was_made_by_a_run_is_the_one_that_is_asked_for(database: Database, bank: Bank) -> None:
+def test_a_request_returns_the_statement_that_a_run_has_made(database: Database, bank: Bank) -> None:
     make_statements(database)
     (made,) = statements_of(database, bank.ada_account)
     assert ask(database, bank.ada, bank.ada_account).bytes == made["public_id"]
     assert requested(database) == []
 
 
-def test_the_months_before_one_that_is_asked_for_are_made_with_it(database: Database, bank: Bank, clock: Clock) -> None:
+def test_earlier_months_are_made_with_the_requested_one(database: Database, bank: Bank, clock: Clock) -> None:
     clock.set(2026, 5, 2)
     statement = ask(database, bank.ada, bank.ada_account, MARCH)
     assert make_requested(database) == [3]
@@ -121,14 +121,12 @@ def test_the_months_before_one_that_is_asked_for_are_made_with_it(database: Data
     assert statements_of(database, bank.ada_account)[2]["public_id"] == statement.bytes
     assert months_of(database, bank.bob_account) == []
     assert [run["period"] for run in runs(database)] == ["2026-01", "2026-02", "2026-03", "2026-04"]
-    assert work_off(database) == 5, "the run makes what nobody asked for"
+    assert work_off(database) == 5, "the run makes the statements that nobody requested"
     assert [run["statements"] for run in runs(database)] == [2, 2, 2, 2]
     assert verify(database).holds
 
 
-def test_one_that_was_asked_for_is_made_by_a_run_that_comes_first_and_keeps_its_id(
-    database: Database, bank: Bank
-) -> None:
+def test_a_requested_statement_that_a_run_makes_first_keeps_its_id(database: Database, bank: Bank) -> None:
     statement = ask(database, bank.ada, bank.ada_account)
     assert work_off(database) == 2
     assert statements_of(database, bank.ada_account)[0]["public_id"] == statement.bytes
@@ -136,7 +134,7 @@ def test_one_that_was_asked_for_is_made_by_a_run_that_comes_first_and_keeps_its_
     assert runs(database)[0]["statements"] == 2
 
 
-def test_one_that_is_asked_for_while_a_run_makes_it_keeps_the_id_that_was_answered(
+def test_a_statement_requested_while_a_run_makes_it_keeps_the_returned_id(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     close_months(database)
@@ -155,7 +153,7 @@ def test_one_that_is_asked_for_while_a_run_makes_it_keeps_the_id_that_was_answer
     assert verify(database).holds
 
 
-def test_a_job_that_runs_twice_makes_what_was_asked_for_once(database: Database, bank: Bank) -> None:
+def test_a_job_that_runs_twice_makes_the_requested_statement_once(database: Database, bank: Bank) -> None:
     ask(database, bank.ada, bank.ada_account)
     (row_id,) = requested(database)
     assert making.make_one(database, BANK, row_id) == 1
@@ -175,7 +173,7 @@ def test_a_job_that_runs_twice_makes_what_was_asked_for_once(database: Database,
         (Period(1970, 1), StatementError.NOT_FOUND, None),
     ],
 )
-def test_a_month_that_has_no_statement_is_refused_and_nothing_is_recorded(
+def test_a_month_that_has_no_statement_is_rejected_and_nothing_is_recorded(
     database: Database, bank: Bank, period: Period, code: ErrorCode, part: Part | None
 ) -> None:
     with pytest.raises(Refusal) as refused:
@@ -193,7 +191,7 @@ def test_the_month_ends_with_its_last_microsecond(database: Database, bank: Bank
     assert ask(database, bank.ada, bank.ada_account, FEBRUARY)
 
 
-def test_a_month_after_the_closing_of_its_account_is_refused(database: Database, bank: Bank, clock: Clock) -> None:
+def test_a_month_after_the_closing_of_its_account_is_rejected(database: Database, bank: Bank, clock: Clock) -> None:
     with unit_of_work(database) as connection:
         accounts.close_account(connection, user_id=bank.bob.id, account_id=bank.bob_account)
     clock.set(2026, 5, 1)
@@ -203,16 +201,14 @@ def test_a_month_after_the_closing_of_its_account_is_refused(database: Database,
     assert refused.value.code is StatementError.NOT_FOUND
 
 
-def test_an_account_that_is_not_ones_own_has_no_statement_to_ask_for(database: Database, bank: Bank) -> None:
+def test_a_statement_of_another_users_account_cannot_be_requested(database: Database, bank: Bank) -> None:
     for account in (bank.bob_account, new_id()):
         with pytest.raises(Refusal) as refused:
             ask(database, bank.ada, account, MARCH)
         assert (refused.value.code, refused.value.about) == (AccountError.NOT_FOUND, Part.ACCOUNT)
 
 
-def test_a_month_that_was_closed_in_a_zone_further_east_can_be_asked_for(
-    database: Database, bank: Bank, clock: Clock
-) -> None:
+def test_a_month_closed_in_a_zone_further_east_can_be_requested(database: Database, bank: Bank, clock: Clock) -> None:
     clock.set(2026, 1, 31, 12)
     assert close_months(database, ZoneInfo("Pacific/Kiritimati")) == 1
     assert ask(database, bank.ada, bank.ada_account, JANUARY, ZoneInfo("Pacific/Pago_Pago"))
@@ -249,10 +245,10 @@ async def test_the_current_month_is_computed_and_provisional(database: Database,
     assert rows(database, "SELECT id FROM statements") == runs(database) == []
 
 
-async def test_a_month_says_the_same_before_and_after_its_statement_is_made(
+async def test_a_month_reads_the_same_before_and_after_its_statement_is_made(
     database: Database, bank: Bank, clock: Clock
 ) -> None:
-    fund(database, bank.ada_account, 5)  # in February: January is computed behind it
+    fund(database, bank.ada_account, 5)  # in February: January is computed from a later state
     before = (await of_month(database, bank.ada, bank.ada_account, JANUARY)).statement
     close_months(database)
     closed = (await of_month(database, bank.ada, bank.ada_account, JANUARY)).statement
@@ -267,7 +263,7 @@ async def test_a_month_says_the_same_before_and_after_its_statement_is_made(
     assert (await of_month(database, bank.ada, bank.ada_account, JANUARY)).statement == made
 
 
-async def test_a_statement_is_what_it_was_whatever_the_settings_say_later(database: Database, bank: Bank) -> None:
+async def test_a_statement_does_not_change_with_the_settings(database: Database, bank: Bank) -> None:
     make_statements(database, bank=BankDetails(name="Old Bank", address=None, bic=None))
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE users SET name = 'Ada Lovelace'")
@@ -276,7 +272,7 @@ async def test_a_statement_is_what_it_was_whatever_the_settings_say_later(databa
     assert (month.statement.time_zone, month.statement.starts_at) == ("UTC", JANUARY.starts_at(UTC_ZONE))
 
 
-async def test_what_was_asked_for_and_is_not_made_reads_as_provisional(database: Database, bank: Bank) -> None:
+async def test_a_requested_statement_reads_as_provisional_until_it_is_made(database: Database, bank: Bank) -> None:
     ask(database, bank.ada, bank.ada_account)
     month = await of_month(database, bank.ada, bank.ada_account, JANUARY)
     assert (month.statement.status, month.statement.id) == ("provisional", None)
@@ -290,7 +286,7 @@ async def test_what_was_asked_for_and_is_not_made_reads_as_provisional(database:
         (Period(2025, 12), StatementError.NOT_FOUND),
     ],
 )
-async def test_a_month_that_has_not_begun_or_was_before_the_account_is_refused(
+async def test_a_month_in_the_future_or_before_the_account_is_rejected(
     database: Database, bank: Bank, period: Period, code: ErrorCode
 ) -> None:
     with pytest.raises(Refusal) as refused:
@@ -298,18 +294,18 @@ async def test_a_month_that_has_not_begun_or_was_before_the_account_is_refused(
     assert refused.value.code is code
 
 
-async def test_the_current_month_is_the_one_that_money_posted_now_falls_into(
+async def test_the_current_month_is_the_one_in_which_new_transactions_are_posted(
     database: Database, bank: Bank, clock: Clock
 ) -> None:
     clock.set(2026, 2, 1)
     close_months(database)
-    clock.advance(seconds=-5)  # an API whose clock is behind
+    clock.advance(seconds=-5)  # an API whose clock is slow
     fund(database, bank.ada_account, 5)
     month = await of_month(database, bank.ada, bank.ada_account)
     assert (month.statement.period, month.statement.total_credits) == (FEBRUARY, 5)
 
 
-async def test_a_month_follows_the_closed_one_whatever_the_time_zone_has_become(
+async def test_a_month_follows_the_closed_one_after_any_change_of_time_zone(
     database: Database, bank: Bank, clock: Clock
 ) -> None:
     make_statements(database)
@@ -318,7 +314,7 @@ async def test_a_month_follows_the_closed_one_whatever_the_time_zone_has_become(
     assert month.statement.ends_at == MARCH.starts_at(ZoneInfo("Pacific/Pago_Pago"))
 
 
-async def test_nobody_reads_anothers_statement(database: Database, bank: Bank) -> None:
+async def test_another_users_statement_cannot_be_read(database: Database, bank: Bank) -> None:
     make_statements(database)
     (his,) = statements_of(database, bank.bob_account)
     for statement in (UUID(bytes=his["public_id"]), new_id()):
@@ -343,7 +339,7 @@ def busy(database: Database, bank: Bank, clock: Clock) -> Bank:
 
 
 @pytest.mark.parametrize(("period", "count"), [(JANUARY, 1), (FEBRUARY, 5), (MARCH, 5)])
-async def test_a_months_transactions_are_its_own_whether_it_is_final_or_not(
+async def test_a_months_transactions_are_the_same_when_provisional_and_when_final(
     database: Database, busy: Bank, period: Period, count: int
 ) -> None:
     month = await of_month(database, busy.ada, busy.ada_account, period)
@@ -391,7 +387,7 @@ async def test_an_accounts_statements_are_listed_newest_first(database: Database
 
 @pytest.fixture
 def queries(database: Database) -> Iterator[list[tuple[str, Any]]]:
-    """Every query that is sent from here on, with its parameters."""
+    """Every query that is sent from now on, with its parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> None:
@@ -406,7 +402,7 @@ def queries(database: Database) -> Iterator[list[tuple[str, Any]]]:
 
 
 def scans(database: Database, queries: list[tuple[str, Any]]) -> list[str]:
-    """The steps of these queries that read a whole table, or make an index or an order of their own."""
+    """The steps of these queries that scan a whole table, or build a temporary index or sort."""
     plans = [
         (query, row["detail"])
         for query, parameters in queries
@@ -431,11 +427,11 @@ ALLOWED_SCANS = {
     "SCAN statement_groups USING COVERING INDEX ix_statement_groups_undone",
     "SCAN statements USING INDEX ix_statements_pending",
     "SCAN statements USING COVERING INDEX ix_statements_pending",
-    "SCAN accounts",  # ends at the first customer's, or at the last row id
+    "SCAN accounts",  # ends at the first customer account, or at the last row id
 }
 
 
-async def test_no_query_about_statements_reads_a_whole_table(
+async def test_no_query_about_statements_scans_a_whole_table(
     database: Database, busy: Bank, clock: Clock, queries: list[tuple[str, Any]]
 ) -> None:
     clock.set(2026, 4, 10)
@@ -454,7 +450,7 @@ async def test_no_query_about_statements_reads_a_whole_table(
     assert scans(database, [*queries]) == []
 
 
-def test_the_scheduler_and_the_verification_read_no_whole_table_but_what_they_check(
+def test_the_scheduler_and_verification_scan_only_the_tables_that_they_check(
     database: Database, busy: Bank, clock: Clock, queries: list[tuple[str, Any]]
 ) -> None:
     clock.set(2026, 4, 10)

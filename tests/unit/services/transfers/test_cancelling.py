@@ -1,4 +1,4 @@
-"""Cancelling a transfer: by whom, until when, and what is given back."""
+"""Cancelling a transfer: by whom, until when, and which funds are released."""
 
 from uuid import UUID
 
@@ -42,9 +42,7 @@ def refusal_of(database: Database, user: Person | int, transfer: UUID) -> ErrorC
     return refused.value.code
 
 
-def test_a_pending_transfer_is_cancelled_by_who_submitted_it_and_gives_its_funds_back(
-    database: Database, bank: Bank
-) -> None:
+def test_the_submitter_cancels_a_pending_transfer_and_its_funds_are_released(database: Database, bank: Bank) -> None:
     kept, transfer = accepted(database, from_ada_to_bob(bank, 1)), accepted(database, from_ada_to_bob(bank, 300))
     view = cancel(database, bank.ada, transfer.id)
     assert view.status is TransferStatus.CANCELLED
@@ -58,7 +56,7 @@ def test_a_pending_transfer_is_cancelled_by_who_submitted_it_and_gives_its_funds
     ]
 
 
-def test_cancelling_again_is_the_same_answer_and_gives_nothing_back_twice(database: Database, bank: Bank) -> None:
+def test_cancelling_again_returns_the_same_answer_and_releases_nothing_twice(database: Database, bank: Bank) -> None:
     accepted(database, from_ada_to_bob(bank, 1))
     transfer = accepted(database, from_ada_to_bob(bank, 300))
     assert cancel(database, bank.ada, transfer.id) == cancel(database, bank.ada, transfer.id)
@@ -79,7 +77,7 @@ def test_a_failed_transfer_cannot_be_cancelled(database: Database, bank: Bank) -
     assert refusal_of(database, bank.ada, transfer.id) is TransferError.NOT_CANCELLABLE
 
 
-def test_who_has_no_part_in_a_transfer_is_told_that_there_is_none(database: Database, bank: Bank) -> None:
+def test_a_transfer_does_not_exist_for_users_without_a_part_in_it(database: Database, bank: Bank) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
     with unit_of_work(database) as connection:
         stranger = add_user(connection)
@@ -88,14 +86,14 @@ def test_who_has_no_part_in_a_transfer_is_told_that_there_is_none(database: Data
     assert status_of(database, transfer) is TransferStatus.PENDING
 
 
-def test_a_payee_learns_of_a_transfer_only_once_it_is_completed(database: Database, bank: Bank) -> None:
+def test_a_payee_sees_a_transfer_only_once_it_is_completed(database: Database, bank: Bank) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
     assert refusal_of(database, bank.bob, transfer.id) is TransferError.NOT_FOUND
     settle_all(database)
     assert refusal_of(database, bank.bob, transfer.id) is TransferError.NOT_CANCELLABLE
 
 
-def test_an_owner_cannot_cancel_what_the_bank_withdraws(database: Database, bank: Bank) -> None:
+def test_an_owner_cannot_cancel_a_withdrawal_by_the_bank(database: Database, bank: Bank) -> None:
     withdrawal = accepted(database, withdrawal_request(bank.ada_account))
     with pytest.raises(Refusal, match="Only the submitter of a transfer") as refused:
         cancel(database, bank.ada.id, withdrawal.id)
@@ -104,7 +102,7 @@ def test_an_owner_cannot_cancel_what_the_bank_withdraws(database: Database, bank
     assert reserved_of(database, bank.ada_account) == 0
 
 
-def test_a_cancelled_deposit_gives_the_external_account_back_what_it_reserved(database: Database, bank: Bank) -> None:
+def test_a_cancelled_deposit_releases_what_the_external_account_reserved(database: Database, bank: Bank) -> None:
     deposit = accepted(database, deposit_request(bank.bob_account, 70))
     assert external_account(database)["reserved"] == 70
     cancel(database, SYSTEM_USER_ID, deposit.id)
@@ -116,7 +114,7 @@ def test_the_funds_of_a_cancelled_transfer_can_be_sent_again(database: Database,
     accepted(database, from_ada_to_bob(bank, 1000))
 
 
-def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
+def test_a_transfer_never_ends_before_it_began_even_if_the_clock_goes_back(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))
@@ -126,7 +124,7 @@ def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
     assert to_us(view.created_at) == to_us(transfer.created_at)
 
 
-async def test_a_transfer_is_read_by_who_may_and_is_not_there_for_anybody_else(
+async def test_a_transfer_is_readable_for_its_parties_and_does_not_exist_for_others(
     database: Database, bank: Bank, session: AsyncSession
 ) -> None:
     transfer = accepted(database, from_ada_to_bob(bank))

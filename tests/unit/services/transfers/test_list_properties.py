@@ -39,12 +39,12 @@ from tests.builders import (
 ROUNDS = 40
 LISTS = 40
 PAGES = 12
-"""Pages of one list, at most, or a test would take its time."""
+"""Maximum number of pages of one list, so that a test stays short."""
 TICK = timedelta(microseconds=1)
 
 
 class World:
-    """Two people whose transfers have crossed each other, and every transfer as the table has it."""
+    """Two people who have sent each other transfers, and every transfer as the table stores it."""
 
     def __init__(self, database: Database, seed: int) -> None:
         self.database = database
@@ -62,14 +62,14 @@ class World:
             fund(database, account, 500)
 
     def grow(self) -> None:
-        """Let one more thing happen."""
+        """Do one more random act."""
         act = self.random.choices(
             [self._submit, self._submit_together, self._cancel, self._freeze, self._settle], [8, 2, 3, 1, 2]
         )[0]
         act()
 
     def leave_pending(self) -> None:
-        """Leave some transfers to be settled, and cancelled ones among them."""
+        """Leave some transfers pending for settlement, with cancelled ones among them."""
         for _ in range(3):
             self._submit()
             self._cancel()
@@ -138,7 +138,7 @@ class World:
         )
 
     def filter(self, person: Person) -> TransferFilter:
-        """Draw a filter; times are those of transfers, and a microsecond around them."""
+        """Draw a filter; its times are within a microsecond of the times of transfers."""
         own = [account for account, owner in self.owners.items() if owner is person]
         times = [to_datetime(row["created_at"]) for row in self.table()]
 
@@ -159,7 +159,7 @@ class World:
 
 
 def belongs(row: dict[str, Any], person: Person, wanted: TransferFilter) -> bool:
-    """Say in the words of the reference whether a transfer is in a person's list under a filter."""
+    """The reference: whether a transfer is in a person's list under a filter."""
     account = wanted.account_id and wanted.account_id.bytes
     if wanted.idempotency_key or wanted.batch_id:
         visible = row["submitted_by"] == person.id and account in (None, row["payer"], row["payee"])
@@ -191,7 +191,7 @@ def world(database: Database, request: pytest.FixtureRequest) -> World:
 
 
 class Reader:
-    """Reads each page in a session, and so in a snapshot, of its own."""
+    """Reads each page in its own session, and so in its own snapshot."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -239,8 +239,8 @@ async def test_full_pages_add_up_to_the_filter_over_the_whole_ledger(world: Worl
         assert seen == whole[offset:], (wanted, limit, offset)
 
 
-async def test_a_page_needs_no_more_than_the_sequence_it_begins_before(world: World, reader: Reader) -> None:
-    """Nor do cursors of older releases bring more."""
+async def test_a_page_needs_only_the_sequence_before_which_it_begins(world: World, reader: Reader) -> None:
+    """Cursors of older releases contain nothing else."""
     for _ in range(LISTS):
         person = world.random.choice(world.people)
         wanted = replace(world.filter(person), idempotency_key=None)
@@ -249,7 +249,9 @@ async def test_a_page_needs_no_more_than_the_sequence_it_begins_before(world: Wo
         assert items == [sequence for sequence in expected(world, person, wanted) if sequence < below][:10], wanted
 
 
-async def test_nothing_is_lost_or_doubled_while_the_ledger_grows_between_pages(world: World, reader: Reader) -> None:
+async def test_no_transfer_is_lost_or_repeated_while_the_ledger_grows_between_pages(
+    world: World, reader: Reader
+) -> None:
     for _ in range(LISTS // 4):
         person = world.random.choice(world.people)
         wanted = replace(world.filter(person), idempotency_key=None)

@@ -1,4 +1,4 @@
-"""Lists of transfers and transactions: what is in them, their filters, and pages that add up to one list."""
+"""Lists of transfers and transactions: their content, their filters, and pages that add up to one list."""
 
 from datetime import timedelta
 from itertools import product
@@ -42,7 +42,7 @@ EVERYTHING = TransferFilter()
 
 
 class Listing:
-    """Lists as a user's requests would: every page in a session, and so in a snapshot, of its own."""
+    """Lists as a user's requests read them: every page in its own session, and so in its own snapshot."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -85,7 +85,7 @@ async def listing(database: Database) -> Any:
 
 @pytest.fixture
 def second(database: Database, bank: Bank) -> UUID:
-    """Ada's second account, with something on it."""
+    """Ada's second account, with a balance."""
     with unit_of_work(database) as connection:
         account = open_account(connection, bank.ada)
     fund(database, account, 5000)
@@ -98,7 +98,7 @@ def between_own(bank: Bank, payer: UUID, payee: UUID, amount: int = 1) -> Any:
 
 @pytest.fixture
 def busy(database: Database, bank: Bank, second: UUID) -> Bank:
-    """A bank in which transfers of every kind and status have crossed each other."""
+    """A bank with transfers of every kind and status in both directions."""
     for round_ in range(4):
         accepted(database, from_ada_to_bob(bank, 10 + round_))
         accepted(database, between_own(bank, bank.ada_account, second))
@@ -120,7 +120,7 @@ def busy(database: Database, bank: Bank, second: UUID) -> Bank:
 
 
 def expected_of(database: Database, user: Person, where: str = "1") -> list[int]:
-    """Say by plain SQL over the whole table what a user's list holds, newest first."""
+    """A user's list by plain SQL over the whole table, newest first."""
     query = (
         "SELECT t.id FROM transfers t JOIN accounts p ON p.id = t.from_account_id "
         "JOIN accounts q ON q.id = t.to_account_id "
@@ -129,17 +129,17 @@ def expected_of(database: Database, user: Person, where: str = "1") -> list[int]
     return [row["id"] for row in rows(database, query, user.id)]
 
 
-# --- what is in a list -------------------------------------------------------------------------------------------
+# --- content of a list ---
 
 
-async def test_a_list_shows_what_was_sent_and_what_was_received_newest_first(
+async def test_a_list_shows_sent_and_received_transfers_newest_first(
     database: Database, busy: Bank, listing: Listing
 ) -> None:
     for user in (busy.ada, busy.bob):
         assert await listing.sequences(user) == expected_of(database, user)
 
 
-async def test_what_comes_in_is_shown_only_once_it_is_completed(
+async def test_an_incoming_transfer_is_shown_only_once_it_is_completed(
     database: Database, bank: Bank, listing: Listing
 ) -> None:
     before = await listing.sequences(bank.bob)
@@ -161,12 +161,12 @@ async def test_a_transfer_between_own_accounts_is_shown_once(
         assert (await listing.sequences(bank.ada, account_id=account)).count(transfer.sequence) == 1
 
 
-async def test_nobody_without_accounts_has_transfers(database: Database, bank: Bank, listing: Listing) -> None:
+async def test_a_user_without_accounts_has_no_transfers(database: Database, bank: Bank, listing: Listing) -> None:
     operator = Person(1, new_id(), "")
-    assert await listing.sequences(operator) == [], "who submits deposits is not whose they are"
+    assert await listing.sequences(operator) == [], "the operator who submits a deposit does not own it"
 
 
-async def test_an_account_that_is_closed_keeps_its_list(database: Database, bank: Bank, listing: Listing) -> None:
+async def test_a_closed_account_keeps_its_list(database: Database, bank: Bank, listing: Listing) -> None:
     before = await listing.sequences(bank.ada)
     close(database, bank.ada_account)
     assert await listing.sequences(bank.ada) == before != []
@@ -176,7 +176,7 @@ async def test_an_account_that_is_closed_keeps_its_list(database: Database, bank
 
 
 @pytest.mark.parametrize("status", TransferStatus)
-async def test_a_list_can_be_of_one_status(
+async def test_a_list_can_be_filtered_by_status(
     database: Database, busy: Bank, listing: Listing, status: TransferStatus
 ) -> None:
     expected = {user: expected_of(database, user, f"t.status = '{status}'") for user in (busy.ada, busy.bob)}
@@ -185,14 +185,16 @@ async def test_a_list_can_be_of_one_status(
         assert await listing.sequences(user, status=status) == sequences
 
 
-async def test_a_list_can_be_of_one_account(database: Database, busy: Bank, second: UUID, listing: Listing) -> None:
+async def test_a_list_can_be_filtered_by_account(
+    database: Database, busy: Bank, second: UUID, listing: Listing
+) -> None:
     for account in (busy.ada_account, second):
         row_id = f"(SELECT id FROM accounts WHERE public_id = x'{account.hex}')"
         where = f"(p.id = {row_id} OR q.id = {row_id} AND t.status = 'completed')"
         assert await listing.sequences(busy.ada, account_id=account) == expected_of(database, busy.ada, where)
 
 
-async def test_an_account_that_is_not_ones_own_has_no_list(bank: Bank, listing: Listing) -> None:
+async def test_another_users_account_has_no_list(bank: Bank, listing: Listing) -> None:
     for account in (bank.bob_account, new_id()):
         with pytest.raises(Refusal) as refused:
             await listing.page(bank.ada, TransferFilter(account_id=account))
@@ -209,7 +211,7 @@ def send_at(
     return sent
 
 
-async def test_a_list_can_begin_and_end_at_a_time_the_end_exclusive(
+async def test_a_list_can_begin_at_a_time_and_end_before_a_time(
     database: Database, bank: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = now_us() + 1_000_000
@@ -242,7 +244,7 @@ async def test_a_key_finds_the_one_transfer_of_its_user(database: Database, bank
 
 
 @pytest.mark.parametrize("whose", ["payer", "payee", "somebody else's"])
-async def test_a_key_and_an_account_find_only_what_that_account_has_part_in(
+async def test_a_key_and_an_account_find_only_transfers_of_that_account(
     database: Database, bank: Bank, second: UUID, listing: Listing, whose: str
 ) -> None:
     transfer = accepted(
@@ -288,16 +290,14 @@ async def test_pages_of_one_account_add_up(busy: Bank, second: UUID, listing: Li
         assert await listing.in_pages(busy.ada, size, account_id=account) == whole
 
 
-async def test_an_offset_passes_over_as_many_as_it_says(database: Database, busy: Bank, listing: Listing) -> None:
+async def test_an_offset_skips_that_many_transfers(database: Database, busy: Bank, listing: Listing) -> None:
     whole = expected_of(database, busy.ada)
     for offset, limit in product([0, 1, 5, len(whole) - 1, len(whole), len(whole) + 1], [1, 3, 1000]):
         page = await listing.page(busy.ada, offset=offset, limit=limit)
         assert [item.sequence for item in page.items] == whole[offset : offset + limit]
 
 
-async def test_the_page_after_one_with_an_offset_goes_on_behind_it(
-    database: Database, busy: Bank, listing: Listing
-) -> None:
+async def test_the_page_after_an_offset_continues_behind_it(database: Database, busy: Bank, listing: Listing) -> None:
     whole = expected_of(database, busy.ada)
     first = await listing.page(busy.ada, offset=3, limit=4)
     then = await listing.page(busy.ada, start=first.next, limit=4)
@@ -313,7 +313,7 @@ async def test_a_cursor_is_stable_while_transfers_are_added(database: Database, 
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-async def test_transfers_that_are_settled_between_two_pages_are_on_the_second(
+async def test_transfers_settled_between_two_pages_are_on_the_second(
     database: Database, busy: Bank, listing: Listing, size: int
 ) -> None:
     for _ in range(4):
@@ -326,21 +326,21 @@ async def test_transfers_that_are_settled_between_two_pages_are_on_the_second(
     assert [sequence for sequence in rest if sequence not in received] == whole[size:]
 
 
-async def test_the_last_page_says_that_nothing_follows(database: Database, bank: Bank, listing: Listing) -> None:
+async def test_the_last_page_has_no_next_cursor(database: Database, bank: Bank, listing: Listing) -> None:
     assert (await listing.page(bank.ada, limit=1)).next is None, "one deposit"
     accepted(database, from_ada_to_bob(bank))
     assert (await listing.page(bank.ada, limit=2)).next is None
     assert (await listing.page(bank.ada, limit=1)).next is not None
 
 
-async def test_a_list_from_a_time_on_ends_at_the_first_that_is_older(
+async def test_a_list_from_a_time_on_ends_at_the_first_older_transfer(
     database: Database, busy: Bank, listing: Listing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = now_us() + 10_000_000
     sent = send_at(database, busy, monkeypatch, [start, start + 1])
     page = await listing.page(busy.ada, TransferFilter(created_from=to_datetime(start)))
     assert [item.sequence for item in page.items] == [item.sequence for item in reversed(sent)]
-    assert page.next is None, "everything further is older"
+    assert page.next is None, "all further transfers are older"
 
 
 # --- transactions ------------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ async def test_an_accounts_transactions_are_its_legs_newest_first_in_pages_of_an
     assert [leg.id for leg in skipped] == [leg["id"] for leg in legs][size : size + 5]
 
 
-async def test_a_start_that_belongs_to_another_account_reads_nothing(busy: Bank, session: AsyncSession) -> None:
+async def test_a_start_in_another_account_reads_nothing(busy: Bank, session: AsyncSession) -> None:
     hers = await accounts.get(session, user_id=busy.ada.id, account_id=busy.ada_account)
     his = await accounts.get(session, user_id=busy.bob.id, account_id=busy.bob_account)
     start = his.last_transaction_id

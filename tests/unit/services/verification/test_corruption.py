@@ -1,4 +1,4 @@
-"""A file that is not what was written: what falls over in the ledger is found, and nothing is settled on it."""
+"""A damaged database file: verification finds the damage, and settlement stops."""
 
 import random
 import sqlite3
@@ -27,16 +27,16 @@ VERIFIED = {
     "transfers": "* FROM transfers WHERE status <> 'pending'",
     "accounts": "id, kind, currency, balance, reserved, last_transaction_id, last_transfer_id",
 }
-"""What verification vouches for. Not for who people are and what they may do (users, owners, limits and freezes of
-accounts, tokens, cards), for what has not ended, nor for what only tells of it (audit log, verifications, statements of
-months that nobody has closed): no sum and no hash is over those."""
+"""The tables that verification covers. It does not cover people and their rights (users, owners, limits and freezes of
+accounts, tokens, cards), transfers that have not ended, and mere records (audit log, verifications, statements of
+months that are not closed): no sum and no hash covers those."""
 
 Content = dict[str, list[str]]
 
 
 @pytest.fixture
 def sound(database: Database) -> bytes:
-    """The file of a ledger with settled, failed and pending transfers, all of it in the file itself."""
+    """The database file of a ledger with settled, failed and pending transfers, without a write-ahead log."""
     bank = bank_of_two(database, ada_has=TRANSFERS * TRANSFERS, bob_has=50)
     for number in range(TRANSFERS):
         accepted(database, from_ada_to_bob(bank, number + 1))
@@ -50,7 +50,7 @@ def sound(database: Database) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Make a file what it is to be, without the log of what it was."""
+    """Replace the database file, and delete the write-ahead log of the old one."""
     for beside in ("-wal", "-shm"):
         path.with_name(path.name + beside).unlink(missing_ok=True)
     path.write_bytes(content)
@@ -63,14 +63,14 @@ def flipped(sound: bytes, place: int, bit: int) -> bytes:
 
 
 def verified_content(path: Path) -> Content:
-    """Every row that verification vouches for, as the table itself has it."""
+    """Every row that verification covers, as the table stores it."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as raw:
         queries = {table: what if "FROM" in what else f"{what} FROM {table}" for table, what in VERIFIED.items()}
         return {table: sorted(map(repr, raw.execute(f"SELECT {query}"))) for table, query in queries.items()}
 
 
 def sqlite_is_content(path: Path) -> bool:
-    """Whether SQLite's own check finds nothing."""
+    """Whether SQLite's own check passes."""
     try:
         with closing(sqlite3.connect(path)) as raw:
             return raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -79,9 +79,9 @@ def sqlite_is_content(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_no_flipped_bit_changes_what_is_verified_unseen(database: Database, sound: bytes, seed: int) -> None:
+def test_no_flipped_bit_changes_verified_rows_undetected(database: Database, sound: bytes, seed: int) -> None:
     before, dice = verified_content(database.path), random.Random(seed)
-    used = [place for place, byte in enumerate(sound) if byte]  # what is free is zero, and says nothing
+    used = [place for place, byte in enumerate(sound) if byte]  # free space is zero, and contains nothing
     found: Counter[str] = Counter()
     for _ in range(FLIPS):
         place, bit = dice.choice(used), dice.randrange(8)
@@ -90,7 +90,7 @@ def test_no_flipped_bit_changes_what_is_verified_unseen(database: Database, soun
         said = CliRunner().invoke(app, ["verify"])
         where = f"bit {bit} of byte {place}"
         if said.exit_code == 0:
-            assert verified_content(database.path) == before, f"{where} was not seen"
+            assert verified_content(database.path) == before, f"{where} was not detected"
             continue
         assert isinstance(said.exception, SystemExit), f"{where}: {said.exception!r}"
         found["refused" if said.exit_code == 2 else "a rule"] += 1
@@ -98,10 +98,10 @@ def test_no_flipped_bit_changes_what_is_verified_unseen(database: Database, soun
     assert min(found[kind] for kind in ("a rule", "not by SQLite")) > 0, found
 
 
-def test_a_page_that_cannot_be_read_is_a_breach_and_stops_settling(database: Database, sound: bytes) -> None:
+def test_a_page_that_cannot_be_read_is_a_breach_and_stops_settlement(database: Database, sound: bytes) -> None:
     kind_of_page = (root_of(database.path, "transactions") - 1) * PAGE
     damaged = bytearray(sound)
-    damaged[kind_of_page] = 0x77  # none that SQLite knows
+    damaged[kind_of_page] = 0x77  # unknown to SQLite
     write(database.path, bytes(damaged))
     said = CliRunner().invoke(app, ["verify", "--keep"])
     assert (said.exit_code, "file_is_sound" in said.stdout) == (1, True)
@@ -110,14 +110,12 @@ def test_a_page_that_cannot_be_read_is_a_breach_and_stops_settling(database: Dat
     mended = bytearray(database.path.read_bytes())
     mended[kind_of_page] = sound[kind_of_page]
     write(database.path, bytes(mended))
-    assert settle_all(database) == 0, "what was kept counts, though the page is whole again"
+    assert settle_all(database) == 0, "the stored verification counts, although the page is whole again"
     assert CliRunner().invoke(app, ["verify", "--keep"]).exit_code == 0
     assert settle_all(database) == 1
 
 
-def test_a_verification_since_the_last_one_that_cannot_read_the_chain_does_not_hold(
-    database: Database, sound: bytes
-) -> None:
+def test_a_verification_of_recent_rows_fails_if_it_cannot_read_the_chain(database: Database, sound: bytes) -> None:
     write(database.path, sound)
     assert CliRunner().invoke(app, ["verify", "--keep"]).exit_code == 0
     with closing(sqlite3.connect(database.path)) as raw:
@@ -155,14 +153,14 @@ def root_of(path: Path, table: str) -> int:
         ),
     ],
 )
-def test_a_schema_that_was_changed_is_found(database: Database, sound: bytes, changes: list[str], said: str) -> None:
+def test_a_changed_schema_is_found(database: Database, sound: bytes, changes: list[str], said: str) -> None:
     change_schema(sound, database, *changes)
     result = CliRunner().invoke(app, ["verify"])
     assert result.exit_code == 1
     assert f"schema_is_whole: {said}" in result.stdout
 
 
-def test_an_index_of_an_operators_own_breaks_nothing(database: Database, sound: bytes) -> None:
+def test_an_index_that_an_operator_added_breaks_nothing(database: Database, sound: bytes) -> None:
     change_schema(sound, database, "CREATE INDEX mine ON transfers (amount)")
     assert CliRunner().invoke(app, ["verify"]).exit_code == 0
 
@@ -180,7 +178,7 @@ def test_a_row_id_far_from_all_others_takes_no_memory(database: Database, sound:
     tamper(database, f"UPDATE accounts SET id = {row_id} WHERE id = (SELECT max(id) FROM accounts)")
     report = verify(database)
     assert "file_is_sound" in report.counts
-    assert report.accounts == 0, "it was not read on"
+    assert report.accounts == 0, "reading stopped there"
 
 
 def test_legs_that_name_each_other_in_a_circle_are_walked_once(database: Database, sound: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A ledger that does not verify is not built on: it accepts, and ends nothing until a verification holds."""
+"""A ledger that fails verification: transfers are accepted, but none ends until a verification holds."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ def events(logs: list[Any], name: str) -> int:
     return sum(entry["event"] == name for entry in logs)
 
 
-def test_nothing_is_settled_while_the_last_verification_found_a_breach_and_everything_once_one_holds(
+def test_nothing_is_settled_between_a_breach_and_the_next_verification_that_holds(
     database: Database, pending: AcceptedTransfer
 ) -> None:
     tamper(database, BREAK)
@@ -55,7 +55,7 @@ def test_nothing_is_settled_while_the_last_verification_found_a_breach_and_every
     assert (status_of(database, pending), is_halted()) == (PENDING, True)
     assert events(logs, "settlement_halted") == 1
     tamper(database, MEND)
-    assert settle_all(database) == 0, "that it holds again has to be verified"
+    assert settle_all(database) == 0, "only a verification can show that the ledger holds again"
     assert keep(database).holds
     with capture_logs() as logs:
         assert settle_all(database) == 1
@@ -64,16 +64,14 @@ def test_nothing_is_settled_while_the_last_verification_found_a_breach_and_every
     assert verify(database).holds
 
 
-def test_a_verification_that_holds_frees_nothing_that_another_has_found_broken_meanwhile(
-    database: Database, bank: Bank
-) -> None:
+def test_a_verification_that_holds_does_not_override_a_breach_found_meanwhile(database: Database, bank: Bank) -> None:
     accepted(database, from_ada_to_bob(bank))
     settle_all(database)
     keep(database)
     tamper(database, "UPDATE transfers SET description = 'forged' WHERE id = 1")
     started_at = to_datetime(now_us())
     recent = verification.verify_recent(database)
-    assert recent.holds, "what was changed lies behind where it begins"
+    assert recent.holds, "the change is in rows before those it reads"
     assert not keep(database).holds
     with unit_of_work(database) as connection:
         assert not verification.keep(connection, recent, started_at=started_at)
@@ -82,7 +80,7 @@ def test_a_verification_that_holds_frees_nothing_that_another_has_found_broken_m
     assert not verification.verify_recent(database).holds, "the next one reads everything"
 
 
-def test_transfers_are_accepted_all_the_same(database: Database, bank: Bank) -> None:
+def test_transfers_are_still_accepted(database: Database, bank: Bank) -> None:
     tamper(database, BREAK)
     keep(database)
     assert status_of(database, accepted(database, from_ada_to_bob(bank))) is PENDING
@@ -114,7 +112,7 @@ ENDS: dict[str, Callable[[], list[str]]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_an_end_that_is_not_the_chains_halts_before_anything_is_built_on_it(
+def test_an_end_that_does_not_match_the_chain_halts_settlement_before_the_next_transfer(
     database: Database, pending: AcceptedTransfer, end: str
 ) -> None:
     tamper(database, *ENDS[end]())
@@ -125,11 +123,11 @@ def test_an_end_that_is_not_the_chains_halts_before_anything_is_built_on_it(
     assert "blocks_are_whole" in kept["details"]
     assert not verify(database).holds
     assert settle_all(database) == 0
-    assert len(rows(database, "SELECT 1 FROM verifications")) == 1, "it is kept once"
+    assert len(rows(database, "SELECT 1 FROM verifications")) == 1, "it is stored once"
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_finding_a_breach_writes_nothing_and_keeping_it_is_a_step_of_its_own(
+def test_finding_a_breach_writes_nothing_and_storing_it_is_a_separate_step(
     database: Database, pending: AcceptedTransfer, end: str
 ) -> None:
     tamper(database, *ENDS[end]())
@@ -145,7 +143,7 @@ def test_finding_a_breach_writes_nothing_and_keeping_it_is_a_step_of_its_own(
     assert rows(database, "SELECT breaches FROM verifications") == [{"breaches": 1}]
 
 
-def test_a_transfer_that_has_been_pending_for_long_is_a_warning_and_halts_nothing(
+def test_a_transfer_pending_for_too_long_is_a_warning_and_halts_nothing(
     database: Database, bank: Bank, clock: Clock
 ) -> None:
     clock.advance(days=4000)
