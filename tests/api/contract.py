@@ -1,7 +1,7 @@
-"""What every answer must keep to, whatever the test is about: the OpenAPI document, the shape of errors, the headers.
+"""The contract of every answer in every test: the OpenAPI document, the shape of errors, the headers.
 
-`Contract.check` looks at each answer that a test's client gets. A status that the document does not know for its route,
-a code that its status does not list, or a body that its schema does not describe fails the test that caused it.
+`Contract.check` checks each answer that a test's client gets. The test fails if the document does not list the status
+for the route, does not list the error code for the status, or has a schema that the body does not match.
 """
 
 import re
@@ -21,7 +21,7 @@ SECURITY_HEADERS = (
 )
 PROBLEM_KEYS = {"type", "title", "status", "detail", "code", "request_id"}
 UNDOCUMENTED = ("/docs", "/openapi.json")
-"""Paths that people and tools read, and no generated client calls."""
+"""Paths for people and tools; generated clients do not call them."""
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -35,7 +35,7 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
 
 
 class Contract:
-    """The OpenAPI document of an application, as something that answers can be held to."""
+    """The OpenAPI document of an application; answers are checked against it."""
 
     def __init__(self, document: Json) -> None:
         self.document = document
@@ -44,7 +44,7 @@ class Contract:
         ]
 
     async def check(self, response: httpx2.Response) -> None:
-        """Hold one answer to the document."""
+        """Check one answer against the document."""
         await response.aread()
         path, method = response.request.url.path, response.request.method
         where = f"{method} {path} -> {response.status_code}: {response.text[:300]}"
@@ -71,7 +71,7 @@ class Contract:
 
     @staticmethod
     def _without_operation(item: Json) -> set[int]:
-        # What comes before the router looks: sizes and time. Then a path that is there lacks the method only.
+        # Checks before routing: sizes and time. After them, an existing path can only lack the method.
         return {408, 413, 414, 422, 431, 405 if item else 404}
 
     def _check_body(self, response: httpx2.Response, documented: Json, where: str) -> None:
@@ -83,7 +83,7 @@ class Contract:
         assert media_type in contents, f"undocumented media type {media_type}: {where}"
         content = contents[media_type]
         if not media_type.endswith("json"):
-            assert content["schema"] == {"type": "string", "format": "binary"}, f"no document: {where}"
+            assert content["schema"] == {"type": "string", "format": "binary"}, f"not a binary document: {where}"
             return
         body = response.json()
         if media_type == PROBLEM:
@@ -92,7 +92,7 @@ class Contract:
         assert wrong is None, f"{wrong}: {where}"
 
     def mismatch(self, value: Json, schema: Json, at: str = "body") -> str | None:
-        """Say where a value is not what a schema describes; the parts of JSON Schema that our document uses."""
+        """Describe where a value differs from a schema, for the parts of JSON Schema that our document uses."""
         if "$ref" in schema:
             return self.mismatch(value, self.resolve(schema["$ref"]), at)
         if "anyOf" in schema:

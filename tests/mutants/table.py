@@ -478,6 +478,6 @@ MUTANTS = (
         "a trailer accepted as a header",
         "api/server/connections.py",
         (("        if self._is_in_head:\n", "        if True:\n"),),
-        ("tests/api/server/test_connections.py::TestABody::test_has_no_headers_behind_it",),
+        ("tests/api/server/test_connections.py::TestABody::test_cannot_add_headers_in_a_trailer",),
     ),
 )

@@ -1,4 +1,4 @@
-"""Query strings mean one thing only: what lax parsing would also take is refused."""
+"""Query strings have one meaning only: input that lax parsing would accept is rejected."""
 
 from time import thread_time
 
@@ -16,14 +16,14 @@ LISTS = ("/accounts", "/transfers")
 
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("limit", ["5.0", "+5", "1_0", " 5", "5 ", "0x5", "５", "٥", "1e1", "true", ""])
-async def test_a_limit_is_a_whole_number_in_plain_digits(ada: Person, path: str, limit: str) -> None:
+async def test_a_limit_is_an_integer_in_plain_digits(ada: Person, path: str, limit: str) -> None:
     for name in ("limit", "offset"):
         answer = await ada.get(path, params={name: limit})
         assert (answer.status_code, answer.json()["errors"][0]["location"]) == (422, f"query.{name}")
 
 
 @pytest.mark.parametrize("path", [*LISTS, "/users/me"])
-async def test_a_parameter_that_comes_twice_is_refused_since_either_could_be_meant(ada: Person, path: str) -> None:
+async def test_a_repeated_parameter_is_rejected_because_it_is_ambiguous(ada: Person, path: str) -> None:
     answer = await ada.get(f"{path}?limit=5&limit=6")
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
 
@@ -31,7 +31,7 @@ async def test_a_parameter_that_comes_twice_is_refused_since_either_could_be_mea
 @pytest.mark.parametrize(
     "moment", ["1700000000", "2026-11-24", "2026-11-24T00:00:00", "yesterday", "-1", "20261124T000000Z"]
 )
-async def test_a_time_is_a_date_a_time_and_an_offset(ada: Person, moment: str) -> None:
+async def test_a_time_has_a_date_a_time_and_an_offset(ada: Person, moment: str) -> None:
     answer = await ada.get("/transfers", params={"created_from": moment})
     assert answer.status_code == 422
 
@@ -49,7 +49,7 @@ async def test_an_unknown_parameter_is_named(ada: Person) -> None:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The queries that were taken apart."""
+    """The query strings that the framework has parsed."""
     seen: list[str] = []
     parse = starlette.datastructures.parse_qsl
 
@@ -62,7 +62,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def query_of(count: int, word: str = "p{}") -> str:
-    """Write a query with so many parameters, each with a name of its own."""
+    """Make a query with `count` parameters, each with its own name."""
     return "&".join(word.format(number) for number in range(count))
 
 
@@ -82,12 +82,12 @@ CALLS = (
     "GET /docs/assets/swagger-ui.css",
     "GET /nothing",
 )
-"""One of each kind: those that take a query and those that do not, past the framework and its own, and none at all."""
+"""One call of each kind: with or without query parameters, routed by the framework or by us, and without a route."""
 
 
 class TestManyParameters:
     @pytest.mark.parametrize("word", ["p{}", "limit={}", ""], ids=["names", "one name", "nothing"])
-    async def test_are_refused_before_anything_reads_them(
+    async def test_are_rejected_before_they_are_parsed(
         self, api: Api, ada: Person, parsed: list[str], word: str
     ) -> None:
         parsed.clear()
@@ -101,14 +101,14 @@ class TestManyParameters:
         assert parsed == []
 
     @pytest.mark.parametrize(("path", "status"), [("/health/live", 422), ("/docs", 200), ("/nothing", 404)])
-    async def test_up_to_the_bound_are_looked_at_as_ever(self, api: Api, path: str, status: int) -> None:
+    async def test_up_to_the_limit_are_checked_as_usual(self, api: Api, path: str, status: int) -> None:
         answer = await api.client.get(f"{path}?{query_of(MOST_PARAMETERS)}")
         assert answer.status_code == status
         if status == 422:
             assert "There are 64 errors, and 50 of them are listed." in answer.json()["detail"]
 
     def test_take_time_in_proportion_to_their_number(self) -> None:
-        """Twenty thousand in a moment: to compare each with each would take many seconds."""
+        """Twenty thousand are checked in under a second: comparing each with each would take many seconds."""
         request = Request({"type": "http", "headers": [], "query_string": query_of(20_000).encode()})
         began = thread_time()
         with pytest.raises(RequestValidationError):

@@ -1,4 +1,4 @@
-"""Opening and reading accounts, and what was booked on them."""
+"""Opening, reading and closing accounts, and their transactions."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ TRANSACTION_KEYS = {
 
 
 class TestOpening:
-    async def test_answers_an_account_with_nothing_on_it(self, ada: Person) -> None:
+    async def test_returns_an_account_with_a_zero_balance(self, ada: Person) -> None:
         answer = await ada.post("/accounts", {"currency": "USD"})
         assert answer.status_code == 201
         account = answer.json()
@@ -57,17 +57,17 @@ class TestOpening:
         "currency",
         ["XAU", "XDR", "XXX", "XTS", "usd", "Usd", "US", "USDX", "", "U\x00D", "ＵＳＤ", "€", None, 840, True],
     )
-    async def test_refuses_what_is_no_currency_with_an_exponent(self, ada: Person, currency: Any) -> None:
+    async def test_rejects_a_currency_without_an_exponent(self, ada: Person, currency: Any) -> None:
         refused(await ada.post("/accounts", {"currency": currency}), 422, "validation_failed", "body.currency")
 
     @pytest.mark.parametrize(
         ("body", "location"),
         [({}, "body.currency"), ({"currency": "USD", "balance": 5}, "body.balance"), ([], "body"), ("USD", "body")],
     )
-    async def test_refuses_another_body(self, ada: Person, body: Any, location: str) -> None:
+    async def test_rejects_an_invalid_body(self, ada: Person, body: Any, location: str) -> None:
         refused(await ada.post("/accounts", body), 422, "validation_failed", location)
 
-    async def test_stops_at_the_bound_for_each_person(self, start: Start) -> None:
+    async def test_stops_at_the_limit_of_each_user(self, start: Start) -> None:
         async with start(accounts_per_user=3) as api:
             ada, grace = await api.sign_up("ada"), await api.sign_up("grace")
             answers = await asyncio.gather(*(ada.post("/accounts", {"currency": "USD"}) for _ in range(6)))
@@ -83,9 +83,7 @@ class TestOpening:
 
 
 class TestReading:
-    async def test_shows_funds_that_are_spoken_for_as_not_available(
-        self, ada: Person, pair: Pair, database: Database
-    ) -> None:
+    async def test_shows_reserved_funds_as_not_available(self, ada: Person, pair: Pair, database: Database) -> None:
         builders.set_account(database, UUID(pair.payer["id"]), overdraft_limit=500)
         await ada.pay(pair.payer, pair.payee, 300)
         account = await ada.account(pair.payer["id"])
@@ -100,7 +98,7 @@ class TestReading:
         assert (account["balance"], account["balance_decimal"], account["available"]) == (-5, "-0.05", 495)
 
     @pytest.mark.parametrize("tail", ["", "/transactions"])
-    async def test_answers_a_foreign_account_like_a_missing_one(
+    async def test_answers_another_users_account_like_a_missing_one(
         self, ada: Person, grace: Person, database: Database, tail: str
     ) -> None:
         account = await grace.open()
@@ -112,12 +110,12 @@ class TestReading:
             assert masked(answer) == masked(missing)
             assert answer.headers.keys() == missing.headers.keys()
 
-    async def test_gives_an_operator_no_account_of_anybody_else(self, operator: Person, ada: Person) -> None:
+    async def test_does_not_show_an_operator_another_users_account(self, operator: Person, ada: Person) -> None:
         account = await ada.open()
         refused(await operator.get(f"/accounts/{account['id']}"), 404, "account_not_found")
 
     @pytest.mark.parametrize("name", ["x", "1", str(2**63), "%00", "%ff", "%ed%a0%80", "0" * 33])
-    async def test_refuses_what_is_no_id(self, ada: Person, name: str) -> None:
+    async def test_rejects_an_invalid_id(self, ada: Person, name: str) -> None:
         for tail in ("", "/transactions"):
             refused(await ada.get(f"/accounts/{name}{tail}"), 422, "validation_failed", "path.account_id")
 
@@ -132,19 +130,19 @@ class TestTheListOfAccounts:
         answer = await ada.get("/accounts")
         assert answer.json() == {"items": [], "limit": 100, "offset": 0, "next_cursor": None}
 
-    async def test_shows_ones_own_oldest_first(self, ada: Person, five: list[str]) -> None:
+    async def test_shows_the_callers_accounts_oldest_first(self, ada: Person, five: list[str]) -> None:
         page = (await ada.get("/accounts")).json()
         assert [account["id"] for account in page["items"]] == five
         assert page["items"][0].keys() == ACCOUNT_KEYS
         assert page["next_cursor"] is None
 
-    async def test_goes_by_limit_and_offset(self, ada: Person, five: list[str]) -> None:
+    async def test_pages_by_limit_and_offset(self, ada: Person, five: list[str]) -> None:
         page = (await ada.get("/accounts?limit=2&offset=1")).json()
         assert [account["id"] for account in page["items"]] == five[1:3]
         assert (page["limit"], page["offset"]) == (2, 1)
         assert (await ada.get("/accounts?offset=5")).json()["items"] == []
 
-    async def test_goes_by_cursor_while_others_are_added(self, ada: Person, five: list[str]) -> None:
+    async def test_pages_by_cursor_while_accounts_are_added(self, ada: Person, five: list[str]) -> None:
         seen, cursor = [], ""
         while True:
             page = (await ada.get(f"/accounts?limit=2{cursor}")).json()
@@ -156,10 +154,10 @@ class TestTheListOfAccounts:
                 five.append((await ada.open())["id"])
         assert seen == five
 
-    async def test_has_no_next_page_when_the_last_one_is_just_full(self, ada: Person, five: list[str]) -> None:
+    async def test_has_no_next_page_when_the_last_one_is_exactly_full(self, ada: Person, five: list[str]) -> None:
         assert (await ada.get("/accounts?limit=5")).json()["next_cursor"] is None
 
-    async def test_refuses_a_cursor_of_another_person_or_list(
+    async def test_rejects_a_cursor_of_another_user_or_list(
         self, ada: Person, grace: Person, pair: Pair, five: list[str]
     ) -> None:
         cursor = (await ada.get("/accounts?limit=1")).json()["next_cursor"]
@@ -197,7 +195,7 @@ class TestTheListOfTransactions:
         answer = await grace.get(f"/accounts/{pair.payee['id']}/transactions")
         assert answer.json() == {"items": [], "limit": 100, "offset": 0, "next_cursor": None}
 
-    async def test_goes_by_offset_and_by_cursor_while_others_are_booked(
+    async def test_pages_by_offset_and_by_cursor_while_transactions_are_posted(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         path = f"/accounts/{pair.payer['id']}/transactions"
@@ -228,20 +226,20 @@ class TestTheListOfTransactions:
         ("page=2", "query.page"), ("limit=5&Limit=5", "query.Limit"),
     ],
 )  # fmt: skip
-async def test_every_list_refuses_a_parameter_that_is_none(api: Api, ada: Person, query: str, location: str) -> None:
+async def test_every_list_rejects_an_invalid_parameter(api: Api, ada: Person, query: str, location: str) -> None:
     account = await ada.open()
     for path in ("/accounts", f"/accounts/{account['id']}/transactions", "/transfers", "/cards"):
         refused(await ada.get(f"{path}?{query}"), 422, "validation_failed", location)
 
 
 @pytest.mark.parametrize("query", ["limit=1", "limit=1000", "offset=0", "offset=10000"])
-async def test_every_list_takes_what_lies_within_its_bounds(ada: Person, query: str) -> None:
+async def test_every_list_accepts_parameters_within_the_limits(ada: Person, query: str) -> None:
     account = await ada.open()
     for path in ("/accounts", f"/accounts/{account['id']}/transactions", "/transfers", "/cards"):
         assert (await ada.get(f"{path}?{query}")).status_code == 200
 
 
-async def test_a_call_that_takes_no_parameter_refuses_each(ada: Person) -> None:
+async def test_a_call_without_parameters_rejects_every_parameter(ada: Person) -> None:
     account = await ada.open()
     for path in ("/users/me", f"/accounts/{account['id']}"):
         refused(await ada.get(f"{path}?verbose=1"), 422, "validation_failed", "query.verbose")
@@ -249,31 +247,31 @@ async def test_a_call_that_takes_no_parameter_refuses_each(ada: Person) -> None:
 
 
 class TestClosing:
-    async def test_answers_the_closed_account_and_again_the_same(self, ada: Person) -> None:
+    async def test_returns_the_closed_account_and_the_same_when_repeated(self, ada: Person) -> None:
         account = await ada.open("USD")
         first, again = [await ada.post(f"/accounts/{account['id']}/close") for _ in range(2)]
         assert (first.status_code, first.json()["status"]) == (200, "closed")
         assert (again.status_code, again.json()) == (200, first.json())
         assert (await ada.account(account["id"]))["status"] == "closed"
 
-    async def test_refuses_while_there_is_money_on_it(self, ada: Person, pair: Pair) -> None:
+    async def test_is_rejected_while_the_balance_is_not_zero(self, ada: Person, pair: Pair) -> None:
         refused(await ada.post(f"/accounts/{pair.payer['id']}/close"), 409, "account_not_empty")
 
-    async def test_refuses_while_a_transfer_is_pending_from_or_to_it(
+    async def test_is_rejected_while_a_transfer_from_or_to_the_account_is_pending(
         self, ada: Person, grace: Person, pair: Pair
     ) -> None:
         await ada.pay(pair.payer, pair.payee)
         refused(await ada.post(f"/accounts/{pair.payer['id']}/close"), 409, "account_has_pending")
         refused(await grace.post(f"/accounts/{pair.payee['id']}/close"), 409, "account_has_pending")
 
-    async def test_somebody_elses_account_is_one_that_does_not_exist(self, ada: Person, grace: Person) -> None:
+    async def test_another_users_account_is_answered_like_a_missing_one(self, ada: Person, grace: Person) -> None:
         account = await ada.open("USD")
         foreign, missing = [await grace.post(f"/accounts/{name}/close") for name in (account["id"], uuid4())]
         refused(foreign, 404, "account_not_found")
         assert masked(foreign) == masked(missing)
         assert (await ada.account(account["id"]))["status"] == "active"
 
-    async def test_a_frozen_account_is_not_its_owners_to_close(self, ada: Person, database: Database) -> None:
+    async def test_the_owner_cannot_close_a_frozen_account(self, ada: Person, database: Database) -> None:
         account = await ada.open("USD")
         builders.freeze(database, UUID(account["id"]))
         refused(await ada.post(f"/accounts/{account['id']}/close"), 409, "account_frozen")

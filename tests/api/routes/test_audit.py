@@ -1,4 +1,4 @@
-"""The audit log over the API: who did what to what, from where and under which request; and no secret, ever."""
+"""The audit log over the API: author, action, object, address and request of every act, and never a secret."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ NOT_THE_PASSWORD = "not the password"
 
 @pytest.fixture
 async def mary(api: Api) -> Person:
-    """Somebody who has signed up, with a password, and logged in once."""
+    """A user who has signed up with a password, and has logged in once."""
     return await api.sign_up("mary")
 
 
@@ -37,7 +37,7 @@ async def entries(operator: Person, **filters: Any) -> list[Json]:
 
 
 def entry(answer: httpx2.Response, action: str, author_id: str | None, object_id: str | None, **details: Any) -> Json:
-    """What must have been written down of a request, but for its number and its time."""
+    """The expected entry of a request, without its number and its time."""
     return {
         "author_id": author_id,
         "action": action,
@@ -49,7 +49,7 @@ def entry(answer: httpx2.Response, action: str, author_id: str | None, object_id
 
 
 async def newest(operator: Person, action: str) -> Json:
-    """The one entry of an action, or the newest of them, without its number and its time."""
+    """The newest entry of an action, without its number and its time."""
     found = await entries(operator, action=action, limit=1)
     return {name: value for name, value in found[0].items() if name not in ("sequence", "at")} if found else None
 
@@ -59,9 +59,9 @@ async def log_in(api: Api, email: str, password: str) -> httpx2.Response:
 
 
 async def refusals(api: Api, operator: Person) -> list[Json]:
-    """The refusals of access, once they are written, oldest first, without number and time."""
+    """The refusals of access once they are written, oldest first, without number and time."""
     await api.runtime.refusals.flush()
-    await api.runtime.refusals.stop()  # and what was being written already
+    await api.runtime.refusals.stop()  # waits for a write in progress, too
     found = await entries(operator, action="access_refused")
     return [{name: value for name, value in item.items() if name not in ("sequence", "at")} for item in found[::-1]]
 
@@ -70,33 +70,31 @@ async def refusals(api: Api, operator: Person) -> list[Json]:
 
 
 class TestALogIn:
-    async def test_is_written_down(self, api: Api, mary: Person, operator: Person) -> None:
+    async def test_is_recorded(self, api: Api, mary: Person, operator: Person) -> None:
         answer = await log_in(api, mary.email.upper(), PASSWORD)
         mary_id = await id_of(mary)
         assert await newest(operator, "logged_in") == entry(answer, "logged_in", mary_id, mary_id)
 
-    async def test_with_a_wrong_password_is_written_down_for_whom_it_was(
+    async def test_with_a_wrong_password_is_recorded_for_the_user(
         self, api: Api, mary: Person, operator: Person
     ) -> None:
         answer = await log_in(api, mary.email, NOT_THE_PASSWORD)
         refused(answer, 401, "unauthenticated")
         assert await newest(operator, "log_in_failed") == entry(answer, "log_in_failed", None, await id_of(mary))
 
-    async def test_with_an_unknown_address_is_written_down_for_nobody(self, api: Api, operator: Person) -> None:
+    async def test_with_an_unknown_address_is_recorded_without_a_user(self, api: Api, operator: Person) -> None:
         answer = await log_in(api, "nobody@example.com", NOT_THE_PASSWORD)
         refused(answer, 401, "unauthenticated")
         assert await newest(operator, "log_in_failed") == entry(answer, "log_in_failed", None, None)
 
-    async def test_of_a_deactivated_user_is_written_down_as_failed(
-        self, api: Api, mary: Person, operator: Person
-    ) -> None:
+    async def test_of_a_deactivated_user_is_recorded_as_failed(self, api: Api, mary: Person, operator: Person) -> None:
         mary_id = await id_of(mary)
         await operator.post(f"/operator/users/{mary_id}/deactivate")
         answer = await log_in(api, mary.email, PASSWORD)
         refused(answer, 401, "unauthenticated")
         assert await newest(operator, "log_in_failed") == entry(answer, "log_in_failed", None, mary_id)
 
-    async def test_that_overtakes_its_own_deactivation_is_written_down_as_failed(
+    async def test_during_a_deactivation_is_recorded_as_failed(
         self, api: Api, mary: Person, operator: Person, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def deactivated_meanwhile(_hash: str) -> bool:
@@ -110,7 +108,7 @@ class TestALogIn:
         refused(answer, 401, "unauthenticated")
         assert await newest(operator, "log_in_failed") == entry(answer, "log_in_failed", None, mary_id)
 
-    async def test_that_cannot_be_written_down_is_answered_alike_for_known_and_unknown(
+    async def test_that_cannot_be_recorded_has_the_same_answer_for_known_and_unknown_users(
         self, start: Start, database: Database
     ) -> None:
         add_operator(database)
@@ -125,19 +123,19 @@ class TestALogIn:
         assert masked(answers[0]) == masked(answers[1])
 
 
-async def test_a_log_out_is_written_down(mary: Person, operator: Person) -> None:
+async def test_a_log_out_is_recorded(mary: Person, operator: Person) -> None:
     mary_id = await id_of(mary)
     answer = await mary.post("/logout")
     assert await newest(operator, "logged_out") == entry(answer, "logged_out", mary_id, mary_id)
 
 
-async def test_a_change_of_password_is_written_down(mary: Person, operator: Person) -> None:
+async def test_a_change_of_password_is_recorded(mary: Person, operator: Person) -> None:
     mary_id = await id_of(mary)
     answer = await mary.post("/users/me/password", {"current_password": PASSWORD, "new_password": NEW_PASSWORD})
     assert await newest(operator, "password_changed") == entry(answer, "password_changed", mary_id, mary_id)
 
 
-async def test_a_refresh_token_that_is_used_twice_is_written_down(api: Api, mary: Person, operator: Person) -> None:
+async def test_reuse_of_a_refresh_token_is_recorded(api: Api, mary: Person, operator: Person) -> None:
     body = {"refresh_token": mary.refresh_token}
     assert (await api.client.post("/token/refresh", json=body)).status_code == 200
     assert await entries(operator, action="refresh_token_reused") == []
@@ -166,9 +164,7 @@ def ended(_api: Api, database: Database, ada: Person) -> str:
 
 
 class TestARefusal:
-    async def test_for_want_of_the_role_is_written_down_with_the_user(
-        self, api: Api, ada: Person, operator: Person
-    ) -> None:
+    async def test_for_a_missing_role_is_recorded_with_the_user(self, api: Api, ada: Person, operator: Person) -> None:
         answer = await ada.post(f"/operator/users/{uuid4()}/deactivate")
         refused(answer, 403, "forbidden")
         assert await refusals(api, operator) == [
@@ -179,7 +175,7 @@ class TestARefusal:
         ]  # fmt: skip
 
     @pytest.mark.parametrize("make", [forged, of_nobody, ended])
-    async def test_of_a_token_is_written_down_without_a_user(
+    async def test_of_an_access_token_is_recorded_without_a_user(
         self, api: Api, ada: Person, operator: Person, database: Database, make: Callable[..., str]
     ) -> None:
         token = make(api, database, ada)
@@ -189,14 +185,14 @@ class TestARefusal:
             entry(answer, "access_refused", None, None, status=401, route="/accounts", times=1)
         ]
 
-    async def test_of_a_refresh_token_is_written_down(self, api: Api, operator: Person) -> None:
+    async def test_of_a_refresh_token_is_recorded(self, api: Api, operator: Person) -> None:
         answer = await api.client.post("/token/refresh", json={"refresh_token": "made up"})
         refused(answer, 401, "unauthenticated")
         assert await refusals(api, operator) == [
             entry(answer, "access_refused", None, None, status=401, route="/token/refresh", times=1)
         ]
 
-    async def test_of_the_current_password_is_written_down_with_the_user(
+    async def test_of_the_current_password_is_recorded_with_the_user(
         self, api: Api, mary: Person, operator: Person
     ) -> None:
         body = {"current_password": NOT_THE_PASSWORD, "new_password": NEW_PASSWORD}
@@ -207,15 +203,13 @@ class TestARefusal:
         ]
 
     @pytest.mark.parametrize("authorization", [None, "Basic YWRhOnNlY3JldA==", "Bearer", "Bearer  ", "token"])
-    async def test_of_who_shows_no_token_is_not_written_down(
-        self, api: Api, operator: Person, authorization: str | None
-    ) -> None:
+    async def test_without_a_token_is_not_recorded(self, api: Api, operator: Person, authorization: str | None) -> None:
         headers = {} if authorization is None else {"Authorization": authorization}
         refused(await api.client.get("/accounts", headers=headers), 401, "unauthenticated")
         refused(await api.client.get("/operator/audit", headers=headers), 401, "unauthenticated")
         assert await refusals(api, operator) == []
 
-    async def test_that_comes_often_is_one_entry_with_the_first_request(
+    async def test_that_repeats_is_one_entry_with_the_first_request(
         self, api: Api, ada: Person, operator: Person
     ) -> None:
         paths = [f"/operator/accounts/{uuid4()}" for _ in range(5)]
@@ -227,12 +221,12 @@ class TestARefusal:
             )
         ]  # fmt: skip
 
-    async def test_is_written_by_the_time_the_service_has_stopped(self, start: Start, database: Database) -> None:
+    async def test_is_written_before_the_service_has_stopped(self, start: Start, database: Database) -> None:
         async with start() as api:
             await join(api, database, "ada").get("/operator/queue")
         assert builders.rows(database, "SELECT action FROM audit_entries") == [{"action": "access_refused"}]
 
-    async def test_by_somebody_elses_object_is_none_and_not_written_down(
+    async def test_of_another_users_object_is_not_found_and_not_recorded(
         self, api: Api, grace: Person, pair: Pair, operator: Person
     ) -> None:
         refused(await grace.get(f"/accounts/{pair.payer['id']}"), 404, "account_not_found")
@@ -249,7 +243,7 @@ class TestARefusal:
         ("/withdrawals", "from_account_id", "withdrawal_ordered"),
     ],
 )
-async def test_an_order_of_an_operator_is_written_down_once(
+async def test_an_order_of_an_operator_is_recorded_once(
     operator: Person, pair: Pair, path: str, side: str, action: str
 ) -> None:
     body, headers = {side: pair.payer["id"], "amount": 70, "description": "cash"}, {"Idempotency-Key": "once"}
@@ -261,7 +255,7 @@ async def test_an_order_of_an_operator_is_written_down_once(
     assert len(await entries(operator, author_id=operator_id)) == 1
 
 
-async def test_a_customers_transfer_is_not_written_down(operator: Person, ada: Person, pair: Pair) -> None:
+async def test_a_customers_transfer_is_not_recorded(operator: Person, ada: Person, pair: Pair) -> None:
     before = await entries(operator)
     await ada.pay(pair.payer, pair.payee)
     assert await entries(operator) == before
@@ -270,7 +264,7 @@ async def test_a_customers_transfer_is_not_written_down(operator: Person, ada: P
 # --- secrets -----------------------------------------------------------------------------------------------------
 
 
-async def test_no_entry_holds_a_password_a_token_or_what_was_typed_for_an_address(
+async def test_no_entry_contains_a_password_a_token_or_a_mistyped_address(
     api: Api, operator: Person, database: Database
 ) -> None:
     mary = await api.sign_up("mary")
@@ -318,31 +312,31 @@ async def acts(operator: Person, ada: Person, pair: Pair) -> list[Json]:
 
 
 class TestTheList:
-    async def test_goes_by_action(self, operator: Person, acts: list[Json]) -> None:
+    async def test_filters_by_action(self, operator: Person, acts: list[Json]) -> None:
         found = await entries(operator, action="account_frozen")
         assert found == [item for item in acts if item["action"] == "account_frozen"]
         assert len(found) == 2
 
-    async def test_goes_by_object(self, operator: Person, acts: list[Json], pair: Pair) -> None:
+    async def test_filters_by_object(self, operator: Person, acts: list[Json], pair: Pair) -> None:
         found = await entries(operator, object_id=pair.payer["id"])
         assert found == [item for item in acts if item["object_id"] == pair.payer["id"]]
         assert len(found) == 4
 
-    async def test_goes_by_author(self, operator: Person, ada: Person, acts: list[Json], database: Database) -> None:
+    async def test_filters_by_author(self, operator: Person, ada: Person, acts: list[Json], database: Database) -> None:
         (bank,) = builders.rows(database, "SELECT public_id FROM users WHERE role = 'system'")
         deposits = await entries(operator, author_id=str(UUID(bytes=bank["public_id"])))
         assert [(item["action"], item["address"]) for item in deposits] == [("deposit_ordered", None)]
         assert await entries(operator) == acts + deposits
         assert await entries(operator, author_id=await id_of(ada)) == []
 
-    async def test_goes_by_time_whose_end_is_left_out(self, operator: Person, acts: list[Json]) -> None:
+    async def test_filters_by_time_and_excludes_the_end(self, operator: Person, acts: list[Json]) -> None:
         start, end = acts[5]["at"], acts[2]["at"]
         assert await entries(operator, created_from=start, created_to=end) == acts[3:6]
         assert await entries(operator, created_from=start) == acts[:6]
         later = (datetime.fromisoformat(end) + timedelta(microseconds=1)).isoformat()
         assert await entries(operator, created_to=later) == await entries(operator, offset=2)
 
-    async def test_goes_by_all_of_them_at_once(self, operator: Person, acts: list[Json], pair: Pair) -> None:
+    async def test_combines_all_filters(self, operator: Person, acts: list[Json], pair: Pair) -> None:
         found = await entries(
             operator,
             action="overdraft_limit_set",
@@ -353,7 +347,7 @@ class TestTheList:
         )
         assert [item["details"]["after"] for item in found] == [2, 1]
 
-    async def test_goes_on_by_cursor_within_its_filters(self, operator: Person, acts: list[Json]) -> None:
+    async def test_pages_by_cursor_within_its_filters(self, operator: Person, acts: list[Json]) -> None:
         seen, cursor = [], ""
         for _ in range(3):
             answer = await operator.get(f"/operator/audit?action=overdraft_limit_set&limit=2{cursor}")
@@ -365,7 +359,7 @@ class TestTheList:
     @pytest.mark.parametrize(
         "others", ["", "action=account_frozen", "created_from=2026-01-01T00:00:00Z", f"object_id={UUID(int=7)}"]
     )
-    async def test_refuses_the_cursor_of_other_filters(self, operator: Person, acts: list[Json], others: str) -> None:
+    async def test_rejects_the_cursor_of_other_filters(self, operator: Person, acts: list[Json], others: str) -> None:
         page = (await operator.get("/operator/audit?action=overdraft_limit_set&limit=2")).json()
         answer = await operator.get(f"/operator/audit?{others}&cursor={page['next_cursor']}")
         refused(answer, 422, "validation_failed", "query.cursor")
@@ -379,5 +373,5 @@ class TestTheList:
             ("address=127.0.0.1", "query.address"),
         ],
     )  # fmt: skip
-    async def test_refuses_what_is_no_filter(self, operator: Person, query: str, location: str) -> None:
+    async def test_rejects_an_invalid_filter(self, operator: Person, query: str, location: str) -> None:
         refused(await operator.get(f"/operator/audit?{query}"), 422, "validation_failed", location)

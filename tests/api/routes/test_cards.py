@@ -1,4 +1,4 @@
-"""Cards: issued and shown once, listed, frozen and cancelled, by the owners of their accounts only."""
+"""Cards: issued and shown once, listed, frozen and cancelled, only by the owners of their accounts."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ ACTS = ("freeze", "unfreeze", "cancel")
 
 
 async def issue(person: Person, account: Json, kind: str = "debit") -> Json:
-    """Issue a card that must be issued."""
+    """Issue a card; fails if it is not issued."""
     answer = await person.post("/cards", {"account_id": account["id"], "type": kind})
     assert answer.status_code == 201, answer.text
     return answer.json()
@@ -44,7 +44,7 @@ async def card(ada: Person, account: Json) -> Json:
 
 class TestIssuing:
     @pytest.mark.parametrize("kind", ["debit", "credit"])
-    async def test_shows_number_and_cvc_once_and_never_again(self, ada: Person, account: Json, kind: str) -> None:
+    async def test_shows_number_and_cvc_only_once(self, ada: Person, account: Json, kind: str) -> None:
         answer = await ada.post("/cards", {"account_id": account["id"], "type": kind})
         assert answer.status_code == 201
         issued = answer.json()
@@ -61,17 +61,17 @@ class TestIssuing:
         assert again.json() == {name: issued[name] for name in CARD_KEYS}
         assert (await ada.get("/cards")).json()["items"] == [again.json()]
 
-    async def test_gives_each_card_a_number_of_its_own(self, ada: Person, account: Json) -> None:
+    async def test_gives_each_card_a_unique_number(self, ada: Person, account: Json) -> None:
         issued = await asyncio.gather(*(issue(ada, account) for _ in range(10)))
         assert len({card["card_number"] for card in issued}) == 10
 
-    async def test_knows_no_idempotency_key(self, ada: Person, account: Json) -> None:
+    async def test_ignores_the_idempotency_key(self, ada: Person, account: Json) -> None:
         body = {"account_id": account["id"], "type": "debit"}
         answers = [await ada.post("/cards", body, headers={"Idempotency-Key": "k"}) for _ in range(2)]
         assert answers[0].json()["id"] != answers[1].json()["id"]
 
     @pytest.mark.parametrize("years", [1, 7])
-    async def test_gives_as_many_years_as_the_setting_says(self, start: Start, database: Database, years: int) -> None:
+    async def test_lasts_as_many_years_as_the_setting(self, start: Start, database: Database, years: int) -> None:
         async with start(card_years=years) as api:
             ada = join(api, database, "ada")
             issued = await issue(ada, await ada.open())
@@ -94,7 +94,7 @@ class TestIssuing:
         ],
         ids=lambda value: value if isinstance(value, str) else None,
     )
-    async def test_refuses_another_body(self, ada: Person, account: Json, change: Json, location: str) -> None:
+    async def test_rejects_an_invalid_body(self, ada: Person, account: Json, change: Json, location: str) -> None:
         body = {"account_id": account["id"], "type": "debit"} | change
         refused(await ada.post("/cards", body), 422, "validation_failed", location)
 
@@ -104,7 +104,7 @@ class TestIssuing:
         del body[field]
         refused(await ada.post("/cards", body), 422, "validation_failed", f"body.{field}")
 
-    async def test_answers_a_foreign_account_like_a_missing_one(
+    async def test_answers_another_users_account_like_a_missing_one(
         self, ada: Person, grace: Person, database: Database
     ) -> None:
         missing = await ada.post("/cards", {"account_id": str(uuid4()), "type": "debit"})
@@ -125,7 +125,7 @@ class TestIssuing:
         await ada.post(f"/accounts/{other['id']}/close")
         refused(await ada.post("/cards", body | {"account_id": other["id"]}), 409, "account_closed")
 
-    async def test_stops_at_the_bound_for_each_account(self, start: Start, database: Database) -> None:
+    async def test_stops_at_the_limit_of_each_account(self, start: Start, database: Database) -> None:
         async with start(cards_per_account=2) as api:
             ada = join(api, database, "ada")
             account, other = await ada.open(), await ada.open()
@@ -138,7 +138,7 @@ class TestIssuing:
             await ada.post(f"/cards/{first['id']}/cancel")
             await issue(ada, account)
 
-    async def test_is_found_in_the_audit_log_with_who_and_from_where(
+    async def test_is_in_the_audit_log_with_author_and_address(
         self, ada: Person, operator: Person, account: Json
     ) -> None:
         body = {"account_id": account["id"], "type": "debit"}
@@ -152,7 +152,7 @@ class TestIssuing:
 
 class TestACard:
     @pytest.mark.parametrize(("method", "tail"), [("GET", ""), *[("POST", f"/{act}") for act in ACTS]])
-    async def test_of_somebody_else_is_answered_like_a_missing_one(
+    async def test_of_another_user_is_answered_like_a_missing_one(
         self, ada: Person, grace: Person, operator: Person, card: Json, method: str, tail: str
     ) -> None:
         missing = await grace.request(method, f"/cards/{uuid4()}{tail}")
@@ -181,7 +181,7 @@ class TestACard:
         ],
         ids=lambda value: "-".join(value) if isinstance(value, list) else None,
     )
-    async def test_is_answered_as_it_stands_after_each_act(
+    async def test_is_returned_with_its_new_status_after_each_act(
         self, ada: Person, card: Json, acts: list[str], status: str
     ) -> None:
         for act in acts:
@@ -191,7 +191,7 @@ class TestACard:
         assert (await ada.get(f"/cards/{card['id']}")).json() == answer.json()
 
     @pytest.mark.parametrize("act", ["freeze", "unfreeze"])
-    async def test_that_is_cancelled_stays_so(self, ada: Person, card: Json, act: str) -> None:
+    async def test_that_is_cancelled_stays_cancelled(self, ada: Person, card: Json, act: str) -> None:
         await ada.post(f"/cards/{card['id']}/cancel")
         refused(await ada.post(f"/cards/{card['id']}/{act}"), 409, "card_cancelled")
         assert await status_of(ada, card) == "cancelled"
@@ -207,7 +207,7 @@ class TestACard:
         await operator.post(f"/operator/accounts/{account['id']}/unfreeze")
         assert await status_of(ada, card) == "active"
 
-    async def test_ends_with_its_account(self, ada: Person, account: Json, card: Json) -> None:
+    async def test_is_cancelled_with_its_account(self, ada: Person, account: Json, card: Json) -> None:
         await ada.post(f"/accounts/{account['id']}/close")
         assert await status_of(ada, card) == "cancelled"
 
@@ -215,7 +215,7 @@ class TestACard:
 class TestTheListOfCards:
     @pytest.fixture
     async def five(self, ada: Person, grace: Person, account: Json) -> list[str]:
-        """Five cards of Ada's, of two accounts, and one of Grace's between them."""
+        """Five cards of Ada, on two accounts, with one of Grace issued between them."""
         other = await ada.open()
         issued = [await issue(ada, account), await issue(ada, other)]
         await issue(grace, await grace.open())
@@ -226,21 +226,23 @@ class TestTheListOfCards:
     async def test_is_empty_at_first(self, ada: Person) -> None:
         assert (await ada.get("/cards")).json() == {"items": [], "limit": 100, "offset": 0, "next_cursor": None}
 
-    async def test_shows_ones_own_oldest_first_cancelled_ones_too(self, ada: Person, five: list[str]) -> None:
+    async def test_shows_the_callers_cards_oldest_first_including_cancelled_ones(
+        self, ada: Person, five: list[str]
+    ) -> None:
         page = (await ada.get("/cards")).json()
         assert [card["id"] for card in page["items"]] == five
         assert [card["status"] for card in page["items"]].count("cancelled") == 1
         assert all(card.keys() == CARD_KEYS for card in page["items"])
         assert page["next_cursor"] is None
 
-    async def test_goes_by_limit_and_offset(self, ada: Person, five: list[str]) -> None:
+    async def test_pages_by_limit_and_offset(self, ada: Person, five: list[str]) -> None:
         page = (await ada.get("/cards?limit=2&offset=1")).json()
         assert [card["id"] for card in page["items"]] == five[1:3]
         assert (page["limit"], page["offset"]) == (2, 1)
         assert (await ada.get("/cards?offset=5")).json()["items"] == []
         assert (await ada.get("/cards?limit=5")).json()["next_cursor"] is None
 
-    async def test_goes_by_cursor_while_others_are_issued(self, ada: Person, account: Json, five: list[str]) -> None:
+    async def test_pages_by_cursor_while_cards_are_issued(self, ada: Person, account: Json, five: list[str]) -> None:
         seen: list[str] = []
         page: Json = {"next_cursor": ""}
         while page["next_cursor"] is not None:
@@ -251,7 +253,7 @@ class TestTheListOfCards:
                 five.append((await issue(ada, account))["id"])
         assert seen == five
 
-    async def test_refuses_a_cursor_of_another_person_or_list(
+    async def test_rejects_a_cursor_of_another_user_or_list(
         self, ada: Person, grace: Person, pair: Pair, five: list[str]
     ) -> None:
         cursor = (await ada.get("/cards?limit=1")).json()["next_cursor"]
@@ -259,7 +261,7 @@ class TestTheListOfCards:
         refused(await ada.get(f"/accounts?cursor={cursor}"), 422, "validation_failed", "query.cursor")
 
 
-def test_a_card_is_not_printed_with_what_is_shown_once() -> None:
+def test_an_issued_card_hides_its_secrets_when_printed() -> None:
     values: Any = {
         "id": uuid4(), "account_id": uuid4(), "type": "debit", "expiry": "11/30", "last4": "0006",
         "expires_on": date(2030, 11, 30),

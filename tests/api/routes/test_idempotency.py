@@ -1,4 +1,4 @@
-"""Idempotency keys: one effect for each key of a user, and the same answer again for as long as the transfer exists."""
+"""Idempotency keys: one effect for each key of a user, and the same answer for as long as the transfer exists."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Settle = Callable[[], int]
 
 
 def with_key(key: str | bytes, **more: str) -> list[tuple[bytes, bytes]]:
-    """Headers with an idempotency key, and others."""
+    """Headers with an idempotency key, and other headers."""
     value = key if isinstance(key, bytes) else key.encode()
     return [(b"Idempotency-Key", value), *((name.encode(), text.encode()) for name, text in more.items())]
 
@@ -52,7 +52,7 @@ class TestTheSameRequestUnderTheSameKey:
         assert transfers_in(database) == 1
         assert (await ada.account(pair.payer["id"]))["available"] == 9_300
 
-    async def test_is_answered_with_the_same_bytes_whatever_has_become_of_the_transfer(
+    async def test_is_answered_with_the_same_bytes_in_any_status_of_the_transfer(
         self, ada: Person, pair: Pair, database: Database, settle: Settle
     ) -> None:
         body = payment(pair.payer, pair.payee)
@@ -67,7 +67,7 @@ class TestTheSameRequestUnderTheSameKey:
             assert_replay(await ada.post("/transfers", body, headers=with_key(key)), first)
             assert (await ada.get(first.headers["location"])).json()["status"] == key
 
-    async def test_is_the_same_however_it_is_written(self, ada: Person, pair: Pair) -> None:
+    async def test_is_the_same_in_any_json_notation(self, ada: Person, pair: Pair) -> None:
         first = await ada.post("/transfers", payment(pair.payer, pair.payee), headers=with_key("k"))
         spelled = (
             f'{{ "amount" : 100,\n"description": null, "to_account_id":"{pair.payee["id"].upper()}",'
@@ -76,7 +76,7 @@ class TestTheSameRequestUnderTheSameKey:
         headers = [*with_key("k"), (b"Content-Type", b"application/json; charset=utf-8")]
         assert_replay(await ada.request("POST", "/transfers/", content=spelled.encode(), headers=headers), first)
 
-    async def test_outlives_the_application(self, start: Start, database: Database) -> None:
+    async def test_is_recognised_after_a_restart(self, start: Start, database: Database) -> None:
         async with start() as api:
             ada, grace = await api.sign_up("ada"), await api.sign_up("grace")
             payer, payee = await ada.open(), await grace.open()
@@ -86,7 +86,7 @@ class TestTheSameRequestUnderTheSameKey:
             ada.client = api.client
             assert_replay(await ada.post("/transfers", payment(payer, payee), headers=with_key("k")), first)
 
-    async def test_waits_and_answers_like_the_first_would(self, ada: Person, pair: Pair, settle: Settle) -> None:
+    async def test_can_wait_like_the_first_request(self, ada: Person, pair: Pair, settle: Settle) -> None:
         body = payment(pair.payer, pair.payee)
         first = await ada.post("/transfers", body, headers=with_key("k"))
         at_once = await ada.post("/transfers", body, headers=with_key("k", Prefer="wait=0"))
@@ -99,7 +99,7 @@ class TestTheSameRequestUnderTheSameKey:
         assert answer.headers["idempotent-replayed"] == "true"
         assert answer.json()["id"] == first.json()["id"]
 
-    async def test_in_flight_many_times_is_done_once(self, ada: Person, pair: Pair, database: Database) -> None:
+    async def test_sent_many_times_at_once_is_done_once(self, ada: Person, pair: Pair, database: Database) -> None:
         body = payment(pair.payer, pair.payee, 6_000)
         answers = await asyncio.gather(*(ada.post("/transfers", body, headers=with_key("k")) for _ in range(20)))
         assert {answer.status_code for answer in answers} == {202}
@@ -107,7 +107,7 @@ class TestTheSameRequestUnderTheSameKey:
         assert sum("idempotent-replayed" in answer.headers for answer in answers) == 19
         assert transfers_in(database) == 1
 
-    async def test_in_flight_with_others_under_the_same_key_is_accepted_for_one_body(
+    async def test_sent_at_once_with_different_bodies_is_accepted_for_one_body(
         self, ada: Person, pair: Pair, database: Database
     ) -> None:
         calls = [
@@ -125,7 +125,7 @@ class TestAnotherRequestUnderTheSameKey:
         [{"amount": 101}, {"description": "x"}, {"description": ""}, {"currency": "USD"}, {"to": "other"}, {"by": 1}],
         ids=str,
     )
-    async def test_is_refused(self, ada: Person, grace: Person, pair: Pair, changed: Json) -> None:
+    async def test_is_rejected(self, ada: Person, grace: Person, pair: Pair, changed: Json) -> None:
         body = payment(pair.payer, pair.payee)
         assert (await ada.post("/transfers", body, headers=with_key("k"))).status_code == 202
         if "to" in changed:
@@ -136,7 +136,7 @@ class TestAnotherRequestUnderTheSameKey:
         answer = await ada.post("/transfers", body | changed, headers=with_key("k"))
         refused(answer, 422, "idempotency_key_reused", "header.Idempotency-Key")
 
-    async def test_is_found_before_the_refusals_of_the_call(self, ada: Person, pair: Pair) -> None:
+    async def test_is_detected_before_the_rules_of_the_call(self, ada: Person, pair: Pair) -> None:
         await ada.post("/transfers", payment(pair.payer, pair.payee), headers=with_key("k"))
         for body in (
             payment(pair.payer, pair.payer),
@@ -145,12 +145,12 @@ class TestAnotherRequestUnderTheSameKey:
         ):
             refused(await ada.post("/transfers", body, headers=with_key("k")), 422, "idempotency_key_reused")
 
-    async def test_is_found_after_validation(self, ada: Person, pair: Pair) -> None:
+    async def test_is_detected_after_validation(self, ada: Person, pair: Pair) -> None:
         await ada.post("/transfers", payment(pair.payer, pair.payee), headers=with_key("k"))
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 0), headers=with_key("k"))
         refused(answer, 422, "validation_failed", "body.amount")
 
-    async def test_is_one_on_another_path(self, operator: Person, ada: Person, pair: Pair) -> None:
+    async def test_on_another_path_is_another_request(self, operator: Person, ada: Person, pair: Pair) -> None:
         deposit = {"to_account_id": pair.payer["id"], "amount": 5}
         first = await operator.post("/deposits", deposit, headers=with_key("k"))
         withdrawal = {"from_account_id": pair.payer["id"], "amount": 5}
@@ -159,7 +159,7 @@ class TestAnotherRequestUnderTheSameKey:
         assert_replay(await operator.post("/deposits", deposit, headers=with_key("k")), first)
 
 
-async def test_a_key_is_one_users_own(ada: Person, grace: Person, pair: Pair, settle: Settle) -> None:
+async def test_a_key_belongs_to_one_user(ada: Person, grace: Person, pair: Pair, settle: Settle) -> None:
     await ada.post("/transfers", payment(pair.payer, pair.payee, 500), headers=with_key("k"))
     settle()
     answer = await grace.post("/transfers", payment(pair.payee, pair.payer, 200), headers=with_key("k"))
@@ -167,13 +167,13 @@ async def test_a_key_is_one_users_own(ada: Person, grace: Person, pair: Pair, se
     assert "idempotent-replayed" not in answer.headers
 
 
-async def test_a_key_is_told_apart_by_case(ada: Person, pair: Pair, database: Database) -> None:
+async def test_keys_are_case_sensitive(ada: Person, pair: Pair, database: Database) -> None:
     for key in ("key", "KEY", "Key"):
         await ada.post("/transfers", payment(pair.payer, pair.payee), headers=with_key(key))
     assert transfers_in(database) == 3
 
 
-async def test_a_refused_transfer_does_not_bind_its_key(ada: Person, pair: Pair) -> None:
+async def test_a_rejected_transfer_does_not_bind_its_key(ada: Person, pair: Pair) -> None:
     too_much = payment(pair.payer, pair.payee, 10_001)
     for _ in range(2):
         refused(await ada.post("/transfers", too_much, headers=with_key("k")), 400, "insufficient_funds")
@@ -201,7 +201,7 @@ async def test_a_key_is_1_to_255_visible_ascii_characters(ada: Person, pair: Pai
         refused(answer, 400, "idempotency_key_invalid", "header.Idempotency-Key")
 
 
-async def test_one_pair_of_quotes_around_a_key_means_nothing(ada: Person, pair: Pair) -> None:
+async def test_one_pair_of_quotes_around_a_key_is_ignored(ada: Person, pair: Pair) -> None:
     body = payment(pair.payer, pair.payee)
     first = await ada.post("/transfers", body, headers=with_key('"k"'))
     assert_replay(await ada.post("/transfers", body, headers=with_key("k")), first)
@@ -209,18 +209,18 @@ async def test_one_pair_of_quotes_around_a_key_means_nothing(ada: Person, pair: 
     assert "idempotent-replayed" not in twice_quoted.headers
 
 
-async def test_two_keys_are_none(ada: Person, pair: Pair) -> None:
+async def test_two_keys_are_invalid(ada: Person, pair: Pair) -> None:
     for other in ("a", "b"):
         headers = [*with_key("a"), *with_key(other)]
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers=headers)
         refused(answer, 400, "idempotency_key_invalid", "header.Idempotency-Key")
 
 
-async def test_a_setting_makes_the_key_required_where_money_moves(start: Start, database: Database) -> None:
+async def test_a_setting_makes_the_key_required_for_calls_that_move_money(start: Start, database: Database) -> None:
     add_operator(database)
     async with start(idempotency_key_required=True) as api:
         ada, operator = await api.sign_up("ada"), await api.log_in("operator")
-        account, other = await ada.open(), await ada.open()  # other POSTs need none
+        account, other = await ada.open(), await ada.open()  # other POSTs need no key
         builders.fund(database, UUID(account["id"]), 100)
         deposit = {"to_account_id": account["id"], "amount": 5}
         withdrawal = {"from_account_id": account["id"], "amount": 5}
@@ -245,7 +245,7 @@ async def test_other_posts_ignore_the_key(api: Api, ada: Person) -> None:
     assert first.json()["id"] != second.json()["id"]
 
 
-# --- the frozen rendering ----------------------------------------------------------------------------------------
+# --- the fixed rendering ---
 
 GOLDEN: list[tuple[Json, bytes]] = [
     (
@@ -311,7 +311,7 @@ def test_the_first_rendering_of_a_202_never_changes(changed: Any, expected: byte
     assert render_accepted(accepted) == expected
 
 
-async def test_what_is_kept_of_a_transfer_is_rendered_the_same_from_the_first_answer_on(
+async def test_a_stored_transfer_is_always_rendered_like_the_first_answer(
     ada: Person, pair: Pair, database: Database
 ) -> None:
     first = await ada.post("/transfers", payment(pair.payer, pair.payee), headers=with_key("k"))

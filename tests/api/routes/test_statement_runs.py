@@ -1,4 +1,4 @@
-"""Runs of statements as operators see them: which months are closed, and how far their statements are."""
+"""Statement runs for operators: the closed months, and the progress of their statements."""
 
 import pytest
 
@@ -19,15 +19,13 @@ def three(clock: Clock, pair: Pair, database: Database) -> None:
     assert close_months(database, group=2) == 3
 
 
-async def test_before_the_first_month_is_over_there_is_none(operator: Person, pair: Pair, database: Database) -> None:
+async def test_no_run_exists_before_the_first_month_is_over(operator: Person, pair: Pair, database: Database) -> None:
     close_months(database)
     assert (await operator.get(PATH)).json()["items"] == []
 
 
 @pytest.mark.usefixtures("three")
-async def test_a_run_says_what_its_month_is_and_how_far_it_is(
-    operator: Person, database: Database, clock: Clock
-) -> None:
+async def test_a_run_shows_its_month_and_its_progress(operator: Person, database: Database, clock: Clock) -> None:
     fresh = {
         "period": "2026-03",
         "time_zone": "UTC",
@@ -61,7 +59,7 @@ async def test_runs_are_listed_newest_first_in_pages(operator: Person) -> None:
 
 
 @pytest.mark.usefixtures("three")
-async def test_a_cursor_of_another_list_is_refused(operator: Person) -> None:
+async def test_a_cursor_of_another_list_is_rejected(operator: Person) -> None:
     cursor = (await operator.get("/operator/users?limit=1")).json()["next_cursor"]
     refused(await operator.get(f"{PATH}?cursor={cursor}"), 422, "validation_failed", "query.cursor")
 

@@ -1,4 +1,4 @@
-"""Statements over HTTP: for owners only, by month, as JSON in pages or as documents, asked for before they are made."""
+"""Statements over HTTP: for owners only, by month, as JSON in pages or as documents, and requested in advance."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ EVERY_DOCUMENT = pytest.mark.parametrize("media_type", documents.FORMATS)
 
 
 def amounts_in(media_type: str, content: bytes) -> list[str]:
-    """The amounts of a document's transactions, in its own order, read back by whoever can read it."""
+    """The amounts of a document's transactions, in the document's order, read by an independent parser."""
     if media_type == CSV:
         lines = csv.DictReader(io.StringIO(content.decode(), newline=""))
         return [line["debit"] or line["credit"] for line in lines if line["type"] not in ("opening", "closing")]
@@ -57,7 +57,7 @@ async def account(clock: Clock, pair: Pair, ada: Person, settle: Settle, databas
 
 @pytest.fixture
 def made(account: str, database: Database) -> str:
-    """The same, and the statements of January and February are made."""
+    """The same account, with the statements of January and February made."""
     assert make_statements(database) == 4
     return account
 
@@ -82,7 +82,7 @@ async def listed(person: Person, account: str, query: str = "") -> Json:
 # --- a month -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_final_statement_says_everything(ada: Person, made: str, pair: Pair, clock: Clock) -> None:
+async def test_a_final_statement_is_complete(ada: Person, made: str, pair: Pair, clock: Clock) -> None:
     found = await statement(ada, made, "?month=2026-02")
     (item,) = (await listed(ada, made, "?limit=1"))["items"]
     transactions = found.pop("transactions")
@@ -118,7 +118,7 @@ async def test_a_final_statement_says_everything(ada: Person, made: str, pair: P
     assert transactions == whole[:3]
 
 
-async def test_by_default_it_is_the_current_month_and_provisional(ada: Person, account: str) -> None:
+async def test_the_default_is_the_current_month_as_a_provisional_statement(ada: Person, account: str) -> None:
     found = await statement(ada, account)
     assert (found["period"], found["status"], found["id"], found["number"]) == ("2026-03", "provisional", None, None)
     assert (found["opening_balance"], found["closing_balance"], found["transactions"]) == (9_994, 9_994, [])
@@ -136,7 +136,7 @@ async def test_a_finished_month_is_provisional_until_it_is_made_and_reading_it_m
     assert {name for name in before if before[name] != after[name]} == {"id", "number", "status", "bank"}
 
 
-async def test_the_bank_and_its_time_zone_are_those_of_the_settings(
+async def test_the_bank_and_its_time_zone_come_from_the_settings(
     start: Start, database: Database, clock: Clock
 ) -> None:
     async with start(bank_name="Bank of Ada", bank_bic="ADAXUS33", time_zone="Pacific/Kiritimati") as api:
@@ -152,7 +152,7 @@ async def test_the_bank_and_its_time_zone_are_those_of_the_settings(
 
 
 @pytest.mark.parametrize("month", ["2026-04", "9998-12"])
-async def test_a_month_that_has_not_begun_is_refused(ada: Person, account: str, month: str) -> None:
+async def test_a_month_in_the_future_is_rejected(ada: Person, account: str, month: str) -> None:
     answer = await ada.get(f"/accounts/{account}/statement?month={month}")
     refused(answer, 422, "validation_failed", "query.month")
 
@@ -162,7 +162,7 @@ async def test_a_month_before_the_account_was_opened_has_no_statement(ada: Perso
 
 
 @pytest.mark.parametrize("month", ["", "2026", "2026-13", "2026-1", "2026-01-01", "january", "2026-0%D9%A1", "%00"])
-async def test_what_is_no_month_is_refused(ada: Person, account: str, month: str) -> None:
+async def test_an_invalid_month_is_rejected(ada: Person, account: str, month: str) -> None:
     answer = await ada.get(f"/accounts/{account}/statement?month={month}")
     refused(answer, 422, "validation_failed", "query.month")
 
@@ -172,14 +172,14 @@ async def test_what_is_no_month_is_refused(ada: Person, account: str, month: str
     [("limit=0", "query.limit"), ("limit=1001", "query.limit"), ("offset=1", "query.offset"),
      ("cursor=x", "query.cursor"), ("month=2026-02&month=2026-03", "query.month"), ("year=2026", "query.year")],
 )  # fmt: skip
-async def test_a_statement_is_as_strict_as_lists_are(ada: Person, made: str, query: str, location: str) -> None:
+async def test_a_statement_validates_parameters_like_a_list(ada: Person, made: str, query: str, location: str) -> None:
     refused(await ada.get(f"/accounts/{made}/statement?{query}"), 422, "validation_failed", location)
 
 
-# --- whose -------------------------------------------------------------------------------------------------------
+# --- owners ---
 
 
-async def test_nobody_but_its_owner_sees_a_statement(
+async def test_only_its_owner_sees_a_statement(
     api: Api, ada: Person, grace: Person, operator: Person, made: str
 ) -> None:
     (item, _) = (await listed(ada, made))["items"]
@@ -199,13 +199,13 @@ async def test_nobody_but_its_owner_sees_a_statement(
 
 
 @pytest.mark.parametrize("path", ["/accounts/x/statement", "/accounts/x/statements", "/statements/x"])
-async def test_what_is_no_id_is_refused(ada: Person, path: str) -> None:
+async def test_an_invalid_id_is_rejected(ada: Person, path: str) -> None:
     refused(
         await ada.get(path), 422, "validation_failed", f"path.{'account' if 'accounts' in path else 'statement'}_id"
     )
 
 
-async def test_head_and_a_slash_at_the_end_are_answered_like_get(ada: Person, made: str) -> None:
+async def test_head_and_a_trailing_slash_are_answered_like_get(ada: Person, made: str) -> None:
     (item, _) = (await listed(ada, made))["items"]
     for path in (f"/accounts/{made}/statement", f"/accounts/{made}/statements", f"/statements/{item['id']}"):
         plain, slash, head = await ada.get(path), await ada.get(f"{path}/"), await ada.request("HEAD", path)
@@ -234,7 +234,7 @@ async def test_pages_of_transactions_add_up_newest_first(
     assert (seen, page["next_cursor"]) == ([3, 2, 1], None)
 
 
-async def test_a_cursor_from_before_a_statement_was_made_goes_on_after(
+async def test_a_cursor_remains_valid_after_the_statement_is_made(
     ada: Person, account: str, database: Database
 ) -> None:
     first = await statement(ada, account, "?month=2026-02&limit=2")
@@ -246,7 +246,7 @@ async def test_a_cursor_from_before_a_statement_was_made_goes_on_after(
     assert by_id.json() == then
 
 
-async def test_a_cursor_is_good_for_its_own_month_only(ada: Person, made: str) -> None:
+async def test_a_cursor_is_valid_for_its_own_month_only(ada: Person, made: str) -> None:
     cursor = (await statement(ada, made, "?month=2026-02&limit=1"))["next_cursor"]
     for path in (
         f"/accounts/{made}/statement?month=2026-01",
@@ -274,10 +274,10 @@ async def test_statements_are_listed_newest_first_in_pages(ada: Person, made: st
         assert {name: found[name] for name in item} == item
 
 
-# --- asking for one ----------------------------------------------------------------------------------------------
+# --- requesting a statement ---
 
 
-async def test_a_statement_is_asked_for_polled_and_made(ada: Person, account: str, database: Database) -> None:
+async def test_a_statement_is_requested_polled_and_made(ada: Person, account: str, database: Database) -> None:
     answer = await ask(ada, account)
     assert answer.status_code == 202
     body = answer.json()
@@ -295,7 +295,7 @@ async def test_a_statement_is_asked_for_polled_and_made(ada: Person, account: st
     assert "retry-after" not in polled.headers
 
 
-async def test_asking_again_is_answered_with_the_same_statement(ada: Person, account: str, database: Database) -> None:
+async def test_a_repeated_request_returns_the_same_statement(ada: Person, account: str, database: Database) -> None:
     first, second = await ask(ada, account), await ask(ada, account)
     assert (second.status_code, second.content) == (202, first.content)
     make_requested(database)
@@ -305,7 +305,7 @@ async def test_asking_again_is_answered_with_the_same_statement(ada: Person, acc
     assert "retry-after" not in third.headers
 
 
-async def test_asking_for_the_current_month_or_a_later_one_is_refused(
+async def test_the_current_month_or_a_later_one_cannot_be_requested(
     ada: Person, account: str, database: Database
 ) -> None:
     for month in ("2026-03", "2026-04"):
@@ -315,17 +315,17 @@ async def test_asking_for_the_current_month_or_a_later_one_is_refused(
 
 
 @pytest.mark.parametrize("month", [None, 202602, "2026-2", "2026-02-01", "\x00", ["2026-02"], {}])
-async def test_asking_for_what_is_no_month_is_refused(ada: Person, account: str, month: Json) -> None:
+async def test_an_invalid_month_cannot_be_requested(ada: Person, account: str, month: Json) -> None:
     refused(await ask(ada, account, month), 422, "validation_failed", "body.month")
 
 
-async def test_asking_with_a_lone_surrogate_is_refused(ada: Person, account: str) -> None:
+async def test_a_lone_surrogate_in_a_request_is_rejected(ada: Person, account: str) -> None:
     path, body = f"/accounts/{account}/statements", written({"month": "\ud800"})
     answer = await ada.request("POST", path, content=body, headers={"Content-Type": JSON})
     refused(answer, 422, "validation_failed", "body.month")
 
 
-async def test_asking_takes_nothing_but_a_month(ada: Person, account: str) -> None:
+async def test_a_request_accepts_only_a_month(ada: Person, account: str) -> None:
     path = f"/accounts/{account}/statements"
     refused(await ada.post(path, {}), 422, "validation_failed", "body.month")
     refused(await ada.post(path, {"month": "2026-02", "status": "final"}), 422, "validation_failed", "body.status")
@@ -337,7 +337,7 @@ async def test_asking_takes_nothing_but_a_month(ada: Person, account: str) -> No
     refused(await ada.request("PUT", path, json={}), 405, "method_not_allowed")
 
 
-async def test_asking_while_the_database_is_locked_records_nothing(
+async def test_a_request_while_the_database_is_locked_records_nothing(
     start: Start, database: Database, clock: Clock
 ) -> None:
     async with start(intake_seconds=0.05) as api:
@@ -367,7 +367,7 @@ async def test_a_document_has_the_whole_month_oldest_first(ada: Person, made: st
             assert answer.headers["cache-control"] == "private, no-cache"
 
 
-async def test_a_document_of_a_month_that_is_not_made_is_provisional(ada: Person, account: str) -> None:
+async def test_a_document_is_provisional_until_the_statement_is_made(ada: Person, account: str) -> None:
     for media_type in documents.FORMATS:
         answer = await ada.get(f"/accounts/{account}/statement?month=2026-02", headers={"Accept": media_type})
         assert amounts_in(media_type, answer.content) == ["0.01", "0.02", "0.03"]
@@ -377,7 +377,7 @@ async def test_a_document_of_a_month_that_is_not_made_is_provisional(ada: Person
 
 
 @EVERY_DOCUMENT
-async def test_there_is_no_document_of_a_statement_that_is_pending(ada: Person, account: str, media_type: str) -> None:
+async def test_a_pending_statement_has_no_document(ada: Person, account: str, media_type: str) -> None:
     location = (await ask(ada, account)).headers["location"]
     refused(await ada.get(location, headers={"Accept": media_type}), 409, "statement_pending")
     assert (await ada.get(location, headers={"Accept": f"{media_type};q=0.1, {JSON}"})).status_code == 200
@@ -395,14 +395,16 @@ async def test_a_month_with_too_many_transactions_is_json_only(
             assert len((await person.get(path)).json()["transactions"]) == 3
 
 
-async def test_a_month_with_just_as_many_transactions_is_a_document(start: Start, ada: Person, made: str) -> None:
+async def test_a_month_with_exactly_the_maximum_of_transactions_is_a_document(
+    start: Start, ada: Person, made: str
+) -> None:
     async with start(statement_transactions=3) as api:
         person = Person(api.client, ada.email, ada.token, "")
         answer = await person.get(f"/accounts/{made}/statement?month=2026-02", headers={"Accept": CSV})
         assert answer.status_code == 200
 
 
-async def test_a_drawing_that_is_ended_from_outside_is_unavailable_and_the_next_one_is_drawn(
+async def test_a_killed_drawing_is_unavailable_and_the_next_one_is_drawn(
     ada: Person, made: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, headers = f"/accounts/{made}/statement?month=2026-02", {"Accept": PDF}
@@ -450,7 +452,7 @@ def end_the_process(*_ignored: Any) -> None:
         ("image/*", None),
         ("application/problem+json", None),
         ("csv", None),
-        # What is no weight (RFC 9110, 12.4.2) counts as none given.
+        # An invalid weight (RFC 9110, 12.4.2) counts as a missing one.
         ("text/csv;q=nan, application/json;q=0.9", CSV),
         ("text/csv;q=9, application/json", JSON),
         ("text/csv;q=-1, application/json;q=0.9", CSV),
@@ -458,12 +460,12 @@ def end_the_process(*_ignored: Any) -> None:
         ("text/csv;q=, application/json;q=0.9", CSV),
     ],
 )
-def test_the_form_that_is_liked_best_is_chosen(accept: str, chosen: str | None) -> None:
+def test_the_preferred_format_is_chosen(accept: str, chosen: str | None) -> None:
     assert negotiate(accept, (JSON, *documents.FORMATS)) == chosen
 
 
 @pytest.mark.parametrize("accept", ["text/html", "text/csv;q=0", "image/png, text/html;q=0.9"])
-async def test_a_form_that_there_is_none_of_is_refused_before_anything_about_the_statement(
+async def test_an_unsupported_format_is_rejected_before_the_statement_is_looked_up(
     api: Api, ada: Person, account: str, accept: str
 ) -> None:
     headers = {"Accept": accept}
@@ -480,7 +482,7 @@ async def test_a_form_that_there_is_none_of_is_refused_before_anything_about_the
         refused(await api.client.get(path, headers=headers), 401, "unauthenticated")
 
 
-async def test_accept_can_come_in_several_lines(ada: Person, made: str) -> None:
+async def test_accept_can_be_sent_in_several_lines(ada: Person, made: str) -> None:
     lines = [("Accept", "text/html"), ("Accept", "text/csv;q=0.5"), ("Accept", "application/pdf;q=0.6")]
     answer = await ada.get(f"/accounts/{made}/statement", headers=lines)
     assert answer.headers["content-type"] == PDF

@@ -1,4 +1,4 @@
-"""Logging in and out, going on with a refresh token, and the keys that sign what gives access."""
+"""Logging in and out, refreshing tokens, and rotating the keys that sign access tokens."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def deactivate(database: Database, email: str) -> None:
 
 
 class TestLoggingIn:
-    async def test_answers_a_pair_of_tokens_that_nobody_may_store(self, api: Api, ada: Person) -> None:
+    async def test_returns_a_pair_of_tokens_that_must_not_be_cached(self, api: Api, ada: Person) -> None:
         answer = await api.client.post("/login", data={"username": ada.email, "password": PASSWORD})
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-store"
@@ -73,11 +73,11 @@ class TestLoggingIn:
         ],
         ids=str,
     )
-    async def test_refuses_a_form_that_is_none_of_oauth2(self, api: Api, form: dict[str, str], location: str) -> None:
+    async def test_rejects_an_invalid_oauth2_form(self, api: Api, form: dict[str, str], location: str) -> None:
         refused(await api.client.post("/login", data=form), 422, "validation_failed", location)
 
     @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
-    async def test_takes_a_form_only(self, api: Api, ada: Person, content_type: str) -> None:
+    async def test_accepts_only_a_form(self, api: Api, ada: Person, content_type: str) -> None:
         body = json.dumps({"username": ada.email, "password": PASSWORD})
         answer = await api.client.post("/login", content=body, headers={"Content-Type": content_type})
         refused(answer, 415, "unsupported_media_type")
@@ -100,17 +100,15 @@ class TestLoggingIn:
             assert answer.headers.keys() == wrong.headers.keys()
 
     @pytest.mark.parametrize("field", [b"username=%ff%fe", b"username=%ed%a0%80", b"username=%00"], ids=repr)
-    async def test_survives_bytes_that_are_no_text(self, api: Api, field: bytes) -> None:
+    async def test_rejects_bytes_that_are_not_text(self, api: Api, field: bytes) -> None:
         answer = await api.client.post("/login", content=field + b"&password=" + b"x" * 12, headers=FORM)
         refused(answer, 401, "unauthenticated")
 
-    async def test_survives_garbage_in_place_of_a_form(self, api: Api) -> None:
+    async def test_rejects_garbage_in_place_of_a_form(self, api: Api) -> None:
         for garbage in (b"", b"\xff\xfe", b"&&&===", b"%", b"username", b'{"username":"a"}'):
             refused(await api.client.post("/login", content=garbage, headers=FORM), 422, "validation_failed")
 
-    async def test_keeps_the_same_password_under_a_stronger_hash_once_the_cost_is_raised(
-        self, start: Start, database: Database
-    ) -> None:
+    async def test_rehashes_the_password_once_the_cost_is_raised(self, start: Start, database: Database) -> None:
         async with start() as api:
             before = await api.sign_up("ada")
         async with start(password_hash_rounds=5) as api:
@@ -122,7 +120,7 @@ class TestLoggingIn:
             before.client = api.client
             assert (await before.get("/users/me")).status_code == 200
 
-    async def test_gives_access_for_as_long_as_the_setting_says(self, start: Start) -> None:
+    async def test_gives_access_for_the_time_of_the_setting(self, start: Start) -> None:
         async with start(access_token_seconds=60) as api:
             ada = await api.sign_up("ada")
             answer = await api.client.post("/login", data={"username": ada.email, "password": PASSWORD})
@@ -131,7 +129,7 @@ class TestLoggingIn:
 
 
 class TestRefreshing:
-    async def test_gives_a_new_pair_and_spends_the_old_one(self, api: Api, ada: Person) -> None:
+    async def test_returns_a_new_pair_and_spends_the_old_token(self, api: Api, ada: Person) -> None:
         answer = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-store"
@@ -139,7 +137,7 @@ class TestRefreshing:
         ada.token = answer.json()["access_token"]
         assert (await ada.get("/users/me")).status_code == 200
 
-    async def test_twice_with_one_token_revokes_the_family_and_no_other(self, api: Api, ada: Person) -> None:
+    async def test_twice_with_one_token_revokes_only_its_family(self, api: Api, ada: Person) -> None:
         other = await api.log_in("ada")
         second = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
         reuse = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
@@ -149,7 +147,7 @@ class TestRefreshing:
         untouched = await api.client.post("/token/refresh", json={"refresh_token": other.refresh_token})
         assert untouched.status_code == 200
 
-    async def test_at_once_with_one_token_gives_one_pair_at_most(self, api: Api, ada: Person) -> None:
+    async def test_concurrently_with_one_token_returns_at_most_one_pair(self, api: Api, ada: Person) -> None:
         body = {"refresh_token": ada.refresh_token}
         answers = await asyncio.gather(*(api.client.post("/token/refresh", json=body) for _ in range(6)))
         assert sorted(answer.status_code for answer in answers) == [200] + [401] * 5
@@ -158,52 +156,54 @@ class TestRefreshing:
         refused(following, 401, "unauthenticated")
 
     @pytest.mark.parametrize("token", ["no token of ours", "x" * 512, "\x00", "ä"])
-    async def test_with_a_foreign_token_is_refused(self, api: Api, token: str) -> None:
+    async def test_with_an_unknown_token_is_rejected(self, api: Api, token: str) -> None:
         refused(await api.client.post("/token/refresh", json={"refresh_token": token}), 401, "unauthenticated")
 
     @pytest.mark.parametrize("token", ["", "x" * 513, None, 7, ["x"]], ids=str)
-    async def test_with_no_token_at_all_is_invalid(self, api: Api, token: Any) -> None:
+    async def test_without_a_valid_token_field_is_invalid(self, api: Api, token: Any) -> None:
         answer = await api.client.post("/token/refresh", json={"refresh_token": token})
         refused(answer, 422, "validation_failed", "body.refresh_token")
 
-    async def test_with_a_lone_surrogate_is_refused_and_breaks_nothing(self, api: Api) -> None:
+    async def test_with_a_lone_surrogate_is_rejected(self, api: Api) -> None:
         answer = await api.client.post(
             "/token/refresh", content=b'{"refresh_token":"\\ud800"}', headers={"Content-Type": "application/json"}
         )
         assert answer.status_code in (401, 422)
 
-    async def test_with_an_access_token_is_refused(self, api: Api, ada: Person) -> None:
+    async def test_with_an_access_token_is_rejected(self, api: Api, ada: Person) -> None:
         refused(await api.client.post("/token/refresh", json={"refresh_token": ada.token}), 401, "unauthenticated")
 
-    async def test_ends_with_the_life_of_the_log_in(self, api: Api, ada: Person, database: Database) -> None:
+    async def test_ends_with_the_lifetime_of_the_log_in(self, api: Api, ada: Person, database: Database) -> None:
         with unit_of_work(database) as connection:
             connection.exec_driver_sql("UPDATE refresh_tokens SET expires_at = ?", (time.time_ns() // 1000,))
         answer = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
         refused(answer, 401, "unauthenticated")
 
-    async def test_never_reaches_beyond_the_life_of_the_log_in(self, api: Api, ada: Person, database: Database) -> None:
+    async def test_never_extends_beyond_the_lifetime_of_the_log_in(
+        self, api: Api, ada: Person, database: Database
+    ) -> None:
         await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
         with database.reader.connect() as connection:
             ends = connection.exec_driver_sql("SELECT DISTINCT expires_at FROM refresh_tokens").fetchall()
         assert len(ends) == 1
 
-    async def test_is_refused_to_a_deactivated_user(self, api: Api, ada: Person, database: Database) -> None:
+    async def test_is_rejected_for_a_deactivated_user(self, api: Api, ada: Person, database: Database) -> None:
         deactivate(database, ada.email)
         answer = await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})
         refused(answer, 401, "unauthenticated")
 
-    async def test_tokens_are_kept_as_digests_only(self, ada: Person, database: Database) -> None:
+    async def test_tokens_are_stored_as_digests_only(self, ada: Person, database: Database) -> None:
         with database.reader.connect() as connection:
             kept = str(connection.exec_driver_sql("SELECT * FROM refresh_tokens").fetchall())
         assert ada.refresh_token not in kept
 
 
-class TestWhatALogInCosts:
-    """Hashes, and not seconds: an unknown user must cost the same, and no clock is that exact on a busy machine."""
+class TestTheCostOfALogIn:
+    """Counts hashes instead of seconds: an unknown user must cost the same, and no clock is exact on a busy machine."""
 
     @pytest.fixture
     def hashes(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-        """Counts what the library hashes, whoever asks for it."""
+        """Counts the hashes that the library computes for any caller."""
         counts: Counter[str] = Counter()
         library = passlib.hash.bcrypt_sha256
         real = library._calc_checksum
@@ -220,7 +220,7 @@ class TestWhatALogInCosts:
         answer = await api.client.post("/login", data={"username": email, "password": password})
         return answer.status_code, Counter(hashes)
 
-    async def test_is_one_hash_whoever_it_is(
+    async def test_is_one_hash_for_every_user(
         self, api: Api, ada: Person, grace: Person, database: Database, hashes: Counter[str]
     ) -> None:
         deactivate(database, grace.email)
@@ -235,10 +235,10 @@ class TestWhatALogInCosts:
         ):
             assert await self.cost(api, hashes, email, password) == (401, one), email
 
-    async def test_is_made_up_where_a_hash_is_older_than_the_cost(
+    async def test_is_equal_for_a_hash_older_than_the_current_cost(
         self, start: Start, database: Database, hashes: Counter[str]
     ) -> None:
-        """2^4 + 2^4 + 2^5 = 2^6: in time, a wrong password for an old hash is what an unknown user is."""
+        """2^4 + 2^4 + 2^5 = 2^6: a wrong password for an old hash takes as long as an unknown user."""
         async with start() as api:
             await api.sign_up("ada")
         async with start(password_hash_rounds=6) as api:
@@ -250,7 +250,7 @@ class TestWhatALogInCosts:
 class TestTooManyPasswordsAtOnce:
     @pytest.fixture
     def slow(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-        """Verifying takes until this is set."""
+        """Verification blocks until this is set."""
         may_end, verify = threading.Event(), Passwords.verify
 
         def slow(passwords: Passwords, password: str, kept: str | None) -> bool:
@@ -263,7 +263,7 @@ class TestTooManyPasswordsAtOnce:
 
     @staticmethod
     async def ask(api: Api, number: int, path: str = "/login", **body: Any) -> httpx2.Response:
-        """Ask from an address of one's own: a log-in of Ada, if nothing else is said."""
+        """Send a request from its own address: by default, a log-in of Ada."""
         transport = httpx2.ASGITransport(app=api.app, client=(f"192.0.2.{number}", 40_000))
         async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
             return await client.post(path, **body or {"data": {"username": "ada@example.com", "password": PASSWORD}})
@@ -275,7 +275,7 @@ class TestTooManyPasswordsAtOnce:
             refused(answer, 503, "unavailable")
             assert answer.headers["retry-after"] == "1"
 
-    async def test_are_told_to_come_again_and_the_others_are_served(self, start: Start, slow: threading.Event) -> None:
+    async def test_are_asked_to_retry_while_others_are_served(self, start: Start, slow: threading.Event) -> None:
         async with start(password_hash_threads=1, password_hash_waiting=2) as api:
             slow.set()
             ada = await api.sign_up("ada")
@@ -291,7 +291,7 @@ class TestTooManyPasswordsAtOnce:
             assert sorted([(await task).status_code for task in log_ins]) == [200] * 3 + [503] * 7
             assert (await self.ask(api, 1)).status_code == 200
 
-    async def test_of_one_user_or_address_leave_half_of_the_places_to_the_others(
+    async def test_of_one_user_or_address_leave_half_of_the_places_to_others(
         self, start: Start, slow: threading.Event
     ) -> None:
         async with start(password_hash_threads=1, password_hash_waiting=7) as api:
@@ -326,7 +326,7 @@ class TestLoggingOut:
             refused(again, 401, "unauthenticated")
         refused(await ada.post("/logout"), 401, "unauthenticated")
 
-    async def test_leaves_everybody_else_signed_in(self, ada: Person, grace: Person) -> None:
+    async def test_leaves_all_other_users_logged_in(self, ada: Person, grace: Person) -> None:
         await ada.post("/logout")
         assert (await grace.get("/users/me")).status_code == 200
 
@@ -334,12 +334,12 @@ class TestLoggingOut:
 class TestRotatingTheKeys:
     @pytest.fixture
     async def two(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Api]]:
-        """Two processes on one data folder, with the keys in it. Neither looks at the keys by the clock."""
+        """Two processes with the keys of one data folder. Neither checks the keys by the clock."""
         monkeypatch.setattr(token_keys, "LOOK_SECONDS", 10**9)
         async with start(jwt_secret=None) as one, start(jwt_secret=None) as other:
             yield one, other
 
-    async def test_refuses_no_token_in_any_process(self, two: tuple[Api, Api]) -> None:
+    async def test_rejects_no_token_in_any_process(self, two: tuple[Api, Api]) -> None:
         one, other = two
         before = await one.sign_up("ada")
         assert giro("keys", "rotate", "tokens").exit_code == 0
@@ -350,7 +350,7 @@ class TestRotatingTheKeys:
                 person.client = api.client
                 assert (await person.get("/users/me")).status_code == 200
 
-    async def test_at_once_ends_access_tokens_and_no_log_in(
+    async def test_at_once_ends_access_tokens_but_no_log_in(
         self, two: tuple[Api, Api], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         one, _ = two
@@ -363,7 +363,7 @@ class TestRotatingTheKeys:
         ada.token = answer.json()["access_token"]
         assert (await ada.get("/users/me")).status_code == 200
 
-    async def test_cuts_no_list_short(self, two: tuple[Api, Api]) -> None:
+    async def test_does_not_invalidate_cursors(self, two: tuple[Api, Api]) -> None:
         one, other = two
         ada = await one.sign_up("ada")
         opened = [(await ada.open())["id"] for _ in range(3)]
@@ -392,14 +392,14 @@ class TestRotatingTheKeys:
         ("POST", "/withdrawals"),
     ],
 )
-async def test_a_call_without_a_token_learns_nothing_but_that(api: Api, method: str, path: str) -> None:
+async def test_a_call_without_a_token_reveals_only_that_it_is_missing(api: Api, method: str, path: str) -> None:
     unsigned_call = await api.client.request(method, path)
     refused(unsigned_call, 401, "unauthenticated")
     me = await api.client.get("/users/me")
     assert masked(unsigned_call) == masked(me)
 
 
-async def test_a_log_in_that_hashes_keeps_nobody_waiting(
+async def test_a_hashing_log_in_delays_no_other_request(
     api: Api, ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashing, may_end = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Submitting and cancelling transfers: what is accepted, what is refused, and in which order."""
+"""Submitting and cancelling transfers: which are accepted, which are rejected, and the order of the checks."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ TRANSFER_KEYS = {
 
 
 def recorded(database: Database) -> list[Json]:
-    """What the database holds of transfers and reservations: equal before and after a call that records nothing."""
+    """The transfers and reservations in the database: equal before and after a call that records nothing."""
     return [
         builders.rows(database, "SELECT id, status FROM transfers"),
         builders.rows(database, "SELECT id, balance, reserved, last_transfer_id FROM accounts"),
@@ -65,7 +65,7 @@ class TestAnAcceptedTransfer:
         account = await ada.account(pair.payer["id"])
         assert (account["balance"], account["available"]) == (10_000, 6_000)
 
-    async def test_keeps_the_request_id_it_came_with(self, ada: Person, pair: Pair, database: Database) -> None:
+    async def test_stores_its_request_id(self, ada: Person, pair: Pair, database: Database) -> None:
         body = payment(pair.payer, pair.payee)
         answer = await ada.post("/transfers", body, headers={"X-Request-ID": "order-66"})
         (row,) = builders.rows(database, "SELECT request_id FROM transfers WHERE id = ?", answer.json()["sequence"])
@@ -100,17 +100,17 @@ class TestAnAcceptedTransfer:
         await until(lambda: queue.llen("dramatiq:settlement") == 1)
         assert queue.exists("giro:woken")
 
-    async def test_is_accepted_all_the_same_while_the_queue_is_down(self, ada: Person, pair: Pair, api: Api) -> None:
+    async def test_is_accepted_even_while_the_queue_is_down(self, ada: Person, pair: Pair, api: Api) -> None:
         api.queue.connected = False
         await ada.pay(pair.payer, pair.payee)
 
-    async def test_may_use_up_all_the_funds_to_the_last_unit(self, ada: Person, pair: Pair) -> None:
+    async def test_may_use_all_available_funds(self, ada: Person, pair: Pair) -> None:
         await ada.pay(pair.payer, pair.payee, 9_999)
         await ada.pay(pair.payer, pair.payee, 1)
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 1))
         refused(answer, 400, "insufficient_funds", "body.amount")
 
-    async def test_at_once_with_others_never_spends_more_than_there_is(
+    async def test_with_concurrent_others_never_exceeds_the_available_funds(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         orders = (ada.post("/transfers", payment(pair.payer, pair.payee, 3_000)) for _ in range(8))
@@ -119,13 +119,13 @@ class TestAnAcceptedTransfer:
         assert settle() == 3
         assert (await ada.account(pair.payer["id"]))["balance"] == 1_000
 
-    async def test_never_counts_on_money_that_is_still_to_come(self, ada: Person, grace: Person, pair: Pair) -> None:
+    async def test_cannot_use_pending_incoming_funds(self, ada: Person, grace: Person, pair: Pair) -> None:
         await ada.pay(pair.payer, pair.payee, 500)
         answer = await grace.post("/transfers", payment(pair.payee, pair.payer, 1))
         refused(answer, 400, "insufficient_funds", "body.amount")
 
 
-# --- form --------------------------------------------------------------------------------------------------------
+# --- fields ---
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ class TestABodyThatIsNotATransfer:
         ],
         ids=lambda value: ascii(value)[:24],
     )  # fmt: skip
-    async def test_has_a_field_that_does_not_hold_what_it_should(self, ada: Person, field: str, value: Any) -> None:
+    async def test_has_a_field_with_an_invalid_value(self, ada: Person, field: str, value: Any) -> None:
         body = payment({"id": str(uuid4())}, {"id": str(uuid4())}) | {field: value}
         answer = await ada.request("POST", "/transfers", content=written(body), headers=JSON)
         problem = refused(answer, 422, "validation_failed")
@@ -238,13 +238,13 @@ class TestABodyThatIsNotATransfer:
         assert len(error["location"]) <= 80
 
     @pytest.mark.parametrize("number", ["", "x" * 35, None, 5, "\ud800"], ids=ascii)
-    async def test_has_an_account_number_that_is_none(self, ada: Person, number: Any) -> None:
+    async def test_has_an_invalid_account_number(self, ada: Person, number: Any) -> None:
         body = {"from_account_id": str(uuid4()), "amount": 1, "to_account_number": number}
         answer = await ada.request("POST", "/transfers", content=written(body), headers=JSON)
         refused(answer, 422, "validation_failed")
 
     @pytest.mark.parametrize("number", ["\x00", "XG00GIRO00000000000000", "'; --", "ｘ"], ids=ascii)
-    async def test_has_an_account_number_that_nobody_has(self, ada: Person, pair: Pair, number: str) -> None:
+    async def test_has_an_account_number_that_does_not_exist(self, ada: Person, pair: Pair, number: str) -> None:
         body = {"from_account_id": pair.payer["id"], "amount": 1, "to_account_number": number}
         refused(await ada.post("/transfers", body), 404, "account_not_found", "body.to_account_number")
 
@@ -262,7 +262,7 @@ class TestABodyThatIsNotATransfer:
 
 
 class TestARefusal:
-    async def test_of_the_same_account_on_both_sides(self, ada: Person, pair: Pair) -> None:
+    async def test_names_the_same_account_on_both_sides(self, ada: Person, pair: Pair) -> None:
         answer = await ada.post("/transfers", payment(pair.payer, pair.payer))
         refused(answer, 400, "same_account")
         by_number = {
@@ -272,7 +272,7 @@ class TestARefusal:
         }
         refused(await ada.post("/transfers", by_number), 400, "same_account")
 
-    async def test_of_a_source_that_is_not_ones_own_is_that_of_one_that_is_not_there(
+    async def test_of_another_users_source_equals_that_of_a_missing_one(
         self, ada: Person, grace: Person, pair: Pair, database: Database
     ) -> None:
         external = {"id": str(UUID(bytes=builders.external_account(database)["public_id"]))}
@@ -281,7 +281,7 @@ class TestARefusal:
         for payer in (pair.payer, external):
             assert masked(await grace.post("/transfers", payment(payer, pair.payee))) == masked(missing)
 
-    async def test_of_a_destination_that_is_not_there(self, ada: Person, pair: Pair, database: Database) -> None:
+    async def test_of_a_missing_destination(self, ada: Person, pair: Pair, database: Database) -> None:
         external = {"id": str(UUID(bytes=builders.external_account(database)["public_id"]))}
         for payee in ({"id": str(uuid4())}, external):
             answer = await ada.post("/transfers", payment(pair.payer, payee))
@@ -314,20 +314,24 @@ class TestARefusal:
         else:
             refused(answer, status, code)
 
-    async def test_of_more_than_there_is_records_nothing(self, ada: Person, pair: Pair, database: Database) -> None:
+    async def test_of_an_amount_beyond_the_available_funds_records_nothing(
+        self, ada: Person, pair: Pair, database: Database
+    ) -> None:
         await ada.pay(pair.payer, pair.payee, 6_000)
         before = recorded(database)
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 4_001))
         refused(answer, 400, "insufficient_funds", "body.amount")
         assert recorded(database) == before
 
-    async def test_of_more_than_the_payee_can_hold(self, ada: Person, pair: Pair, database: Database) -> None:
+    async def test_of_an_amount_beyond_the_payees_maximum_balance(
+        self, ada: Person, pair: Pair, database: Database
+    ) -> None:
         builders.set_account(database, UUID(pair.payee["id"]), balance=9 * 10**15 - 100)
         assert (await ada.post("/transfers", payment(pair.payer, pair.payee, 100))).status_code == 202
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 101))
         refused(answer, 400, "balance_limit_exceeded", "body.amount")
 
-    async def test_lets_the_overdraft_be_used_and_not_passed(self, ada: Person, pair: Pair, database: Database) -> None:
+    async def test_occurs_only_beyond_the_overdraft_limit(self, ada: Person, pair: Pair, database: Database) -> None:
         builders.set_account(database, UUID(pair.payer["id"]), overdraft_limit=500)
         refused(await ada.post("/transfers", payment(pair.payer, pair.payee, 10_501)), 400, "insufficient_funds")
         await ada.pay(pair.payer, pair.payee, 10_500)
@@ -357,7 +361,7 @@ def put_in_state(database: Database, account: Json, state: str) -> None:
         ("funds payee_full", "insufficient_funds", "body.amount"),
     ],
 )
-async def test_of_two_reasons_the_first_in_the_published_order_is_given(
+async def test_has_the_first_applicable_reason_in_the_published_order(
     ada: Person, pair: Pair, database: Database, faults: str, code: str, location: str | None
 ) -> None:
     body = payment(pair.payer, pair.payee)
@@ -381,7 +385,7 @@ async def test_of_two_reasons_the_first_in_the_published_order_is_given(
         assert answer.json()["errors"][0]["location"] == location
 
 
-async def test_the_same_account_named_by_number_comes_before_the_currency(ada: Person, pair: Pair) -> None:
+async def test_of_the_same_account_by_number_comes_before_the_currency(ada: Person, pair: Pair) -> None:
     body = {"from_account_id": pair.payer["id"], "amount": 1, "currency": "EUR"}
     answer = await ada.post("/transfers", body | {"to_account_number": pair.payer["account_number"]})
     refused(answer, 400, "same_account")
@@ -391,7 +395,7 @@ async def test_the_same_account_named_by_number_comes_before_the_currency(ada: P
 
 
 class TestCancelling:
-    async def test_a_pending_transfer_gives_its_funds_back(
+    async def test_a_pending_transfer_releases_its_funds(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         transfer = await ada.pay(pair.payer, pair.payee, 6_000)
@@ -404,7 +408,7 @@ class TestCancelling:
         assert settle() == 0
         assert (await ada.account(pair.payer["id"]))["balance"] == 10_000
 
-    async def test_again_is_the_same_answer(self, ada: Person, pair: Pair) -> None:
+    async def test_again_returns_the_same_answer(self, ada: Person, pair: Pair) -> None:
         transfer = await ada.pay(pair.payer, pair.payee)
         path = f"/transfers/{transfer['id']}/cancel"
         answers = await asyncio.gather(*(ada.post(path) for _ in range(5)))
@@ -412,12 +416,12 @@ class TestCancelling:
         assert len({answer.content for answer in answers}) == 1
         assert (await ada.account(pair.payer["id"]))["available"] == 10_000
 
-    async def test_a_settled_transfer_is_refused(self, ada: Person, pair: Pair, settle: Callable[[], int]) -> None:
+    async def test_a_settled_transfer_is_rejected(self, ada: Person, pair: Pair, settle: Callable[[], int]) -> None:
         transfer = await ada.pay(pair.payer, pair.payee)
         settle()
         refused(await ada.post(f"/transfers/{transfer['id']}/cancel"), 409, "transfer_not_cancellable")
 
-    async def test_a_failed_transfer_is_refused(
+    async def test_a_failed_transfer_is_rejected(
         self, ada: Person, pair: Pair, database: Database, settle: Callable[[], int]
     ) -> None:
         transfer = await ada.pay(pair.payer, pair.payee)
@@ -425,7 +429,7 @@ class TestCancelling:
         settle()
         refused(await ada.post(f"/transfers/{transfer['id']}/cancel"), 409, "transfer_not_cancellable")
 
-    async def test_is_for_who_submitted_it(
+    async def test_is_allowed_for_the_submitter_only(
         self, ada: Person, grace: Person, operator: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         transfer = await ada.pay(pair.payer, pair.payee)
@@ -436,16 +440,14 @@ class TestCancelling:
         settle()
         refused(await grace.post(f"/transfers/{transfer['id']}/cancel"), 409, "transfer_not_cancellable")
 
-    async def test_a_withdrawal_is_not_for_the_payer(self, ada: Person, operator: Person, pair: Pair) -> None:
+    async def test_a_withdrawal_is_not_allowed_for_the_payer(self, ada: Person, operator: Person, pair: Pair) -> None:
         body = {"from_account_id": pair.payer["id"], "amount": 100}
         withdrawal = (await operator.post("/withdrawals", body)).json()
         path = f"/transfers/{withdrawal['id']}/cancel"
         refused(await ada.post(path), 409, "transfer_not_cancellable")
         assert (await operator.post(path)).json()["status"] == "cancelled"
 
-    async def test_while_it_is_being_settled_has_one_winner(
-        self, ada: Person, pair: Pair, settle: Callable[[], int]
-    ) -> None:
+    async def test_during_settlement_has_one_winner(self, ada: Person, pair: Pair, settle: Callable[[], int]) -> None:
         transfers = [await ada.pay(pair.payer, pair.payee) for _ in range(6)]
         cancels = [ada.post(f"/transfers/{transfer['id']}/cancel") for transfer in transfers]
         settled, *answers = await asyncio.gather(asyncio.to_thread(settle), *cancels)

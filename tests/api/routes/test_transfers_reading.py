@@ -1,4 +1,4 @@
-"""Reading transfers: one of them, waiting for its end, and lists of them."""
+"""Reading transfers: a single one, waiting for its end, and lists."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tests.tampering import tamper
 
 
 class TestGettingOne:
-    async def test_shows_it_while_it_is_pending(self, ada: Person, pair: Pair) -> None:
+    async def test_shows_a_pending_transfer(self, ada: Person, pair: Pair) -> None:
         transfer = await ada.pay(pair.payer, pair.payee)
         answer = await ada.get(f"/transfers/{transfer['id']}")
         assert answer.status_code == 200
@@ -27,7 +27,7 @@ class TestGettingOne:
         assert answer.headers["retry-after"] == "1"
         assert "preference-applied" not in answer.headers
 
-    async def test_shows_it_completed(self, ada: Person, pair: Pair, settle: Callable[[], int]) -> None:
+    async def test_shows_a_completed_transfer(self, ada: Person, pair: Pair, settle: Callable[[], int]) -> None:
         transfer = await ada.pay(pair.payer, pair.payee)
         settle()
         answer = await ada.get(f"/transfers/{transfer['id']}")
@@ -46,7 +46,7 @@ class TestGettingOne:
             ("payer poorer", "insufficient_funds"),
         ],
     )
-    async def test_shows_why_it_failed(
+    async def test_shows_why_a_transfer_failed(
         self, ada: Person, pair: Pair, database: Database, settle: Callable[[], int], what: str, code: str
     ) -> None:
         transfer = await ada.pay(pair.payer, pair.payee, 500)
@@ -75,7 +75,7 @@ class TestGettingOne:
         found = (await operator.get(f"/transfers/{withdrawal['id']}")).json()
         assert (found["status"], found["failure"]["code"]) == ("failed", "owner_inactive")
 
-    async def test_is_for_the_payer_and_who_submitted_it_and_once_completed_for_the_payee(
+    async def test_is_allowed_for_payer_and_submitter_and_after_completion_for_the_payee(
         self, api: Api, ada: Person, grace: Person, operator: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         eve = await api.sign_up("eve")
@@ -90,7 +90,7 @@ class TestGettingOne:
         for stranger in (eve, operator):
             assert masked(await stranger.get(path)) == masked(missing)
 
-    async def test_stays_hidden_from_the_payee_when_it_failed_or_was_cancelled(
+    async def test_stays_hidden_from_the_payee_of_a_failed_or_cancelled_transfer(
         self, ada: Person, grace: Person, pair: Pair, database: Database, settle: Callable[[], int]
     ) -> None:
         cancelled, failed = [await ada.pay(pair.payer, pair.payee) for _ in range(2)]
@@ -103,12 +103,12 @@ class TestGettingOne:
         assert (await grace.get("/transfers")).json()["items"] == []
 
     @pytest.mark.parametrize("name", ["x", "1", str(2**63), "%00", "%ff", "%ed%a0%80"])
-    async def test_refuses_what_is_no_id(self, ada: Person, name: str) -> None:
+    async def test_rejects_an_invalid_id(self, ada: Person, name: str) -> None:
         refused(await ada.get(f"/transfers/{name}"), 422, "validation_failed", "path.transfer_id")
 
 
 class TestTheEntityTag:
-    async def test_stays_while_the_transfer_does_and_changes_with_it(
+    async def test_changes_only_when_the_transfer_changes(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
@@ -137,13 +137,13 @@ class TestTheEntityTag:
         answer = await ada.get(path, headers={"If-None-Match": written.format(tag=tag)})
         assert answer.status_code == status
 
-    async def test_may_stand_in_several_headers(self, ada: Person, pair: Pair) -> None:
+    async def test_may_be_sent_in_several_headers(self, ada: Person, pair: Pair) -> None:
         path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
         tag = (await ada.get(path)).headers["etag"]
         lines = [("If-None-Match", '"another"'), ("If-None-Match", tag)]
         assert (await ada.request("GET", path, headers=lines)).status_code == 304
 
-    async def test_of_a_transfer_that_is_not_there_tells_nothing(self, ada: Person) -> None:
+    async def test_of_a_missing_transfer_reveals_nothing(self, ada: Person) -> None:
         answer = await ada.get(f"/transfers/{uuid4()}", headers={"If-None-Match": "*"})
         refused(answer, 404, "transfer_not_found")
 
@@ -152,7 +152,7 @@ class TestWaiting:
     async def settled_meanwhile(
         self, call: Any, database: Database, settle: Callable[[], int], expected: int = 1
     ) -> httpx2.Response:
-        """Start a call, settle once its transfer is on disk, and return what the call is answered."""
+        """Start a call, settle once its transfer is on disk, and return the answer to the call."""
         waiting = asyncio.create_task(call)
         settled = 0
         while settled < expected:
@@ -161,7 +161,7 @@ class TestWaiting:
             await asyncio.sleep(0.002)
         return await waiting
 
-    async def test_on_submitting_answers_the_final_transfer(
+    async def test_on_submission_returns_the_final_transfer(
         self, ada: Person, pair: Pair, database: Database, settle: Callable[[], int]
     ) -> None:
         call = ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Prefer": "wait=20"})
@@ -173,7 +173,7 @@ class TestWaiting:
         assert answer.headers["location"] == f"/transfers/{answer.json()['id']}"
         assert "retry-after" not in answer.headers
 
-    async def test_on_submitting_answers_a_failure_as_well(
+    async def test_on_submission_returns_a_failed_transfer_too(
         self, ada: Person, pair: Pair, database: Database, settle: Callable[[], int]
     ) -> None:
         def freeze_and_settle() -> int:
@@ -187,7 +187,7 @@ class TestWaiting:
         assert answer.status_code == 200
         assert (answer.json()["status"], answer.json()["failure"]["code"]) == ("failed", "account_frozen")
 
-    async def test_on_reading_answers_when_it_has_ended(
+    async def test_on_reading_returns_the_final_transfer(
         self, ada: Person, pair: Pair, database: Database, settle: Callable[[], int]
     ) -> None:
         path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
@@ -198,7 +198,7 @@ class TestWaiting:
         assert answer.headers["preference-applied"] == "wait=20"
         assert answer.headers["vary"] == "Prefer"
 
-    async def test_on_reading_what_has_ended_does_not_wait(
+    async def test_on_reading_an_ended_transfer_does_not_delay(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
@@ -210,13 +210,13 @@ class TestWaiting:
         assert again.status_code == 304
         assert again.headers["preference-applied"] == "wait=30"
 
-    async def test_ends_when_it_is_cancelled(self, ada: Person, pair: Pair) -> None:
+    async def test_ends_when_the_transfer_is_cancelled(self, ada: Person, pair: Pair) -> None:
         transfer = await ada.pay(pair.payer, pair.payee)
         waiting = asyncio.create_task(ada.get(f"/transfers/{transfer['id']}", headers={"Prefer": "wait=20"}))
         await ada.post(f"/transfers/{transfer['id']}/cancel")
         assert (await waiting).json()["status"] == "cancelled"
 
-    async def test_is_capped_and_gives_up_when_time_is_up(self, start: Start, database: Database) -> None:
+    async def test_has_a_maximum_and_ends_when_time_is_up(self, start: Start, database: Database) -> None:
         async with start(wait_seconds=1) as api:
             ada, grace = await api.sign_up("ada"), await api.sign_up("grace")
             payer, payee = await ada.open(), await grace.open()
@@ -248,7 +248,7 @@ class TestWaiting:
         ],
         ids=str,
     )  # fmt: skip
-    async def test_is_asked_for_by_a_valid_preference_only(
+    async def test_needs_a_valid_preference(
         self, ada: Person, pair: Pair, prefer: list[str], applied: str | None
     ) -> None:
         headers = [("Prefer", value) for value in prefer]
@@ -258,7 +258,7 @@ class TestWaiting:
         for answer in (submitted, read):
             assert answer.headers.get("preference-applied") == applied
 
-    async def test_for_longer_than_any_number_can_say_is_capped_too(
+    async def test_longer_than_any_number_is_cut_to_the_maximum(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         path = f"/transfers/{(await ada.pay(pair.payer, pair.payee))['id']}"
@@ -277,7 +277,7 @@ class TestTheList:
     async def test_is_empty_at_first(self, ada: Person) -> None:
         assert (await ada.get("/transfers")).json() == {"items": [], "limit": 100, "offset": 0, "next_cursor": None}
 
-    async def test_shows_what_one_paid_and_once_completed_what_one_received_newest_first(
+    async def test_shows_sent_transfers_and_completed_incoming_ones_newest_first(
         self, ada: Person, grace: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         first = await ada.pay(pair.payer, pair.payee, 300)
@@ -293,7 +293,7 @@ class TestTheList:
         items = (await ada.get("/transfers")).json()["items"]
         assert items[0] == (await ada.get(f"/transfers/{second['id']}")).json()
 
-    async def test_shows_a_transfer_between_ones_own_accounts_once(
+    async def test_shows_a_transfer_between_two_accounts_of_the_caller_once(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         savings = await ada.open()
@@ -304,7 +304,7 @@ class TestTheList:
         for account in (pair.payer, savings):
             assert (await self.ids(ada, f"?account_id={account['id']}")).count(moved["id"]) == 1
 
-    async def test_goes_by_offset_and_by_cursor_while_others_are_added(
+    async def test_pages_by_offset_and_by_cursor_while_transfers_are_added(
         self, ada: Person, grace: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         for amount in range(1, 6):
@@ -325,7 +325,7 @@ class TestTheList:
             await ada.pay(pair.payer, pair.payee, 50)
         assert seen == everything
 
-    async def test_goes_on_from_a_cursor_of_an_older_release(
+    async def test_continues_from_a_cursor_of_an_older_release(
         self, api: Api, ada: Person, pair: Pair, database: Database, settle: Callable[[], int]
     ) -> None:
         for amount in range(1, 6):
@@ -334,7 +334,7 @@ class TestTheList:
         await ada.pay(pair.payer, pair.payee, 6)
         (user,) = builders.rows(database, "SELECT id FROM users WHERE email = ?", ada.email)
         filters = TransferQuery().model_dump_json(exclude={"limit", "offset", "cursor"})
-        # Before the fourth transfer; chains of transfers and of legs went on with the third, its debit was leg 5.
+        # Before the fourth transfer; the chains of transfers and of legs continue with the third, whose debit is leg 5.
         cursor = api.runtime.cursors.seal((4, [(3, None), (3, 5)]), of=f"transfers:{user['id']}:{filters}")
         everything = await self.ids(ada)
         assert await self.ids(ada, f"?cursor={cursor}") == everything[4:]
@@ -350,7 +350,7 @@ class TestTheList:
         assert (await self.ids(ada, "?status=completed"))[0] == completed["id"]
         assert await self.ids(ada, "?status=failed") == []
 
-    async def test_filters_by_one_of_ones_own_accounts(
+    async def test_filters_by_an_account_of_the_caller(
         self, ada: Person, grace: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         savings = await ada.open()
@@ -362,7 +362,7 @@ class TestTheList:
         foreign = await ada.get(f"/transfers?account_id={pair.payee['id']}")
         assert masked(foreign) == masked(missing)
 
-    async def test_by_key_and_batch_has_what_both_let_through(self, ada: Person, pair: Pair) -> None:
+    async def test_combines_key_and_batch(self, ada: Person, pair: Pair) -> None:
         await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Idempotency-Key": "alone"})
         body = {"mode": "independent", "transfers": [payment(pair.payer, pair.payee)]}
         made = (await ada.post("/transfers/bulk", body, headers={"Idempotency-Key": "together"})).json()
@@ -379,7 +379,7 @@ class TestTheList:
             "DELETE FROM transfers WHERE id = (SELECT max(id) FROM transfers)",
         ],
     )
-    async def test_ends_though_the_end_of_the_ledger_was_cut_off(
+    async def test_ends_even_if_the_end_of_the_ledger_was_cut_off(
         self, ada: Person, grace: Person, pair: Pair, database: Database, settle: Callable[[], int], cut: str
     ) -> None:
         await ada.pay(pair.payer, pair.payee)
@@ -389,7 +389,7 @@ class TestTheList:
             for person in (ada, grace):
                 assert (await person.get("/transfers")).status_code == 200
 
-    async def test_filters_by_ones_own_idempotency_key(self, ada: Person, grace: Person, pair: Pair) -> None:
+    async def test_filters_by_the_callers_idempotency_key(self, ada: Person, grace: Person, pair: Pair) -> None:
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Idempotency-Key": "b&c"})
         await ada.pay(pair.payer, pair.payee)
         query = f"?idempotency_key={quote('b&c')}"
@@ -408,11 +408,11 @@ class TestTheList:
         foreign = await ada.get(f"/transfers?idempotency_key=k&account_id={pair.payee['id']}")
         refused(foreign, 404, "account_not_found", "query.account_id")
 
-    async def test_filters_by_time_from_a_moment_on_and_before_another(self, ada: Person, pair: Pair) -> None:
+    async def test_filters_by_time_from_one_moment_to_before_another(self, ada: Person, pair: Pair) -> None:
         made = []
         for _ in range(3):
             made.append(await ada.pay(pair.payer, pair.payee))
-            await asyncio.sleep(0.001)  # times differ by a microsecond at least
+            await asyncio.sleep(0.001)  # times differ by at least a microsecond
         ids = [item["id"] for item in made]
         times = [quote(item["created_at"]) for item in made]
         assert await self.ids(ada, f"?created_from={times[1]}") == [ids[2], ids[1]]
@@ -422,7 +422,7 @@ class TestTheList:
         elsewhere = datetime.fromisoformat(made[1]["created_at"]).astimezone(timezone(timedelta(hours=5, minutes=30)))
         assert await self.ids(ada, f"?created_from={quote(elsewhere.isoformat())}") == [ids[2], ids[1]]
 
-    async def test_with_a_filter_comes_to_an_end_by_its_cursors(
+    async def test_with_a_filter_ends_when_its_cursors_are_followed(
         self, ada: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         kept = []
@@ -456,15 +456,15 @@ class TestTheList:
             ("kind=deposit", "query.kind"), ("Status=pending", "query.Status"), ("sort=asc", "query.sort"),
         ],
     )  # fmt: skip
-    async def test_refuses_a_filter_that_is_none(self, ada: Person, query: str, location: str) -> None:
+    async def test_rejects_an_invalid_filter(self, ada: Person, query: str, location: str) -> None:
         refused(await ada.get(f"/transfers?{query}"), 422, "validation_failed", location)
 
     @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00%2B23:59", "9999-12-31T23:59:59-23:59"])
-    async def test_survives_the_ends_of_time(self, ada: Person, pair: Pair, moment: str) -> None:
+    async def test_accepts_the_earliest_and_latest_times(self, ada: Person, pair: Pair, moment: str) -> None:
         for name in ("created_from", "created_to"):
             assert (await ada.get(f"/transfers?{name}={moment}")).status_code in (200, 422)
 
-    async def test_refuses_a_cursor_that_was_not_given_for_it(
+    async def test_rejects_a_cursor_of_another_list(
         self, ada: Person, grace: Person, pair: Pair, settle: Callable[[], int]
     ) -> None:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Refusals of access: alike ones become one entry, what comes in between is bounded, and nothing is lost silently."""
+"""Refusals of access: equal ones become one entry, their number in memory is limited, and losses are logged."""
 
 import asyncio
 import json
@@ -22,9 +22,9 @@ Make = Callable[..., AccessLog]
 
 @pytest.fixture
 async def make(writing: Database) -> AsyncIterator[Make]:
-    """Make what gathers refusals, with an intake that waits `patience` seconds for its turn. It is stopped at the end.
+    """Make a log of refusals with an intake that waits `patience` seconds for its turn. It is stopped at the end.
 
-    Unless told otherwise it writes nothing by itself, but when it is stopped or flushed.
+    By default it writes nothing until it is stopped or flushed.
     """
     made: list[tuple[AccessLog, Intake]] = []
 
@@ -53,7 +53,7 @@ def said(status: int, route: str, times: int) -> dict[str, Any]:
     return {"status": status, "route": route, "times": times}
 
 
-async def test_alike_ones_are_one_entry_with_the_first_request_and_how_often(make: Make, database: Database) -> None:
+async def test_equal_refusals_are_one_entry_with_the_first_request_and_a_count(make: Make, database: Database) -> None:
     refusals = make()
     for request_id in ("first", "second", "third"):
         refusals.add(by(request_id, user=SYSTEM_USER_ID), status=403, route="/operator/users")
@@ -61,7 +61,7 @@ async def test_alike_ones_are_one_entry_with_the_first_request_and_how_often(mak
     assert written(database) == [(SYSTEM_USER_ID, "first", "192.0.2.7", said(403, "/operator/users", 3))]
 
 
-async def test_status_route_user_and_address_tell_them_apart(make: Make, database: Database) -> None:
+async def test_refusals_differ_by_status_route_user_and_address(make: Make, database: Database) -> None:
     refusals = make()
     for _ in range(2):
         refusals.add(by("a"), status=401, route="/accounts")
@@ -81,7 +81,7 @@ async def test_status_route_user_and_address_tell_them_apart(make: Make, databas
     ]
 
 
-async def test_those_beyond_the_bound_are_one_number_without_user_and_address(make: Make, database: Database) -> None:
+async def test_refusals_beyond_the_limit_are_one_count_without_user_and_address(make: Make, database: Database) -> None:
     refusals = make(distinct=2)
     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.3", "192.0.2.2"):
         refusals.add(by(f"of {address}", user=SYSTEM_USER_ID, address=address), status=401, route="/accounts")
@@ -93,7 +93,7 @@ async def test_those_beyond_the_bound_are_one_number_without_user_and_address(ma
     ]
 
 
-async def test_however_many_come_between_two_writings_few_entries_are_made(make: Make, database: Database) -> None:
+async def test_any_number_of_refusals_between_two_writes_makes_few_entries(make: Make, database: Database) -> None:
     refusals = make()
     for number in range(20_000):
         refusals.add(by("a", address=f"2001:db8::{number:x}"), status=401, route="/accounts")
@@ -102,7 +102,7 @@ async def test_however_many_come_between_two_writings_few_entries_are_made(make:
     assert written(database)[-1] == (None, "a", None, {"others": 20_000 - DISTINCT})
 
 
-async def test_they_are_written_without_a_stop_and_counted_anew_afterwards(make: Make, database: Database) -> None:
+async def test_refusals_are_written_periodically_and_then_counted_from_zero(make: Make, database: Database) -> None:
     refusals = make(seconds=0.005, again_seconds=0)
     for number in (1, 2):
         refusals.add(by("a"), status=401, route="/accounts")
@@ -110,7 +110,9 @@ async def test_they_are_written_without_a_stop_and_counted_anew_afterwards(make:
     assert [details["times"] for *_, details in written(database)] == [1, 1]
 
 
-async def test_a_kind_that_goes_on_is_written_once_and_then_gathered_for_longer(make: Make, database: Database) -> None:
+async def test_a_kind_that_continues_is_written_once_and_then_gathered_for_longer(
+    make: Make, database: Database
+) -> None:
     refusals = make(seconds=0.005, again_seconds=0.5)
     refusals.add(by("first"), status=401, route="/accounts")
     await until(lambda: len(written(database)) == 1)
@@ -119,7 +121,7 @@ async def test_a_kind_that_goes_on_is_written_once_and_then_gathered_for_longer(
         await asyncio.sleep(0.005)
     refusals.add(by("another"), status=403, route="/accounts")
     await until(lambda: len(written(database)) == 2)
-    await until(lambda: len(written(database)) == 3)  # though nobody is refused any more
+    await until(lambda: len(written(database)) == 3)  # although no further access is refused
     assert written(database) == [
         (None, "first", "192.0.2.7", said(401, "/accounts", 1)),
         (None, "another", "192.0.2.7", said(403, "/accounts", 1)),
@@ -127,7 +129,7 @@ async def test_a_kind_that_goes_on_is_written_once_and_then_gathered_for_longer(
     ]
 
 
-async def test_what_is_gathered_for_longer_is_written_at_a_stop(make: Make, database: Database) -> None:
+async def test_refusals_gathered_for_longer_are_written_at_a_stop(make: Make, database: Database) -> None:
     refusals = make(seconds=0.005)
     refusals.add(by("first"), status=401, route="/accounts")
     await until(lambda: len(written(database)) == 1)
@@ -141,8 +143,8 @@ async def test_what_is_gathered_for_longer_is_written_at_a_stop(make: Make, data
     ]
 
 
-async def test_kinds_that_change_all_the_time_are_bounded_for_as_long(make: Make, database: Database) -> None:
-    """Whoever has many addresses makes a new kind with each request."""
+async def test_kinds_that_change_all_the_time_are_limited_as_well(make: Make, database: Database) -> None:
+    """A client with many addresses makes a new kind with each request."""
     refusals = make(seconds=0.005, again_seconds=0.5, distinct=2)
     for number in range(20):
         refusals.add(by(f"of {number}", address=f"192.0.2.{number}"), status=401, route="/accounts")
@@ -154,7 +156,7 @@ async def test_kinds_that_change_all_the_time_are_bounded_for_as_long(make: Make
     await until(lambda: written(database)[-1][2] == "192.0.2.99")
 
 
-async def test_without_any_nothing_is_written(make: Make, writing: Database) -> None:
+async def test_without_refusals_nothing_is_written(make: Make, writing: Database) -> None:
     commits: list[None] = []
     event.listen(writing.writer, "commit", lambda _connection: commits.append(None))
     await make().stop()
@@ -164,14 +166,14 @@ async def test_without_any_nothing_is_written(make: Make, writing: Database) -> 
 class TestThatCannotBeWritten:
     @pytest.fixture
     def kept(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """Grows with each writing that fails, by the number of entries that are kept."""
+        """Grows with each failed write, by the number of entries that are kept."""
         seen: list[int] = []
         monkeypatch.setattr(api.runtime.access_log.log, "warning", lambda _event, count, error: seen.append(count))
         return seen
 
     @staticmethod
     async def written_at_last(refusals: AccessLog, database: Database) -> list[tuple[Any, ...]]:
-        """Flush until it works: on a busy machine the intake's short patience can run out once more."""
+        """Flush until it works: on a busy machine the intake's short patience can run out again."""
 
         async def flushed() -> bool:
             await refusals.flush()
@@ -193,7 +195,7 @@ class TestThatCannotBeWritten:
             (None, "third", "192.0.2.7", said(403, "/accounts", 1)),
         ]
 
-    async def test_are_tried_again_though_nobody_else_is_refused(
+    async def test_are_tried_again_even_without_new_refusals(
         self, make: Make, database: Database, kept: list[int]
     ) -> None:
         refusals = make(seconds=0.005, patience=0.02)
@@ -203,19 +205,19 @@ class TestThatCannotBeWritten:
         await until(lambda: bool(written(database)))
         assert written(database) == [(None, "first", "192.0.2.7", said(401, "/accounts", 1))]
 
-    async def test_stay_within_the_bound_together_with_what_comes_meanwhile(
+    async def test_stay_within_the_limit_together_with_new_ones(
         self, make: Make, database: Database, kept: list[int]
     ) -> None:
         refusals = make(patience=0.02, distinct=2)
         with locked(database):
             for round_ in (10, 20, 30):
                 flushing = asyncio.create_task(refusals.flush())
-                await asyncio.sleep(0)  # it has taken what there was
+                await asyncio.sleep(0)  # it has taken the refusals so far
                 for number in range(3):
                     author = by("a", address=f"192.0.2.{round_ + number}")
                     refusals.add(author, status=401, route="/accounts")
                 await flushing
-        assert kept == [3, 3]  # nothing was there the first time
+        assert kept == [3, 3]  # the first time, nothing was kept
         found = await self.written_at_last(refusals, database)
         assert [(address, details) for *_, address, details in found] == [
             ("192.0.2.10", said(401, "/accounts", 1)),
@@ -223,7 +225,7 @@ class TestThatCannotBeWritten:
             (None, {"others": 7}),
         ]
 
-    async def test_hold_a_stop_up_for_a_moment_only_and_are_missed_in_the_log(
+    async def test_delay_a_stop_only_briefly_and_are_logged_as_lost(
         self, make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(api.runtime.access_log, "LAST_SECONDS", 0.01)
@@ -233,6 +235,6 @@ class TestThatCannotBeWritten:
         with locked(database):
             refusals.add(by("first"), status=401, route="/accounts")
             refusals.add(by("second"), status=403, route="/accounts")
-            async with asyncio.timeout(5):  # the intake would wait for twice as long
+            async with asyncio.timeout(5):  # the intake would wait twice as long
                 await refusals.stop()
         assert (lost, written(database)) == ([2], [])

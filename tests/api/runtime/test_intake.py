@@ -1,4 +1,4 @@
-"""The intake: what waits is written together, and each request is told what became of it."""
+"""The intake: waiting requests are written together, and each gets its own result."""
 
 import asyncio
 import threading
@@ -27,13 +27,13 @@ Outcomes = list[Any]
 
 @pytest.fixture
 def woken() -> list[None]:
-    """Grows by one whenever the intake says that something was accepted."""
+    """Grows by one whenever the intake signals an accepted transfer."""
     return []
 
 
 @pytest.fixture
 async def make(writing: Database, woken: list[None]) -> AsyncIterator[Make]:
-    """Make an intake with some bounds; it is stopped after the test."""
+    """Make an intake with the given limits; it is stopped after the test."""
     made: list[Intake] = []
 
     def intake(**bounds: Any) -> Intake:
@@ -55,10 +55,10 @@ def commits(writing: Database) -> list[None]:
 
 
 async def piled_up(database: Database, *calls: Any) -> Outcomes:
-    """Let calls pile up behind a lock that somebody else holds, and return what each came to (or raised)."""
+    """Let calls pile up behind a lock, and return the result or the exception of each."""
     with locked(database):
         tasks = [asyncio.ensure_future(call) for call in calls]
-        await asyncio.sleep(0)  # each task has run up to where it waits: all stand in the intake
+        await asyncio.sleep(0)  # each task has run up to its wait: all are in the intake
     return list(await asyncio.gather(*tasks, return_exceptions=True))
 
 
@@ -67,7 +67,7 @@ def pending(database: Database) -> int:
 
 
 def mark(text: str) -> Callable[[Connection], str]:
-    """A piece of work that leaves a mark: a user's name."""
+    """Work with a visible effect: it inserts a user of this name."""
 
     def work(connection: Connection) -> str:
         builders.add_user(connection, f"{text}@example.com")
@@ -82,7 +82,7 @@ def marks(database: Database) -> list[str]:
 
 
 class TestAGroup:
-    async def test_is_what_waited_and_shares_one_commit(
+    async def test_contains_the_waiting_requests_and_has_one_commit(
         self, make: Make, commits: list[None], database: Database, bank: builders.Bank
     ) -> None:
         intake = make()
@@ -96,7 +96,7 @@ class TestAGroup:
         )
         assert pending(database) == 20
 
-    async def test_that_breaks_before_it_is_taken_up_is_answered(
+    async def test_that_fails_before_it_starts_is_answered(
         self, make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         @contextmanager
@@ -112,13 +112,13 @@ class TestAGroup:
         assert await intake.run(mark("mark")) == "mark"
         assert marks(database) == ["mark"]
 
-    async def test_holds_as_many_as_it_may(self, make: Make, commits: list[None], database: Database) -> None:
+    async def test_has_a_maximum_size(self, make: Make, commits: list[None], database: Database) -> None:
         intake = make(group=2)
         await piled_up(database, *(intake.run(mark(f"mark-{number}")) for number in range(5)))
         assert len(commits) == 3
         assert marks(database) == [f"mark-{number}" for number in range(5)]
 
-    async def test_of_one_waits_for_nobody(
+    async def test_of_one_does_not_wait(
         self, make: Make, commits: list[None], database: Database, bank: builders.Bank
     ) -> None:
         intake = make()
@@ -126,7 +126,7 @@ class TestAGroup:
         assert builders.status_of(database, accepted) == "pending"
         assert len(commits) == 1
 
-    async def test_sees_what_those_before_in_it_reserved(
+    async def test_sees_the_reservations_of_earlier_requests_in_it(
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         intake = make()
@@ -140,7 +140,7 @@ class TestAGroup:
         ]
         assert builders.reserved_of(database, bank.ada_account) == 10_000
 
-    async def test_says_once_that_it_accepted_something(
+    async def test_signals_once_that_it_accepted_transfers(
         self, make: Make, woken: list[None], database: Database, bank: builders.Bank
     ) -> None:
         intake = make()
@@ -148,7 +148,7 @@ class TestAGroup:
         await piled_up(database, *(intake.accept(order) for order in orders))
         assert len(woken) == 1
 
-    async def test_that_accepted_nothing_new_says_nothing(
+    async def test_without_a_new_transfer_signals_nothing(
         self, make: Make, woken: list[None], database: Database, bank: builders.Bank
     ) -> None:
         intake = make()
@@ -162,22 +162,20 @@ class TestAGroup:
 
 
 class TestTooMuch:
-    async def test_is_refused_before_anything_is_accepted(self, make: Make, database: Database) -> None:
+    async def test_is_rejected_before_anything_is_accepted(self, make: Make, database: Database) -> None:
         intake = make(waiting=3)
         outcomes = await piled_up(database, *(intake.run(mark(f"mark-{number}")) for number in range(5)))
         assert [type(outcome) for outcome in outcomes] == [str, str, str, Unavailable, Unavailable]
         assert marks(database) == ["mark-0", "mark-1", "mark-2"]
 
-    async def test_is_over_once_there_is_room_again(self, make: Make, database: Database) -> None:
+    async def test_ends_once_there_is_room_again(self, make: Make, database: Database) -> None:
         intake = make(waiting=1)
         await piled_up(database, intake.run(mark("mark-0")), intake.run(mark("mark-1")))
         assert await intake.run(mark("mark-2")) == "mark-2"
 
 
 class TestARequestWhoseTimeRunsOut:
-    async def test_is_refused_and_nothing_of_it_is_recorded(
-        self, make: Make, database: Database, bank: builders.Bank
-    ) -> None:
+    async def test_is_rejected_and_records_nothing(self, make: Make, database: Database, bank: builders.Bank) -> None:
         intake = make(seconds=0.3)
         with locked(database):
             calls = (intake.accept(builders.from_ada_to_bob(bank)), intake.run(mark("mark-late")))
@@ -188,7 +186,7 @@ class TestARequestWhoseTimeRunsOut:
         assert pending(database) == 0
         assert builders.reserved_of(database, bank.ada_account) == 0
 
-    async def test_is_not_one_that_has_been_taken_up(self, make: Make, database: Database) -> None:
+    async def test_is_not_rejected_once_its_work_has_started(self, make: Make, database: Database) -> None:
         intake, loop = make(seconds=0.3), asyncio.get_running_loop()
         started, later = asyncio.Event(), threading.Event()
 
@@ -199,13 +197,13 @@ class TestARequestWhoseTimeRunsOut:
 
         call = asyncio.ensure_future(intake.run(slow))
         await started.wait()
-        done, _ = await asyncio.wait([call], timeout=0.6)  # twice what it may wait to be taken up
+        done, _ = await asyncio.wait([call], timeout=0.6)  # twice the maximum wait before it starts
         assert not done
         later.set()
         assert await call == "mark-slow"
         assert marks(database) == ["mark-slow"]
 
-    async def test_leaves_those_that_still_have_time(self, make: Make, database: Database) -> None:
+    async def test_does_not_affect_requests_with_time_left(self, make: Make, database: Database) -> None:
         intake = make(seconds=0.8)
         with locked(database):
             early = asyncio.ensure_future(intake.run(mark("mark-early")))
@@ -217,8 +215,8 @@ class TestARequestWhoseTimeRunsOut:
         assert marks(database) == ["mark-late"]
 
 
-class TestARequestThatNobodyWaitsForAnyMore:
-    async def test_is_not_written_and_takes_up_no_room(self, make: Make, database: Database) -> None:
+class TestARequestThatIsAbandoned:
+    async def test_is_not_written_and_takes_no_place(self, make: Make, database: Database) -> None:
         intake = make(waiting=1)
         with locked(database):
             given_up = asyncio.ensure_future(intake.run(mark("mark-given-up")))
@@ -232,8 +230,8 @@ class TestARequestThatNobodyWaitsForAnyMore:
         assert marks(database) == ["mark"]
 
 
-class TestARequestThatGoesWrong:
-    async def test_spoils_only_itself(self, make: Make, database: Database, bank: builders.Bank) -> None:
+class TestARequestThatFails:
+    async def test_affects_only_itself(self, make: Make, database: Database, bank: builders.Bank) -> None:
         def breaks(connection: Connection) -> None:
             mark("mark-broken")(connection)
             raise KeyError("by a bug")
@@ -257,7 +255,7 @@ class TestARequestThatGoesWrong:
         assert pending(database) == 2
         assert builders.reserved_of(database, bank.ada_account) == 300
 
-    async def test_by_a_refusal_takes_back_what_it_wrote_and_keeps_the_commit_of_the_others(
+    async def test_by_a_refusal_undoes_its_own_writes_and_keeps_the_commit_of_the_others(
         self, make: Make, commits: list[None], database: Database
     ) -> None:
         def refuses(connection: Connection) -> None:
@@ -283,7 +281,7 @@ class TestARequestThatGoesWrong:
 
 
 def fails_at_commit(connection: Connection) -> None:
-    """Work that COMMIT itself must refuse: a reference to nobody, checked no earlier than then."""
+    """Work whose COMMIT fails: it inserts a reference to a missing row, which is checked at the commit."""
     connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
     connection.exec_driver_sql(
         "INSERT INTO refresh_tokens (user_id, family, digest, token_version, created_at, expires_at) "
@@ -292,14 +290,14 @@ def fails_at_commit(connection: Connection) -> None:
 
 
 def break_the_fence(connection: Connection) -> None:
-    """Have the commit fail that is to follow on a failed one."""
+    """Make the commit of the fence fail, too."""
     connection.exec_driver_sql(
         "CREATE TRIGGER no_fence BEFORE UPDATE ON fences BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
     )
 
 
 class TestACommitThatFails:
-    async def test_with_a_fence_that_holds_is_answered_unavailable(
+    async def test_is_answered_unavailable_if_the_fence_succeeds(
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         before = builders.rows(database, "SELECT passed FROM fences")[0]["passed"]
@@ -312,7 +310,7 @@ class TestACommitThatFails:
         assert builders.rows(database, "SELECT passed FROM fences")[0]["passed"] == before + 1
         assert await intake.run(mark("mark")) == "mark"
 
-    async def test_with_a_fence_that_fails_too_has_an_unknown_outcome(
+    async def test_has_an_unknown_outcome_if_the_fence_fails_too(
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         intake = make()
@@ -339,7 +337,7 @@ def more_than(before: dict[str, float]) -> dict[str, float]:
 
 
 class TestWhatIsCounted:
-    async def test_are_transfers_and_no_other_writes(self, make: Make, database: Database, bank: builders.Bank) -> None:
+    async def test_are_transfers_but_no_other_writes(self, make: Make, database: Database, bank: builders.Bank) -> None:
         intake, latency, refused = make(), counted("accept_latency_seconds_count"), refusals()
 
         def refuses(_connection: Connection) -> None:
@@ -352,7 +350,7 @@ class TestWhatIsCounted:
         assert more_than(refused) == {"insufficient_funds": 2}
         assert counted("accept_latency_seconds_count") == latency + 3
 
-    async def test_a_transfer_for_which_there_is_no_room_is_unavailable_and_not_quick(
+    async def test_a_transfer_without_room_is_unavailable_and_takes_no_time(
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         intake, latency, refused = make(waiting=1), counted("accept_latency_seconds_count"), refusals()
@@ -373,7 +371,7 @@ class TestWhatIsCounted:
         assert counted("accept_latency_seconds_count") == count + 1
         assert counted("accept_latency_seconds_sum") - waited >= 0.29
 
-    async def test_a_transfer_that_nobody_waits_for_any_more_has_no_answer(
+    async def test_an_abandoned_transfer_has_no_answer(
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         intake, latency, refused = make(), counted("accept_latency_seconds_count"), refusals()
@@ -387,7 +385,7 @@ class TestWhatIsCounted:
         assert counted("accept_latency_seconds_count") == latency
 
     @pytest.mark.parametrize("fence_holds", [True, False])
-    async def test_a_commit_that_fails_is_what_the_clients_are_told(
+    async def test_a_failed_commit_counts_as_the_answer_that_clients_get(
         self, make: Make, database: Database, bank: builders.Bank, fence_holds: bool
     ) -> None:
         intake = make()
@@ -398,7 +396,7 @@ class TestWhatIsCounted:
         await piled_up(database, *calls, intake.run(fails_at_commit))
         assert more_than(refused) == {"unavailable" if fence_holds else "outcome_unknown": 2}
 
-    async def test_a_transfer_that_goes_wrong_by_a_bug_is_an_internal_error(
+    async def test_a_transfer_that_fails_by_a_bug_is_an_internal_error(
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         intake, refused = make(), refusals()
@@ -407,7 +405,7 @@ class TestWhatIsCounted:
         assert [isinstance(outcome, AcceptedTransfer) for outcome in outcomes] == [False, True]
         assert more_than(refused) == {"internal_error": 1}
 
-    async def test_what_waits_is_shown_while_it_does(self, make: Make, database: Database) -> None:
+    async def test_waiting_requests_are_counted_while_they_wait(self, make: Make, database: Database) -> None:
         patient, hasty = make(seconds=30), make(seconds=0.05)
         with locked(database):
             calls = [asyncio.ensure_future(patient.run(mark(f"mark-{number}"))) for number in range(3)]
@@ -424,7 +422,7 @@ class TestWhatIsCounted:
 
 
 class TestStopping:
-    async def test_writes_what_waits_and_takes_nothing_more(
+    async def test_writes_the_waiting_requests_and_accepts_no_more(
         self, make: Make, database: Database, bank: builders.Bank
     ) -> None:
         intake = make()

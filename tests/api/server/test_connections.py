@@ -1,4 +1,4 @@
-"""Connections: what they may cost, in number, bytes and time, whatever comes over them."""
+"""Connections: limits on their number, bytes and time, for any input."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ SIGN_UP = b"POST /signup HTTP/1.1\r\nHost: giro.test\r\nContent-Type: applicatio
 
 @dataclass(slots=True)
 class Served:
-    """The application behind a port of its own."""
+    """The application on its own port."""
 
     port: int
     waiting: Waiting
@@ -48,7 +48,7 @@ class Served:
         await until(lambda: not self.state.connections and not self.state.tasks)
 
     async def exchange(self, *parts: bytes) -> "Answer":
-        """Send what is to be one request, and read one answer and the end of the connection."""
+        """Send one request, and read one answer and the end of the connection."""
         client = await self.connect()
         for part in parts:
             await client.send(part)
@@ -83,7 +83,7 @@ class Client:
             self.writer.write(part)
             await self.writer.drain()
         except ConnectionError:
-            pass  # closed by the other side: what it said before is still to be read
+            pass  # closed by the other side: what it sent before can still be read
 
     async def answer(self) -> Answer:
         """Read one answer."""
@@ -117,7 +117,7 @@ Serve = Callable[..., Any]
 
 @pytest.fixture
 async def serve(api: Api, settings: Settings) -> AsyncIterator[Serve]:
-    """Serve the application with some bounds changed."""
+    """Serve the application with changed limits."""
     servers: list[tuple[asyncio.Server, Served]] = []
 
     async def served(app: Any = None, **bounds: Any) -> Served:
@@ -140,16 +140,16 @@ async def serve(api: Api, settings: Settings) -> AsyncIterator[Serve]:
 
 
 class TestAHead:
-    async def test_that_is_whole_is_answered(self, serve: Serve) -> None:
+    async def test_that_is_complete_is_answered(self, serve: Serve) -> None:
         answer = await (await serve()).exchange(CLOSING[:10], CLOSING[10:])
         assert (answer.status, json.loads(answer.body)["status"]) == (200, "ok")
 
-    async def test_that_does_not_arrive_in_time_is_refused(self, serve: Serve) -> None:
+    async def test_that_does_not_arrive_in_time_is_rejected(self, serve: Serve) -> None:
         served = await serve(head_seconds=0.2)
         answer = await served.exchange(GET[:-2])
         assert (answer.status, answer.code) == (408, "request_timeout")
 
-    async def test_that_drips_is_refused_all_the_same(self, serve: Serve) -> None:
+    async def test_that_arrives_byte_by_byte_is_rejected_too(self, serve: Serve) -> None:
         client = await (await serve(head_seconds=0.3)).connect()
         await client.send(GET[:-2])
         reading = asyncio.ensure_future(client.answer())
@@ -158,11 +158,11 @@ class TestAHead:
             await asyncio.sleep(0.02)
         assert (await reading).code == "request_timeout"
 
-    async def test_that_never_begins_ends_the_connection_without_a_word(self, serve: Serve) -> None:
+    async def test_that_never_begins_ends_the_connection_without_an_answer(self, serve: Serve) -> None:
         client = await (await serve(head_seconds=0.2)).connect()
         assert await client.is_closed()
 
-    async def test_of_empty_lines_alone_ends_the_connection(self, serve: Serve) -> None:
+    async def test_of_only_empty_lines_ends_the_connection(self, serve: Serve) -> None:
         client = await (await serve(head_seconds=0.2)).connect()
         reading = asyncio.ensure_future(client.is_closed())
         while not reading.done():
@@ -170,7 +170,7 @@ class TestAHead:
             await asyncio.sleep(0.02)
         assert reading.result()
 
-    async def test_of_a_later_request_has_its_time_too(self, serve: Serve) -> None:
+    async def test_of_a_later_request_has_a_time_limit_too(self, serve: Serve) -> None:
         client = await (await serve(head_seconds=0.3, idle_seconds=60)).connect()
         await client.send(GET)
         assert (await client.answer()).status == 200
@@ -190,13 +190,13 @@ class TestAHead:
         ],
         ids=["path", "query", "endless path", "header", "endless header", "many headers", "endless headers"],
     )
-    async def test_that_is_too_long_is_refused(self, serve: Serve, head: bytes, code: str) -> None:
+    async def test_that_is_too_long_is_rejected(self, serve: Serve, head: bytes, code: str) -> None:
         answer = await (await serve()).exchange(head)
         assert answer.code == code
         assert answer.headers["connection"] == "close"
 
-    async def test_that_has_no_end_is_given_up_before_it_is_kept(self, serve: Serve) -> None:
-        """The parser would keep a header line of any length, and copy it for each piece that comes."""
+    async def test_without_an_end_is_rejected_before_it_is_buffered(self, serve: Serve) -> None:
+        """The parser would buffer a header line of any length, and copy it for each piece that arrives."""
         served = await serve()
         client = await served.connect()
         await client.send(b"GET / HTTP/1.1\r\nX-Endless: ")
@@ -206,9 +206,9 @@ class TestAHead:
             sent += 1_000
             await asyncio.sleep(0)
         assert reading.result().code == "headers_too_large"
-        assert sent < 1_000_000, "at most what was on its way when it was refused"
+        assert sent < 1_000_000, "at most the bytes in flight when it was rejected"
 
-    async def test_is_answered_even_to_who_reads_only_once_all_is_sent(self, serve: Serve) -> None:
+    async def test_is_answered_even_if_the_client_sends_everything_before_it_reads(self, serve: Serve) -> None:
         served = await serve()
 
         def speak() -> bytes:
@@ -231,7 +231,7 @@ class TestAHead:
             pytest.param(b"CONNECT giro.test:443 HTTP/1.1\r\nHost: giro.test:443\r\n\r\n", id="CONNECT"),
         ],
     )
-    async def test_that_is_no_request_is_refused_like_everything_else(self, serve: Serve, head: bytes) -> None:
+    async def test_that_is_not_a_request_is_rejected_with_the_usual_error(self, serve: Serve, head: bytes) -> None:
         answer = await (await serve()).exchange(head)
         assert (answer.status, answer.code) == (400, "malformed_request")
 
@@ -250,8 +250,8 @@ class TestAHead:
             b"Transfer-Encoding: gzip\r\n",
         ],
     )
-    async def test_that_could_end_in_two_places_is_no_request(self, serve: Serve, lines: bytes) -> None:
-        """What a proxy in front could read another way would smuggle a second request past it."""
+    async def test_with_an_ambiguous_end_is_rejected(self, serve: Serve, lines: bytes) -> None:
+        """A proxy in front could parse it differently: a second request would then be smuggled past the proxy."""
         body = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
         client = await (await serve(head_seconds=0.5)).connect()
         await client.send(SIGN_UP + lines + b"\r\n" + body)
@@ -269,16 +269,18 @@ def _counting(hand_on: Callable[[Connection, bytes], None], ticks: Ticks, parts:
 
 
 class TestABody:
-    async def test_that_is_broken_is_refused_and_does_nothing(self, serve: Serve, api: Api) -> None:
+    async def test_that_is_malformed_is_rejected_and_has_no_effect(self, serve: Serve, api: Api) -> None:
         chunk = b'{"email": "half@example.com", "password": "correct horse battery"}'
         broken = b"%x\r\n%b\r\n" % (len(chunk), chunk) + b"zz\r\n\r\n"
         answer = await (await serve()).exchange(SIGN_UP + b"Transfer-Encoding: chunked\r\n\r\n" + broken)
         assert answer.code == "malformed_request"
         body = {"email": "half@example.com", "password": "correct horse battery"}
-        assert (await api.client.post("/signup", json=body)).status_code == 201, "the half order has made nobody"
+        assert (await api.client.post("/signup", json=body)).status_code == 201, (
+            "the incomplete request created no user"
+        )
 
-    async def test_has_no_headers_behind_it(self, serve: Serve, ada: Person) -> None:
-        """A proxy checks and sets headers; a trailer that passed for one would go round it."""
+    async def test_cannot_add_headers_in_a_trailer(self, serve: Serve, ada: Person) -> None:
+        """A proxy checks and sets headers; a trailer that counted as a header would bypass the proxy."""
         head = b"GET /users/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
         token = f"Authorization: Bearer {ada.token}\r\n".encode()
         served = await serve()
@@ -287,10 +289,8 @@ class TestABody:
         late = await served.exchange(head + b"\r\n", b"0\r\n" + token + b"\r\n")
         assert late.code == "unauthenticated"
 
-    async def test_that_comes_in_crumbs_is_read_some_at_a_time(
-        self, serve: Serve, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Thousands come in one packet, and each takes a microsecond: the event loop turns in between."""
+    async def test_in_tiny_chunks_is_read_a_few_at_a_time(self, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One packet holds thousands of chunks of a microsecond each: the event loop runs other tasks in between."""
         monkeypatch.setattr(connections, "MOST_PARTS", 50)
         monkeypatch.setattr(connections, "FEED_BYTES", 60)
         ticks, parts = Ticks(), Counter[int]()
@@ -303,10 +303,10 @@ class TestABody:
         assert [answer.status for answer in await client.rest()] == [422, 200]
         ticking.cancel()
         assert parts.total() == len(body)
-        assert max(parts.values()) < 60, "fifty, and what is left of a feed"
+        assert max(parts.values()) < 60, "fifty, and the rest of a feed"
 
     @pytest.mark.parametrize("endless", [b"X: y\r\n", b"x"], ids=["lines", "a line"])
-    async def test_with_a_trailer_without_end_is_given_up(self, serve: Serve, endless: bytes) -> None:
+    async def test_with_an_endless_trailer_is_rejected(self, serve: Serve, endless: bytes) -> None:
         client = await (await serve()).connect()
         await client.send(SIGN_UP + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
         reading = asyncio.ensure_future(client.rest())
@@ -316,19 +316,19 @@ class TestABody:
         assert [answer.code for answer in reading.result()] == ["headers_too_large"]
 
 
-class TestRequestsOneAfterTheOther:
+class TestPipelinedRequests:
     async def test_are_answered_in_order_and_the_broken_one_last(self, serve: Serve) -> None:
         client = await (await serve()).connect()
         await client.send(GET + GET.replace(b"/health/live", b"/nothing") + b"nonsense\r\n\r\n")
-        assert [answer.status for answer in await client.rest()] == [200, 404], "and nothing out of turn"
+        assert [answer.status for answer in await client.rest()] == [200, 404], "and nothing out of order"
 
-    async def test_are_bounded_in_number(self, serve: Serve) -> None:
+    async def test_are_limited_in_number(self, serve: Serve) -> None:
         client = await (await serve()).connect()
         await client.send(GET * 5_000)
         assert len(await client.rest()) == 1 + PIPELINED
 
-    async def test_are_all_told_when_the_client_has_gone(self, serve: Serve) -> None:
-        """The first one, too, which is in hand; what it goes on writing would go to a closed connection."""
+    async def test_are_all_notified_when_the_client_disconnects(self, serve: Serve) -> None:
+        """The first one too, which is in progress; otherwise it would write to a closed connection."""
         told: list[str] = []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -342,7 +342,7 @@ class TestRequestsOneAfterTheOther:
         client.writer.close()
         await until(lambda: told == ["http.disconnect"])
 
-    async def test_are_answered_all_where_each_waits_for_the_one_before(self, serve: Serve) -> None:
+    async def test_are_all_answered_when_each_waits_for_the_one_before(self, serve: Serve) -> None:
         client = await (await serve()).connect()
         for _ in range(100):
             await client.send(GET)
@@ -361,11 +361,11 @@ class TestAnIdleConnection:
         assert (await client.answer()).status == 200
         assert await client.is_closed()
 
-    async def test_goes_for_a_newcomer_where_there_are_too_many(self, serve: Serve) -> None:
+    async def test_is_closed_for_a_new_one_when_there_are_too_many(self, serve: Serve) -> None:
         served = await serve(connections=5, head_seconds=60, idle_seconds=60)
         idle = [await served.connect() for _ in range(5)]
         await until(lambda: len(served.state.connections) == 5)
-        for client in idle[:2]:  # those who have just been answered began to wait last
+        for client in idle[:2]:  # the clients that were just answered began to wait last
             await client.send(GET)
             assert (await client.answer()).status == 200
         for gone in (idle[2], idle[3]):
@@ -376,7 +376,7 @@ class TestAnIdleConnection:
         await idle[0].send(GET)
         assert (await idle[0].answer()).status == 200
 
-    async def test_of_hundreds_locks_nobody_out(self, serve: Serve) -> None:
+    async def test_does_not_block_new_clients_even_in_hundreds(self, serve: Serve) -> None:
         served = await serve(connections=50, head_seconds=60)
         idle = [await served.connect() for _ in range(300)]
         assert (await served.exchange(CLOSING)).status == 200
@@ -386,9 +386,9 @@ class TestAnIdleConnection:
 
 
 class TestABusyConnection:
-    """One that has a whole request in hand: its client has done its part."""
+    """A connection with a complete request in progress: its client has done its part."""
 
-    async def test_never_goes_for_a_newcomer_who_is_refused_where_there_are_only_such(self, serve: Serve) -> None:
+    async def test_is_never_closed_for_a_new_one_which_is_rejected_if_all_are_busy(self, serve: Serve) -> None:
         served = await serve(_Held(), connections=2)
         for _ in range(2):
             await (await served.connect()).send(GET)
@@ -396,8 +396,8 @@ class TestABusyConnection:
         answer = await served.exchange(CLOSING)
         assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "unavailable", "1")
 
-    async def test_is_only_one_whose_body_has_come(self, serve: Serve) -> None:
-        """A head alone costs a client nothing, so as many as there may be connections must lock nobody out."""
+    async def test_has_received_its_whole_body(self, serve: Serve) -> None:
+        """A head alone costs a client nothing, so heads on all connections must not block new clients."""
         served = await serve(connections=5, head_seconds=60)
         empty = [await served.connect() for _ in range(5)]
         for client in empty:
@@ -407,7 +407,7 @@ class TestABusyConnection:
         assert await empty[0].is_closed()
         await until(lambda: len(served.state.tasks) == 4)
 
-    async def test_is_one_that_is_answered_while_the_body_of_its_next_request_is_missing(self, serve: Serve) -> None:
+    async def test_is_being_answered_while_the_body_of_its_next_request_is_missing(self, serve: Serve) -> None:
         held = _Held()
         served = await serve(held, connections=1)
         client = await served.connect()
@@ -420,7 +420,7 @@ class TestABusyConnection:
         await client.send(b"}")
         assert (await client.answer()).status == 204
 
-    async def test_is_none_whose_body_comes_after_its_answer(self, serve: Serve) -> None:
+    async def test_is_idle_again_if_its_body_arrives_after_the_answer(self, serve: Serve) -> None:
         served = await serve(_Held(reads=False), connections=1)
         client = await served.connect()
         await client.send(SIGN_UP + b"Content-Length: 2\r\n\r\n")
@@ -430,7 +430,7 @@ class TestABusyConnection:
         await until(lambda: connection._is_in_head)  # so the body was read, too
         assert connection in served.waiting
 
-    async def test_has_the_time_of_a_head_for_its_head_alone(self, serve: Serve) -> None:
+    async def test_has_a_time_limit_for_its_head_only(self, serve: Serve) -> None:
         client = await (await serve(head_seconds=0.2)).connect()
         await client.send(SIGN_UP + b"Connection: close\r\nContent-Length: 3\r\n\r\n{")
         await asyncio.sleep(0.1)
@@ -441,7 +441,7 @@ class TestABusyConnection:
 
 
 class _Held:
-    """An application that has each request in hand until it may go on, or answers before it reads anything."""
+    """An application that delays each request until `go_on` is set, or answers before it reads anything."""
 
     def __init__(self, *, reads: bool = True) -> None:
         self.go_on = asyncio.Event()
@@ -460,7 +460,7 @@ class _Held:
 
 
 class TestAClientThatDoesNotReadItsAnswer:
-    async def test_is_cut_off(self, serve: Serve) -> None:
+    async def test_is_disconnected(self, serve: Serve) -> None:
         served = await serve(send_seconds=0.3)
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -471,7 +471,7 @@ class TestAClientThatDoesNotReadItsAnswer:
             await until(lambda: len(served.state.connections) == 1)
             await until(lambda: not served.state.connections)
 
-    async def test_is_given_time_as_long_as_it_goes_on(self, serve: Serve) -> None:
+    async def test_has_time_as_long_as_it_continues_to_read(self, serve: Serve) -> None:
         served = await serve(send_seconds=0.2)
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port, limit=1024)
         ask = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -484,7 +484,7 @@ class TestAClientThatDoesNotReadItsAnswer:
         writer.close()
 
 
-def test_a_process_takes_no_more_connections_than_it_may_have_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_accepts_no_more_connections_than_it_may_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"now": (256, 1024)}
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: limits["now"])
     monkeypatch.setattr(resource, "setrlimit", lambda _kind, both: limits.update(now=both))
