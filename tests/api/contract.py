@@ -101,7 +101,7 @@ class Contract:
         if "const" in schema and value != schema["const"]:
             return f"{at} is not {schema['const']}"
         if "enum" in schema and value not in schema["enum"]:
-            return f"{at} is none of {schema['enum']}"
+            return f"{at} is not one of {schema['enum']}"
         if "type" in schema and not _is(value, schema["type"]):
             return f"{at} is no {schema['type']}"
         if isinstance(value, dict):

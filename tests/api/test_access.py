@@ -1,4 +1,4 @@
-"""Whose is what: every call by everybody, from a table that has to have every call of the document."""
+"""Access: every call by every kind of caller, from a table that must list every call of the document."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ from tests.builders import rows, settle_all
 NOBODY = 401, "unauthenticated"
 NO_OPERATOR = 403, "forbidden"
 NOT_THERE = 404, "not_found"
-"""Or what the row calls it."""
+"""The row of a call can name another code."""
 
 
 def called(*whose: Any) -> Any:
@@ -41,18 +41,18 @@ def called(*whose: Any) -> Any:
 
 
 class TestTheTable:
-    def test_has_every_call_of_the_document_and_no_other(self, contract: Contract) -> None:
+    def test_has_exactly_the_calls_of_the_document(self, contract: Contract) -> None:
         paths = contract.document["paths"]
         described = {(path, method) for path, item in paths.items() for method in item}
         assert {operation_of(name, paths) for name in CALLS} == described
 
-    def test_calls_public_what_the_document_does(self, contract: Contract) -> None:
+    def test_agrees_with_the_document_on_public_calls(self, contract: Contract) -> None:
         for name, call in CALLS.items():
             path, method = operation_of(name, contract.document["paths"])
             asks_who = "security" in contract.document["paths"][path][method]
             assert asks_who == (call.whose is not PUBLIC), name
 
-    async def test_misses_no_route_that_the_document_does_not_show(self, api: Api, contract: Contract) -> None:
+    async def test_covers_every_route_that_the_document_hides(self, api: Api, contract: Contract) -> None:
         assert all(isinstance(route, APIRoute) for route in api.app.routes)
         hidden = {r.path for r in api.app.routes if isinstance(r, APIRoute) and not r.include_in_schema}
         assert hidden == {
@@ -71,14 +71,15 @@ REFUSED: dict[Whose, dict[str, tuple[int, str]]] = {
     OWNER: {"nobody": NOBODY, "deactivated": NOBODY, "eve": NOT_THERE, "operator": NOT_THERE},
     OPERATOR: {"nobody": NOBODY, "deactivated": NOBODY, "eve": NO_OPERATOR, "ada": NO_OPERATOR},
 }
-"""Who is refused by a call, and how. The rest is let in. Ada is the owner, `deactivated` whoever was let in last."""
+"""The callers that a call rejects, and the answer they get. All others are accepted. Ada is the owner; `deactivated` is
+the last caller that was accepted."""
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_call_answers_everybody_as_its_row_says(world: World, name: str) -> None:
+async def test_a_call_answers_every_caller_as_its_row_states(world: World, name: str) -> None:
     call = CALLS[name]
     people = {"nobody": None, "eve": world.eve, "ada": world.ada, "operator": world.operator}
-    if call.whose is not OPERATOR:  # those who are refused come first, since who is let in may change something
+    if call.whose is not OPERATOR:  # rejected callers come first, because an accepted one may change something
         people["ada"] = people.pop("ada")
     for who, person in people.items():
         if refusal := REFUSED[call.whose].get(who):
@@ -93,7 +94,7 @@ async def test_a_call_answers_everybody_as_its_row_says(world: World, name: str)
 
 
 async def assert_refused(world: World, name: str, person: Person | None, refusal: tuple[int, str]) -> None:
-    """See a call refused, with the same answer as for what is not there, and without an effect."""
+    """Check that a call is rejected without an effect, with the same answer as for a missing thing."""
     before = snapshot(world.database)
     real, invented = await world.ask(name, person), await world.ask(name, person, world.missing)
     status, code = refusal
@@ -104,7 +105,7 @@ async def assert_refused(world: World, name: str, person: Person | None, refusal
 
 
 def headers_of(answer: httpx2.Response) -> dict[str, str]:
-    """The headers of an answer but those that are another's with each request."""
+    """The headers of an answer, except those that differ with every request."""
     return {name: value for name, value in answer.headers.items() if name not in ("x-request-id", "ratelimit")}
 
 
@@ -115,18 +116,18 @@ def deactivate(world: World, person: Person | None) -> None:
         users.set_active(connection, row["id"], active=False)
 
 
-class TestAnotherOnesThing:
-    """An operator, too, is somebody else: what they may see stands below /operator."""
+class TestAThingOfAnotherUser:
+    """An operator is another user, too: the calls for operators are below /operator."""
 
     @called(OWN)
-    async def test_is_in_nobody_elses_answer(self, world: World, name: str) -> None:
+    async def test_is_in_no_answer_to_others(self, world: World, name: str) -> None:
         for who in (world.eve, world.operator):
             answer = await world.ask(name, who)
             assert answer.status_code == CALLS[name].status, answer.text
             assert [secret for secret in world.secrets if secret in answer.text + str(answer.headers)] == []
 
-    async def test_takes_the_same_statements_as_what_is_not_there(self, world: World) -> None:
-        """What an answer's time could tell is what was done for it: the same, in the same order."""
+    async def test_runs_the_same_statements_as_a_missing_one(self, world: World) -> None:
+        """The time of an answer depends on the statements that were run: they are the same, in the same order."""
         for name in [name for name, call in CALLS.items() if call.whose is OWNER]:
             done = []
             for things in (world.things, world.missing):
@@ -134,13 +135,13 @@ class TestAnotherOnesThing:
                     await world.ask(name, world.eve, things)
                 done.append(run)
             assert done[0] == done[1], name
-            assert done[0], f"{name} looks for what it names, at least"
+            assert done[0], f"{name} at least looks the thing up"
 
     @pytest.mark.parametrize("name", ["GET /accounts/{account_id}", "GET /transfers/{transfer_id}"])
-    async def test_takes_as_long_as_what_is_not_there(self, world: World, name: str) -> None:
-        """In time of the processor and by turns, so that what else the machine does falls on neither."""
+    async def test_takes_as_long_as_a_missing_one(self, world: World, name: str) -> None:
+        """Measured in CPU time and in turns, so that other work on the machine affects both alike."""
         ratios = []
-        while len(ratios) < 3:  # a difference would be there each time
+        while len(ratios) < 3:  # a real difference would show each time
             times: tuple[list[float], list[float]] = [], []
             for turn in range(100):
                 started = process_time()
@@ -149,12 +150,12 @@ class TestAnotherOnesThing:
             ratios.append(median(times[1]) / median(times[0]))
             if ratios[-1] == pytest.approx(1, abs=0.15):
                 return
-        pytest.fail(f"another one's takes {ratios} times as long as one that is not there")
+        pytest.fail(f"another user's thing takes {ratios} times as long as a missing one")
 
 
 @contextmanager
 def statements(api: Api) -> Iterator[list[str]]:
-    """Every statement that the application runs meanwhile, on whichever connection."""
+    """Every statement that the application runs in the meantime, on any connection."""
     run: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -169,14 +170,14 @@ def statements(api: Api) -> Iterator[list[str]]:
 
 
 class TestAPayee:
-    async def test_sees_a_transfer_once_it_is_completed_and_not_before(self, world: World) -> None:
+    async def test_sees_a_transfer_only_once_it_is_completed(self, world: World) -> None:
         path = f"/transfers/{world.things['transfer_id']}"
         refused(await world.eve.get(path), 404, "transfer_not_found")
         assert (await world.eve.get("/transfers")).json()["items"] == []
         settle_all(world.database)
         assert (await world.eve.get(path)).json()["status"] == "completed"
 
-    async def test_cannot_cancel_what_others_have_submitted(self, world: World) -> None:
+    async def test_cannot_cancel_a_transfer_of_another_submitter(self, world: World) -> None:
         settle_all(world.database)
         answer = await world.eve.post(f"/transfers/{world.things['transfer_id']}/cancel")
         refused(answer, 409, "transfer_not_cancellable")
@@ -184,8 +185,8 @@ class TestAPayee:
 
 class TestACursor:
     @pytest.mark.parametrize("path", ["/accounts", "/transfers", "/cards", "/accounts/{account_id}/transactions"])
-    async def test_of_somebody_else_is_none(self, world: World, path: str) -> None:
-        """A page of one leaves something to go on with; cards have to be made for that."""
+    async def test_of_another_user_is_invalid(self, world: World, path: str) -> None:
+        """A page of one item leaves more items for a cursor; cards have to be made for that."""
         await world.ask("POST /cards", world.ada)
         theirs = path.replace("{account_id}", world.things["account_id"])
         cursor = (await world.ada.get(f"{theirs}?limit=1")).json()["next_cursor"]
@@ -197,7 +198,7 @@ class TestACursor:
 
 
 class TestALineOfABatch:
-    async def test_from_somebody_elses_account_is_refused_like_one_from_no_account(self, world: World) -> None:
+    async def test_from_another_users_account_is_rejected_like_one_from_a_missing_account(self, world: World) -> None:
         def body(account: str) -> Any:
             order = {"from_account_id": account, "to_account_id": world.accounts[world.eve.email], "amount": 1}
             return {"mode": "independent", "transfers": [order]}
@@ -212,9 +213,9 @@ class TestALineOfABatch:
         assert masked(answers[0]) == masked(answers[1])
 
 
-class TestMoneyToSomebodyElse:
-    async def test_tells_nothing_about_the_account_but_that_it_is_there(self, world: World) -> None:
-        """Whoever pays has to know where to; beyond that, the answer says what the payer has said."""
+class TestATransferToAnotherUser:
+    async def test_reveals_only_that_the_account_exists(self, world: World) -> None:
+        """A payer has to know the destination; beyond that, the answer repeats what the payer has sent."""
         (row,) = rows(
             world.database,
             "SELECT account_number FROM accounts WHERE public_id = ?",

@@ -1,4 +1,4 @@
-"""Between the look at who asks and the turn to write, things change: a write goes by what is true in its turn."""
+"""Changes between the first check of a request and its turn to write: a write follows the state in its turn."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -19,7 +19,7 @@ from tests.api.conftest import Api, Pair, Person, join, locked, payment, refused
 async def overtaken(
     api: Api, database: Database, call: Awaitable[httpx2.Response], change: str, *values: Any
 ) -> httpx2.Response:
-    """Make a call, and change something once it waits for its turn: after all that is looked at before it."""
+    """Make a call, and change something while it waits for its turn, after all its earlier checks."""
     with locked(database):
         asking = asyncio.ensure_future(call)
         await until(lambda: bool(api.runtime.intake._jobs) or asking.done())
@@ -38,7 +38,7 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", writes())
-async def test_who_has_lost_access_meanwhile_writes_nothing(world: World, name: str) -> None:
+async def test_a_user_who_loses_access_meanwhile_writes_nothing(world: World, name: str) -> None:
     who = world.operator if CALLS[name].whose is OPERATOR else world.ada
     before = snapshot(world.database)
     (as_it_was,) = builders.rows(world.database, "SELECT * FROM users WHERE email = ?", who.email)
@@ -57,10 +57,10 @@ def put_back(database: Database, user: dict[str, Any]) -> None:
         connection.exec_driver_sql("UPDATE users SET is_active = ?, token_version = ?, role = ? WHERE id = ?", values)
 
 
-async def test_who_keeps_access_is_let_in_beside_who_has_lost_it(
+async def test_a_user_with_access_is_served_next_to_one_who_lost_it(
     api: Api, database: Database, ada: Person, pair: Pair
 ) -> None:
-    """One group, one look at all who ask: each is answered for themselves."""
+    """One group, and one lookup of all its users: each request gets its own answer."""
     eve = join(api, database, "eve")
     theirs = await eve.open()
     with locked(database):
@@ -80,7 +80,7 @@ async def test_who_keeps_access_is_let_in_beside_who_has_lost_it(
     assert [answer.status_code for answer in await asyncio.gather(*calls)] == [202, 401, 201, 401, 202]
 
 
-async def test_who_is_deactivated_earlier_in_the_same_turn_writes_nothing_later_in_it(
+async def test_a_deactivation_earlier_in_the_same_turn_rejects_later_requests(
     api: Api, database: Database, ada: Person, operator: Person
 ) -> None:
     user_id = (await ada.get("/users/me")).json()["id"]
@@ -102,7 +102,7 @@ _CANCELLED = "UPDATE cards SET status = 'cancelled', cancelled_at = 1 WHERE publ
 _PENDING = f"UPDATE accounts SET reserved = 1 {_ACCOUNT}"
 
 CHANGES: list[tuple[str, str, str, int, str]] = [
-    # call, change, of what, then answered
+    # call, change, changed thing, status, code
     ("POST /transfers", _FROZEN, "account_id", 409, "account_frozen"),
     ("POST /transfers", _CLOSED, "account_id", 409, "account_closed"),
     ("POST /transfers", _GIVEN_AWAY, "account_id", 404, "account_not_found"),
@@ -134,7 +134,7 @@ CHANGES: list[tuple[str, str, str, int, str]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "thing", "status", "code"), CHANGES)
-async def test_what_has_changed_meanwhile_counts_as_it_is(
+async def test_a_write_follows_the_state_in_its_turn(
     world: World, name: str, change: str, thing: str, status: int, code: str
 ) -> None:
     who = world.operator if CALLS[name].whose is OPERATOR else world.ada
@@ -147,14 +147,14 @@ async def test_a_transfer_that_is_settled_meanwhile_is_not_cancelled(world: Worl
     with locked(world.database):
         asking = asyncio.ensure_future(world.ask("POST /transfers/{transfer_id}/cancel", world.ada))
         await until(lambda: bool(world.api.runtime.intake._jobs))
-        with pytest.MonkeyPatch.context() as patch:  # in the turn that this test holds
+        with pytest.MonkeyPatch.context() as patch:  # the test has the turn already
             patch.setattr(world.database, "turnstile", _Held())
             builders.settle_all(world.database)
     refused(await asking, 409, "transfer_not_cancellable")
 
 
 class _Held:
-    """A turn that is one's own already."""
+    """A turn that the caller already has."""
 
     def turn(self) -> Any:
         return nullcontext()

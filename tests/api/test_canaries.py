@@ -1,6 +1,6 @@
-"""Canaries without processes: what is sent to the wrong place, or when things break, is neither logged nor answered.
+"""Canaries without processes: misplaced input, and input during failures, appears in no log and in no error.
 
-`tests/flows/test_canaries.py` does the same to a whole service and searches all that it leaves.
+`tests/flows/test_canaries.py` does the same to a whole service and searches everything that it leaves behind.
 """
 
 import base64
@@ -32,14 +32,14 @@ BROKEN = "WHEN NEW.name IS NOT NULL BEGIN SELECT RAISE(ABORT, 'broken'); END"
 
 
 async def misuse(api: Api, seen: Seen, document: object, *people: Person) -> None:
-    """Put everything where it does not belong, as nobody and as somebody, and keep what is answered."""
+    """Put every value where it does not belong, with and without a token, and collect the answers."""
     assert isinstance(document, dict)
-    # A client without the contract: many of these calls are none that the document describes.
+    # A client without the contract: the document does not describe many of these calls.
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=api.app), base_url="http://giro.test") as client:
         for token in ("", *[person.token for person in people]):
             for method, path, more in misplaced(document, CANARIES):
                 if path.partition("?")[0] == "/logout":
-                    continue  # it would be the last call
+                    continue  # it would end the session
                 signed = {b"Authorization": f"Bearer {token}".encode()} if token else {}
                 answer = await client.request(method, path, headers=signed | more.pop("headers", {}), **more)
                 assert answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR, (method, path, answer.text)
@@ -48,7 +48,7 @@ async def misuse(api: Api, seen: Seen, document: object, *people: Person) -> Non
 
 
 async def fail_to_log_in(api: Api, seen: Seen) -> None:
-    """Mistake one field for another, as people do, and present tokens that are none."""
+    """Confuse fields, as people do, and present invalid tokens."""
     for username, password in (("email", "password"), ("password", "email"), ("access_token", "refresh_token")):
         form = {"username": CANARIES[username], "password": CANARIES[password]}
         seen.keep("errors", (await api.client.post("/login", data=form)).text)
@@ -67,7 +67,7 @@ async def sign_up_while_the_database_is_broken(api: Api, seen: Seen, database: D
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_nothing_that_was_sent_is_logged_or_comes_back_in_an_error(
+async def test_no_input_is_logged_or_repeated_in_an_error(
     start: Start, database: Database, contract: Contract, capsys: pytest.CaptureFixture[str], log_format: str
 ) -> None:
     seen = Seen()
@@ -90,7 +90,7 @@ async def test_nothing_that_was_sent_is_logged_or_comes_back_in_an_error(
 @pytest.mark.parametrize(
     "written", ["{0}", "a line with {0!r}", "{0.encode}", "{hex}", "{base64}", "{url}", "{json}"], ids=str
 )
-def test_the_search_finds_what_is_there(name: str, written: str) -> None:
+def test_the_search_finds_a_canary_in_every_form(name: str, written: str) -> None:
     word = CANARIES[name]
     forms = {"hex": word.encode().hex(), "url": quote(word), "json": json.dumps({"value": word})}
     forms["base64"] = base64.urlsafe_b64encode(f"ab{word}".encode()).decode()

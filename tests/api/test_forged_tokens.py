@@ -1,4 +1,4 @@
-"""Access tokens that must not pass: forged, defective, or good for something else. Each gets the same answer."""
+"""Access tokens that must be rejected: forged, defective, or made for another purpose. All get the same answer."""
 
 import base64
 import hashlib
@@ -36,7 +36,7 @@ def encoded(part: bytes) -> str:
 def signed(
     header: Any, payload: Any, key: str | bytes = JWT_SECRET, digest: Callable[..., Any] = hashlib.sha256
 ) -> str:
-    """Write a token with our key, as no library would: what is no text yet becomes JSON, and text stays as it is."""
+    """Sign a token with our key, without the library's checks: objects become JSON, and text stays as it is."""
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, payload)]
     text = ".".join(map(encoded, parts))
     secret = key if isinstance(key, bytes) else key.encode()
@@ -45,14 +45,14 @@ def signed(
 
 @dataclass(frozen=True)
 class Good:
-    """What a token that would pass is made of."""
+    """The parts of a token that would be accepted."""
 
     payload: dict[str, Any]
     refresh_token: str
 
     @property
     def now(self) -> int:
-        """When it was issued."""
+        """The time when it was issued."""
         now: int = self.payload["iat"]
         return now
 
@@ -61,18 +61,18 @@ class Good:
         return signed(HEADER, self.payload)
 
     def headed(self, **changed: Any) -> str:
-        """With another header, signed with our key (None: left out)."""
+        """A token with another header, signed with our key (None: field left out)."""
         return signed({name: value for name, value in (HEADER | changed).items() if value is not None}, self.payload)
 
     def saying(self, **changed: Any) -> str:
-        """With other claims, signed with our key."""
+        """A token with other claims, signed with our key."""
         return signed(HEADER, self.payload | changed)
 
     def without(self, claim: str) -> str:
         return signed(HEADER, {name: value for name, value in self.payload.items() if name != claim})
 
     def raw(self, old: str, new: str) -> str:
-        """With other JSON than any that can be written, signed with our key."""
+        """A token with JSON that no encoder writes, signed with our key."""
         text = json.dumps(self.payload)
         assert text.count(old) == 1, text
         return signed(HEADER, text.replace(old, new).encode("utf-8", "surrogatepass"))
@@ -85,7 +85,7 @@ class Good:
 
 
 def same_bytes_otherwise(signature: str) -> str:
-    """Write a signature otherwise: the last two bits of its 43 characters mean nothing."""
+    """Encode the same signature in another way: the last two bits of its 43 characters are ignored."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     other = signature[:-1] + alphabet[alphabet.index(signature[-1]) + 1]
     assert base64.urlsafe_b64decode(other + "=") == base64.urlsafe_b64decode(signature + "=")
@@ -170,12 +170,12 @@ FORGED: dict[str, Callable[[Good], str | bytes]] = {
     "a subject that is a number": lambda good: good.saying(sub=2),
     "a subject with a NUL behind": lambda good: good.saying(sub=f"{good.payload['sub']}\0"),
     "a subject with half a character": lambda good: good.saying(sub="\ud800"),
-    "an id that is none": lambda good: good.saying(jti="1"),
+    "an invalid id": lambda good: good.saying(jti="1"),
     "a claim said twice": lambda good: good.raw('"ver": 0', '"ver": 1, "ver": 0'),
     "claims that are no text": lambda good: signed(HEADER, b"\xff\xfe{}"),
     "claims that are a list": lambda good: signed(HEADER, [good.payload]),
     "claims nested without end": lambda good: signed(HEADER, b"[" * 5000),
-    # --- the writing ---
+    # --- the encoding ---
     "the refresh token": lambda good: good.refresh_token,
     "the last character cut off": lambda good: good.token[:-1],
     "the signature cut off": lambda good: good.token.rpartition(".")[0],
@@ -213,7 +213,7 @@ async def ada(api: Api) -> Person:
 
 @pytest.fixture
 def good(ada: Person) -> Good:
-    """Claims as a log-in would get them, for Ada."""
+    """The claims that a log-in would give Ada."""
     claims, now = jwt.decode(ada.token, options={"verify_signature": False}), int(time.time())
     return Good(
         {"iss": "giro", "aud": "giro-api", "sub": claims["sub"], "jti": str(uuid4()), "typ": "access", "ver": 0}
@@ -224,14 +224,14 @@ def good(ada: Person) -> Good:
 
 @pytest.fixture
 async def refusal(api: Api) -> httpx2.Response:
-    """The answer to who has no token at all."""
+    """The answer to a request without a token."""
     answer = await api.client.get("/users/me")
     refused(answer, 401, "unauthenticated")
     return answer
 
 
 def same(answer: httpx2.Response, refusal: httpx2.Response) -> bool:
-    """Say whether two answers are the same, headers and all, but for the request id."""
+    """Return whether two answers are equal, including their headers, except for the request id."""
     headers = [{**found.headers, "x-request-id": "-"} for found in (answer, refusal)]
     return masked(answer) == masked(refusal) and headers[0] == headers[1] and answer.status_code == refusal.status_code
 
@@ -241,13 +241,13 @@ async def with_token(api: Api, token: str | bytes) -> httpx2.Response:
     return await api.client.get("/users/me", headers=[(b"Authorization", b"Bearer " + value)])
 
 
-async def test_a_token_written_like_ours_with_our_key_passes(api: Api, good: Good) -> None:
-    """Or all the others would be refused for nothing."""
+async def test_a_valid_token_made_by_these_helpers_is_accepted(api: Api, good: Good) -> None:
+    """Without this, all the others could be rejected for another reason."""
     for token in (good.token, good.saying(more="x" * 100), good.headed()):
         assert (await with_token(api, token)).status_code == 200
 
 
-async def test_no_forged_token_passes_and_each_gets_the_same_answer(
+async def test_forged_tokens_are_all_rejected_with_the_same_answer(
     api: Api, ada: Person, good: Good, refusal: httpx2.Response
 ) -> None:
     answers = {how: await with_token(api, forge(good)) for how, forge in FORGED.items()}
@@ -256,7 +256,7 @@ async def test_no_forged_token_passes_and_each_gets_the_same_answer(
     assert (await ada.get("/users/me")).status_code == 200
 
 
-def test_there_are_more_than_thirty_of_them() -> None:
+def test_more_than_ninety_forgeries_are_tried() -> None:
     assert len(FORGED) > 90
 
 
@@ -278,7 +278,7 @@ def test_there_are_more_than_thirty_of_them() -> None:
     ],
     ids=repr,
 )
-async def test_a_header_of_another_form_gets_the_same_answer(
+async def test_a_malformed_header_gets_the_same_answer(
     api: Api, good: Good, refusal: httpx2.Response, header: str | bytes
 ) -> None:
     if isinstance(header, str):
@@ -288,7 +288,7 @@ async def test_a_header_of_another_form_gets_the_same_answer(
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
-async def test_a_scheme_may_be_written_otherwise(api: Api, good: Good, scheme: str) -> None:
+async def test_the_scheme_is_case_insensitive(api: Api, good: Good, scheme: str) -> None:
     answer = await api.client.get("/users/me", headers={"Authorization": f"{scheme} {good.token}"})
     assert answer.status_code == 200
 

@@ -35,7 +35,7 @@ class TestAmounts:
         messages = {error["location"]: error["message"] for error in answer.json()["errors"]}
         assert messages["body.amount"] == f"Amounts are integers in minor units: 1250 for {example}"
 
-    async def test_each_line_of_a_batch_has_the_example_of_its_own_currency(self, pair: Pair, ada: Person) -> None:
+    async def test_each_line_of_a_batch_has_an_example_in_its_currency(self, pair: Pair, ada: Person) -> None:
         lines = [payment(pair.payer, pair.payee, 1.5, currency=currency) for currency in ("JPY", "EUR")]
         body = {"mode": "independent", "transfers": lines}
         answer = await ada.post("/transfers/bulk", body, headers={"Idempotency-Key": "k"})
@@ -66,7 +66,7 @@ async def test_an_invalid_month_is_answered_with_an_example(pair: Pair, ada: Per
 
 
 class TestMediaTypes:
-    async def test_not_acceptable_names_the_types_that_the_call_can_answer_with(self, pair: Pair, ada: Person) -> None:
+    async def test_not_acceptable_names_the_types_that_the_call_can_return(self, pair: Pair, ada: Person) -> None:
         headers = {"Accept": "text/html"}
         lists = refused(await ada.get("/accounts", headers=headers), 406, "not_acceptable")
         statement = await ada.get(f"/accounts/{pair.payer['id']}/statement", headers=headers)

@@ -1,7 +1,7 @@
-"""The OpenAPI document: what clients are generated from, so complete and right.
+"""The OpenAPI document: clients are generated from it, so it must be complete and correct.
 
-That every answer of every other test is documented, with its status, its code and its body, is held by the client
-itself (contract.py).
+The test client checks that every answer of every other test is documented, with its status, its code and its body
+(contract.py).
 """
 
 import json
@@ -27,7 +27,7 @@ from tests.api.contract import SECURITY_HEADERS, Contract, Json
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 OF_NO_OPERATION = {WireError.NOT_FOUND, WireError.METHOD_NOT_ALLOWED, WireError.MALFORMED_REQUEST}
-"""Answered where there is no operation, so that none can list them."""
+"""Answers outside of any operation, so no operation can list them."""
 
 EVERYWHERE = {406, 408, 413, 414, 422, 431, 500}
 
@@ -54,7 +54,7 @@ def parts(node: Any) -> Iterator[Any]:
             yield from parts(item)
 
 
-async def test_the_document_is_served_as_it_is(api: Api, document: Json) -> None:
+async def test_the_document_is_served_unchanged(api: Api, document: Json) -> None:
     answer = await api.client.get("/openapi.json")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -86,7 +86,7 @@ def test_it_is_an_openapi_3_1_document(document: Json) -> None:
                 assert "schema" in header, where
 
 
-def test_every_reference_in_it_leads_somewhere_and_every_schema_is_used(contract: Contract, document: Json) -> None:
+def test_every_reference_resolves_and_every_schema_is_used(contract: Contract, document: Json) -> None:
     references = {node["$ref"] for node in parts(document) if "$ref" in node}
     for reference in references:
         assert contract.resolve(reference)
@@ -94,13 +94,13 @@ def test_every_reference_in_it_leads_somewhere_and_every_schema_is_used(contract
     assert schemas == references
 
 
-def test_nothing_of_the_frameworks_own_errors_is_left(document: Json) -> None:
+def test_the_frameworks_own_errors_are_removed(document: Json) -> None:
     assert not {"HTTPValidationError", "ValidationError"} & document["components"]["schemas"].keys()
     assert "HTTPValidationError" not in str(document)
 
 
-def test_operation_ids_are_unique_and_read_well(document: Json) -> None:
-    """A client's generator makes a function of each: `list_accounts`, and not `list_accounts_accounts_get`."""
+def test_operation_ids_are_unique_and_readable(document: Json) -> None:
+    """Client generators name functions after them: `list_accounts`, not `list_accounts_accounts_get`."""
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(ids) == len(set(ids))
     assert [name for name in ids if not re.fullmatch(r"[a-z]+(_[a-z]+){0,3}", name)] == []
@@ -120,7 +120,7 @@ def test_the_document_names_the_version_and_no_server(document: Json) -> None:
     assert "servers" not in document
 
 
-def test_calls_that_ask_who_one_is_say_so_and_no_others(document: Json) -> None:
+def test_exactly_the_calls_that_need_a_token_declare_it(document: Json) -> None:
     public = {path for path, _, operation in operations(document) if "security" not in operation}
     assert public == {"/", "/signup", "/login", "/token/refresh", "/health", "/health/live", "/health/ready"}
     (scheme,) = document["components"]["securitySchemes"]
@@ -131,7 +131,7 @@ def test_calls_that_ask_who_one_is_say_so_and_no_others(document: Json) -> None:
     assert (flow["tokenUrl"], flow["refreshUrl"]) == ("login", "token/refresh")
 
 
-def test_every_body_has_an_example_that_is_one(contract: Contract, document: Json) -> None:
+def test_every_body_has_a_valid_example(contract: Contract, document: Json) -> None:
     for path, method, operation in operations(document):
         for where in (operation.get("requestBody", {}), *operation["responses"].values()):
             for content in where.get("content", {}).values():
@@ -146,8 +146,8 @@ def test_every_answer_names_the_request_id(document: Json) -> None:
             assert response["headers"]["X-Request-ID"]["required"], f"{method} {path} {status}"
 
 
-def test_bounds_are_written_as_json_schema_has_them(document: Json) -> None:
-    """pydantic writes `ge` and `le` where something stands between a bound and its number; nobody reads those."""
+def test_bounds_are_written_as_in_json_schema(document: Json) -> None:
+    """pydantic writes `ge` and `le` if something separates a bound from its number; clients ignore those keys."""
     assert [
         node for node in parts(document) if node.keys() & {"ge", "le", "gt", "lt"} - node.get("properties", {}).keys()
     ] == []
@@ -157,11 +157,11 @@ def test_bounds_are_written_as_json_schema_has_them(document: Json) -> None:
     assert cursor["schema"]["maxLength"] == LONGEST_CURSOR
 
 
-def test_no_parameter_and_no_form_is_said_to_take_null(document: Json) -> None:
+def test_no_parameter_or_form_field_is_nullable(document: Json) -> None:
     for path, method, operation in operations(document):
         for parameter in operation.get("parameters", []):
             assert "null" not in str(parameter["schema"]), f"{method} {path} {parameter['name']}"
-    assert "null" not in str(document["components"]["schemas"]["LogIn"]), "a form has no null either"
+    assert "null" not in str(document["components"]["schemas"]["LogIn"]), "a form field cannot be null either"
 
 
 def test_currencies_are_listed_once(document: Json) -> None:
@@ -175,7 +175,7 @@ def test_currencies_are_listed_once(document: Json) -> None:
     ("text", "fits"),
     [("rent", True), ("", True), ("Miete für März 🏠", True), ("a\x00b", False), ("a\nb", False), ("\x85", False)],
 )
-def test_the_pattern_of_a_text_lets_through_what_the_field_does(document: Json, text: str, fits: bool) -> None:
+def test_the_pattern_of_a_text_agrees_with_its_field(document: Json, text: str, fits: bool) -> None:
     described = document["components"]["schemas"]["NewDeposit"]["properties"]["description"]["anyOf"][0]
     assert bool(re.search(described["pattern"], text)) == fits
     body = {"to_account_id": "01a20be2-a941-75c0-b1ff-2d5ea1c6165c", "amount": 1, "description": text}
@@ -195,7 +195,7 @@ def test_the_pattern_of_a_text_lets_through_what_the_field_does(document: Json, 
     ],
     ids=["none", "null", "id", "number", "number and null", "both"],
 )
-def test_a_transfer_names_one_payee_in_the_document_too(
+def test_a_transfer_names_exactly_one_payee_in_the_document_too(
     contract: Contract, document: Json, payee: Json, fits: bool
 ) -> None:
     body = {"from_account_id": "01a20be2-a941-75c0-b1ff-2d5ea1c6165c", "amount": 1, **payee}
@@ -224,7 +224,7 @@ def test_every_operation_lists_its_problems_with_an_example_of_each(contract: Co
                 assert contract.mismatch(example["value"], content[MEDIA_TYPE]["schema"]) is None
 
 
-def test_every_code_that_can_be_answered_appears(document: Json) -> None:
+def test_every_possible_code_is_documented(document: Json) -> None:
     shown = {
         code
         for _, _, operation in operations(document)
@@ -246,7 +246,7 @@ def test_every_answer_with_a_body_has_a_schema_for_it(document: Json) -> None:
 
 
 @pytest.mark.parametrize("path", ["/accounts/{account_id}/statement", "/statements/{statement_id}"])
-def test_a_statement_is_answered_in_four_forms_and_no_other_call_in_more_than_one(document: Json, path: str) -> None:
+def test_only_a_statement_is_returned_in_four_formats(document: Json, path: str) -> None:
     forms = {"application/json", "text/csv", "application/pdf", "application/xml"}
     assert document["paths"][path]["get"]["responses"]["200"]["content"].keys() == forms
     several = {
@@ -276,7 +276,7 @@ def test_a_statement_is_answered_in_four_forms_and_no_other_call_in_more_than_on
         ("post", "/accounts", "503", {"Retry-After", "X-Request-ID"}),
     ],
 )
-def test_headers_that_mean_something_are_documented(
+def test_headers_with_an_effect_are_documented(
     document: Json, method: str, path: str, status: str, headers: set[str]
 ) -> None:
     assert headers <= document["paths"][path][method]["responses"][status]["headers"].keys()
@@ -296,7 +296,7 @@ def test_amounts_are_documented_with_their_bounds(document: Json) -> None:
         assert schema["additionalProperties"] is False
 
 
-def test_the_calls_are_those_of_the_contract(document: Json) -> None:
+def test_the_document_lists_exactly_these_calls(document: Json) -> None:
     assert {f"{method.upper()} {path}" for path, method, _ in operations(document)} >= {
         "POST /signup",
         "POST /login",
@@ -336,8 +336,8 @@ def test_the_calls_are_those_of_the_contract(document: Json) -> None:
     }
 
 
-class TestTheCheckOfEveryAnswer:
-    """It must be able to fail: what it lets through was looked at."""
+class TestTheContractCheck:
+    """The check must be able to fail; otherwise its success proves nothing."""
 
     @pytest.fixture
     def answer(self) -> httpx2.Response:
@@ -346,32 +346,34 @@ class TestTheCheckOfEveryAnswer:
     REQUEST = httpx2.Request("GET", "http://giro.test/health/live")
     HEADERS = dict.fromkeys(("x-request-id", "cache-control", *SECURITY_HEADERS), "x")
 
-    async def test_lets_through_what_is_documented(self, contract: Contract, answer: httpx2.Response) -> None:
+    async def test_accepts_a_documented_answer(self, contract: Contract, answer: httpx2.Response) -> None:
         await contract.check(answer)
 
     @pytest.mark.parametrize(
         ("status", "body", "complaint"),
         [
             (201, {"status": "ok", "checks": {}}, "undocumented status"),
-            (200, {"status": "fine", "checks": {}}, "none of"),
+            (200, {"status": "fine", "checks": {}}, "not one of"),
             (200, {"status": "ok"}, "lacks"),
             (200, {"status": "ok", "checks": {}, "more": 1}, "does not know"),
             (200, {"status": "ok", "checks": []}, "no object"),
             (200, {"status": "ok", "checks": {"x": {"status": "ok", "latency_ms": "1"}}}, "no number"),
         ],
     )
-    async def test_stops_what_is_not(self, contract: Contract, status: int, body: Json, complaint: str) -> None:
+    async def test_rejects_an_undocumented_answer(
+        self, contract: Contract, status: int, body: Json, complaint: str
+    ) -> None:
         wrong = httpx2.Response(status, json=body, headers=self.HEADERS, request=self.REQUEST)
         with pytest.raises(AssertionError, match=complaint):
             await contract.check(wrong)
 
-    async def test_misses_a_header(self, contract: Contract) -> None:
+    async def test_rejects_a_missing_header(self, contract: Contract) -> None:
         wrong = httpx2.Response(200, json={"status": "ok", "checks": {}}, request=self.REQUEST)
         with pytest.raises(AssertionError, match="no X-Request-ID"):
             await contract.check(wrong)
 
 
-def test_the_example_of_a_card_number_is_one_that_no_issuer_has(document: Json) -> None:
+def test_the_example_of_a_card_number_belongs_to_no_issuer(document: Json) -> None:
     (example,) = document["components"]["schemas"]["IssuedCardOut"]["properties"]["card_number"]["examples"]
     assert is_card_number(example)
 

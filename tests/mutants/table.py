@@ -440,7 +440,7 @@ MUTANTS = (
         (
             (
                 "tests/api/throttling/test_rates_and_guesses.py::TestLoggingIn"
-                "::test_forgets_an_accounts_failures_when_it_succeeds_and_not_the_addresss"
+                "::test_forgets_the_failures_of_an_account_after_success_but_not_those_of_the_address"
             ),
         ),
     ),
@@ -466,13 +466,13 @@ MUTANTS = (
                 "        changed = set()\n",
             ),
         ),
-        ("tests/api/test_access_in_turn.py::test_who_keeps_access_is_let_in_beside_who_has_lost_it",),
+        ("tests/api/test_access_in_turn.py::test_a_user_with_access_is_served_next_to_one_who_lost_it",),
     ),
     Mutant(
         "a payee sees a transfer before it is completed",
         "core/domain/transfers.py",
         (("self.status is TransferStatus.COMPLETED and self.payee_owner_id", "self.payee_owner_id"),),
-        ("tests/api/test_access.py::TestAPayee::test_sees_a_transfer_once_it_is_completed_and_not_before",),
+        ("tests/api/test_access.py::TestAPayee::test_sees_a_transfer_only_once_it_is_completed",),
     ),
     Mutant(
         "a trailer accepted as a header",

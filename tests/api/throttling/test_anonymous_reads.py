@@ -1,4 +1,4 @@
-"""Reads that need no token: held to a rate of their client's network, and never held from the machine itself."""
+"""Reads without a token: limited by a rate for each client network, and never limited for the machine itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ PATHS = (
 
 
 class TestAStranger:
-    async def test_may_read_so_often_on_each_route(self, start: Start, clock: Clock) -> None:
+    async def test_has_its_own_rate_on_each_route(self, start: Start, clock: Clock) -> None:
         async with start(limit_anonymous_reads="2/60") as api, from_address(api, STRANGER) as stranger:
             for path in PATHS:
                 assert standing(await stranger.get(path)) == {"anonymous-reads": 1}, path
@@ -48,7 +48,7 @@ class TestAStranger:
                 await stranger.get(f"/docs/assets/{name}")
             limited(await stranger.get("/docs/assets/favicon.png"), "anonymous-reads", 30)
 
-    async def test_may_ask_twenty_times_a_second_by_default(self, api: Api, clock: Clock) -> None:
+    async def test_may_send_twenty_requests_a_second_by_default(self, api: Api, clock: Clock) -> None:
         async with from_address(api, STRANGER) as stranger:
             answer = await stranger.get("/health/ready")
             assert answer.headers["ratelimit-policy"] == '"anonymous-reads";q=200;w=10'
@@ -56,14 +56,14 @@ class TestAStranger:
                 assert standing(await stranger.get("/health/ready"))["anonymous-reads"] >= 198
                 clock.advance(seconds=0.05)
 
-    async def test_who_reads_a_lot_can_log_in_all_the_same(self, start: Start, clock: Clock) -> None:
+    async def test_can_log_in_even_after_many_reads(self, start: Start, clock: Clock) -> None:
         async with start(limit_anonymous_reads="1/60") as api, from_address(api, STRANGER) as stranger:
             await stranger.get("/")
             limited(await stranger.get("/"), "anonymous-reads", 60)
             answer = await stranger.post("/login", data={"username": "ada@example.com", "password": "x" * 12})
             assert answer.status_code == 401
 
-    async def test_is_not_held_where_a_setting_says_so(self, start: Start) -> None:
+    async def test_is_not_limited_if_the_setting_is_off(self, start: Start) -> None:
         async with start(limit_anonymous_reads="off") as api, from_address(api, STRANGER) as stranger:
             assert "ratelimit" not in (await stranger.get("/health/live")).headers
 
@@ -73,7 +73,7 @@ class TestTheMachineItself:
         ("address", "server"),
         [("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.1"), ("::1", "[::1]"), (STRANGER, STRANGER)],
     )
-    async def test_reads_as_often_as_it_likes(self, start: Start, clock: Clock, address: str, server: str) -> None:
+    async def test_reads_without_a_limit(self, start: Start, clock: Clock, address: str, server: str) -> None:
         async with start(limit_anonymous_reads="1/60") as api, from_address(api, address) as client:
             for path in PATHS:
                 for _ in range(3):
@@ -81,19 +81,19 @@ class TestTheMachineItself:
                     assert (answer.status_code, "ratelimit" in answer.headers) == (200, False), path
 
     @pytest.mark.parametrize(("trusted", "other_is_another"), [("127.0.0.1", True), ("192.0.2.1", False)])
-    async def test_is_not_taken_for_the_clients_of_a_proxy_on_it(
+    async def test_is_distinguished_from_the_clients_of_its_proxy(
         self, start: Start, clock: Clock, trusted: str, other_is_another: bool
     ) -> None:
-        """Nor where nobody has said that the proxy is to be believed: then they all have the proxy's address."""
+        """Also if the proxy is not trusted: then all its clients have the proxy's address."""
         async with start(limit_anonymous_reads="1/60") as api, from_address(api, "127.0.0.1", trusted) as proxy:
             one, other = ({"X-Forwarded-For": address} for address in (STRANGER, "127.0.0.1"))
             assert (await proxy.get("/health/ready", headers=one)).status_code == 200
             limited(await proxy.get("/health/ready", headers=one), "anonymous-reads", 60)
             answer = await proxy.get("/health/ready", headers=other)
             assert answer.status_code == (200 if other_is_another else 429)
-            assert (await proxy.get("/health/ready")).status_code == 200, "the supervisor asks without a proxy"
+            assert (await proxy.get("/health/ready")).status_code == 200, "the supervisor connects without a proxy"
 
-    async def test_is_where_the_supervisor_and_the_health_check_ask_from(
+    async def test_includes_the_supervisor_and_the_health_check(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with start(limit_anonymous_reads="1/3600") as api, served(api) as port:
@@ -108,7 +108,7 @@ class TestTheMachineItself:
 
 @asynccontextmanager
 async def served(api: Api) -> AsyncIterator[int]:
-    """Serve the application as uvicorn does, on a port of its own."""
+    """Serve the application as uvicorn does, on its own port."""
     config = Config(api.app, lifespan="off", ws="none", log_config=None, access_log=False)
     config.load()
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Who asks too often, or guesses: delays after failures, rates for users and routes, and what answers say of both."""
+"""Throttles: delays after failed guesses, rates for users and routes, and the headers that report both."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ STANDING = r'"[a-z-]+";r=\d+;t=[1-9]\d*'
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The passwords that were hashed, in the order in which that was done."""
+    """The passwords that were hashed, in order."""
     seen: list[str] = []
     verify = Passwords.verify
 
@@ -52,7 +52,7 @@ async def fail(api: Api, times: int, name: str = "ada", client: httpx2.AsyncClie
 
 
 def limited(answer: httpx2.Response, policy: str, seconds: int) -> None:
-    """Assert that an answer is the one of a throttle, and says how long to wait."""
+    """Assert that an answer comes from a throttle and states how long to wait."""
     refused(answer, 429, "rate_limited")
     assert answer.headers["retry-after"] == str(seconds)
     assert f'"{policy}";r=0;t={seconds}' in answer.headers["ratelimit"].split(", ")
@@ -60,7 +60,7 @@ def limited(answer: httpx2.Response, policy: str, seconds: int) -> None:
 
 
 def standing(answer: httpx2.Response) -> dict[str, int]:
-    """What an answer says is left, by policy."""
+    """The remaining quota that an answer states, by policy."""
     policies, limits = answer.headers["ratelimit-policy"].split(", "), answer.headers["ratelimit"].split(", ")
     assert all(re.fullmatch(ITEM, item) for item in policies), policies
     assert all(re.fullmatch(STANDING, item) for item in limits), limits
@@ -69,7 +69,7 @@ def standing(answer: httpx2.Response) -> dict[str, int]:
 
 
 def from_address(api: Api, address: str, trusted: str = "127.0.0.1") -> httpx2.AsyncClient:
-    """A client that connects from an address, seen through what uvicorn puts around the application."""
+    """A client that connects from an address, through the middleware that uvicorn puts around the application."""
     app = ProxyHeadersMiddleware(api.app, trusted_hosts=trusted)
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=app, client=(address, 40_000)), base_url="http://giro.test"
@@ -90,7 +90,7 @@ class TestLoggingIn:
                 clock.advance(seconds=seconds)
                 await fail(api, 1)
 
-    async def test_refuses_the_right_password_too_while_it_waits_and_hashes_nothing_for_it(
+    async def test_rejects_even_the_right_password_during_a_wait_without_hashing_it(
         self, start: Start, clock: Clock, hashed: list[str]
     ) -> None:
         async with start(**FEW) as api:
@@ -103,7 +103,7 @@ class TestLoggingIn:
             clock.advance(seconds=1)
             assert (await log_in(api, "ada", PASSWORD)).status_code == 200
 
-    async def test_is_no_lock_out_however_long_somebody_tries(self, start: Start, clock: Clock) -> None:
+    async def test_never_locks_a_user_out(self, start: Start, clock: Clock) -> None:
         async with start(**FEW | {"throttle_address_tries": 0}) as api:
             await api.sign_up("ada")
             for _ in range(30):
@@ -111,7 +111,7 @@ class TestLoggingIn:
                 clock.advance(seconds=8)
             assert (await log_in(api, "ada", PASSWORD)).status_code == 200
 
-    async def test_answers_known_and_unknown_people_alike(self, start: Start, clock: Clock) -> None:
+    async def test_answers_known_and_unknown_users_alike(self, start: Start, clock: Clock) -> None:
         async with start(**FEW | {"throttle_address_tries": 0, "limit_anonymous": "off"}) as api:
             await api.sign_up("ada")
             for _ in range(6):
@@ -122,7 +122,7 @@ class TestLoggingIn:
                 assert known.headers == unknown.headers
             assert known.status_code == 429
 
-    async def test_tells_nobody_what_others_have_tried_at_an_account_before_it_has_to_wait(self, start: Start) -> None:
+    async def test_reveals_failures_of_others_only_once_it_must_wait(self, start: Start) -> None:
         async with start(**FEW) as api:
             await api.sign_up("ada")
             for password in (WRONG, PASSWORD):
@@ -134,14 +134,14 @@ class TestLoggingIn:
                 await fail(api, 1, name)
             limited(await log_in(api, "aDa"), "log-in-account", 1)
 
-    async def test_does_not_make_others_wait(self, start: Start, clock: Clock) -> None:
+    async def test_does_not_delay_others(self, start: Start, clock: Clock) -> None:
         async with start(**FEW) as api:
             await api.sign_up("grace")
             await fail(api, 3, "ada")
             limited(await log_in(api, "ada"), "log-in-account", 1)
             assert (await log_in(api, "grace", PASSWORD)).status_code == 200
 
-    async def test_waits_for_an_account_from_wherever_it_is_tried(self, start: Start, clock: Clock) -> None:
+    async def test_waits_for_an_account_from_every_address(self, start: Start, clock: Clock) -> None:
         async with start(**FEW) as api:
             for last in range(3):
                 async with from_address(api, f"203.0.113.{last}") as client:
@@ -157,7 +157,7 @@ class TestLoggingIn:
             async with from_address(api, "203.0.113.9") as elsewhere:
                 assert (await log_in(api, "ada", PASSWORD, elsewhere)).status_code == 200
 
-    async def test_forgets_an_accounts_failures_when_it_succeeds_and_not_the_addresss(
+    async def test_forgets_the_failures_of_an_account_after_success_but_not_those_of_the_address(
         self, start: Start, clock: Clock
     ) -> None:
         async with start(**FEW) as api:
@@ -176,7 +176,7 @@ class TestLoggingIn:
             await fail(api, 3)
             limited(await log_in(api, "ada"), "log-in-account", 1)
 
-    async def test_counts_no_failure_that_is_the_banks_own(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_does_not_count_failures_of_the_bank(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
         async with start(**FEW) as api:
             await api.sign_up("ada")
             with monkeypatch.context() as patch:
@@ -185,13 +185,13 @@ class TestLoggingIn:
                     refused(await log_in(api, "ada"), 503, "unavailable")
             assert standing(await log_in(api, "ada", PASSWORD))["log-in-address"] == 5
 
-    async def test_counts_no_request_that_is_none(self, start: Start) -> None:
+    async def test_does_not_count_invalid_requests(self, start: Start) -> None:
         async with start(**FEW) as api:
             for _ in range(9):
                 refused(await api.client.post("/login", data={"username": "ada@example.com"}), 422, "validation_failed")
             await fail(api, 1)
 
-    async def test_can_be_switched_off(self, start: Start) -> None:
+    async def test_can_be_turned_off(self, start: Start) -> None:
         async with start(throttle_account_tries=0, throttle_address_tries=0, limit_anonymous="off") as api:
             for _ in range(60):
                 answer = await log_in(api, "ada")
@@ -204,7 +204,7 @@ async def unavailable(*_: Any, **__: Any) -> None:
 
 
 class TestOtherGuesses:
-    async def test_of_who_is_a_customer_wait_at_their_address(
+    async def test_of_existing_customers_wait_at_their_address(
         self, start: Start, clock: Clock, hashed: list[str]
     ) -> None:
         async with start(throttle_sign_up_tries=2) as api:
@@ -217,14 +217,14 @@ class TestOtherGuesses:
             async with from_address(api, "203.0.113.9") as elsewhere:
                 refused(await elsewhere.post("/signup", json=body), 409, "email_taken")
 
-    async def test_are_not_what_many_customers_of_one_address_do(self, start: Start) -> None:
+    async def test_do_not_include_many_sign_ups_from_one_address(self, start: Start) -> None:
         async with start(throttle_sign_up_tries=1) as api:
             for number in range(4):
                 body = {"email": f"customer-{number}@example.com", "password": PASSWORD}
                 answer = await api.client.post("/signup", json=body)
                 assert (answer.status_code, standing(answer)["sign-up"]) == (201, 1)
 
-    async def test_of_the_present_password_wait_for_the_user_who_is_signed_in(self, start: Start, clock: Clock) -> None:
+    async def test_of_the_current_password_wait_for_the_logged_in_user(self, start: Start, clock: Clock) -> None:
         async with start(throttle_account_tries=2) as api:
             ada, grace = await api.sign_up("ada"), await api.sign_up("grace")
             wrong = {"current_password": WRONG, "new_password": "another horse battery"}
@@ -248,7 +248,7 @@ class TestOtherGuesses:
 
 
 class TestRates:
-    async def test_are_each_users_own_on_each_route(self, start: Start, database: Any, clock: Clock) -> None:
+    async def test_are_separate_for_each_user_and_route(self, start: Start, database: Any, clock: Clock) -> None:
         async with start(limit_writes="2/10") as api:
             ada, grace = join(api, database, "ada"), join(api, database, "grace")
             for _ in range(2):
@@ -260,7 +260,7 @@ class TestRates:
             clock.advance(seconds=5)
             await ada.open()
 
-    async def test_of_reads_and_of_money_are_off_unless_set(self, ada: Person, pair: Pair) -> None:
+    async def test_of_reads_and_of_money_are_off_by_default(self, ada: Person, pair: Pair) -> None:
         for answer in (await ada.get("/accounts"), await ada.post("/transfers", payment(pair.payer, pair.payee, 1))):
             assert "ratelimit" not in answer.headers
             assert "ratelimit-policy" not in answer.headers
@@ -275,7 +275,7 @@ class TestRates:
             assert standing(await ada.request(method, path)) == {policy: 0}
             limited(await ada.request(method, path), policy, 60)
 
-    async def test_are_told_by_every_answer_whatever_it_is(self, start: Start, database: Any, clock: Clock) -> None:
+    async def test_are_stated_in_every_answer(self, start: Start, database: Any, clock: Clock) -> None:
         async with start(limit_writes="9/9", limit_reads="9/9") as api:
             ada = join(api, database, "ada")
             answers = [
@@ -290,7 +290,7 @@ class TestRates:
             assert answers[0].headers["ratelimit"] == '"writes";r=8;t=1'
             assert standing(await ada.request("HEAD", "/accounts")) == {"reads": 8}
 
-    async def test_come_after_who_asks_and_before_all_else(self, start: Start, database: Any) -> None:
+    async def test_are_checked_after_the_token_and_before_everything_else(self, start: Start, database: Any) -> None:
         async with start(limit_writes="1/60") as api:
             ada = join(api, database, "ada")
             refused(await ada.post("/operator/users/x/deactivate"), 403, "forbidden")
@@ -299,25 +299,25 @@ class TestRates:
             refused(answer, 429, "rate_limited")
             refused(await api.client.post("/accounts"), 401, "unauthenticated")
 
-    async def test_hold_an_address_where_nobody_is_signed_in(self, start: Start, clock: Clock) -> None:
+    async def test_limit_an_address_without_a_token(self, start: Start, clock: Clock) -> None:
         async with start(limit_anonymous="2/60") as api:
             await fail(api, 2)
             limited(await log_in(api, "grace"), "anonymous", 30)
             async with from_address(api, "203.0.113.9") as elsewhere:
                 await fail(api, 1, client=elsewhere)
 
-    async def test_are_shared_among_the_processes_of_the_api(self, start: Start, database: Any) -> None:
+    async def test_are_divided_among_the_api_processes(self, start: Start, database: Any) -> None:
         async with start(limit_writes="8/10", api_processes=4) as api:
             answer = await join(api, database, "ada").post("/accounts", {"currency": "USD"})
             assert answer.headers["ratelimit-policy"] == '"writes";q=2;w=10'
 
-    def test_remember_a_bounded_number_of_clients(self) -> None:
+    def test_remember_a_limited_number_of_clients(self) -> None:
         limit = Buckets(Policy.ANONYMOUS, Rate(1, 60), most=100)
         for number in range(1000):
             limit.take("/login", f"198.51.100.{number}")
         assert len(limit) == 100
 
-    def test_hold_every_route(self, contract: Contract) -> None:
+    def test_apply_to_every_route(self, contract: Contract) -> None:
         found: dict[Any, set[str]] = {}
         for path, item in contract.document["paths"].items():
             for method, operation in item.items():
@@ -342,10 +342,10 @@ class TestAClient:
             (None, "unknown"),
         ],
     )
-    def test_is_an_address_or_a_network_that_one_customer_is_given(self, address: str | None, client: str) -> None:
+    def test_is_an_address_or_the_network_of_one_customer(self, address: str | None, client: str) -> None:
         assert network_of(address) == client
 
-    async def test_of_ipv6_does_not_escape_by_another_address_of_its_network(self, start: Start, clock: Clock) -> None:
+    async def test_of_ipv6_cannot_escape_with_another_address_of_its_network(self, start: Start, clock: Clock) -> None:
         async with start(**FEW) as api:
             for last in range(5):
                 async with from_address(api, f"2001:db8::{last}") as client:
@@ -356,10 +356,10 @@ class TestAClient:
                 await fail(api, 1, client=client)
 
     @pytest.mark.parametrize(("peer", "escapes"), [("203.0.113.9", False), ("127.0.0.1", True)])
-    async def test_escapes_by_no_header_that_it_makes_up(
+    async def test_cannot_escape_with_a_forged_header(
         self, start: Start, clock: Clock, peer: str, escapes: bool
     ) -> None:
-        """The second case shows that the first one is no accident: whom a trusted proxy names is another client."""
+        """The second case shows why the first one holds: only a trusted proxy can name another client."""
         async with start(**FEW) as api, from_address(api, peer) as client:
             for number in range(6):
                 client.headers["X-Forwarded-For"] = f"192.0.2.{number}"
@@ -368,7 +368,7 @@ class TestAClient:
 
 
 class TestTheQueueServer:
-    async def test_holds_the_count_for_all_processes_and_over_a_restart(self, start: Start, clock: Clock) -> None:
+    async def test_counts_for_all_processes_and_across_a_restart(self, start: Start, clock: Clock) -> None:
         server = FakeServer()
         async with start(queue=server, **FEW) as one, start(queue=server, **FEW) as other:
             await fail(one, 2)
@@ -378,7 +378,7 @@ class TestTheQueueServer:
         async with start(queue=server, **FEW) as again:
             limited(await log_in(again, "ada"), "log-in-account", 1)
 
-    async def test_may_be_away_and_the_process_counts_on_by_itself(self, start: Start, clock: Clock) -> None:
+    async def test_can_be_unavailable_and_the_process_counts_alone(self, start: Start, clock: Clock) -> None:
         async with start(**FEW) as api:
             await api.sign_up("ada")
             await fail(api, 2)
@@ -389,7 +389,7 @@ class TestTheQueueServer:
             assert (await log_in(api, "ada", PASSWORD)).status_code == 200
             await fail(api, 1)
 
-    async def test_is_told_no_address_of_anybody(self, api: Api) -> None:
+    async def test_receives_no_address(self, api: Api) -> None:
         await fail(api, 1, "somebody")
         client = FakeRedis(server=api.queue)
         keys = client.keys("giro:throttle:*")
@@ -400,8 +400,8 @@ class TestTheQueueServer:
         assert all(client.pttl(key) > 0 for key in keys)
 
 
-class TestWhatIsRemembered:
-    async def test_of_guesses_that_had_to_wait_is_an_entry_of_the_audit_log(
+class TestTheRecord:
+    async def test_of_delayed_guesses_is_an_entry_of_the_audit_log(
         self, start: Start, database: Any, clock: Clock
     ) -> None:
         async with start(**FEW) as api:
@@ -413,7 +413,7 @@ class TestWhatIsRemembered:
             entries = (await operator.get("/operator/audit?action=access_refused")).json()["items"]
             assert [entry["details"] for entry in entries] == [{"status": 429, "route": "/login", "times": 7}]
 
-    async def test_of_rates_is_a_count_alone(self, start: Start, database: Any) -> None:
+    async def test_of_rates_is_only_a_count(self, start: Start, database: Any) -> None:
         labels = {"route": "/accounts", "policy": "writes"}
         before = counted("giro_throttled_total", **labels)
         async with start(limit_writes="1/60") as api:
@@ -425,6 +425,6 @@ class TestWhatIsRemembered:
             await api.runtime.refusals.flush()
             assert (await operator.get("/operator/audit?action=access_refused")).json()["items"] == []
 
-    async def test_of_guesses_is_there_at_0(self, api: Api) -> None:
+    async def test_of_guesses_is_exported_at_zero(self, api: Api) -> None:
         for route, guess in GUESSED_AT:
             assert REGISTRY.get_sample_value("giro_throttled_total", {"route": route, "policy": guess}) is not None

@@ -23,7 +23,7 @@ from tests.unit.documents.statement_builders import MONTHS, STATEMENT, Month, bu
 
 HARD: dict[str, Month] = MONTHS | {
     "a bank with a name only": month([5], bank=BankDetails(name="Bank", address=None, bic=None)),
-    "a bank whose BIC is none": month([5], bank=BankDetails(name="Bank", address="", bic="bic")),
+    "a bank with an invalid BIC": month([5], bank=BankDetails(name="Bank", address="", bic="bic")),
     "a bank with long names": month([5], bank=BankDetails(name="B" * 200, address="A street " * 70, bic="TESTDEFF")),
     "a holder with a long name": month([5], holder="Ж" * 200),
     "characters that XML has not": month([5, 6], descriptions=["\0\x01\ufffe\ud800", "\x0b"], holder="A\x1bB"),

@@ -101,7 +101,7 @@ def test_a_logged_value_cannot_end_the_line(configure: Configure, lines: Lines) 
 
 def test_an_exception_is_logged_with_its_traceback(configure: Configure, lines: Lines) -> None:
     configure()
-    error = ValueError("what went wrong")
+    error = ValueError("the cause")
     try:
         raise error
     except ValueError as caught:
@@ -110,7 +110,7 @@ def test_an_exception_is_logged_with_its_traceback(configure: Configure, lines: 
         logging.getLogger("b").exception("failed there")
     for line in lines():
         assert "Traceback (most recent call last)" in line["exception"]
-        assert "ValueError: what went wrong" in line["exception"]
+        assert "ValueError: the cause" in line["exception"]
         assert "test_logging.py" in line["exception"]
 
 

@@ -269,7 +269,7 @@ ADAS_LAST = "(SELECT id FROM transactions WHERE amount = -2)"
 
 
 @pytest.mark.parametrize(
-    ("breaking", "mending"),
+    ("breaking", "fixing"),
     [
         # a leg names another account's leg as the one before it: the walk ends within the month
         (
@@ -280,8 +280,8 @@ ADAS_LAST = "(SELECT id FROM transactions WHERE amount = -2)"
         (f"balance_after = 0 WHERE id = {ADAS_LAST}", f"balance_after = 997 WHERE id = {ADAS_LAST}"),
     ],
 )
-def test_a_broken_chain_prevents_the_statement_of_its_own_account_only(
-    database: Database, settings: Settings, clock: Clock, breaking: str, mending: str
+def test_a_broken_chain_prevents_only_the_statement_of_its_account(
+    database: Database, settings: Settings, clock: Clock, breaking: str, fixing: str
 ) -> None:
     bank = bank_of_two(database, ada_has=1000)
     for amount in (1, 2):
@@ -299,7 +299,7 @@ def test_a_broken_chain_prevents_the_statement_of_its_own_account_only(
     (run,) = runs(database)
     assert (run["statements"], run["groups_done"], run["finished_at"]) == (1, 0, None)
     database.close()
-    behind_its_back(settings, f"UPDATE transactions SET {mending}")
+    behind_its_back(settings, f"UPDATE transactions SET {fixing}")
     assert making.make_group(database, BANK, group) == 1
     assert undone_groups(database) == []
     assert verify(database).holds

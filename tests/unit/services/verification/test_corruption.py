@@ -107,9 +107,9 @@ def test_a_page_that_cannot_be_read_is_a_breach_and_stops_settlement(database: D
     assert (said.exit_code, "file_is_sound" in said.stdout) == (1, True)
     with closing(sqlite3.connect(database.path)) as raw:
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    mended = bytearray(database.path.read_bytes())
-    mended[kind_of_page] = sound[kind_of_page]
-    write(database.path, bytes(mended))
+    fixed = bytearray(database.path.read_bytes())
+    fixed[kind_of_page] = sound[kind_of_page]
+    write(database.path, bytes(fixed))
     assert settle_all(database) == 0, "the stored verification counts, although the page is whole again"
     assert CliRunner().invoke(app, ["verify", "--keep"]).exit_code == 0
     assert settle_all(database) == 1

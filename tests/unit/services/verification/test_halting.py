@@ -21,7 +21,7 @@ from tests.time_travel import Clock
 PENDING, COMPLETED, CANCELLED = TransferStatus.PENDING, TransferStatus.COMPLETED, TransferStatus.CANCELLED
 
 BREAK = "UPDATE accounts SET reserved = reserved + 1 WHERE kind = 'customer' AND balance = 0"
-MEND = "UPDATE accounts SET reserved = reserved - 1 WHERE kind = 'customer' AND balance = 0"
+FIX = "UPDATE accounts SET reserved = reserved - 1 WHERE kind = 'customer' AND balance = 0"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_nothing_is_settled_between_a_breach_and_the_next_verification_that_hold
         assert [settle_all(database) for _ in range(3)] == [0, 0, 0]
     assert (status_of(database, pending), is_halted()) == (PENDING, True)
     assert events(logs, "settlement_halted") == 1
-    tamper(database, MEND)
+    tamper(database, FIX)
     assert settle_all(database) == 0, "only a verification can show that the ledger holds again"
     assert keep(database).holds
     with capture_logs() as logs:
@@ -97,7 +97,7 @@ def test_nothing_is_cancelled_either(database: Database, bank: Bank, pending: Ac
     with pytest.raises(LedgerHalted, match="does not verify"):
         cancel()
     assert status_of(database, pending) is PENDING
-    tamper(database, MEND)
+    tamper(database, FIX)
     keep(database)
     cancel()
     assert status_of(database, pending) is CANCELLED
