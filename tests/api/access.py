@@ -1,7 +1,7 @@
-"""Whose is what: every call of the API, who may make it, and a world in which each of them means something.
+"""The access table: every call of the API, its permitted callers, and a world in which each call has an effect.
 
-The table is what `test_access.py` and its neighbours go by. A call that is in the OpenAPI document and not in here, or
-the other way round, fails them.
+`test_access.py` and its neighbours use the table. They fail if a call is in the OpenAPI document but not in the table,
+or the other way round.
 """
 
 import re
@@ -32,14 +32,14 @@ MONTH = "2026-01"
 
 
 class Whose(Enum):
-    """Who is let in by a call, and to what."""
+    """The callers that a call accepts, and the things that it then concerns."""
 
     PUBLIC = auto()
-    """Everybody, signed in or not."""
+    """Everybody, with or without a token."""
     OWN = auto()
-    """Everybody who is signed in, to what is their own: a list, or themselves."""
+    """Every user with a token, for their own things: a list, or themselves."""
     OWNER = auto()
-    """The owner of what the call names. To everybody else, operators too, it is not there."""
+    """The owner of the thing that the call names. For all others, operators included, the thing does not exist."""
     OPERATOR = auto()
     """Operators."""
 
@@ -49,16 +49,16 @@ PUBLIC, OWN, OWNER, OPERATOR = Whose.PUBLIC, Whose.OWN, Whose.OWNER, Whose.OPERA
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call, as its owner makes it, with the names of the world's things where they stand; and its answer."""
+    """A call as its owner makes it, with placeholders for the world's things, and the expected answer."""
 
     whose: Whose
     status: int
-    """What those are answered who are let in."""
+    """The status for accepted callers."""
     body: Json = None
     form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
-    """OWNER: what everybody else is answered, with 404."""
+    """OWNER: the error code for all other callers, with status 404."""
 
 
 def _order(**more: Any) -> Json:
@@ -69,7 +69,7 @@ _NEW_PASSWORD = {"current_password": PASSWORD, "new_password": "another battery 
 _KEY = {"Idempotency-Key": "payroll"}
 
 CALLS: dict[str, Call] = {
-    # --- nobody in particular
+    # --- public
     "GET /": Call(PUBLIC, 200),
     "GET /health": Call(PUBLIC, 200),
     "GET /health/live": Call(PUBLIC, 200),
@@ -77,7 +77,7 @@ CALLS: dict[str, Call] = {
     "POST /signup": Call(PUBLIC, 201, {"email": "{new_email}", "password": PASSWORD}),
     "POST /login": Call(PUBLIC, 401, form={"username": "nobody@example.com", "password": PASSWORD}),
     "POST /token/refresh": Call(PUBLIC, 401, {"refresh_token": "none that was ever given"}),
-    # --- oneself
+    # --- the caller
     "GET /users/me": Call(OWN, 200),
     "POST /users/me/password": Call(OWN, 204, _NEW_PASSWORD),
     "POST /logout": Call(OWN, 204),
@@ -135,18 +135,18 @@ CALLS: dict[str, Call] = {
     "GET /operator/verification": Call(OPERATOR, 200),
     "GET /operator/audit": Call(OPERATOR, 200),
 }
-"""Every operation, by method and path. In the path stand the names of the world's things; a query makes it another row
+"""Every operation, by method and path. Paths have placeholders for the world's things; a query makes another row
 of the same operation."""
 
 READS = ("GET", "HEAD")
 
 Things = dict[str, str]
-"""The ids that stand for the names in a call."""
+"""The ids that replace the placeholders in a call."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Ada, who has one of everything; Eve, who has an account; an operator; and the token of nobody."""
+    """Ada, who has one of everything; Eve, who has an account; an operator; and a token without a user."""
 
     api: Api
     database: Database
@@ -155,24 +155,24 @@ class World:
     eve: Person
     operator: Person
     accounts: Mapping[str, str]
-    """The account that money may go to, by the asker's address."""
+    """The account that receives money, by the caller's address."""
 
     @property
     def missing(self) -> Things:
-        """The same names, for things that nobody has."""
+        """The same placeholders, for things that do not exist."""
         return {name: str(uuid4()) for name in self.things} | {"key": self.things["key"]}
 
     @property
     def secrets(self) -> list[str]:
-        """Everything by which Ada's things could be told in an answer to somebody else."""
+        """Every value that would reveal Ada's things in an answer to another user."""
         return [*self.things.values(), self.ada.email]
 
     async def ask(self, name: str, who: Person | None, things: Things | None = None) -> httpx2.Response:
-        """Make a call of the table in somebody's name, about Ada's things unless others are given."""
+        """Make a call of the table as a user, about Ada's things unless others are given."""
         return await self.make(name, CALLS[name], who, self.things if things is None else things)
 
     async def make(self, name: str, call: Call, who: Person | None, things: Things) -> httpx2.Response:
-        """Make a call in somebody's name, about some things; `name` is its method and path."""
+        """Make a call as a user, about the given things; `name` is its method and path."""
         account = self.accounts[who.email if who else self.ada.email]
         fresh = {"new_email": f"{uuid4().hex}@example.com", "callers_account": account}
         known = things | fresh
@@ -196,7 +196,7 @@ def _filled(part: Any, things: Things) -> Any:
 
 
 def operation_of(name: str, paths: Json) -> tuple[str, str]:
-    """Find the operation of the document that a row is about: its path there, and its method."""
+    """Find the operation of the document for a row: its path and its method."""
     method, path = name.partition("?")[0].split(" ", 1)
     shape = re.sub(r"\{\w+\}", "{}", path)
     found = [known for known in paths if re.sub(r"\{\w+\}", "{}", known) == shape]
@@ -205,7 +205,7 @@ def operation_of(name: str, paths: Json) -> tuple[str, str]:
 
 
 def writes() -> list[str]:
-    """The calls that write in the name of somebody who is signed in."""
+    """The calls that write and need a token."""
     return [name for name, call in CALLS.items() if not name.startswith(READS) and call.whose is not PUBLIC]
 
 
@@ -224,7 +224,7 @@ def _open(database: Database, person: Person, funds: int = 0) -> UUID:
 
 
 async def make_world(api: Api, database: Database, clock: Clock) -> World:
-    """Make a bank on 10 March 2026, whose customer Ada has one of everything that a call can be about."""
+    """Make a bank on 10 March 2026, whose customer Ada has one of everything that a call can concern."""
     ada, eve = (_join(api, database, name) for name in ("ada", "eve"))
     operator = _join(api, database, "operator", Role.OPERATOR)
     account, empty = _open(database, ada, funds=10_000), _open(database, ada)
@@ -294,11 +294,11 @@ async def _pending(ada: Person, account: UUID, payee: str) -> Things:
 Snapshot = dict[str, list[tuple[Any, ...]]]
 
 NOT_COMPARED = ("sqlite_sequence", "audit_entries")
-"""A refused call may be written down."""
+"""Tables for records of rejected calls."""
 
 
 def snapshot(database: Database) -> Snapshot:
-    """All rows of all tables but those that say who was refused."""
+    """All rows of all tables, except the records of rejected callers."""
     tables = builders.rows(database, "SELECT name FROM sqlite_master WHERE type = 'table'")
     return {
         row["name"]: [tuple(each.values()) for each in builders.rows(database, f"SELECT * FROM {row['name']}")]
@@ -308,5 +308,5 @@ def snapshot(database: Database) -> Snapshot:
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
-    """The tables that are not what they were."""
+    """The tables that have changed."""
     return [name for name in before if before[name] != after[name]]

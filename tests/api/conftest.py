@@ -1,4 +1,4 @@
-"""Fixtures of the API's tests: the whole application in this process, people who use it, and a hand on its database.
+"""Fixtures of the API's tests: the whole application in this process, its users, and access to its database.
 
 The application is the real one, on a real file, with a queue in this process (fakeredis). There is no worker: `settle`
 does what a worker does, over its own `Database` on the same file.
@@ -41,7 +41,7 @@ PASSWORD = "correct horse battery"
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A running application, and a client that nobody has signed in with."""
+    """A running application, and a client without a token."""
 
     app: FastAPI
     client: httpx2.AsyncClient
@@ -55,14 +55,14 @@ class Api:
         return runtime
 
     async def sign_up(self, name: str, password: str = PASSWORD) -> "Person":
-        """Sign somebody up and in."""
+        """Sign a user up and log in."""
         body = {"email": f"{name}@example.com", "password": password, "name": name.title()}
         answer = await self.client.post("/signup", json=body)
         assert answer.status_code == 201, answer.text
         return await self.log_in(name, password)
 
     async def log_in(self, name: str, password: str = PASSWORD) -> "Person":
-        """Sign somebody in who has signed up."""
+        """Log a user in who has signed up."""
         form = {"username": f"{name}@example.com", "password": password}
         answer = await self.client.post("/login", data=form)
         assert answer.status_code == 200, answer.text
@@ -72,7 +72,7 @@ class Api:
 
 @dataclass(slots=True)
 class Person:
-    """Somebody who is signed in, and what they can ask for."""
+    """A logged-in user, and the requests that the user can send."""
 
     client: httpx2.AsyncClient
     email: str
@@ -80,27 +80,27 @@ class Person:
     refresh_token: str
 
     async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
-        """Ask for something, signed in."""
+        """Send a request with the user's token."""
         given = httpx2.Headers(more.pop("headers", None))
         given["Authorization"] = f"Bearer {self.token}"
         return await self.client.request(method, path, headers=given, **more)
 
     async def get(self, path: str, **more: Any) -> httpx2.Response:
-        """GET, signed in."""
+        """Send a GET with the user's token."""
         return await self.request("GET", path, **more)
 
     async def post(self, path: str, json: Json = None, **more: Any) -> httpx2.Response:
-        """POST, signed in."""
+        """Send a POST with the user's token."""
         return await self.request("POST", path, json=json, **more)
 
     async def open(self, currency: str = "USD") -> Json:
-        """Open an account with nothing on it."""
+        """Open an account with a zero balance."""
         answer = await self.post("/accounts", {"currency": currency})
         assert answer.status_code == 201, answer.text
         return answer.json()
 
     async def account(self, account_id: str) -> Json:
-        """Read one of one's accounts as it stands."""
+        """Read the current state of one of the user's accounts."""
         answer = await self.get(f"/accounts/{account_id}")
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -113,7 +113,7 @@ class Person:
 
 
 def payment(payer: Json, payee: Json, amount: Any = 100, **more: Any) -> Json:
-    """Write the body of a transfer between two accounts as the API shows them."""
+    """Make the body of a transfer between two accounts in the form that the API returns."""
     return {"from_account_id": payer["id"], "to_account_id": payee["id"], "amount": amount} | more
 
 
@@ -121,12 +121,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 def written(body: Json) -> bytes:
-    """Write JSON as a client may that cares for nothing: with lone surrogates and control characters, escaped."""
+    """Write JSON as a careless client may: with escaped lone surrogates and control characters."""
     return json.dumps(body).encode()
 
 
 def refused(answer: httpx2.Response, status: int, code: str, location: str | None = None) -> Json:
-    """Assert that an answer is the problem it should be, and return its body."""
+    """Assert that an answer is the expected problem, and return its body."""
     assert (answer.status_code, answer.json().get("code")) == (status, code), answer.text
     if location is not None:
         assert [error["location"] for error in answer.json().get("errors", [])] == [location], answer.text
@@ -134,24 +134,24 @@ def refused(answer: httpx2.Response, status: int, code: str, location: str | Non
 
 
 def masked(answer: httpx2.Response) -> bytes:
-    """The bytes of an answer with its request id masked: two answers are the same when these are equal."""
+    """The bytes of an answer with its request id masked; compare them to compare two answers."""
     return answer.content.replace(answer.headers["x-request-id"].encode(), b"-")
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 10) -> None:
-    """Wait until a condition holds, and fail when it does not in time."""
+    """Wait until a condition holds, and fail at a deadline."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
         found = condition()
         if found if isinstance(found, bool) else await found:
             return
-        assert asyncio.get_running_loop().time() < deadline, "did not come about in time"
+        assert asyncio.get_running_loop().time() < deadline, "the condition did not hold in time"
         await asyncio.sleep(0.002)
 
 
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
-    """Keep everybody else from writing, as another process that is writing does: the lock file is the same."""
+    """Block all other writers, as a writing process does: the lock file is the same."""
     lock = FileLock(database.path.with_name(f"{database.path.name}.write.lock"))
     lock.acquire()
     try:
@@ -165,19 +165,19 @@ Start = Callable[..., AbstractAsyncContextManager[Api]]
 
 @pytest.fixture(scope="session")
 def contract() -> Contract:
-    """The OpenAPI document, which no setting changes."""
+    """The OpenAPI document; no setting changes it."""
     return Contract(create_app(load_settings(_env_file=None)).openapi())
 
 
 @pytest.fixture
 def without_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the full collection at an application's start: it costs more than the rest of the start together."""
+    """Skip the full garbage collection at an application's start: it costs more than the rest of the start together."""
     monkeypatch.setattr(application, "freeze_garbage_collector", lambda: None)
 
 
 @pytest.fixture
 def start(settings: Settings, database_file: Path, contract: Contract, without_collecting: None) -> Start:
-    """Start an application on this test's database, with some settings changed; `queue` is another one's server."""
+    """Start an application on this test's database, with changed settings; `queue` can be another's server."""
     assert settings.database_path == database_file
 
     @asynccontextmanager
@@ -202,20 +202,20 @@ def start(settings: Settings, database_file: Path, contract: Contract, without_c
 
 @pytest.fixture
 async def api(start: Start) -> AsyncIterator[Api]:
-    """An application as it comes."""
+    """An application with default settings."""
     async with start() as running:
         yield running
 
 
 @pytest.fixture
 def client(api: Api) -> httpx2.AsyncClient:
-    """A client that nobody has signed in with."""
+    """A client without a token."""
     return api.client
 
 
 @pytest.fixture
 def ada(api: Api, database: Database) -> Person:
-    """A customer. Signed up without a password (hashing takes time): who wants to log in uses `Api.sign_up`."""
+    """A customer, signed up without a password, because hashing takes time. Tests that log in use `Api.sign_up`."""
     return join(api, database, "ada")
 
 
@@ -227,12 +227,12 @@ def grace(api: Api, database: Database) -> Person:
 
 @pytest.fixture
 def operator(api: Api, database: Database) -> Person:
-    """Who runs the bank."""
+    """An operator."""
     return join(api, database, "operator", Role.OPERATOR)
 
 
 def join(api: Api, database: Database, name: str, role: Role = Role.CUSTOMER) -> Person:
-    """Sign somebody up behind the API's back, and give them the token that a log-in would."""
+    """Sign a user up through the services instead of the API, with the token that a log-in would return."""
     with unit_of_work(database) as connection:
         user = builders.add_user(connection, f"{name}@example.com", role=role)
     token = api.runtime.access_tokens.issue(Claims(user.public_id, 0))
@@ -249,21 +249,21 @@ def add_operator(database: Database) -> None:
 
 @pytest.fixture
 async def world(api: Api, database: Database, clock: Clock) -> "World":
-    """A bank whose customer Ada has one of everything that a call can be about."""
-    from tests.api.access import make_world  # it uses the people from here
+    """A bank whose customer Ada has one of everything that a call can concern."""
+    from tests.api.access import make_world  # it imports from this file
 
     return await make_world(api, database, clock)
 
 
 @pytest.fixture
 def settle(database: Database) -> Callable[[], int]:
-    """Settle what is pending, as a worker does, and count what ended."""
+    """Settle pending transfers, as a worker does, and return how many ended."""
     return lambda: builders.settle_all(database)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Ada's account with some money on it, and Grace's with none, in US dollars."""
+    """Ada's account with a balance, and Grace's empty one, in US dollars."""
 
     payer: Json
     payee: Json
@@ -271,7 +271,7 @@ class Pair:
 
 @pytest.fixture
 async def pair(ada: Person, grace: Person, database: Database) -> Pair:
-    """Ada has 100.00 USD, Grace has an account."""
+    """Ada has 100.00 USD, and Grace has an account."""
     with unit_of_work(database) as connection:
         payer, payee = (str(builders.open_account(connection, owner_of(connection, person))) for person in (ada, grace))
     builders.fund(database, UUID(payer), 10_000)
@@ -279,7 +279,7 @@ async def pair(ada: Person, grace: Person, database: Database) -> Pair:
 
 
 def owner_of(connection: Connection, person: Person) -> int:
-    """The row id of somebody."""
+    """The row id of a user."""
     query = "SELECT id FROM users WHERE email = ?"
     row_id: int = connection.exec_driver_sql(query, (person.email,)).scalar_one()
     return row_id

@@ -1,7 +1,7 @@
-"""A canary: no card's number, no CVC and no key is found anywhere but in the one answer that shows the first two.
+"""A canary: card numbers, CVCs and keys are found nowhere but in the one answer that shows a number and its CVC.
 
-Everything is done that can be done with cards, errors are provoked on the way, and then all that is left of it is
-searched: the log at its most talkative, in both formats; metrics; the queue; every other answer; the database's files.
+The test runs every operation on cards and provokes errors. Then it searches everything that is left: the log at its
+most verbose level, in both formats; metrics; the queue; every other answer; the files of the database.
 """
 
 import asyncio
@@ -28,20 +28,20 @@ from tests.canaries import Seen
 
 
 class SeenOfCards(Seen):
-    """What was drawn and derived, issued or not, and all that anybody could read."""
+    """All numbers, CVCs and keys, issued or not, and all text that anybody could read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.numbers: set[str] = set()
 
     def found(self, *secrets: str) -> list[str]:
-        """Name the places where a number, a key, or a CVC beside its name stands."""
+        """Name the places that contain a number, a key, or a CVC next to its name."""
         return sorted(self.of_a_cvc().union(*(self.where(word) for word in (*self.numbers, *secrets))))
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> SeenOfCards:
-    """Note every number that is made, those of cards that were never issued too."""
+    """Record every number that is made, including those of cards that were never issued."""
     seen, make = SeenOfCards(), issuing.card_number
 
     def noted(serial: int) -> str:
@@ -54,7 +54,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> SeenOfCards:
 
 
 def of_the_queue(server: fakeredis.FakeServer) -> str:
-    """Everything in the queue server, as text."""
+    """The whole content of the queue server, as text."""
     client = fakeredis.FakeRedis(server=server)
     readers: dict[bytes, Callable[[bytes], Any]] = {
         b"string": client.get,
@@ -72,7 +72,7 @@ def bytes_of(path: Path) -> bytes:
 
 
 async def misuse(ada: Person, account: Json, card: Json) -> list[str]:
-    """Send a card's number wherever it does not belong, and return what came back."""
+    """Send a card's number wherever it does not belong, and return the answers."""
     number, good = card["card_number"], {"account_id": account["id"], "type": "debit"}
     bodies: list[Json] = [
         good | {"card_number": number},
@@ -103,7 +103,7 @@ async def misuse(ada: Person, account: Json, card: Json) -> list[str]:
 
 
 async def use(api: Api, ada: Person, account: Json, seen: SeenOfCards, monkeypatch: pytest.MonkeyPatch) -> Json:
-    """Do everything with cards, break some of it, and keep every answer but those that show what they may."""
+    """Run every operation on cards, break some, and collect every answer except those that may show a card."""
     issued = [
         (await ada.post("/cards", {"account_id": account["id"], "type": kind})).json() for kind in ("debit", "credit")
     ]
@@ -113,7 +113,7 @@ async def use(api: Api, ada: Person, account: Json, seen: SeenOfCards, monkeypat
     texts = [(await call).text for call in calls]
     texts += await misuse(ada, account, first)
     with monkeypatch.context() as patch:
-        # Broken at the worst moment: the number is known, its digest is made, nothing is sealed yet.
+        # It fails at the worst moment: the number is known, its digest is computed, and nothing is sealed yet.
         patch.setattr(issuing, "write_down", lambda *_, **__: 1 / 0)
         answer = await ada.post("/cards", {"account_id": account["id"], "type": "debit"})
         assert answer.status_code == 500
@@ -127,7 +127,7 @@ async def use(api: Api, ada: Person, account: Json, seen: SeenOfCards, monkeypat
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_nothing_that_is_secret_about_a_card_is_left_anywhere(
+async def test_no_secret_of_a_card_is_left_anywhere(
     start: Start,
     settings: Settings,
     database: Database,
@@ -144,7 +144,7 @@ async def test_nothing_that_is_secret_about_a_card_is_left_anywhere(
         await ada.pay(account, other)
         seen.keep("audit", (await operator.get("/operator/audit")).text)
         seen.keep("metrics", generate_latest())
-        await asyncio.to_thread(api.runtime.waker.stop)  # what it sends has been sent
+        await asyncio.to_thread(api.runtime.waker.stop)  # all its messages have been sent
         seen.keep("queue", of_the_queue(api.queue))
         for path in settings.database_path.parent.glob("banking.db*"):
             seen.keep(path.name, bytes_of(path))
@@ -159,9 +159,9 @@ async def test_nothing_that_is_secret_about_a_card_is_left_anywhere(
 
 
 def assert_all_was_looked_at(seen: SeenOfCards, issued: list[Json], log_format: str) -> None:
-    """Nothing is found where nothing is looked at: each place holds what it should of these cards."""
+    """Prove that the search had input: each place contains expected words about these cards."""
     assert {card["card_number"] for card in issued} < seen.numbers
-    assert len(seen.numbers) >= 4, "the one that was never issued too"
+    assert len(seen.numbers) >= 4, "including the one that was never issued"
     last4 = issued[0]["last4"].encode()
     for name, word in {
         "answers": last4,
@@ -176,7 +176,7 @@ def assert_all_was_looked_at(seen: SeenOfCards, issued: list[Json], log_format: 
 
 
 def sees_its_prey(seen: SeenOfCards, issued: list[Json], secrets: list[str]) -> None:
-    """The search finds each of them where it is put."""
+    """Prove that the search works: it finds each secret in every form."""
     for prey in (issued[1]["card_number"], secrets[-1], '"cvc":"042"', "cvc='042'", "'cvc': '042'"):
         trap = SeenOfCards()
         trap.numbers = seen.numbers

@@ -1,6 +1,6 @@
-"""Errors: their shape everywhere, and which of two comes first.
+"""Errors: their shape everywhere, and the order of checks if two errors apply.
 
-That every problem has its keys, its request id and the security headers is held by the client itself (contract.py).
+The test client checks that every problem has its keys, its request id and the security headers (contract.py).
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from core.domain.errors import ErrorCode
 from tests.api.conftest import JSON, Api, Pair, Person, Start, masked, payment, refused
 from tests.api.contract import Json
 
-# --- what the framework answers by itself ------------------------------------------------------------------------
+# --- answers without a route ---
 
 
 @pytest.mark.parametrize(
     "path", ["/nothing", "/transfers/a/b", "/users", "/%00", "/%ff", "/ä", "/docs/assets/none.js", "/docs/assets/%00",
              "/docs/assets", "/docs/assets/", "/docs/assets/..%2F..%2Fpyproject.toml", "/docs/assets/" + "a" * 300]
 )  # fmt: skip
-async def test_a_path_that_is_not_there_is_a_problem_without_a_token(api: Api, path: str) -> None:
+async def test_a_missing_path_is_a_problem_without_a_token(api: Api, path: str) -> None:
     refused(await api.client.get(path), 404, "not_found")
     head = await api.client.head(path)
     assert (head.status_code, head.content) == (404, b"")
@@ -50,7 +50,7 @@ async def test_a_path_that_is_not_there_is_a_problem_without_a_token(api: Api, p
         ("POST", "/docs/assets/swagger-ui.css", "GET, HEAD"),
     ],
 )
-async def test_a_method_that_a_path_does_not_take_names_all_it_takes(
+async def test_an_unsupported_method_is_answered_with_all_supported_ones(
     api: Api, method: str, path: str, allow: str
 ) -> None:
     answer = await api.client.request(method, path)
@@ -58,12 +58,12 @@ async def test_a_method_that_a_path_does_not_take_names_all_it_takes(
     assert answer.headers["allow"] == allow
 
 
-async def test_head_of_a_path_without_get_is_refused_without_a_body(api: Api) -> None:
+async def test_head_of_a_path_without_get_is_rejected_without_a_body(api: Api) -> None:
     answer = await api.client.head("/login")
     assert (answer.status_code, answer.content, answer.headers["allow"]) == (405, b"", "POST")
 
 
-# --- which comes first -------------------------------------------------------------------------------------------
+# --- order of checks ---
 
 PRECEDENCE: list[tuple[str, int, str]] = [
     ("too many parameters", 422, "validation_failed"),
@@ -80,7 +80,7 @@ PRECEDENCE: list[tuple[str, int, str]] = [
 
 
 def faulty(faults: set[str]) -> dict[str, Any]:
-    """Write a request for a deposit that has some faults."""
+    """Make a request for a deposit with some faults."""
     headers = {"Content-Type": "text/plain" if "no json" in faults else "application/json"}
     if "unacceptable" in faults:
         headers["Accept"] = "text/html"
@@ -92,7 +92,7 @@ def faulty(faults: set[str]) -> dict[str, Any]:
         content = content[:-1]
     if "too large" in faults:
         content += b" " * 65_536
-    # A malformed body has no field that could be invalid: the query string has.
+    # A malformed body has no field that could be invalid, so the query string is invalid.
     params = {"verbose": "1"} if "invalid" in faults else {}
     if "too many parameters" in faults:
         params |= {f"p{number}": "" for number in range(MOST_PARAMETERS + 1)}
@@ -116,14 +116,14 @@ async def test_of_two_errors_the_first_in_the_published_order_is_answered(
         assert (answer.status_code, answer.json()["code"]) == (status, code), f"{first} and {second}: {answer.text}"
 
 
-async def test_headers_that_are_too_large_come_before_all_else(api: Api) -> None:
+async def test_headers_that_are_too_large_are_rejected_first(api: Api) -> None:
     query = "&" * MOST_PARAMETERS
     answer = await api.client.post(f"/nothing?{query}", content=b"x" * 70_000, headers={"X-Much": "x" * 17_000})
     refused(answer, 431, "headers_too_large")
     assert answer.headers["connection"] == "close"
 
 
-async def test_a_path_or_method_that_is_not_there_comes_before_what_is_sent_to_it(api: Api) -> None:
+async def test_a_missing_path_or_method_is_rejected_before_its_input(api: Api) -> None:
     sent = {"content": b"{", "headers": {"Accept": "text/html"}}
     refused(await api.client.post("/nothing", **sent), 404, "not_found")
     refused(await api.client.put("/transfers", **sent), 405, "method_not_allowed")
@@ -169,7 +169,7 @@ async def test_a_body_that_is_not_one_json_value_is_malformed(ada: Person, name:
     refused(answer, 400, "malformed_body")
 
 
-async def test_nesting_of_a_hundred_thousand_is_refused_where_the_body_may_be_that_large(start: Start) -> None:
+async def test_nesting_of_a_hundred_thousand_is_rejected_in_a_large_body(start: Start) -> None:
     async with start(body_bytes=1_000_000) as api:
         for content in (b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000):
             answer = await api.client.post("/signup", content=content, headers=JSON)
@@ -186,9 +186,7 @@ def _objects(count: int) -> bytes:
 
 @pytest.mark.parametrize("many", [_numbers, _objects])
 @pytest.mark.parametrize("path", ["/accounts", "/transfers"])
-async def test_a_body_of_more_values_than_any_call_takes_is_malformed(
-    ada: Person, path: str, many: Callable[[int], bytes]
-) -> None:
+async def test_a_body_with_too_many_values_is_malformed(ada: Person, path: str, many: Callable[[int], bytes]) -> None:
     as_many_as_are_read = await ada.request("POST", path, content=many(MOST_VALUES), headers=JSON)
     refused(as_many_as_are_read, 422, "validation_failed")
     one_more = await ada.request("POST", path, content=many(MOST_VALUES + 1), headers=JSON)
@@ -196,7 +194,7 @@ async def test_a_body_of_more_values_than_any_call_takes_is_malformed(
 
 
 @pytest.mark.parametrize("path", ["/accounts", "/transfers"])
-async def test_an_object_of_more_members_than_any_call_takes_is_malformed(ada: Person, path: str) -> None:
+async def test_an_object_with_too_many_members_is_malformed(ada: Person, path: str) -> None:
     members = dict.fromkeys(map(str, range(MOST_MEMBERS)), 1)
     for body in (members, {"x": [members]}):
         refused(await ada.post(path, body), 422, "validation_failed")
@@ -206,7 +204,7 @@ async def test_an_object_of_more_members_than_any_call_takes_is_malformed(ada: P
 
 
 @pytest.mark.parametrize("unit", ["&", "%", "%41"])
-async def test_a_form_of_more_fields_and_escapes_than_any_call_takes_is_malformed(api: Api, unit: str) -> None:
+async def test_a_form_with_too_many_fields_and_escapes_is_malformed(api: Api, unit: str) -> None:
     form = "username=a&password=" + unit * (MOST_VALUES - 1)
     answers = [await api.client.post("/login", content=content, headers=FORM) for content in (form, form + unit)]
     refused(answers[0], 422, "validation_failed")
@@ -217,7 +215,7 @@ async def test_a_form_of_more_fields_and_escapes_than_any_call_takes_is_malforme
     "content",
     [b"[" * 64 + b"]" * 64, b'"' + b"[{" * 1_000 + b'"', b'"\\"' + b"[" * 100 + b'"', b'["' + b"{" * 99 + b'"]']
 )  # fmt: skip
-async def test_a_body_that_only_looks_deep_is_read(ada: Person, content: bytes) -> None:
+async def test_a_body_that_only_looks_deep_is_accepted(ada: Person, content: bytes) -> None:
     refused(await ada.request("POST", "/accounts", content=content, headers=JSON), 422, "validation_failed", "body")
 
 
@@ -247,15 +245,15 @@ async def test_a_body_is_json_by_its_content_type(ada: Person, content_type: str
         ("application/json;q=0, */*", 406), ("application/json;q=nan", 200), ("x", 406), (",;", 406),
     ],
 )  # fmt: skip
-async def test_json_is_answered_to_who_accepts_it(ada: Person, accept: str, status: int) -> None:
+async def test_json_is_returned_if_the_client_accepts_it(ada: Person, accept: str, status: int) -> None:
     answer = await ada.get("/accounts", headers={"Accept": accept})
     assert answer.status_code == status
     if status == 406:
         refused(answer, 406, "not_acceptable")
 
 
-class TestABodyThatIsTooMuch:
-    async def test_is_refused_by_what_it_declares(self, api: Api) -> None:
+class TestABodyThatIsTooLarge:
+    async def test_is_rejected_by_its_declared_length(self, api: Api) -> None:
         pulled = 0
 
         async def body() -> AsyncIterator[bytes]:
@@ -270,7 +268,7 @@ class TestABodyThatIsTooMuch:
             assert answer.headers["connection"] == "close"
         assert pulled == 0
 
-    async def test_is_refused_in_chunks_before_all_of_it_is_read(self, api: Api) -> None:
+    async def test_is_rejected_in_chunks_before_all_of_it_is_read(self, api: Api) -> None:
         pulled = 0
 
         async def endless() -> AsyncIterator[bytes]:
@@ -282,7 +280,7 @@ class TestABodyThatIsTooMuch:
         refused(await api.client.post("/signup", content=endless(), headers=JSON), 413, "body_too_large")
         assert pulled <= (65_536 + SPILL_BYTES) / 16_384 + 2
 
-    async def test_is_read_to_its_end_if_that_is_near_so_that_its_sender_reads_the_answer(self, api: Api) -> None:
+    async def test_is_read_to_a_near_end_so_that_the_sender_reads_the_answer(self, api: Api) -> None:
         pulled = 0
 
         async def body() -> AsyncIterator[bytes]:
@@ -295,12 +293,12 @@ class TestABodyThatIsTooMuch:
             refused(await api.client.post("/signup", content=body(), headers=headers), 413, "body_too_large")
         assert pulled == 20
 
-    async def test_is_one_byte_more_than_the_bound(self, api: Api) -> None:
+    async def test_is_one_byte_over_the_limit(self, api: Api) -> None:
         for size, status in ((65_536, 400), (65_537, 413)):
             answer = await api.client.post("/signup", content=b" " * size, headers=JSON)
             assert answer.status_code == status
 
-    async def test_is_refused_when_it_does_not_arrive_in_time(self, start: Start) -> None:
+    async def test_is_rejected_when_it_does_not_arrive_in_time(self, start: Start) -> None:
         async def stalled() -> AsyncIterator[bytes]:
             yield b"{"
             await asyncio.Event().wait()
@@ -311,24 +309,24 @@ class TestABodyThatIsTooMuch:
             assert answer.headers["connection"] == "close"
 
     @pytest.mark.parametrize("length", [b"\xb2", b"-1", b"x", b""])
-    async def test_or_that_declares_nonsense_breaks_nothing(self, api: Api, length: bytes) -> None:
+    async def test_with_an_invalid_length_is_malformed(self, api: Api, length: bytes) -> None:
         headers = [(b"Content-Type", b"application/json"), (b"Content-Length", length)]
         answer = await api.client.post("/signup", content=b"{", headers=headers)
         refused(answer, 400, "malformed_body")
 
-    async def test_and_headers_that_are_too_much_are_refused(self, api: Api) -> None:
+    async def test_with_headers_that_are_too_large_is_rejected(self, api: Api) -> None:
         refused(await api.client.get("/", headers={"X-Much": "x" * 16_384}), 431, "headers_too_large")
         many = {f"X-{number}": "x" * 10 for number in range(1_000)}
         refused(await api.client.get("/", headers=many), 431, "headers_too_large")
         assert (await api.client.get("/", headers={"X-Much": "x" * 12_000})).status_code == 200
 
 
-# --- nothing of what was sent ------------------------------------------------------------------------------------
+# --- no input in errors ---
 
 MARK = "Qx7~Zq9"
 
 
-async def test_no_error_says_a_value_that_was_sent(api: Api, ada: Person, pair: Pair) -> None:
+async def test_no_error_repeats_a_value_that_was_sent(api: Api, ada: Person, pair: Pair) -> None:
     account = str(uuid4())
     bodies: list[tuple[str, Json]] = [
         ("/signup", {"email": MARK, "password": MARK, "name": [MARK]}),
@@ -368,12 +366,12 @@ async def test_no_error_says_a_value_that_was_sent(api: Api, ada: Person, pair: 
         ("/accounts", [{"currency": bad} for bad in ("XAU", "ABC", "usd")]),
     ],
 )  # fmt: skip
-async def test_two_wrong_values_of_one_kind_are_answered_alike(ada: Person, path: str, bodies: list[Json]) -> None:
+async def test_two_wrong_values_of_one_kind_have_the_same_answer(ada: Person, path: str, bodies: list[Json]) -> None:
     answers = [await ada.post(path, body) for body in bodies]
     assert {answer.status_code for answer in answers} == {422}
     assert len({masked(answer) for answer in answers}) == 1
 
 
-def test_every_code_has_a_status_that_fits() -> None:
+def test_every_code_has_a_suitable_status() -> None:
     statuses = {status_of(code) for code in ErrorCode.all() if is_answered(code)}
     assert statuses <= {400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 422, 429, 431, 500, 503}

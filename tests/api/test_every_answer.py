@@ -1,4 +1,4 @@
-"""What holds for every answer: HEAD, slashes, request ids, headers, and exceptions that nobody expected."""
+"""Rules for every answer: HEAD, trailing slashes, request ids, headers, and unexpected exceptions."""
 
 import asyncio
 import io
@@ -22,7 +22,7 @@ SECRET = "a secret that no answer may show"
 
 @pytest.fixture
 def log_lines(api: Api) -> Iterator[io.StringIO]:
-    """What the application writes to its log from here on, as it formats it."""
+    """The lines that the application writes to its log from now on, in its own format."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()
@@ -37,13 +37,13 @@ def parsed(stream: io.StringIO) -> list[Json]:
 
 
 async def body_on_the_wire(api: Api, method: str, path: str, **headers: str) -> bytes:
-    """What the application itself sends as a body. The client's transport would hide one after HEAD."""
+    """The body that the application sends. The client's transport would hide a body after HEAD."""
     sent: list[bytes] = []
     arriving = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> dict[str, Any]:
         if not arriving:
-            await asyncio.Event().wait()  # the client stays, and says no more
+            await asyncio.Event().wait()  # the client stays connected and sends nothing more
         return arriving.pop()
 
     async def send(message: Any) -> None:
@@ -112,7 +112,7 @@ class TestHead:
         assert (await ada.request("HEAD", path, headers={"If-None-Match": tag})).status_code == 304
 
 
-class TestASlashAtTheEnd:
+class TestATrailingSlash:
     @pytest.mark.parametrize("path", ["/users/me", "/accounts", "/transfers", "/health/live", "/docs", "/openapi.json"])
     async def test_changes_nothing_when_reading(self, ada: Person, path: str) -> None:
         without, one, two = await ada.get(path), await ada.get(f"{path}/"), await ada.get(f"{path}//")
@@ -129,30 +129,30 @@ class TestASlashAtTheEnd:
         assert (await ada.get(f"{answer.headers['location']}/")).json() == answer.json()
         assert (await ada.post(f"{answer.headers['location']}/cancel/")).status_code == 200
 
-    async def test_is_kept_out_of_a_query_string(self, ada: Person, pair: Pair) -> None:
+    async def test_is_kept_in_a_query_string(self, ada: Person, pair: Pair) -> None:
         page = (await ada.get("/transfers/?limit=1")).json()
         assert page["limit"] == 1
 
 
 class TestTheRequestId:
     @pytest.mark.parametrize("sent", ["a", "order-66", "A.b_c:d-9", "x" * 128, "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"])
-    async def test_is_the_clients_own_where_it_is_plain(self, api: Api, sent: str) -> None:
+    async def test_is_the_clients_if_it_is_plain(self, api: Api, sent: str) -> None:
         answer = await api.client.get("/nothing", headers={"X-Request-ID": sent})
         assert answer.headers["x-request-id"] == answer.json()["request_id"] == sent
 
     @pytest.mark.parametrize(
         "sent", [b"", b"x" * 129, b"a b", b"a,b", b"a\tb", b"<b>", b'"a"', b"\xe4", b"a/b", "é".encode(), b"a\n"[:2]]
     )
-    async def test_is_one_of_ours_where_the_clients_is_not_plain(self, api: Api, sent: bytes) -> None:
+    async def test_is_generated_if_the_clients_is_not_plain(self, api: Api, sent: bytes) -> None:
         answer = await api.client.get("/nothing", headers=[(b"X-Request-ID", sent)])
         assert UUID(answer.headers["x-request-id"]).version == 7
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
-    async def test_is_another_for_each_request(self, api: Api) -> None:
+    async def test_is_different_for_each_request(self, api: Api) -> None:
         ids = {(await api.client.get("/")).headers["x-request-id"] for _ in range(5)}
         assert len(ids) == 5
 
-    async def test_is_found_again_in_the_log_of_the_accept_and_of_the_settlement(
+    async def test_is_in_the_log_of_the_accept_and_of_the_settlement(
         self, ada: Person, pair: Pair, settle: Any, log_lines: io.StringIO
     ) -> None:
         headers = {"X-Request-ID": "order-66"}
@@ -164,7 +164,7 @@ class TestTheRequestId:
 
 
 class TestHeaders:
-    async def test_of_security_are_there_whatever_the_answer(self, api: Api, ada: Person) -> None:
+    async def test_of_security_are_in_every_answer(self, api: Api, ada: Person) -> None:
         for answer in (
             await api.client.get("/"),
             await api.client.get("/nothing"),
@@ -190,10 +190,10 @@ class TestHeaders:
             ("203.0.113.9", "https", None),
         ],
     )
-    async def test_say_so_to_browsers_that_came_over_tls(
+    async def test_require_tls_from_browsers_that_came_over_tls(
         self, api: Api, peer: str, scheme: str, seconds: int | None
     ) -> None:
-        server = ProxyHeadersMiddleware(api.app, trusted_hosts="127.0.0.1")  # what uvicorn puts around the application
+        server = ProxyHeadersMiddleware(api.app, trusted_hosts="127.0.0.1")  # uvicorn wraps the application in this
         transport = httpx2.ASGITransport(app=server, client=(peer, 40_000))
         async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
             for path in ("/", "/nothing", "/accounts", "/docs"):
@@ -201,7 +201,7 @@ class TestHeaders:
                 expected = None if seconds is None else f"max-age={seconds}"
                 assert answer.headers.get("strict-transport-security") == expected
 
-    async def test_say_nothing_of_tls_where_a_setting_says_so(self, start: Start) -> None:
+    async def test_do_not_require_tls_if_the_setting_is_off(self, start: Start) -> None:
         async with start(hsts_seconds=0) as api:
             answer = await api.client.get("https://giro.test/")
             assert (answer.status_code, "strict-transport-security" in answer.headers) == (200, False)
@@ -212,12 +212,12 @@ class TestHeaders:
         for path in ("/health", "/health/ready"):
             assert (await api.client.get(path)).headers["cache-control"] == "no-store"
 
-    async def test_let_no_data_of_an_answer_run_as_a_page(self, api: Api) -> None:
+    async def test_prevent_data_of_an_answer_from_running_as_a_page(self, api: Api) -> None:
         answer = await api.client.get("/")
         assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
 
 
-class TestAnExceptionThatNobodyExpected:
+class TestAnUnexpectedException:
     @pytest.fixture
     def broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def fail(*_: Any, **__: Any) -> None:
@@ -225,7 +225,7 @@ class TestAnExceptionThatNobodyExpected:
 
         monkeypatch.setattr(users, "get", fail)
 
-    async def test_is_answered_500_without_a_word_about_it(self, ada: Person, broken: None) -> None:
+    async def test_is_answered_500_without_details(self, ada: Person, broken: None) -> None:
         answer = await ada.get("/users/me")
         refused(answer, 500, "internal_error")
         assert SECRET not in answer.text
@@ -245,7 +245,7 @@ class TestAnExceptionThatNobodyExpected:
         await ada.get("/users/me")
         assert counted("giro_unhandled_exceptions_total") == before + 1
 
-    async def test_concerns_one_request_and_no_other(self, ada: Person, broken: None) -> None:
+    async def test_affects_no_other_request(self, ada: Person, broken: None) -> None:
         await ada.get("/users/me")
         assert (await ada.get("/accounts")).status_code == 200
 

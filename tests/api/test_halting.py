@@ -1,4 +1,4 @@
-"""A ledger whose end was cut off: the first cancelling that finds it is refused, and what it found is kept."""
+"""A ledger whose end was cut off: the first cancellation that finds it is rejected, and the finding is stored."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from tests.tampering import tamper
 
 @pytest.fixture
 def pending(database: Database, bank: Bank) -> AcceptedTransfer:
-    """A pending transfer of Ada's, in a ledger that has lost its last legs since."""
+    """A pending transfer of Ada, in a ledger that has since lost its last legs."""
     transfer = builders.accepted(database, builders.from_ada_to_bob(bank))
     tamper(database, "DELETE FROM transactions WHERE id IN (1, 2)")
     return transfer
@@ -29,12 +29,12 @@ def signed_in(api: Api, person: builders.Person) -> Person:
 
 
 def kept(database: Database) -> list[tuple[int, bool]]:
-    """Count the breaches of each kept verification, and say whether it names the rule of this ledger."""
+    """Count the breaches of each stored verification, and return whether it names the rule of this ledger."""
     found = builders.rows(database, "SELECT breaches, details FROM verifications")
     return [(row["breaches"], "blocks_are_whole" in row["details"]) for row in found]
 
 
-async def test_a_breach_that_a_cancelling_finds_is_kept_though_the_cancelling_is_rolled_back(
+async def test_a_breach_found_by_a_cancellation_is_stored_although_the_cancellation_is_rolled_back(
     start: Start, database: Database, bank: Bank, pending: AcceptedTransfer
 ) -> None:
     async with start() as api:
@@ -46,13 +46,13 @@ async def test_a_breach_that_a_cancelling_finds_is_kept_though_the_cancelling_is
         ledger = (await api.client.get("/health")).json()["checks"]["ledger"]
         assert (ledger["status"], ledger["breaches"]) == ("degraded", 1)
         refused(await ada.post(path), 503, "unavailable")
-        assert kept(database) == [(1, True)], "it is kept once"
+        assert kept(database) == [(1, True)], "it is stored once"
     assert builders.settle_all(database) == 0
     assert builders.status_of(database, pending) is TransferStatus.PENDING
     assert kept(database) == [(1, True)]
 
 
-async def test_settlement_stays_halted_by_it_even_if_the_end_looks_whole_again(
+async def test_settlement_stays_halted_even_if_the_end_looks_whole_again(
     start: Start, database: Database, bank: Bank, pending: AcceptedTransfer
 ) -> None:
     async with start() as api:
@@ -62,7 +62,7 @@ async def test_settlement_stays_halted_by_it_even_if_the_end_looks_whole_again(
     assert builders.status_of(database, pending) is TransferStatus.PENDING
 
 
-async def test_a_breach_is_kept_though_another_request_breaks_the_group_that_found_it(
+async def test_a_breach_is_stored_even_if_another_request_breaks_the_group_that_found_it(
     start: Start, database: Database, bank: Bank, pending: AcceptedTransfer
 ) -> None:
     def break_down(_connection: Connection) -> None:
@@ -73,7 +73,7 @@ async def test_a_breach_is_kept_though_another_request_breaks_the_group_that_fou
         with locked(database):
             cancelling = asyncio.ensure_future(ada.post(path))
             breaking = asyncio.ensure_future(api.runtime.intake.run(break_down))
-            # Both wait for the lock, so one group takes them; it is rolled back, and each is written alone.
+            # Both wait for the lock, so they are in one group; it is rolled back, and each is written alone.
             await until(lambda: REGISTRY.get_sample_value("giro_intake_waiting") == 2)
         refused(await cancelling, 503, "unavailable")
         with pytest.raises(ZeroDivisionError):

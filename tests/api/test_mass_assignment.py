@@ -1,6 +1,6 @@
-"""What a client must never set is set by no call: a field more than a call takes refuses it (422).
+"""Mass assignment: a request with a field that the call does not accept is rejected (422), so it sets nothing.
 
-The calls come from the OpenAPI document, so a new one is held to it without further ado.
+The calls come from the OpenAPI document, so new calls are covered automatically.
 """
 
 from typing import Any
@@ -15,21 +15,21 @@ from tests.api.contract import Contract, Json
 from tests.builders import rows
 
 OTHERS: Json = {
-    # of people
+    # fields of people
     "user_id": str(uuid4()), "owner_id": 1, "role": "operator", "is_active": True, "is_operator": True,
     "token_version": 0, "password_hash": "x",
-    # of everything
+    # fields of all objects
     "id": str(uuid4()), "public_id": str(uuid4()), "sequence": 1, "status": "completed",
     "created_at": "2026-01-01T00:00:00Z",
-    # of accounts
+    # fields of accounts
     "balance": 10**9, "available": 10**9, "reserved": 0, "overdraft_limit": 10**9,
     "account_number": "XG46GIRO00000000000042", "kind": "deposit", "freeze_scope": None, "closed_at": None,
-    # of transfers
+    # fields of transfers
     "submitted_by": 1, "settled_at": None, "failure": None, "batch_id": str(uuid4()), "idempotency_key": "k",
     "amount_decimal": "1.00", "balance_after": 10**9, "answer_version": 9, "request_id": "r",
-    # of cards and statements
+    # fields of cards and statements
     "card_number": "4000000000000002", "cvc": "123", "expiry": "12/99", "last4": "0002", "opening_balance": 0,
-    # of no one
+    # fields of no object
     "__proto__": {}, "constructor": {}, "$where": "1", "": 1,
 }  # fmt: skip
 
@@ -43,18 +43,18 @@ WITHOUT_BODY = [
 
 
 async def ask(world: World, name: str, call: Call) -> httpx2.Response:
-    """Make a call in the name of who is let in by it."""
+    """Make a call as a caller that it accepts."""
     who = {PUBLIC: None, OPERATOR: world.operator}.get(call.whose, world.ada)
     return await world.make(name, call, who, world.things)
 
 
 def is_refused(answer: httpx2.Response, location: str) -> bool:
-    """Say whether a call was refused for one field, and named it."""
+    """Return whether a call was rejected because of one field, and named it."""
     body = answer.json() if answer.status_code == 422 else {}
     return body.get("code") == "validation_failed" and [e["location"] for e in body["errors"]] == [location]
 
 
-def test_every_call_that_takes_a_body_is_looked_at(contract: Contract) -> None:
+def test_every_call_with_a_body_is_covered(contract: Contract) -> None:
     paths = contract.document["paths"]
     described = {
         (path, method)
@@ -65,7 +65,7 @@ def test_every_call_that_takes_a_body_is_looked_at(contract: Contract) -> None:
     assert {operation_of(name, paths) for name in WITH_BODY} == described
 
 
-async def test_a_field_that_a_call_does_not_take_refuses_it(world: World, contract: Contract) -> None:
+async def test_an_unknown_field_is_rejected(world: World, contract: Contract) -> None:
     before, wrong = snapshot(world.database), []
     for name in WITH_BODY:
         call, taken = CALLS[name], fields_of(contract, name)
@@ -77,7 +77,7 @@ async def test_a_field_that_a_call_does_not_take_refuses_it(world: World, contra
     assert snapshot(world.database) == before
 
 
-async def test_a_field_that_a_line_of_a_batch_does_not_take_refuses_all_of_it(world: World, contract: Contract) -> None:
+async def test_an_unknown_field_in_a_line_of_a_batch_rejects_the_whole_batch(world: World, contract: Contract) -> None:
     name = "POST /transfers/bulk"
     call, taken = CALLS[name], contract.document["components"]["schemas"]["NewTransfer"]["properties"]
     (line,) = call.body["transfers"]
@@ -91,14 +91,14 @@ async def test_a_field_that_a_line_of_a_batch_does_not_take_refuses_all_of_it(wo
 
 
 @pytest.mark.parametrize("name", WITHOUT_BODY)
-async def test_a_call_that_takes_no_body_does_not_go_by_one(world: World, name: str) -> None:
+async def test_a_call_without_a_body_ignores_one(world: World, name: str) -> None:
     before = terms(world)
     answer = await ask(world, name, with_body(CALLS[name], OTHERS))
     assert answer.status_code == CALLS[name].status, answer.text
     assert terms(world) == before
 
 
-async def test_a_field_in_the_query_of_a_write_refuses_it(world: World) -> None:
+async def test_an_unknown_field_in_the_query_of_a_write_is_rejected(world: World) -> None:
     before, wrong = snapshot(world.database), []
     for name in (*WITH_BODY, *WITHOUT_BODY):
         for field in ("status", "user_id", "role", "balance", "amount"):
@@ -109,12 +109,12 @@ async def test_a_field_in_the_query_of_a_write_refuses_it(world: World) -> None:
 
 
 @pytest.mark.parametrize("field", [field for field in OTHERS if field])
-async def test_a_field_that_a_form_does_not_take_refuses_it(api: Api, field: str) -> None:
+async def test_an_unknown_field_in_a_form_is_rejected(api: Api, field: str) -> None:
     form = {"username": "ada@example.com", "password": "correct horse battery", field: "1"}
     refused(await api.client.post("/login", data=form), 422, "validation_failed", f"body.{field}")
 
 
-async def test_who_signs_up_is_a_customer_with_access_whatever_else_was_tried(world: World) -> None:
+async def test_a_sign_up_always_makes_an_active_customer(world: World) -> None:
     body = {"email": "mallory@example.com", "password": "correct horse battery"}
     for more in ({"role": "operator"}, {"is_active": True}, {"role": "operator", "name": "M"}):
         refused(await world.api.client.post("/signup", json=body | more), 422, "validation_failed")
@@ -134,7 +134,7 @@ def with_body(call: Call, body: Json) -> Call:
 
 
 def terms(world: World) -> list[dict[str, Any]]:
-    """What none of these writes may change of people and of Ada's account, whatever came with it."""
+    """The values of people and of Ada's account that no write may change through an extra field."""
     account = UUID(world.things["account_id"]).bytes
     return [
         *rows(world.database, "SELECT id, public_id, role, created_at FROM users ORDER BY id"),

@@ -1,4 +1,4 @@
-"""What the API counts: few series, whatever clients send, and each outcome under its name."""
+"""Metrics of the API: few series for any input of clients, and each outcome under its name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ HTTP = "giro_http_request_duration_seconds"
 
 
 def requests() -> set[tuple[str, str, str]]:
-    """Method, route and status of every series of requests."""
+    """The method, route and status of every series of requests."""
     return {
         (sample.labels["method"], sample.labels["route"], sample.labels["status"])
         for family in REGISTRY.collect()
@@ -26,12 +26,12 @@ def requests() -> set[tuple[str, str, str]]:
 
 
 def made_up() -> Iterator[str]:
-    """Words that no server knows."""
+    """Invented words that no server knows."""
     for number in range(100):
         yield f"WORD{number}"
 
 
-async def test_methods_that_clients_make_up_are_one_series(api: Api) -> None:
+async def test_invented_methods_are_one_series(api: Api) -> None:
     before = requests()
     for method in made_up():
         assert (await api.client.request(method, "/transfers")).status_code == 405
@@ -39,7 +39,7 @@ async def test_methods_that_clients_make_up_are_one_series(api: Api) -> None:
     assert len(requests() - before) <= 1
 
 
-async def test_paths_that_clients_make_up_are_one_series(api: Api) -> None:
+async def test_invented_paths_are_one_series(api: Api) -> None:
     before = requests()
     for word in made_up():
         assert (await api.client.get(f"/{word}/{uuid4()}")).status_code == 404
@@ -47,7 +47,7 @@ async def test_paths_that_clients_make_up_are_one_series(api: Api) -> None:
     assert {route for _, route, _ in requests() - before} <= {"none", "/docs/assets/{name:path}"}
 
 
-async def test_ids_in_a_path_are_no_labels(api: Api, ada: Person) -> None:
+async def test_ids_in_a_path_are_not_labels(api: Api, ada: Person) -> None:
     before = requests()
     for _ in range(100):
         await ada.get(f"/transfers/{uuid4()}")
@@ -60,7 +60,7 @@ async def test_ids_in_a_path_are_no_labels(api: Api, ada: Person) -> None:
     }
 
 
-async def test_every_label_of_a_request_is_one_that_is_known(api: Api, ada: Person) -> None:
+async def test_every_label_of_a_request_is_known(api: Api, ada: Person) -> None:
     await ada.get("/accounts")
     routes = {getattr(route, "path", "none") for route in api.app.routes} | {"none"}
     for method, route, status in requests():
@@ -70,7 +70,7 @@ async def test_every_label_of_a_request_is_one_that_is_known(api: Api, ada: Pers
 
 
 @pytest.mark.parametrize("username", ["nobody@example.com", "joan@example.com"])
-async def test_a_log_in_that_is_refused_is_counted(api: Api, username: str) -> None:
+async def test_a_rejected_log_in_is_counted(api: Api, username: str) -> None:
     await api.sign_up("joan")
     before = counted("giro_login_failures_total")
     answer = await api.client.post("/login", data={"username": username, "password": "wrong horse battery"})
@@ -78,14 +78,14 @@ async def test_a_log_in_that_is_refused_is_counted(api: Api, username: str) -> N
     assert counted("giro_login_failures_total") == before + 1
 
 
-async def test_a_log_in_that_succeeds_or_is_malformed_is_no_failure(api: Api) -> None:
+async def test_a_successful_or_malformed_log_in_is_not_a_failure(api: Api) -> None:
     before = counted("giro_login_failures_total")
     joan = await api.sign_up("joan")
     assert (await api.client.post("/login", data={"username": joan.email})).status_code == 422
     assert counted("giro_login_failures_total") == before
 
 
-async def test_a_transfer_is_counted_by_what_became_of_it(api: Api, ada: Person) -> None:
+async def test_a_transfer_is_counted_by_its_outcome(api: Api, ada: Person) -> None:
     accepted, refused = "giro_transfers_accepted_total", "giro_transfers_refused_total"
     before = counted(accepted), counted(refused, code="insufficient_funds")
     payer, payee = await ada.open(), await ada.open()
@@ -94,16 +94,16 @@ async def test_a_transfer_is_counted_by_what_became_of_it(api: Api, ada: Person)
 
 
 @pytest.mark.parametrize("outcome", ["sent", "coalesced", "failed"])
-async def test_what_may_become_of_a_wakeup_is_shown_before_it_does(api: Api, outcome: str) -> None:
+async def test_outcomes_of_wakeups_are_exported_before_they_occur(api: Api, outcome: str) -> None:
     assert REGISTRY.get_sample_value("giro_wakeups_total", {"outcome": outcome}) is not None
 
 
 @pytest.mark.parametrize("code", ["unavailable", "outcome_unknown", "internal_error"])
-async def test_what_is_the_bank_s_own_failure_is_shown_before_it_happens(api: Api, code: str) -> None:
+async def test_internal_failures_are_exported_before_they_occur(api: Api, code: str) -> None:
     assert REGISTRY.get_sample_value("giro_transfers_refused_total", {"code": code}) is not None
 
 
-async def test_a_database_that_cannot_be_read_is_counted_by_what_it_says(
+async def test_a_database_that_cannot_be_read_is_counted_by_its_error(
     api: Api, ada: Person, database_file: Path
 ) -> None:
     before = counted("giro_database_errors_total", error="SQLITE_CANTOPEN")

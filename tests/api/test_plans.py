@@ -1,4 +1,4 @@
-"""How the database finds what calls ask for: by a bounded number of rows, however many there are."""
+"""Query plans: calls read a limited number of rows, however many there are."""
 
 import re
 import sqlite3
@@ -15,20 +15,20 @@ from core.storage.sqlite.engine import Database
 from tests.api.conftest import Api, Pair, Person, payment
 
 BOUNDED_BY_A_LIMIT = re.compile(r"ORDER BY (\w+\.)?(id|height)( DESC|ASC)? LIMIT", re.IGNORECASE)
-"""Along the primary key, and no further than so many rows."""
+"""Plans that walk the primary key, for a limited number of rows."""
 
 TABLES = (
     *("accounts", "audit_entries", "batches", "blocks", "cards", "refresh_tokens", "statements", "transactions"),
     *("transfers", "users", "verifications"),
 )
-"""Those that grow with customers and transfers; the others stay small."""
+"""Tables that grow with customers and transfers; the others stay small."""
 
 ALIASES = {"a": "accounts", "b": "batches", "l": "transactions", "p": "transactions", "t": "transfers", "u": "users"}
 
 
 @pytest.fixture
 def said() -> Iterator[dict[str, Any]]:
-    """Each different statement that was run, with the values it was last run with."""
+    """Each different statement that was run, with the values of its last run."""
     statements: dict[str, Any] = {}
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
@@ -40,7 +40,7 @@ def said() -> Iterator[dict[str, Any]]:
 
 
 def scans(database: Database, statement: str, parameters: Any) -> list[str]:
-    """The tables of ours that a statement reads from one end to the other."""
+    """The tables that a statement scans from one end to the other."""
     if statement.split(maxsplit=1)[0].upper() not in ("SELECT", "UPDATE", "INSERT", "DELETE", "WITH"):
         return []
     with closing(sqlite3.connect(database.path)) as raw:
@@ -51,7 +51,7 @@ def scans(database: Database, statement: str, parameters: Any) -> list[str]:
     return [name for name in names if ALIASES.get(name, name) in TABLES]
 
 
-async def test_no_call_reads_a_table_from_one_end_to_the_other(
+async def test_no_call_scans_a_whole_table(
     api: Api,
     ada: Person,
     grace: Person,
@@ -111,10 +111,10 @@ async def test_no_call_reads_a_table_from_one_end_to_the_other(
     await operator.post(f"/operator/accounts/{account}/freeze", {"scope": "debit"})
     found = {statement: tables for statement, values in said.items() if (tables := scans(database, statement, values))}
     assert found == {}
-    assert len(said) > 60, "the calls above reach the statements that matter"
+    assert len(said) > 60, "the calls above run the statements that matter"
 
 
-def test_a_statement_that_reads_a_whole_table_is_seen(database: Database) -> None:
+def test_a_statement_that_scans_a_whole_table_is_detected(database: Database) -> None:
     assert scans(database, "SELECT * FROM transfers t WHERE t.amount = ?", (5,)) == ["t"]
     assert scans(database, "SELECT * FROM transfers ORDER BY amount LIMIT 1", ()) == ["transfers"]
     assert scans(database, "SELECT * FROM transfers WHERE id = ?", (5,)) == []

@@ -1,4 +1,4 @@
-"""A database that cannot be written: 503 before anything is recorded, and then all goes on as if nothing had been."""
+"""A database that cannot be written: 503 before anything is recorded, and normal operation afterwards."""
 
 import asyncio
 import subprocess
@@ -42,7 +42,7 @@ connection.execute("ROLLBACK")
 
 @contextmanager
 def another_process(code: str, database: Database) -> Iterator[None]:
-    """Another process that holds a lock meanwhile."""
+    """Another process that holds a lock in the meantime."""
     command = [sys.executable, "-c", code, str(database.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -52,7 +52,7 @@ def another_process(code: str, database: Database) -> Iterator[None]:
 
 
 async def people(api: Api, database: Database) -> tuple[Person, Json, Json]:
-    """Ada, her account with 100.00 USD on it, and another of hers."""
+    """Ada, her account with 100.00 USD, and a second account of hers."""
     ada = await api.sign_up("ada")
     payer, payee = await ada.open(), await ada.open()
     builders.fund(database, UUID(payer["id"]), 10_000)
@@ -60,7 +60,7 @@ async def people(api: Api, database: Database) -> tuple[Person, Json, Json]:
 
 
 @pytest.mark.parametrize("code", [HOLD_TURN, HOLD_DATABASE], ids=["the turn", "the database"])
-async def test_while_another_process_keeps_it_locked_nothing_is_recorded_and_then_all_works_again(
+async def test_a_lock_of_another_process_records_nothing_and_afterwards_all_works(
     start: Start, database: Database, code: str
 ) -> None:
     async with start(intake_seconds=0.5, sqlite_busy_ms=50) as api:
@@ -78,7 +78,7 @@ async def test_while_another_process_keeps_it_locked_nothing_is_recorded_and_the
             for answer in writes:
                 refused(answer, 503, "unavailable")
                 assert answer.headers["retry-after"] == "1"
-            assert (await ada.account(payer["id"]))["balance"] == 10_000  # reading goes on
+            assert (await ada.account(payer["id"]))["balance"] == 10_000  # reads still work
         assert builders.rows(database, "SELECT id, reserved FROM accounts") == before
         answer = await ada.post("/transfers", payment(payer, payee), headers=headers)
         assert answer.status_code == 202
@@ -86,7 +86,7 @@ async def test_while_another_process_keeps_it_locked_nothing_is_recorded_and_the
         assert (await api.client.post("/token/refresh", json={"refresh_token": ada.refresh_token})).status_code == 200
 
 
-async def test_when_too_much_waits_one_more_is_refused_at_once(start: Start, database: Database) -> None:
+async def test_one_request_beyond_the_waiting_limit_is_rejected_at_once(start: Start, database: Database) -> None:
     async with start(intake_waiting=4) as api:
         ada, payer, payee = await people(api, database)
         with locked(database):
@@ -97,7 +97,7 @@ async def test_when_too_much_waits_one_more_is_refused_at_once(start: Start, dat
         assert sorted(answer.status_code for answer in answers) == [202] * 4 + [503] * 2
 
 
-async def test_a_full_disk_is_answered_503_and_room_makes_it_work_again(
+async def test_a_full_disk_is_answered_503_until_it_has_room(
     api: Api, ada: Person, pair: Pair, database: Database
 ) -> None:
     connection: Any = api.runtime.database.writer.raw_connection().driver_connection
@@ -118,7 +118,7 @@ async def test_a_full_disk_is_answered_503_and_room_makes_it_work_again(
     assert len(builders.rows(database, "SELECT id FROM transfers WHERE kind = 'transfer'")) == accepted + 1
 
 
-async def test_a_database_that_can_only_be_read_is_answered_503(api: Api, ada: Person, pair: Pair) -> None:
+async def test_a_read_only_database_is_answered_503(api: Api, ada: Person, pair: Pair) -> None:
     connection: Any = api.runtime.database.writer.raw_connection().driver_connection
     connection.execute("PRAGMA query_only = ON")
     refused(await ada.post("/transfers", payment(pair.payer, pair.payee)), 503, "unavailable")
@@ -127,7 +127,7 @@ async def test_a_database_that_can_only_be_read_is_answered_503(api: Api, ada: P
 
 
 class TestACommitThatFails:
-    """A reference to nobody, written along with each transfer and checked no earlier than at COMMIT, makes it fail."""
+    """A reference to a missing row, written with each transfer and checked only at COMMIT, makes it fail."""
 
     BREAK = (
         "CREATE TABLE broken (user_id INTEGER REFERENCES users (id) DEFERRABLE INITIALLY DEFERRED)",
@@ -140,7 +140,7 @@ class TestACommitThatFails:
             for statement in statements:
                 connection.exec_driver_sql(statement)
 
-    async def test_is_answered_unavailable_where_the_fence_held(
+    async def test_is_answered_unavailable_if_the_fence_succeeded(
         self, ada: Person, pair: Pair, database: Database
     ) -> None:
         self.run(database, *self.BREAK)
@@ -149,7 +149,7 @@ class TestACommitThatFails:
         refused(answer, 503, "unavailable")
         assert (await ada.account(pair.payer["id"]))["available"] == 10_000
 
-    async def test_is_answered_with_an_unknown_outcome_where_it_did_not_and_a_retry_tells(
+    async def test_is_answered_with_an_unknown_outcome_if_the_fence_failed_and_a_retry_tells(
         self, ada: Person, pair: Pair, database: Database
     ) -> None:
         self.run(database, *self.BREAK, self.NO_FENCE)
@@ -163,7 +163,7 @@ class TestACommitThatFails:
         assert "idempotent-replayed" not in again.headers
 
 
-async def test_a_read_that_the_database_refuses_is_answered_503(api: Api, ada: Person, database_file: Path) -> None:
+async def test_a_failed_read_is_answered_503(api: Api, ada: Person, database_file: Path) -> None:
     database_file.rename(database_file.with_name("away.db"))
     answer = await ada.get("/accounts")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
@@ -171,12 +171,12 @@ async def test_a_read_that_the_database_refuses_is_answered_503(api: Api, ada: P
 
 
 class TestWhatWasRecorded:
-    """A read that fails after a commit must not say that nothing was recorded: clients would do it twice."""
+    """A failed read after a commit must not claim that nothing was recorded: clients would submit it again."""
 
     @pytest.fixture
     async def lost(self, api: Api, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-        """The database's file is away as soon as something has been committed."""
-        assert pair, "made before the file goes"
+        """The database file disappears as soon as something has been committed."""
+        assert pair, "made before the file disappears"
         path = api.runtime.database.path
         away = path.with_suffix(".away")
         await api.runtime.database.async_reader.dispose()
@@ -188,23 +188,23 @@ class TestWhatWasRecorded:
         away.rename(path)
 
     @pytest.mark.usefixtures("lost")
-    async def test_is_answered_202_though_its_end_cannot_be_read(self, ada: Person, pair: Pair) -> None:
+    async def test_is_answered_202_even_if_its_end_cannot_be_read(self, ada: Person, pair: Pair) -> None:
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Prefer": "wait=0"})
         assert (answer.status_code, answer.json()["status"]) == (202, "pending")
 
     @pytest.mark.usefixtures("lost")
-    async def test_is_said_to_be_so_where_the_answer_has_to_be_read(self, ada: Person) -> None:
+    async def test_is_stated_if_the_answer_has_to_be_read(self, ada: Person) -> None:
         answer = await ada.post("/accounts", {"currency": "USD"})
         refused(answer, 503, "outcome_unknown")
         assert "It was recorded" in answer.json()["detail"]
         refused(await ada.get("/accounts"), 503, "unavailable")
 
 
-async def test_where_all_reading_sessions_are_in_use_who_reads_comes_later_and_who_submits_is_answered(
+async def test_with_all_reading_sessions_in_use_reads_are_rejected_and_submissions_are_answered(
     api: Api, ada: Person, pair: Pair
 ) -> None:
     pool: Any = api.runtime.database.async_reader.sync_engine.pool
-    pool._timeout = 0.1  # 30 s as it comes
+    pool._timeout = 0.1  # 30 s by default
     async with AsyncExitStack() as held:
         for _ in range(pool.size()):
             session = await held.enter_async_context(api.runtime.reading())
@@ -215,7 +215,7 @@ async def test_where_all_reading_sessions_are_in_use_who_reads_comes_later_and_w
     assert (await ada.get("/accounts")).status_code == 200
 
 
-async def test_no_reading_session_is_kept_until_a_client_takes_up_its_answer(api: Api, ada: Person) -> None:
+async def test_no_reading_session_is_kept_until_a_client_reads_its_answer(api: Api, ada: Person) -> None:
     pool: Any = api.runtime.database.async_reader.sync_engine.pool
     in_use: list[int] = []
 
@@ -232,13 +232,13 @@ async def test_no_reading_session_is_kept_until_a_client_takes_up_its_answer(api
     assert set(in_use) == {0}
 
 
-async def test_what_one_job_cannot_write_elsewhere_is_no_matter_to_its_group(
+async def test_a_job_whose_file_cannot_be_written_does_not_affect_its_group(
     api: Api, ada: Person, operator: Person, pair: Pair, database: Database
 ) -> None:
     with unit_of_work(database) as connection:
         gone = builders.add_user(connection, "gone@example.com")
     builders.deactivate(database, gone)
-    api.runtime.settings.erasures_path.mkdir()  # a folder in the place of the list
+    api.runtime.settings.erasures_path.mkdir()  # a folder in place of the list
     with locked(database):
         erased = asyncio.ensure_future(operator.post(f"/operator/users/{gone.public_id}/erase"))
         paid = asyncio.ensure_future(ada.post("/transfers", payment(pair.payer, pair.payee)))
@@ -247,7 +247,7 @@ async def test_what_one_job_cannot_write_elsewhere_is_no_matter_to_its_group(
     assert (await paid).status_code == 202
 
 
-async def test_a_batch_is_answered_503_where_nobody_can_be_looked_up(
+async def test_a_batch_is_answered_503_if_users_cannot_be_looked_up(
     ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = dbapi2.OperationalError("disk I/O error")

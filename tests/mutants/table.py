@@ -420,18 +420,13 @@ MUTANTS = (
         "a throttle that counts a try only after it fails, so that a hundred concurrent tries count once",
         "api/throttling/attempt.lua",
         (("  if waits == 0 then\n", "  if false then\n"),),
-        ("tests/api/throttling/test_tally.py::TestATally::test_counts_tries_that_come_at_once",),
+        ("tests/api/throttling/test_tally.py::TestATally::test_counts_concurrent_tries",),
     ),
     Mutant(
         "a throttle that one client's success resets for others",
         "core/domain/throttles.py",
         (("0 if record.tried_at == tried_at else record.tried_at", "0"),),
-        (
-            (
-                "tests/api/throttling/test_tally.py::TestPatience"
-                "::test_does_not_take_back_the_wait_for_another_try_that_came_since"
-            ),
-        ),
+        (("tests/api/throttling/test_tally.py::TestPatience::test_does_not_undo_the_wait_for_a_later_try"),),
     ),
     Mutant(
         "an address's throttle that a success resets",

@@ -1,4 +1,4 @@
-"""Direct routes: called past the framework, and no different from the others but for that."""
+"""Direct routes: called without the framework, and otherwise equal to the others."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ DIRECT = {"/transfers", "/transfers/bulk", "/deposits", "/withdrawals"}
         ("POST", "/nowhere", False),
     ],
 )
-async def test_what_is_asked_most_often_goes_past_the_framework(method: str, path: str, goes_past: bool) -> None:
+async def test_the_most_frequent_calls_bypass_the_framework(method: str, path: str, goes_past: bool) -> None:
     reached: list[str] = []
 
     async def framework(scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,18 +38,18 @@ async def test_what_is_asked_most_often_goes_past_the_framework(method: str, pat
 
     direct = Direct(framework, routers=ROUTERS, answer=answer)
     scope = {"type": "http", "method": method, "path": path, "headers": [], "state": {"request_id": "r"}}
-    await direct(scope, lambda: pytest.fail("nobody is signed in: no body is read"), send)  # type: ignore[arg-type]
+    await direct(scope, lambda: pytest.fail("no user is logged in, so no body may be read"), send)  # type: ignore[arg-type]
     assert reached == ([] if goes_past else [path])
 
 
-def test_no_direct_route_takes_a_part_of_its_path_as_parameter() -> None:
+def test_no_direct_route_has_a_path_parameter() -> None:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, DirectRoute)]
     assert {route.path for route in routes} == DIRECT
     assert not any(route.param_convertors for route in routes)
 
 
 class TestADirectRoute:
-    async def test_is_refused_and_answered_like_any_other(self, api: Api, ada: Person, pair: Pair) -> None:
+    async def test_rejects_and_answers_like_any_other_route(self, api: Api, ada: Person, pair: Pair) -> None:
         for path in sorted(DIRECT):
             stranger = await api.client.post(path, json={})
             assert stranger.status_code == 401, path
@@ -57,19 +57,17 @@ class TestADirectRoute:
         malformed = await ada.post("/transfers", content=b"{", headers={"Content-Type": "application/json"})
         assert (malformed.status_code, malformed.json()["code"]) == (400, "malformed_body")
 
-    async def test_is_found_with_a_slash_at_its_end(self, ada: Person, pair: Pair) -> None:
+    async def test_is_found_with_a_trailing_slash(self, ada: Person, pair: Pair) -> None:
         assert (await ada.post("/transfers/", payment(pair.payer, pair.payee))).status_code == 202
 
 
 class Word(BaseModel):
-    """What the second call of one path takes."""
+    """The input of the second call on the path."""
 
     word: str
 
 
-async def test_two_direct_routes_of_one_path_are_told_apart_by_their_methods(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_two_direct_routes_of_one_path_differ_by_method(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     router = APIRouter(route_class=DirectRoute)
 
     @router.put("/transfers")
@@ -78,7 +76,7 @@ async def test_two_direct_routes_of_one_path_are_told_apart_by_their_methods(
 
     monkeypatch.setattr(application, "ROUTERS", (*ROUTERS, router))
     async with start() as api:
-        transport = httpx2.ASGITransport(app=api.app)  # without the document's check: it does not have this PUT
+        transport = httpx2.ASGITransport(app=api.app)  # without the contract check: the document does not have this PUT
         async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
             submitted, replaced = [await client.request(m, "/transfers", json={"word": "x"}) for m in ("POST", "PUT")]
     refused(submitted, 401, "unauthenticated")

@@ -1,4 +1,4 @@
-"""Long JSON bodies: the same value as of short ones, and never much of one between two turns of the event loop."""
+"""Long JSON bodies: the result equals that of a short body, and the event loop turns while they are parsed."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ IN_HAND = PIECE_BYTES + LONGEST_ITEM
 
 
 class Reading:
-    """One body that is read: what came of it, and the most that was done between two pauses."""
+    """The parsing of one body: its result, and the most that was parsed between two pauses."""
 
     def __init__(self) -> None:
         self.items: list[Any] = []
@@ -37,7 +37,7 @@ class Reading:
         return DECODER.decode(text)
 
     def raw_decode(self, text: str, at: int) -> Any:
-        end = len(text)  # as far as it may look to find that there is no value
+        end = len(text)  # the furthest position that it may read to find that the value is invalid
         try:
             value, end = DECODER.raw_decode(text, at)
         finally:
@@ -72,7 +72,7 @@ bodies = values | st.builds(
 class TestALongBody:
     @settings(deadline=None)
     @given(body=bodies, indent=st.sampled_from([None, 0, 3]), ascii_only=st.booleans(), piece=st.integers(1, 40))
-    async def test_is_read_as_a_short_one_is(
+    async def test_has_the_same_result_as_a_short_body(
         self, body: Json, indent: int | None, ascii_only: bool, piece: int
     ) -> None:
         text = json.dumps(body, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
@@ -82,7 +82,7 @@ class TestALongBody:
 
     @settings(deadline=None)
     @given(body=bodies, data=st.data(), piece=st.integers(1, 40))
-    async def test_is_refused_where_a_short_one_is(self, body: Json, data: st.DataObject, piece: int) -> None:
+    async def test_is_rejected_like_a_short_body(self, body: Json, data: st.DataObject, piece: int) -> None:
         text = bytearray(json.dumps(body).encode())
         at = data.draw(st.integers(0, len(text) - 1))
         text[at : at + data.draw(st.integers(0, 2))] = data.draw(
@@ -93,12 +93,12 @@ class TestALongBody:
             assert await outcome_of(Reading().read(bytes(text))) == await outcome_of(short(bytes(text)))
 
     @pytest.mark.parametrize("text", ["},", '"}, {"', '[{"a": 1}, 2]', "}]}"])
-    async def test_may_hold_what_looks_like_an_end_of_an_item_in_a_text(self, text: str) -> None:
+    async def test_may_contain_text_that_looks_like_the_end_of_an_item(self, text: str) -> None:
         body = {"items": [{"a": text}] * 5_000}
         assert await Reading().read(json.dumps(body).encode()) == body
 
     @pytest.mark.parametrize("extra", [0, 1])
-    async def test_may_hold_items_of_some_length_and_no_longer_ones(self, extra: int) -> None:
+    async def test_limits_the_length_of_an_item(self, extra: int) -> None:
         text = "x" * (LONGEST_ITEM - 2 + extra)
         for body in ({"items": [text]}, {"items": [1, text, 1]}, {"items": [{}] * 100 + [text]}, text):
             whole = json.dumps(body).encode()
@@ -109,7 +109,7 @@ class TestALongBody:
             else:
                 assert await Reading().read(whole) == body
 
-    async def test_may_hold_as_much_beside_the_items_together(self) -> None:
+    async def test_limits_the_total_length_outside_the_items(self) -> None:
         half = "x" * (LONGEST_ITEM // 2 - 5)
         body = {"a": half, "items": [1], "b": half}
         with pytest.raises(Refusal, match="or longer than"):
@@ -117,7 +117,7 @@ class TestALongBody:
         body = {"": half, "items": [], "b": half[7:]}
         assert await Reading().read(json.dumps(body).encode()) == body
 
-    async def test_may_hold_a_hundred_members_and_no_more(self) -> None:
+    async def test_has_at_most_a_hundred_members(self) -> None:
         members = dict.fromkeys(map(str, range(100)), 1)
         for body in (members, {"items": [members]}):
             assert await Reading().read(json.dumps(body).encode()) == body
@@ -156,15 +156,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_body_is_never_much_of_it_in_hand(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hostile_body_is_parsed_a_little_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading()
     await outcome_of(reading.read(HOSTILE[name], monkeypatch))
     assert reading.pauses > 0
-    assert reading.most_parsed <= 3 * IN_HAND, "as items together, item by item, and what is cut off"
+    assert reading.most_parsed <= 3 * IN_HAND, "items together, items one by one, and the cut-off rest"
     assert reading.most_taken <= ITEMS_TOGETHER
 
 
-async def test_good_lines_are_parsed_once_and_a_piece_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_valid_lines_are_parsed_once_and_a_piece_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = Reading()
     line = json.dumps({"from_account_id": "x" * 36, "to_account_id": "y" * 36, "amount": 1, "description": "é" * 100})
     body = b'{"items": [' + b", ".join([line.encode()] * 5_000) + b"]}"

@@ -1,4 +1,4 @@
-"""No input may cause a 500: every part of every request is given every nasty value."""
+"""No input may cause a 500: every part of every request is tested with every nasty value."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ def bodies(pair: Pair) -> dict[str, Json]:
 
 @pytest.fixture
 async def api(start: Start) -> AsyncIterator[Api]:
-    """An application that looks at all of it: one that throttled would refuse most unseen."""
+    """An application that processes every request: throttles would reject most of them first."""
     async with start(**UNTHROTTLED) as running:
         yield running
 
@@ -98,7 +98,7 @@ async def test_in_any_header(ada: Person, pair: Pair) -> None:
     for name in HEADERS:
         for value in NASTY_HEADERS:
             if name == "Prefer" and b"9999" in value:
-                continue  # a wait, and a valid one
+                continue  # a valid value that waits
             usual = dict([token, (b"Content-Type", b"application/json")]) | {name.encode(): value}
             submitted = await ada.client.post("/transfers", content=content, headers=list(usual.items()))
             read = await ada.client.get(f"/transfers/{transfer['id']}", headers=[token, (name.encode(), value)])

@@ -10,7 +10,7 @@ from core.storage.sqlite.engine import Database
 
 @pytest.fixture
 async def writing(settings: Settings, database: Database) -> AsyncIterator[Database]:
-    """The database as the process under test has it open; `database` belongs to another process."""
+    """The database as opened by the process under test; `database` belongs to another process."""
     own = Database(settings)
     yield own
     own.close()

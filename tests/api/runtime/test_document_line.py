@@ -1,4 +1,4 @@
-"""Documents are drawn one at a time: how many may wait for that, and whose."""
+"""Documents are drawn one at a time: limits on the waiting documents, in total and for each user."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ CSV, *_ = documents.FORMATS
 
 
 def hold_drawing(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], asyncio.Event]:
-    """Have documents drawn that say nothing, and noted; each takes until the event is set."""
+    """Replace drawing: each document is empty, is recorded, and takes until the event is set."""
     drawn: list[str] = []
     may_end = asyncio.Event()
 
@@ -27,7 +27,7 @@ def hold_drawing(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], asyncio.Ev
     return drawn, may_end
 
 
-async def test_one_document_more_than_may_wait_for_its_user_or_for_all_is_unavailable(
+async def test_a_document_beyond_the_limit_of_its_user_or_of_all_is_unavailable(
     start: Start, ada: Person, grace: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, may_end = hold_drawing(monkeypatch)
@@ -54,7 +54,7 @@ async def test_one_document_more_than_may_wait_for_its_user_or_for_all_is_unavai
     assert len(drawn) == 4
 
 
-async def test_a_document_whose_client_has_gone_is_not_drawn(
+async def test_a_document_of_a_disconnected_client_is_not_drawn(
     api: Api, ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, may_end = hold_drawing(monkeypatch)

@@ -1,4 +1,4 @@
-"""Starting and stopping: what is opened is closed, and who waits is answered first."""
+"""Starting and stopping: all resources are closed, and waiting clients are answered first."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ from tests.builders import move_on, rows
 
 @pytest.fixture
 def sigterm_ends_nothing() -> Iterator[list[int]]:
-    """A handler in the server's place, and what it got. The one that is there otherwise, coverage's, ends the tests."""
+    """Replace the server's signal handler, and return the signals it got. Coverage's handler would end the tests."""
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _frame: received.append(number))
     yield received
@@ -32,7 +32,7 @@ def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate()}
 
 
-async def test_a_start_collects_and_a_stop_leaves_no_thread_and_no_heartbeat(
+async def test_a_start_collects_garbage_and_a_stop_leaves_no_thread_or_heartbeat(
     settings: Settings, database_file: Path
 ) -> None:
     app = create_app(settings, queue=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
@@ -45,7 +45,7 @@ async def test_a_start_collects_and_a_stop_leaves_no_thread_and_no_heartbeat(
     assert not heartbeats.path_of(settings.run_dir, "api").exists()
 
 
-async def test_a_database_at_another_migration_is_refused_at_the_start(
+async def test_a_database_at_another_migration_is_rejected_at_the_start(
     start: Start, settings: Settings, database: Database
 ) -> None:
     with unit_of_work(database) as connection:
@@ -55,7 +55,7 @@ async def test_a_database_at_another_migration_is_refused_at_the_start(
             pass
 
 
-async def test_a_missing_database_is_refused_at_the_start_and_not_made(start: Start, database_file: Path) -> None:
+async def test_a_missing_database_is_rejected_at_the_start_and_not_made(start: Start, database_file: Path) -> None:
     database_file.unlink()
     with pytest.raises(DatabaseError, match="there is no database"):
         async with start():
@@ -63,7 +63,7 @@ async def test_a_missing_database_is_refused_at_the_start_and_not_made(start: St
     assert not database_file.exists()
 
 
-async def test_a_database_that_another_version_migrates_is_written_no_more_and_ends_the_process(
+async def test_a_migration_by_another_version_stops_writes_and_ends_the_process(
     sigterm_ends_nothing: list[int], api: Api, ada: Person, pair: Pair, database: Database
 ) -> None:
     move_on(database)
@@ -72,7 +72,7 @@ async def test_a_database_that_another_version_migrates_is_written_no_more_and_e
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     await until(lambda: signal.SIGTERM in sigterm_ends_nothing)
     assert rows(database, "SELECT count(*) AS n FROM transfers") == before
-    assert (await ada.get(f"/accounts/{pair.payer['id']}")).status_code == 200, "until the end, it can be read"
+    assert (await ada.get(f"/accounts/{pair.payer['id']}")).status_code == 200, "reads work until the end"
 
 
 async def test_a_stop_signal_lets_waiting_clients_be_answered(
@@ -89,7 +89,7 @@ async def test_a_stop_signal_lets_waiting_clients_be_answered(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-async def test_a_stop_puts_the_signal_handlers_back(start: Start) -> None:
+async def test_a_stop_restores_the_signal_handlers(start: Start) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     async with start():
         assert signal.getsignal(signal.SIGTERM) is not before[signal.SIGTERM]

@@ -1,4 +1,4 @@
-"""Long work on the event loop, and everything else in between."""
+"""Long work on the event loop leaves turns for all other work."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,9 @@ async def ticks() -> AsyncIterator[Ticks]:
     running.cancel()
 
 
-async def test_pieces_follow_each_other_until_their_time_is_over(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pieces_run_one_after_the_other_until_their_time_is_over(
+    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = Turns()
     await shared.pause()
     monkeypatch.setattr(turns, "SLICE_SECONDS", 3600)
@@ -40,9 +42,7 @@ async def test_pieces_follow_each_other_until_their_time_is_over(ticks: Ticks, m
     assert ticks.count == before
 
 
-async def test_many_that_work_long_do_one_piece_between_two_turns(
-    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_several_long_works_do_one_piece_between_two_turns(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
     shared = Turns()
     done: list[tuple[int, int]] = []
@@ -54,12 +54,10 @@ async def test_many_that_work_long_do_one_piece_between_two_turns(
 
     await asyncio.gather(*(work(name) for name in range(8)))
     assert len({turn for turn, _ in done}) == len(done) == 80
-    assert {name for _, name in done[:8]} == set(range(8)), "each has a turn before one has its second"
+    assert {name for _, name in done[:8]} == set(range(8)), "each has its first turn before any has its second"
 
 
-async def test_what_is_made_of_many_is_made_in_their_order_and_the_loop_turns(
-    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_items_are_made_in_order_while_the_loop_turns(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
     before = ticks.count
     assert await Turns().make(str, range(1000)) == [str(number) for number in range(1000)]

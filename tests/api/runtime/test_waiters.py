@@ -1,4 +1,4 @@
-"""Clients that wait for transfers to end: many at the cost of few looks, and no end is missed."""
+"""Clients that wait for transfers to end: few reads for many clients, and no end is missed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -16,11 +16,11 @@ from tests.api.conftest import until
 pytestmark = pytest.mark.funded(ada_has=10_000)
 
 LONG = 20.0
-"""Seconds that no wait in here takes when all is well."""
+"""Seconds; no wait in these tests takes this long unless it fails."""
 
 
 class Watched:
-    """A real Glance that counts how often it is asked, and does something in between where a test wants that."""
+    """A real Glance that counts its reads, and can run a function in between."""
 
     def __init__(self, peek: Glance) -> None:
         self._peek = peek
@@ -63,7 +63,7 @@ def submit(database: Database, bank: builders.Bank, count: int = 1) -> list[UUID
 
 
 def once(action: Callable[[], object]) -> Callable[[], object]:
-    """Do something the first time only."""
+    """Run a function only the first time."""
     todo = [action]
     return lambda: todo.pop()() if todo else None
 
@@ -72,20 +72,22 @@ def start(waiters: Waiters, transfers: list[UUID], seconds: float = LONG) -> "li
     return [asyncio.create_task(waiters.wait(transfer, seconds)) for transfer in transfers]
 
 
-async def test_a_hundred_who_wait_cost_few_looks(
+async def test_a_hundred_waiting_clients_cost_few_reads(
     waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
 ) -> None:
     transfers = submit(database, bank, 100)
     waiting = start(waiters, transfers)
     await until(lambda: peek.versions >= 5)
-    assert peek.looks == 1, "one look when they came, and none while nothing is committed"
+    assert peek.looks == 1, "one read at the beginning, and no other without a commit"
     await asyncio.to_thread(builders.settle_all, database)
     async with asyncio.timeout(LONG):
         await asyncio.gather(*waiting)
     assert peek.looks <= 3
 
 
-async def test_each_goes_when_its_own_transfer_ends(waiters: Waiters, database: Database, bank: builders.Bank) -> None:
+async def test_each_client_is_released_when_its_own_transfer_ends(
+    waiters: Waiters, database: Database, bank: builders.Bank
+) -> None:
     (first,) = submit(database, bank)
     waiting = start(waiters, [first])
     builders.settle_all(database)
@@ -99,7 +101,7 @@ async def test_each_goes_when_its_own_transfer_ends(waiters: Waiters, database: 
         await other[0]
 
 
-async def test_an_end_before_anybody_waits_is_seen_at_once(
+async def test_an_end_before_the_wait_is_seen_at_once(
     waiters: Waiters, database: Database, bank: builders.Bank
 ) -> None:
     transfers = submit(database, bank)
@@ -117,7 +119,7 @@ async def test_an_end_between_registration_and_the_first_read_is_seen(
         await waiters.wait(transfers[0], LONG)
 
 
-async def test_an_end_right_after_a_look_is_seen(
+async def test_an_end_right_after_a_read_is_seen(
     waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
 ) -> None:
     transfers = submit(database, bank)
@@ -126,7 +128,7 @@ async def test_an_end_right_after_a_look_is_seen(
         await waiters.wait(transfers[0], LONG)
 
 
-async def test_who_comes_while_nothing_is_committed_is_looked_at_all_the_same(
+async def test_a_new_client_causes_a_read_even_without_a_commit(
     waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
 ) -> None:
     ended, pending = submit(database, bank), []
@@ -139,7 +141,7 @@ async def test_who_comes_while_nothing_is_committed_is_looked_at_all_the_same(
     assert not first[0].done()
 
 
-async def test_many_may_wait_for_one_and_leave_one_by_one(
+async def test_several_clients_can_wait_for_one_transfer_and_leave_one_by_one(
     waiters: Waiters, database: Database, bank: builders.Bank
 ) -> None:
     (transfer,) = submit(database, bank)
@@ -154,14 +156,16 @@ async def test_many_may_wait_for_one_and_leave_one_by_one(
     assert gone.cancelled()
 
 
-async def test_time_runs_out_for_what_never_ends(waiters: Waiters, database: Database, bank: builders.Bank) -> None:
+async def test_a_wait_for_a_transfer_that_never_ends_times_out(
+    waiters: Waiters, database: Database, bank: builders.Bank
+) -> None:
     async with asyncio.timeout(LONG):
         await waiters.wait(submit(database, bank)[0], 0.02)
         await waiters.wait(uuid4(), 0.02)
         await waiters.wait(uuid4(), 0)
 
 
-async def test_a_release_lets_everybody_go_and_nobody_wait_any_more(
+async def test_a_release_ends_all_waits_and_allows_no_new_ones(
     waiters: Waiters, database: Database, bank: builders.Bank
 ) -> None:
     transfers = submit(database, bank, 10)
@@ -173,7 +177,7 @@ async def test_a_release_lets_everybody_go_and_nobody_wait_any_more(
         await waiters.wait(transfers[0], LONG)
 
 
-async def test_nothing_runs_when_nobody_waits(
+async def test_nothing_runs_while_no_client_waits(
     waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
 ) -> None:
     before = asyncio.all_tasks()
@@ -185,7 +189,7 @@ async def test_nothing_runs_when_nobody_waits(
     assert peek.versions == asked
 
 
-async def test_a_look_that_fails_ends_no_wait_and_later_ones_go_on(
+async def test_a_failed_read_ends_no_wait_and_later_reads_continue(
     waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
 ) -> None:
     def fail() -> None:
@@ -202,7 +206,7 @@ async def test_a_look_that_fails_ends_no_wait_and_later_ones_go_on(
         await waiting
 
 
-async def test_a_look_that_failed_is_repeated_though_nothing_is_committed_since(
+async def test_a_failed_read_is_repeated_even_without_a_commit(
     waiters: Waiters, peek: Watched, database: Database, bank: builders.Bank
 ) -> None:
     def fail() -> None:
@@ -215,9 +219,7 @@ async def test_a_look_that_failed_is_repeated_though_nothing_is_committed_since(
         await waiters.wait(transfer, LONG)
 
 
-async def test_stopping_lets_everybody_go_and_ends_the_task(
-    waiters: Waiters, database: Database, bank: builders.Bank
-) -> None:
+async def test_stopping_ends_all_waits_and_the_task(waiters: Waiters, database: Database, bank: builders.Bank) -> None:
     before = asyncio.all_tasks()
     waiting = start(waiters, submit(database, bank, 3))
     await asyncio.sleep(0)

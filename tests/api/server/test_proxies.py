@@ -1,4 +1,4 @@
-"""Whose address is recorded when a request comes through a proxy, or claims to."""
+"""The recorded client address of a request that comes through a proxy, or claims to."""
 
 import httpx2
 import pytest
@@ -12,9 +12,9 @@ MADE_UP = "192.0.2.66"
 
 
 async def recorded(api: Api, operator: Person, *forwarded: str, peer: str = PROXY, trusted: str = PROXY) -> str | None:
-    """Fail to log in, as a request that comes from `peer`, and return the address that the audit log names."""
+    """Fail to log in with a request from `peer`, and return the address in the audit log."""
     headers = [("X-Forwarded-For", value) for value in forwarded]
-    server = ProxyHeadersMiddleware(api.app, trusted_hosts=trusted)  # what uvicorn puts around the application
+    server = ProxyHeadersMiddleware(api.app, trusted_hosts=trusted)  # uvicorn wraps the application in this
     transport = httpx2.ASGITransport(app=server, client=(peer, 40_000))
     async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
         credentials = {"username": "nobody@example.com", "password": "correct horse battery"}
@@ -49,20 +49,20 @@ async def test_a_trusted_proxy_names_the_client(
 
 
 @pytest.mark.parametrize("forwarded", [(), (MADE_UP,), (f"{MADE_UP}, {PROXY}",), (MADE_UP, PROXY), ("unknown",)])
-async def test_what_anybody_else_claims_changes_nothing(api: Api, operator: Person, forwarded: tuple[str, ...]) -> None:
+async def test_a_header_from_an_untrusted_peer_is_ignored(
+    api: Api, operator: Person, forwarded: tuple[str, ...]
+) -> None:
     assert await recorded(api, operator, *forwarded, peer=CLIENT) == CLIENT
 
 
-async def test_a_whole_network_can_be_trusted_and_the_nearest_stranger_to_it_is_the_client(
-    api: Api, operator: Person
-) -> None:
+async def test_in_a_trusted_network_the_nearest_untrusted_address_is_the_client(api: Api, operator: Person) -> None:
     path = (f"{MADE_UP}, {CLIENT}, 10.1.2.3",)
     assert await recorded(api, operator, *path, peer="10.9.9.9", trusted="127.0.0.1,10.0.0.0/8") == CLIENT
     assert await recorded(api, operator, *path, peer="11.9.9.9", trusted="127.0.0.1,10.0.0.0/8") == "11.9.9.9"
     assert await recorded(api, operator, *path, peer="fd00::7", trusted="fd00::/8,10.0.0.0/8") == CLIENT
 
 
-async def test_where_something_is_never_depends_on_how_it_was_asked_for(api: Api) -> None:
+async def test_links_do_not_depend_on_the_host_of_the_request(api: Api) -> None:
     server = ProxyHeadersMiddleware(api.app, trusted_hosts=PROXY)
     transport = httpx2.ASGITransport(app=server, client=(PROXY, 40_000))
     async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:

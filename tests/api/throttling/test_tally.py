@@ -1,4 +1,4 @@
-"""How often one may ask, how long one waits after failures, and where that is remembered."""
+"""Rates, waits after failures, and the places where both are remembered."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ GRACE = Watched("grace", PATIENCE)
 
 
 def after(failures: int, *, at: int = NOW, patience: Patience = PATIENCE) -> Record:
-    """What is remembered when so much has failed at one moment."""
+    """The record after this many failures at one moment."""
     record = Record()
     for _ in range(failures):
         record = patience.count(record, at)
@@ -34,31 +34,31 @@ class TestPatience:
     @pytest.mark.parametrize(
         ("failures", "seconds"), [(0, 0), (1, 0), (2, 0), (3, 1), (4, 2), (5, 4), (6, 8), (7, 10), (8, 10), (1000, 10)]
     )
-    def test_doubles_the_wait_with_each_failure_beyond_the_free_ones_up_to_a_bound(
+    def test_doubles_the_wait_with_each_failure_beyond_the_free_ones_up_to_a_maximum(
         self, failures: int, seconds: int
     ) -> None:
         assert PATIENCE.delay_us(failures) == seconds * SECOND_US
         assert PATIENCE.look(after(failures), NOW).wait_us == seconds * SECOND_US
 
-    def test_lets_the_next_try_through_once_the_wait_is_over_and_not_before(self) -> None:
+    def test_allows_the_next_try_exactly_when_the_wait_is_over(self) -> None:
         record = after(4)
         assert PATIENCE.look(record, NOW + 2 * SECOND_US - 1).wait_us == 1
         assert PATIENCE.look(record, NOW + 2 * SECOND_US).wait_us == 0
 
-    def test_locks_nobody_out_for_good(self) -> None:
+    def test_never_locks_out_for_good(self) -> None:
         assert PATIENCE.look(after(1_000_000), NOW + 10 * SECOND_US).wait_us == 0
 
     @pytest.mark.parametrize(("minutes", "left"), [(0, 1), (0.9, 1), (1, 2), (1.5, 2), (2, 3), (500, 3)])
-    def test_forgets_one_failure_after_the_other(self, minutes: float, left: int) -> None:
+    def test_forgets_failures_one_by_one(self, minutes: float, left: int) -> None:
         at = NOW + round(minutes * MINUTE_US)
         assert PATIENCE.look(after(2), at).left == left
         assert PATIENCE.failures(after(2), at) == 3 - left
 
-    def test_has_forgotten_everything_in_a_bounded_time_whatever_has_failed(self) -> None:
+    def test_forgets_everything_in_a_limited_time(self) -> None:
         assert after(1_000_000).gone_at == NOW + PATIENCE.most * MINUTE_US
         assert PATIENCE.most == 3 + 4
 
-    def test_takes_back_a_try_that_did_not_fail_and_the_wait_for_it(self) -> None:
+    def test_undoes_a_successful_try_and_its_wait(self) -> None:
         record = after(2)
         later = PATIENCE.count(record, NOW + 1)
         assert PATIENCE.look(later, NOW + 1).wait_us == SECOND_US
@@ -66,13 +66,13 @@ class TestPatience:
         assert forgiven.gone_at == record.gone_at
         assert PATIENCE.look(forgiven, NOW + 1) == PATIENCE.look(record, NOW + 1)
 
-    def test_does_not_take_back_the_wait_for_another_try_that_came_since(self) -> None:
-        """Somebody with one account of their own could otherwise try others from the same address, without a wait."""
+    def test_does_not_undo_the_wait_for_a_later_try(self) -> None:
+        """Otherwise a client with its own account could try others from the same address without a wait."""
         mine, theirs = NOW + 1, NOW + 2
         record = PATIENCE.count(PATIENCE.count(after(3), mine), theirs)
         assert PATIENCE.look(PATIENCE.forgive(record, mine), theirs).wait_us == PATIENCE.delay_us(4)
 
-    def test_does_not_wait_for_what_a_clock_that_was_ahead_has_left(self) -> None:
+    def test_ignores_records_of_a_clock_that_was_ahead(self) -> None:
         record = after(1000, at=NOW + 10**15)
         assert PATIENCE.look(record, NOW).wait_us == 0
         assert PATIENCE.count(record, NOW) == (NOW + PATIENCE.most * MINUTE_US, NOW)
@@ -80,7 +80,7 @@ class TestPatience:
     @pytest.mark.parametrize(
         ("first", "longest", "failures", "delay"), [(5, 5, 9, 5), (5, 3, 3, 3), (1, 10**9, 40, 10**9)]
     )
-    def test_never_passes_its_bound(self, first: int, longest: int, failures: int, delay: int) -> None:
+    def test_never_exceeds_its_maximum(self, first: int, longest: int, failures: int, delay: int) -> None:
         assert Patience(3, MINUTE_US, first, longest).delay_us(failures) == delay
 
 
@@ -94,11 +94,11 @@ class TestRate:
     @pytest.mark.parametrize(
         "text", ["", "0/1", "1/0", "1", "/", "1/1/1", "-1/1", "1.5/1", " 1/1", "OFF", "1000000/1", "١/1"]
     )
-    def test_is_nothing_else(self, text: str) -> None:
+    def test_rejects_every_other_form(self, text: str) -> None:
         with pytest.raises(ValueError, match="must be off or requests/seconds"):
             Rate.parse(text)
 
-    def test_lets_the_whole_quota_through_at_once_and_then_what_comes_free(self) -> None:
+    def test_allows_the_whole_quota_at_once_and_then_as_tokens_return(self) -> None:
         rate, full_at, decisions = Rate(4, 2), 0.0, []
         for _ in range(5):
             decision, full_at = rate.take(full_at, NOW)
@@ -109,7 +109,7 @@ class TestRate:
         assert rate.take(full_at, NOW + half)[0] == (0, 0, half)
         assert rate.take(full_at, NOW + 2 * SECOND_US)[0] == (0, 3, half)
 
-    def test_takes_nothing_for_what_it_refuses(self) -> None:
+    def test_takes_no_token_for_a_rejected_request(self) -> None:
         rate = Rate(1, 10)
         _, full_at = rate.take(0, NOW)
         for _ in range(5):
@@ -117,7 +117,7 @@ class TestRate:
             assert decision == Decision(9 * SECOND_US, 0, 9 * SECOND_US)
 
     @given(st.integers(1, 500), st.integers(1, 60), st.lists(st.integers(0, 500_000), min_size=1, max_size=200))
-    def test_never_lets_more_through_than_a_full_bucket_and_what_ran_into_it(
+    def test_never_allows_more_than_a_full_bucket_and_its_refill(
         self, requests: int, seconds: int, gaps: list[int]
     ) -> None:
         rate, full_at, now, through = Rate(requests, seconds), 0.0, NOW, 0
@@ -131,12 +131,12 @@ class TestRate:
         assert Rate(5, 10).take(NOW + 10**15, NOW)[0].wait_us == 2 * SECOND_US
 
     @pytest.mark.parametrize(("requests", "among", "share"), [(1000, 1, 1000), (1000, 4, 250), (10, 4, 3), (1, 64, 1)])
-    def test_is_shared_among_processes(self, requests: int, among: int, share: int) -> None:
+    def test_is_divided_among_processes(self, requests: int, among: int, share: int) -> None:
         assert Rate(requests, 10).share(among) == Rate(share, 10)
 
 
 class TestMemory:
-    def test_is_bounded_and_forgets_first_what_was_not_touched_for_longest(self) -> None:
+    def test_is_limited_and_forgets_the_least_recently_used_first(self) -> None:
         memory = Memory(most=3)
         for name in ("ada", "b", "c", "ada", "d", "e"):
             memory.count([Watched(name, PATIENCE)], NOW)
@@ -146,7 +146,7 @@ class TestMemory:
         }
         assert left == {"ada": 3, "e": 2}
 
-    def test_counts_in_none_what_has_to_wait_for_one(self) -> None:
+    def test_counts_nothing_if_any_record_has_to_wait(self) -> None:
         memory = Memory()
         for _ in range(3):
             memory.count([ADA], NOW)
@@ -156,7 +156,7 @@ class TestMemory:
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """The time of the tally, as a test sets it."""
+    """The time of the tally, set by the test."""
     times = {"now": NOW}
     monkeypatch.setattr(api.throttling.tally, "now_us", lambda: times["now"])
     return times
@@ -192,7 +192,7 @@ class TestATally:
         )
     )
     @hypothesis_settings(max_examples=40)
-    def test_at_the_server_says_what_the_pure_rules_say(self, steps: list[tuple[str, int]]) -> None:
+    def test_at_the_server_agrees_with_the_pure_rules(self, steps: list[tuple[str, int]]) -> None:
         async def play() -> None:
             now, last = NOW, 0
             client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer())
@@ -225,12 +225,12 @@ class TestATally:
         await other.forget(ADA)
         await fail(one, 3, ADA)
 
-    async def test_counts_tries_that_come_at_once(self, at: dict[str, int], client: fakeredis.FakeAsyncRedis) -> None:
+    async def test_counts_concurrent_tries(self, at: dict[str, int], client: fakeredis.FakeAsyncRedis) -> None:
         tally = Tally(client)
         tries = await asyncio.gather(*(tally.attempt([ADA]) for _ in range(50)))
         assert sum(not one.refused for one in tries) == PATIENCE.free
 
-    async def test_keeps_keys_that_run_out(self, at: dict[str, int], client: fakeredis.FakeAsyncRedis) -> None:
+    async def test_sets_keys_that_expire(self, at: dict[str, int], client: fakeredis.FakeAsyncRedis) -> None:
         tally = Tally(client)
         await fail(tally, 3, ADA, GRACE)
         await tally.forgive(ADA, NOW)
@@ -242,7 +242,7 @@ class TestATally:
     @pytest.mark.parametrize(
         "forged", [b"", b"x", b"1", b"-1 -1", b"9" * 400 + b" 0", b"1e400 nan", b"\xff \x00"], ids=repr
     )
-    async def test_is_not_upset_by_what_others_write_there(
+    async def test_tolerates_foreign_values_in_its_keys(
         self, at: dict[str, int], client: fakeredis.FakeAsyncRedis, forged: bytes
     ) -> None:
         await client.set(PREFIX + "ada", forged)
@@ -254,7 +254,7 @@ class TestATally:
 
 
 class Lost:
-    """A queue server that is away: each command ends, or does not, as `answer` has it."""
+    """An unavailable queue server: each command fails or hangs, as `answer` says."""
 
     def __init__(self, answer: Any) -> None:
         self.asked = 0
@@ -287,7 +287,7 @@ class TestWithoutTheServer:
         await tally.forget(ADA)
         await fail(tally, 1, ADA)
         await tally.forgive(ADA, NOW)
-        assert lost.asked == 1, "who is away is not asked again at once"
+        assert lost.asked == 1, "an unavailable server is not asked again at once"
         assert asyncio.get_running_loop().time() - begun < 0.5
 
     async def test_many_at_once_wait_no_longer_than_one(self, at: dict[str, int]) -> None:
@@ -297,7 +297,7 @@ class TestWithoutTheServer:
         assert asyncio.get_running_loop().time() - begun < 1
         assert sum(not one.refused for one in tries) == PATIENCE.free
 
-    async def test_what_this_process_has_seen_before_still_counts(
+    async def test_records_of_this_process_still_count(
         self, at: dict[str, int], client: fakeredis.FakeAsyncRedis, server: fakeredis.FakeServer
     ) -> None:
         tally = Tally(client)
@@ -305,7 +305,7 @@ class TestWithoutTheServer:
         server.connected = False
         assert (await tally.attempt([ADA])).refused
 
-    async def test_it_is_asked_again_later_and_by_one_alone(self, at: dict[str, int]) -> None:
+    async def test_the_server_is_asked_again_later_by_one_caller_only(self, at: dict[str, int]) -> None:
         lost = Lost(hang)
         tally = Tally(lost, answer_seconds=0.02, again_seconds=0.04)  # type: ignore[arg-type]
         await fail(tally, 1, ADA)
@@ -313,7 +313,7 @@ class TestWithoutTheServer:
         await asyncio.gather(*(tally.attempt([GRACE]) for _ in range(20)))
         assert lost.asked == 2
 
-    async def test_it_is_believed_again_when_it_is_back(
+    async def test_the_server_is_used_again_when_it_is_back(
         self, at: dict[str, int], client: fakeredis.FakeAsyncRedis, server: fakeredis.FakeServer
     ) -> None:
         tally = Tally(client, again_seconds=0)
@@ -323,7 +323,7 @@ class TestWithoutTheServer:
         server.connected = True
         assert (await tally.attempt([ADA])).refused
 
-    async def test_a_key_of_another_type_is_no_better_than_none(
+    async def test_a_key_of_another_type_counts_as_missing(
         self, at: dict[str, int], client: fakeredis.FakeAsyncRedis
     ) -> None:
         await client.lpush(PREFIX + "ada", "x")
