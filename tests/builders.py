@@ -55,7 +55,7 @@ class Bank:
 def add_user(
     connection: Connection, email: str | None = None, role: Role = Role.CUSTOMER, password_hash: str = "no hash at all"
 ) -> Person:
-    """Sign a user up; without an address, under one that nobody has."""
+    """Sign a user up; by default with a new address."""
     email = email or f"person-{next(_serial)}@example.com"
     public_id = users.sign_up(connection, email=email, name=None, password_hash=password_hash, role=role)
     query = "SELECT id FROM users WHERE public_id = ?"
@@ -63,7 +63,7 @@ def add_user(
 
 
 def open_account(connection: Connection, owner: Person | int, currency: str = "USD", most: int = 1000) -> UUID:
-    """Open an account with nothing on it and return its public id."""
+    """Open an account with a zero balance and return its public id."""
     owner_id = owner if isinstance(owner, int) else owner.id
     return accounts.open_account(connection, owner_id=owner_id, currency=currency, most=most)
 
@@ -80,7 +80,7 @@ def bank_of_two(database: Database, *, ada_has: int = 0, bob_has: int = 0, curre
 
 
 def set_account(database: Database, account: UUID, **columns: Any) -> None:
-    """Write columns of an account, past everybody who watches over them."""
+    """Write columns of an account, without the checks of the services."""
     names = ", ".join(f"{name} = ?" for name in columns)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql(
@@ -89,7 +89,7 @@ def set_account(database: Database, account: UUID, **columns: Any) -> None:
 
 
 def set_limit(database: Database, account: UUID, amount: int) -> None:
-    """Have the bank set an overdraft limit, as `giro operator limit` does."""
+    """Set an overdraft limit as the bank, like `giro operator limit`."""
     bank = Author(user_id=SYSTEM_USER_ID, request_id="a-request", address=None)
     with unit_of_work(database) as connection:
         operators.set_overdraft_limit(connection, bank, account, amount)
@@ -101,7 +101,7 @@ def freeze(database: Database, account: UUID, scope: str = "all") -> None:
 
 
 def close(database: Database, account: UUID) -> None:
-    """Close an account, whatever is on it."""
+    """Close an account with any balance."""
     set_account(database, account, status="closed", closed_at=1)
 
 
@@ -115,7 +115,7 @@ def deactivate(database: Database, person: Person) -> None:
 
 
 def transfer_request(**overrides: Any) -> TransferRequest:
-    """Order a transfer of 100; give it at least `submitted_by`, `payer` and `payee`.
+    """Make a request for a transfer of 100; pass at least `submitted_by`, `payer` and `payee`.
 
     With an idempotency key and no fingerprint, the fingerprint is a digest of accounts and amount.
     """
@@ -138,37 +138,37 @@ def transfer_request(**overrides: Any) -> TransferRequest:
 
 
 def from_ada_to_bob(bank: Bank, amount: int = 100, **overrides: Any) -> TransferRequest:
-    """Order a transfer from Ada's account to Bob's, by Ada."""
+    """Make Ada's request for a transfer from her account to Bob's."""
     return transfer_request(
         submitted_by=bank.ada.id, payer=bank.ada_account, payee=bank.bob_account, amount=amount, **overrides
     )
 
 
 def from_bob_to_ada(bank: Bank, amount: int = 100, **overrides: Any) -> TransferRequest:
-    """Order a transfer from Bob's account to Ada's, by Bob."""
+    """Make Bob's request for a transfer from his account to Ada's."""
     return transfer_request(
         submitted_by=bank.bob.id, payer=bank.bob_account, payee=bank.ada_account, amount=amount, **overrides
     )
 
 
 def deposit_request(payee: UUID | str, amount: int = 100, **overrides: Any) -> TransferRequest:
-    """Order a deposit, by the bank itself."""
+    """Make the bank's request for a deposit."""
     return transfer_request(kind=TransferKind.DEPOSIT, payee=payee, amount=amount, **overrides)
 
 
 def withdrawal_request(payer: UUID, amount: int = 100, **overrides: Any) -> TransferRequest:
-    """Order a withdrawal, by the bank itself."""
+    """Make the bank's request for a withdrawal."""
     return transfer_request(kind=TransferKind.WITHDRAWAL, payer=payer, amount=amount, **overrides)
 
 
 def accept(database: Database, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal]:
-    """Hand requests in as one group, in one unit of work."""
+    """Submit requests as one group, in one unit of work."""
     with unit_of_work(database) as connection:
         return accepting.accept(connection, requests)
 
 
 def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:
-    """Hand one request in that must be accepted."""
+    """Submit one request that must be accepted."""
     (outcome,) = accept(database, request)
     if isinstance(outcome, Refusal):
         raise outcome
@@ -176,12 +176,12 @@ def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:
 
 
 def settle_all(database: Database, batch: int = 5000) -> int:
-    """Settle what is pending and count the transfers that ended."""
+    """Settle pending transfers and return the number of those that ended."""
     return settlement.settle_pending(database, batch=batch, lock_ms=1000)
 
 
 def fund(database: Database, account: UUID, amount: int) -> AcceptedTransfer:
-    """Deposit money on an account, and settle it."""
+    """Deposit money into an account, and settle it."""
     deposit = accepted(database, deposit_request(account, amount))
     settle_all(database)
     return deposit
@@ -191,25 +191,25 @@ def fund(database: Database, account: UUID, amount: int) -> AcceptedTransfer:
 
 
 def move_on(database: Database, revision: str = "9999") -> None:
-    """Let the database be at another migration, as another version of Giro leaves it; not in a unit of work."""
+    """Set the database to another migration, as another version of Giro would; outside any unit of work."""
     with database.writer.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = ?", (revision,))
 
 
 def author(user: Person | int) -> Author:
-    """Who acts, from no address."""
+    """An author of audit entries, without an address."""
     return Author(user_id=user if isinstance(user, int) else user.id, request_id="a-request", address=None)
 
 
 def issue_card(
     database: Database, vault: CardVault, owner: Person, account: UUID, kind: CardType = CardType.DEBIT, most: int = 20
 ) -> IssuedCard:
-    """Issue a card for somebody's account, good for four years."""
+    """Issue a card for a user's account, valid for four years."""
     with unit_of_work(database) as connection:
         return issuing.issue(connection, vault, author(owner), account_id=account, kind=kind, most=most, years=4)
 
 
-# --- looking -----------------------------------------------------------------------------------------------------
+# --- reading ---
 
 
 def look_up(database: Database, transfer: UUID | AcceptedTransfer) -> TransferView:
@@ -222,7 +222,7 @@ def look_up(database: Database, transfer: UUID | AcceptedTransfer) -> TransferVi
 
 
 def status_of(database: Database, transfer: UUID | AcceptedTransfer) -> TransferStatus:
-    """Read how far a transfer has come."""
+    """Read a transfer's status."""
     return look_up(database, transfer).status
 
 
@@ -243,7 +243,7 @@ def balance_of(database: Database, account: UUID) -> int:
 
 
 def reserved_of(database: Database, account: UUID) -> int:
-    """Read what an account's pending transfers hold of its funds."""
+    """Read the funds that an account's pending transfers have reserved."""
     reserved: int = account_row(database, account)["reserved"]
     return reserved
 

@@ -1,4 +1,4 @@
-"""Canaries: values that go through everything, and are then looked for in every form that they could have taken."""
+"""Canaries: values that are sent everywhere, and then searched for in every form that they could have taken."""
 
 import base64
 import json
@@ -8,11 +8,11 @@ from typing import Any
 from urllib.parse import quote, quote_plus, urlencode
 
 Request = tuple[str, str, dict[str, Any]]
-"""Method, path with its query, and what else a client of httpx is told."""
+"""Method, path with its query, and further arguments for an httpx client."""
 
 
 def forms(word: str) -> set[bytes]:
-    """Write a word in every way that a program may: as it is, escaped, quoted, in hexadecimal and in base64."""
+    """Write a word in every form that a program may use: plain, escaped, quoted, in hexadecimal and in base64."""
     raw = word.encode()
     escaped = {json.dumps(word)[1:-1], json.dumps(word, ensure_ascii=False)[1:-1], repr(word)[1:-1]}
     quoted = {quote(word), quote(word, safe=""), quote_plus(word), raw.hex(), raw.hex().upper()}
@@ -20,7 +20,7 @@ def forms(word: str) -> set[bytes]:
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:
-    """Encode something wherever it may begin in a longer text, without the characters that its neighbours decide."""
+    """Encode a word at every offset in a longer base64 text, without the characters that depend on its neighbours."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
         first, last = (0, 2, 3)[before], len(encoded) - (0, 4, 4)[(before + len(raw)) % 3]
@@ -38,16 +38,16 @@ class Seen:
         self._texts: dict[str, list[bytes]] = {}
 
     def keep(self, place: str, content: str | bytes) -> None:
-        """Add something that was found in a place."""
+        """Add a text that was found in a place."""
         text = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
         self._texts.setdefault(place, []).append(text)
 
     def text(self, place: str) -> bytes:
-        """Everything that was found in a place."""
+        """All text that was found in a place."""
         return b"\n".join(self._texts.get(place, []))
 
     def where(self, word: str) -> set[str]:
-        """Name the places where a word stands, in any form."""
+        """Name the places that contain a word, in any form."""
         wanted = forms(word)
         return {place for place, texts in self._texts.items() for text in texts if any(form in text for form in wanted)}
 
@@ -90,7 +90,7 @@ def _fields(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list[s
 
 
 def _headers(word: str) -> dict[bytes, bytes]:
-    """A word in every header that Giro reads, and in some that it does not."""
+    """A word in every header that Giro reads, and in some that it ignores."""
     raw = word.encode()
     return {
         b"Accept": b"text/" + raw,

@@ -1,6 +1,6 @@
-"""Fixtures that every kind of test shares: settings of their own, and a migrated database of their own.
+"""Fixtures for every kind of test: each test has its own settings and its own migrated database.
 
-Nothing here is a double: the template is made by the real migration, once, and each test works on a copy of it.
+Nothing here is a test double: the real migration makes the template once, and each test works on a copy of it.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-import core  # the first import: it puts the current SQLite in its place
+import core  # imported first, because it installs the current SQLite
 from core.cli import apply_migrations
 from core.settings import PREFIX, Settings, load_settings
 from core.storage.sqlite.engine import Database
@@ -24,19 +24,19 @@ JWT_SECRET = "a signing key that only tests use, 32 bytes and more"
 UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 
 NOT_QUICK = ("whole_service", "long", "container", "prometheus", "proxy", "scanner", "strace", "systemd")
-"""Markers of tests that need time, or a program that is not a Python package."""
+"""Markers of tests that take long, or need a program that is not a Python package."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Select the quick tests, unless the command names paths or markers, and log plain tracebacks."""
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])  # drawn ones take seconds
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])  # boxes take seconds to draw
     if config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr:
         config.option.markexpr = f"not ({' or '.join(NOT_QUICK)})"
 
 
 def _forget_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Leave no variable of Giro in the environment, no file of secrets, and no `.env` in the working directory."""
+    """Remove Giro's variables from the environment, and have no secret files and no `.env` in the working directory."""
     for name in list(os.environ):
         if name.startswith(PREFIX) or name in UNPREFIXED:
             patch.delenv(name)
@@ -47,7 +47,7 @@ def _forget_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The path of a database file at the newest migration, closed, with nothing left in its write-ahead log."""
+    """The path of a closed database file at the newest migration, with an empty write-ahead log."""
     assert core, "imported first"
     folder = tmp_path_factory.mktemp("template")
     umask = os.umask(0o077)
@@ -67,14 +67,14 @@ def template_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment without any variable of Giro, and a working directory without `.env`: the test's own folder."""
+    """An environment without Giro's variables, and a working directory without `.env`: the test's own folder."""
     _forget_environment(monkeypatch, tmp_path)
     return monkeypatch
 
 
 @pytest.fixture
 def settings(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """Settings of this test alone: its own data folder, no metrics ports, cheap passwords, a known signing key."""
+    """Settings for one test: its own data folder, no metrics ports, cheap password hashes, a known signing key."""
     return load_settings(
         _env_file=None,
         data_dir=tmp_path / "data",
@@ -89,7 +89,7 @@ def settings(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def database_file(settings: Settings, template_database: Path) -> Path:
-    """A migrated database file with nothing in it, not opened yet."""
+    """A migrated, empty database file that is not opened yet."""
     path = settings.database_path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copyfile(template_database, path)
@@ -99,7 +99,7 @@ def database_file(settings: Settings, template_database: Path) -> Path:
 
 @pytest.fixture
 def database(settings: Settings, database_file: Path) -> Iterator[Database]:
-    """A migrated database with nothing in it, closed after the test."""
+    """A migrated, empty database that is closed after the test."""
     database = Database(settings)
     assert database.path == database_file
     yield database
@@ -108,6 +108,6 @@ def database(settings: Settings, database_file: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def bank(request: pytest.FixtureRequest, database: Database) -> Bank:
-    """Ada and Bob with an account each in US dollars. Ada has 10.00, or what the marker `funded` gives the two."""
+    """Ada and Bob, each with an account in US dollars. Ada has 10.00, unless the marker `funded` sets both balances."""
     funded = request.node.get_closest_marker("funded")
     return bank_of_two(database, **(funded.kwargs if funded else {"ada_has": 1000}))

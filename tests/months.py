@@ -1,4 +1,4 @@
-"""Closing months and making statements in tests, as the scheduler and the jobs worker do between them."""
+"""Closing months and making statements in tests, like the scheduler and the jobs worker together."""
 
 from typing import Any
 from uuid import UUID
@@ -22,30 +22,30 @@ def figures(statement: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def close_months(database: Database, zone: ZoneInfo = UTC_ZONE, group: int = 200) -> int:
-    """Close the months that are over, and count them."""
+    """Close the months that are over, and return their number."""
     with unit_of_work(database) as connection:
         return making.close_months(connection, zone, group=group)
 
 
 def undone_groups(database: Database) -> list[int]:
-    """The groups of accounts whose statements are to be made."""
+    """The groups of accounts whose statements are not made yet."""
     with database.reader.connect() as connection:
         return stored.undone_groups(connection, limit=1000)
 
 
 def work_off(database: Database, bank: BankDetails = BANK) -> int:
-    """Make what is to be made, and count the statements."""
+    """Make the statements of all open groups, and return their number."""
     return sum(making.make_group(database, bank, group) for group in undone_groups(database))
 
 
 def make_statements(database: Database, zone: ZoneInfo = UTC_ZONE, bank: BankDetails = BANK) -> int:
-    """Close the months that are over, make their statements, and count these."""
+    """Close the months that are over, make their statements, and return the number of statements."""
     close_months(database, zone)
     return work_off(database, bank)
 
 
 def make_requested(database: Database) -> int:
-    """Make what was asked for, and count the statements."""
+    """Make the requested statements, and return their number."""
     requested = rows(database, "SELECT id FROM statements WHERE status = 'pending' ORDER BY id")
     return sum(making.make_one(database, BANK, row["id"]) for row in requested)
 
@@ -61,7 +61,7 @@ def statements_of(database: Database, account: UUID) -> list[dict[str, Any]]:
 
 
 def months_of(database: Database, account: UUID) -> list[str]:
-    """The months that an account has statements of."""
+    """The months for which an account has statements."""
     return [row["period"] for row in statements_of(database, account)]
 
 
@@ -71,7 +71,7 @@ def runs(database: Database) -> list[dict[str, Any]]:
 
 
 def partition_of_legs(database: Database) -> dict[int, list[str]]:
-    """The months of the statements that hold each customer's leg, by the legs' row ids."""
+    """For each customer's leg, by row id, the months of the statements that contain it."""
     found: dict[int, list[str]] = {
         row["id"]: []
         for row in rows(

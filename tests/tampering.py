@@ -1,4 +1,4 @@
-"""Changing a ledger behind Giro's back, as somebody who can write its file would."""
+"""Changes to a ledger without Giro, like those of an attacker who can write its file."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_i
 
 @contextmanager
 def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database file without triggers, CHECKs and foreign keys. Nobody else may have it open."""
+    """Open a database file without triggers, CHECKs and foreign keys. It must not be open elsewhere."""
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("PRAGMA ignore_check_constraints=ON")
         raw.execute("PRAGMA foreign_keys=OFF")
@@ -33,12 +33,12 @@ def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
         yield raw
         tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for _, table, sql in triggers:
-            if table in tables:  # put back, as an attacker would
+            if table in tables:  # restored, as an attacker would
                 raw.execute(sql)
 
 
 def forget_erasure(path: Path) -> None:
-    """Take a schema back to before users could be erased, as tests of migrations need it. Nobody else has it open."""
+    """Take a schema back to before users could be erased, for tests of migrations. It must not be open elsewhere."""
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         for index in LIST_INDEXES:
             raw.execute(f"DROP INDEX {index}")
@@ -47,7 +47,7 @@ def forget_erasure(path: Path) -> None:
 
 
 def tamper(database: Database, *statements: str) -> None:
-    """Run statements that each change something. The next use of `database` opens it again."""
+    """Run statements that must each change something. The next use of `database` opens it again."""
     database.close()
     with unguarded(database.path) as raw:
         for statement in statements:
@@ -55,7 +55,7 @@ def tamper(database: Database, *statements: str) -> None:
 
 
 def forget_types(database: Database, table: str) -> None:
-    """Let a table hold what its columns do not: not STRICT any more, as an older SQLite would have written it."""
+    """Make a table accept values of any type: not STRICT any more, as an older SQLite would have created it."""
     database.close()
     with unguarded(database.path) as raw:
         raw.execute("PRAGMA writable_schema=ON")
@@ -66,7 +66,7 @@ def forget_types(database: Database, table: str) -> None:
 
 
 def recompute_chain(database: Database) -> None:
-    """Give every block the hash of its present content, as an attacker who knows the format can."""
+    """Recompute the hash of every block from its current content, as an attacker who knows the format can."""
     database.close()
     with unguarded(database.path) as raw:
         before: Block | None = None

@@ -1,4 +1,4 @@
-"""Settings of a service that holds nobody back, for what asks far more often than anybody may."""
+"""Settings of a service without throttles, for tests that send more requests than a client may."""
 
 NO_WAITS = {"throttle_account_tries": 0, "throttle_address_tries": 0, "throttle_sign_up_tries": 0}
 

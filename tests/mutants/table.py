@@ -400,7 +400,7 @@ MUTANTS = (
         "a migration while a worker settles",
         "core/processes/database_hold.py",
         (("        if not lock.take(what):\n", "        if not lock.take(what) and False:\n"),),
-        ("tests/unit/processes/test_run.py::test_a_settlement_worker_that_runs_is_named_and_in_the_way",),
+        ("tests/unit/processes/test_run.py::test_a_running_settlement_worker_is_named_and_prevents_a_migration",),
     ),
     Mutant(
         "no fence after a failed commit",

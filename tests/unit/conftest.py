@@ -1,4 +1,4 @@
-"""What unit tests share: Hypothesis without a stopwatch, and a reading session like the API's."""
+"""Fixtures for unit tests: Hypothesis without a deadline, and a reading session like the API's."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ hypothesis_settings.load_profile("giro")
 
 @pytest.fixture
 async def session(database: Database) -> AsyncIterator[AsyncSession]:
-    """A session that reads, opened by the first query: write before it."""
+    """A reading session; its first query opens the snapshot, so write before it."""
     async with AsyncSession(database.async_reader) as session:
         yield session
     await database.async_reader.dispose()
@@ -27,7 +27,7 @@ async def session(database: Database) -> AsyncIterator[AsyncSession]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody can pass through; pytest's own are closed to others."""
+    """A folder that every user can enter; pytest's own are closed to others."""
     with TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -35,7 +35,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def as_it_was() -> Iterator[None]:
-    """Give the process its umask and its logging back, for tests of what changes these."""
+    """Restore the umask and the logging of the process, for tests of code that changes them."""
     umask = os.umask(0o077)
     os.umask(umask)
     root = logging.getLogger()

@@ -7,7 +7,7 @@ from core.domain.ledger import LedgerAccount
 
 
 class Pending(NamedTuple):
-    """A pending transfer, as far as settling looks at it."""
+    """A pending transfer, with the fields that settlement reads."""
 
     sequence: int
     from_account_id: int
@@ -16,7 +16,7 @@ class Pending(NamedTuple):
 
 
 def account(number: int, **overrides: Any) -> LedgerAccount:
-    """Make an active customer's account in USD with nothing on it."""
+    """Make an active customer's account in USD with a zero balance."""
     values: dict[str, Any] = {
         "id": number,
         "kind": AccountKind.CUSTOMER,

@@ -1,4 +1,4 @@
-"""`giro backup` and `giro restore`: what they say, and with which exit status they end."""
+"""`giro backup` and `giro restore`: their output and their exit status."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("as_it_was")
 
 @pytest.fixture
 def made(bank: Bank, settings: Settings) -> Path:
-    """A backup of a ledger that is lost since."""
+    """A backup of a ledger that has since been lost."""
     assert giro("backup").exit_code == 0
     ((path, _),) = making.kept(settings.backups_path)
     settings.database_path.unlink()
@@ -36,7 +36,7 @@ def actions(settings: Settings) -> list[str]:
 
 
 class TestBackup:
-    def test_says_where_it_is_what_it_holds_and_what_to_keep_apart(self, bank: Bank, settings: Settings) -> None:
+    def test_prints_the_path_the_content_and_the_keys_to_store_separately(self, bank: Bank, settings: Settings) -> None:
         result = giro("backup")
         ((path, _),) = making.kept(settings.backups_path)
         assert result.exit_code == 0, result.stderr
@@ -44,27 +44,25 @@ class TestBackup:
         assert f"{path}: 3 accounts, 1 transfer, 2 transactions" in said
         assert "keep apart from it:" in said
 
-    def test_goes_to_another_folder_and_prints_its_manifest(self, bank: Bank, tmp_path: Path) -> None:
+    def test_writes_to_another_folder_and_prints_the_manifest(self, bank: Bank, tmp_path: Path) -> None:
         result = giro("backup", "--to", str(tmp_path / "usb"), "--json")
         ((path, manifest),) = making.kept(tmp_path / "usb")
         assert json.loads(result.stdout) == json.loads(making.manifest_of(path).read_text())
         assert manifest.counts["transfers"] == 1
 
-    def test_is_written_down_after_it_was_made(self, bank: Bank, settings: Settings) -> None:
+    def test_is_recorded_after_it_was_made(self, bank: Bank, settings: Settings) -> None:
         giro("backup")
         ((path, _),) = making.kept(settings.backups_path)
         assert actions(settings)[-1] == "backup_taken"
         assert actions(making.settings_of(settings, path))[-1:] != ["backup_taken"]
 
-    def test_ends_with_1_where_the_copy_breaks_a_rule(self, bank: Bank, database: Database) -> None:
+    def test_exits_with_1_if_the_copy_breaks_a_rule(self, bank: Bank, database: Database) -> None:
         with unit_of_work(database) as connection:
             connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
         result = giro("backup")
         assert (result.exit_code, "reserved_is_pending" in result.stderr) == (1, True)
 
-    def test_wants_the_key_of_anchors_that_there_are_and_makes_no_other(
-        self, database: Database, settings: Settings
-    ) -> None:
+    def test_needs_the_key_of_existing_anchors_and_makes_no_other(self, database: Database, settings: Settings) -> None:
         anchored(database, settings)
         result = giro("backup")
         assert (result.exit_code, everything_said(result)) == (
@@ -74,19 +72,19 @@ class TestBackup:
         assert not Secrets(settings).anchor_key.path.exists()
         assert making.kept(settings.backups_path) == []
 
-    def test_says_of_a_file_that_it_is_no_folder(self, bank: Bank, tmp_path: Path) -> None:
+    def test_reports_a_file_that_is_not_a_folder(self, bank: Bank, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = giro("backup", "--to", str(tmp_path / "file"))
         assert (result.exit_code, result.stderr) == (2, f"giro: {tmp_path / 'file'} is not a folder\n")
 
-    def test_ends_with_2_and_one_line_where_it_cannot_be_made(self, bank: Bank, tmp_path: Path) -> None:
+    def test_exits_with_2_and_one_line_if_it_cannot_be_made(self, bank: Bank, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = giro("backup", "--to", str(tmp_path / "file" / "backups"))
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
 
 
 class TestRestore:
-    def test_puts_the_ledger_back_and_says_what_is_not_in_it(self, made: Path, settings: Settings) -> None:
+    def test_restores_the_ledger_and_lists_what_it_does_not_contain(self, made: Path, settings: Settings) -> None:
         result = giro("restore", str(made))
         assert result.exit_code == 0, result.stderr
         assert "changes after" in result.stdout
@@ -96,13 +94,13 @@ class TestRestore:
     def test_prints_the_manifest(self, made: Path) -> None:
         assert json.loads(giro("restore", "--json", str(made)).stdout)["file"] == made.name
 
-    def test_is_refused_over_data(self, made: Path, settings: Settings) -> None:
+    def test_is_rejected_over_existing_data(self, made: Path, settings: Settings) -> None:
         settings.database_path.write_text("a ledger")
         result = giro("restore", str(made))
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
         assert settings.database_path.read_text() == "a ledger"
 
-    def test_ends_with_1_where_the_ledger_breaks_a_rule(self, made: Path, settings: Settings) -> None:
+    def test_exits_with_1_if_the_ledger_breaks_a_rule(self, made: Path, settings: Settings) -> None:
         broken = Database(making.settings_of(settings, made))
         with unit_of_work(broken) as connection:
             connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
@@ -119,7 +117,7 @@ class TestRestore:
         assert (result.exit_code, "is held by another Giro" in result.stderr) == (3, True)
 
     @pytest.mark.parametrize("part", ["api", "settlement", "jobs", "scheduler", "standby"])
-    def test_ends_with_3_where_a_part_runs_alone(self, made: Path, settings: Settings, part: str) -> None:
+    def test_exits_with_3_while_a_single_part_runs(self, made: Path, settings: Settings, part: str) -> None:
         settings.run_dir.mkdir(parents=True, exist_ok=True)
         heartbeats.path_of(settings.run_dir, part).touch()
         result = giro("restore", str(made))

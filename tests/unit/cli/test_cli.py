@@ -1,4 +1,4 @@
-"""The command line: what it says, and with which exit status it ends."""
+"""The command line: its output and its exit status."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def everything_said(result: Result) -> str:
 
 
 def anchored(database: Database, settings: Settings) -> AnchorKey:
-    """Sign the newest block of a bank with a key that is not kept here."""
+    """Sign the newest block of a bank with a key that is not stored here."""
     bank_of_two(database, ada_has=500)
     key = AnchorKey("a key that is kept where the jobs run, and nowhere else")
     assert anchor_head(database, key, settings.anchor_path) is not None
@@ -48,12 +48,12 @@ def anchored(database: Database, settings: Settings) -> AnchorKey:
 
 
 class TestVerify:
-    def test_says_that_every_rule_holds(self, database: Database) -> None:
+    def test_reports_that_every_rule_holds(self, database: Database) -> None:
         bank_of_two(database, ada_has=500)
         result = giro("verify")
         assert (result.exit_code, "every rule holds" in result.stdout) == (0, True)
 
-    def test_lists_what_is_broken_and_ends_with_1(self, database: Database) -> None:
+    def test_lists_breaches_and_exits_with_1(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=500)
         with database.writer.begin() as connection:
             connection.exec_driver_sql("UPDATE accounts SET balance = 501 WHERE balance = 500")
@@ -62,12 +62,12 @@ class TestVerify:
         assert result.exit_code == 1
         assert "balance_is_sum_of_legs" in result.stdout
 
-    def test_says_as_one_json_object_what_it_found(self, database: Database) -> None:
+    def test_prints_its_result_as_one_json_object(self, database: Database) -> None:
         bank_of_two(database, ada_has=500)
         found = json.loads(giro("verify", "--json").stdout)
         assert (found["holds"], found["scope"], found["height"], found["transactions"]) == (True, "full", 1, 2)
 
-    def test_keeps_what_it_found_only_when_told_to(self, database: Database) -> None:
+    def test_stores_its_result_only_on_request(self, database: Database) -> None:
         accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
         with unit_of_work(database) as connection:
             connection.exec_driver_sql("UPDATE accounts SET reserved = reserved + 1 WHERE balance = 500")
@@ -83,7 +83,7 @@ class TestVerify:
         accepted_since = giro("verify", "--recent", "--json").stdout
         assert json.loads(accepted_since)["transactions"] == 2
 
-    def test_says_as_json_what_is_broken_too(self, database: Database) -> None:
+    def test_prints_breaches_as_json_too(self, database: Database) -> None:
         bank_of_two(database, ada_has=500)
         with unit_of_work(database) as connection:
             connection.exec_driver_sql("UPDATE accounts SET balance = 501 WHERE balance = 500")
@@ -93,15 +93,13 @@ class TestVerify:
         assert found["counts"]["balance_is_sum_of_legs"] == 1
         assert {breach["rule"] for breach in found["breaches"]} == found["counts"].keys()
 
-    def test_makes_no_key_where_nothing_was_signed(self, database: Database, settings: Settings) -> None:
+    def test_makes_no_key_if_nothing_was_signed(self, database: Database, settings: Settings) -> None:
         bank_of_two(database, ada_has=500)
         result = giro("verify")
         assert (result.exit_code, "0 anchors with no key yet" in result.stdout) == (0, True)
         assert not Secrets(settings).anchor_key.path.exists()
 
-    def test_wants_the_key_of_anchors_that_there_are_and_makes_no_other(
-        self, database: Database, settings: Settings
-    ) -> None:
+    def test_needs_the_key_of_existing_anchors_and_makes_no_other(self, database: Database, settings: Settings) -> None:
         key = anchored(database, settings)
         for words in ((), ("--keep",), ("--recent",)):
             result = giro("verify", *words)
@@ -113,23 +111,21 @@ class TestVerify:
         assert rows(database, "SELECT breaches FROM verifications") == []
         assert giro("verify", "--public-key", key.public.hex()).exit_code == 0
 
-    def test_misses_the_anchors_that_were_seen_without_their_key_as_well(
-        self, database: Database, settings: Settings
-    ) -> None:
+    def test_detects_missing_anchors_without_their_key_as_well(self, database: Database, settings: Settings) -> None:
         key = anchored(database, settings)
         assert giro("verify", "--keep", "--public-key", key.public.hex()).exit_code == 0
         settings.anchor_path.unlink()
         result = giro("verify")
         assert (result.exit_code, "anchor_holds" in result.stdout) == (1, True)
 
-    def test_takes_a_public_key_of_64_hex_digits(self, database: Database) -> None:
+    def test_accepts_a_public_key_of_64_hex_digits(self, database: Database) -> None:
         for wrong in ("7", "zz" * 32):
             assert giro("verify", "--public-key", wrong).exit_code == 2
         assert giro("verify", "--public-key", "07" * 32).exit_code == 0
 
 
 class TestStatus:
-    def test_shows_what_runs_and_what_waits(self, database: Database) -> None:
+    def test_shows_running_parts_and_waiting_work(self, database: Database) -> None:
         accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
         said = everything_said(giro("status"))
         assert "1 transfer, the oldest for" in said
@@ -149,13 +145,13 @@ def settlement_worker_on(database: Path) -> Iterator[FileLock]:
 
 @pytest.mark.usefixtures("as_it_was")
 class TestMigrate:
-    def test_leaves_the_database_of_a_newer_giro_alone_and_says_so(self, database: Database) -> None:
+    def test_leaves_the_database_of_a_newer_giro_unchanged_and_reports_it(self, database: Database) -> None:
         with database.writer.begin() as connection:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
         result = giro("migrate")
         assert (result.exit_code, "at migration 9999, from a newer Giro" in everything_said(result)) == (2, True)
 
-    def test_changes_nothing_beside_a_settlement_worker_and_names_it(
+    def test_changes_nothing_while_a_settlement_worker_runs_and_names_it(
         self, clean_environment: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         with settlement_worker_on(tmp_path / "data" / "banking.db"):
@@ -164,7 +160,7 @@ class TestMigrate:
         assert f"process {os.getpid()} on {heartbeats.HOST}, the settlement worker, since" in result.stderr
         assert not (tmp_path / "data" / "banking.db").exists()
 
-    def test_waits_for_a_settlement_worker_to_end_if_it_is_told_to(
+    def test_waits_for_a_settlement_worker_to_end_on_request(
         self, clean_environment: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         with settlement_worker_on(tmp_path / "data" / "banking.db") as lock:
@@ -173,13 +169,13 @@ class TestMigrate:
         assert (result.exit_code, "is at migration" in result.stdout) == (0, True), everything_said(result)
         assert "; stop it first; waiting 30 s for it" in result.stderr
 
-    def test_needs_nobody_to_stop_where_there_is_nothing_to_migrate(self, database: Database) -> None:
+    def test_does_not_need_a_stop_if_nothing_has_to_be_migrated(self, database: Database) -> None:
         with settlement_worker_on(database.path):
             assert giro("migrate").exit_code == 0
 
 
 class TestDeposit:
-    def test_stays_pending_without_a_worker_and_says_so(
+    def test_reports_that_it_stays_pending_without_a_worker(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("core.cli.deposit.WAIT_SECONDS", 0)
@@ -200,19 +196,19 @@ class TestDeposit:
         assert (result.exit_code, word in everything_said(result)) == (status, True)
 
     @pytest.mark.parametrize("amount", ["0", "-1", "10.50", "1000000000000001", "ten"])
-    def test_takes_minor_units_only(self, database: Database, amount: str) -> None:
+    def test_accepts_minor_units_only(self, database: Database, amount: str) -> None:
         assert giro("deposit", "nonsense", "--", amount).exit_code == 2
 
 
 class TestWithdraw:
     @pytest.mark.parametrize("description", ["x" * 141, "two\nlines", "\x1b[2J"])
-    def test_takes_no_description_that_the_api_would_not(self, database: Database, description: str) -> None:
+    def test_rejects_a_description_that_the_api_rejects(self, database: Database, description: str) -> None:
         bank = bank_of_two(database, ada_has=2000)
         result = giro("withdraw", str(bank.ada_account), "1050", "--description", description)
         assert (result.exit_code, "at most 140 printable characters" in result.stderr) == (2, True)
         assert account_row(database, bank.ada_account)["reserved"] == 0
 
-    def test_stays_pending_without_a_worker_and_says_so(
+    def test_reports_that_it_stays_pending_without_a_worker(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("core.cli.deposit.WAIT_SECONDS", 0)
@@ -225,14 +221,16 @@ class TestWithdraw:
         ) == [{"kind": "withdrawal", "amount": 1050, "description": "cash", "submitted_by": 1}]
         assert account_row(database, bank.ada_account)["reserved"] == 1050
 
-    def test_says_that_it_is_done(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_reports_that_it_is_completed(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("core.cli.deposit.send_wakeup", lambda _broker: settle_all(database))
         bank = bank_of_two(database, ada_has=2000)
         assert giro("withdraw", str(bank.ada_account), "1050").stdout.startswith("withdrew 10.50 USD (transfer ")
         assert giro("deposit", str(bank.ada_account), "5").stdout.startswith("deposited 0.05 USD (transfer ")
         assert account_row(database, bank.ada_account)["balance"] == 955
 
-    def test_ends_with_1_when_it_fails_after_all(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_exits_with_1_if_it_fails_after_acceptance(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def frozen_first(_broker: object) -> None:
             freeze(database, bank.ada_account)
             settle_all(database)
@@ -245,7 +243,7 @@ class TestWithdraw:
         assert result.exit_code == 1
         assert everything_said(result) == f"giro: the withdrawal of 10.50 USD failed: {reason}"
 
-    def test_interrupted_while_it_waits_it_says_that_the_order_stands(
+    def test_reports_that_the_order_remains_when_it_is_interrupted(
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def interrupted(_database: Database, transfer_id: UUID) -> NoReturn:
@@ -263,13 +261,13 @@ class TestWithdraw:
             )
         assert len(rows(database, "SELECT id FROM transfers WHERE status = 'pending'")) == 2
 
-    def test_is_refused_in_one_line_where_the_funds_do_not_cover_it(self, database: Database) -> None:
+    def test_is_rejected_in_one_line_if_the_funds_are_insufficient(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=100)
         result = giro("withdraw", str(bank.ada_account), "101")
         assert (result.exit_code, "(insufficient_funds)" in everything_said(result)) == (1, True)
         assert "Traceback" not in everything_said(result)
 
-    def test_is_written_down_as_the_banks_own(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_recorded_as_an_act_of_the_bank(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("core.cli.deposit.WAIT_SECONDS", 0)
         bank = bank_of_two(database, ada_has=2000)
         giro("withdraw", str(bank.ada_account), "1050")
@@ -281,14 +279,14 @@ class TestWithdraw:
 class TestOperatorCreate:
     @pytest.fixture(autouse=True)
     def quick(self, clean_environment: pytest.MonkeyPatch) -> None:
-        """Hash at the least cost."""
+        """Hash at the lowest cost."""
         clean_environment.setenv("GIRO_PASSWORD_HASH_ROUNDS", "4")
 
     def test_makes_an_operator_with_a_password_from_standard_input(self, database: Database) -> None:
         assert giro("operator", "create", "Op@Example.com", stdin=PASSWORD).exit_code == 0
         assert rows(database, "SELECT role FROM users WHERE email = 'op@example.com'") == [{"role": "operator"}]
 
-    def test_is_written_down_as_the_banks_own(self, database: Database) -> None:
+    def test_is_recorded_as_an_act_of_the_bank(self, database: Database) -> None:
         giro("operator", "create", "op@example.com", stdin=PASSWORD)
         (entry,) = rows(database, "SELECT author_id, action, object_id, details, address FROM audit_entries")
         (made,) = rows(database, "SELECT public_id FROM users WHERE email = 'op@example.com'")
@@ -301,21 +299,21 @@ class TestOperatorCreate:
         }
 
     @pytest.mark.parametrize("password", ["passwordpassword", "op@example.com", "qwertyuiop[]"])
-    def test_refuses_a_password_that_is_easily_guessed(self, database: Database, password: str) -> None:
+    def test_rejects_a_password_that_is_easily_guessed(self, database: Database, password: str) -> None:
         result = giro("operator", "create", "op@example.com", stdin=password)
         assert (result.exit_code, "easily guessed" in everything_said(result)) == (1, True)
         assert rows(database, "SELECT id FROM users WHERE role = 'operator'") == []
 
-    def test_refuses_a_password_with_control_characters(self, database: Database) -> None:
+    def test_rejects_a_password_with_control_characters(self, database: Database) -> None:
         result = giro("operator", "create", "op@example.com", stdin="correct horse\x07battery")
         assert (result.exit_code, "no control characters" in everything_said(result)) == (2, True)
 
     @pytest.mark.parametrize("password", ["", "too short", "x" * 129])
-    def test_refuses_a_password_out_of_bounds(self, database: Database, password: str) -> None:
+    def test_rejects_a_password_of_invalid_length(self, database: Database, password: str) -> None:
         result = giro("operator", "create", "op@example.com", stdin=password)
         assert (result.exit_code, "12 to 128 characters" in everything_said(result)) == (2, True)
 
-    def test_refuses_what_is_no_address_and_one_that_is_taken(self, database: Database) -> None:
+    def test_rejects_an_invalid_address_and_one_that_is_taken(self, database: Database) -> None:
         assert giro("operator", "create", "nobody", stdin=PASSWORD).exit_code == 2
         giro("operator", "create", "op@example.com", stdin=PASSWORD)
         assert "email_taken" in everything_said(giro("operator", "create", "op@example.com", stdin=PASSWORD))
@@ -348,20 +346,20 @@ class TestOperatorActs:
             assert giro("operator", command, str(bank.ada.public_id)).exit_code == 0
             assert rows(database, "SELECT is_active FROM users WHERE id = ?", bank.ada.id) == [{"is_active": is_active}]
 
-    def test_are_written_down_as_the_banks_own(self, database: Database) -> None:
+    def test_are_recorded_as_acts_of_the_bank(self, database: Database) -> None:
         bank = bank_of_two(database)
         giro("operator", "limit", str(bank.ada_account), "5000")
         assert rows(database, "SELECT author_id, action, address FROM audit_entries") == [
             {"author_id": 1, "action": "overdraft_limit_set", "address": None}
         ]
 
-    def test_say_who_does_not_exist(self, database: Database) -> None:
+    def test_name_the_object_that_does_not_exist(self, database: Database) -> None:
         assert "user_not_found" in everything_said(giro("operator", "deactivate", "nobody@example.com"))
 
 
-class TestOperatorLooks:
+class TestOperatorLists:
     def lines(self, *words: str) -> list[list[str]]:
-        """What a list says below its heading: the words of each line."""
+        """The lines of a list below its heading, each as a list of words."""
         result = giro("operator", *words)
         assert result.exit_code == 0, result.stderr
         return [line.split() for line in result.stdout.splitlines()[1:]]
@@ -374,7 +372,7 @@ class TestOperatorLooks:
             [str(bank.bob.public_id), bank.bob.email, "-", "customer", "deactivated"],
         ]
 
-    def test_what_people_call_themselves_is_shown_as_it_is(self, database: Database) -> None:
+    def test_unusual_names_of_people_are_shown_unchanged(self, database: Database) -> None:
         email, name = f"{'x' * 60}@{'y' * 60}.{'z' * 60}.example.com", "[red]Ada[/red]"
         with unit_of_work(database) as connection:
             users.sign_up(connection, email=email, name=name, password_hash="no hash at all")
@@ -392,7 +390,7 @@ class TestOperatorLooks:
         (external,) = (line for line in self.lines("accounts") if line[2] == "-")
         assert external[3:5] == ["USD", "-10.50"]
 
-    def test_the_queue_says_what_waits(self, database: Database) -> None:
+    def test_the_queue_shows_waiting_work(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=1000)
         assert self.lines("queue") == [["0", "-", "1", "0"]]
         accepted(database, from_ada_to_bob(bank))
@@ -413,7 +411,7 @@ class TestOperatorLooks:
         ]  # fmt: skip
         assert found[1][5:-1] == [str(bank.ada_account), "before=0", "after=70", "last_transaction=2", "-"]
 
-    def test_the_audit_log_is_shown_by_action(self, database: Database) -> None:
+    def test_the_audit_log_can_be_filtered_by_action(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=1000)
         giro("operator", "deactivate", bank.ada.email)
         assert [line[3] for line in self.lines("audit", "--action", "user_deactivated")] == ["user_deactivated"]
@@ -421,7 +419,7 @@ class TestOperatorLooks:
         assert giro("operator", "audit", "--action", "sung").exit_code == 2
 
     @pytest.mark.parametrize("what", ["users", "accounts", "audit"])
-    def test_a_list_is_as_long_as_was_asked_for_and_says_if_there_is_more(self, database: Database, what: str) -> None:
+    def test_a_list_has_the_requested_length_and_reports_if_there_is_more(self, database: Database, what: str) -> None:
         bank = bank_of_two(database, ada_has=1)
         giro("operator", "deactivate", bank.ada.email)
         short, whole = giro("operator", what, "--limit", "1"), giro("operator", what, "--limit", "10000")
@@ -429,7 +427,7 @@ class TestOperatorLooks:
         assert ("There are more rows" in short.stderr, "There are more rows" in whole.stderr) == (True, False)
         assert giro("operator", what, "--limit", "0").exit_code == 2
 
-    def test_nothing_is_changed_by_looking(self, database: Database) -> None:
+    def test_lists_change_nothing(self, database: Database) -> None:
         bank_of_two(database, ada_has=1)
         before = rows(database, "SELECT * FROM audit_entries")
         for what in ("users", "accounts", "queue", "audit"):
@@ -438,9 +436,7 @@ class TestOperatorLooks:
 
 
 class TestSettings:
-    def test_are_shown_with_where_they_come_from(
-        self, clean_environment: pytest.MonkeyPatch, database: Database
-    ) -> None:
+    def test_are_shown_with_their_source(self, clean_environment: pytest.MonkeyPatch, database: Database) -> None:
         clean_environment.setenv("GIRO_PORT", "8123")
         said = giro("settings").stdout
         assert "GIRO_PORT=8123  (environment)" in said
@@ -472,7 +468,7 @@ class TestSettings:
 
 
 @pytest.mark.parametrize("command", ["verify", "status", "operator users", "operator queue", "operator audit"])
-def test_without_a_database_one_line_says_what_to_do(clean_environment: pytest.MonkeyPatch, command: str) -> None:
+def test_without_a_database_one_line_explains_what_to_do(clean_environment: pytest.MonkeyPatch, command: str) -> None:
     result = giro(*command.split())
     assert result.exit_code == 2
     assert "giro migrate" in everything_said(result)
@@ -481,7 +477,7 @@ def test_without_a_database_one_line_says_what_to_do(clean_environment: pytest.M
 @pytest.mark.parametrize(
     ("number", "said"), [(0, ("0 cards", "0 breaches")), (1, ("1 card", "1 breach")), (2, ("2 cards", "2 breaches"))]
 )
-def test_what_is_counted_is_one_or_several(number: int, said: tuple[str, str]) -> None:
+def test_counts_are_singular_or_plural(number: int, said: tuple[str, str]) -> None:
     assert (counted(number, "card"), counted(number, "breach", "breaches")) == said
 
 

@@ -1,4 +1,4 @@
-"""`giro operator …` and `giro queue …` about what runs by itself: statement runs, dead letters, verification."""
+"""`giro operator …` and `giro queue …` for background work: statement runs, dead letters, verification."""
 
 from uuid import uuid4
 
@@ -14,14 +14,14 @@ from tests.unit.cli.test_cli import everything_said, giro
 
 
 def lines(*words: str) -> list[list[str]]:
-    """What a list says below its heading: the words of each line."""
+    """The lines of a list below its heading, each as a list of words."""
     result = giro(*words)
     assert result.exit_code == 0, result.stderr
     return [line.split() for line in result.stdout.splitlines()[1:]]
 
 
 def park(database: Database) -> str:
-    """Have a group of accounts fail until it is parked, and return the letter's id."""
+    """Make a group of accounts fail until it is parked, and return the letter's id."""
     with unit_of_work(database) as connection:
         for _ in range(3):
             dead_letters.fail(connection, Letter("statements", "make_statement_group", (7,)), ZeroDivisionError("zero"))
@@ -57,13 +57,13 @@ def test_a_parked_message_is_dropped(database: Database) -> None:
     assert [row["action"] for row in rows(database, "SELECT action FROM audit_entries")] == ["dead_letter_dropped"]
 
 
-def test_a_message_that_is_not_parked_ends_in_one_line(database: Database) -> None:
+def test_a_message_that_is_not_parked_is_reported_in_one_line(database: Database) -> None:
     for verb in ("retry", "drop"):
         result = giro("queue", verb, str(uuid4()))
         assert (result.exit_code, "dead_letter_not_found" in result.stderr) == (1, True)
 
 
-def test_the_last_verification_is_shown_with_what_it_found(database: Database) -> None:
+def test_the_last_verification_is_shown_with_its_breaches(database: Database) -> None:
     assert "no scheduled verification has run yet" in everything_said(giro("operator", "verification"))
     bank_of_two(database, ada_has=500)
     with unit_of_work(database) as connection:

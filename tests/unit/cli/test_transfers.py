@@ -1,4 +1,4 @@
-"""`giro transfers import`: what a file must be, what becomes of its lines, and that a second run doubles nothing."""
+"""`giro transfers import`: the format of the file, the result of each line, and no duplicates in a second run."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ Import = Callable[..., Result]
 
 @pytest.fixture
 def import_lines(tmp_path: Path, bank: Bank) -> Import:
-    """Import a file of some lines, with Ada's and Bob's accounts in place of ADA and BOB."""
+    """Import a file with these lines; Ada's and Bob's accounts replace ADA and BOB."""
 
     def run(*lines: str, header: str = HEADER, options: tuple[str, ...] = (), user: str = bank.ada.email) -> Result:
         text = "\n".join([header, *lines, ""])
@@ -33,7 +33,7 @@ def import_lines(tmp_path: Path, bank: Bank) -> Import:
 
 @pytest.fixture
 def three_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of three lines, so that a few lines make several."""
+    """Batches of three lines, so that a few lines make several batches."""
     monkeypatch.setattr("core.cli.transfers.TOGETHER", 3)
 
 
@@ -56,14 +56,14 @@ def test_every_line_becomes_a_transfer(import_lines: Import, database: Database,
     assert verify(database).holds
 
 
-def test_accounts_may_be_named_by_number(import_lines: Import, database: Database, bank: Bank) -> None:
+def test_accounts_can_be_named_by_number(import_lines: Import, database: Database, bank: Bank) -> None:
     payer, payee = number_of(database, bank.ada_account), number_of(database, bank.bob_account)
     assert import_lines(f"{payer},{payee},100,,").exit_code == 0
     settle_all(database)
     assert balance_of(database, bank.bob_account) == 100
 
 
-def test_only_what_is_needed_has_to_be_there_in_any_order(import_lines: Import, database: Database) -> None:
+def test_optional_columns_can_be_missing_and_the_order_is_free(import_lines: Import, database: Database) -> None:
     assert import_lines("100,ADA,BOB", header="Amount, from ,to").exit_code == 0
     assert submitted(database) == 1
 
@@ -80,7 +80,7 @@ def test_a_second_run_submits_nothing_twice(import_lines: Import, database: Data
 
 
 @pytest.mark.usefixtures("three_together")
-def test_a_run_that_was_interrupted_is_completed(
+def test_an_interrupted_run_can_be_completed(
     import_lines: Import, database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [f"ADA,BOB,{amount},," for amount in range(1, 8)]
@@ -105,11 +105,9 @@ def interrupted_after(count: int) -> Callable[..., None]:
 
 
 @pytest.mark.usefixtures("three_together")
-def test_a_second_run_that_is_atomic_submits_nothing_twice(
-    import_lines: Import, database: Database, bank: Bank
-) -> None:
+def test_a_second_atomic_run_submits_nothing_twice(import_lines: Import, database: Database, bank: Bank) -> None:
     lines = ["ADA,BOB,9999999,,"] * 3 + ["ADA,BOB,5,,"]
-    assert import_lines(*lines).exit_code == 1, "the first three are refused, and bind no key"
+    assert import_lines(*lines).exit_code == 1, "the first three are rejected, and bind no key"
     fund(database, bank.ada_account, 10**8)
     again = import_lines(*lines, options=("--atomic",))
     assert (again.exit_code, "idempotency_key_reused" in everything_said(again)) == (1, True)
@@ -117,30 +115,30 @@ def test_a_second_run_that_is_atomic_submits_nothing_twice(
 
 
 @pytest.mark.parametrize("key", ["", "two words", "ä", "x" * 241])
-def test_a_name_that_makes_no_keys_is_refused(key: str, import_lines: Import, database: Database) -> None:
+def test_a_name_that_makes_invalid_keys_is_rejected(key: str, import_lines: Import, database: Database) -> None:
     result = import_lines("ADA,BOB,1,,", options=("--key", key))
     assert (result.exit_code, "--key" in everything_said(result)) == (2, True), everything_said(result)
     assert submitted(database) == 0
 
 
-def test_a_name_of_the_longest_kind_does(import_lines: Import) -> None:
+def test_a_name_of_the_maximum_length_is_accepted(import_lines: Import) -> None:
     assert import_lines("ADA,BOB,1,,", options=("--key", "x" * 240)).exit_code == 0
 
 
-def test_the_same_file_is_paid_once_more_under_another_key(import_lines: Import, database: Database) -> None:
+def test_the_same_file_is_paid_again_under_another_key(import_lines: Import, database: Database) -> None:
     import_lines("ADA,BOB,100,,")
     assert import_lines("ADA,BOB,100,,", options=("--key", "june")).exit_code == 0
     assert submitted(database) == 2
 
 
-def test_another_file_under_the_same_key_is_refused(import_lines: Import, database: Database) -> None:
+def test_another_file_under_the_same_key_is_rejected(import_lines: Import, database: Database) -> None:
     import_lines("ADA,BOB,100,,", options=("--key", "june"))
     result = import_lines("ADA,BOB,101,,", options=("--key", "june"))
     assert (result.exit_code, "idempotency_key_reused" in everything_said(result)) == (1, True)
     assert submitted(database) == 1
 
 
-def test_a_refused_line_is_named_and_the_others_are_accepted(import_lines: Import, database: Database) -> None:
+def test_a_rejected_line_is_named_and_the_others_are_accepted(import_lines: Import, database: Database) -> None:
     nobody = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
     result = import_lines("ADA,BOB,100,,", f"ADA,{nobody},100,,", "ADA,BOB,9999,,", f"{nobody},BOB,1,,")
     said = everything_said(result)
@@ -161,13 +159,13 @@ def test_atomic_accepts_all_or_nothing(import_lines: Import, database: Database)
     assert rows(database, "SELECT mode, transfer_count FROM batches") == [{"mode": "atomic", "transfer_count": 2}]
 
 
-def test_somebody_elses_account_pays_nothing(import_lines: Import, database: Database, bank: Bank) -> None:
+def test_another_users_account_cannot_pay(import_lines: Import, database: Database, bank: Bank) -> None:
     result = import_lines("ADA,BOB,100,,", user=bank.bob.email)
     assert (result.exit_code, "account_not_found" in everything_said(result)) == (1, True)
     assert submitted(database) == 0
 
 
-def test_nobody_and_who_has_no_access_submit_nothing(import_lines: Import, database: Database, bank: Bank) -> None:
+def test_an_unknown_or_deactivated_user_submits_nothing(import_lines: Import, database: Database, bank: Bank) -> None:
     deactivate(database, bank.ada)
     for user in (bank.ada.email, "nobody@example.com"):
         result = import_lines("ADA,BOB,100,,", user=user)
@@ -196,7 +194,7 @@ def test_nobody_and_who_has_no_access_submit_nothing(import_lines: Import, datab
         ('ADA,BOB,1,,"open', "the file is not valid CSV"),
     ],
 )
-def test_one_line_that_is_not_well_formed_keeps_all_from_being_submitted(
+def test_one_malformed_line_prevents_the_whole_submission(
     line: str, said: str, import_lines: Import, database: Database
 ) -> None:
     result = import_lines("ADA,BOB,1,,", line)
@@ -214,24 +212,24 @@ def test_one_line_that_is_not_well_formed_keeps_all_from_being_submitted(
         ("from;to;amount", "missing: from, to, amount (columns are separated by commas)"),
     ],
 )
-def test_columns_that_are_not_what_they_should_be_are_named(header: str, said: str, import_lines: Import) -> None:
+def test_wrong_columns_are_named(header: str, said: str, import_lines: Import) -> None:
     result = import_lines("ADA,BOB,1", header=header)
     assert (result.exit_code, said in everything_said(result)) == (2, True), everything_said(result)
 
 
-def test_a_file_without_transfers_or_in_another_encoding_is_refused(import_lines: Import, tmp_path: Path) -> None:
+def test_a_file_without_transfers_or_in_another_encoding_is_rejected(import_lines: Import, tmp_path: Path) -> None:
     assert "no transfers" in everything_said(import_lines())
     file = tmp_path / "latin.csv"
     file.write_bytes(f"{HEADER}\nä".encode("latin-1"))
     assert "not in UTF-8" in everything_said(giro("transfers", "import", str(file), "--user", "ada@example.com"))
 
 
-def test_more_than_fit_into_one_batch_cannot_be_atomic(import_lines: Import) -> None:
+def test_too_many_lines_for_one_batch_cannot_be_atomic(import_lines: Import) -> None:
     result = import_lines(*["ADA,BOB,1,,"] * 5001, options=("--atomic",))
     assert (result.exit_code, "an atomic import can have at most 5000" in everything_said(result)) == (2, True)
 
 
-def test_while_too_much_is_pending_it_waits_for_room(
+def test_it_waits_for_room_while_too_many_transfers_are_pending(
     import_lines: Import, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIRO_BULK_PENDING", "1")

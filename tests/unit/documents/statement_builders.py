@@ -1,4 +1,4 @@
-"""Statements and their transactions, put together without a database so that their figures agree."""
+"""Statements and their transactions with consistent figures, made without a database."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -33,7 +33,7 @@ def month(
 ) -> Month:
     """Make the statement of a month with these amounts (negative for a debit), and its transactions, oldest first.
 
-    Descriptions and kinds take turns. A provisional one was computed on the fourteenth day.
+    Descriptions and kinds alternate. A provisional one was computed on the fourteenth day.
     """
     zone = ZoneInfo(time_zone)
     period = overrides.get("period", OCTOBER)
@@ -81,7 +81,7 @@ def month(
 
 
 def busy(**overrides: Any) -> Month:
-    """Make a month of some pages, that goes below zero and comes back."""
+    """Make a month of several pages, with balances below and above zero."""
     return month([-84_000, -30_055, 250_000, -1_999, 4_550, -120, -73_310] * 9, **overrides)
 
 
@@ -95,4 +95,4 @@ MONTHS: dict[str, Month] = {
     "the lowest balance": month([MAX_AMOUNT] * 9, currency="JPY", opening=-CUSTOMER_BALANCE_BOUND),
     "totals of 19 digits": month([MAX_AMOUNT, -MAX_AMOUNT], total_credits=10**18, total_debits=10**18),
 }
-"""Months that any format could stumble over."""
+"""Months with unusual content for every format."""

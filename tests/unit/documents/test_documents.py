@@ -1,4 +1,4 @@
-"""Statements as files: one set of figures in every format, equal bytes for equal input, and CSV row by row."""
+"""Statements as files: the same figures in every format, equal bytes for equal input, and CSV row by row."""
 
 import csv
 import re
@@ -46,7 +46,7 @@ def from_csv(statement_and_transactions: Month) -> Figures:
 
 
 def from_camt(statement_and_transactions: Month) -> Figures:
-    """Read camt.053, which has no running balance: it is added up from the opening one."""
+    """Read camt.053. It has no running balance, so the balance is summed up from the opening one."""
     root = ElementTree.fromstring(render("application/xml", *statement_and_transactions))
     statement = root.find(".//{*}Stmt")
     assert statement is not None
@@ -66,7 +66,7 @@ def from_camt(statement_and_transactions: Month) -> Figures:
 
 
 def from_pdf(statement_and_transactions: Month) -> Figures:
-    """Read the text of a PDF, which has no signs but columns: an amount's sign is what it did to the balance."""
+    """Read the text of a PDF. It has columns instead of signs, so the change of the balance gives the sign."""
     reader = pypdf.PdfReader(BytesIO(render("application/pdf", *statement_and_transactions)))
     pages = [page.extract_text().splitlines() for page in reader.pages]
     front, table = pages[0], [line.replace(",", "") for page in pages for line in page[page.index("Balance") + 1 :]]
@@ -124,7 +124,7 @@ def expected(statement_and_transactions: Month) -> Figures:
 
 
 @pytest.mark.parametrize("name", MONTHS)
-def test_all_formats_carry_the_same_figures(name: str) -> None:
+def test_all_formats_have_the_same_figures(name: str) -> None:
     figures = expected(MONTHS[name])
     beyond = {"credits": None, "debits": None} if name == "totals of 19 digits" else {}
     assert from_csv(MONTHS[name]) == figures
@@ -138,7 +138,7 @@ def test_equal_input_gives_equal_bytes(media_type: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
-def test_other_input_gives_other_bytes(media_type: str) -> None:
+def test_different_input_gives_different_bytes(media_type: str) -> None:
     statement, transactions = busy()
     other = [replace(transactions[0], description="something else"), *transactions[1:]]
     assert render(media_type, statement, transactions) != render(media_type, statement, other)
@@ -158,7 +158,7 @@ def test_a_pending_statement_has_no_document() -> None:
         render("text/csv", statement, transactions)
 
 
-def test_json_is_no_format_here() -> None:
+def test_json_is_not_a_document_format() -> None:
     with pytest.raises(KeyError):
         render("application/json", *month())
 
@@ -198,7 +198,7 @@ def test_a_month_is_named_in_words(period: Period, words: str) -> None:
         (-9 * 10**15, "BHD", "-9,000,000,000,000.000"),
     ],
 )
-def test_thousands_are_separated_for_people(amount: int, currency: str, text: str) -> None:
+def test_thousands_are_separated_for_readability(amount: int, currency: str, text: str) -> None:
     assert separated(amount, currency) == text
 
 
@@ -206,18 +206,18 @@ def test_an_account_number_is_printed_in_groups_of_four() -> None:
     assert in_fours("XG46GIRO00000000000042") == "XG46 GIRO 0000 0000 0000 42"
 
 
-def test_a_final_statement_reaches_until_its_month_ends() -> None:
+def test_a_final_statement_extends_to_the_end_of_its_month() -> None:
     statement = month()[0]
     assert reaches_until(statement) == statement.ends_at
     assert last_second(statement) == statement.ends_at - timedelta(seconds=1)
 
 
-def test_a_provisional_statement_reaches_until_it_was_computed() -> None:
+def test_a_provisional_statement_extends_to_the_time_of_its_computation() -> None:
     statement = month(provisional=True)[0]
     assert reaches_until(statement) == last_second(statement) == statement.made_at
 
 
-def test_a_provisional_statement_of_a_past_month_reaches_until_its_end() -> None:
+def test_a_provisional_statement_of_a_past_month_extends_to_the_end_of_the_month() -> None:
     statement = month(provisional=True, made_at=datetime(2027, 5, 1, tzinfo=UTC))[0]
     assert reaches_until(statement) == statement.ends_at
 
@@ -232,7 +232,7 @@ def test_csv_has_a_header_and_ends_each_line_with_crlf() -> None:
     assert document.count(b"\n") == document.count(b"\r\n") == 4
 
 
-def test_csv_goes_from_the_opening_to_the_closing_balance() -> None:
+def test_csv_begins_with_the_opening_and_ends_with_the_closing_balance() -> None:
     statement, transactions = month([-250, 1000], kinds=[TransferKind.TRANSFER, TransferKind.DEPOSIT])
     opening, first, second, closing = rows_of(render("text/csv", statement, transactions))
     assert opening == dict.fromkeys(COLUMNS, "") | {
@@ -265,19 +265,19 @@ def test_csv_goes_from_the_opening_to_the_closing_balance() -> None:
     }
 
 
-def test_csv_says_in_its_last_row_that_it_is_provisional() -> None:
+def test_csv_states_in_its_last_row_that_it_is_provisional() -> None:
     closing = rows_of(render("text/csv", *month([5], provisional=True)))[-1]
     assert (closing["description"], closing["timestamp"]) == ("provisional", "2026-10-14T07:32:00Z")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠", '"='])
-def test_csv_keeps_a_spreadsheet_from_computing_a_description(start: str) -> None:
+def test_csv_prevents_a_spreadsheet_from_computing_a_description(start: str) -> None:
     rows = rows_of(render("text/csv", *month([5], descriptions=[f"{start}HYPERLINK(A1)"])))
     assert rows[1]["description"] == f"'{start}HYPERLINK(A1)"
 
 
 @pytest.mark.parametrize("separator", [";", "|", "\t"])
-def test_csv_keeps_a_spreadsheet_that_splits_lines_elsewhere_from_computing_a_part_of_a_description(
+def test_csv_prevents_a_spreadsheet_with_other_line_ends_from_computing_a_part_of_a_description(
     separator: str,
 ) -> None:
     description = f'Rent{separator}=A1{separator}"=A1"{separator}-1'
@@ -286,17 +286,17 @@ def test_csv_keeps_a_spreadsheet_that_splits_lines_elsewhere_from_computing_a_pa
 
 
 @pytest.mark.parametrize("harmless", ["rent", "1+1", " =1", "'=1", "a@b", "tea;milk", "a,-b"])
-def test_csv_leaves_other_descriptions_as_they_are(harmless: str) -> None:
+def test_csv_does_not_change_other_descriptions(harmless: str) -> None:
     assert rows_of(render("text/csv", *month([5], descriptions=[harmless])))[1]["description"] == harmless
 
 
-def test_csv_leaves_negative_balances_numbers() -> None:
+def test_csv_writes_negative_balances_as_numbers() -> None:
     assert rows_of(render("text/csv", *month([-5], opening=0)))[1]["balance"] == "-0.05"
 
 
 @given(description=st.text("=+-@\t\r\n\"',; aß中😀\0\x0b\x85\u2028\u202e", max_size=12))
 @settings(max_examples=60, deadline=None)
-def test_csv_brings_every_description_back(description: str) -> None:
+def test_csv_keeps_every_description(description: str) -> None:
     row = rows_of(render("text/csv", *month([5], descriptions=[description])))[1]
     assert row["description"].replace("'", "") == description.replace("'", "")
     assert not row["description"].startswith(("\t", "\r"))
@@ -304,5 +304,5 @@ def test_csv_brings_every_description_back(description: str) -> None:
         assert not part.lstrip('"').startswith(("=", "+", "-", "@"))
 
 
-def test_csv_survives_half_a_character() -> None:
+def test_csv_accepts_a_lone_surrogate() -> None:
     assert rows_of(render("text/csv", *month([5], descriptions=["a\ud800b"])))[1]["description"] == "a?b"

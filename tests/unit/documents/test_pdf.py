@@ -1,4 +1,4 @@
-"""The PDF of a statement: what stands on its pages, where, and in which letters. Another library reads it."""
+"""The PDF of a statement: the text of its pages, its position and its fonts. Another library reads it."""
 
 import re
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ HARD: dict[str, Month] = MONTHS | {
 
 @dataclass(frozen=True)
 class Fragment:
-    """A text on a page: where it begins and ends, and on which line it stands."""
+    """A text on a page: where it begins and ends, and its line."""
 
     page: int
     x: float
@@ -68,7 +68,7 @@ def front(*args: Any, **kwargs: Any) -> str:
 
 
 def fragments(statement_and_transactions: Month) -> list[Fragment]:
-    """Find where every text stands; its width is measured with the font it is written in."""
+    """Find the position of every text; its width is measured in the font that it is written in."""
     found: list[Fragment] = []
     for number, page in enumerate(reader(statement_and_transactions).pages):
 
@@ -82,10 +82,10 @@ def fragments(statement_and_transactions: Month) -> list[Fragment]:
     return found
 
 
-# --- what it says ------------------------------------------------------------------------------------------------
+# --- text ---
 
 
-def test_the_first_page_says_whose_account_it_is_and_where() -> None:
+def test_the_first_page_names_the_holder_the_account_and_the_bank() -> None:
     text = front([5]).splitlines()
     for line in (
         "Bank of Tests",
@@ -101,13 +101,13 @@ def test_the_first_page_says_whose_account_it_is_and_where() -> None:
         assert line in text
 
 
-def test_a_bank_without_address_and_bic_has_neither() -> None:
+def test_a_bank_without_address_and_bic_has_neither_on_the_page() -> None:
     text = front(bank=BankDetails(name="Bank of Tests", address=None, bic=None))
     assert "BIC" not in text
     assert "None" not in text
 
 
-def test_every_page_says_which_of_how_many_it_is_and_of_what() -> None:
+def test_every_page_has_its_number_the_total_and_the_title() -> None:
     texts = pages(busy())
     assert len(texts) == 4
     for number, text in enumerate(texts, start=1):
@@ -124,7 +124,7 @@ def test_every_page_says_which_of_how_many_it_is_and_of_what() -> None:
         ]
 
 
-def test_every_page_begins_with_the_balance_that_the_one_before_ended_with() -> None:
+def test_every_page_begins_with_the_last_balance_of_the_page_before() -> None:
     texts = pages(busy())
     carried = [re.findall(r"\n(.+)\nCarried forward\n(.+)", text) for text in texts]
     brought = [re.findall(r"Brought forward\n(.+)", text) for text in texts]
@@ -134,18 +134,18 @@ def test_every_page_begins_with_the_balance_that_the_one_before_ended_with() -> 
 
 
 @pytest.mark.parametrize("count", range(8, 26))
-def test_the_closing_balance_never_stands_alone_on_a_page(count: int) -> None:
+def test_the_closing_balance_is_never_alone_on_a_page(count: int) -> None:
     last = pages(month([5] * count))[-1]
     assert "Closing balance" in last
     assert "Transfer from" in last
 
 
-def test_a_month_without_transactions_says_so() -> None:
+def test_a_month_without_transactions_is_described_as_such() -> None:
     assert "No transactions in this period." in front()
     assert "No transactions" not in front([5])
 
 
-def test_a_provisional_statement_says_so_on_every_page() -> None:
+def test_every_page_of_a_provisional_statement_is_marked() -> None:
     texts = pages(busy(provisional=True))
     assert "Provisional statement\nAs of 14 October 2026, 09:32. " in texts[0]
     assert "Balance so far" in texts[0]
@@ -154,7 +154,7 @@ def test_a_provisional_statement_says_so_on_every_page() -> None:
         assert "Closing balance" not in text
 
 
-def test_a_final_statement_says_nothing_of_the_kind() -> None:
+def test_a_final_statement_has_no_such_mark() -> None:
     assert "rovisional" not in "".join(pages(busy()))
 
 
@@ -167,19 +167,21 @@ def test_a_final_statement_says_nothing_of_the_kind() -> None:
         (TransferKind.WITHDRAWAL, -5, "rent\nWithdrawal to XG55", "Withdrawal\nTo XG55"),
     ],
 )
-def test_a_row_says_what_it_was_and_with_whom(kind: TransferKind, amount: int, described: str, nameless: str) -> None:
+def test_a_row_names_the_kind_and_the_counterparty(
+    kind: TransferKind, amount: int, described: str, nameless: str
+) -> None:
     assert described in front([amount], kinds=[kind])
     assert nameless in front([amount], kinds=[kind], descriptions=[None])
     assert nameless in front([amount], kinds=[kind], descriptions=["\u200b "])
 
 
-def test_an_account_number_is_never_broken() -> None:
+def test_an_account_number_is_never_split() -> None:
     statement, (transaction,) = month([5])
     long = replace(transaction, related_account_number="W" * 32)
     assert f"\nTransfer from\n{' '.join(['WWWW'] * 8)}\n" in pages((statement, [long]))[0]
 
 
-def test_days_are_those_of_the_time_zone() -> None:
+def test_days_follow_the_time_zone() -> None:
     statement, (transaction,) = month([5])
     late = replace(transaction, posted_at=datetime(2026, 10, 15, 22, 30, tzinfo=UTC))
     assert "16 Oct 2026" in pages((statement, [late]))[0]
@@ -187,7 +189,7 @@ def test_days_are_those_of_the_time_zone() -> None:
     assert "15 Oct 2026" in pages((in_london, [late]))[0]
 
 
-# --- in which letters --------------------------------------------------------------------------------------------
+# --- fonts ---
 
 
 @pytest.mark.parametrize(
@@ -198,29 +200,29 @@ def test_names_in_latin_greek_and_cyrillic_are_written(name: str) -> None:
     assert name in front([5], holder=name, descriptions=[name])
 
 
-def test_marks_are_joined_with_their_letters() -> None:
+def test_combining_marks_are_joined_with_their_letters() -> None:
     assert "Zoë Né" in front(holder="Zoe\u0308 Ne\u0301")
 
 
-def test_what_the_font_lacks_is_replaced() -> None:
+def test_characters_that_the_font_lacks_are_replaced() -> None:
     assert f"Ada {REPLACEMENT * 2} {REPLACEMENT}" in front(holder="Ada 中村 😀")
 
 
-def test_nothing_invisible_turns_a_text_around() -> None:
+def test_invisible_characters_cannot_reverse_a_text() -> None:
     assert "abcdef" in front([5], descriptions=["abc\u202e\u2066d\u200bef\ufeff"])
 
 
-def test_controls_and_line_ends_become_spaces() -> None:
+def test_control_characters_and_line_ends_become_spaces() -> None:
     assert "a b c d" in front([5], descriptions=["a\nb\t\r\nc\0\u2028d "])
 
 
-def test_half_a_character_is_replaced() -> None:
+def test_a_lone_surrogate_is_replaced() -> None:
     assert f"a{REPLACEMENT}b" in front(
         [5], descriptions=["a\ud800b"], holder="\udfff", bank=BankDetails(name="\ud800", address=None, bic=None)
     )
 
 
-def test_both_fonts_are_embedded_in_part() -> None:
+def test_both_fonts_are_embedded_as_subsets() -> None:
     (page,) = reader(month([5])).pages
     names = []
     for font in page["/Resources"]["/Font"].values():
@@ -240,11 +242,11 @@ def test_its_properties_name_bank_account_and_month() -> None:
     assert metadata.creation_date == metadata.modification_date == month()[0].made_at
 
 
-# --- where -------------------------------------------------------------------------------------------------------
+# --- layout ---
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_no_text_leaves_the_page_or_covers_another(name: str) -> None:
+def test_no_text_leaves_the_page_or_overlaps_another(name: str) -> None:
     written = fragments(HARD[name])
     for fragment in written:
         assert fragment.x > LEFT - 0.1, fragment
@@ -262,11 +264,11 @@ def test_amounts_leave_room_for_words(name: str) -> None:
     assert table.fit_columns(*HARD[name]).text_width >= table.LEAST_TEXT_WIDTH
 
 
-def test_letters_are_no_smaller_than_they_must_be() -> None:
+def test_the_font_is_not_smaller_than_necessary() -> None:
     assert table.fit_columns(*busy()).size == max(table.SIZES)
 
 
-def test_amounts_end_where_their_column_ends() -> None:
+def test_amounts_are_aligned_to_the_right() -> None:
     written = fragments(month([-84_000, 250_000, -1], descriptions=["rent"]))
     ends = {
         label: round(one.right, 1) for one in written for label in ("Debit", "Credit", "Balance") if one.text == label
@@ -285,7 +287,7 @@ def test_amounts_end_where_their_column_ends() -> None:
     face=st.sampled_from(["regular", "bold"]),
 )
 @settings(max_examples=100, deadline=None)
-def test_wrapped_lines_fit_and_lose_nothing_but_what_the_ellipsis_stands_for(
+def test_wrapped_lines_fit_and_lose_only_the_text_that_the_ellipsis_replaces(
     text: str, width: float, size: float, most: int, face: str
 ) -> None:
     typeface: Typeface = bold() if face == "bold" else regular()

@@ -26,13 +26,13 @@ def test_a_missing_file_has_no_lines(path: Path) -> None:
     assert not path.parent.exists()
 
 
-def test_the_file_and_its_folder_are_for_their_owner_only(path: Path) -> None:
+def test_only_the_owner_can_open_the_file_and_its_folder(path: Path) -> None:
     append_only.append(path, "one")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_a_line_that_a_power_cut_tore_is_ended_before_the_next_one(path: Path) -> None:
+def test_a_line_torn_by_a_power_cut_is_ended_before_the_next_one(path: Path) -> None:
     append_only.append(path, "one")
     with path.open("a") as file:
         file.write("tw")
@@ -50,7 +50,7 @@ def test_the_last_line_is_found_without_reading_the_whole_file(path: Path) -> No
     assert append_only.last(path) == "last"
 
 
-def test_bytes_that_are_no_text_are_read_as_an_invalid_line(path: Path) -> None:
+def test_bytes_that_are_not_text_are_read_as_an_invalid_line(path: Path) -> None:
     append_only.append(path, "one")
     with path.open("ab") as file:
         file.write(b"\xff\n\n")

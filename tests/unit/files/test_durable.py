@@ -1,4 +1,4 @@
-"""Files that survive a power cut. That the kernel is asked to sync is checked here; tests/faults cut the power."""
+"""Files that survive a power cut. These tests check that the kernel is asked to sync; tests/faults cut the power."""
 
 import os
 import stat
@@ -42,7 +42,7 @@ def test_a_written_file_is_synced_and_is_readable_by_its_owner_only(tmp_path: Pa
     assert synced == [path.stat().st_ino]
 
 
-def test_a_file_that_exists_is_not_written_over(tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "written"
     path.write_bytes(b"old")
     with pytest.raises(FileExistsError):
@@ -62,7 +62,7 @@ def test_content_is_synced_before_the_name_and_no_draft_is_left(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_creating_a_file_that_exists_keeps_it(tmp_path: Path) -> None:
+def test_creating_an_existing_file_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "made"
     path.write_bytes(b"old")
     durable.create(path, b"new")
@@ -70,7 +70,7 @@ def test_creating_a_file_that_exists_keeps_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_many_create_at_once_has_the_content_of_one(tmp_path: Path) -> None:
+def test_a_file_that_several_threads_create_at_once_has_the_content_of_one(tmp_path: Path) -> None:
     path, start = tmp_path / "made", Barrier(8)
 
     def create(number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The data folder, given by root to the user of the service, before the container that migrates becomes that user."""
+"""The data folder: root gives it to the user of the service, before the container that migrates becomes that user."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ OWNER = 65534
 STRANGER = 1234
 GROUP = 4321
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of files")
 LOOK = "id -u; id -g; id -G; grep CapEff /proc/self/status; umask"
 """Commands that show the user, its groups, its capabilities and its umask."""
 
@@ -22,7 +22,7 @@ LOOK = "id -u; id -g; id -G; grep CapEff /proc/self/status; umask"
 def start(
     data: Path, owner: str, command: str = "true", *, by: int | None = None, groups: list[int] | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run the module as the container does; `by` is another user than this one, for whom root gives up its rights."""
+    """Run the module as the container does; `by` is another user, for whom root drops its rights."""
     become = "" if by is None else f"os.setgroups([]); os.setgid({by}); os.setuid({by}); "
     script = f"import os, sys; from core.processes.data_owner import start; {become}start(*sys.argv[1:])"
     return run(data, [sys.executable, "-c", script, owner, "sh", "-c", command], groups)
@@ -39,7 +39,7 @@ def owners(folder: Path) -> set[tuple[int, int]]:
 
 
 @as_root
-def test_everything_in_the_folder_is_given_also_what_is_closed_to_others(tmp_path: Path) -> None:
+def test_everything_in_the_folder_changes_its_owner_even_closed_files(tmp_path: Path) -> None:
     closed = tmp_path / "redis" / "deep"
     closed.mkdir(parents=True)
     (closed / "file").touch(mode=0)
@@ -67,7 +67,7 @@ def test_the_targets_of_links_keep_their_owner(tmp_path: Path) -> None:
 
 
 @as_root
-def test_files_of_the_user_stay_as_they_are_with_their_group(tmp_path: Path) -> None:
+def test_files_of_the_user_keep_their_group(tmp_path: Path) -> None:
     backups = tmp_path / "backups"
     backups.mkdir()
     os.chown(backups, OWNER, GROUP)
@@ -87,7 +87,7 @@ def test_the_command_runs_as_the_owner_without_any_right_of_root(open_folder: Pa
 
 
 @as_root
-def test_the_folders_of_the_queue_are_made_and_are_the_owners(open_folder: Path) -> None:
+def test_the_folders_of_the_queue_are_made_for_the_owner(open_folder: Path) -> None:
     assert start(open_folder, f"{OWNER}:{GROUP}").returncode == 0
     for name in QUEUE_FOLDERS:
         assert (open_folder / name).stat().st_mode & 0o777 == 0o700
@@ -95,22 +95,22 @@ def test_the_folders_of_the_queue_are_made_and_are_the_owners(open_folder: Path)
 
 
 @as_root
-def test_a_second_start_gives_nothing_and_says_nothing(open_folder: Path) -> None:
+def test_a_second_start_changes_no_owner_and_prints_nothing(open_folder: Path) -> None:
     start(open_folder, f"{OWNER}:{GROUP}")
     again = start(open_folder, f"{OWNER}:{GROUP}")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
 @as_root
-def test_another_user_than_root_runs_the_command_and_gives_nothing(open_folder: Path) -> None:
+def test_a_user_other_than_root_runs_the_command_and_changes_no_owner(open_folder: Path) -> None:
     done = start(open_folder, f"{OWNER}:{OWNER}", "id -u", by=STRANGER)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{STRANGER}\n", "")
     assert owners(open_folder) == {(0, 0)}
 
 
 @as_root
-def test_a_file_that_cannot_be_given_is_named_and_the_command_runs_nevertheless(open_folder: Path) -> None:
-    """Like a network drive where root is nobody: without its capability, root owns no more than others do."""
+def test_a_file_whose_owner_cannot_be_changed_is_named_and_the_command_still_runs(open_folder: Path) -> None:
+    """A network drive that maps root to nobody: without the capability, root has no more rights than other users."""
     words = ["setpriv", "--bounding-set", "-chown,-dac_override,-dac_read_search", sys.executable, "-m"]
     words += ["core.processes.data_owner", f"{OWNER}:{GROUP}", "id", "-u"]
     (open_folder / "file").touch()
@@ -122,11 +122,13 @@ def test_a_file_that_cannot_be_given_is_named_and_the_command_runs_nevertheless(
     assert done.stderr == f"{named}network drives and user namespaces may forbid it\n"
     open_folder.chmod(0o700)
     done = run(open_folder, words)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{OWNER}\n", ""), "root cannot list it, and need not"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{OWNER}\n", ""), (
+        "root cannot list it, and does not need to"
+    )
 
 
 @as_root
-def test_a_container_that_may_not_become_the_owner_ends_with_one_line(open_folder: Path) -> None:
+def test_a_container_that_cannot_become_the_owner_ends_with_one_line(open_folder: Path) -> None:
     words = ["setpriv", "--bounding-set", "-setuid", sys.executable, "-m", "core.processes.data_owner"]
     done = run(open_folder, [*words, f"{OWNER}:{GROUP}", "echo", "started"])
     assert done.returncode == CANNOT_START
@@ -135,7 +137,7 @@ def test_a_container_that_may_not_become_the_owner_ends_with_one_line(open_folde
 
 
 @pytest.mark.parametrize("owner", ["0:0", "0:1000"])
-def test_root_is_refused_as_the_user_of_the_service(tmp_path: Path, owner: str) -> None:
+def test_root_is_rejected_as_the_user_of_the_service(tmp_path: Path, owner: str) -> None:
     done = start(tmp_path, owner, "echo started")
     assert (done.returncode, done.stdout) == (CANNOT_START, "")
     assert done.stderr.startswith("giro: GIRO_UID must not be 0: the service never runs as root. ")
@@ -145,7 +147,7 @@ def test_root_is_refused_as_the_user_of_the_service(tmp_path: Path, owner: str) 
 @pytest.mark.parametrize(
     "owner", ["ada:1000", "1000", ":", "-1:1000", "4294967295:1000", "1000:2147483648", "1000:1000\n"]
 )
-def test_an_owner_that_is_not_two_numbers_of_docker_is_refused(tmp_path: Path, owner: str) -> None:
+def test_an_owner_that_is_not_two_valid_numbers_is_rejected(tmp_path: Path, owner: str) -> None:
     done = start(tmp_path, owner, "echo started")
     assert (done.returncode, done.stdout) == (CANNOT_START, "")
     assert done.stderr.startswith("giro: GIRO_UID and GIRO_GID must be numbers up to 2147483647, not ")

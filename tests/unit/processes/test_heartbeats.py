@@ -1,4 +1,4 @@
-"""Signs of life: each process has its own, so that none hides another."""
+"""Heartbeats: each process has its own, so no process hides the silence of another."""
 
 import os
 import time
@@ -27,7 +27,7 @@ def elsewhere(run_dir: Path, name: str) -> Path:
     return own.with_name(own.name.replace(f".{heartbeats.HOST}.", ".another-host."))
 
 
-def test_the_age_of_a_name_is_that_of_the_newest_who_bears_it(tmp_path: Path) -> None:
+def test_the_age_of_a_name_is_the_age_of_its_newest_heartbeat(tmp_path: Path) -> None:
     assert heartbeats.age(tmp_path, "settlement") is None
     touch(heartbeats.path_of(tmp_path, "settlement", 1), LONG_AGO)
     old = heartbeats.age(tmp_path, "settlement")
@@ -39,7 +39,7 @@ def test_the_age_of_a_name_is_that_of_the_newest_who_bears_it(tmp_path: Path) ->
     assert new < 60
 
 
-def test_a_worker_that_stands_by_does_not_pass_for_the_one_that_settles(tmp_path: Path) -> None:
+def test_a_standby_worker_does_not_count_as_the_active_one(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path)
     heartbeat = Heartbeat(settings, "standby")
     heartbeat.start()
@@ -51,14 +51,14 @@ def test_a_worker_that_stands_by_does_not_pass_for_the_one_that_settles(tmp_path
     assert heartbeats.here(settings.run_dir) == {}
 
 
-def test_the_last_beat_of_a_process_is_found_by_its_number_whatever_it_does(tmp_path: Path) -> None:
+def test_the_last_heartbeat_of_a_process_is_found_by_its_number_in_any_role(tmp_path: Path) -> None:
     assert heartbeats.last_beat_ns(tmp_path, 7) is None
     path = touch(heartbeats.path_of(tmp_path, "standby", 7))
     touch(heartbeats.path_of(tmp_path, "jobs", 77), LONG_AGO)
     assert heartbeats.last_beat_ns(tmp_path, 7) == path.stat().st_mtime_ns
 
 
-def test_what_a_process_left_is_forgotten_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_heartbeats_of_the_given_process_are_deleted(tmp_path: Path) -> None:
     gone, kept = (touch(heartbeats.path_of(tmp_path, "jobs", pid)) for pid in (7, 8))
     strange = touch(elsewhere(tmp_path, "jobs"))
     heartbeats.forget(tmp_path, 7)
@@ -66,7 +66,7 @@ def test_what_a_process_left_is_forgotten_and_nothing_else(tmp_path: Path) -> No
     assert not gone.exists()
 
 
-def test_what_nobody_has_touched_for_an_hour_is_forgotten_at_the_next_start(tmp_path: Path) -> None:
+def test_heartbeats_older_than_an_hour_are_deleted_at_the_next_start(tmp_path: Path) -> None:
     kept = touch(elsewhere(tmp_path, "api"), time.time() - heartbeats.STALE_SECONDS + 60)
     touch(elsewhere(tmp_path, "jobs"), time.time() - heartbeats.STALE_SECONDS - 1)
     heartbeats.forget_stale(tmp_path)
@@ -79,27 +79,27 @@ class TestAContainer:
         clean_environment.setenv("GIRO_DATA_DIR", str(tmp_path))
         return tmp_path / "run"
 
-    def test_is_well_while_all_that_runs_in_it_beats(self, run_dir: Path) -> None:
+    def test_is_healthy_while_all_its_processes_have_heartbeats(self, run_dir: Path) -> None:
         touch(heartbeats.path_of(run_dir, "jobs"))
         assert complaint() is None
 
-    def test_is_not_well_when_nothing_runs_in_it(self, run_dir: Path) -> None:
+    def test_is_unhealthy_if_nothing_runs_in_it(self, run_dir: Path) -> None:
         touch(elsewhere(run_dir, "jobs"))
         assert complaint() == "no heartbeat file"
 
-    def test_is_not_well_when_one_of_its_processes_is_silent(self, run_dir: Path) -> None:
+    def test_is_unhealthy_if_one_of_its_processes_is_silent(self, run_dir: Path) -> None:
         touch(heartbeats.path_of(run_dir, "jobs", 7))
         touch(heartbeats.path_of(run_dir, "scheduler", 8), time.time() - 30)
         assert str(complaint()).startswith("scheduler has not beaten for ")
 
-    def test_is_silent_after_the_time_that_the_setting_says(
+    def test_is_silent_after_the_time_of_the_setting(
         self, run_dir: Path, clean_environment: pytest.MonkeyPatch
     ) -> None:
         touch(heartbeats.path_of(run_dir, "scheduler"), time.time() - 30)
         clean_environment.setenv("GIRO_SILENT_SECONDS", "60")
         assert complaint() is None
 
-    def test_is_not_well_when_its_api_beats_and_does_not_answer(
+    def test_is_unhealthy_if_its_api_has_a_heartbeat_but_does_not_answer(
         self, run_dir: Path, clean_environment: pytest.MonkeyPatch
     ) -> None:
         touch(heartbeats.path_of(run_dir, "api"))

@@ -1,4 +1,4 @@
-"""What a process says about itself."""
+"""The heartbeat of a process, and the core files that it must not leave."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_a_heartbeat_beats_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fast_beats")
-def test_a_process_that_is_not_well_does_not_beat(tmp_path: Path) -> None:
+def test_an_unhealthy_process_has_no_heartbeat(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path)
     asked, well = [0], [True]
 
@@ -59,7 +59,7 @@ def test_a_process_that_is_not_well_does_not_beat(tmp_path: Path) -> None:
     heartbeat.stop()
 
 
-def test_no_process_leaves_a_core_file_and_none_that_it_starts() -> None:
+def test_a_process_and_its_children_leave_no_core_file() -> None:
     limits = "import resource; print(resource.getrlimit(resource.RLIMIT_CORE))"
     start = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {limits!r}])"
     script = f"from core.processes.lifeline import never_dump_core; never_dump_core(); {start}"

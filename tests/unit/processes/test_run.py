@@ -1,4 +1,4 @@
-"""What `giro up` consists of, and the lock that keeps a second one off its data."""
+"""The parts of `giro up`, and the lock that keeps a second instance off its data."""
 
 import fcntl
 import os
@@ -20,14 +20,14 @@ from core.settings import Settings, load_settings
 from core.storage.sqlite.turnstile import settlement_lock
 
 
-def test_one_who_looks_takes_no_other_who_looks_for_a_supervisor(tmp_path: Path) -> None:
+def test_two_status_checks_do_not_take_each_other_for_a_supervisor(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, database_url="")
     with (tmp_path / "banking.db.supervisor.lock").open("w") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert holder(settings) is None
 
 
-def test_somebody_who_only_looks_keeps_nobody_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_status_check_does_not_prevent_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = tmp_path / "lock"
     with lock.open("w") as looking, lock.open("w") as starting:
         fcntl.flock(looking, fcntl.LOCK_SH)
@@ -39,7 +39,7 @@ def test_somebody_who_only_looks_keeps_nobody_from_starting(tmp_path: Path, monk
 
 @pytest.fixture
 def settings_of_nobody(tmp_path: Path) -> Settings:
-    """Settings of a folder that nothing runs on."""
+    """Settings of a folder on which nothing runs."""
     return load_settings(data_dir=tmp_path, database_url="")
 
 
@@ -47,7 +47,7 @@ HERE = f"process {os.getpid()} on {heartbeats.HOST}"
 
 
 def refusal(settings: Settings, hold: Callable[[Settings, str], AbstractContextManager[None]] = alone) -> str:
-    """What is said where the database cannot be held."""
+    """The message if the database is in use."""
     with pytest.raises(StartRefused) as refused, hold(settings, "`giro migrate`"):
         pass
     assert refused.value.status == HELD
@@ -67,7 +67,7 @@ def test_a_migration_keeps_supervisors_and_settlement_workers_out(settings_of_no
 
 
 @pytest.mark.parametrize("hold", [alone, no_part_beside])
-def test_a_settlement_worker_that_runs_is_named_and_in_the_way(
+def test_a_running_settlement_worker_is_named_and_prevents_a_migration(
     settings_of_nobody: Settings, hold: Callable[[Settings, str], AbstractContextManager[None]]
 ) -> None:
     worker = settlement_lock(settings_of_nobody.database_path)
@@ -80,7 +80,7 @@ def test_a_settlement_worker_that_runs_is_named_and_in_the_way(
         pass
 
 
-def test_a_settlement_worker_without_a_signature_is_of_an_older_version(settings_of_nobody: Settings) -> None:
+def test_a_settlement_worker_without_a_signature_is_reported_as_an_older_version(settings_of_nobody: Settings) -> None:
     worker = settlement_lock(settings_of_nobody.database_path)
     assert worker.try_acquire()
     assert "one that has not signed: it is just starting, or of an older version" in refusal(settings_of_nobody)
@@ -96,7 +96,7 @@ def test_a_supervisor_of_an_older_version_is_named(settings_of_nobody: Settings)
 
 
 @pytest.mark.parametrize("part_name", [*PROCESSES, "standby"])
-def test_a_part_on_any_host_is_named_and_in_the_way_until_it_is_silent(
+def test_a_part_on_any_host_prevents_a_migration_until_it_is_silent(
     settings_of_nobody: Settings, part_name: str
 ) -> None:
     settings_of_nobody.run_dir.mkdir()
@@ -122,18 +122,18 @@ def test_one_process_of_the_service_can_be_run_alone(tmp_path: Path) -> None:
     assert list(part(settings, "jobs")[0].command) == [sys.executable, "-m", "workers.main", "jobs"]
 
 
-def test_the_api_is_told_which_proxies_to_believe(tmp_path: Path) -> None:
+def test_the_api_gets_the_list_of_trusted_proxies(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, redis_url=None, trusted_proxies="10.0.0.0/8, ::1")
     command = part(settings, "api")[0].command
     assert command[command.index("--forwarded-allow-ips") + 1] == "10.0.0.0/8,::1"
 
 
-def test_with_a_queue_server_given_none_is_started(tmp_path: Path) -> None:
+def test_no_queue_server_is_started_if_one_is_given(tmp_path: Path) -> None:
     children = service_children(load_settings(data_dir=tmp_path, redis_url="redis://elsewhere"))
     assert "valkey" not in [each.name for each in children]
 
 
-def test_the_children_get_the_settings_of_the_supervisor_and_no_secret(tmp_path: Path) -> None:
+def test_the_children_get_the_settings_of_the_supervisor_but_no_secret(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, redis_url=None, jwt_secret="x" * 32, port=1234, log_level="debug")
     given = child_environment(settings)
     assert (given["GIRO_PORT"], given["GIRO_LOG_LEVEL"], given["GIRO_DATA_DIR"]) == ("1234", "debug", str(tmp_path))
@@ -150,23 +150,23 @@ def test_the_children_get_the_settings_of_the_supervisor_and_no_secret(tmp_path:
         ("giro.internal", "http://giro.internal:8000"),
     ],
 )
-def test_the_api_is_asked_where_this_machine_reaches_it(host: str, url: str) -> None:
+def test_the_api_is_checked_at_an_address_of_this_machine(host: str, url: str) -> None:
     assert api_url(load_settings(host=host, port=8000)) == url
 
 
-def test_port_0_stands_for_a_free_one() -> None:
+def test_port_0_means_a_free_port() -> None:
     port = bindable_port("127.0.0.1", 0)
     assert port != 0
     with socket.create_server(("127.0.0.1", port)):
         assert bindable_port("127.0.0.1", 0) != port
 
 
-def test_an_address_of_another_machine_is_one_clear_line() -> None:
+def test_an_address_of_another_machine_is_reported_in_one_line() -> None:
     with pytest.raises(StartRefused, match=r"^GIRO_HOST: cannot listen on 192\.0\.2\.1:8000 "):
         bindable_port("192.0.2.1", 8000)
 
 
-# What a process says about itself
+# Readiness of a part, by its heartbeat
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,7 @@ def test_an_address_of_another_machine_is_one_clear_line() -> None:
         ("settlement", "standby", True),
     ],
 )
-def test_a_part_is_ready_when_it_beats_and_not_when_another_does(
-    tmp_path: Path, part_name: str, beating: str, ready: bool
-) -> None:
+def test_a_part_is_ready_only_with_its_own_heartbeat(tmp_path: Path, part_name: str, beating: str, ready: bool) -> None:
     settings = load_settings(data_dir=tmp_path)
     settings.run_dir.mkdir()
     heartbeats.path_of(settings.run_dir, beating).touch()

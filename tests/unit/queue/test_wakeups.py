@@ -1,4 +1,4 @@
-"""Wake-ups: coalesced, let through once taken up, and sent by a thread that no dead server can stop."""
+"""Wake-ups: coalesced until one is taken up, and sent by a thread that survives an unavailable server."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def sent(outcome: str) -> float:
     return REGISTRY.get_sample_value("giro_wakeups_total", {"outcome": outcome}) or 0.0
 
 
-# --- sending and taking ------------------------------------------------------------------------------------------
+# --- sending and taking up ---
 
 
 def test_a_wakeup_is_one_message_for_the_settlement_worker(broker: RedisBroker) -> None:
@@ -54,19 +54,19 @@ def test_a_wakeup_is_one_message_for_the_settlement_worker(broker: RedisBroker) 
     assert (waked.actor_name, waked.args, waked.kwargs) == (SETTLE, (), {})
 
 
-def test_any_number_of_wakeups_before_the_first_is_taken_up_are_one(broker: RedisBroker) -> None:
+def test_wakeups_before_the_first_is_taken_up_are_one_message(broker: RedisBroker) -> None:
     assert [send_wakeup(broker) for _ in range(5)] == [True, False, False, False, False]
     assert waiting(broker) == 1
 
 
-def test_taking_a_wakeup_up_lets_the_next_one_through(broker: RedisBroker) -> None:
+def test_taking_a_wakeup_up_allows_the_next_one(broker: RedisBroker) -> None:
     send_wakeup(broker)
     take_wakeup(broker)
     assert send_wakeup(broker) is True
     assert waiting(broker) == 2
 
 
-def test_a_wakeup_that_nobody_takes_up_counts_as_lost_after_some_time(broker: RedisBroker) -> None:
+def test_a_wakeup_that_is_not_taken_up_counts_as_lost_after_some_time(broker: RedisBroker) -> None:
     send_wakeup(broker)
     assert 0 < broker.client.pttl(WAKE_KEY) <= WAKE_MS
     broker.client.pexpire(WAKE_KEY, 1)
@@ -74,16 +74,14 @@ def test_a_wakeup_that_nobody_takes_up_counts_as_lost_after_some_time(broker: Re
 
 
 @pytest.mark.parametrize("milliseconds", [None, 86_400_000])
-def test_a_key_that_does_not_run_out_in_time_holds_no_wakeup_back(
-    broker: RedisBroker, milliseconds: int | None
-) -> None:
+def test_a_key_without_an_expiry_blocks_no_wakeup(broker: RedisBroker, milliseconds: int | None) -> None:
     broker.client.set(WAKE_KEY, b"1", px=milliseconds)
     assert send_wakeup(broker) is True
     assert 0 < broker.client.pttl(WAKE_KEY) <= WAKE_MS
     assert send_wakeup(broker) is False
 
 
-def test_two_processes_share_what_is_on_its_way(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
+def test_two_processes_share_the_pending_wakeup(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
     other = make_broker(fakeredis.FakeRedis(server=server))
     assert send_wakeup(broker) is True
     assert send_wakeup(other) is False
@@ -91,33 +89,33 @@ def test_two_processes_share_what_is_on_its_way(broker: RedisBroker, server: fak
     assert send_wakeup(broker) is True
 
 
-def test_taking_what_was_never_sent_does_nothing(broker: RedisBroker) -> None:
+def test_taking_up_a_wakeup_that_was_never_sent_does_nothing(broker: RedisBroker) -> None:
     take_wakeup(broker)
     assert waiting(broker) == 0
 
 
-def test_sending_to_a_server_that_is_away_says_so(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
+def test_sending_to_an_unavailable_server_reports_it(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
     server.connected = False
     with pytest.raises(redis.RedisError):
         send_wakeup(broker)
 
 
-def test_taking_up_goes_on_though_the_server_is_away(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
+def test_taking_up_continues_while_the_server_is_unavailable(broker: RedisBroker, server: fakeredis.FakeServer) -> None:
     server.connected = False
     take_wakeup(broker)
 
 
-def test_a_message_holds_no_arguments_that_anybody_would_have_to_believe() -> None:
+def test_a_message_has_no_arguments_that_need_trust() -> None:
     written = message("sweep", "jobs")
     assert (written.actor_name, written.queue_name, written.args, written.kwargs) == ("sweep", "jobs", (), {})
 
 
-def test_no_message_is_retried_aged_or_stopped_in_the_middle_of_a_commit(broker: RedisBroker) -> None:
+def test_messages_are_never_retried_aged_or_stopped_during_a_commit(broker: RedisBroker) -> None:
     names = {type(middleware).__name__ for middleware in broker.middleware}
     assert names.isdisjoint({"Retries", "AgeLimit", "TimeLimit"})
 
 
-def test_a_client_gives_up_soon() -> None:
+def test_a_client_times_out_soon() -> None:
     client = connect("redis://127.0.0.1:1/0")
     options = client.connection_pool.connection_kwargs
     assert 0 < options["socket_connect_timeout"] <= 1
@@ -139,13 +137,13 @@ def waker(broker: RedisBroker) -> Iterator[Waker]:
     assert not waker.is_alive()
 
 
-def test_a_waker_sends_what_it_is_asked_for(broker: RedisBroker, waker: Waker) -> None:
+def test_a_waker_sends_a_wakeup_on_request(broker: RedisBroker, waker: Waker) -> None:
     waker.wake()
     assert eventually(lambda: waiting(broker)) == 1
 
 
 class Gate:
-    """Stands before `send_wakeup`: lets a sender in one at a time, when it is told to."""
+    """Blocks `send_wakeup`: it lets one sender at a time in, when the test says so."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
@@ -169,19 +167,19 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     return gate
 
 
-def test_asking_returns_at_once_and_many_asks_while_one_is_sent_are_one_more(gate: Gate, waker: Waker) -> None:
+def test_requests_return_at_once_and_many_during_a_send_become_one_more(gate: Gate, waker: Waker) -> None:
     waker.wake()
     assert gate.entered.acquire(timeout=30)
     for _ in range(100):
         waker.wake()
-    assert gate.sends == 0, "the first is still on its way, and nobody waited for it"
+    assert gate.sends == 0, "the first is still being sent, and no request waited for it"
     gate.open.set()
     assert gate.entered.acquire(timeout=30)
     eventually(lambda: gate.sends == 2)
     assert not gate.entered.acquire(timeout=0.05)
 
 
-def test_what_was_asked_for_while_one_was_sent_is_sent_before_it_stops(gate: Gate, broker: RedisBroker) -> None:
+def test_a_request_during_a_send_is_sent_before_the_stop(gate: Gate, broker: RedisBroker) -> None:
     waker = Waker(broker)
     waker.start()
     waker.wake()
@@ -196,7 +194,7 @@ def test_what_was_asked_for_while_one_was_sent_is_sent_before_it_stops(gate: Gat
     assert gate.sends >= 2
 
 
-def test_a_waker_survives_a_server_that_is_away(
+def test_a_waker_survives_an_unavailable_server(
     broker: RedisBroker, server: fakeredis.FakeServer, waker: Waker
 ) -> None:
     failed, good = sent("failed"), sent("sent")
@@ -209,7 +207,7 @@ def test_a_waker_survives_a_server_that_is_away(
     assert waiting(broker) == 1
 
 
-def test_a_waker_survives_what_nobody_expects(
+def test_a_waker_survives_an_unexpected_exception(
     broker: RedisBroker, waker: Waker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed, good = sent("failed"), sent("sent")
@@ -222,21 +220,21 @@ def test_a_waker_survives_what_nobody_expects(
     eventually(lambda: sent("sent") == good + 1)
 
 
-def test_wakeups_are_counted_by_what_became_of_them(broker: RedisBroker, waker: Waker) -> None:
+def test_wakeups_are_counted_by_their_outcome(broker: RedisBroker, waker: Waker) -> None:
     before = sent("coalesced")
     send_wakeup(broker)
     waker.wake()
     eventually(lambda: sent("coalesced") == before + 1)
 
 
-def test_a_ping_says_whether_the_server_is_there(server: fakeredis.FakeServer, waker: Waker) -> None:
+def test_a_ping_reports_whether_the_server_is_available(server: fakeredis.FakeServer, waker: Waker) -> None:
     waker.ping()
     server.connected = False
     with pytest.raises(redis.RedisError):
         waker.ping()
 
 
-def test_stopping_without_having_been_asked_ends_the_thread(broker: RedisBroker) -> None:
+def test_stopping_without_a_request_ends_the_thread(broker: RedisBroker) -> None:
     waker = Waker(broker)
     waker.start()
     waker.stop()
