@@ -38,14 +38,14 @@ MUTANTS = (
         "no status guard where a transfer ends",
         "core/storage/transfers.py",
         ((" WHERE id = ? AND status = 'pending'", " WHERE id = ?"),),
-        ("tests/unit/services/transfers/test_settlement.py::test_what_has_ended_is_not_counted_as_ending_again",),
+        ("tests/unit/services/transfers/test_settlement.py::test_an_ended_transfer_is_not_counted_as_ending_again",),
         quick=True,
     ),
     Mutant(
         "no status guard where many complete",
         "core/storage/transfers.py",
         ((" BETWEEN ? AND ? AND status = 'pending'", " BETWEEN ? AND ?"),),
-        ("tests/unit/services/transfers/test_settlement.py::test_what_has_ended_is_not_counted_as_completed_again",),
+        ("tests/unit/services/transfers/test_settlement.py::test_an_ended_transfer_is_not_counted_as_completed_again",),
     ),
     Mutant(
         "the number of ended transfers not checked",
@@ -111,7 +111,7 @@ MUTANTS = (
         "no second check at settlement",
         "core/domain/ledger.py",
         (("        reason = refusal(payer, payee, amount, spoken_for=0)\n", "        reason = None\n"),),
-        ("tests/unit/services/transfers/test_settlement.py::test_everything_is_checked_again_when_it_settles",),
+        ("tests/unit/services/transfers/test_settlement.py::test_every_rule_is_checked_again_at_settlement",),
     ),
     Mutant(
         "the reservation of a failed transfer kept",
@@ -123,7 +123,7 @@ MUTANTS = (
                 "        payer.reserved -= amount\n        self._post(order.sequence, payer, -amount)\n",
             ),
         ),
-        ("tests/unit/services/transfers/test_settlement.py::test_everything_is_checked_again_when_it_settles",),
+        ("tests/unit/services/transfers/test_settlement.py::test_every_rule_is_checked_again_at_settlement",),
     ),
     Mutant(
         "an overdraft by one cent",
@@ -211,20 +211,24 @@ MUTANTS = (
         "funds reserved twice within a group",
         "core/services/transfers/accepting.py",
         (("        payer.ledger.reserved += request.amount\n", ""),),
-        ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
+        (
+            "tests/unit/services/transfers/test_accepting.py::test_each_request_sees_the_reservations_of_those_before_it",
+        ),
     ),
     Mutant(
         "incoming pending funds spent",
         "core/services/transfers/accepting.py",
         (("spoken_for=payer.ledger.reserved)", "spoken_for=0)"),),
-        ("tests/unit/services/transfers/test_accepting.py::test_each_request_sees_what_those_before_it_reserved",),
+        (
+            "tests/unit/services/transfers/test_accepting.py::test_each_request_sees_the_reservations_of_those_before_it",
+        ),
     ),
     Mutant(
         "payment from another user's account",
         "core/services/transfers/accepting.py",
         (("and payer.owner_id != request.submitted_by:", "and payer.owner_id is None:"),),
         (
-            "tests/unit/services/transfers/test_accepting.py::test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only",
+            "tests/unit/services/transfers/test_accepting.py::test_the_bank_withdraws_from_any_account_and_a_customer_pays_only_from_their_own",
         ),
     ),
     Mutant(
@@ -325,7 +329,7 @@ MUTANTS = (
             ),
             (" AND t.submitted_by = wanted.column2 ", " "),
         ),
-        ("tests/unit/services/transfers/test_idempotency.py::test_a_key_that_somebody_else_has_used_is_a_new_one",),
+        ("tests/unit/services/transfers/test_idempotency.py::test_a_key_of_another_user_is_a_new_one",),
         quick=True,
     ),
     Mutant(
@@ -349,9 +353,7 @@ MUTANTS = (
                 't.description, coalesce(t.settled_at, t.created_at), t.answer_version, t.request_id "',
             ),
         ),
-        (
-            "tests/unit/services/transfers/test_idempotency.py::test_a_replay_is_the_same_whatever_has_become_of_the_transfer",
-        ),
+        ("tests/unit/services/transfers/test_idempotency.py::test_a_replay_is_the_same_in_any_status_of_the_transfer",),
         quick=True,
     ),
     Mutant(
@@ -359,7 +361,7 @@ MUTANTS = (
         "core/services/transfers/accepting.py",
         (("            if fingerprint == request.fingerprint:\n", "            if fingerprint:\n"),),
         (
-            "tests/unit/services/transfers/test_idempotency.py::test_a_key_with_another_request_is_refused_in_the_same_group_and_later",
+            "tests/unit/services/transfers/test_idempotency.py::test_a_key_with_another_request_is_rejected_in_the_same_group_and_later",
         ),
     ),
     # --- storage ---

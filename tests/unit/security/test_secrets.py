@@ -1,4 +1,4 @@
-"""Secrets: settings, or files that are made at the first use and only then."""
+"""Secrets: from settings, or from files that are made only at the first use."""
 
 import stat
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_reading_every_property_of_the_settings_makes_no_file(unset: Settings, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_looking_for_secrets_makes_no_file(unset: Settings, tmp_path: Path) -> None:
+def test_looking_for_a_secret_makes_no_file(unset: Settings, tmp_path: Path) -> None:
     secrets = Secrets(unset)
     assert secrets.anchor_key.find() is None
     assert fingerprints(secrets) == {}
@@ -45,7 +45,7 @@ def test_looking_for_secrets_makes_no_file(unset: Settings, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", ["settings", "status"])
-def test_commands_that_show_make_no_secret(
+def test_commands_that_only_read_make_no_secret(
     database: None, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
 ) -> None:
     monkeypatch.setenv("GIRO_DATA_DIR", str(settings.data_dir))
@@ -55,7 +55,7 @@ def test_commands_that_show_make_no_secret(
     assert not settings.secrets_dir.exists()
 
 
-def test_all_missing_secrets_are_made_once_for_their_owner_only(unset: Settings, tmp_path: Path) -> None:
+def test_missing_secrets_are_made_once_and_only_the_owner_can_read_them(unset: Settings, tmp_path: Path) -> None:
     Secrets(unset).make_missing()
     made = {path.name: path.read_text() for path in files(tmp_path)}
     assert made.keys() == NAMES | {"password"}
@@ -77,7 +77,7 @@ def test_a_file_without_a_key_is_an_error_that_names_it(unset: Settings, name: s
         secret.find()
 
 
-def test_a_replaced_secret_is_read_by_all(unset: Settings) -> None:
+def test_a_replaced_secret_is_read_by_all_processes(unset: Settings) -> None:
     mine, other = Secrets(unset).card_keys, Secrets(unset).card_keys
     assert mine.read_or_make() == other.read_or_make()
     mine.replace("2:" + "y" * 32)

@@ -1,4 +1,4 @@
-"""Account numbers: their check digits, and the mistypings that these find; and how accounts are opened."""
+"""Account numbers: their check digits, and the typing errors that these detect. Accounts: how they are opened."""
 
 import re
 from itertools import pairwise
@@ -19,7 +19,7 @@ SERIALS = st.integers(0, 10**NUMBER_DIGITS - 1)
 
 
 def mod_97(number: str) -> int:
-    """Check an IBAN the way ISO 13616 words it, digit by digit, unlike the code does."""
+    """Check an IBAN digit by digit as ISO 13616 describes it, unlike the code."""
     remainder = 0
     for character in number[4:] + number[:4]:
         value = ord(character) - ord("A") + 10 if character.isalpha() else int(character)
@@ -28,14 +28,14 @@ def mod_97(number: str) -> int:
 
 
 @given(SERIALS)
-def test_a_number_has_the_form_of_an_iban_of_a_country_that_no_country_is(serial: int) -> None:
+def test_a_number_has_the_form_of_an_iban_with_an_unassigned_country(serial: int) -> None:
     number = account_number(serial)
     assert re.fullmatch(r"XG[0-9]{2}GIRO[0-9]{14}", number)
     assert int(number[8:]) == serial
 
 
 @given(SERIALS)
-def test_check_digits_fit_by_mod_97_and_lie_between_02_and_98(serial: int) -> None:
+def test_check_digits_are_valid_by_mod_97_and_between_02_and_98(serial: int) -> None:
     number = account_number(serial)
     assert mod_97(number) == 1
     assert 2 <= int(number[2:4]) <= 98
@@ -43,7 +43,7 @@ def test_check_digits_fit_by_mod_97_and_lie_between_02_and_98(serial: int) -> No
 
 
 @given(SERIALS)
-def test_every_mistyped_digit_is_found(serial: int) -> None:
+def test_every_mistyped_digit_is_detected(serial: int) -> None:
     number = account_number(serial)
     for place in [2, 3, *range(8, len(number))]:
         for digit in "0123456789":
@@ -52,7 +52,7 @@ def test_every_mistyped_digit_is_found(serial: int) -> None:
 
 
 @given(SERIALS)
-def test_every_swapped_pair_of_neighbouring_digits_is_found(serial: int) -> None:
+def test_every_swapped_pair_of_neighbouring_digits_is_detected(serial: int) -> None:
     number = account_number(serial)
     for first, second in pairwise(range(8, len(number))):
         swapped = list(number)
@@ -66,7 +66,7 @@ def test_the_first_and_the_last_serial_make_numbers(serial: int) -> None:
 
 
 @pytest.mark.parametrize("serial", [-1, 10**NUMBER_DIGITS, 10**30])
-def test_a_serial_out_of_range_makes_none(serial: int) -> None:
+def test_a_serial_out_of_range_is_rejected(serial: int) -> None:
     with pytest.raises(ValueError, match="serial out of range"):
         account_number(serial)
 
@@ -94,14 +94,14 @@ GOOD = account_number(12345)
         "DE89370400440532013000",
     ],
 )
-def test_anything_else_is_no_account_number(text: str) -> None:
+def test_any_other_text_is_not_an_account_number(text: str) -> None:
     assert not is_account_number(text)
 
 
 # --- opening -----------------------------------------------------------------------------------------------------
 
 
-def test_an_account_opens_with_nothing_on_it(database: Database) -> None:
+def test_a_new_account_has_a_zero_balance(database: Database) -> None:
     with unit_of_work(database) as connection:
         account = open_account(connection, add_user(connection), "JPY")
     row = account_row(database, account)
@@ -111,7 +111,7 @@ def test_an_account_opens_with_nothing_on_it(database: Database) -> None:
     assert is_account_number(row["account_number"])
 
 
-def test_the_first_account_of_a_currency_brings_its_external_account_and_the_second_no_other(
+def test_the_first_account_of_a_currency_also_opens_its_external_account(
     database: Database,
 ) -> None:
     with unit_of_work(database) as connection:
@@ -122,7 +122,7 @@ def test_the_first_account_of_a_currency_brings_its_external_account_and_the_sec
     assert externals == [{"currency": name, "owner_id": None, "balance": 0} for name in ("USD", "EUR")]
 
 
-def test_one_account_too_many_is_refused(database: Database) -> None:
+def test_an_account_beyond_the_limit_is_rejected(database: Database) -> None:
     with unit_of_work(database) as connection:
         owner, other = add_user(connection), add_user(connection)
         open_account(connection, owner, most=2)
@@ -143,7 +143,7 @@ def test_a_number_that_is_taken_is_drawn_again(database: Database, monkeypatch: 
     assert numbers == [account_number(2), account_number(3)]
 
 
-async def test_somebody_elses_account_reads_like_none(database: Database, session: AsyncSession) -> None:
+async def test_another_users_account_reads_like_a_missing_one(database: Database, session: AsyncSession) -> None:
     with unit_of_work(database) as connection:
         owner, other = add_user(connection), add_user(connection)
         account = open_account(connection, owner)
@@ -155,7 +155,7 @@ async def test_somebody_elses_account_reads_like_none(database: Database, sessio
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8])
-async def test_pages_of_accounts_are_one_list_oldest_first(
+async def test_pages_of_accounts_add_up_to_one_list_oldest_first(
     database: Database, session: AsyncSession, size: int
 ) -> None:
     with unit_of_work(database) as connection:

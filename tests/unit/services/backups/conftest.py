@@ -1,4 +1,4 @@
-"""The bank that is backed up."""
+"""The bank for the tests of backups."""
 
 import pytest
 

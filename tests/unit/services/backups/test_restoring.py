@@ -1,4 +1,4 @@
-"""Restoring: the ledger comes back whole, to an empty folder, with the keys that fit; or nothing is changed."""
+"""Restoring: the whole ledger, into an empty folder, with the matching keys; otherwise nothing changes."""
 
 import shutil
 import signal
@@ -49,7 +49,7 @@ def made(settings: Settings, database: Database, bank: Bank, tmp_path: Path) -> 
 
 @pytest.fixture
 def empty(settings: Settings, made: Path, tmp_path: Path) -> Settings:
-    """An empty data folder, but for the keys that were kept apart."""
+    """An empty data folder, with only the keys that were stored separately."""
     folder = tmp_path / "new"
     folder.mkdir(mode=0o700)
     (settings.data_dir / "secrets").rename(folder / "secrets")
@@ -57,7 +57,7 @@ def empty(settings: Settings, made: Path, tmp_path: Path) -> Settings:
 
 
 def moved(folder: Path, **others: object) -> Settings:
-    """Settings as a machine has them that knows nothing of the one before."""
+    """The settings of a new machine."""
     return load_settings(**{"_env_file": None, "data_dir": folder, "jwt_secret": JWT_SECRET} | others)
 
 
@@ -70,7 +70,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 def rewrite(path: Path, *statements: str, **manifest: object) -> None:
-    """Change what is in a backup, and make its manifest agree."""
+    """Change the content of a backup, and update its manifest to match."""
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
         for statement in statements:
             raw.execute(statement)
@@ -78,7 +78,7 @@ def rewrite(path: Path, *statements: str, **manifest: object) -> None:
     making.manifest_of(path).write_text(changed.model_dump_json())
 
 
-def test_a_restored_ledger_is_the_one_that_was_backed_up(database: Database, made: Path, empty: Settings) -> None:
+def test_a_restored_ledger_equals_the_one_that_was_backed_up(database: Database, made: Path, empty: Settings) -> None:
     before = rows(database, LEDGER)
     assert restore(empty, made).warnings == []
     restored = Database(empty)
@@ -89,7 +89,7 @@ def test_a_restored_ledger_is_the_one_that_was_backed_up(database: Database, mad
     assert empty.database_path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_restored_ledger_goes_on(made: Path, empty: Settings, bank: Bank) -> None:
+def test_a_restored_ledger_can_be_used(made: Path, empty: Settings, bank: Bank) -> None:
     restore(empty, made)
     restored = Database(empty)
     assert settle_all(restored) == 1
@@ -98,7 +98,7 @@ def test_a_restored_ledger_goes_on(made: Path, empty: Settings, bank: Bank) -> N
     assert verify(restored).holds
 
 
-def test_restoring_is_written_down_in_the_ledger_that_it_restores(made: Path, empty: Settings) -> None:
+def test_a_restore_is_recorded_in_the_restored_ledger(made: Path, empty: Settings) -> None:
     restore(empty, made)
     entries = rows(Database(empty), "SELECT action, details FROM audit_entries ORDER BY id DESC LIMIT 1")
     assert entries[0]["action"] == "backup_restored"
@@ -106,14 +106,14 @@ def test_restoring_is_written_down_in_the_ledger_that_it_restores(made: Path, em
 
 
 @pytest.mark.parametrize("name", ["banking.db", "banking.db-wal", "banking.db-shm", "banking.db-journal"])
-def test_nothing_is_restored_over_data(made: Path, empty: Settings, name: str) -> None:
+def test_existing_data_is_not_overwritten(made: Path, empty: Settings, name: str) -> None:
     (empty.data_dir / name).write_text("what is left of a ledger")
     with pytest.raises(BackupError, match="exists: a backup is only restored to an empty data folder"):
         restore(empty, made)
     assert (empty.data_dir / name).read_text() == "what is left of a ledger"
 
 
-def test_anchors_that_outlived_their_ledger_are_not_written_over(made: Path, empty: Settings) -> None:
+def test_anchors_without_their_ledger_are_not_overwritten(made: Path, empty: Settings) -> None:
     anchors = empty.data_dir / "anchors.jsonl"
     anchors.write_text('{"block": 1}\n{"block": 2}\n')
     with pytest.raises(BackupError, match="it is evidence"):
@@ -123,13 +123,11 @@ def test_anchors_that_outlived_their_ledger_are_not_written_over(made: Path, emp
     restore(empty, made)
 
 
-# --- what is no good ---
+# --- invalid backups ---
 
 
 @pytest.mark.parametrize("part", [Path, making.anchors_of])
-def test_a_backup_of_which_a_bit_has_changed_is_refused(
-    made: Path, empty: Settings, part: Callable[[Path], Path]
-) -> None:
+def test_a_backup_with_a_flipped_bit_is_rejected(made: Path, empty: Settings, part: Callable[[Path], Path]) -> None:
     content = bytearray(part(made).read_bytes())
     content[len(content) // 2] ^= 1
     part(made).write_bytes(content)
@@ -138,20 +136,20 @@ def test_a_backup_of_which_a_bit_has_changed_is_refused(
     assert names_in(empty.data_dir) == {"secrets"}
 
 
-def test_a_backup_that_was_cut_short_is_refused(made: Path, empty: Settings) -> None:
+def test_a_truncated_backup_is_rejected(made: Path, empty: Settings) -> None:
     made.write_bytes(made.read_bytes()[:-4096])
     with pytest.raises(BackupError, match="does not match its manifest"):
         restore(empty, made)
 
 
-def test_a_backup_whose_money_was_changed_is_refused_although_its_manifest_agrees(made: Path, empty: Settings) -> None:
+def test_a_backup_with_changed_balances_is_rejected_even_if_its_manifest_matches(made: Path, empty: Settings) -> None:
     rewrite(made, "UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'")
     with pytest.raises(LedgerBroken, match="balance_is_sum_of_legs"):
         restore(empty, made)
     assert names_in(empty.data_dir) == {"secrets"}
 
 
-def test_a_backup_with_damaged_pages_is_refused_although_its_manifest_agrees(made: Path, empty: Settings) -> None:
+def test_a_backup_with_damaged_pages_is_rejected_even_if_its_manifest_matches(made: Path, empty: Settings) -> None:
     content = bytearray(made.read_bytes())
     content[3 * 4096 : 4 * 4096] = bytes(4096)
     made.write_bytes(content)
@@ -164,7 +162,7 @@ def test_a_backup_with_damaged_pages_is_refused_although_its_manifest_agrees(mad
 @pytest.mark.parametrize(
     ("text", "said"), [(None, "cannot read the manifest"), ("{", "is not a manifest"), ("{}", "is not a manifest")]
 )
-def test_a_backup_without_a_manifest_is_refused(made: Path, empty: Settings, text: str | None, said: str) -> None:
+def test_a_backup_without_a_manifest_is_rejected(made: Path, empty: Settings, text: str | None, said: str) -> None:
     making.manifest_of(made).unlink()
     if text is not None:
         making.manifest_of(made).write_text(text)
@@ -176,7 +174,7 @@ def test_a_backup_without_a_manifest_is_refused(made: Path, empty: Settings, tex
 
 
 @pytest.mark.parametrize("migrate", [None, apply_migrations])
-def test_a_backup_of_a_newer_giro_is_refused(
+def test_a_backup_of_a_newer_giro_is_rejected(
     made: Path, empty: Settings, migrate: Callable[[Settings], None] | None
 ) -> None:
     rewrite(made, "UPDATE alembic_version SET version_num = '9999'")
@@ -184,14 +182,12 @@ def test_a_backup_of_a_newer_giro_is_refused(
         restore(empty, made, migrate)
 
 
-def test_an_older_backup_is_migrated_only_where_that_is_asked_for(
-    settings: Settings, made: Path, empty: Settings
-) -> None:
+def test_an_older_backup_is_migrated_only_on_request(settings: Settings, made: Path, empty: Settings) -> None:
     for table in ("dead_letters", "verifications", "blocks", "batches"):
         rewrite(made, f"DROP TABLE {table}")
     for index in LIST_INDEXES:
         rewrite(made, f"DROP INDEX {index}")
-    rewrite(made, "DROP TRIGGER users_stay_erased")  # else the column it speaks of cannot go
+    rewrite(made, "DROP TRIGGER users_stay_erased")  # otherwise its column cannot be dropped
     rewrite(made, "ALTER TABLE users DROP COLUMN erased_at")
     rewrite(made, "UPDATE alembic_version SET version_num = '0005'", schema_revision="0005", anchors_sha256=None)
     with pytest.raises(BackupError, match="at migration 0005: restore it with --migrate"):
@@ -206,7 +202,7 @@ def test_an_older_backup_is_migrated_only_where_that_is_asked_for(
 # --- keys ---
 
 
-def test_cards_without_their_keys_are_refused_and_no_key_is_made(made: Path, empty: Settings) -> None:
+def test_cards_without_their_keys_are_rejected_and_no_key_is_made(made: Path, empty: Settings) -> None:
     (empty.data_dir / "secrets").rename(empty.data_dir / "away")
     with pytest.raises(BackupError, match=r"there are 1 cards in .* and no card keys here"):
         restore(empty, made)
@@ -220,16 +216,14 @@ def test_cards_without_their_keys_are_refused_and_no_key_is_made(made: Path, emp
         ("card_index_key", "the card index key is not the one"),
     ],
 )
-def test_cards_with_other_keys_are_refused(made: Path, empty: Settings, name: str, said: str) -> None:
+def test_cards_with_other_keys_are_rejected(made: Path, empty: Settings, name: str, said: str) -> None:
     other = OTHER if name == "card_index_key" else f"1:{OTHER}"
     with pytest.raises(CardKeyError, match=said):
         restore(moved(empty.data_dir, **{name: other}), made)
     assert names_in(empty.data_dir) == {"secrets"}
 
 
-def test_a_backup_from_before_a_rotation_needs_the_key_from_before(
-    database: Database, made: Path, empty: Settings
-) -> None:
+def test_a_backup_from_before_a_rotation_needs_the_older_key(database: Database, made: Path, empty: Settings) -> None:
     before = (empty.data_dir / "secrets" / "card_keys").read_text()
     rotate(database, CardVault(Secrets(moved(empty.data_dir))), the_bank(), lambda count, of: None)
     with pytest.raises(CardKeyError, match="key version 1, which is not among the card keys"):
@@ -247,7 +241,7 @@ def test_a_ledger_without_cards_needs_no_keys(settings: Settings, database: Data
     assert names_in(new.data_dir) == {"banking.db"}, "no key was made"
 
 
-def test_another_signing_key_is_said_and_no_obstacle(made: Path, empty: Settings) -> None:
+def test_another_signing_key_is_reported_and_does_not_prevent_a_restore(made: Path, empty: Settings) -> None:
     (warning,) = restore(moved(empty.data_dir, jwt_secret=OTHER), made).warnings
     assert warning == (
         "the jwt_secret is not that of the backup: access tokens of that time are refused, and clients go on with "
@@ -264,7 +258,7 @@ def test_another_signing_key_is_said_and_no_obstacle(made: Path, empty: Settings
         (OLDER, f"2:{OTHER}", True),
     ],
 )
-def test_the_key_that_signed_when_the_backup_was_made_has_to_be_among_those_here(
+def test_the_signing_key_of_the_time_of_the_backup_must_be_available(
     settings: Settings, database: Database, tmp_path: Path, there: str, here: str, warned: bool
 ) -> None:
     made, _ = making.make(moved(settings.data_dir, jwt_secret=there), database, tmp_path / "backups", quiet)
@@ -273,7 +267,7 @@ def test_the_key_that_signed_when_the_backup_was_made_has_to_be_among_those_here
     assert bool(restore(new, made).warnings) is warned
 
 
-# --- what is killed ---
+# --- kills ---
 
 RESTORE = """
 import time
@@ -292,9 +286,7 @@ restoring.restore(load_settings(_env_file=None), Path({file!r}), the_bank(), rep
 
 
 @pytest.mark.parametrize("step", ["Checking pages", "Verifying"])
-def test_a_restore_that_is_killed_leaves_no_database_and_can_be_repeated(
-    made: Path, empty: Settings, step: str
-) -> None:
+def test_a_killed_restore_leaves_no_database_and_can_be_repeated(made: Path, empty: Settings, step: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", RESTORE.format(step=step, file=str(made))],
         env={"GIRO_DATA_DIR": str(empty.data_dir), "PYTHONPATH": str(Path(core.__file__).parents[1])},
@@ -309,7 +301,7 @@ def test_a_restore_that_is_killed_leaves_no_database_and_can_be_repeated(
     assert names_in(empty.data_dir) == {"banking.db", "anchors.jsonl", "secrets"}
 
 
-def test_a_manifest_of_another_backup_does_not_fit(
+def test_a_manifest_of_another_backup_is_rejected(
     settings: Settings, database: Database, made: Path, empty: Settings, bank: Bank
 ) -> None:
     shutil.copytree(empty.data_dir / "secrets", settings.data_dir / "secrets")

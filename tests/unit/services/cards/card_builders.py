@@ -1,4 +1,4 @@
-"""Cards and their keys for tests of both."""
+"""Cards and card keys for the tests of both."""
 
 from core.security.card_vault import CardVault
 from core.security.secrets import Secrets
@@ -13,12 +13,12 @@ INDEX_KEY = "i" * 32
 
 
 def keys_of(*versions: int) -> str:
-    """Write keys of these versions as a setting."""
+    """Write keys of these versions in the form of a setting."""
     return write_keys({version: SECRETS[version] for version in versions})
 
 
 def vault_with(settings: Settings, text: str) -> CardVault:
-    """Make the vault of a process whose sealing keys are a setting."""
+    """Make the vault of a process that has its sealing keys from a setting."""
     given = {"card_keys": text, "card_index_key": INDEX_KEY}
     return CardVault(Secrets(load_settings(_env_file=None, data_dir=settings.data_dir, **given)))
 

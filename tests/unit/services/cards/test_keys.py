@@ -1,4 +1,4 @@
-"""Rotating the keys of cards: no card is lost, whatever happens meanwhile."""
+"""Rotating card keys: no card is lost, whatever happens during a rotation."""
 
 import stat
 from collections.abc import Callable
@@ -24,24 +24,24 @@ from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vau
 
 @pytest.fixture
 def with_keys(settings: Settings) -> Callable[..., CardVault]:
-    """Make vaults with keys of some versions as a setting."""
+    """Make settings with keys of some versions."""
     return lambda *versions: vault_with(settings, keys_of(*versions))
 
 
 @pytest.fixture
 def kept(settings: Settings) -> Path:
-    """The file of keys."""
+    """The key file."""
     return Secrets(settings).card_keys.path
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups of two, so that a handful of cards makes several."""
+    """Groups of two, so that a few cards make several groups."""
     monkeypatch.setattr(keys, "GROUP", 2)
 
 
 def nothing(count: int, of: int) -> None:
-    """Take no notice of the progress."""
+    """Ignore the progress."""
 
 
 def run(database: Database, vault: CardVault, on_progress: Callable[[int, int], None] = nothing) -> Rotation:
@@ -63,7 +63,7 @@ def rotations(database: Database) -> list[str]:
     return [row["details"] for row in found]
 
 
-# --- rotating kept keys ------------------------------------------------------------------------------------------
+# --- rotating stored keys ---
 
 
 def test_a_rotation_seals_every_card_under_a_new_key_and_drops_the_old_one(
@@ -86,7 +86,7 @@ def test_a_rotation_seals_every_card_under_a_new_key_and_drops_the_old_one(
     assert sorted(path.name for path in kept.parent.iterdir()) == ["card_index_key", "card_keys"]
 
 
-def test_a_rotation_is_written_down_as_the_banks_own(database: Database, settings: Settings) -> None:
+def test_a_rotation_is_recorded_as_an_act_of_the_bank(database: Database, settings: Settings) -> None:
     run(database, CardVault(Secrets(settings)))
     (entry,) = rows(database, "SELECT author_id, action, address FROM audit_entries")
     assert entry == {"author_id": 1, "action": "card_keys_rotated", "address": None}
@@ -113,7 +113,7 @@ def test_each_rotation_makes_a_new_key(database: Database, bank: Bank, settings:
 def test_another_process_seals_with_the_new_key_at_once(
     database: Database, bank: Bank, settings: Settings, few: None
 ) -> None:
-    """A vault that has been open since before the rotation, as the API's is, while the rotation is half way."""
+    """The vault was opened before the rotation, like that of the API, and is used in the middle of the rotation."""
     apis = CardVault(Secrets(settings))
     numbers = [card.number for card in issue(database, apis, bank, 5)]
 
@@ -125,10 +125,10 @@ def test_another_process_seals_with_the_new_key_at_once(
     assert opened(database, apis) == numbers
 
 
-def test_no_card_is_lost_that_is_issued_while_keys_are_rotated(
+def test_no_card_that_is_issued_during_a_rotation_is_lost(
     database: Database, bank: Bank, settings: Settings, kept: Path, few: None
 ) -> None:
-    """Two threads with a database and a vault of their own, as two processes have them; rotations overlap issuing."""
+    """Two threads, each with its own database and vault, like two processes; rotations overlap with issuing."""
     numbers, stop = [card.number for card in issue(database, CardVault(Secrets(settings)), bank, 4)], Event()
     issued_some = Event()
 
@@ -161,7 +161,7 @@ def test_no_card_is_lost_that_is_issued_while_keys_are_rotated(
 
 class TestAnInterruptedRotation:
     class Stopped(Exception):
-        """The machine stopped here."""
+        """The machine stops here."""
 
     @pytest.fixture
     def vault(self, settings: Settings) -> CardVault:
@@ -179,7 +179,7 @@ class TestAnInterruptedRotation:
         assert versions(database) == [2] * 5
         assert parse_keys(kept.read_text()).keys() == {2}
 
-    def test_after_some_cards_is_finished_by_the_next(
+    def test_after_some_cards_is_completed_by_the_next(
         self, database: Database, vault: CardVault, numbers: list[str], kept: Path
     ) -> None:
         with pytest.raises(self.Stopped):
@@ -191,7 +191,7 @@ class TestAnInterruptedRotation:
         assert opened(database, vault) == numbers
         assert rotations(database) == ['{"version": 2, "count": 3}']
 
-    def test_before_the_first_card_is_finished_by_the_next(
+    def test_before_the_first_card_is_completed_by_the_next(
         self, database: Database, vault: CardVault, numbers: list[str], kept: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch, pytest.raises(self.Stopped):
@@ -201,7 +201,7 @@ class TestAnInterruptedRotation:
         self.is_finished_by(run(database, vault), database, kept)
         assert opened(database, vault) == numbers
 
-    def test_before_the_old_key_is_dropped_is_finished_by_the_next(
+    def test_before_the_old_key_is_dropped_is_completed_by_the_next(
         self, database: Database, vault: CardVault, numbers: list[str], kept: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch, pytest.raises(self.Stopped):
@@ -212,7 +212,7 @@ class TestAnInterruptedRotation:
         assert opened(database, vault) == numbers
         assert rotations(database) == ['{"version": 2, "count": 5}', '{"version": 2, "count": 0}']
 
-    def test_is_followed_by_a_new_key_only_when_asked_again(
+    def test_is_followed_by_a_new_key_only_on_the_next_request(
         self, database: Database, vault: CardVault, numbers: list[str]
     ) -> None:
         with pytest.raises(self.Stopped):
@@ -225,7 +225,7 @@ class TestAnInterruptedRotation:
     [(keys_of(3), "key version 1, which is not among the card keys"), (keys_of(1), "sealed with another secret")],
     ids=["version", "secret"],
 )
-def test_keys_that_do_not_fit_stop_a_rotation_before_anything_is_changed(
+def test_wrong_keys_stop_a_rotation_before_anything_changes(
     database: Database, bank: Bank, settings: Settings, kept: Path, wrong: str, words: str
 ) -> None:
     vault = CardVault(Secrets(settings))
@@ -237,7 +237,7 @@ def test_keys_that_do_not_fit_stop_a_rotation_before_anything_is_changed(
     assert versions(database) == [1]
 
 
-def test_one_card_that_cannot_be_opened_stops_a_rotation_and_nothing_is_lost(
+def test_a_card_that_cannot_be_opened_stops_a_rotation_and_nothing_is_lost(
     database: Database, bank: Bank, settings: Settings, kept: Path, few: None
 ) -> None:
     vault = CardVault(Secrets(settings))
@@ -258,7 +258,7 @@ def test_one_card_that_cannot_be_opened_stops_a_rotation_and_nothing_is_lost(
 def test_a_key_that_a_card_still_needs_is_not_dropped(
     database: Database, bank: Bank, settings: Settings, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An API that was given the old key as a setting, where the command finds the keys in the file."""
+    """The API has the old key from a setting, and the command has the keys from the file."""
     vault = CardVault(Secrets(settings))
     stale = CardVault(Secrets(load_settings(_env_file=None, data_dir=settings.data_dir, card_keys=kept.read_text())))
     finish = keys._finish
@@ -275,10 +275,10 @@ def test_a_key_that_a_card_still_needs_is_not_dropped(
     assert run(database, vault) == Rotation(2, 1, False, True)
 
 
-# --- rotating given keys -----------------------------------------------------------------------------------------
+# --- rotating keys from a setting ---
 
 
-def test_given_keys_are_rotated_to_the_newest_of_them(
+def test_keys_from_a_setting_are_rotated_to_the_newest(
     database: Database, bank: Bank, with_keys: Callable[..., CardVault], kept: Path, few: None
 ) -> None:
     numbers = [card.number for version in (1, 2, 3) for card in issue(database, with_keys(version), bank, 3)]
@@ -288,7 +288,7 @@ def test_given_keys_are_rotated_to_the_newest_of_them(
     assert not kept.exists()
 
 
-def test_given_keys_leave_nothing_to_do_when_all_cards_have_the_newest(
+def test_keys_from_a_setting_leave_nothing_to_do_if_all_cards_have_the_newest(
     database: Database, bank: Bank, with_keys: Callable[..., CardVault]
 ) -> None:
     issue(database, with_keys(3), bank)
@@ -297,7 +297,7 @@ def test_given_keys_leave_nothing_to_do_when_all_cards_have_the_newest(
 
 
 @pytest.mark.parametrize(("given", "missing"), [((4, 2), 3), ((2, 1), 3)])
-def test_given_keys_without_that_of_a_card_change_nothing(
+def test_keys_from_a_setting_that_lack_the_key_of_a_card_change_nothing(
     database: Database, bank: Bank, with_keys: Callable[..., CardVault], given: tuple[int, ...], missing: int
 ) -> None:
     for version in (2, 3):
@@ -307,7 +307,7 @@ def test_given_keys_without_that_of_a_card_change_nothing(
     assert versions(database) == [2, 3]
 
 
-def test_given_keys_with_another_secret_are_not_called_right(
+def test_keys_from_a_setting_with_another_secret_are_rejected(
     database: Database, bank: Bank, settings: Settings, with_keys: Callable[..., CardVault]
 ) -> None:
     issue(database, with_keys(3), bank)
@@ -319,20 +319,18 @@ def test_given_keys_with_another_secret_are_not_called_right(
 
 
 class TestTheCommand:
-    def test_rotates_kept_keys(self, database: Database, bank: Bank, settings: Settings) -> None:
+    def test_rotates_stored_keys(self, database: Database, bank: Bank, settings: Settings) -> None:
         issue(database, CardVault(Secrets(settings)), bank, 2)
         result = giro("keys", "rotate", "cards")
         assert (result.exit_code, result.stdout) == (0, "2 cards sealed again, all with card key version 2\n")
         assert versions(database) == [2, 2]
 
-    def test_says_when_it_has_finished_an_earlier_one(self, database: Database, settings: Settings) -> None:
+    def test_reports_that_it_completed_an_earlier_rotation(self, database: Database, settings: Settings) -> None:
         CardVault(Secrets(settings)).add_key()
         assert "an earlier rotation was interrupted" in everything_said(giro("keys", "rotate", "cards"))
         assert "version 3" in everything_said(giro("keys", "rotate", "cards"))
 
-    def test_says_how_to_add_a_key_where_they_are_a_setting(
-        self, database: Database, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_explains_how_to_add_a_key_to_a_setting(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("GIRO_CARD_KEYS", keys_of(3))
         result = giro("keys", "rotate", "cards")
         assert result.exit_code == 0
@@ -340,7 +338,7 @@ class TestTheCommand:
         assert "put `4:` and a secret of 32 bytes in front" in result.stdout
         assert SECRETS[3] not in everything_said(result)
 
-    def test_ends_with_one_line_where_a_key_is_missing(
+    def test_ends_with_one_line_if_a_key_is_missing(
         self, database: Database, bank: Bank, settings: Settings, kept: Path
     ) -> None:
         issue(database, CardVault(Secrets(settings)), bank)

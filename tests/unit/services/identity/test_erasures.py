@@ -1,4 +1,4 @@
-"""Erasing a person: nothing is left that names them, the books stay as they are, and a backup does not undo it."""
+"""Erasing a person: no personal data is left, the books do not change, and a backup does not undo the erasure."""
 
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def quiet(_step: str, _done: int, _of: int) -> None:
 
 @pytest.fixture
 def bank(database: Database, bank: Bank) -> Bank:
-    """Ada had 1000 and paid them to Bob; neither has anything pending."""
+    """Ada had 1000 and paid all of it to Bob; neither has pending transfers."""
     with unit_of_work(database) as connection:
         connection.exec_driver_sql(
             "UPDATE users SET email = ?, name = ?, password_hash = ? WHERE id = ?",
@@ -87,7 +87,7 @@ def do_erase(database: Database, author: Author, listed: Path, who: UUID) -> Non
 
 
 def refusal(database: Database, author: Author, listed: Path, who: UUID) -> Refusal:
-    """Try what must be refused: nothing is changed, and nobody is listed."""
+    """Try an erasure that must be rejected: nothing changes, and nobody is listed."""
     before = everything(database)
     with pytest.raises(Refusal) as refused:
         do_erase(database, author, listed, who)
@@ -101,10 +101,10 @@ def everything(database: Database) -> list[list[dict[str, Any]]]:
     return [rows(database, f"SELECT * FROM {table}") for table in tables]
 
 
-# --- what goes, what stays ---------------------------------------------------------------------------------------
+# --- erased and kept data ---
 
 
-def test_nothing_is_left_that_names_a_person(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+def test_no_personal_data_of_the_user_is_left(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     deactivate(database, bank.ada)
     version = user_row(database, bank.ada)["token_version"]
     do_erase(database, author, listed, bank.ada.public_id)
@@ -116,10 +116,10 @@ def test_nothing_is_left_that_names_a_person(database: Database, bank: Bank, aut
         "!",
     )
     assert (left["is_active"], left["token_version"]) == (0, version + 1)
-    assert not Passwords(4).verify("!", left["password_hash"]), "no password fits"
+    assert not Passwords(4).verify("!", left["password_hash"]), "no password matches"
 
 
-def test_tokens_are_gone(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+def test_tokens_are_deleted(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     nobody = Author(user_id=None, request_id="a-request", address=None)
     with unit_of_work(database) as connection:
         for person in (bank.ada, bank.bob):
@@ -129,7 +129,7 @@ def test_tokens_are_gone(database: Database, bank: Bank, author: Author, listed:
     assert rows(database, "SELECT user_id FROM refresh_tokens") == [{"user_id": bank.bob.id}]
 
 
-def test_numbers_of_cards_are_destroyed_and_the_keys_of_the_others_can_still_be_rotated(
+def test_card_numbers_are_destroyed_and_the_keys_of_other_cards_can_still_be_rotated(
     database: Database, settings: Settings, bank: Bank, author: Author, listed: Path
 ) -> None:
     vault = CardVault(Secrets(settings))
@@ -148,7 +148,7 @@ def test_numbers_of_cards_are_destroyed_and_the_keys_of_the_others_can_still_be_
     assert opened == kept.number
 
 
-def test_accounts_with_nothing_on_them_are_closed(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+def test_accounts_with_a_zero_balance_are_closed(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     deactivate(database, bank.ada)
     do_erase(database, author, listed, bank.ada.public_id)
     assert account_row(database, bank.ada_account)["status"] == "closed"
@@ -163,7 +163,7 @@ def test_accounts_with_nothing_on_them_are_closed(database: Database, bank: Bank
     }
 
 
-def test_the_books_stay_as_they_are(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+def test_the_books_do_not_change(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     ledger = ("transfers", "transactions", "blocks", "statements")
     before = [rows(database, f"SELECT * FROM {table}") for table in ledger]
     deactivate(database, bank.ada)
@@ -181,11 +181,11 @@ def test_the_address_can_be_used_again(database: Database, bank: Bank, author: A
     assert again != bank.ada.public_id
 
 
-def test_no_byte_of_it_is_left_in_the_files_after_a_checkpoint(
+def test_no_byte_of_the_personal_data_is_left_in_the_files_after_a_checkpoint(
     database: Database, bank: Bank, author: Author, listed: Path
 ) -> None:
     others = [(uuid4().bytes, f"{number * 7919 % 1500:04}.{'x' * 60}@example.com") for number in range(1500)]
-    with unit_of_work(database) as connection:  # pages are divided with her row and her address in the middle
+    with unit_of_work(database) as connection:  # pages are split with her row and her address in the middle
         connection.exec_driver_sql(
             "INSERT INTO users (public_id, email, password_hash, role, is_active, token_version, created_at) "
             "VALUES (?, ?, '!', 'customer', 1, 0, 0)",
@@ -227,18 +227,18 @@ def test_an_upgrade_keeps_every_card_and_every_user(
 # --- refusals ----------------------------------------------------------------------------------------------------
 
 
-def test_who_has_access_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+def test_a_user_with_access_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     assert refusal(database, author, listed, bank.ada.public_id).code is UserError.ACTIVE
 
 
-def test_nobody_and_the_bank_itself_are_not_erased(database: Database, author: Author, listed: Path) -> None:
+def test_an_unknown_user_and_the_bank_itself_are_not_erased(database: Database, author: Author, listed: Path) -> None:
     (system,) = rows(database, "SELECT public_id FROM users WHERE id = 1")
     for who in (uuid4(), UUID(bytes=system["public_id"])):
         assert refusal(database, author, listed, who).code is UserError.NOT_FOUND
 
 
 @pytest.mark.parametrize("scope", ["debit", "all"])
-def test_who_has_a_frozen_account_is_not_erased(
+def test_a_user_with_a_frozen_account_is_not_erased(
     database: Database, bank: Bank, author: Author, listed: Path, scope: str
 ) -> None:
     freeze(database, bank.ada_account, scope)
@@ -246,13 +246,13 @@ def test_who_has_a_frozen_account_is_not_erased(
     assert refusal(database, author, listed, bank.ada.public_id).code is AccountError.FROZEN
 
 
-def test_who_has_money_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+def test_a_user_with_money_is_not_erased(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     deactivate(database, bank.bob)
     refused = refusal(database, author, listed, bank.bob.public_id)
     assert (refused.code, str(bank.bob_account) in refused.detail) == (AccountError.NOT_EMPTY, True)
 
 
-def test_who_is_about_to_pay_or_to_be_paid_is_not_erased(
+def test_a_user_with_a_pending_transfer_is_not_erased(
     database: Database, bank: Bank, author: Author, listed: Path
 ) -> None:
     accepted(database, from_bob_to_ada(bank, 1000))
@@ -269,7 +269,7 @@ def test_erasing_again_changes_nothing(database: Database, bank: Bank, author: A
     assert (everything(database), listed.read_text()) == (before, list_before)
 
 
-def test_who_was_erased_never_comes_back(database: Database, bank: Bank, author: Author, listed: Path) -> None:
+def test_an_erased_user_cannot_be_reactivated(database: Database, bank: Bank, author: Author, listed: Path) -> None:
     deactivate(database, bank.ada)
     do_erase(database, author, listed, bank.ada.public_id)
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
@@ -277,7 +277,9 @@ def test_who_was_erased_never_comes_back(database: Database, bank: Bank, author:
     assert refused.value.code is UserError.ERASED
 
 
-def test_who_cannot_be_listed_is_not_erased(database: Database, bank: Bank, author: Author, tmp_path: Path) -> None:
+def test_a_user_who_cannot_be_listed_is_not_erased(
+    database: Database, bank: Bank, author: Author, tmp_path: Path
+) -> None:
     deactivate(database, bank.ada)
     before = everything(database)
     (tmp_path / "file").touch()
@@ -287,7 +289,7 @@ def test_who_cannot_be_listed_is_not_erased(database: Database, bank: Bank, auth
 
 
 @pytest.mark.parametrize("words", [["ada@example.com"], ["--again", "list"]])
-def test_the_command_erases_nobody_beside_a_service_and_names_that(
+def test_the_command_erases_nobody_while_a_service_runs_and_names_the_service(
     database: Database, settings: Settings, tmp_path: Path, words: list[str]
 ) -> None:
     (tmp_path / "list").touch()
@@ -303,7 +305,7 @@ def test_the_command_erases_nobody_beside_a_service_and_names_that(
 def restored(
     settings: Settings, database: Database, bank: Bank, author: Author, tmp_path: Path
 ) -> tuple[Settings, list[str]]:
-    """A backup of before she was erased, in a new folder with the list of the old one; what restoring warned of."""
+    """A backup from before the erasure, restored to a new folder with the list of the old one; returns the warnings."""
     file, _ = making.make(settings, database, tmp_path / "backups", quiet)
     deactivate(database, bank.ada)
     do_erase(database, author, settings.erasures_path, bank.ada.public_id)
@@ -314,12 +316,14 @@ def restored(
     return new, restoring.restore(new, file, the_bank(), quiet, migrate=apply_migrations).warnings
 
 
-def test_restoring_an_older_backup_says_who_is_back(restored: tuple[Settings, list[str]]) -> None:
+def test_restoring_an_older_backup_names_the_erased_users_that_it_brings_back(
+    restored: tuple[Settings, list[str]],
+) -> None:
     new, warnings = restored
     assert f"1 erased users are back: `giro operator erase --again {new.erasures_path}` erases them again" in warnings
 
 
-def test_a_list_erases_again_whom_a_backup_brought_back(
+def test_a_list_erases_users_that_a_backup_brought_back(
     clean_environment: pytest.MonkeyPatch, restored: tuple[Settings, list[str]], bank: Bank
 ) -> None:
     new, _ = restored
@@ -332,22 +336,22 @@ def test_a_list_erases_again_whom_a_backup_brought_back(
     assert user_row(database, bank.ada)["name"] is None
 
 
-def test_a_list_says_whom_it_has_to_leave(database: Database, bank: Bank, tmp_path: Path) -> None:
+def test_a_list_names_users_that_cannot_be_erased(database: Database, bank: Bank, tmp_path: Path) -> None:
     (tmp_path / "erasures").write_text(f"{uuid4()}\n{bank.bob.public_id}\n{bank.ada.public_id}\n")
     result = giro("operator", "erase", "--again", str(tmp_path / "erasures"))
     assert (result.exit_code, result.stdout) == (1, f"{bank.ada.public_id} is erased again\n")
     assert f"{bank.bob.public_id} is not erased" in result.stderr
     assert "account_not_empty" in result.stderr
-    assert user_row(database, bank.bob)["is_active"] == 1, "nothing of it is done"
+    assert user_row(database, bank.bob)["is_active"] == 1, "none of the list is erased"
 
 
-def test_what_is_no_list_is_said_to_be_none(database: Database, bank: Bank, tmp_path: Path) -> None:
+def test_an_invalid_list_is_reported(database: Database, bank: Bank, tmp_path: Path) -> None:
     (tmp_path / "erasures").write_text("ada@example.com\n")
     result = giro("operator", "erase", "--again", str(tmp_path / "erasures"))
     assert (result.exit_code, "is not a list of erased users" in result.stderr) == (2, True)
 
 
-def test_a_list_that_is_not_there_is_no_empty_one(database: Database, tmp_path: Path) -> None:
+def test_a_missing_list_is_not_an_empty_one(database: Database, tmp_path: Path) -> None:
     for wrong in (tmp_path / "erasure", tmp_path):
         result = giro("operator", "erase", "--again", str(wrong))
         assert (result.exit_code, result.stdout) == (2, "")
@@ -365,6 +369,6 @@ def test_the_command_erases_by_address_and_by_id(database: Database, bank: Bank,
     assert listed.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_command_wants_either_a_user_or_a_list(database: Database) -> None:
+def test_the_command_needs_either_a_user_or_a_list(database: Database) -> None:
     for words in ((), (ADDRESS, "--again", "erasures")):
         assert giro("operator", "erase", *words).exit_code == 2

@@ -1,4 +1,4 @@
-"""What operators do and see: each act changes what it should, and is written down once, or not at all."""
+"""Acts and lists of operators: each act has its effect and is recorded once, or has no effect at all."""
 
 import json
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def do(database: Database, author: Author, act: Act, target: UUID) -> None:
 
 
 def refusal(database: Database, author: Author, act: Act, target: UUID) -> tuple[ErrorCode, Part | None]:
-    """Try what must be refused: nothing is written down."""
+    """Try an act that must be rejected: nothing is recorded."""
     before = log(database)
     with pytest.raises(Refusal) as caught:
         do(database, author, act, target)
@@ -81,7 +81,7 @@ def refusal(database: Database, author: Author, act: Act, target: UUID) -> tuple
 
 
 def log(database: Database) -> list[tuple[str, dict[str, Any]]]:
-    """What has been written down, but for the deposits that the tests begin with: each act and its details."""
+    """The recorded acts with their details, without the deposits at the beginning of the tests."""
     found = rows(database, "SELECT action, details FROM audit_entries WHERE action <> 'deposit_ordered' ORDER BY id")
     return [(row["action"], json.loads(row["details"])) for row in found]
 
@@ -168,9 +168,7 @@ def test_a_transfer_to_an_account_frozen_for_debits_still_arrives(
     assert status_of(database, transfer) is status
 
 
-def test_an_account_pays_and_receives_again_after_it_was_unfrozen(
-    database: Database, bank: Bank, author: Author
-) -> None:
+def test_an_unfrozen_account_pays_and_receives_again(database: Database, bank: Bank, author: Author) -> None:
     do(database, author, freezing(ALL), bank.ada_account)
     both = (from_ada_to_bob(bank, 100), deposit_request(bank.ada_account, 100))
     assert [answer(outcome) for outcome in accept(database, *both)] == ["account_frozen"] * 2
@@ -186,7 +184,7 @@ ACCOUNT_ACTS = pytest.mark.parametrize(
 
 
 @ACCOUNT_ACTS
-def test_a_closed_account_is_left_as_it_is(database: Database, bank: Bank, author: Author, act: Act) -> None:
+def test_a_closed_account_does_not_change(database: Database, bank: Bank, author: Author, act: Act) -> None:
     close(database, bank.bob_account)
     before = account_row(database, bank.bob_account)
     assert refusal(database, author, act, bank.bob_account) == (AccountError.CLOSED, None)
@@ -194,7 +192,7 @@ def test_a_closed_account_is_left_as_it_is(database: Database, bank: Bank, autho
 
 
 @ACCOUNT_ACTS
-def test_an_external_account_and_none_are_refused_alike(
+def test_an_external_account_and_a_missing_one_are_rejected_alike(
     database: Database, bank: Bank, author: Author, act: Act
 ) -> None:
     before = external_account(database)
@@ -207,7 +205,7 @@ def test_an_external_account_and_none_are_refused_alike(
 
 
 def owing(database: Database, bank: Bank, author: Author) -> None:
-    """Let Bob, who has nothing and a limit of 500, go 300 below 0."""
+    """Bob has no money and a limit of 500: bring his balance to -300."""
     do(database, author, limiting(500), bank.bob_account)
     accepted(database, from_bob_to_ada(bank, 300))
     settle_all(database)
@@ -215,7 +213,7 @@ def owing(database: Database, bank: Bank, author: Author) -> None:
 
 
 @pytest.mark.parametrize("limit", [501, 9 * 10**15, 499, 301, 300])
-def test_a_limit_is_raised_and_lowered_down_to_the_debt(
+def test_a_limit_can_be_raised_and_lowered_down_to_the_debt(
     database: Database, bank: Bank, author: Author, limit: int
 ) -> None:
     owing(database, bank, author)
@@ -226,7 +224,7 @@ def test_a_limit_is_raised_and_lowered_down_to_the_debt(
 
 
 @pytest.mark.parametrize("limit", [299, 1, 0])
-def test_a_limit_below_the_debt_is_refused(database: Database, bank: Bank, author: Author, limit: int) -> None:
+def test_a_limit_below_the_debt_is_rejected(database: Database, bank: Bank, author: Author, limit: int) -> None:
     owing(database, bank, author)
     before = account_row(database, bank.bob_account)
     assert refusal(database, author, limiting(limit), bank.bob_account) == (AccountError.LIMIT_IN_USE, Part.AMOUNT)
@@ -243,7 +241,7 @@ def test_the_same_limit_again_changes_nothing(
     assert (account_row(database, getattr(bank, account)), log(database)) == before
 
 
-def test_the_next_transfer_keeps_to_the_new_limit(database: Database, bank: Bank, author: Author) -> None:
+def test_the_next_transfer_respects_the_new_limit(database: Database, bank: Bank, author: Author) -> None:
     def attempt(amount: int) -> str:
         return answer(accept(database, from_ada_to_bob(bank, amount))[0])
 
@@ -256,9 +254,7 @@ def test_the_next_transfer_keeps_to_the_new_limit(database: Database, bank: Bank
     assert [attempt(51), attempt(50)] == ["insufficient_funds", "accepted"]
 
 
-def test_a_pending_transfer_fails_that_a_lower_limit_no_longer_covers(
-    database: Database, bank: Bank, author: Author
-) -> None:
+def test_a_pending_transfer_beyond_a_lowered_limit_fails(database: Database, bank: Bank, author: Author) -> None:
     do(database, author, limiting(500), bank.bob_account)
     transfer = accepted(database, from_bob_to_ada(bank, 300))
     do(database, author, limiting(299), bank.bob_account)
@@ -267,7 +263,7 @@ def test_a_pending_transfer_fails_that_a_lower_limit_no_longer_covers(
     assert (balance_of(database, bank.bob_account), reserved_of(database, bank.bob_account)) == (0, 0)
 
 
-def test_a_frozen_account_keeps_its_freeze_when_its_limit_is_set(
+def test_setting_the_limit_of_a_frozen_account_does_not_unfreeze_it(
     database: Database, bank: Bank, author: Author
 ) -> None:
     do(database, author, freezing(DEBIT), bank.ada_account)
@@ -287,7 +283,7 @@ def test_a_user_loses_access_and_every_token(database: Database, bank: Bank, aut
     assert log(database) == [("user_deactivated", {})]
 
 
-def test_a_user_gets_access_back_and_no_old_token(database: Database, bank: Bank, author: Author) -> None:
+def test_a_reactivated_user_has_access_but_no_old_token(database: Database, bank: Bank, author: Author) -> None:
     before = user_row(database, bank.ada)
     for act in (operators.deactivate, operators.reactivate):
         do(database, author, act, bank.ada.public_id)
@@ -297,7 +293,7 @@ def test_a_user_gets_access_back_and_no_old_token(database: Database, bank: Bank
     assert log(database) == [("user_deactivated", {}), ("user_reactivated", {})]
 
 
-def test_doing_it_again_changes_nothing(database: Database, bank: Bank, author: Author) -> None:
+def test_a_repeated_act_changes_nothing(database: Database, bank: Bank, author: Author) -> None:
     before = user_row(database, bank.ada)
     do(database, author, operators.reactivate, bank.ada.public_id)
     assert (user_row(database, bank.ada), log(database)) == (before, [])
@@ -322,14 +318,16 @@ def test_pending_transfers_of_a_deactivated_owner_fail(database: Database, bank:
 
 
 @pytest.mark.parametrize("act", [operators.deactivate, operators.reactivate])
-def test_the_bank_itself_and_nobody_are_refused_alike(database: Database, bank: Bank, author: Author, act: Act) -> None:
+def test_the_bank_itself_and_an_unknown_user_are_rejected_alike(
+    database: Database, bank: Bank, author: Author, act: Act
+) -> None:
     (system,) = rows(database, "SELECT * FROM users WHERE role = 'system'")
     for user in (UUID(bytes=system["public_id"]), uuid4(), bank.ada_account):
         assert refusal(database, author, act, user) == (UserError.NOT_FOUND, Part.USER)
     assert rows(database, "SELECT * FROM users WHERE role = 'system'") == [system]
 
 
-# --- what is written down ----------------------------------------------------------------------------------------
+# --- records of acts ---
 
 ACTS: list[tuple[Act, str, dict[str, Any]]] = [
     (freezing(DEBIT), "account_frozen", {"scope": "debit"}),
@@ -346,7 +344,7 @@ def target_of(bank: Bank, action: str) -> UUID:
     return bank.ada.public_id if action.startswith("user_") else bank.ada_account
 
 
-async def test_every_act_is_written_down_once_with_its_author(
+async def test_every_act_is_recorded_once_with_its_author(
     database: Database, bank: Bank, operator: Person, session: AsyncSession
 ) -> None:
     began = now_us()
@@ -375,7 +373,7 @@ async def test_every_act_is_written_down_once_with_its_author(
     ]
 
 
-def test_an_act_that_was_rolled_back_is_not_written_down(database: Database, bank: Bank, author: Author) -> None:
+def test_an_act_that_was_rolled_back_is_not_recorded(database: Database, bank: Bank, author: Author) -> None:
     account, user = account_row(database, bank.ada_account), user_row(database, bank.ada)
 
     def all_of_them() -> None:
@@ -390,7 +388,7 @@ def test_an_act_that_was_rolled_back_is_not_written_down(database: Database, ban
 
 
 @pytest.mark.parametrize(("act", "action"), [(act, action) for act, action, _ in ACTS if act != operators.unfreeze])
-def test_an_act_that_cannot_be_written_down_is_not_done(
+def test_an_act_that_cannot_be_recorded_has_no_effect(
     database: Database, bank: Bank, author: Author, act: Act, action: str
 ) -> None:
     if action == "user_reactivated":
@@ -404,7 +402,7 @@ def test_an_act_that_cannot_be_written_down_is_not_done(
     assert (account_row(database, bank.ada_account), user_row(database, bank.ada), log(database)) == before
 
 
-# --- what operators see ------------------------------------------------------------------------------------------
+# --- lists of operators ---
 
 
 def transfers_of_every_status(database: Database, bank: Bank, author: Author) -> None:
@@ -461,11 +459,11 @@ async def test_a_list_of_transfers_begins_at_its_offset(
     assert ([view.sequence for view in page], below) == ([16, 15, 14], 14)
 
 
-async def test_a_list_without_transfers_is_empty_and_ends(session: AsyncSession) -> None:
+async def test_an_empty_list_of_transfers_has_no_next_page(session: AsyncSession) -> None:
     assert await operators.list_transfers(session, status=None, below=NEWEST, offset=0, limit=5) == ([], None)
 
 
-async def test_the_queue_says_what_waits_since_when_and_what_has_ended(database: Database) -> None:
+async def test_the_queue_shows_waiting_transfers_their_age_and_the_ended_ones(database: Database) -> None:
     async def queue() -> operators.QueueState:
         async with AsyncSession(database.async_reader) as session:
             return await operators.queue_state(session)

@@ -1,4 +1,4 @@
-"""Signing up, changing a password, and the life of refresh tokens, straight through the services."""
+"""Services for sign-up, changes of password, and the life of refresh tokens."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -74,7 +74,7 @@ def version_of(database: Database, person: Person) -> int:
 # --- users -------------------------------------------------------------------------------------------------------
 
 
-async def test_an_address_counts_in_lower_case(database: Database, ada: Person, session: AsyncSession) -> None:
+async def test_addresses_are_case_insensitive(database: Database, ada: Person, session: AsyncSession) -> None:
     found = await users.find_by_email(session, "ADA@example.COM")
     assert found is not None
     assert (found.id, found.email, found.role) == (ada.id, "ada@example.com", Role.CUSTOMER)
@@ -93,7 +93,7 @@ async def test_the_repr_of_a_user_omits_personal_data_and_the_hash_of_the_passwo
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "ADA@EXAMPLE.COM"])
-def test_an_address_signs_up_once(database: Database, ada: Person, email: str) -> None:
+def test_an_address_can_sign_up_only_once(database: Database, ada: Person, email: str) -> None:
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
         add_user(connection, email)
     assert (refused.value.code, refused.value.about) == (UserError.EMAIL_TAKEN, Part.EMAIL)
@@ -113,7 +113,7 @@ def test_a_new_password_ends_every_token(database: Database, ada: Person) -> Non
     assert refresh(database, log_in(database, ada, version=1).refresh_token) is not None
 
 
-def test_of_two_changes_at_once_the_second_is_refused(database: Database, ada: Person) -> None:
+def test_the_second_of_two_concurrent_changes_is_rejected(database: Database, ada: Person) -> None:
     with pytest.raises(Refusal) as refused, unit_of_work(database) as connection:
         change_password(connection, ada, 0)
         change_password(connection, ada, 0)
@@ -121,7 +121,7 @@ def test_of_two_changes_at_once_the_second_is_refused(database: Database, ada: P
     assert version_of(database, ada) == 0
 
 
-def test_a_deactivated_user_changes_nothing_and_logs_in_no_more(database: Database, ada: Person) -> None:
+def test_a_deactivated_user_can_neither_change_anything_nor_log_in(database: Database, ada: Person) -> None:
     deactivate(database, ada)
     with pytest.raises(Refusal), unit_of_work(database) as connection:
         change_password(connection, ada, 0)
@@ -131,7 +131,7 @@ def test_a_deactivated_user_changes_nothing_and_logs_in_no_more(database: Databa
 # --- refresh tokens ----------------------------------------------------------------------------------------------
 
 
-def test_a_refresh_token_gives_the_next_of_its_family_and_is_spent(database: Database, ada: Person) -> None:
+def test_a_refresh_token_is_exchanged_for_the_next_and_is_spent(database: Database, ada: Person) -> None:
     first = log_in(database, ada)
     second = refresh(database, first.refresh_token)
     assert second is not None
@@ -140,7 +140,7 @@ def test_a_refresh_token_gives_the_next_of_its_family_and_is_spent(database: Dat
     assert refresh(database, second.refresh_token) is not None
 
 
-def test_a_spent_token_that_comes_again_revokes_its_family_and_no_other(database: Database, ada: Person) -> None:
+def test_reuse_of_a_spent_token_revokes_only_its_family(database: Database, ada: Person) -> None:
     first, elsewhere = log_in(database, ada), log_in(database, ada)
     second = refresh(database, first.refresh_token)
     assert second is not None
@@ -149,10 +149,10 @@ def test_a_spent_token_that_comes_again_revokes_its_family_and_no_other(database
     assert refresh(database, elsewhere.refresh_token) is not None
 
 
-def test_of_two_processes_that_spend_one_token_at_once_one_goes_on_until_the_other_has_come(
+def test_two_processes_that_spend_one_token_at_once_end_its_family(
     database: Database, settings: Settings, ada: Person
 ) -> None:
-    """Whichever comes second has a copy, of which nobody knows whose it is: the whole family ends."""
+    """The second process may hold a stolen copy, and nobody can tell which one is stolen: the whole family ends."""
     start = Barrier(2)
 
     def spends(token: str) -> LogIn | None:
@@ -171,16 +171,14 @@ def test_of_two_processes_that_spend_one_token_at_once_one_goes_on_until_the_oth
             assert refresh(database, won.refresh_token) is None
 
 
-def test_a_log_in_counts_for_nothing_if_the_password_was_changed_while_it_was_hashed(
-    database: Database, ada: Person
-) -> None:
+def test_a_log_in_fails_if_the_password_changed_while_it_was_hashed(database: Database, ada: Person) -> None:
     with unit_of_work(database) as connection:
         change_password(connection, ada, 0)
     assert try_to_log_in(database, ada, version=0) is None
     assert rows(database, "SELECT id FROM refresh_tokens") == []
 
 
-def test_who_is_active_again_needs_a_new_log_in(database: Database, ada: Person) -> None:
+def test_a_reactivated_user_needs_a_new_log_in(database: Database, ada: Person) -> None:
     before = log_in(database, ada)
     with unit_of_work(database) as connection:
         operators.deactivate(connection, author(1), ada.public_id)
@@ -189,7 +187,7 @@ def test_who_is_active_again_needs_a_new_log_in(database: Database, ada: Person)
     assert refresh(database, before.refresh_token) is None
 
 
-def test_a_token_that_was_never_given_gives_nothing(database: Database, ada: Person) -> None:
+def test_an_unknown_refresh_token_is_rejected(database: Database, ada: Person) -> None:
     log_in(database, ada)
     assert refresh(database, "made up") is None
     assert refresh(database, "") is None
@@ -202,13 +200,13 @@ def test_logging_out_ends_every_session(database: Database, ada: Person) -> None
     assert [refresh(database, item.refresh_token) for item in sessions] == [None, None]
 
 
-def test_a_deactivated_user_refreshes_nothing(database: Database, ada: Person) -> None:
+def test_a_deactivated_user_cannot_refresh(database: Database, ada: Person) -> None:
     session = log_in(database, ada)
     deactivate(database, ada)
     assert refresh(database, session.refresh_token) is None
 
 
-def test_no_refresh_reaches_beyond_the_life_of_the_log_in(
+def test_a_refresh_never_extends_the_lifetime_of_the_log_in(
     database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, first = now_us(), log_in(database, ada)
@@ -219,7 +217,7 @@ def test_no_refresh_reaches_beyond_the_life_of_the_log_in(
     assert refresh(database, second.refresh_token) is None
 
 
-def test_expired_tokens_are_forgotten_some_at_a_time(
+def test_expired_tokens_are_deleted_a_few_at_a_time(
     database: Database, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(5):
@@ -234,24 +232,24 @@ def test_expired_tokens_are_forgotten_some_at_a_time(
     assert refresh(database, alive.refresh_token) is not None
 
 
-def test_a_stronger_hash_takes_the_place_of_the_kept_one_and_ends_nothing(database: Database, ada: Person) -> None:
+def test_a_stronger_hash_replaces_the_stored_one_and_ends_no_session(database: Database, ada: Person) -> None:
     log_in(database, ada, stronger_hash="stronger")
     assert rows(database, "SELECT password_hash, token_version FROM users WHERE id = ?", ada.id) == [
         {"password_hash": "stronger", "token_version": 0}
     ]
 
 
-def test_no_token_is_kept_as_it_was_given(database: Database, ada: Person) -> None:
+def test_no_token_is_stored_in_clear(database: Database, ada: Person) -> None:
     session = log_in(database, ada)
     (kept,) = rows(database, "SELECT * FROM refresh_tokens")
     assert session.refresh_token.encode() not in kept["digest"]
     assert session.refresh_token not in kept.values()
 
 
-# --- looks too small for a thread --------------------------------------------------------------------------------
+# --- short reads on the event loop ---
 
 
-def test_a_peek_sees_every_commit_as_soon_as_it_is_made(database: Database, ada: Person) -> None:
+def test_a_glance_sees_every_commit_immediately(database: Database, ada: Person) -> None:
     peek = Glance(database)
     before = peek.data_version()
     assert peek.data_version() == before
@@ -264,7 +262,7 @@ def test_a_peek_sees_every_commit_as_soon_as_it_is_made(database: Database, ada:
     peek.close()
 
 
-def test_a_peek_finds_which_transfers_have_ended(database: Database) -> None:
+def test_a_glance_finds_the_transfers_that_have_ended(database: Database) -> None:
     bank = bank_of_two(database, ada_has=10_000)
     ended = [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(3)]
     settle_all(database)

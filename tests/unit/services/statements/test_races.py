@@ -1,4 +1,4 @@
-"""Clocks that are wrong, jobs that run twice, workers that race: every leg in one statement, every statement once."""
+"""Wrong clocks, repeated jobs, racing workers: every leg is in one statement, and every statement is made once."""
 
 import threading
 from collections.abc import Iterator
@@ -46,14 +46,14 @@ from tests.months import (
 from tests.time_travel import Clock
 from tests.waiting import eventually
 
-# --- clocks that are wrong ---------------------------------------------------------------------------------------
+# --- wrong clocks ---
 
 
-def test_money_that_settles_while_the_month_closes_lands_on_one_side(database: Database, clock: Clock) -> None:
+def test_money_that_settles_while_the_month_closes_is_in_exactly_one_month(database: Database, clock: Clock) -> None:
     bank = bank_of_two(database, ada_has=1000)
     midnight = clock.set(2026, 2, 1)
     close_months(database)
-    clock.advance(seconds=-5)  # a worker whose clock is behind
+    clock.advance(seconds=-5)  # a worker whose clock is slow
     accepted(database, from_ada_to_bob(bank, 300))
     settle_all(database)
     work_off(database)
@@ -63,7 +63,7 @@ def test_money_that_settles_while_the_month_closes_lands_on_one_side(database: D
     assert verify(database).holds
 
 
-def test_a_clock_that_went_back_closes_nothing_and_loses_nothing(database: Database, clock: Clock) -> None:
+def test_a_clock_that_goes_back_closes_nothing_and_loses_nothing(database: Database, clock: Clock) -> None:
     bank = bank_of_two(database, ada_has=1000)
     clock.set(2026, 3, 1)
     assert make_statements(database) == 4
@@ -91,7 +91,7 @@ def test_an_account_opened_before_the_clock_went_back_has_all_its_legs_in_statem
     assert verify(database).holds
 
 
-def test_an_account_opened_by_a_clock_that_is_behind_is_opened_in_a_month_that_is_not_closed(
+def test_an_account_opened_with_a_slow_clock_opens_in_a_month_that_is_not_closed(
     database: Database, clock: Clock
 ) -> None:
     bank_of_two(database)
@@ -105,9 +105,7 @@ def test_an_account_opened_by_a_clock_that_is_behind_is_opened_in_a_month_that_i
     assert months_of(database, account) == ["2026-02"]
 
 
-def test_an_account_closed_by_a_clock_that_is_behind_has_all_its_legs_in_statements(
-    database: Database, clock: Clock
-) -> None:
+def test_an_account_closed_with_a_slow_clock_has_all_its_legs_in_statements(database: Database, clock: Clock) -> None:
     bank = bank_of_two(database, ada_has=1000)
     clock.set(2026, 2, 1)
     close_months(database)
@@ -123,10 +121,10 @@ def test_an_account_closed_by_a_clock_that_is_behind_has_all_its_legs_in_stateme
     assert verify(database).holds
 
 
-# --- once --------------------------------------------------------------------------------------------------------
+# --- exactly once ---
 
 
-def test_jobs_that_run_twice_make_everything_once(database: Database, clock: Clock) -> None:
+def test_jobs_that_run_twice_make_every_statement_once(database: Database, clock: Clock) -> None:
     bank_of_two(database, ada_has=1000)
     clock.set(2026, 4, 1)
     close_months(database, group=1)
@@ -138,7 +136,7 @@ def test_jobs_that_run_twice_make_everything_once(database: Database, clock: Clo
     assert sum(made) == 6
 
 
-def test_groups_in_the_wrong_order_make_everything_once_and_in_order(database: Database, clock: Clock) -> None:
+def test_groups_in_the_wrong_order_make_every_statement_once_and_in_order(database: Database, clock: Clock) -> None:
     bank = bank_of_two(database, ada_has=1000)
     clock.set(2026, 4, 1)
     close_months(database)
@@ -151,7 +149,7 @@ def test_groups_in_the_wrong_order_make_everything_once_and_in_order(database: D
 
 
 @pytest.mark.parametrize("group", [0, -1, 999, 2**63 - 1])
-def test_a_group_that_does_not_exist_makes_nothing(database: Database, clock: Clock, group: int) -> None:
+def test_a_missing_group_makes_nothing(database: Database, clock: Clock, group: int) -> None:
     bank_of_two(database)
     clock.set(2026, 2, 1)
     close_months(database)
@@ -160,7 +158,7 @@ def test_a_group_that_does_not_exist_makes_nothing(database: Database, clock: Cl
     assert rows(database, "SELECT id FROM statements") == []
 
 
-def test_two_workers_at_one_group_make_every_statement_once(
+def test_two_workers_on_one_group_make_every_statement_once(
     database: Database, settings: Settings, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bank = bank_of_two(database, ada_has=1000)
@@ -211,7 +209,7 @@ def test_a_month_that_two_workers_close_at_once_is_closed_once(
 def test_a_worker_that_settles_while_months_close_puts_every_leg_into_exactly_one(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch, clock: Clock, lag_ms: int
 ) -> None:
-    """The worker's clock is behind by `lag_ms`: for a moment after midnight, it still is the month before."""
+    """The worker's clock is slow by `lag_ms`: for a moment after midnight, it is still in the month before."""
     bank = bank_of_two(database, ada_has=10_000, bob_has=10_000)
     other, settled, stop = Database(settings), [0], threading.Event()
 
@@ -246,7 +244,7 @@ def test_a_worker_that_settles_while_months_close_puts_every_leg_into_exactly_on
     found = partition_of_legs(database)
     assert len(found) == 2 * settled[0] + 2
     assert all(len(months) == 1 for months in found.values())
-    assert len({month for (month,) in found.values()}) == 7, "each month has some"
+    assert len({month for (month,) in found.values()}) == 7, "each month has legs"
     for account in (bank.ada_account, bank.bob_account):
         every = statements_of(database, account)
         assert sum(row["transaction_count"] for row in every) == len(found) / 2

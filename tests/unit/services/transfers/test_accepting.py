@@ -1,4 +1,4 @@
-"""Accepting transfers: refusals in the published order, groups, reservations, and what is recorded."""
+"""Accepting transfers: refusals in the published order, groups, reservations, and recorded rows."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -40,7 +40,7 @@ from tests.builders import (
 
 
 def refusal_of(database: Database, request: TransferRequest) -> tuple[ErrorCode, Part | None]:
-    """Hand a request in that must be refused, and see that nothing was recorded."""
+    """Submit a request that must be rejected, and check that nothing was recorded."""
     before = rows(database, "SELECT count(*), sum(reserved) FROM transfers, accounts")
     (outcome,) = accept(database, request)
     assert isinstance(outcome, Refusal)
@@ -53,7 +53,7 @@ def number_of(database: Database, account: UUID) -> str:
     return number
 
 
-# --- what is recorded --------------------------------------------------------------------------------------------
+# --- recorded rows ---
 
 
 def test_an_accepted_transfer_is_pending_and_its_funds_are_reserved(database: Database, bank: Bank) -> None:
@@ -92,7 +92,7 @@ def test_an_account_named_by_id_and_by_number_in_one_group_is_one_account(databa
     assert [isinstance(outcome, AcceptedTransfer) for outcome in group] == [True, True, False, True]
 
 
-def test_sequences_go_up_by_one_in_the_order_of_the_group(database: Database, bank: Bank) -> None:
+def test_sequences_increase_by_one_in_the_order_of_the_group(database: Database, bank: Bank) -> None:
     first = accepted(database, from_ada_to_bob(bank, 1))
     group = accept(database, *(from_ada_to_bob(bank, amount) for amount in (2, 3, 4)))
     assert [item.sequence for item in group if isinstance(item, AcceptedTransfer)] == [
@@ -126,7 +126,7 @@ def test_each_transfer_names_the_one_before_it_from_the_same_account(database: D
     assert account_row(database, bank.ada_account)["last_transfer_id"] == d.sequence
 
 
-def test_times_never_run_backwards_though_the_clock_does(
+def test_times_never_decrease_even_if_the_clock_goes_back(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     then = now_us() + 1_000_000
@@ -137,13 +137,13 @@ def test_times_never_run_backwards_though_the_clock_does(
     assert seen == [then, then, then + 5]
 
 
-def test_a_group_of_nothing_records_nothing(database: Database, bank: Bank) -> None:
+def test_an_empty_group_records_nothing(database: Database, bank: Bank) -> None:
     before = rows(database, "SELECT count(*) FROM transfers")
     assert accept(database) == []
     assert rows(database, "SELECT count(*) FROM transfers") == before
 
 
-def test_what_a_unit_of_work_does_not_commit_was_never_accepted(database: Database, bank: Bank) -> None:
+def test_a_transfer_of_a_rolled_back_unit_of_work_was_never_accepted(database: Database, bank: Bank) -> None:
     with pytest.raises(ZeroDivisionError), unit_of_work(database) as connection:
         accepting.accept(connection, [from_ada_to_bob(bank)])
         raise ZeroDivisionError
@@ -197,7 +197,7 @@ def test_a_withdrawal_needs_funds_and_a_deposit_needs_room(database: Database, b
     )
 
 
-def test_the_external_account_is_nobodys_to_name(database: Database, bank: Bank) -> None:
+def test_a_customer_cannot_name_the_external_account(database: Database, bank: Bank) -> None:
     outside = UUID(bytes=external_account(database)["public_id"])
     number = external_account(database)["account_number"]
     for request in (
@@ -286,7 +286,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("_rank", "spoil", "code", "part"), PUBLISHED_ORDER, ids=lambda x: getattr(x, "__name__", ""))
-def test_each_reason_to_refuse_is_given_with_the_field_that_it_is_about(
+def test_each_reason_to_refuse_names_the_field_that_it_concerns(
     database: Database, bank: Bank, _rank: int, spoil: Spoil, code: ErrorCode, part: Part | None
 ) -> None:
     assert refusal_of(database, spoil(database, bank, from_ada_to_bob(bank))) == (code, part)
@@ -305,12 +305,12 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
     assert refusal_of(database, request) == first[2:]
 
 
-def test_the_same_account_named_by_its_number_is_refused_like_by_its_id(database: Database, bank: Bank) -> None:
+def test_the_same_account_by_number_is_rejected_like_by_id(database: Database, bank: Bank) -> None:
     request = from_ada_to_bob(bank)._replace(payee=number_of(database, bank.ada_account), currency="EUR")
     assert refusal_of(database, request) == (TransferError.SAME_ACCOUNT, Part.PAYEE_NUMBER)
 
 
-def test_an_unknown_number_is_refused_like_an_unknown_id(database: Database, bank: Bank) -> None:
+def test_an_unknown_number_is_rejected_like_an_unknown_id(database: Database, bank: Bank) -> None:
     request = from_ada_to_bob(bank)._replace(payee="XG00GIRO00000000000000")
     assert refusal_of(database, request) == (AccountError.NOT_FOUND, Part.PAYEE_NUMBER)
 
@@ -321,28 +321,28 @@ def test_accounts_in_two_currencies_never_pay_each_other(database: Database, ban
     assert refusal_of(database, from_ada_to_bob(bank)._replace(payee=yen))[0] is TransferError.CURRENCY_MISMATCH
 
 
-def test_what_is_pending_to_an_account_cannot_be_spent(database: Database, bank: Bank) -> None:
+def test_pending_incoming_funds_cannot_be_spent(database: Database, bank: Bank) -> None:
     accepted(database, from_ada_to_bob(bank, 500))
     assert refusal_of(database, from_bob_to_ada(bank, 1))[0] is TransferError.INSUFFICIENT_FUNDS
 
 
-def test_funds_reach_down_to_the_overdraft_limit(database: Database, bank: Bank) -> None:
+def test_available_funds_include_the_overdraft_limit(database: Database, bank: Bank) -> None:
     set_account(database, bank.ada_account, overdraft_limit=200)
     accepted(database, from_ada_to_bob(bank, 1200))
     assert refusal_of(database, from_ada_to_bob(bank, 1))[0] is TransferError.INSUFFICIENT_FUNDS
 
 
-def test_a_payee_frozen_for_debits_receives(database: Database, bank: Bank) -> None:
+def test_a_payee_frozen_for_debits_can_receive(database: Database, bank: Bank) -> None:
     freeze(database, bank.bob_account, "debit")
     accepted(database, from_ada_to_bob(bank))
 
 
-def test_a_deactivated_payee_receives(database: Database, bank: Bank) -> None:
+def test_a_deactivated_payee_can_receive(database: Database, bank: Bank) -> None:
     deactivate(database, bank.bob)
     accepted(database, from_ada_to_bob(bank))
 
 
-def test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their_own_only(
+def test_the_bank_withdraws_from_any_account_and_a_customer_pays_only_from_their_own(
     database: Database, bank: Bank
 ) -> None:
     accepted(database, withdrawal_request(bank.ada_account, 1))
@@ -353,7 +353,7 @@ def test_the_bank_withdraws_from_anybodys_account_and_a_customer_pays_from_their
 # --- groups ------------------------------------------------------------------------------------------------------
 
 
-def test_one_refusal_never_spoils_its_group(database: Database, bank: Bank) -> None:
+def test_a_refusal_does_not_affect_the_rest_of_its_group(database: Database, bank: Bank) -> None:
     good = [from_ada_to_bob(bank, amount) for amount in (1, 2, 3, 4)]
     bad = [
         good[0]._replace(payee=new_id()),
@@ -367,19 +367,19 @@ def test_one_refusal_never_spoils_its_group(database: Database, bank: Bank) -> N
     assert reserved_of(database, bank.ada_account) == 1 + 2 + 3 + 4
 
 
-def test_each_request_sees_what_those_before_it_reserved(database: Database, bank: Bank) -> None:
+def test_each_request_sees_the_reservations_of_those_before_it(database: Database, bank: Bank) -> None:
     outcomes = accept(database, *(from_ada_to_bob(bank, 400) for _ in range(4)))
     assert [isinstance(outcome, AcceptedTransfer) for outcome in outcomes] == [True, True, False, False]
     assert reserved_of(database, bank.ada_account) == 800
 
 
-def test_a_smaller_request_fits_where_a_larger_one_before_it_did_not(database: Database, bank: Bank) -> None:
+def test_a_smaller_request_is_accepted_after_a_larger_one_was_rejected(database: Database, bank: Bank) -> None:
     outcomes = accept(database, *(from_ada_to_bob(bank, amount) for amount in (600, 500, 400)))
     assert [isinstance(outcome, AcceptedTransfer) for outcome in outcomes] == [True, False, True]
     assert reserved_of(database, bank.ada_account) == 1000
 
 
-def test_a_group_may_be_as_large_as_the_largest_setting_lets_it_be(database: Database, bank: Bank) -> None:
+def test_a_group_can_be_as_large_as_the_maximum_setting(database: Database, bank: Bank) -> None:
     group = [from_ada_to_bob(bank, 1, idempotency_key=f"key {number}") for number in range(5000)]
     outcomes = accept(database, *group)
     assert sum(isinstance(outcome, AcceptedTransfer) for outcome in outcomes) == 1000

@@ -1,4 +1,4 @@
-"""Batches where they are settled: never split, whatever bounds a unit of work, and held to their transfers."""
+"""Settlement of batches: never split by the limits of a unit of work, and consistent with their transfers."""
 
 import itertools
 
@@ -63,14 +63,14 @@ def test_an_atomic_batch_is_never_split_between_units_of_work(
     assert verify(database).holds
 
 
-def test_an_atomic_batch_is_never_split_between_chunks_though_somebody_waits(database: Database, bank: Bank) -> None:
+def test_an_atomic_batch_is_never_split_between_chunks_even_if_a_writer_waits(database: Database, bank: Bank) -> None:
     accept(database, *(from_ada_to_bob(bank, 1) for _ in range(FIRST_CHUNK - 3)))
     sent = submit(database, bank, 600)
     assert settle_pending(database, batch=5000, lock_ms=0) == FIRST_CHUNK - 3 + 600
     assert len(times_of_ending(database, sent)) == 1
 
 
-def test_a_batch_that_fails_takes_no_transfer_around_it_along(database: Database, bank: Bank) -> None:
+def test_a_failed_batch_does_not_affect_transfers_around_it(database: Database, bank: Bank) -> None:
     accept(database, from_ada_to_bob(bank, 7))
     with unit_of_work(database) as connection:
         other = open_account(connection, bank.bob)
@@ -98,7 +98,7 @@ def test_a_batch_that_fails_takes_no_transfer_around_it_along(database: Database
     assert reserved_of(database, bank.ada_account) == 0
 
 
-def test_a_refused_atomic_batch_records_nothing(database: Database, bank: Bank) -> None:
+def test_a_rejected_atomic_batch_records_nothing(database: Database, bank: Bank) -> None:
     before = rows(database, "SELECT * FROM transfers"), rows(database, "SELECT * FROM accounts")
     with pytest.raises(Refusal) as refusal:
         submit(
@@ -125,7 +125,7 @@ def test_a_refused_atomic_batch_records_nothing(database: Database, bank: Bank) 
         "INSERT INTO batches SELECT 3, x'00', 'independent', 1, '[]', 1, NULL",
     ],
 )
-def test_a_batch_that_does_not_fit_its_transfers_is_found(database: Database, bank: Bank, change: str) -> None:
+def test_a_batch_that_contradicts_its_transfers_is_found(database: Database, bank: Bank, change: str) -> None:
     submit(database, bank, 3)
     settle_all(database)
     assert verify(database).holds
@@ -134,7 +134,7 @@ def test_a_batch_that_does_not_fit_its_transfers_is_found(database: Database, ba
 
 
 @pytest.mark.parametrize("failed_index", ["0", "NULL"])
-def test_a_failed_batch_that_blames_another_line_is_found(database: Database, bank: Bank, failed_index: str) -> None:
+def test_a_failed_batch_that_names_the_wrong_line_is_found(database: Database, bank: Bank, failed_index: str) -> None:
     sent = submit(database, bank, 3)
     freeze(database, bank.ada_account)
     settle_all(database)
@@ -144,7 +144,7 @@ def test_a_failed_batch_that_blames_another_line_is_found(database: Database, ba
     assert verify(database).counts.keys() == {"batch_is_whole"}
 
 
-def test_transfers_that_failed_with_a_batch_that_is_gone_are_found(database: Database, bank: Bank) -> None:
+def test_failed_transfers_of_a_missing_batch_are_found(database: Database, bank: Bank) -> None:
     submit(database, bank, 3)
     freeze(database, bank.ada_account)
     settle_all(database)

@@ -1,4 +1,4 @@
-"""Idempotency keys: one effect per key and user, in one group and ever after; only what is accepted binds a key."""
+"""Idempotency keys: one effect per key and user, in one group and later; only an accepted request binds its key."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def count(database: Database) -> int:
     return number
 
 
-def test_a_replay_is_the_transfer_of_the_first_and_says_so(database: Database, bank: Bank) -> None:
+def test_a_replay_returns_the_first_transfer_and_is_marked(database: Database, bank: Bank) -> None:
     first = accepted(database, keyed(bank))
     again = accepted(database, keyed(bank, request_id="second"))
     assert again == replace(first, replayed=True)
@@ -59,12 +59,12 @@ def test_in_one_group_the_first_is_accepted_and_the_others_are_its_replays(datab
     assert (count(database), reserved_of(database, bank.ada_account)) == (1, 100)
 
 
-def test_a_replay_in_the_group_reads_like_a_replay_ever_after(database: Database, bank: Bank) -> None:
+def test_a_replay_in_the_group_equals_a_later_replay(database: Database, bank: Bank) -> None:
     _, in_the_group = accept(database, keyed(bank), keyed(bank))
     assert accepted(database, keyed(bank)) == in_the_group
 
 
-def test_a_key_with_another_request_is_refused_in_the_same_group_and_later(database: Database, bank: Bank) -> None:
+def test_a_key_with_another_request_is_rejected_in_the_same_group_and_later(database: Database, bank: Bank) -> None:
     first, other = accept(database, keyed(bank, 100), keyed(bank, 200))
     assert isinstance(first, AcceptedTransfer)
     assert reason(other) == REUSED
@@ -73,7 +73,7 @@ def test_a_key_with_another_request_is_refused_in_the_same_group_and_later(datab
     assert count(database) == 1
 
 
-def test_a_reused_key_is_found_before_any_other_refusal(database: Database, bank: Bank) -> None:
+def test_a_reused_key_is_detected_before_any_other_refusal(database: Database, bank: Bank) -> None:
     accepted(database, keyed(bank))
     close(database, bank.ada_account)
     (outcome,) = accept(database, keyed(bank, 10**15))
@@ -81,7 +81,7 @@ def test_a_reused_key_is_found_before_any_other_refusal(database: Database, bank
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
-def test_a_replay_is_the_same_whatever_has_become_of_the_transfer(database: Database, bank: Bank, end: str) -> None:
+def test_a_replay_is_the_same_in_any_status_of_the_transfer(database: Database, bank: Bank, end: str) -> None:
     first = accepted(database, keyed(bank))
     if end == "cancelled":
         with unit_of_work(database) as connection:
@@ -104,7 +104,7 @@ def test_a_key_is_bound_for_good(database: Database, bank: Bank, clock: Clock) -
     assert reason(outcome) == REUSED
 
 
-def test_a_replay_is_answered_though_the_funds_are_gone_and_the_account_is_closed(
+def test_a_replay_is_answered_even_after_the_funds_are_spent_and_the_account_is_closed(
     database: Database, bank: Bank
 ) -> None:
     first = accepted(database, keyed(bank, 1000))
@@ -113,7 +113,7 @@ def test_a_replay_is_answered_though_the_funds_are_gone_and_the_account_is_close
     assert accepted(database, keyed(bank, 1000)) == replace(first, replayed=True)
 
 
-def test_a_refused_request_binds_no_key(database: Database, bank: Bank) -> None:
+def test_a_rejected_request_binds_no_key(database: Database, bank: Bank) -> None:
     too_much, then_less = accept(database, keyed(bank, 1001), keyed(bank, 1000))
     assert reason(too_much) == (TransferError.INSUFFICIENT_FUNDS, Part.AMOUNT)
     assert isinstance(then_less, AcceptedTransfer)
@@ -129,7 +129,7 @@ def test_a_key_belongs_to_its_user(database: Database, bank: Bank) -> None:
     assert accepted(database, from_bob_to_ada(bank, idempotency_key="a key")).id == his.id
 
 
-def test_a_key_that_somebody_else_has_used_is_a_new_one(database: Database, bank: Bank) -> None:
+def test_a_key_of_another_user_is_a_new_one(database: Database, bank: Bank) -> None:
     hers = accepted(database, keyed(bank))
     his = accepted(database, from_bob_to_ada(bank, idempotency_key="a key"))
     assert (his.id != hers.id, his.replayed) == (True, False)
@@ -150,7 +150,7 @@ def test_requests_without_a_key_are_never_replays(database: Database, bank: Bank
     assert first.id != second.id
 
 
-def test_what_a_replay_was_accepted_with_is_kept_as_it_was(database: Database, bank: Bank) -> None:
+def test_the_original_values_of_a_replay_are_stored_unchanged(database: Database, bank: Bank) -> None:
     request = keyed(bank)._replace(description="für Käse 🧀", currency="USD")
     first = accepted(database, request)
     again = accepted(database, request)

@@ -1,4 +1,4 @@
-"""Settlement: order, failures, units of work, the lock, redelivery, and what changes between accept and settle."""
+"""Settlement: order, failures, units of work, the lock, redelivery, and changes between accept and settle."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ pytestmark = pytest.mark.funded(ada_has=100_000)
 
 COMPLETED, FAILED, PENDING = TransferStatus.COMPLETED, TransferStatus.FAILED, TransferStatus.PENDING
 IN_NO_TIME = 1e-9
-"""Milliseconds: a settlement has always held the lock for longer."""
+"""Milliseconds: a settlement has always held the lock for longer than this."""
 
 
 def send(database: Database, bank: Bank, number: int, amount: int = 1) -> list[AcceptedTransfer]:
@@ -104,7 +104,7 @@ def test_a_settled_transfer_is_completed_with_two_transactions(database: Databas
 
 
 def test_transfers_settle_in_the_order_of_their_acceptance(database: Database, bank: Bank) -> None:
-    # Bob can pay on only because what Ada sends him settles first.
+    # Bob can pay only if Ada's transfer to him settles first.
     there = accepted(database, from_ada_to_bob(bank, 500))
     settle_all(database)
     sent = [accepted(database, request) for request in (from_ada_to_bob(bank, 1), from_bob_to_ada(bank, 500))]
@@ -127,7 +127,7 @@ def test_a_failure_does_not_stop_the_others(database: Database, bank: Bank) -> N
     assert whole(database)
 
 
-def test_nothing_pending_is_nothing_done(database: Database, bank: Bank) -> None:
+def test_settling_without_pending_transfers_does_nothing(database: Database, bank: Bank) -> None:
     before = rows(database, "SELECT * FROM accounts")
     assert settle_all(database) == 0
     assert rows(database, "SELECT * FROM accounts") == before
@@ -165,7 +165,7 @@ def test_two_workers_at_once_settle_every_transfer_once(database: Database, bank
 
 
 class Asked:
-    """A `stop` that counts how often it is asked, once before each unit of work, and says yes from some time on."""
+    """A `stop` function that counts its calls, one before each unit of work, and returns true from a given call on."""
 
     def __init__(self, yes_after: int = 1_000_000) -> None:
         self.times = 0
@@ -177,7 +177,7 @@ class Asked:
 
 
 @pytest.mark.parametrize(("batch", "units"), [(1, 11), (3, 4), (5, 3), (9, 2), (10, 2), (5000, 1)])
-def test_a_batch_bounds_the_transfers_of_one_unit_of_work_and_one_that_is_not_full_is_the_last(
+def test_a_unit_of_work_has_a_maximum_of_transfers_and_a_smaller_one_is_the_last(
     database: Database, bank: Bank, batch: int, units: int
 ) -> None:
     send(database, bank, 10)
@@ -187,7 +187,7 @@ def test_a_batch_bounds_the_transfers_of_one_unit_of_work_and_one_that_is_not_fu
     assert whole(database)
 
 
-def test_it_stops_between_two_units_of_work_when_it_is_told_to(database: Database, bank: Bank) -> None:
+def test_it_stops_between_two_units_of_work_on_request(database: Database, bank: Bank) -> None:
     send(database, bank, 10)
     assert settle_pending(database, batch=3, lock_ms=1000, stop=Asked(yes_after=2)) == 6
     assert pending(database) == 4
@@ -205,7 +205,7 @@ def test_chains_are_whole_across_chunks_and_units_of_work(database: Database, ba
     assert whole(database)
 
 
-def test_the_lock_is_kept_while_nobody_waits_for_it(database: Database, bank: Bank) -> None:
+def test_the_lock_is_kept_while_no_writer_waits(database: Database, bank: Bank) -> None:
     send(database, bank, FIRST_CHUNK * 3)
     asked = Asked()
     settle_pending(database, batch=5000, lock_ms=IN_NO_TIME, stop=asked)
@@ -213,7 +213,7 @@ def test_the_lock_is_kept_while_nobody_waits_for_it(database: Database, bank: Ba
 
 
 def while_settling(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) -> None:
-    """Do something in the middle of the first chunk, with the lock held."""
+    """Run a function in the middle of the first chunk, with the lock held."""
     add = transactions.add
     first = iter([action])
 
@@ -226,7 +226,7 @@ def while_settling(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) 
 
 @contextmanager
 def another_writer(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Let another writer join the queue during the first chunk; yields how many transfers it then saw pending."""
+    """Let another writer join the queue during the first chunk; yields the number of pending transfers that it saw."""
     other, seen = Database(settings), list[int]()
 
     def write() -> None:
@@ -245,19 +245,19 @@ def another_writer(database: Database, settings: Settings, monkeypatch: pytest.M
     other.close()
 
 
-def test_the_lock_is_given_up_when_somebody_waits_and_taken_again(
+def test_the_lock_is_released_for_a_waiting_writer_and_taken_again(
     database: Database, bank: Bank, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(database, bank, FIRST_CHUNK * 3)
     asked = Asked()
     with another_writer(database, settings, monkeypatch) as seen:
         assert settle_pending(database, batch=5000, lock_ms=IN_NO_TIME, stop=asked) == FIRST_CHUNK * 3
-    assert seen == [FIRST_CHUNK * 2], "the other one wrote after the first chunk"
+    assert seen == [FIRST_CHUNK * 2], "the other writer wrote after the first chunk"
     assert asked.times == 2
     assert whole(database)
 
 
-def test_the_lock_is_not_given_up_before_its_time(
+def test_the_lock_is_not_released_before_its_time(
     database: Database, bank: Bank, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(database, bank, FIRST_CHUNK * 3)
@@ -275,7 +275,7 @@ def test_a_transfer_that_ended_elsewhere_rolls_everything_back(
         freeze(database, bank.bob_account)
     before, end = rows(database, "SELECT * FROM accounts"), getattr(transfers, way)
     with monkeypatch.context() as patch:
-        # Inside the lock nobody else can write, so the row that was not pending any more has to be invented.
+        # Inside the lock no other writer can change the row, so the test fakes a row that is not pending any more.
         patch.setattr(settlement.transfers, way, lambda *given, **named: end(*given, **named) - 1)
         with pytest.raises(SettlementConflict):
             settle_all(database)
@@ -285,7 +285,7 @@ def test_a_transfer_that_ended_elsewhere_rolls_everything_back(
     assert whole(database)
 
 
-def test_what_has_ended_is_not_counted_as_completed_again(database: Database, bank: Bank) -> None:
+def test_an_ended_transfer_is_not_counted_as_completed_again(database: Database, bank: Bank) -> None:
     done, failed, pending = (*send(database, bank, 1), *send(database, bank, 1), *send(database, bank, 1))
     with unit_of_work(database) as connection:
         for transfer, status, failure in ((done, COMPLETED, None), (failed, FAILED, "account_frozen")):
@@ -299,7 +299,7 @@ def test_what_has_ended_is_not_counted_as_completed_again(database: Database, ba
 
 
 @pytest.mark.parametrize("how", [COMPLETED, FAILED, TransferStatus.CANCELLED])
-def test_what_has_ended_is_not_counted_as_ending_again(database: Database, bank: Bank, how: TransferStatus) -> None:
+def test_an_ended_transfer_is_not_counted_as_ending_again(database: Database, bank: Bank, how: TransferStatus) -> None:
     (transfer,) = send(database, bank, 1)
     settle_all(database)
     before = rows(database, "SELECT * FROM transfers")
@@ -322,7 +322,7 @@ def test_a_database_that_cannot_be_written_settles_nothing(database: Database, b
 # --- time --------------------------------------------------------------------------------------------------------
 
 
-def test_no_leg_is_posted_before_the_one_before_it_though_the_clock_goes_back(
+def test_no_leg_is_posted_before_its_predecessor_even_if_the_clock_goes_back(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     later = now_us() + 3_600_000_000
@@ -337,7 +337,7 @@ def test_no_leg_is_posted_before_the_one_before_it_though_the_clock_goes_back(
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
+def test_no_transfer_ends_before_it_began_even_if_the_clock_goes_back(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     (transfer,) = send(database, bank, 1)
@@ -350,7 +350,7 @@ def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
     assert view.settled_at >= view.created_at
 
 
-# --- what changes between accept and settle ----------------------------------------------------------------------
+# --- changes between accept and settle ---
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_no_transfer_ends_before_it_began_though_the_clock_goes_back(
         (lambda database, bank: deactivate(database, bank.bob), None),
     ],
 )
-def test_everything_is_checked_again_when_it_settles(
+def test_every_rule_is_checked_again_at_settlement(
     database: Database, bank: Bank, change: Callable[[Database, Bank], None], code: ErrorCode | None
 ) -> None:
     (transfer,) = send(database, bank, 1, amount=300)
@@ -393,7 +393,7 @@ def test_a_limit_that_was_lowered_in_between_counts(database: Database, bank: Ba
     assert whole(database)
 
 
-def test_credits_that_together_pass_the_ceiling_fail_from_there_on(database: Database, bank: Bank) -> None:
+def test_credits_beyond_the_maximum_balance_fail(database: Database, bank: Bank) -> None:
     deposits = [accepted(database, deposit_request(bank.bob_account, MAX_AMOUNT)) for _ in range(10)]
     assert settle_all(database) == 10
     assert [failure_of(database, item) for item in deposits] == [None] * 9 + [TransferError.BALANCE_LIMIT_EXCEEDED]
@@ -402,7 +402,9 @@ def test_credits_that_together_pass_the_ceiling_fail_from_there_on(database: Dat
     assert whole(database)
 
 
-def test_the_external_accounts_bound_fails_a_transfer_and_raises_nothing(database: Database, bank: Bank) -> None:
+def test_the_limit_of_the_external_account_fails_a_transfer_without_an_exception(
+    database: Database, bank: Bank
+) -> None:
     outside, room = external_account(database), 150
     with unit_of_work(database) as connection:
         connection.exec_driver_sql(
@@ -415,7 +417,7 @@ def test_the_external_accounts_bound_fails_a_transfer_and_raises_nothing(databas
     assert external_account(database)["balance"] == EXTERNAL_BALANCE_BOUND - 50
 
 
-# --- what is told ------------------------------------------------------------------------------------------------
+# --- metrics and logs ---
 
 
 def test_endings_are_counted_by_status_and_reason(database: Database, bank: Bank) -> None:
@@ -434,13 +436,13 @@ def test_endings_are_counted_by_status_and_reason(database: Database, bank: Bank
 
 
 @pytest.mark.parametrize("code", sorted(FAILURES))
-def test_each_way_to_fail_is_counted_from_zero(code: ErrorCode) -> None:
+def test_each_reason_of_failure_is_exported_at_zero(code: ErrorCode) -> None:
     count_from_zero()
     labels = {"status": "failed", "reason": code.value}
     assert REGISTRY.get_sample_value("giro_transfers_settled_total", labels) is not None
 
 
-def test_a_batch_is_logged_with_the_requests_behind_it(
+def test_a_batch_is_logged_with_its_request_ids(
     database: Database, bank: Bank, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(DEBUG)
