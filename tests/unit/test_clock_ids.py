@@ -1,4 +1,4 @@
-"""Time without floats, and ids that are ordered by time or derived."""
+"""Time without floats, and ids that are ordered by time or derived from numbers."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -12,12 +12,12 @@ LAST = to_us(datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
 
 
 @given(st.integers(0, LAST))
-def test_microseconds_survive_the_way_to_a_datetime_and_back(us: int) -> None:
+def test_microseconds_survive_a_round_trip_through_a_datetime(us: int) -> None:
     assert to_us(to_datetime(us)) == us
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - the strategy adds UTC
-def test_a_datetime_survives_the_way_to_microseconds_and_back(moment: datetime) -> None:
+def test_a_datetime_survives_a_round_trip_through_microseconds(moment: datetime) -> None:
     assert to_datetime(to_us(moment)) == moment
 
 
@@ -26,7 +26,7 @@ def test_one_moment_is_one_number_in_every_time_zone() -> None:
     assert to_us(noon.astimezone(timezone(timedelta(hours=5, minutes=30)))) == to_us(noon)
 
 
-def test_what_is_read_from_the_database_is_in_utc() -> None:
+def test_times_from_the_database_are_in_utc() -> None:
     assert to_datetime(0) == EPOCH
     assert to_datetime(1).tzinfo is UTC
 
@@ -35,7 +35,7 @@ def test_the_clock_reads_the_present_in_microseconds() -> None:
     assert abs(to_datetime(now_us()) - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-def test_ids_are_of_version_7_differ_and_carry_the_time() -> None:
+def test_ids_are_of_version_7_unique_and_contain_the_time() -> None:
     before = now_us() // 1000
     ids = [new_id() for _ in range(1000)]
     after = now_us() // 1000
@@ -49,7 +49,7 @@ def test_later_ids_sort_after_earlier_ones() -> None:
     assert ids == sorted(ids)
 
 
-def test_a_transactions_id_is_derived_from_its_number_alone() -> None:
+def test_a_transactions_id_is_derived_from_its_number_only() -> None:
     ids = [transaction_id(number) for number in range(1, 1000)]
     assert len(set(ids)) == 999
     assert {item.version for item in ids} == {5}

@@ -1,4 +1,4 @@
-"""The ledger's rules as tables: every reason to refuse, at its boundary, and which of two reasons is given."""
+"""The ledger's rules as tables: every reason to refuse, at its boundary, and the precedence of two reasons."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -39,7 +39,7 @@ def decide(payer: LedgerAccount, payee: LedgerAccount, amount: int = 100, spoken
         ({"id": 2}, {}, TransferError.SAME_ACCOUNT),
     ],
 )
-def test_who_the_two_sides_are_decides_first(
+def test_an_invalid_pair_of_sides_is_rejected_first(
     payer: dict[str, Any], payee: dict[str, Any], code: ErrorCode | None
 ) -> None:
     assert decide(account(**{"number": 1, "balance": 1000} | renamed(payer)), account(2, **payee)) == code
@@ -71,7 +71,7 @@ def renamed(overrides: dict[str, Any]) -> dict[str, Any]:
         (0, CEILING, 0, MAX_AMOUNT, None),
     ],
 )
-def test_a_payer_has_its_balance_and_its_limit_less_what_is_spoken_for(
+def test_a_payer_can_use_its_balance_and_its_limit_less_reserved_funds(
     balance: int, overdraft_limit: int, spoken_for: int, amount: int, code: ErrorCode | None
 ) -> None:
     payer = account(1, balance=balance, overdraft_limit=overdraft_limit)
@@ -90,7 +90,7 @@ def test_a_payer_has_its_balance_and_its_limit_less_what_is_spoken_for(
         (external(2, balance=BOUND - 100), 101, TransferError.BALANCE_LIMIT_EXCEEDED),
     ],
 )
-def test_a_payees_balance_has_a_ceiling(payee: LedgerAccount, amount: int, code: ErrorCode | None) -> None:
+def test_a_payees_balance_has_a_maximum(payee: LedgerAccount, amount: int, code: ErrorCode | None) -> None:
     assert decide(account(1, balance=MAX_AMOUNT), payee, amount) == code
 
 
@@ -104,13 +104,13 @@ def test_a_payees_balance_has_a_ceiling(payee: LedgerAccount, amount: int, code:
         (-BOUND, 0, 1, TransferError.BALANCE_LIMIT_EXCEEDED),
     ],
 )
-def test_the_external_account_pays_down_to_its_bound_and_never_lacks_funds(
+def test_the_external_account_pays_down_to_its_limit_and_never_lacks_funds(
     balance: int, spoken_for: int, amount: int, code: ErrorCode | None
 ) -> None:
     assert decide(external(1, balance=balance), account(2), amount, spoken_for) == code
 
 
-def test_an_overdraft_limit_gives_the_external_account_nothing() -> None:
+def test_an_overdraft_limit_has_no_effect_on_the_external_account() -> None:
     payer = external(1, balance=-BOUND, overdraft_limit=1000)
     assert decide(payer, account(2), 1) is TransferError.BALANCE_LIMIT_EXCEEDED
 
@@ -166,14 +166,14 @@ PAIRS = [(first, later) for first, later in combinations(PUBLISHED_ORDER, 2) if 
 
 
 @pytest.mark.parametrize(("_rank", "spoil", "code"), PUBLISHED_ORDER)
-def test_each_reason_alone_is_given(_rank: int, spoil: Spoil, code: ErrorCode) -> None:
+def test_each_single_reason_is_returned(_rank: int, spoil: Spoil, code: ErrorCode) -> None:
     payer, payee = account(1, balance=100), account(2)
     spoil(payer, payee)
     assert decide(payer, payee, 100) is code
 
 
 @pytest.mark.parametrize(("first", "later"), PAIRS, ids=lambda item: item[1].__name__)
-def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
+def test_of_two_reasons_the_earlier_in_the_published_order_is_returned(
     first: tuple[int, Spoil, ErrorCode], later: tuple[int, Spoil, ErrorCode]
 ) -> None:
     payer, payee = account(1, balance=100), account(2)
@@ -185,7 +185,7 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
 # --- settling ----------------------------------------------------------------------------------------------------
 
 
-def test_a_settled_transfer_has_a_debit_and_a_credit_that_follow_the_accounts_legs() -> None:
+def test_a_settled_transfer_has_a_debit_and_a_credit_that_continue_the_chains() -> None:
     payer = account(1, balance=500, reserved=120, last_transaction_id=7)
     payee = account(2, balance=30, last_transaction_id=None)
     done = settle([Pending(9, 1, 2, 120)], {1: payer, 2: payee}, next_leg_id=11, posted_at=5)
@@ -198,7 +198,7 @@ def test_a_settled_transfer_has_a_debit_and_a_credit_that_follow_the_accounts_le
     assert (payee.balance, payee.reserved, payee.last_transaction_id) == (150, 0, 12)
 
 
-def test_a_failed_transfer_moves_nothing_and_gives_its_reservation_back() -> None:
+def test_a_failed_transfer_moves_no_money_and_releases_its_reservation() -> None:
     payer, payee = account(1, balance=99, reserved=100), account(2)
     done = settle([Pending(9, 1, 2, 100)], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
     assert done.legs == []
@@ -206,7 +206,7 @@ def test_a_failed_transfer_moves_nothing_and_gives_its_reservation_back() -> Non
     assert (payer.balance, payer.reserved, payee.balance) == (99, 0, 0)
 
 
-def test_each_transfer_sees_what_those_before_it_left() -> None:
+def test_each_transfer_sees_the_result_of_those_before_it() -> None:
     book = {1: account(1, balance=100, reserved=100), 2: account(2, reserved=100), 3: account(3, reserved=101)}
     there, on, too_much = Pending(1, 1, 2, 100), Pending(2, 2, 3, 100), Pending(3, 3, 1, 101)
     done = settle([there, on, too_much], book, next_leg_id=1, posted_at=5)
@@ -215,7 +215,7 @@ def test_each_transfer_sees_what_those_before_it_left() -> None:
     assert [book[number].balance for number in (1, 2, 3)] == [0, 0, 100]
 
 
-def test_what_is_reserved_for_later_transfers_does_not_hold_an_earlier_one_back() -> None:
+def test_reservations_of_later_transfers_do_not_block_an_earlier_one() -> None:
     payer, payee = account(1, balance=100, reserved=200), account(2)
     first, second = Pending(1, 1, 2, 100), Pending(2, 1, 2, 100)
     done = settle([first, second], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
@@ -223,7 +223,7 @@ def test_what_is_reserved_for_later_transfers_does_not_hold_an_earlier_one_back(
     assert done.failed == {2: TransferError.INSUFFICIENT_FUNDS}
 
 
-def test_a_deactivated_owner_pays_nothing_and_that_reason_comes_before_all_others() -> None:
+def test_a_deactivated_owner_cannot_pay_and_that_reason_has_precedence() -> None:
     for _rank, spoil, _code in PUBLISHED_ORDER:
         payer, payee = account(1, balance=100, reserved=100, owner_active=False), account(2)
         spoil(payer, payee)
@@ -232,17 +232,17 @@ def test_a_deactivated_owner_pays_nothing_and_that_reason_comes_before_all_other
         assert done.failed == {1: TransferError.OWNER_INACTIVE}
 
 
-def test_a_deactivated_owner_still_receives() -> None:
+def test_a_deactivated_owner_can_receive() -> None:
     book = {1: account(1, balance=100, reserved=100), 2: account(2, owner_active=False)}
     assert settle([Pending(1, 1, 2, 100)], book, next_leg_id=1, posted_at=5).failed == {}
 
 
-def test_nothing_to_settle_is_nothing_done() -> None:
+def test_settling_without_transfers_does_nothing() -> None:
     done = settle([], {}, next_leg_id=1, posted_at=5)
     assert (done.legs, done.failed) == ([], {})
 
 
-# --- those that complete together --------------------------------------------------------------------------------
+# --- atomic groups ---
 
 BOTH = [(1, 2)]
 
@@ -267,7 +267,7 @@ def test_all_of_an_atomic_group_complete_or_none(
     assert payer.last_transaction_id == (7 if failed else 13)
 
 
-def test_what_stands_around_an_atomic_group_that_fails_settles_as_if_it_were_not_there() -> None:
+def test_a_failed_atomic_group_does_not_affect_transfers_around_it() -> None:
     payer, payee = account(1, balance=100, reserved=300), account(2)
     orders = [Pending(number, 1, 2, amount) for number, amount in ((4, 10), (5, 20), (6, 200), (7, 70))]
     done = settle(orders, {1: payer, 2: payee}, next_leg_id=1, posted_at=5, atomic=[(5, 6)])
@@ -280,7 +280,7 @@ def test_what_stands_around_an_atomic_group_that_fails_settles_as_if_it_were_not
     assert done.failed == {5: BatchError.FAILED, 6: TransferError.INSUFFICIENT_FUNDS}
 
 
-def test_within_an_atomic_group_too_each_transfer_sees_what_those_before_it_left() -> None:
+def test_in_an_atomic_group_too_each_transfer_sees_the_result_of_those_before_it() -> None:
     book = {1: account(1, balance=100, reserved=100), 2: account(2, reserved=100), 3: account(3)}
     done = settle([Pending(1, 1, 2, 100), Pending(2, 2, 3, 100)], book, next_leg_id=1, posted_at=5, atomic=BOTH)
     assert done.failed == {}

@@ -1,4 +1,4 @@
-"""Any sequence of transfers: money is conserved, no limit is passed, every transfer ends once (Hypothesis)."""
+"""Any sequence of transfers: money is conserved, no limit is exceeded, every transfer ends once (Hypothesis)."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ STATES = [
 
 @dataclass
 class Run:
-    """A book before and after a sequence of transfers, and what became of them."""
+    """A book before and after a sequence of transfers, and their outcomes."""
 
     transfers: list[Pending]
     atomic: list[tuple[int, int]]
-    """Those that complete together: first and last sequence."""
+    """The atomic groups: first and last sequence."""
     before: dict[int, LedgerAccount]
     after: dict[int, LedgerAccount]
     done: Settlement
@@ -80,7 +80,7 @@ def spans(draw: st.DrawFn, count: int) -> list[tuple[int, int]]:
 
 
 def edges(book: dict[int, LedgerAccount]) -> set[int]:
-    """Amounts that just reach a limit of some account, and those that pass it by one."""
+    """Amounts that just reach a limit of some account, and those that exceed it by one."""
     rooms = {room for item in book.values() for room in (item.balance - item.floor, item.ceiling - item.balance)}
     return {room + more for room in rooms for more in (0, 1) if 1 <= room + more <= MAX_AMOUNT}
 
@@ -101,7 +101,7 @@ def test_money_is_conserved_in_every_currency(run: Run) -> None:
 
 
 @given(runs())
-def test_no_balance_passes_its_floor_or_its_ceiling(run: Run) -> None:
+def test_no_balance_exceeds_its_minimum_or_its_maximum(run: Run) -> None:
     touched = {leg.account_id for leg in run.done.legs}
     for number in touched:
         floor = -EXTERNAL_BALANCE_BOUND if number >= ACCOUNTS - 1 else -run.before[number].overdraft_limit
@@ -117,7 +117,7 @@ def test_every_transfer_ends_exactly_once(run: Run) -> None:
 
 
 @given(runs())
-def test_legs_come_in_pairs_that_agree_with_their_transfer_in_the_order_of_acceptance(run: Run) -> None:
+def test_legs_come_in_pairs_that_match_their_transfer_in_the_order_of_acceptance(run: Run) -> None:
     completed = [transfer for transfer in run.transfers if transfer.sequence not in run.done.failed]
     pairs = zip(run.done.legs[::2], run.done.legs[1::2], strict=True)
     for (debit, credit), transfer in zip(pairs, completed, strict=True):
@@ -143,7 +143,7 @@ def test_an_atomic_group_completes_whole_or_fails_whole_because_of_one(run: Run)
 
 
 @given(runs())
-def test_every_balance_after_recomputes_from_the_legs(run: Run) -> None:
+def test_every_balance_after_equals_the_sum_of_the_legs(run: Run) -> None:
     running = {number: item.balance for number, item in run.before.items()}
     for leg in run.done.legs:
         running[leg.account_id] += leg.amount
@@ -162,18 +162,18 @@ def test_every_accounts_chain_is_whole(run: Run) -> None:
 
 
 @given(runs())
-def test_every_reservation_is_given_back(run: Run) -> None:
+def test_every_reservation_is_released(run: Run) -> None:
     assert all(item.reserved == 0 for item in run.after.values())
 
 
 @given(runs())
-def test_what_fails_fails_in_one_of_the_known_ways(run: Run) -> None:
+def test_every_failure_has_a_known_reason(run: Run) -> None:
     same = {TransferError.SAME_ACCOUNT, TransferError.CURRENCY_MISMATCH}
     assert set(run.done.failed.values()) <= FAILURES | same
 
 
 @given(runs())
-def test_a_transfer_fails_only_for_the_reason_that_the_rules_give_at_its_turn(run: Run) -> None:
+def test_a_transfer_fails_only_for_the_reason_that_the_rules_state_at_its_turn(run: Run) -> None:
     balances = {number: item.balance for number, item in run.before.items()}
     groups = {sequence: span for span in run.atomic for sequence in range(span[0], span[1] + 1)}
     for transfer in run.transfers:
@@ -196,14 +196,14 @@ def test_a_transfer_fails_only_for_the_reason_that_the_rules_give_at_its_turn(ru
 
 
 def culprit_of(run: Run, span: tuple[int, int] | None) -> int:
-    """The transfer because of which a group failed."""
-    assert span is not None, "only a group's transfer fails with it"
+    """The transfer that made a group fail."""
+    assert span is not None, "only a transfer of a group can fail because of another"
     own = [n for n in range(span[0], span[1] + 1) if run.done.failed[n] is not BatchError.FAILED]
     return own[0]
 
 
 @given(runs())
-def test_settling_in_two_batches_is_the_same_as_in_one(run: Run) -> None:
+def test_settling_in_two_batches_equals_settling_in_one(run: Run) -> None:
     book = {number: copy_of(item) for number, item in run.before.items()}
     half = 100 + len(run.transfers) // 2
     half = next((last + 1 for first, last in run.atomic if first < half <= last), half) - 100  # no group is ever split

@@ -1,4 +1,4 @@
-"""Currencies against the ISO 4217 list of an independent package, and amounts written in a currency's decimals."""
+"""Currencies compared with the ISO 4217 list of an independent package, and amounts in a currency's decimals."""
 
 from decimal import Decimal
 
@@ -27,7 +27,7 @@ def test_every_exponent_is_the_one_of_iso_4217() -> None:
 
 
 @pytest.mark.parametrize("code", ["XAU", "XAG", "XDR", "XTS", "XXX"])
-def test_what_has_no_exponent_is_no_currency_here(code: str) -> None:
+def test_a_code_without_an_exponent_is_not_a_currency(code: str) -> None:
     assert code not in EXPONENTS
 
 
@@ -62,19 +62,19 @@ def test_an_amount_is_written_with_the_decimals_of_its_currency(amount: int, cur
     assert decimal_string(amount, currency) == written
 
 
-def test_an_amount_of_no_currency_cannot_be_written() -> None:
+def test_an_amount_of_an_unknown_currency_cannot_be_written() -> None:
     with pytest.raises(KeyError):
         decimal_string(1, "XAU")
 
 
 @given(amount=st.integers(-EXTERNAL_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND), currency=st.sampled_from(sorted(EXPONENTS)))
-def test_what_is_written_reads_back_as_the_same_amount(amount: int, currency: str) -> None:
+def test_a_written_amount_reads_back_as_the_same_amount(amount: int, currency: str) -> None:
     written = Decimal(decimal_string(amount, currency))
     assert written.scaleb(EXPONENTS[currency]) == amount
     assert -written.as_tuple().exponent == EXPONENTS[currency]
 
 
-def test_a_customers_balance_is_exact_in_any_json_reader_and_an_external_one_in_sqlite() -> None:
+def test_customer_balances_are_exact_in_any_json_reader_and_external_ones_in_sqlite() -> None:
     assert MAX_AMOUNT < CUSTOMER_BALANCE_BOUND < 2**53
     assert EXTERNAL_BALANCE_BOUND < 2**63
-    assert EXTERNAL_BALANCE_BOUND + MAX_AMOUNT < 2**63, "one sum too many does not overflow either"
+    assert EXTERNAL_BALANCE_BOUND + MAX_AMOUNT < 2**63, "one more sum does not overflow either"

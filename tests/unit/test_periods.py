@@ -1,4 +1,4 @@
-"""Periods: the calendar months of a time zone, without gap and without overlap, whatever its clocks do."""
+"""Periods: the calendar months of a time zone, without gap and without overlap, for any change of its clocks."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
@@ -32,7 +32,7 @@ ZONES = (
     "Pacific/Kwajalein",
     "Pacific/Pago_Pago",
 )
-"""Whole, half and quarter hours; clocks that change at midnight; days that were left out."""
+"""Whole, half and quarter hours; clocks that change at midnight; days that were skipped."""
 TICK = timedelta(microseconds=1)
 
 zones = st.sampled_from(ZONES).map(ZoneInfo)
@@ -62,14 +62,14 @@ moments = st.timedeltas(timedelta(days=1), timedelta(days=47_000)).map(lambda ag
         ("2026-03", "America/New_York", "2026-03-01 05:00", "2026-04-01 04:00"),
         ("2026-11", "America/New_York", "2026-11-01 04:00", "2026-12-01 05:00"),
         ("2026-04", "Australia/Lord_Howe", "2026-03-31 13:00", "2026-04-30 13:30"),
-        # clocks that go forward at midnight of a first: the day begins at one o'clock
+        # clocks that go forward at midnight of the first: the day begins at one o'clock
         ("2017-10", "America/Asuncion", "2017-10-01 04:00", "2017-11-01 03:00"),
         ("2017-09", "America/Asuncion", "2017-09-01 04:00", "2017-10-01 04:00"),
         ("1986-01", "Asia/Kathmandu", "1985-12-31 18:30", "1986-01-31 18:15"),
-        # clocks that go back to midnight of a first: the day has it twice, and begins with the first one
+        # clocks that go back to midnight of the first: midnight occurs twice, and the day begins with the first one
         ("2026-11", "America/Havana", "2026-11-01 04:00", "2026-12-01 05:00"),
         ("2004-10", "Asia/Gaza", "2004-09-30 21:00", "2004-10-31 22:00"),
-        # clocks that went back over midnight of a first, from one minute past
+        # clocks that went back across midnight of the first, from one minute past
         ("2009-11", "America/St_Johns", "2009-11-01 02:30", "2009-12-01 03:30"),
         ("2009-10", "America/Goose_Bay", "2009-10-01 03:00", "2009-11-01 03:00"),
         # far east and far west
@@ -97,7 +97,7 @@ def test_a_month_begins_and_ends(label: str, zone: str, starts_at: str, ends_at:
         ("America/Asuncion", "2017-10-01 04:00", "2017-10"),
         ("America/Havana", "2026-11-01 04:30", "2026-11"),
         ("America/Havana", "2026-11-01 05:30", "2026-11"),
-        # The clocks of Newfoundland show 31 October once more after November has begun.
+        # The clocks of Newfoundland show 31 October again after November has begun.
         ("America/St_Johns", "2009-11-01 02:29", "2009-10"),
         ("America/St_Johns", "2009-11-01 02:30", "2009-11"),
         ("America/St_Johns", "2009-11-01 02:31", "2009-11"),
@@ -118,14 +118,14 @@ def test_an_instant_falls_into_a_month(zone: str, moment: str, label: str) -> No
         "2026-01 ", "2026-01\n", "-026-01", "+2026-01", "1969-12", "0000-01", "9999-01", "2026-0\u0661", "２０２６-01",
     ],
 )  # fmt: skip
-def test_what_is_no_month_is_refused(label: str) -> None:
+def test_an_invalid_month_is_rejected(label: str) -> None:
     with pytest.raises(ValueError, match="must be a month like 2026-11"):
         Period.parse(label)
 
 
 @pytest.mark.parametrize("label", ["1970-01", "9998-12"])
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
-def test_the_first_and_the_last_month_have_their_bounds(label: str, zone: str) -> None:
+def test_the_first_and_the_last_month_have_their_limits(label: str, zone: str) -> None:
     period = Period.parse(label)
     assert period.starts_at(ZoneInfo(zone)) < period.ends_at(ZoneInfo(zone))
     assert FIRST_YEAR <= period.year <= LAST_YEAR
@@ -143,7 +143,7 @@ def test_following_and_preceding_undo_each_other(period: Period) -> None:
 
 
 @given(periods, periods)
-def test_months_are_in_order_as_their_labels_are(one: Period, other: Period) -> None:
+def test_months_are_ordered_like_their_labels(one: Period, other: Period) -> None:
     assert (one < other) == (str(one) < str(other))
 
 

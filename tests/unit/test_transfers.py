@@ -1,4 +1,4 @@
-"""A transfer's state machine, and who may read it, as tables."""
+"""A transfer's state machine, and its permitted readers, as tables."""
 
 from dataclasses import replace
 from itertools import product
@@ -33,13 +33,13 @@ TRANSFER = TransferView(
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(TransferStatus, repeat=2)))
-def test_a_transfer_leaves_pending_once_and_nothing_leaves_a_terminal_status(
+def test_a_transfer_leaves_pending_once_and_never_leaves_a_terminal_status(
     before: TransferStatus, after: TransferStatus
 ) -> None:
     assert (after in TRANSITIONS[before]) == (before is PENDING and after in TERMINAL)
 
 
-def test_the_state_machine_knows_every_status() -> None:
+def test_the_state_machine_contains_every_status() -> None:
     assert set(TRANSITIONS) == set(TransferStatus)
 
 
@@ -55,10 +55,10 @@ def test_the_state_machine_knows_every_status() -> None:
         *((STRANGER, status, False) for status in TransferStatus),
     ],
 )
-def test_who_may_read_a_transfer(reader: int, status: TransferStatus, may: bool) -> None:
+def test_only_permitted_users_can_read_a_transfer(reader: int, status: TransferStatus, may: bool) -> None:
     assert replace(TRANSFER, status=status).may_be_read_by(reader) is may
 
 
-def test_nobody_owns_the_external_account_of_a_deposit() -> None:
+def test_the_external_account_of_a_deposit_has_no_owner() -> None:
     deposit = replace(TRANSFER, payer_owner_id=None, status=COMPLETED)
     assert [deposit.may_be_read_by(reader) for reader in (SUBMITTER, PAYER, PAYEE)] == [True, False, True]

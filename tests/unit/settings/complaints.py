@@ -1,4 +1,4 @@
-"""The one line that settings are refused with."""
+"""The one-line message for invalid settings."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from core.settings import SettingsError, load_settings
 
 
 def complaint() -> str:
-    """Read the settings, which must be refused, and return what is said."""
+    """Read settings that must be rejected, and return the message."""
     with pytest.raises(SettingsError) as error:
         load_settings()
     message = str(error.value)

@@ -1,4 +1,4 @@
-"""Settings that are files: found, read, and never passed over in silence."""
+"""Settings from files: found, read, and never ignored silently."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def container_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The folder in which a container is given its secrets."""
+    """The folder in which a container gets its secrets."""
     folder = tmp_path / "run" / "secrets"
     folder.mkdir(parents=True)
     monkeypatch.setattr("core.settings.secret_files.CONTAINER_SECRETS", folder)
@@ -40,7 +40,9 @@ def container_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("folder", ["credentials", "container_secrets"])
-def test_any_setting_can_be_a_file_and_says_which(folder: str, request: pytest.FixtureRequest) -> None:
+def test_any_setting_can_come_from_a_file_which_is_named_as_its_source(
+    folder: str, request: pytest.FixtureRequest
+) -> None:
     place: Path = request.getfixturevalue(folder)
     card_key = f"1:{LONG_SECRET}"
     texts = {"jwt_secret": LONG_SECRET, "giro_card_keys": card_key, "redis_url": "redis://elsewhere", "giro_port": "81"}
@@ -61,7 +63,7 @@ def test_any_setting_can_be_a_file_and_says_which(folder: str, request: pytest.F
     assert sources["host"] == "default"
 
 
-def test_the_environment_and_the_dotenv_file_come_before_a_file(
+def test_the_environment_and_the_dotenv_file_have_precedence_over_a_file(
     credentials: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"giro_port": "1", "giro_host": "::1", "giro_log_level": "error"}.items():
@@ -75,13 +77,13 @@ def test_the_environment_and_the_dotenv_file_come_before_a_file(
     assert sources["log_level"] == str(credentials / "giro_log_level")
 
 
-def test_an_empty_variable_hides_no_file(credentials: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_does_not_hide_a_file(credentials: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (credentials / "jwt_secret").write_text(LONG_SECRET)
     monkeypatch.setenv("JWT_SECRET", "")
     assert load_settings().jwt_secret == SecretStr(LONG_SECRET)
 
 
-def test_credentials_come_before_a_containers_secrets(credentials: Path, container_secrets: Path) -> None:
+def test_credentials_have_precedence_over_a_containers_secrets(credentials: Path, container_secrets: Path) -> None:
     (credentials / "giro_port").write_text("1")
     (container_secrets / "giro_port").write_text("2")
     (container_secrets / "giro_host").write_text("::1")
@@ -89,14 +91,14 @@ def test_credentials_come_before_a_containers_secrets(credentials: Path, contain
     assert (settings.port, settings.host) == (1, "::1")
 
 
-def test_a_file_that_is_a_link_is_read_wherever_it_leads(credentials: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_a_link_is_followed(credentials: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text(LONG_SECRET)
     (credentials / "jwt_secret").symlink_to(tmp_path / "elsewhere")
     assert load_settings().jwt_secret == SecretStr(LONG_SECRET)
 
 
 @pytest.mark.parametrize("name", ["JWT_SECRET", "giro_jwt_secret", "card_keys", "giro_prot", "somebody_elses"])
-def test_files_of_other_names_are_left_alone(container_secrets: Path, name: str) -> None:
+def test_files_with_other_names_are_ignored(container_secrets: Path, name: str) -> None:
     (container_secrets / name).write_text("x")
     assert set(load_settings().sources().values()) == {"default"}
 
@@ -119,11 +121,11 @@ def test_a_secret_that_cannot_be_read_stops_the_start(
     assert complaint() == words.format(path=credentials / "jwt_secret")
 
 
-def test_a_secret_that_is_not_ours_to_read_stops_the_start(
+def test_a_secret_without_read_permission_stops_the_start(
     credentials: Path, container_secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (credentials / "jwt_secret").write_text(LONG_SECRET)
-    monkeypatch.setattr(Path, "read_text", refuse)  # root, whom tests may run as, can read everything
+    monkeypatch.setattr(Path, "read_text", refuse)  # root, as which tests may run, can read everything
     assert complaint() == f"JWT_SECRET: cannot read {credentials / 'jwt_secret'} (Permission denied)"
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     monkeypatch.setattr(Path, "lstat", refuse)

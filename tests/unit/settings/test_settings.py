@@ -1,4 +1,4 @@
-"""Settings: where they come from, what their values may be, and the one line that a wrong one is answered with."""
+"""Settings: their sources, their valid values, and the one-line message for an invalid one."""
 
 import os
 import stat
@@ -28,13 +28,13 @@ def _clean(clean_environment: pytest.MonkeyPatch) -> None:
 # --- the bank ----------------------------------------------------------------------------------------------------
 
 
-def test_the_bank_has_a_name_and_counts_months_in_utc_unless_told_otherwise() -> None:
+def test_the_bank_has_a_name_and_counts_months_in_utc_by_default() -> None:
     settings = load_settings()
     assert settings.bank == BankDetails(name="Giro", address=None, bic=None)
     assert settings.zone == ZoneInfo("UTC")
 
 
-def test_the_banks_details_and_time_zone_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_banks_details_and_time_zone_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIRO_BANK_NAME", "Bank of Ada")
     monkeypatch.setenv("GIRO_BANK_ADDRESS", "1 Main Street, Townsville")
     monkeypatch.setenv("GIRO_BANK_BIC", "GIRODEFFXXX")
@@ -45,21 +45,21 @@ def test_the_banks_details_and_time_zone_are_taken_from_the_environment(monkeypa
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "../UTC", "/etc/localtime", "CEST+1", "Europe/Berlin "])
-def test_a_time_zone_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_an_unknown_time_zone_is_rejected(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("GIRO_TIME_ZONE", name)
     assert complaint() == "GIRO_TIME_ZONE: must be a time zone of the IANA database, like Europe/Berlin"
 
 
 @pytest.mark.parametrize("bic", ["GIRODEF", "girodeff", "GIRODEFFXX", "G1RO99FF", "GIRODEFFXXXX", "GIRO DEFF"])
-def test_a_bic_of_another_form_is_refused(monkeypatch: pytest.MonkeyPatch, bic: str) -> None:
+def test_an_invalid_bic_is_rejected(monkeypatch: pytest.MonkeyPatch, bic: str) -> None:
     monkeypatch.setenv("GIRO_BANK_BIC", bic)
     assert complaint().startswith("GIRO_BANK_BIC: ")
 
 
-# --- who may ask from a browser ----------------------------------------------------------------------------------
+# --- browsers of other origins ---
 
 
-def test_by_default_no_other_origin_may_ask() -> None:
+def test_by_default_no_other_origin_is_allowed() -> None:
     assert load_settings().cors_origins == ""
 
 
@@ -72,7 +72,7 @@ def test_by_default_no_other_origin_may_ask() -> None:
         "https://[::1]:8",
     ],
 )
-def test_origins_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+def test_origins_are_accepted_in_the_form_that_browsers_send(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
     monkeypatch.setenv("GIRO_CORS_ORIGINS", origins.replace(",", " , "))
     assert load_settings().cors_origins == origins
 
@@ -86,15 +86,15 @@ def test_origins_are_taken_as_browsers_write_them(monkeypatch: pytest.MonkeyPatc
         *("https://a.example;https://b.example", "https://a.example?x", "https://a.example\u0430", "HTTPS://a.example"),
     ],
 )
-def test_what_is_no_exact_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+def test_an_inexact_origin_is_rejected(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
     monkeypatch.setenv("GIRO_CORS_ORIGINS", f"https://good.example,{origin}")
     assert complaint().startswith("GIRO_CORS_ORIGINS: ")
 
 
-# --- where a value comes from ------------------------------------------------------------------------------------
+# --- sources of values ---
 
 
-def test_the_defaults_need_nothing_to_be_set() -> None:
+def test_the_defaults_work_without_any_setting() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.data_dir) == ("127.0.0.1", 8000, Path("data"))
     assert settings.database_url == "sqlite+aiosqlite:///data/banking.db"
@@ -102,11 +102,11 @@ def test_the_defaults_need_nothing_to_be_set() -> None:
     assert set(settings.sources().values()) == {"default"}
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_variables_have_the_prefix_but_for_five_usual_names() -> None:
+def test_variables_have_the_prefix_except_for_five_common_names() -> None:
     names = {variable(name) for name in Settings.model_fields}
     assert {name for name in names if not name.startswith("GIRO_")} == {
         "DATABASE_URL",
@@ -118,7 +118,7 @@ def test_variables_have_the_prefix_but_for_five_usual_names() -> None:
     assert {"GIRO_HOST", "GIRO_PORT", "GIRO_DATA_DIR"} <= names
 
 
-def test_the_environment_comes_before_the_dotenv_file_and_that_before_the_default(
+def test_the_environment_has_precedence_over_the_dotenv_file_and_that_over_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Path(".env").write_text("GIRO_PORT=8001\nGIRO_HOST=0.0.0.0\nREDIS_URL=redis://elsewhere:1\n")
@@ -139,7 +139,7 @@ def test_variables_without_the_prefix_have_their_sources_too(monkeypatch: pytest
     assert (sources["jwt_secret"], sources["database_url"]) == ("environment", "environment")
 
 
-def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GIRO_PORT", "REDIS_URL", "JWT_SECRET"):
         monkeypatch.setenv(name, "")
     settings = load_settings()
@@ -162,7 +162,7 @@ def test_settings_never_change() -> None:
         load_settings().port = 1
 
 
-def test_secrets_are_masked_where_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_masked_when_settings_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (
         ("JWT_SECRET", LONG_SECRET),
         ("REDIS_URL", "redis://:hunter2@somewhere"),
@@ -202,12 +202,12 @@ def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch, val
         ("127.0.0.1,::/0", "::/0 matches every client"),
     ],
 )
-def test_what_names_no_proxy_is_refused(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:
+def test_an_invalid_proxy_is_rejected(monkeypatch: pytest.MonkeyPatch, value: str, words: str) -> None:
     monkeypatch.setenv("GIRO_TRUSTED_PROXIES", value)
     assert complaint().startswith(f"GIRO_TRUSTED_PROXIES: {words}")
 
 
-# --- wrong settings ----------------------------------------------------------------------------------------------
+# --- invalid settings ---
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_what_names_no_proxy_is_refused(monkeypatch: pytest.MonkeyPatch, value: 
         ("REDIS_URL", "somewhere:6379", "must start with redis://"),
     ],
 )
-def test_a_wrong_value_is_answered_with_one_line_that_names_the_variable(
+def test_an_invalid_value_is_reported_in_one_line_that_names_the_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -242,7 +242,7 @@ def test_a_wrong_value_is_answered_with_one_line_that_names_the_variable(
     assert words in message
 
 
-def test_two_parts_on_one_port_are_refused_with_the_names_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_parts_on_one_port_are_rejected_with_the_names_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIRO_PORT", "9103")
     assert complaint() == "GIRO_PORT and GIRO_METRICS_PORT_JOBS are both 9103; each needs its own"
     monkeypatch.setenv("GIRO_PORT", "8000")
@@ -250,13 +250,13 @@ def test_two_parts_on_one_port_are_refused_with_the_names_of_both(monkeypatch: p
     assert complaint() == "GIRO_METRICS_PORT_API and GIRO_METRICS_PORT_SCHEDULER are both 9101; each needs its own"
 
 
-def test_no_port_is_no_port_that_two_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_parts_can_both_have_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API", "SETTLEMENT", "JOBS", "SCHEDULER"):
         monkeypatch.setenv(f"GIRO_METRICS_PORT_{name}", "0")
     assert load_settings().metrics_port_jobs == 0
 
 
-def test_a_wrong_value_in_the_dotenv_file_is_named_too() -> None:
+def test_an_invalid_value_in_the_dotenv_file_is_named_too() -> None:
     Path(".env").write_text("GIRO_PORT=many\n")
     assert complaint().startswith("GIRO_PORT: ")
 
@@ -265,7 +265,7 @@ def signing_key(**given: Any) -> str:
     return TokenKeys(Secrets(load_settings(**given))).ring().signing.secret
 
 
-def test_a_wrong_secret_is_not_repeated_in_the_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_secret_is_not_repeated_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET", "hunter2")
     assert "hunter2" not in complaint()
 
@@ -288,7 +288,7 @@ def test_a_secret_of_32_bytes_in_fewer_characters_is_long_enough(monkeypatch: py
         "no url at all",
     ],
 )
-def test_a_database_that_is_no_sqlite_file_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_database_that_is_not_an_sqlite_file_is_rejected(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
     assert complaint().startswith("DATABASE_URL ")
 
@@ -315,7 +315,7 @@ def test_a_database_can_be_any_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         ("GIRO_ZZZZZZZZZZZZ", ""),
     ],
 )
-def test_an_unknown_variable_stops_the_start_and_the_nearest_one_is_named(
+def test_an_unknown_variable_stops_the_start_and_the_most_similar_one_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, hint: str
 ) -> None:
     monkeypatch.setenv(name, "1")
@@ -327,7 +327,7 @@ def test_an_unknown_variable_in_the_dotenv_file_stops_the_start_too() -> None:
     assert complaint() == "GIRO_PROT is not a setting; did you mean GIRO_PORT?"
 
 
-def test_other_peoples_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIROSCOPE", "1")
     load_settings()
 
@@ -335,7 +335,7 @@ def test_other_peoples_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch)
 # --- the queue ---------------------------------------------------------------------------------------------------
 
 
-def test_without_a_queue_url_it_is_the_socket_of_the_embedded_server(tmp_path: Path) -> None:
+def test_without_a_queue_url_the_queue_is_the_socket_of_the_embedded_server(tmp_path: Path) -> None:
     settings = load_settings(data_dir=Path("data"))
     assert Secrets(settings).queue_url() == f"unix://{settings.embedded_queue_socket}"
     assert settings.embedded_queue_socket == tmp_path / "data" / "run" / "valkey.sock"
@@ -357,8 +357,8 @@ def test_a_socket_whose_path_is_too_long_moves_out_of_the_data_folder() -> None:
     assert socket_in(fits) == fits / "run" / "valkey.sock"
     moved = socket_in(too_long)
     assert len(os.fsencode(moved)) <= UNIX_SOCKET_PATH_MAX
-    assert moved == socket_in(too_long), "every process finds the same"
-    assert moved != socket_in(Path("/" + "y" * (room + 1))), "no two data folders share one"
+    assert moved == socket_in(too_long), "every process finds the same socket"
+    assert moved != socket_in(Path("/" + "y" * (room + 1))), "no two data folders share a socket"
 
 
 def test_the_length_of_a_socket_path_counts_in_bytes() -> None:
@@ -369,7 +369,7 @@ def test_the_length_of_a_socket_path_counts_in_bytes() -> None:
 # --- the signing key ---------------------------------------------------------------------------------------------
 
 
-def test_a_signing_key_is_made_once_and_kept_for_the_owners_eyes() -> None:
+def test_a_signing_key_is_made_once_and_only_the_owner_can_read_it() -> None:
     key = signing_key()
     kept = Path("data/secrets/jwt_secret")
     assert len(key.encode()) >= 32
@@ -390,14 +390,14 @@ def test_a_given_signing_key_is_used_and_nothing_is_written(monkeypatch: pytest.
     assert not Path("data").exists()
 
 
-def test_a_kept_key_that_is_too_short_is_never_used() -> None:
+def test_a_stored_key_that_is_too_short_is_never_used() -> None:
     Path("data/secrets").mkdir(parents=True)
     Path("data/secrets/jwt_secret").touch()
     with pytest.raises(SettingsError, match="jwt_secret"):
         signing_key()
 
 
-def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
+def test_processes_that_make_the_signing_key_at_once_all_read_the_same() -> None:
     copies = [load_settings() for _ in range(8)]
     start = Barrier(len(copies))
 
@@ -422,13 +422,15 @@ def test_of_many_that_make_the_signing_key_at_once_all_read_the_same() -> None:
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
     ],
 )
-def test_the_queues_password_joins_a_url_that_has_none(monkeypatch: pytest.MonkeyPatch, url: str, opened: str) -> None:
+def test_the_queues_password_is_added_to_a_url_without_one(
+    monkeypatch: pytest.MonkeyPatch, url: str, opened: str
+) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     monkeypatch.setenv("REDIS_PASSWORD", "p@ss/w:rd")
     assert Secrets(load_settings()).queue_url() == opened
 
 
-def test_the_queues_password_is_made_once_where_it_has_a_file_and_no_value(
+def test_the_queues_password_is_made_once_if_it_has_a_file_but_no_value(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "secrets" / "redis" / "password"

@@ -1,4 +1,4 @@
-"""The bank whose rows the tests of the schema try to change."""
+"""The bank whose rows the schema tests try to change."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A good row of every table, for tests that spoil one column of it."""
+"""A valid row of every table, for tests that make one column invalid."""
 
 from typing import Any
 
@@ -204,7 +204,7 @@ FIGURES = (
     "transaction_count",
     "made_at",
 )
-"""What a statement has exactly when it is final."""
+"""Columns that a statement has exactly when it is final."""
 NOTHING = dict.fromkeys(FIGURES) | {"status": "pending"}
 
 

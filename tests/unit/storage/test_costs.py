@@ -1,4 +1,4 @@
-"""What transfers cost, in counts that no noise touches: statements, and bytes of the write-ahead log."""
+"""The costs of transfers in exact counts: statements, and bytes of the write-ahead log."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ def ledger(database: Database) -> Ledger:
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[str]]:
-    """Each statement that writers run meanwhile; one that is run with many rows is one."""
+    """Each statement that writers run in the meantime; a statement with many rows counts once."""
     run: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -69,7 +69,7 @@ def wal_bytes(database: Database) -> int:
 
 @contextmanager
 def log_of(database: Database) -> Iterator[list[int]]:
-    """The bytes that are appended to an empty write-ahead log meanwhile."""
+    """The bytes that are meanwhile appended to an empty write-ahead log."""
     checkpoint(database)
     size: list[int] = []
     yield size
@@ -77,14 +77,14 @@ def log_of(database: Database) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 200])
-def test_a_group_is_accepted_with_as_many_statements_as_a_lone_transfer(ledger: Ledger, count: int) -> None:
+def test_a_group_is_accepted_with_as_many_statements_as_a_single_transfer(ledger: Ledger, count: int) -> None:
     with statements(ledger.database) as run:
         accept(ledger.database, *ledger.orders(count, "one"))
     assert len(run) <= 6 + count // TOGETHER, run
 
 
 @pytest.mark.parametrize("mode", BatchMode)
-def test_a_batch_is_accepted_with_a_handful_of_statements(ledger: Ledger, mode: BatchMode) -> None:
+def test_a_batch_is_accepted_with_a_few_statements(ledger: Ledger, mode: BatchMode) -> None:
     orders = ledger.orders(MANY)
     request = BatchRequest(
         mode=mode, submitted_by=ledger.owner.id, transfers=orders, idempotency_key="k", fingerprint=b"f"
@@ -103,7 +103,7 @@ def test_settling_runs_a_few_statements_for_each_chunk(ledger: Ledger, count: in
 
 
 @pytest.mark.parametrize(("what", "most"), [("accepted alone", 270), ("accepted in a batch", 240), ("settled", 280)])
-def test_a_transfer_of_many_takes_few_bytes_of_the_log(ledger: Ledger, what: str, most: int) -> None:
+def test_a_transfer_in_a_large_group_writes_few_bytes_to_the_log(ledger: Ledger, what: str, most: int) -> None:
     orders = ledger.orders(MANY, "k" if what == "accepted alone" else None)
     if what == "settled":
         accept(ledger.database, *orders)

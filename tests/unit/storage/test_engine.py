@@ -1,4 +1,4 @@
-"""How the database is opened: the version gate, the settings of every connection, and what a reader cannot do."""
+"""Opening the database: the check of SQLite's version, the settings of every connection, and read-only readers."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ from tests.waiting import eventually
 HOME = Path(core.__file__).parent.parent
 
 
-# --- the version gate --------------------------------------------------------------------------------------------
+# --- the check of the version ---
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ HOME = Path(core.__file__).parent.parent
         ("4.0.0", False),
     ],
 )
-def test_which_versions_of_sqlite_have_the_wal_reset_bug(version: str, affected: bool) -> None:
+def test_versions_of_sqlite_with_the_wal_reset_bug_are_recognised(version: str, affected: bool) -> None:
     assert is_affected(version) is affected
 
 
@@ -77,11 +77,11 @@ async def test_the_library_behind_every_engine_is_not_affected(database: Databas
     async with database.async_reader.connect() as asynchronous:
         versions.add((await asynchronous.exec_driver_sql(VERSION)).scalar_one())
     await database.async_reader.dispose()
-    assert len(versions) == 1, "one library for one file"
+    assert len(versions) == 1, "one library opens the file"
     assert not is_affected(versions.pop())
 
 
-def test_the_database_tells_which_library_it_uses(database: Database) -> None:
+def test_the_database_reports_the_library_that_it_uses(database: Database) -> None:
     version, affected = database.sqlite()
     assert re.fullmatch(r"3\.\d+\.\d+", version)
     assert affected is False
@@ -92,14 +92,14 @@ def pretend(monkeypatch: pytest.MonkeyPatch, *, wheel: bool) -> None:
     monkeypatch.setattr(engine, "no_wheel_exists", lambda: not wheel)
 
 
-def test_an_affected_library_opens_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_affected_library_is_rejected(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, wheel=True)
     for opened in (database.writer, database.reader):
         with pytest.raises(DatabaseError, match="WAL-reset bug"):
             opened.connect()
 
 
-def test_where_no_wheel_exists_an_affected_library_opens_with_a_warning(
+def test_on_a_platform_without_a_wheel_an_affected_library_opens_with_a_warning(
     database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pretend(monkeypatch, wheel=False)
@@ -120,7 +120,7 @@ def test_where_no_wheel_exists_an_affected_library_opens_with_a_warning(
         ("win32", "AMD64", False),
     ],
 )
-def test_the_one_platform_without_a_wheel(
+def test_only_one_platform_has_no_wheel(
     monkeypatch: pytest.MonkeyPatch, platform: str, machine: str, missing: bool
 ) -> None:
     monkeypatch.setattr(engine.sys, "platform", platform)
@@ -145,16 +145,16 @@ def test_the_writer_commits_to_disk_and_checks_foreign_keys(database: Database) 
         assert {name: pragma(connection, name) for name in WRITER} == WRITER
 
 
-def test_a_reader_only_reads(database: Database) -> None:
+def test_a_reader_is_read_only(database: Database) -> None:
     with database.reader.connect() as connection:
         assert {name: pragma(connection, name) for name in READER} == READER
 
 
-async def test_an_asynchronous_reader_only_reads(database: Database) -> None:
+async def test_an_asynchronous_reader_is_read_only(database: Database) -> None:
     async with database.async_reader.connect() as connection:
         seen = await connection.run_sync(lambda sync: {name: pragma(sync, name) for name in READER})
     await database.async_reader.dispose()
-    assert seen == READER | {"cache_size": -8 * 1024}, "eight of them are open, and each would keep the whole ledger"
+    assert seen == READER | {"cache_size": -8 * 1024}, "eight of them are open, and each could cache the whole ledger"
 
 
 def test_the_timeout_and_the_cache_are_settings(settings: Settings, database_file: Path) -> None:
@@ -187,7 +187,7 @@ async def test_an_asynchronous_reader_cannot_write(database: Database) -> None:
     await database.async_reader.dispose()
 
 
-def test_a_reader_sees_one_snapshot_whatever_is_committed_meanwhile(database: Database) -> None:
+def test_a_reader_sees_one_snapshot_despite_later_commits(database: Database) -> None:
     count = "SELECT count(*) FROM users"
     with database.reader.connect() as connection:
         before = connection.exec_driver_sql(count).scalar_one()
@@ -210,14 +210,14 @@ def test_a_unit_of_work_locks_before_it_reads(database: Database, settings: Sett
 
 @pytest.fixture
 async def nowhere(settings: Settings) -> AsyncIterator[Database]:
-    """A database that nobody has made."""
+    """The settings of a database that does not exist."""
     database = Database(settings)
     yield database
     await database.async_reader.dispose()
     database.close()
 
 
-async def test_opening_a_database_that_is_missing_makes_none(nowhere: Database) -> None:
+async def test_opening_a_missing_database_does_not_create_it(nowhere: Database) -> None:
     nowhere.path.parent.mkdir(parents=True)
     for opened in (nowhere.reader, nowhere.writer):
         with pytest.raises(OperationalError, match="unable to open"):
@@ -229,7 +229,7 @@ async def test_opening_a_database_that_is_missing_makes_none(nowhere: Database) 
     assert list(nowhere.path.parent.iterdir()) == []
 
 
-async def test_a_new_database_is_the_owners_alone(nowhere: Database) -> None:
+async def test_only_the_owner_can_open_a_new_database(nowhere: Database) -> None:
     umask = os.umask(0)
     try:
         nowhere.create()
@@ -243,7 +243,7 @@ async def test_a_new_database_is_the_owners_alone(nowhere: Database) -> None:
     assert stat.S_IMODE(nowhere.path.parent.stat().st_mode) == 0o700
 
 
-def test_making_a_database_that_exists_changes_nothing(database: Database) -> None:
+def test_creating_an_existing_database_changes_nothing(database: Database) -> None:
     with unit_of_work(database) as connection:
         add_user(connection)
     database.create()
@@ -260,7 +260,7 @@ async def path_of_the_asynchronous_reader(database: Database) -> str:
 
 @pytest.mark.usefixtures("as_it_was")
 @pytest.mark.parametrize("folder", ["what? now", "c#", "100%", "50%25", "ä folder & more", "a+b=c", "file:x"])
-def test_the_path_may_hold_what_a_url_would_stumble_over(
+def test_the_path_can_contain_special_characters_of_urls(
     settings: Settings, clean_environment: pytest.MonkeyPatch, tmp_path: Path, folder: str
 ) -> None:
     clean_environment.setenv("GIRO_DATA_DIR", folder)
@@ -278,9 +278,7 @@ def test_the_path_may_hold_what_a_url_would_stumble_over(
     assert [item.name for item in tmp_path.iterdir()] == [folder]
 
 
-def test_nothing_is_opened_before_it_is_used_and_closing_can_be_repeated(
-    database_file: Path, settings: Settings
-) -> None:
+def test_nothing_is_opened_before_use_and_closing_can_be_repeated(database_file: Path, settings: Settings) -> None:
     database = Database(settings)
     database.close()
     assert {item.name for item in database_file.parent.iterdir()} == {"banking.db"}
@@ -290,7 +288,7 @@ def test_nothing_is_opened_before_it_is_used_and_closing_can_be_repeated(
     database.close()
 
 
-def test_a_checkpoint_cuts_the_log_to_nothing(database: Database) -> None:
+def test_a_checkpoint_empties_the_log(database: Database) -> None:
     assert wal_bytes(database) == 0
     with unit_of_work(database) as connection:
         add_user(connection)
@@ -300,7 +298,7 @@ def test_a_checkpoint_cuts_the_log_to_nothing(database: Database) -> None:
     assert wal_bytes(database) == 0
 
 
-def test_a_checkpoint_says_when_a_reader_keeps_it_from_finishing(database_file: Path, settings: Settings) -> None:
+def test_a_checkpoint_reports_a_reader_that_prevents_its_completion(database_file: Path, settings: Settings) -> None:
     database = Database(settings.model_copy(update={"sqlite_busy_ms": 1}))
     with database.reader.connect() as connection:
         connection.exec_driver_sql("SELECT count(*) FROM users").scalar_one()
@@ -320,19 +318,19 @@ def test_the_code_needs_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_REVISION]
 
 
-def test_a_migrated_database_is_good_to_work_with(database: Database) -> None:
+def test_a_migrated_database_is_ready(database: Database) -> None:
     assert database.schema_revision() == SCHEMA_REVISION
     database.require_schema()
 
 
-async def test_where_there_is_no_database_the_complaint_says_how_to_make_one(nowhere: Database) -> None:
+async def test_the_message_for_a_missing_database_explains_how_to_create_it(nowhere: Database) -> None:
     for look in (nowhere.schema_revision, nowhere.require_schema):
         with pytest.raises(DatabaseError, match=r"there is no database at .*banking\.db; `giro migrate` makes it"):
             look()
     assert not nowhere.path.exists()
 
 
-async def test_an_empty_database_is_at_no_migration(nowhere: Database) -> None:
+async def test_an_empty_database_has_no_migration(nowhere: Database) -> None:
     nowhere.create()
     assert nowhere.schema_revision() is None
     with pytest.raises(DatabaseError, match="has no schema yet: run `giro migrate`"):
@@ -343,7 +341,7 @@ async def test_an_empty_database_is_at_no_migration(nowhere: Database) -> None:
     ("revision", "words"),
     [("0001", "this Giro needs .*: run `giro migrate`"), ("9999", "from a newer Giro; this one knows those up to ")],
 )
-def test_a_database_of_another_version_is_not_worked_with(database: Database, revision: str, words: str) -> None:
+def test_a_database_of_another_version_is_rejected(database: Database, revision: str, words: str) -> None:
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = ?", (revision,))
     assert not database.is_current(database.schema_revision())
@@ -351,7 +349,7 @@ def test_a_database_of_another_version_is_not_worked_with(database: Database, re
         database.require_schema()
 
 
-async def test_a_file_that_is_no_database_is_answered_with_one_line(nowhere: Database) -> None:
+async def test_an_invalid_database_file_is_reported_in_one_line(nowhere: Database) -> None:
     nowhere.path.parent.mkdir(parents=True)
     nowhere.path.write_text("not a database at all, and long enough for a header of one" * 20)
     with pytest.raises(DatabaseError, match=r"banking\.db: file is not a database"):
@@ -365,14 +363,14 @@ def test_a_row_of_the_ledger_cannot_be_replaced(database: Database) -> None:
             connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table} WHERE id = 1")
 
 
-def test_an_error_of_the_database_does_not_say_what_was_to_be_written(database: Database) -> None:
+def test_an_error_of_a_write_does_not_contain_the_values(database: Database) -> None:
     with pytest.raises(IntegrityError) as failed, unit_of_work(database) as connection:
         connection.exec_driver_sql("INSERT INTO users (id, email) VALUES (?, ?)", (7, "ada@example.com"))
     assert "INSERT INTO users" in str(failed.value)
     assert "ada@example.com" not in str(failed.value)
 
 
-async def test_a_question_that_fails_does_not_say_what_was_asked(database: Database) -> None:
+async def test_an_error_of_a_query_does_not_contain_the_values(database: Database) -> None:
     async with AsyncSession(database.async_reader) as session:
         with pytest.raises(OperationalError) as failed:
             await session.execute(text("SELECT :email FROM nowhere"), {"email": "ada@example.com"})

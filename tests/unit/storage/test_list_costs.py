@@ -1,4 +1,4 @@
-"""What pages of transfers cost in a large ledger, in steps of SQLite's machine, which no noise touches."""
+"""The costs of pages of transfers in a large ledger, in steps of SQLite's virtual machine, which are exact."""
 
 import shutil
 import sqlite3
@@ -27,21 +27,21 @@ from tests.builders import Person, add_user, open_account, rows
 TRANSFERS = 100_000
 ACCOUNTS = 200
 PENDING = 20_000
-"""The newest transfers, which nobody has settled."""
+"""The newest transfers, which are not settled."""
 START = 1_700_000_000_000_000
-"""When the first one was accepted, in microseconds; each one after it some millisecond later."""
+"""The time when the first one was accepted, in microseconds; the others follow some milliseconds apart."""
 
 FOR_AN_ACCOUNT = 200
-"""Steps for each account, if its chain is read from its newer end or from where a cursor says."""
+"""Steps for each account whose chain is read from its newer end or from the position in a cursor."""
 TO_A_PLACE_IN_A_CHAIN = 64 * 40
-"""And to find a place in the middle: as many links as lie between two waypoints, and some more."""
+"""Steps to find a place in the middle: the links between two waypoints, and some more."""
 FOR_A_TRANSFER = 300
 FOR_A_PAGE = 20_000
-"""Among them the search for where a time begins. And a waypoint can be ten times as far as usual."""
+"""Includes the search for the beginning of a time span. Also, a waypoint can be ten times as far away as usual."""
 
-# Ada's 200 accounts have row ids from `first` on, Bob's is the one behind them. In each ten transfers four are from Ada
-# to Bob, two from Bob to Ada, two between Ada's accounts and two of somebody else's, from the bank to the bank's other
-# account. Few are failed or cancelled, all of them old; of those that are pending one in a hundred is cancelled.
+# Ada's 200 accounts have row ids from `first` on, and Bob's follows them. Of each ten transfers, four are from Ada to
+# Bob, two from Bob to Ada, two between Ada's accounts, and two between accounts of the bank. Few are failed or
+# cancelled, and all of those are old; of the pending ones, one in a hundred is cancelled.
 LAY_DOWN = """
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {transfers}),
     sides (n, payer, payee) AS (
@@ -88,7 +88,7 @@ BATCH_ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 
 
 class Ledger:
-    """A hundred thousand transfers, laid down by SQL as the services would have left them."""
+    """A hundred thousand transfers, written by SQL in the state in which the services would have left them."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -124,7 +124,7 @@ async def ledger(laid_down: Ledger) -> AsyncIterator[Ledger]:
 
 @contextmanager
 def counted(database: Database) -> Iterator[list[int]]:
-    """Count the steps of the statements that sessions run meanwhile, by running each one once more."""
+    """Count the steps of the statements that sessions run in the meantime, by running each one again."""
     run: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -146,12 +146,12 @@ def counted(database: Database) -> Iterator[list[int]]:
 
 
 def moment(sequence: int) -> Any:
-    """A time after the transfer before this one was accepted, and not after this one was."""
+    """A time after the previous transfer was accepted, and not after this one was."""
     return to_datetime(START + sequence * 1000)
 
 
 def most(*, accounts: int, limit: int, from_the_middle: bool) -> int:
-    """The steps that a page may take. They do not depend on how many transfers there are."""
+    """The maximum of steps for a page. It does not depend on the number of transfers."""
     for_each = FOR_AN_ACCOUNT + (TO_A_PLACE_IN_A_CHAIN if from_the_middle else 0)
     return FOR_A_PAGE + for_each * accounts + FOR_A_TRANSFER * limit
 
@@ -159,7 +159,7 @@ def most(*, accounts: int, limit: int, from_the_middle: bool) -> int:
 async def page(
     ledger: Ledger, person: Person, wanted: TransferFilter, *, limit: int, start: Place | None = None, offset: int = 0
 ) -> tuple[list[int], Place | None, int]:
-    """Read a page: sequences, where the next one begins, and the steps that it took."""
+    """Read a page: its sequences, the beginning of the next page, and the steps that it took."""
     with counted(ledger.database) as steps:
         async with AsyncSession(ledger.database.async_reader) as session:
             found = await list_for_user(
@@ -169,7 +169,7 @@ async def page(
 
 
 def expected(ledger: Ledger, person: Person, wanted: TransferFilter, limit: int) -> list[int]:
-    """Find by a scan of the whole table what a page holds."""
+    """Compute a page by a scan of the whole table."""
     account = wanted.account_id and wanted.account_id.bytes
     query = """
         SELECT t.id FROM transfers t
@@ -189,7 +189,7 @@ def expected(ledger: Ledger, person: Person, wanted: TransferFilter, limit: int)
 @pytest.mark.parametrize("limit", [1, 100])
 @pytest.mark.parametrize("created_to", [None, 90_000, 50_000, 200])
 @pytest.mark.parametrize("status", [None, *TransferStatus])
-async def test_a_page_is_full_and_takes_few_steps_wherever_it_begins(
+async def test_a_page_is_full_and_takes_few_steps_at_any_beginning(
     ledger: Ledger, status: TransferStatus | None, created_to: int | None, limit: int
 ) -> None:
     chained = status not in (TransferStatus.FAILED, TransferStatus.CANCELLED)
@@ -212,11 +212,11 @@ async def test_a_page_is_full_and_takes_few_steps_wherever_it_begins(
         if following:
             items, _, steps = await page(ledger, person, wanted, limit=limit, start=following)
             assert items == whole[limit:]
-            # The chains of what is pending begin at a waypoint on each page; those of legs go on where they were.
+            # The chains of pending transfers begin at a waypoint on each page; those of legs continue where they were.
             assert steps <= most(accounts=among, limit=limit, from_the_middle=chained and created_to == 90_000)
 
 
-async def test_an_offset_costs_what_it_passes_over(ledger: Ledger) -> None:
+async def test_an_offset_costs_as_much_as_the_transfers_that_it_skips(ledger: Ledger) -> None:
     wanted = TransferFilter(status=TransferStatus.COMPLETED)
     items, _, steps = await page(ledger, ledger.bob, wanted, limit=10, offset=1000)
     assert items == expected(ledger, ledger.bob, wanted, 1010)[1000:]
@@ -224,20 +224,20 @@ async def test_an_offset_costs_what_it_passes_over(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("status", [None, TransferStatus.COMPLETED, TransferStatus.PENDING])
-async def test_a_batch_is_looked_through_once_at_most(ledger: Ledger, status: TransferStatus | None) -> None:
+async def test_a_batch_is_searched_at_most_once(ledger: Ledger, status: TransferStatus | None) -> None:
     wanted = TransferFilter(status=status, batch_id=BATCH_ID, account_id=ledger.accounts[7])
     items, _, steps = await page(ledger, ledger.ada, wanted, limit=100)
     assert (items == []) == (status is TransferStatus.PENDING)
     assert steps <= most(accounts=1, limit=100, from_the_middle=False) + 20 * MAX_BATCH
 
 
-async def test_a_key_is_looked_up(ledger: Ledger) -> None:
+async def test_a_key_is_found_by_an_index(ledger: Ledger) -> None:
     items, _, steps = await page(ledger, ledger.ada, TransferFilter(idempotency_key="key-1000"), limit=1000)
     assert items == [1000]
     assert steps <= FOR_A_PAGE
 
 
-# --- an operator's, and an account's transactions ----------------------------------------------------------------
+# --- lists of operators, and transactions of an account ---
 
 
 @pytest.mark.parametrize("below", [NEWEST, 90_000, 50_000, 150])

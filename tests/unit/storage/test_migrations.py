@@ -1,4 +1,4 @@
-"""Migrations of a database with data in it: they go on to make what they made when they were written."""
+"""Migrations of a database with data: they always have the same result as when they were written."""
 
 import sqlite3
 import time
@@ -46,17 +46,17 @@ LEDGER = """
         (3, 2, 2, -30, 70, 2000, 2),
         (4, 2, 3, 30, 30, 2000, NULL);
 """
-"""A small ledger as revision 0006 kept it: everything that can happen to a transfer has happened to one."""
+"""A small ledger at revision 0006, with one transfer for everything that can happen to a transfer."""
 
 MADE_AT = 5_000
-"""When the chain begins, in microseconds since the epoch."""
+"""The time when the chain begins, in microseconds since the epoch."""
 
 CHAIN = [
     (0, "genesis", 1, 4, 1, 3, 3, MADE_AT, "354c4e795ba78e6a4f7e825aea45eb94488bd14346077da71d643f73d629f1d1"),
     (1, "cancellation", 5, 0, 5, 5, 1, 3000, "f5b7970a4b1e6893cf7b09199cda0c9389ff4084d7c54e1acedc84b8c48abcdd"),
     (2, "cancellation", 5, 0, 6, 6, 1, 2999, "fc7479eb27c2004490d2bd91ae2eb984af6758278ba8e4f5d83a404067651b59"),
 ]
-"""What revision 0007 makes of that ledger, for ever: kept backups were upgraded to these bytes."""
+"""The result of revision 0007 for that ledger. It must never change: existing backups were upgraded to these bytes."""
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def chain(database: Database) -> list[tuple[object, ...]]:
     return [tuple(value.hex() if isinstance(value, bytes) else value for value in row.values()) for row in found]
 
 
-def test_the_chain_begins_with_the_same_bytes_whenever_an_old_ledger_is_upgraded(upgraded: Database) -> None:
+def test_an_upgrade_begins_the_chain_with_the_same_bytes_at_any_time(upgraded: Database) -> None:
     assert chain(upgraded) == CHAIN
     assert verify(upgraded).breaches == []
 
 
-def test_the_blocks_that_an_upgrade_writes_are_those_that_the_code_computes(upgraded: Database) -> None:
+def test_the_blocks_of_an_upgrade_match_those_of_the_code(upgraded: Database) -> None:
     written = chain(upgraded)
     recompute_chain(upgraded)
     assert chain(upgraded) == written

@@ -1,4 +1,4 @@
-"""What the database itself refuses of closed months, statements and dead letters, whatever the code above it does."""
+"""Changes to closed months, statements and dead letters that the database itself rejects."""
 
 import pytest
 
@@ -30,7 +30,7 @@ STATEMENT_COLUMNS = (
 
 @pytest.fixture
 def kept(database: Database) -> None:
-    """A closed month with a statement in it, and one that was asked for."""
+    """A closed month with a statement, and a requested statement."""
     bank_of_two(database)
     written(database, *flat(insert("statement_runs")))
     written(database, *flat(insert("statements")))
@@ -48,7 +48,7 @@ def test_a_statement_never_changes(database: Database, column: str) -> None:
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("column", ["id", "public_id", "account_id", "run_id"])
-def test_a_statement_that_was_asked_for_keeps_its_account_and_its_month(database: Database, column: str) -> None:
+def test_a_requested_statement_keeps_its_account_and_its_month(database: Database, column: str) -> None:
     refused(
         database,
         f"UPDATE statements SET {column} = {column} WHERE status = 'pending'",
@@ -65,7 +65,7 @@ def test_a_statement_is_never_deleted(database: Database, status: str) -> None:
 
 
 @pytest.mark.usefixtures("kept")
-def test_a_statement_is_one_of_its_account_and_month(database: Database) -> None:
+def test_an_account_has_one_statement_for_each_month(database: Database) -> None:
     statement, values = insert("statements", public_id=b"another")
     refused(database, statement, *values, because="UNIQUE constraint failed: statements.account_id, statements.run_id")
 
@@ -96,7 +96,7 @@ def test_a_month_is_closed_once(database: Database) -> None:
     refused(database, statement, *values, because="UNIQUE constraint failed: statement_runs.period")
 
 
-def test_a_message_is_one_dead_letter(database: Database) -> None:
+def test_a_message_is_at_most_one_dead_letter(database: Database) -> None:
     written(database, *flat(insert("dead_letters")))
     statement, values = insert("dead_letters", public_id=b"another")
     refused(database, statement, *values, because="dead_letters.actor, dead_letters.arguments")

@@ -1,4 +1,4 @@
-"""Figures: what an account's legs make of a span of time, walked along its chain from any later leg."""
+"""Figures: the totals of an account's legs in a time span, computed along its chain from any later leg."""
 
 from itertools import combinations, product
 
@@ -17,7 +17,7 @@ JANUARY, FEBRUARY, MARCH = Period(2026, 1), Period(2026, 2), Period(2026, 3)
 
 @pytest.fixture
 def busy(database: Database, clock: Clock) -> Bank:
-    """A bank with transfers both ways from January to April, some months with none one way."""
+    """A bank with transfers in both directions from January to April; some months have only one direction."""
     bank = bank_of_two(database, ada_has=1000, bob_has=100)
     for number in range(1, 9):
         accepted(database, from_ada_to_bob(bank, 10 + number))
@@ -32,7 +32,7 @@ def busy(database: Database, clock: Clock) -> Bank:
     return bank
 
 
-def test_figures_are_what_plain_sql_adds_up_from_wherever_the_walk_begins(database: Database, busy: Bank) -> None:
+def test_figures_equal_a_plain_sql_sum_from_any_beginning_of_the_walk(database: Database, busy: Bank) -> None:
     times = [JANUARY, FEBRUARY, MARCH, *(Period(2026, month) for month in (4, 5, 6))]
     bounds = [period.starts_at(UTC_ZONE) for period in times]
     for account_id, (starts_at, ends_at) in product((2, 3), combinations(bounds, 2)):
@@ -56,7 +56,7 @@ def test_figures_are_what_plain_sql_adds_up_from_wherever_the_walk_begins(databa
             assert found == expected
 
 
-def test_figures_of_a_chain_that_belongs_to_another_account_are_nothing(database: Database, busy: Bank) -> None:
+def test_a_chain_of_another_account_has_no_figures(database: Database, busy: Bank) -> None:
     hers = rows(database, "SELECT last_transaction_id AS id FROM accounts WHERE id = 2")[0]["id"]
     span = {"starts_at": JANUARY.starts_at(UTC_ZONE), "ends_at": Period(2026, 12).ends_at(UTC_ZONE)}
     with database.reader.connect() as connection:

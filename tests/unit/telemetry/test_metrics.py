@@ -1,4 +1,4 @@
-"""The metrics ports: what they serve, and a port that cannot be had stops the start with one line."""
+"""The metrics ports: their content, and the one-line message at the start if a port is unavailable."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ PORT_OF_API = "GIRO_METRICS_PORT_API"
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Serve metrics on a port of this test, and return what it answers."""
+    """Serve metrics on a port for this test, and return the response."""
     started, registered = [], []
     monkeypatch.setattr(metrics, "start_http_server", lambda *where: started.append(start_http_server(*where)))
 
@@ -54,12 +54,12 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 def samples(text: str) -> dict[str, float]:
-    """The values that are served, by name; of series with labels, one."""
+    """The served values by name; of series with labels, one."""
     return {sample.name: sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
 class Source(Collector):
-    """Something that is read at each scrape."""
+    """A source that is read at each scrape."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -72,7 +72,7 @@ class Source(Collector):
         return [GaugeMetricFamily("a_source", "Read at each scrape.", value=7)]
 
 
-def test_many_equal_observations_are_what_as_many_single_ones_are() -> None:
+def test_many_equal_observations_equal_the_same_number_of_single_ones() -> None:
     registry = CollectorRegistry()
     one, many = (HistogramOfMany(f"test_{name}", "Only here.", buckets=(1, 2), registry=registry) for name in "ab")
     for amount, count in ((0.5, 3), (1, 2), (1.5, 1), (9, 4)):
@@ -88,24 +88,24 @@ def test_many_equal_observations_are_what_as_many_single_ones_are() -> None:
     assert [value for _, _, value in samples(many)] == [5, 6, 10, 10, 3 * 0.5 + 2 + 1.5 + 36]
 
 
-def test_metrics_are_served_where_the_setting_says(serve: Serve) -> None:
+def test_metrics_are_served_at_the_address_of_the_setting(serve: Serve) -> None:
     served = samples(serve())
     assert {"giro_heartbeat_timestamp_seconds", "giro_unhandled_exceptions_total", "python_info"} <= served.keys()
     assert {"process_open_fds", "giro_commit_duration_seconds_bucket"} <= served.keys()
 
 
-def test_sources_are_read_once_at_each_scrape_and_shown_beside_what_was_counted(serve: Serve) -> None:
+def test_sources_are_read_once_at_each_scrape_and_shown_with_the_counters(serve: Serve) -> None:
     source = Source()
     served = samples(serve(source))
     assert (served["a_source"], source.reads) == (7, 1)
     assert "giro_transfers_accepted_total" in served
 
 
-def test_no_series_says_when_another_began(serve: Serve) -> None:
+def test_no_series_reports_the_creation_of_another(serve: Serve) -> None:
     assert not [name for name in samples(serve()) if name.endswith("_created")]
 
 
-def test_a_process_says_what_it_is_built_of(database: Database) -> None:
+def test_a_process_reports_its_version(database: Database) -> None:
     sqlite, _ = database.sqlite()
     assert sqlite == SQLITE_VERSION
     built = {"version": version(DISTRIBUTION), "python": platform.python_version(), "sqlite": sqlite}
@@ -119,11 +119,11 @@ def test_a_process_shows_its_own_clock_at_each_scrape() -> None:
 
 
 def test_port_zero_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "start_http_server", lambda *_where: pytest.fail("nothing is to be served"))
+    monkeypatch.setattr(metrics, "start_http_server", lambda *_where: pytest.fail("nothing may be served"))
     serve_metrics("127.0.0.1", 0, variable=PORT_OF_API)
 
 
-def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
+def test_a_port_in_use_is_named_with_its_variable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         with pytest.raises(SettingsError, match=rf"^GIRO_METRICS_PORT_JOBS: cannot listen on 127\.0\.0\.1:{port} "):
@@ -163,7 +163,7 @@ def test_processes_that_share_a_folder_are_counted_together(tmp_path: Path) -> N
     served = samples(run(COUNTS_AND_SERVES))
     assert (served["giro_transfers_accepted_total"], served["giro_transfers_refused_total"]) == (7, 1)
     assert served["giro_accept_latency_seconds_count"] == 2
-    assert served["giro_heartbeat_timestamp_seconds"] == 5, "the latest of them"
+    assert served["giro_heartbeat_timestamp_seconds"] == 5, "the latest value"
     assert served["giro_intake_waiting"] == 3
     assert served["giro_build_info"] == 1
     assert served["giro_clock_timestamp_seconds"] == pytest.approx(time.time(), abs=60)

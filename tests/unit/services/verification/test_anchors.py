@@ -1,4 +1,4 @@
-"""Anchors: what was signed of the chain of blocks holds the ledger to it, even against who recomputes every hash."""
+"""Anchors: the ledger must match the signed hashes of its blocks, even if an attacker recomputes every hash."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -63,10 +63,10 @@ def keep(database: Database, report: Report) -> None:
         verification.keep(connection, report, started_at=to_datetime(now_us()))
 
 
-# --- making them -------------------------------------------------------------------------------------------------
+# --- making anchors ---
 
 
-def test_an_anchor_says_what_the_newest_block_is_and_anybody_can_check_who_said_so(
+def test_an_anchor_names_the_newest_block_and_its_signature_can_be_checked(
     database: Database, bank: Bank, path: Path
 ) -> None:
     anchor = anchor_head(database, KEY, path)
@@ -77,14 +77,14 @@ def test_an_anchor_says_what_the_newest_block_is_and_anybody_can_check_who_said_
     assert from_line(path.read_text().splitlines()[-1]) == anchor
 
 
-def test_nothing_new_is_not_anchored_again(database: Database, bank: Bank, path: Path) -> None:
+def test_a_block_is_anchored_only_once(database: Database, bank: Bank, path: Path) -> None:
     assert anchor_head(database, KEY, path)
     before = path.read_text()
     assert anchor_head(database, KEY, path) is None
     assert path.read_text() == before
 
 
-def test_the_file_is_the_owners_alone_and_only_grows(database: Database, bank: Bank, path: Path) -> None:
+def test_only_the_owner_can_open_the_file_and_it_only_grows(database: Database, bank: Bank, path: Path) -> None:
     before = path.read_bytes()
     assert anchor_head(database, KEY, path)
     assert path.read_bytes().startswith(before)
@@ -96,7 +96,7 @@ def test_a_new_key_signs_the_newest_block_again(database: Database, bank: Bank, 
     assert anchor_head(database, STRANGER, path)
 
 
-def test_a_line_that_a_power_cut_tore_is_closed_off_and_is_a_warning(
+def test_a_line_torn_by_a_power_cut_is_ended_and_is_a_warning(
     database: Database, bank: Bank, path: Path, check: Callable[[], Report]
 ) -> None:
     with path.open("a") as file:
@@ -117,14 +117,14 @@ def test_a_line_that_a_power_cut_tore_is_closed_off_and_is_a_warning(
         {"version": 2},
     ],
 )
-def test_a_line_that_is_no_anchor_is_not_taken_for_one(changes: dict[str, object]) -> None:
+def test_an_invalid_line_is_not_read_as_an_anchor(changes: dict[str, object]) -> None:
     line = to_line(KEY.sign(7, bytes(32), 5))
     with pytest.raises(ValueError, match=r"."):
         from_line(json.dumps(json.loads(line) | changes))
 
 
 @pytest.mark.parametrize("line", ["", "[]", "{", "7", "null", '{"version": 1}', "[" * 60_000])
-def test_another_line_is_no_anchor(line: str) -> None:
+def test_another_line_is_not_an_anchor(line: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         from_line(line)
 
@@ -133,7 +133,7 @@ def test_another_line_is_no_anchor(line: str) -> None:
     "change",
     [{"height": 8}, {"hash": bytes(31) + b"\x01"}, {"anchored_at": 6}, {"signature": bytes(64)}],
 )
-def test_a_signature_holds_for_what_was_signed_only(change: dict[str, object]) -> None:
+def test_a_signature_is_valid_only_for_the_signed_content(change: dict[str, object]) -> None:
     signed = KEY.sign(7, bytes(32), 5)
     values = {name: getattr(signed, name) for name in Anchor.__slots__}
     assert is_signed_with(Anchor(**values), KEY.public)
@@ -141,17 +141,17 @@ def test_a_signature_holds_for_what_was_signed_only(change: dict[str, object]) -
     assert not is_signed_with(signed, STRANGER.public)
 
 
-# --- holding the ledger to them ----------------------------------------------------------------------------------
+# --- checking the ledger against anchors ---
 
 
-def test_a_ledger_that_is_what_was_signed_holds(check: Callable[[], Report]) -> None:
+def test_a_ledger_that_matches_its_anchors_holds(check: Callable[[], Report]) -> None:
     report = check()
     assert report.breaches == []
     assert (report.anchors, report.anchored_height) == (2, 4)
 
 
 EVERYTHING_FITS = [
-    # Ada gets her first payment back, and every figure that depends on it is changed as well.
+    # Ada gets her first payment back, and every figure that depends on it is changed, too.
     "UPDATE transactions SET amount = amount / 3, balance_after = balance_after + 200 WHERE id = 3",
     "UPDATE transactions SET amount = amount / 3, balance_after = balance_after - 200 WHERE id = 4",
     "UPDATE transactions SET balance_after = balance_after + iif(account_id = 2, 200, -200) WHERE id > 4",
@@ -160,21 +160,19 @@ EVERYTHING_FITS = [
 ]
 
 
-def test_the_past_changed_with_every_figure_and_every_hash_is_found_by_its_anchors_alone(
+def test_only_anchors_detect_a_past_changed_with_all_figures_and_hashes(
     database: Database, check: Callable[[], Report]
 ) -> None:
     tamper(database, *EVERYTHING_FITS)
     assert set(check().counts) == {"block_recomputes"}
     recompute_chain(database)
-    assert verify(database).holds, "without anchors nothing is seen"
+    assert verify(database).holds, "without anchors nothing is detected"
     report = check()
     assert dict(report.counts) == {"anchor_holds": 2}
     assert "that block has another hash now" in report.breaches[0].detail
 
 
-def test_a_ledger_whose_end_was_cut_off_is_found_by_its_anchors_alone(
-    database: Database, check: Callable[[], Report]
-) -> None:
+def test_only_anchors_detect_a_ledger_whose_end_was_cut_off(database: Database, check: Callable[[], Report]) -> None:
     last_two = "(SELECT id FROM transfers ORDER BY id DESC LIMIT 2)"
     tamper(
         database,
@@ -186,13 +184,13 @@ def test_a_ledger_whose_end_was_cut_off_is_found_by_its_anchors_alone(
         "last_transfer_id = (SELECT max(id) FROM transfers WHERE from_account_id = accounts.id)",
         "DELETE FROM blocks WHERE height > (SELECT max(height) - 2 FROM blocks)",
     )
-    assert verify(database).holds, "without anchors nothing is seen"
+    assert verify(database).holds, "without anchors nothing is detected"
     report = check()
     assert dict(report.counts) == {"anchor_holds": 1}
     assert "the ledger has no such block" in report.breaches[0].detail
 
 
-def test_an_anchor_that_somebody_else_signed_is_found(
+def test_an_anchor_signed_with_another_key_is_detected(
     database: Database, path: Path, check: Callable[[], Report]
 ) -> None:
     tamper(database, *EVERYTHING_FITS)
@@ -202,13 +200,13 @@ def test_an_anchor_that_somebody_else_signed_is_found(
     assert dict(check().counts) == {"anchor_holds": 1}
 
 
-def test_an_anchor_of_another_ledger_is_found(path: Path, check: Callable[[], Report]) -> None:
+def test_an_anchor_of_another_ledger_is_detected(path: Path, check: Callable[[], Report]) -> None:
     append_only.append(path, to_line(KEY.sign(2, bytes(32), 5)))
     assert dict(check().counts) == {"anchor_holds": 1}
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_anchors_that_were_cut_off_are_found_once_they_were_seen(
+def test_truncated_anchors_are_detected_once_they_were_seen(
     database: Database, path: Path, check: Callable[[], Report], left: int
 ) -> None:
     keep(database, check())
@@ -220,7 +218,7 @@ def test_anchors_that_were_cut_off_are_found_once_they_were_seen(
 
 
 @pytest.mark.parametrize("look", [verify, verify_recent])
-def test_an_anchor_that_is_made_meanwhile_is_no_breach(
+def test_an_anchor_made_during_a_verification_is_not_a_breach(
     database: Database, bank: Bank, path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[..., Report]
 ) -> None:
     keep(database, verify(database, anchors=Anchors(path, KEY.public)))
@@ -237,7 +235,7 @@ def test_an_anchor_that_is_made_meanwhile_is_no_breach(
 
 
 @pytest.mark.parametrize("look", [verify, verify_recent])
-def test_an_anchor_that_another_verification_has_seen_meanwhile_is_no_breach(
+def test_an_anchor_seen_by_a_concurrent_verification_is_not_a_breach(
     database: Database, bank: Bank, path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[..., Report]
 ) -> None:
     keep(database, verify(database, anchors=Anchors(path, KEY.public)))
@@ -253,14 +251,14 @@ def test_an_anchor_that_another_verification_has_seen_meanwhile_is_no_breach(
     assert look(database, anchors=Anchors(path, KEY.public)).breaches == []
 
 
-def test_that_there_is_no_file_yet_is_no_breach(database: Database, tmp_path: Path) -> None:
+def test_a_missing_anchor_file_is_not_a_breach_before_the_first_anchor(database: Database, tmp_path: Path) -> None:
     assert verify(database, anchors=Anchors(tmp_path / "none.jsonl", KEY.public)).holds
 
 
-# --- from the last verification on -------------------------------------------------------------------------------
+# --- verifying recent rows ---
 
 
-def test_a_recent_verification_reads_what_came_since_and_every_account(
+def test_a_recent_verification_reads_new_rows_and_every_account(
     database: Database, bank: Bank, path: Path, check: Callable[[], Report]
 ) -> None:
     keep(database, check())
@@ -288,7 +286,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("rule", CHANGES)
-def test_a_recent_verification_finds_what_is_wrong_since(
+def test_a_recent_verification_finds_new_breaches(
     database: Database, bank: Bank, check: Callable[[], Report], rule: str
 ) -> None:
     keep(database, check())
@@ -300,7 +298,7 @@ def test_a_recent_verification_finds_what_is_wrong_since(
     assert rule in verify_recent(database).counts
 
 
-def test_a_recent_verification_after_a_broken_one_reads_everything(
+def test_a_recent_verification_after_a_failed_one_reads_everything(
     database: Database, bank: Bank, check: Callable[[], Report]
 ) -> None:
     tamper(database, "UPDATE accounts SET reserved = reserved + 1 WHERE id = 2")
@@ -308,7 +306,7 @@ def test_a_recent_verification_after_a_broken_one_reads_everything(
     assert verify_recent(database).scope == "full"
 
 
-def test_a_recent_verification_reads_everything_where_the_block_it_would_go_on_from_has_changed(
+def test_a_recent_verification_reads_everything_if_its_starting_block_has_changed(
     database: Database, check: Callable[[], Report]
 ) -> None:
     keep(database, check())
@@ -317,11 +315,11 @@ def test_a_recent_verification_reads_everything_where_the_block_it_would_go_on_f
     assert verify_recent(database).scope == "full"
 
 
-def test_before_the_first_verification_a_recent_one_reads_everything(database: Database, bank: Bank) -> None:
+def test_the_first_recent_verification_reads_everything(database: Database, bank: Bank) -> None:
     assert verify_recent(database).scope == "full"
 
 
-def test_a_transfer_cancelled_before_and_passed_since_is_known(
+def test_a_transfer_cancelled_before_and_skipped_since_is_known(
     database: Database, bank: Bank, check: Callable[[], Report]
 ) -> None:
     accepted(database, from_ada_to_bob(bank, 1))

@@ -1,4 +1,4 @@
-"""Blocks: their bytes, what each covers, and how the chain begins in a database that was there before it."""
+"""Blocks: their bytes, the content that each covers, and the beginning of the chain in an existing database."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,7 +45,7 @@ def number(value: int, size: int = 8) -> bytes:
     return value.to_bytes(size, "big", signed=True)
 
 
-def test_the_bytes_of_a_block_are_those_that_the_documentation_gives() -> None:
+def test_the_bytes_of_a_block_match_the_documentation() -> None:
     sealer = Sealer()
     sealer.add_legs([(1, 7, 2, -500, 100, 2_000, None), (2, 7, 3, 500, 900, 2_000, 1)])
     sealer.add_ending(TERMS, "completed", 2_000, None)
@@ -77,22 +77,22 @@ def test_every_term_of_a_transfer_is_in_the_hash(column: str) -> None:
     assert block_of(TERMS._replace(**{column: other})) != block_of()
 
 
-def test_nothing_and_an_empty_text_are_not_the_same() -> None:
+def test_a_missing_text_and_an_empty_one_have_different_hashes() -> None:
     assert block_of(TERMS._replace(description=None)) != block_of(TERMS._replace(description=""))
 
 
-def test_texts_do_not_run_into_each_other() -> None:
+def test_neighbouring_texts_are_separated_in_the_hash() -> None:
     one, other = TERMS._replace(request_id="ab", description="c"), TERMS._replace(request_id="a", description="bc")
     assert block_of(one) != block_of(other)
 
 
-def test_how_it_ended_and_what_came_before_are_in_the_hash() -> None:
+def test_the_outcome_and_the_previous_block_are_in_the_hash() -> None:
     hashes = {block_of(), block_of(status="completed"), block_of(failure="y")}
     hashes |= {block_of(previous=replace(GENESIS, hash=b"h" * 32)), block_of(previous=replace(GENESIS, height=5))}
     assert len(hashes) == 5
 
 
-# --- what settlement and cancelling write ------------------------------------------------------------------------
+# --- blocks of settlement and cancellation ---
 
 
 def chain(database: Database) -> list[tuple[str, int, int, int, int, int]]:
@@ -120,7 +120,7 @@ def test_each_unit_of_work_that_ends_transfers_writes_one_block(database: Databa
     for _ in range(3):
         accepted(database, from_ada_to_bob(bank))
     cancel(database, bank, accepted(database, from_ada_to_bob(bank)))
-    freeze(database, bank.bob_account)  # so those that wait will fail: endings without legs
+    freeze(database, bank.bob_account)  # so pending transfers will fail: they end without legs
     settle_all(database)
     assert settle_all(database) == 0
     assert chain(database) == [
@@ -132,7 +132,7 @@ def test_each_unit_of_work_that_ends_transfers_writes_one_block(database: Databa
     assert verify(database).holds
 
 
-def test_a_settlement_steps_over_what_was_cancelled(database: Database) -> None:
+def test_a_settlement_skips_cancelled_transfers(database: Database) -> None:
     bank = bank_of_two(database, ada_has=1000)
     waiting = [accepted(database, from_ada_to_bob(bank, 1)) for _ in range(5)]
     for transfer in (waiting[1], waiting[4]):
@@ -147,7 +147,7 @@ def test_a_settlement_steps_over_what_was_cancelled(database: Database) -> None:
     assert verify(database).holds
 
 
-def test_what_was_rolled_back_leaves_no_block(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rolled_back_unit_of_work_leaves_no_block(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     bank = bank_of_two(database, ada_has=1000)
     accepted(database, from_ada_to_bob(bank))
     before = chain(database)
@@ -158,12 +158,12 @@ def test_what_was_rolled_back_leaves_no_block(database: Database, monkeypatch: p
     assert verify(database).holds
 
 
-# --- beginning the chain over what there is ----------------------------------------------------------------------
+# --- the beginning of the chain in an existing ledger ---
 
 
 @pytest.fixture
 def upgraded(database: Database, settings: Settings) -> Callable[[], None]:
-    """Take a ledger back to the migration before there were blocks, and bring it up again, as an upgrade does."""
+    """Take a ledger back to the migration before blocks, and upgrade it again."""
 
     def back_and_up() -> None:
         database.close()
@@ -186,7 +186,7 @@ def upgraded(database: Database, settings: Settings) -> Callable[[], None]:
     return back_and_up
 
 
-def test_an_upgrade_begins_the_chain_over_everything_that_has_ended(
+def test_an_upgrade_begins_the_chain_with_everything_that_has_ended(
     database: Database, upgraded: Callable[[], None]
 ) -> None:
     bank = bank_of_two(database, ada_has=1000, bob_has=50)
@@ -213,9 +213,7 @@ def test_an_upgrade_begins_the_chain_over_everything_that_has_ended(
     assert (kept["id"], kept["scope"], kept["height"]) == (1, "full", None)
 
 
-def test_an_upgrade_of_a_ledger_larger_than_what_is_read_at_once(
-    database: Database, upgraded: Callable[[], None]
-) -> None:
+def test_an_upgrade_works_on_a_ledger_larger_than_one_read(database: Database, upgraded: Callable[[], None]) -> None:
     bank = bank_of_two(database, ada_has=100_000)
     for _ in range(21):
         accept(database, *(from_ada_to_bob(bank, 1) for _ in range(500)))

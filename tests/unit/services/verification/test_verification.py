@@ -1,4 +1,4 @@
-"""The verification finds what is broken: for every rule, a ledger in which exactly that rule was broken by hand."""
+"""The verification finds breaches: for every rule, a ledger in which exactly that rule was broken by hand."""
 
 from collections.abc import Callable
 
@@ -52,7 +52,7 @@ def bank(database: Database, bank: Bank) -> Bank:
 
 @pytest.fixture
 def edit(database: Database, bank: Bank) -> Callable[..., Report]:
-    """Change the file behind Giro's back, give its blocks the hashes of what they now cover, and verify it."""
+    """Change the file without Giro, recompute the hashes of its blocks, and verify it."""
 
     def edit_and_verify(*statements: str, recompute: bool = True) -> Report:
         tamper(database, *statements)
@@ -65,7 +65,7 @@ def edit(database: Database, bank: Bank) -> Callable[..., Report]:
 
 @pytest.fixture
 def months(database: Database, clock: Clock, edit: Callable[..., Report]) -> Callable[..., Report]:
-    """`edit` a ledger with statements of two months, and legs in both of them and after."""
+    """Like `edit`, on a ledger with statements of two months, and legs in both of them and after."""
     assert edit, "Ada's and Bob's transfers of January"
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE users SET is_active = 1")
@@ -93,8 +93,8 @@ LAST_DEBIT = f"{LAST_PAIR} AND amount < 0"
 LAST_CREDIT = f"{LAST_PAIR} AND amount > 0"
 
 BREAKS: list[tuple[str, list[str]]] = [
-    # The rules that are broken, by statements that break them and no other.
-    # A balance that somebody raised breaks two promises at once: its own legs, and the sum of its currency.
+    # Rules, and statements that each break exactly one of them.
+    # A raised balance breaks two rules at once: its own legs, and the sum of its currency.
     (
         "currency_sums_to_zero balance_is_sum_of_legs",
         [f"UPDATE accounts SET balance = balance + 5 WHERE {ADA}"],
@@ -152,9 +152,9 @@ BREAKS: list[tuple[str, list[str]]] = [
     ("transfer_chain_is_whole", [f"UPDATE accounts SET last_transfer_id = last_transfer_id - 1 WHERE {ADA}"]),
     ("time_never_goes_back", [f"UPDATE transfers SET created_at = created_at - 3600000000 WHERE {NEWEST}"]),
     ("legs_match_transfer", [f"UPDATE transfers SET currency = 'EUR' WHERE {LAST_SETTLED}"]),
-    # SQLite sees it too, by its CHECKs.
+    # SQLite also finds it, by its CHECKs.
     ("ending_is_whole file_is_sound", [f"UPDATE transfers SET failure_code = 'account_closed' WHERE {LAST_SETTLED}"]),
-    # SQLite sees it too, by its CHECKs.
+    # SQLite also finds it, by its CHECKs.
     ("ending_is_whole file_is_sound", [f"UPDATE transfers SET settled_at = 5 WHERE {NEWEST}"]),
     ("file_is_sound", [f"UPDATE transfers SET submitted_by = 999 WHERE {NEWEST}"]),
     ("file_is_sound", ["INSERT INTO refresh_tokens VALUES (1, 999, x'00', x'00', 0, 0, 1, NULL)"]),
@@ -214,7 +214,7 @@ BREAKS_OF_STATEMENTS: list[tuple[str, list[str]]] = [
     ("statement_recomputes", [f"UPDATE statements SET closing_transaction_id = 1 WHERE {FEBRUARY}"]),
 ]
 BROKEN_BELOW = {"balance_within_limit", "values_are_integers"}
-"""These take more than statements, see their own tests."""
+"""Rules that need more than statements; they have their own tests."""
 BROKEN_ELSEWHERE = {"anchor_holds", "batch_is_whole", "schema_is_whole"}
 """See test_anchors.py, test_batches.py and test_corruption.py."""
 
@@ -233,7 +233,7 @@ def test_an_empty_ledger_holds(database: Database) -> None:
 
 
 @pytest.mark.parametrize(("rules", "statements"), BREAKS)
-def test_a_broken_rule_is_found_and_no_other_is_blamed(
+def test_a_broken_rule_is_found_and_no_other_is_reported(
     edit: Callable[..., Report], rules: str, statements: list[str]
 ) -> None:
     assert broken(edit(*statements)) == set(rules.split())
@@ -243,7 +243,7 @@ def test_a_broken_rule_is_found_and_no_other_is_blamed(
     ("rules", "statements"),
     [row for row in BREAKS if any(name in " ".join(row[1]) for name in (LAST_PAIR, LAST_SETTLED))],
 )
-def test_a_change_of_what_has_ended_is_seen_by_its_block_whatever_else_it_breaks(
+def test_a_change_of_an_ended_transfer_is_found_by_its_block_among_other_breaches(
     edit: Callable[..., Report], rules: str, statements: list[str]
 ) -> None:
     found = broken(edit(*statements, recompute=False))
@@ -252,23 +252,21 @@ def test_a_change_of_what_has_ended_is_seen_by_its_block_whatever_else_it_breaks
 
 
 @pytest.mark.parametrize(("rule", "statements"), BREAKS_OF_BLOCKS)
-def test_a_ledger_that_adds_up_and_is_not_what_its_blocks_cover_is_found(
+def test_a_consistent_ledger_that_does_not_match_its_blocks_is_found(
     edit: Callable[..., Report], rule: str, statements: list[str]
 ) -> None:
     assert broken(edit(*statements, recompute=False)) == {rule}
 
 
 @pytest.mark.parametrize("table", ["accounts", "transactions", "transfers"])
-def test_tables_that_hold_what_their_columns_do_not_are_found(
-    edit: Callable[..., Report], database: Database, table: str
-) -> None:
+def test_values_of_a_wrong_type_are_found(edit: Callable[..., Report], database: Database, table: str) -> None:
     forget_types(database, table)
     for changed, statement in BREAKS_OF_TYPES:
         if changed == table:
             assert "values_are_integers" in broken(edit(statement, recompute=False))
 
 
-def test_a_block_that_cancels_what_is_not_cancelled_is_found(edit: Callable[..., Report]) -> None:
+def test_a_block_that_cancels_a_transfer_that_is_not_cancelled_is_found(edit: Callable[..., Report]) -> None:
     report = edit(
         "INSERT INTO blocks SELECT height + 1, 'cancellation', first_leg_id + leg_count, 0, "
         "(SELECT max(id) FROM transfers), (SELECT max(id) FROM transfers), 1, made_at, hash FROM blocks "
@@ -279,18 +277,18 @@ def test_a_block_that_cancels_what_is_not_cancelled_is_found(edit: Callable[...,
 
 
 @pytest.mark.parametrize(("rule", "statements"), BREAKS_OF_STATEMENTS)
-def test_a_statement_that_was_tampered_with_is_found_and_no_other_rule_is_blamed(
+def test_a_changed_statement_is_found_and_no_other_rule_is_reported(
     months: Callable[..., Report], rule: str, statements: list[str]
 ) -> None:
     assert broken(months(*statements)) == {rule}
 
 
-def test_a_statement_that_ends_elsewhere_than_the_next_begins_is_found(months: Callable[..., Report]) -> None:
+def test_a_statement_whose_end_differs_from_the_beginning_of_the_next_is_found(months: Callable[..., Report]) -> None:
     report = months(f"UPDATE statements SET closing_transaction_id = 1 WHERE {JANUARY}")
     assert broken(report) == {"statement_recomputes", "statements_follow"}
 
 
-def test_a_leg_that_was_moved_into_another_month_is_found(months: Callable[..., Report]) -> None:
+def test_a_leg_moved_into_another_month_is_found(months: Callable[..., Report]) -> None:
     start = "(SELECT ends_at FROM statement_runs WHERE id = 1)"
     legs = f"transfer_id = (SELECT max(transfer_id) FROM transactions WHERE posted_at < {start})"
     report = months(f"UPDATE transactions SET posted_at = {start} WHERE {legs}")
@@ -311,7 +309,7 @@ def test_a_balance_below_its_limit_is_found(edit: Callable[..., Report], databas
 @pytest.mark.parametrize(
     ("limits", "lowest", "holds"),
     [
-        # The limits that an operator sets, and in between the balance goes down to `lowest` and back to 500.
+        # The limits that an operator sets; in between, the balance goes down to `lowest` and back to 500.
         ([1000, 0], -1000, True),
         ([1000, 0], -999, True),
         ([1000, 400, 2000], -1000, True),
@@ -319,14 +317,16 @@ def test_a_balance_below_its_limit_is_found(edit: Callable[..., Report], databas
         ([100], -101, False),
     ],
 )
-def test_a_balance_is_held_to_the_limit_of_its_time(
+def test_a_balance_is_checked_against_the_limit_of_its_time(
     database: Database, bank: Bank, edit: Callable[..., Report], limits: list[int], lowest: int, holds: bool
 ) -> None:
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE users SET is_active = 1")
         operator = add_user(connection, role=Role.OPERATOR)
         operators.set_overdraft_limit(connection, author(operator), bank.bob_account, limits[0])
-    set_account(database, bank.bob_account, overdraft_limit=5000)  # as settlement without its check would see it
+    set_account(
+        database, bank.bob_account, overdraft_limit=5000
+    )  # settlement without its check would act on this value
     settle_all(database)
     start = balance_of(database, bank.bob_account)
     accepted(database, from_bob_to_ada(bank, start - lowest))
@@ -342,13 +342,13 @@ def test_a_balance_is_held_to_the_limit_of_its_time(
         assert broken(verify(database)) == {"balance_within_limit"}
 
 
-def test_every_rule_has_a_ledger_in_which_it_is_broken() -> None:
+def test_every_rule_has_a_ledger_that_breaks_it() -> None:
     tables = BREAKS + BREAKS_OF_BLOCKS + BREAKS_OF_STATEMENTS
     broken_here = {rule for rules, _ in tables for rule in rules.split()}
     assert broken_here | BROKEN_BELOW | BROKEN_ELSEWHERE == set(RULES)
 
 
-def test_a_leg_of_another_amount_than_its_transfer_is_found_though_the_last_balance_fits(
+def test_a_leg_whose_amount_differs_from_its_transfer_is_found_even_if_the_last_balance_is_right(
     edit: Callable[..., Report],
 ) -> None:
     report = edit(f"UPDATE transactions SET amount = amount + 1 WHERE {ADAS_FIRST_LEG}")
@@ -357,7 +357,7 @@ def test_a_leg_of_another_amount_than_its_transfer_is_found_though_the_last_bala
     }
 
 
-def test_only_half_of_a_transfer_is_found(edit: Callable[..., Report]) -> None:
+def test_half_of_a_transfer_is_found(edit: Callable[..., Report]) -> None:
     report = edit(
         f"DELETE FROM transactions WHERE {LAST_CREDIT}",
     )
@@ -375,17 +375,17 @@ def test_a_transfer_executed_twice_is_found(edit: Callable[..., Report]) -> None
     assert broken(report) == {"legs_match_transfer"}
 
 
-def test_legs_of_a_transfer_that_does_not_exist_are_found(edit: Callable[..., Report]) -> None:
+def test_legs_of_a_missing_transfer_are_found(edit: Callable[..., Report]) -> None:
     report = edit("DELETE FROM transfers WHERE id = (SELECT max(transfer_id) FROM transactions)", recompute=False)
     assert {"completed_has_legs", "blocks_are_whole", "file_is_sound"} <= broken(report)
 
 
-def test_legs_of_an_account_that_does_not_exist_are_found(edit: Callable[..., Report]) -> None:
+def test_legs_of_a_missing_account_are_found(edit: Callable[..., Report]) -> None:
     report = edit(f"DELETE FROM accounts WHERE {ADA}")
     assert {"chain_is_whole", "currency_sums_to_zero"} <= broken(report)
 
 
-def test_a_completed_transfer_without_legs_is_found_though_another_has_legs_it_should_not_have(
+def test_a_completed_transfer_without_legs_is_found_even_if_another_has_too_many(
     edit: Callable[..., Report],
 ) -> None:
     report = edit(
@@ -396,7 +396,7 @@ def test_a_completed_transfer_without_legs_is_found_though_another_has_legs_it_s
     assert broken(report) == {"completed_has_legs"}
 
 
-def test_breaches_beyond_the_most_that_are_listed_are_counted(
+def test_breaches_beyond_the_listed_maximum_are_counted(
     edit: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reports, "MOST_BREACHES", 2)
@@ -406,14 +406,14 @@ def test_breaches_beyond_the_most_that_are_listed_are_counted(
     assert not report.holds
 
 
-def test_a_breach_says_where_it_is(edit: Callable[..., Report], database: Database) -> None:
+def test_a_breach_names_its_place(edit: Callable[..., Report], database: Database) -> None:
     (breach,) = edit(f"UPDATE accounts SET reserved = 0 WHERE {ADA}").breaches
     assert breach.rule == "reserved_is_pending"
     assert breach.detail.startswith("account ")
     assert "42" in breach.detail
 
 
-def test_progress_is_told_now_and_then_and_at_the_end(
+def test_progress_is_reported_periodically_and_at_the_end(
     database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "PROGRESS_EVERY", 2)
