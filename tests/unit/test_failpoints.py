@@ -66,7 +66,7 @@ def places() -> Counter[str]:
 
 
 def struck(times: int) -> int:
-    """The number of times that a place raises when it is passed so often."""
+    """The number of times that a failpoint raises in this number of passes."""
     count = 0
     for _ in range(times):
         try:

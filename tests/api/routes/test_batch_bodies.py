@@ -1,4 +1,4 @@
-"""Bodies of batches: what is wrong with them, and how they are read."""
+"""Bodies of batches: invalid ones, and how they are parsed."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ class TestItsForm:
             ({"mode": "atomic", "transfers": [], "more": 1}, "body.more"),
         ],
     )
-    async def test_that_is_wrong_is_refused(self, body: Json, location: str, ada: Person) -> None:
+    async def test_that_is_invalid_is_rejected(self, body: Json, location: str, ada: Person) -> None:
         answer = await ada.post(BULK, body, headers=key())
         assert location in {error["location"] for error in refused(answer, 422, "validation_failed")["errors"]}
 
@@ -44,7 +44,7 @@ class TestItsForm:
             ({"to_account_number": "XG46GIRO00000000000042"}, "body.transfers.1"),
         ],
     )
-    async def test_in_one_line_refuses_the_whole_and_names_the_line(
+    async def test_with_an_invalid_line_is_rejected_whole_and_the_line_is_named(
         self, line: Json, location: str, ada: Person, pair: Pair, database: Database
     ) -> None:
         before = recorded(database)
@@ -61,7 +61,7 @@ class TestItsForm:
         ],
         ids=["a few lines", "very many lines"],
     )
-    async def test_with_many_errors_lists_the_first_and_says_how_many_there_are(
+    async def test_with_many_errors_lists_the_first_ones_and_the_total(
         self, lines: list[Json], count: int, listed: int, first: str | None, ada: Person
     ) -> None:
         answer = await ada.post(BULK, batch(lines), headers=key())
@@ -94,16 +94,14 @@ class TestItsForm:
     @pytest.mark.parametrize(
         ("behind", "told"), [([], "not 5001"), ([{}] * 10_000, "not more"), ([{}] * 10_000 + [[[]] * 64], "not more")]
     )
-    async def test_with_a_line_too_many_is_not_read_to_its_end(
+    async def test_with_too_many_lines_is_not_read_to_its_end(
         self, behind: list[Json], told: str, ada: Person, pair: Pair
     ) -> None:
         lines = [payment(pair.payer, pair.payee, 1)] * 5001 + behind
         body = refused(await ada.post(BULK, batch(lines), headers=key()), 422, "validation_failed", "body.transfers")
         assert body["errors"][0]["message"] == f"List should have at most 5000 items after validation, {told}"
 
-    async def test_with_what_is_wrong_in_lines_and_beside_them_lists_the_lines_before_unknown_fields(
-        self, ada: Person
-    ) -> None:
+    async def test_lists_errors_in_lines_before_unknown_fields(self, ada: Person) -> None:
         body = {"more": 1, "mode": "both", "transfers": [{"amount": 1}, 1]}
         errors = refused(await ada.post(BULK, body, headers=key()), 422, "validation_failed")["errors"]
         assert [error["location"] for error in errors] == [
@@ -118,7 +116,7 @@ class TestItsForm:
         assert (len(body["errors"]), "errors" in body["detail"]) == (50, False)
 
     @pytest.mark.parametrize(("count", "status"), [(5000, 202), (5001, 422)])
-    async def test_holds_five_thousand_transfers(
+    async def test_can_contain_five_thousand_transfers(
         self, count: int, status: int, ada: Person, pair: Pair, settle: Settle, database: Database
     ) -> None:
         answer = await ada.post(BULK, batch([payment(pair.payer, pair.payee, 1)] * count), headers=key())
@@ -126,14 +124,14 @@ class TestItsForm:
         assert settle() == (count if status == 202 else 0)
         assert verify(database).holds
 
-    async def test_is_bounded_in_bytes(self, start: Start, database: Database) -> None:
+    async def test_has_a_maximum_of_bytes(self, start: Start, database: Database) -> None:
         async with start(bulk_body_bytes=2048) as api:
             ada = join(api, database, "ada")
             for size, status in ((2048, 400), (2049, 413)):
                 answer = await ada.request("POST", BULK, content=b" " * size, headers=key() | JSON)
                 assert answer.status_code == status
 
-    async def test_may_be_larger_than_that_of_other_calls(self, ada: Person) -> None:
+    async def test_can_be_larger_than_that_of_other_calls(self, ada: Person) -> None:
         for path, status in ((BULK, 400), ("/transfers", 413)):
             answer = await ada.request("POST", path, content=b" " * 70_000, headers=key() | JSON)
             assert answer.status_code == status
@@ -144,7 +142,7 @@ class TestTheEventLoop:
     async def test_turns_many_times_while_a_long_batch_is_read(
         self, amount: int, ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Counted with a turn after each piece: in production several of them share a few milliseconds."""
+        """Counted with a turn after each piece: in production several pieces share a few milliseconds."""
         monkeypatch.setattr(turns, "SLICE_SECONDS", 0)
         body = written(batch([payment(pair.payer, pair.payee, amount)] * 5000))
         counted = Ticks()

@@ -1,4 +1,4 @@
-"""Batches: many transfers in one request, each for itself or all together."""
+"""Batches: many transfers in one request, independent or atomic."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -35,7 +35,7 @@ async def submit(person: Person, lines: list[Json], mode: str = "independent", n
 
 
 async def fates(person: Person, accepted: Json) -> list[tuple[str, str | None, int | None]]:
-    """Status, reason and the line that is to blame, of each transfer of a batch in its order."""
+    """Status, reason and the line that caused a failure, of each transfer of a batch in order."""
     page = (await person.get("/transfers", params={"batch_id": accepted["batch_id"], "limit": 1000})).json()
     failures = [(item["status"], item["failure"] or {}) for item in reversed(page["items"])]
     return [(status, failure.get("code"), failure.get("index")) for status, failure in failures]
@@ -50,7 +50,7 @@ def recorded(database: Database) -> list[Json]:
 
 
 class TestAnIndependentBatch:
-    async def test_says_of_each_line_whether_it_was_accepted(self, ada: Person, pair: Pair) -> None:
+    async def test_reports_for_each_line_whether_it_was_accepted(self, ada: Person, pair: Pair) -> None:
         lines = [
             payment(pair.payer, pair.payee, 100),
             payment(pair.payer, pair.payer, 100),
@@ -72,7 +72,7 @@ class TestAnIndependentBatch:
         assert answer.headers["location"] == f"/transfers?batch_id={body['batch_id']}"
         assert answer.headers["retry-after"] == "1"
 
-    async def test_settles_line_by_line_in_its_order(self, ada: Person, pair: Pair, settle: Settle) -> None:
+    async def test_settles_line_by_line_in_order(self, ada: Person, pair: Pair, settle: Settle) -> None:
         accepted = await submit(ada, [payment(pair.payer, pair.payee, amount) for amount in (1, 2, 3)])
         assert settle() == 3
         assert await fates(ada, accepted) == [("completed", None, None)] * 3
@@ -80,7 +80,7 @@ class TestAnIndependentBatch:
         assert [item["id"] for item in reversed(page["items"])] == [line["id"] for line in accepted["results"]]
         assert (await ada.account(pair.payer["id"]))["balance"] == 10_000 - 6
 
-    async def test_lets_one_line_fail_without_the_others(
+    async def test_can_fail_in_one_line_only(
         self, ada: Person, pair: Pair, database: Database, settle: Settle, grace: Person
     ) -> None:
         other = await grace.open()
@@ -89,13 +89,13 @@ class TestAnIndependentBatch:
         settle()
         assert await fates(ada, accepted) == [("failed", "account_frozen", None), ("completed", None, None)]
 
-    async def test_names_a_payee_by_number_as_well(self, ada: Person, pair: Pair, settle: Settle) -> None:
+    async def test_can_name_a_payee_by_number(self, ada: Person, pair: Pair, settle: Settle) -> None:
         line = {"from_account_id": pair.payer["id"], "to_account_number": pair.payee["account_number"], "amount": 7}
         accepted = await submit(ada, [line])
         settle()
         assert await fates(ada, accepted) == [("completed", None, None)]
 
-    async def test_with_every_line_refused_leaves_its_key_free(
+    async def test_with_every_line_rejected_does_not_bind_its_key(
         self, ada: Person, pair: Pair, database: Database
     ) -> None:
         before = recorded(database)
@@ -134,7 +134,7 @@ class TestAnAtomicBatch:
             ({"currency": "EUR"}, 400, "currency_mismatch", "body.transfers.1.currency"),
         ],
     )
-    async def test_is_refused_whole_for_its_first_line_that_is(
+    async def test_is_rejected_whole_for_its_first_invalid_line(
         self, line: Json, status: int, code: str, location: str, ada: Person, pair: Pair, database: Database
     ) -> None:
         before = recorded(database)
@@ -147,7 +147,7 @@ class TestAnAtomicBatch:
         refused(answer, status, code, location)
         assert recorded(database) == before
 
-    async def test_fails_whole_and_says_because_of_which_line(
+    async def test_fails_whole_and_names_the_line_that_caused_it(
         self, ada: Person, grace: Person, pair: Pair, database: Database, settle: Settle
     ) -> None:
         other = await grace.open()
@@ -164,7 +164,7 @@ class TestAnAtomicBatch:
         assert (payer["balance"], payer["available"]) == (10_000, 10_000)
         assert verify(database).holds
 
-    async def test_cannot_have_one_of_its_transfers_cancelled(self, ada: Person, pair: Pair, settle: Settle) -> None:
+    async def test_cannot_have_a_single_transfer_cancelled(self, ada: Person, pair: Pair, settle: Settle) -> None:
         accepted = await submit(ada, [payment(pair.payer, pair.payee)] * 2, "atomic")
         answer = await ada.post(f"/transfers/{accepted['results'][1]['id']}/cancel")
         refused(answer, 409, "transfer_not_cancellable")
@@ -173,12 +173,12 @@ class TestAnAtomicBatch:
 
 
 class TestItsKey:
-    async def test_is_needed(self, ada: Person, pair: Pair) -> None:
+    async def test_is_required(self, ada: Person, pair: Pair) -> None:
         answer = await ada.post(BULK, batch([payment(pair.payer, pair.payee)]))
         refused(answer, 400, "idempotency_key_missing", "header.Idempotency-Key")
 
     @pytest.mark.parametrize("mode", ["independent", "atomic"])
-    async def test_replays_the_same_bytes_whatever_has_become_of_the_transfers(
+    async def test_replays_the_same_bytes_in_any_status_of_the_transfers(
         self, mode: str, ada: Person, pair: Pair, settle: Settle, database: Database
     ) -> None:
         lines = [payment(pair.payer, pair.payee, amount) for amount in (1, 2, 3)]
@@ -195,7 +195,7 @@ class TestItsKey:
         assert "idempotent-replayed" not in first.headers
         assert recorded(database) == written
 
-    async def test_replays_for_the_same_values_however_they_are_written(self, ada: Person, pair: Pair) -> None:
+    async def test_replays_for_the_same_values_in_any_notation(self, ada: Person, pair: Pair) -> None:
         line = payment(pair.payer, pair.payee)
         first = await ada.post(BULK, batch([line]), headers=key())
         turned = {"transfers": [dict(reversed(line.items()))], "mode": "independent"}
@@ -203,7 +203,9 @@ class TestItsKey:
         assert masked(again) == masked(first)
 
     @pytest.mark.parametrize("change", ["an amount", "the order", "the mode", "a line more"])
-    async def test_is_refused_for_another_batch(self, change: str, ada: Person, pair: Pair, database: Database) -> None:
+    async def test_is_rejected_for_another_batch(
+        self, change: str, ada: Person, pair: Pair, database: Database
+    ) -> None:
         lines = [payment(pair.payer, pair.payee, 1), payment(pair.payer, pair.payee, 2)]
         await submit(ada, lines)
         written = recorded(database)
@@ -217,20 +219,20 @@ class TestItsKey:
         refused(answer, 422, "idempotency_key_reused", "header.Idempotency-Key")
         assert recorded(database) == written
 
-    async def test_is_one_with_the_keys_of_single_transfers(self, ada: Person, pair: Pair) -> None:
+    async def test_cannot_be_the_key_of_a_single_transfer(self, ada: Person, pair: Pair) -> None:
         line = payment(pair.payer, pair.payee)
         await submit(ada, [line])
         refused(await ada.post("/transfers", line, headers=key()), 422, "idempotency_key_reused")
         await ada.post("/transfers", line, headers=key("rent"))
         refused(await ada.post(BULK, batch([line]), headers=key("rent")), 422, "idempotency_key_reused")
 
-    async def test_is_its_users_alone(self, api: Api, ada: Person, grace: Person, pair: Pair) -> None:
+    async def test_belongs_to_one_user(self, api: Api, ada: Person, grace: Person, pair: Pair) -> None:
         await submit(ada, [payment(pair.payer, pair.payee)])
         answer = await grace.post(BULK, batch([payment(pair.payee, pair.payer)]), headers=key())
         assert answer.json()["results"] == [{"index": 0, "status": "refused", "code": "insufficient_funds"}]
 
     @pytest.mark.parametrize("count", [1, 250, 251, 600])
-    def test_goes_with_a_digest_of_what_the_whole_batch_says(self, count: int) -> None:
+    def test_is_bound_to_a_digest_of_the_whole_batch(self, count: int) -> None:
         line = {"from_account_id": str(uuid4()), "to_account_number": "[]é", "amount": 1, "description": '"[]"'}
         body = NewBatch.model_validate(batch([line] * count, "atomic"))
         assert b"".join(said(BULK, body)) == f"{BULK}\n{body.model_dump_json()}".encode()
@@ -244,17 +246,17 @@ class TestItsKey:
 
 class TestItsPath:
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-    async def test_is_no_transfers_and_takes_one_method(self, ada: Person, method: str) -> None:
+    async def test_is_not_the_path_of_a_transfer_and_accepts_one_method(self, ada: Person, method: str) -> None:
         answer = await ada.request(method, BULK)
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-class TestWhoseItIs:
-    async def test_lines_from_somebody_elses_account_are_refused(self, grace: Person, pair: Pair) -> None:
+class TestItsOwner:
+    async def test_lines_from_another_users_account_are_rejected(self, grace: Person, pair: Pair) -> None:
         accepted = await submit(grace, [payment(pair.payer, pair.payee)])
         assert accepted["results"][0]["code"] == "account_not_found"
 
-    async def test_somebody_elses_batch_looks_like_none(self, ada: Person, grace: Person, pair: Pair) -> None:
+    async def test_another_users_batch_reads_like_a_missing_one(self, ada: Person, grace: Person, pair: Pair) -> None:
         accepted = await submit(ada, [payment(pair.payer, pair.payee)])
         theirs = await grace.get("/transfers", params={"batch_id": accepted["batch_id"]})
         nobodys = await grace.get("/transfers", params={"batch_id": str(uuid4())})
@@ -301,7 +303,7 @@ class TestItsTransfers:
         assert [item["amount"] for item in page["items"]] == [2]
         assert page["next_cursor"]
 
-    async def test_follow_each_other_without_a_stranger_between(self, ada: Person, pair: Pair) -> None:
+    async def test_are_numbered_without_a_gap(self, ada: Person, pair: Pair) -> None:
         lines = [payment(pair.payer, pair.payee, 1)] * 20
         singles = [ada.pay(pair.payer, pair.payee, 1) for _ in range(20)]
         bulk = [submit(ada, lines, name=name) for name in ("one", "two")]
@@ -312,10 +314,8 @@ class TestItsTransfers:
             assert sequences == list(range(sequences[0], sequences[0] + 20))
 
 
-class TestWhenThereIsNoRoom:
-    async def test_too_much_that_is_pending_turns_batches_away_and_not_single_transfers(
-        self, start: Start, database: Database
-    ) -> None:
+class TestTooManyPendingTransfers:
+    async def test_reject_batches_but_not_single_transfers(self, start: Start, database: Database) -> None:
         async with start(bulk_pending=3) as api:
             ada = join(api, database, "ada")
             payer, payee = await ada.open(), await ada.open()
@@ -330,8 +330,8 @@ class TestWhenThereIsNoRoom:
             builders.settle_all(database)
             assert (await submit(ada, lines, name="next"))["accepted"] == 3
 
-    async def test_one_batch_more_than_may_be_in_hand_is_unavailable(self, start: Start, database: Database) -> None:
-        """Half of them for one user, so that nobody alone keeps all others out."""
+    async def test_a_batch_beyond_the_number_in_progress_is_unavailable(self, start: Start, database: Database) -> None:
+        """One user may take half of the places, so no single user blocks all others."""
         async with start(bulk_requests=4) as api:
             ada, bob, eve = [join(api, database, name) for name in ("ada", "bob", "eve")]
             lines = {person.email: await _one_payment(person, database) for person in (ada, bob, eve)}
@@ -346,8 +346,8 @@ class TestWhenThereIsNoRoom:
             assert (await submit(ada, lines[ada.email], name="three"))["accepted"] == 1
             assert (await submit(eve, lines[eve.email]))["accepted"] == 1
 
-    async def test_nobody_without_a_good_token_takes_a_place(self, start: Start, database: Database) -> None:
-        """A stranger would hold it for as long as a body may take, and all of them with a few connections."""
+    async def test_a_request_without_a_valid_token_takes_no_place(self, start: Start, database: Database) -> None:
+        """Otherwise it would hold a place for as long as a body may take, and a few connections would hold all places."""
         async with start(bulk_requests=2) as api:
             ada = join(api, database, "ada")
             lines, may_end = await _one_payment(ada, database), asyncio.Event()
@@ -367,10 +367,10 @@ class TestWhenThereIsNoRoom:
             for answer in await asyncio.gather(*slow):
                 refused(answer, 401, "unauthenticated")
 
-    async def test_a_large_batch_without_a_good_token_is_refused_like_a_small_one(
+    async def test_a_large_batch_without_a_valid_token_is_rejected_like_a_small_one(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whose token has run out must learn of that, not of a size that is right; but nothing of it is kept."""
+        """A client with an expired token must learn that, not that its valid size is too large; the body is not buffered."""
         handed_on: list[bytes] = []
         monkeypatch.setattr(limits, "_replay", _noting(handed_on, limits._replay))
         async with start() as giro:

@@ -1,4 +1,4 @@
-"""Dead letters: operators see what keeps failing, and have it sent again or dropped; both is written down."""
+"""Dead letters: operators list messages that keep failing, and retry or drop them; both acts are recorded."""
 
 from uuid import UUID, uuid4
 
@@ -33,7 +33,7 @@ async def count(operator: Person) -> int:
     return (await operator.get("/operator/queue")).json()["parked"]
 
 
-async def test_what_has_failed_three_times_is_listed(operator: Person, database: Database, clock: Clock) -> None:
+async def test_a_message_that_failed_three_times_is_listed(operator: Person, database: Database, clock: Clock) -> None:
     fail(database, times=1)
     clock.advance(minutes=1)
     fail(database, times=1)
@@ -68,7 +68,7 @@ async def test_letters_are_listed_oldest_first_in_pages(operator: Person, databa
     assert (await operator.get(f"{PATH}?offset=1&limit=1")).json()["items"] == whole["items"][1:2]
 
 
-async def test_one_that_is_retried_is_listed_no_more_until_it_has_failed_three_times_again(
+async def test_a_retried_message_is_listed_again_only_after_three_more_failures(
     operator: Person, database: Database
 ) -> None:
     fail(database)
@@ -85,7 +85,7 @@ async def test_one_that_is_retried_is_listed_no_more_until_it_has_failed_three_t
     assert (again["id"], again["attempts"], again["first_failed_at"]) == (letter["id"], 3, letter["first_failed_at"])
 
 
-async def test_one_that_is_dropped_is_forgotten(operator: Person, database: Database) -> None:
+async def test_a_dropped_message_is_deleted(operator: Person, database: Database) -> None:
     fail(database)
     (letter,) = await parked(operator)
     answer = await operator.post(f"{PATH}/{letter['id']}/drop")
@@ -95,7 +95,7 @@ async def test_one_that_is_dropped_is_forgotten(operator: Person, database: Data
 
 
 @pytest.mark.parametrize("act", ["retry", "drop"])
-async def test_an_act_is_written_down(operator: Person, database: Database, act: str) -> None:
+async def test_an_act_is_recorded(operator: Person, database: Database, act: str) -> None:
     fail(database)
     (letter,) = await parked(operator)
     answer = await operator.post(f"{PATH}/{letter['id']}/{act}")
@@ -109,7 +109,7 @@ async def test_an_act_is_written_down(operator: Person, database: Database, act:
 
 
 @pytest.mark.parametrize("act", ["retry", "drop"])
-async def test_what_is_not_parked_is_not_found_and_nothing_is_written_down(
+async def test_a_message_that_is_not_parked_is_not_found_and_nothing_is_recorded(
     operator: Person, database: Database, act: str
 ) -> None:
     fail(database, times=2)
@@ -122,7 +122,7 @@ async def test_what_is_not_parked_is_not_found_and_nothing_is_written_down(
 
 
 @pytest.mark.parametrize("act", ["retry", "drop"])
-async def test_a_second_time_there_is_nothing_left_to_do(operator: Person, database: Database, act: str) -> None:
+async def test_a_repeated_act_finds_nothing(operator: Person, database: Database, act: str) -> None:
     fail(database)
     (letter,) = await parked(operator)
     await operator.post(f"{PATH}/{letter['id']}/{act}")
@@ -140,7 +140,7 @@ async def test_acts_are_for_operators_only(api: Api, ada: Person, database: Data
     assert [row["attempts"] for row in rows(database, "SELECT attempts FROM dead_letters")] == [3]
 
 
-async def test_a_cursor_of_another_list_is_refused(operator: Person, ada: Person) -> None:
+async def test_a_cursor_of_another_list_is_rejected(operator: Person, ada: Person) -> None:
     assert ada
     cursor = (await operator.get("/operator/users?limit=1")).json()["next_cursor"]
     refused(await operator.get(f"{PATH}?cursor={cursor}"), 422, "validation_failed", "query.cursor")

@@ -1,4 +1,4 @@
-"""Money that comes in and goes out, through the hands of an operator."""
+"""Deposits and withdrawals, which operators make."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ Settle = Callable[[], int]
 
 
 def sums(database: Database) -> dict[str, int]:
-    """What all balances of each currency come to."""
+    """The sum of all balances of each currency."""
     found = builders.rows(database, "SELECT currency, sum(balance) AS total FROM accounts GROUP BY currency")
     return {row["currency"]: row["total"] for row in found}
 
@@ -48,12 +48,12 @@ class TestADeposit:
         assert (await ada.get(answer.headers["location"])).json()["status"] == "completed"
         assert (await ada.account(account["id"]))["balance"] == 5_000
 
-    async def test_waits_if_it_is_asked_to(self, operator: Person, ada: Person) -> None:
+    async def test_waits_on_request(self, operator: Person, ada: Person) -> None:
         body = {"to_account_id": (await ada.open())["id"], "amount": 1}
         answer = await operator.post("/deposits", body, headers={"Prefer": "wait=0"})
         assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0")
 
-    async def test_of_more_than_an_account_can_hold_is_refused(
+    async def test_beyond_the_maximum_balance_of_an_account_is_rejected(
         self, operator: Person, ada: Person, database: Database, settle: Settle
     ) -> None:
         account = await ada.open()
@@ -67,7 +67,7 @@ class TestADeposit:
         assert (shown["balance"], shown["balance_decimal"]) == (9 * 10**15, "90000000000000.00")
         assert sums(database) == {"USD": 0}
 
-    async def test_that_passes_the_limit_with_others_before_it_fails(
+    async def test_that_exceeds_the_limit_together_with_earlier_ones_fails(
         self, operator: Person, ada: Person, database: Database, settle: Settle
     ) -> None:
         account = await ada.open()
@@ -81,7 +81,7 @@ class TestADeposit:
         assert [end["status"] for end in ends] == ["completed", "failed"]
         assert ends[1]["failure"]["code"] == "balance_limit_exceeded"
 
-    async def test_that_would_pass_the_external_accounts_limit_is_refused(
+    async def test_beyond_the_external_accounts_limit_is_rejected(
         self, operator: Person, ada: Person, database: Database
     ) -> None:
         account = await ada.open()
@@ -101,7 +101,7 @@ class TestADeposit:
 
 
 class TestAWithdrawal:
-    async def test_takes_money_out_of_anybodys_account(
+    async def test_takes_money_out_of_any_account(
         self, operator: Person, ada: Person, pair: Pair, database: Database, settle: Settle
     ) -> None:
         answer = await operator.post("/withdrawals", {"from_account_id": pair.payer["id"], "amount": 4_000})
@@ -113,11 +113,11 @@ class TestAWithdrawal:
         assert (await ada.account(pair.payer["id"]))["balance"] == 6_000
         assert sums(database) == {"USD": 0}
 
-    async def test_of_more_than_there_is_is_refused(self, operator: Person, pair: Pair) -> None:
+    async def test_beyond_the_available_funds_is_rejected(self, operator: Person, pair: Pair) -> None:
         answer = await operator.post("/withdrawals", {"from_account_id": pair.payer["id"], "amount": 10_001})
         refused(answer, 400, "insufficient_funds", "body.amount")
 
-    async def test_that_would_pass_the_external_accounts_limit_is_refused(
+    async def test_beyond_the_external_accounts_limit_is_rejected(
         self, operator: Person, pair: Pair, database: Database
     ) -> None:
         set_external(database, EXTERNAL_BALANCE_BOUND)
@@ -156,7 +156,7 @@ async def test_both_are_for_operators_only(
 
 
 @PATHS
-async def test_both_stop_being_so_when_the_role_is_taken_away(
+async def test_both_are_rejected_after_the_role_was_taken_away(
     operator: Person, pair: Pair, database: Database, path: str, field: str
 ) -> None:
     with unit_of_work(database) as connection:
@@ -181,11 +181,13 @@ async def test_both_answer_a_missing_account_and_the_external_one_alike(
      {"amount": None}, {"currency": "USD"}, {"to_account_number": "x"}, {"description": "x" * 141}],
     ids=str,
 )  # fmt: skip
-async def test_both_are_as_strict_as_transfers(operator: Person, path: str, field: str, changed: Any) -> None:
+async def test_both_are_validated_as_strictly_as_transfers(
+    operator: Person, path: str, field: str, changed: Any
+) -> None:
     body = {field: str(uuid4()), "amount": 1} | changed
     refused(await operator.post(path, body), 422, "validation_failed", f"body.{next(iter(changed))}")
 
 
-async def test_an_operator_moves_no_money_between_the_accounts_of_others(operator: Person, pair: Pair) -> None:
+async def test_an_operator_cannot_transfer_between_accounts_of_others(operator: Person, pair: Pair) -> None:
     body = {"from_account_id": pair.payer["id"], "to_account_id": pair.payee["id"], "amount": 1}
     refused(await operator.post("/transfers", body), 404, "account_not_found", "body.from_account_id")

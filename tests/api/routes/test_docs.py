@@ -15,7 +15,7 @@ PAGES = ["/docs", "/docs/oauth2-redirect", "/docs/errors"]
 
 
 class Links(HTMLParser):
-    """What a page loads: scripts, styles, icons, pictures."""
+    """The resources that a page loads: scripts, styles, icons, pictures."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Links(HTMLParser):
         self.found += [value or "" for name, value in attrs if name in ("src", "href", "action", "data")]
 
 
-async def test_the_reference_loads_everything_it_needs_from_here(api: Api) -> None:
+async def test_the_reference_loads_all_resources_from_this_service(api: Api) -> None:
     page = (await api.client.get("/docs")).text
     links = Links(page).found
     assert any(link.endswith(".js") for link in links)
@@ -45,7 +45,7 @@ async def test_no_page_names_another_host(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_the_policy_of_each_page_lets_nothing_in_from_elsewhere(api: Api, path: str) -> None:
+async def test_the_policy_of_each_page_allows_no_other_source(api: Api, path: str) -> None:
     answer = await api.client.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -61,7 +61,7 @@ async def test_the_policy_of_each_page_lets_nothing_in_from_elsewhere(api: Api, 
     ("name", "media_type"),
     [("swagger-ui-bundle.js", "text/javascript"), ("swagger-ui.css", "text/css"), ("favicon.png", "image/png")],
 )
-async def test_the_assets_are_served_as_what_they_are(api: Api, name: str, media_type: str) -> None:
+async def test_the_assets_have_their_content_types(api: Api, name: str, media_type: str) -> None:
     answer = await api.client.get(f"/docs/assets/{name}")
     assert answer.status_code == 200
     assert answer.headers["content-type"].partition(";")[0] == media_type
@@ -71,10 +71,10 @@ async def test_the_assets_are_served_as_what_they_are(api: Api, name: str, media
     assert (again.status_code, again.content) == (304, b"")
 
 
-async def test_the_document_is_written_out_once_however_often_it_is_read(
+async def test_the_document_is_serialised_once_for_any_number_of_reads(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To write hundreds of kilobytes holds up everybody, and no token is needed to ask for them."""
+    """Serialising hundreds of kilobytes delays all requests, and a client needs no token for the document."""
     first = await api.client.get("/openapi.json")
     lengths: list[int] = []
     dumps = json.dumps
@@ -91,7 +91,7 @@ async def test_the_document_is_written_out_once_however_often_it_is_read(
     assert max(lengths, default=0) < 10_000
 
 
-async def test_every_code_is_explained_where_the_type_of_its_problem_points(api: Api) -> None:
+async def test_every_code_is_explained_at_the_type_of_its_problem(api: Api) -> None:
     page = (await api.client.get("/docs/errors")).text
     for code in ErrorCode.all():
         row = re.search(rf'<tr id="{code}">(.*?)</tr>', page)
@@ -105,7 +105,7 @@ async def test_every_code_is_explained_where_the_type_of_its_problem_points(api:
     assert f'id="{anchor}"' in page
 
 
-async def test_a_setting_takes_the_reference_away_and_nothing_else(start: Start) -> None:
+async def test_a_setting_turns_only_the_reference_off(start: Start) -> None:
     async with start(docs=False) as api:
         for path in (*PAGES, "/openapi.json", "/docs/assets/swagger-ui.css", "/redoc"):
             refused(await api.client.get(path), 404, "not_found")

@@ -28,7 +28,7 @@ def statuses(body: Json) -> dict[str, str]:
 
 @pytest.fixture
 def workers(settings: Settings) -> Any:
-    """Heartbeats of the other processes, as if they ran."""
+    """Heartbeats of the other processes, as if they were running."""
     beats = [Heartbeat(settings, name) for name in ("settlement", "jobs", "scheduler")]
     for beat in beats:
         beat.start()
@@ -58,7 +58,7 @@ async def test_with_all_its_parts_the_service_is_ok(api: Api, workers: Any) -> N
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_ready_asks_only_for_what_accepting_needs(api: Api) -> None:
+async def test_ready_checks_only_the_parts_that_accepting_needs(api: Api) -> None:
     answer = await api.client.get("/health/ready")
     assert answer.status_code == 200
     assert statuses(answer.json()) == dict.fromkeys(NEEDED, "ok")
@@ -72,7 +72,7 @@ class TestDegraded:
         assert {name for name, status in found.items() if status == "degraded"} == {"settlement", "jobs", "scheduler"}
         assert answer.json()["checks"]["jobs"]["heartbeat_age_seconds"] is None
 
-    async def test_is_one_whose_worker_is_silent(self, api: Api, settings: Settings, workers: Any) -> None:
+    async def test_is_a_service_with_a_silent_worker(self, api: Api, settings: Settings, workers: Any) -> None:
         workers[0]._stopped.set()
         workers[0]._thread.join()
         path, long_ago = heartbeats.path_of(settings.run_dir, "settlement"), 1_000_000_000
@@ -82,14 +82,14 @@ class TestDegraded:
         assert answer.json()["checks"]["settlement"]["status"] == "degraded"
         assert answer.json()["checks"]["settlement"]["heartbeat_age_seconds"] > settings.silent_seconds
 
-    async def test_is_one_whose_queue_is_down(self, api: Api, workers: Any) -> None:
+    async def test_is_a_service_without_its_queue(self, api: Api, workers: Any) -> None:
         api.queue.connected = False
         answer = await api.client.get("/health")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
         assert (await api.client.get("/health/ready")).status_code == 200
 
-    async def test_is_one_whose_queue_is_silent_and_nothing_else_waits_for_it(
+    async def test_is_a_service_with_a_hanging_queue_while_nothing_else_waits(
         self, api: Api, workers: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pings, may_end = [], threading.Event()
@@ -111,7 +111,7 @@ class TestDegraded:
             may_end.set()
         assert len(pings) == 1
 
-    async def test_is_one_whose_ledger_does_not_verify(self, api: Api, database: Database, workers: Any) -> None:
+    async def test_is_a_service_whose_ledger_does_not_verify(self, api: Api, database: Database, workers: Any) -> None:
         report = Report()
         report.add("reserved_is_pending", "account 2: 7 reserved, 0 pending")
         with unit_of_work(database) as connection:
@@ -133,7 +133,7 @@ async def assert_unavailable(api: Api, check: str) -> None:
 
 class TestUnavailable:
     async def test_is_a_database_that_cannot_be_written(self, api: Api) -> None:
-        # The writer's connection itself, made to refuse as one on a read-only file does.
+        # The writer's connection is made to fail like one on a read-only file.
         api.runtime.database.writer.raw_connection().driver_connection.execute("PRAGMA query_only=ON")
         await assert_unavailable(api, "database")
 
@@ -144,11 +144,11 @@ class TestUnavailable:
             assert (await api.client.get("/health/ready")).status_code == 200
 
     async def test_is_a_database_at_another_migration(self, api: Api, database: Database) -> None:
-        api.runtime.database.moved_on = lambda: None  # else the process of the tests would be asked to stop
+        api.runtime.database.moved_on = lambda: None  # otherwise the process of the tests would be asked to stop
         move_on(database, "0000")
         await assert_unavailable(api, "migrations")
 
-    async def test_is_a_database_file_that_has_gone(self, api: Api, database: Database) -> None:
+    async def test_is_a_missing_database_file(self, api: Api, database: Database) -> None:
         database.path.unlink()
         await assert_unavailable(api, "migrations")
 
@@ -156,7 +156,7 @@ class TestUnavailable:
         async with start(disk_free_mb=10**9) as api:
             await assert_unavailable(api, "disk")
 
-    async def test_is_one_whose_check_takes_too_long_and_leaves_nothing_behind(
+    async def test_is_a_check_that_takes_too_long_and_leaves_nothing_behind(
         self, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("api.routes.health.CHECK_SECONDS", 0.05)
@@ -164,7 +164,7 @@ class TestUnavailable:
             answers = await asyncio.gather(*(api.client.get("/health/ready") for _ in range(5)))
             assert {answer.status_code for answer in answers} == {503}
             waiting = api.runtime.intake._jobs
-            assert len(waiting) == 0, "a check that nobody waits for any more takes up room in the intake"
+            assert len(waiting) == 0, "an abandoned check takes a place in the intake"
 
         async def is_ready() -> bool:
             return (await api.client.get("/health/ready")).status_code == 200

@@ -1,4 +1,4 @@
-"""The operators' calls: for nobody else, as strict as the others, effective at once, and written down."""
+"""The operators' calls: for operators only, as strict as the others, effective at once, and recorded."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,12 +35,12 @@ ROUTES: dict[tuple[str, str], Json] = {
     ("GET", "/operator/statement-runs"): None,
     ("GET", "/operator/verification"): None,
 }
-"""Every route, and a body that it takes."""
+"""Every route, with a valid body."""
 
 EVERY_ROUTE = pytest.mark.parametrize(("method", "path"), ROUTES)
 IDS = ("user_id", "account_id", "transfer_id", "letter_id")
 NAMED_BY_THEIR_CODE = ("transfer_id", "letter_id")
-"""The only thing that a call is about: its 404 names no field."""
+"""The only object of a call: its 404 names no field."""
 LISTS = ("/operator/users", "/operator/accounts", "/operator/transfers", "/operator/audit")
 EVERY_LIST = pytest.mark.parametrize("path", LISTS)
 
@@ -68,7 +68,7 @@ async def items(operator: Person, path: str) -> list[Json]:
 
 
 def everything(database: Database) -> list[Any]:
-    """What operators change. That somebody was refused is written down a little later: see test_audit.py."""
+    """The rows that operators change. Rejected calls are recorded a little later: see test_audit.py."""
     acts = "audit_entries WHERE action <> 'access_refused'"
     return [builders.rows(database, f"SELECT * FROM {table}") for table in ("accounts", "users", acts)]
 
@@ -77,7 +77,7 @@ def external_id(database: Database) -> str:
     return str(UUID(bytes=builders.external_account(database)["public_id"]))
 
 
-# --- for whom ----------------------------------------------------------------------------------------------------
+# --- permitted callers ---
 
 
 def test_the_table_has_every_route(contract: Contract) -> None:
@@ -108,14 +108,18 @@ async def test_every_route_is_for_operators_only(
 
 
 @EVERY_ROUTE
-async def test_who_may_not_ask_is_not_told_what_is_wrong(api: Api, ada: Person, method: str, path: str) -> None:
+async def test_a_caller_without_the_role_learns_nothing_about_errors(
+    api: Api, ada: Person, method: str, path: str
+) -> None:
     wrong = path.format(**dict.fromkeys(IDS, "x")) + "?limit=x"
     refused(await api.client.request(method, wrong), 401, "unauthenticated")
     refused(await ada.request(method, wrong), 403, "forbidden")
 
 
 @EVERY_ROUTE
-async def test_every_route_answers_an_operator_who_names_nothing_real(operator: Person, method: str, path: str) -> None:
+async def test_every_route_answers_an_operator_who_names_a_missing_object(
+    operator: Person, method: str, path: str
+) -> None:
     body = ROUTES[method, path]
     answer = await operator.request(method, path.format(**dict.fromkeys(IDS, uuid4())), json=body)
     if "{" not in path:
@@ -132,7 +136,9 @@ async def test_every_route_answers_an_operator_who_names_nothing_real(operator: 
 
 
 class TestAnAccount:
-    async def test_is_shown_with_what_its_owner_is_not_shown(self, operator: Person, ada: Person, pair: Pair) -> None:
+    async def test_is_shown_with_fields_that_its_owner_does_not_see(
+        self, operator: Person, ada: Person, pair: Pair
+    ) -> None:
         await ada.pay(pair.payer, pair.payee, 300)
         answer = await operator.get(f"/operator/accounts/{pair.payer['id']}")
         assert answer.status_code == 200
@@ -157,7 +163,7 @@ class TestAnAccount:
             assert (await operator.get(f"/operator/accounts/{item['id']}")).json() == item
 
     @pytest.mark.parametrize("scope", ["debit", "all"])
-    async def test_that_is_frozen_pays_nothing_until_it_is_unfrozen(
+    async def test_that_is_frozen_cannot_pay_until_it_is_unfrozen(
         self, operator: Person, ada: Person, pair: Pair, settle: Settle, scope: str
     ) -> None:
         pending = await ada.pay(pair.payer, pair.payee)
@@ -177,7 +183,7 @@ class TestAnAccount:
         assert settle() == 1
         assert (await ada.account(pair.payer["id"]))["balance"] == 9_900
 
-    async def test_whose_limit_is_raised_pays_what_it_could_not_before(
+    async def test_with_a_raised_limit_can_pay_more(
         self, operator: Person, ada: Person, pair: Pair, settle: Settle
     ) -> None:
         body = payment(pair.payer, pair.payee, 10_500)
@@ -193,7 +199,7 @@ class TestAnAccount:
         assert (await operator.get("/operator/audit")).json() == before
         assert (await ada.account(pair.payer["id"]))["overdraft_limit"] == 500
 
-    async def test_that_is_closed_stays_as_it_is(self, operator: Person, pair: Pair, database: Database) -> None:
+    async def test_that_is_closed_does_not_change(self, operator: Person, pair: Pair, database: Database) -> None:
         builders.close(database, UUID(pair.payee["id"]))
         before = everything(database)
         for answer in (
@@ -204,9 +210,7 @@ class TestAnAccount:
             refused(answer, 409, "account_closed")
         assert everything(database) == before
 
-    async def test_without_an_owner_is_not_the_operators_to_change(
-        self, operator: Person, pair: Pair, database: Database
-    ) -> None:
+    async def test_without_an_owner_cannot_be_changed(self, operator: Person, pair: Pair, database: Database) -> None:
         external, nothing = {"id": external_id(database)}, {"id": str(uuid4())}
         for act in (freeze, unfreeze, lambda operator, account: set_limit(operator, account, 5)):
             answer = await act(operator, external)
@@ -214,7 +218,7 @@ class TestAnAccount:
             assert masked(answer) == masked(await act(operator, nothing))
 
     @pytest.mark.parametrize("amount", [0, 1, 9 * 10**15])
-    async def test_takes_a_limit_from_0_to_its_bound(self, operator: Person, pair: Pair, amount: int) -> None:
+    async def test_accepts_a_limit_from_0_to_the_maximum(self, operator: Person, pair: Pair, amount: int) -> None:
         answer = await set_limit(operator, pair.payer, amount)
         assert (answer.status_code, answer.json()["overdraft_limit"]) == (200, amount)
 
@@ -224,7 +228,7 @@ class TestAnAccount:
         + [({}, "body.amount"), ({"amount": 1, "currency": "USD"}, "body.currency"), ([], "body")],
         ids=str,
     )
-    async def test_takes_no_other_limit(
+    async def test_rejects_any_other_limit(
         self, operator: Person, pair: Pair, database: Database, body: Json, location: str
     ) -> None:
         before = everything(database)
@@ -251,14 +255,14 @@ class TestAnAccount:
 
 
 class TestAUser:
-    async def test_is_listed_oldest_first_and_the_bank_itself_is_not(
+    async def test_is_listed_oldest_first_without_the_bank_itself(
         self, operator: Person, ada: Person, grace: Person
     ) -> None:
         found = await items(operator, "/operator/users")
         assert found == [await profile(person) for person in (operator, ada, grace)]
         assert [item["role"] for item in found] == ["operator", "customer", "customer"]
 
-    async def test_who_is_deactivated_is_out_at_once_and_comes_back_by_a_log_in(
+    async def test_loses_access_at_once_when_deactivated_and_can_log_in_when_reactivated(
         self, api: Api, operator: Person
     ) -> None:
         mary = await api.sign_up("mary")
@@ -280,7 +284,7 @@ class TestAUser:
         await is_out()
         assert await profile(await api.log_in("mary")) == shown
 
-    async def test_who_is_deactivated_pays_nothing_that_is_pending(
+    async def test_that_is_deactivated_pays_no_pending_transfers(
         self, operator: Person, ada: Person, pair: Pair, settle: Settle
     ) -> None:
         pending = await ada.pay(pair.payer, pair.payee)
@@ -303,7 +307,7 @@ class TestAUser:
 
 
 class TestErasing:
-    async def test_leaves_nothing_that_names_a_person_and_frees_the_address(self, api: Api, operator: Person) -> None:
+    async def test_leaves_no_personal_data_and_frees_the_address(self, api: Api, operator: Person) -> None:
         mary = await api.sign_up("mary")
         shown = await profile(mary)
         path = f"/operator/users/{shown['id']}"
@@ -315,22 +319,22 @@ class TestErasing:
         assert (await items(operator, "/operator/users"))[-1] == shown | erased
         acts = await items(operator, f"/operator/audit?object_id={shown['id']}&action=user_erased")
         assert [entry["details"] for entry in acts] == [{"accounts_closed": 0, "cards": 0}]
-        assert (await profile(await api.sign_up("mary")))["id"] != shown["id"], "somebody else"
+        assert (await profile(await api.sign_up("mary")))["id"] != shown["id"], "another user"
 
-    async def test_is_refused_to_who_has_access_and_cannot_be_undone(self, api: Api, operator: Person) -> None:
+    async def test_is_rejected_for_a_user_with_access_and_cannot_be_undone(self, api: Api, operator: Person) -> None:
         path = f"/operator/users/{(await profile(await api.sign_up('mary')))['id']}"
         refused(await operator.post(f"{path}/erase"), 409, "user_active")
         await operator.post(f"{path}/deactivate")
         await operator.post(f"{path}/erase")
         refused(await operator.post(f"{path}/reactivate"), 409, "user_erased")
 
-    async def test_names_the_account_that_is_in_the_way(self, operator: Person, ada: Person, pair: Pair) -> None:
+    async def test_names_the_account_that_prevents_it(self, operator: Person, ada: Person, pair: Pair) -> None:
         path = f"/operator/users/{(await profile(ada))['id']}"
         await operator.post(f"{path}/deactivate")
         problem = refused(await operator.post(f"{path}/erase"), 409, "account_not_empty")
         assert pair.payer["id"] in problem["detail"]
 
-    async def test_nobody_signs_up_under_an_address_that_erasing_gives(self, api: Api) -> None:
+    async def test_reserves_the_addresses_of_erased_users(self, api: Api) -> None:
         body = {"email": f"{uuid4().hex}@erased.invalid", "password": PASSWORD}
         refused(await api.client.post("/signup", json=body), 422, "validation_failed", "body.email")
 
@@ -338,7 +342,7 @@ class TestErasing:
 # --- transfers, queue, audit -------------------------------------------------------------------------------------
 
 
-async def test_transfers_of_everybody_are_shown_newest_first(
+async def test_transfers_of_all_users_are_shown_newest_first(
     operator: Person, ada: Person, pair: Pair, settle: Settle
 ) -> None:
     first, second = await ada.pay(pair.payer, pair.payee, 1), await ada.pay(pair.payer, pair.payee, 2)
@@ -361,7 +365,7 @@ async def test_transfers_of_everybody_are_shown_newest_first(
         assert [item["id"] for item in await items(operator, f"/operator/transfers?status={status}")] == ids
 
 
-async def test_an_unknown_status_is_refused(operator: Person) -> None:
+async def test_an_unknown_status_is_rejected(operator: Person) -> None:
     for path in ("/operator/transfers?status=lost", "/operator/transfers?status="):
         refused(await operator.get(path), 422, "validation_failed", "query.status")
     refused(await operator.get("/operator/users?status=pending"), 422, "validation_failed", "query.status")
@@ -380,7 +384,7 @@ async def test_the_queue_is_shown(operator: Person, ada: Person, pair: Pair, set
     assert answer.json() == {"pending": 0, "oldest_age_seconds": None, "last_settled_sequence": 3, "parked": 0}
 
 
-async def test_every_act_is_found_in_the_audit_log_newest_first(operator: Person, ada: Person, pair: Pair) -> None:
+async def test_every_act_is_in_the_audit_log_newest_first(operator: Person, ada: Person, pair: Pair) -> None:
     ada_id, author_id = (await profile(ada))["id"], (await profile(operator))["id"]
     answers = [
         await freeze(operator, pair.payer, "debit"),
@@ -418,7 +422,7 @@ async def test_every_act_is_found_in_the_audit_log_newest_first(operator: Person
 
 @pytest.fixture
 async def seven(operator: Person, ada: Person, pair: Pair, database: Database) -> None:
-    """Seven of everything that is listed: users, accounts, transfers and acts."""
+    """Seven of each listed object: users, accounts, transfers and acts."""
     with unit_of_work(database) as connection:
         people = [builders.add_user(connection) for _ in range(4)]
         for person in people:
@@ -431,7 +435,7 @@ async def seven(operator: Person, ada: Person, pair: Pair, database: Database) -
 
 @pytest.mark.usefixtures("seven")
 @EVERY_LIST
-async def test_a_list_goes_by_offset(operator: Person, path: str) -> None:
+async def test_a_list_can_be_paged_by_offset(operator: Person, path: str) -> None:
     whole = (await operator.get(path)).json()
     assert (len(whole["items"]), whole["limit"], whole["offset"], whole["next_cursor"]) == (7, 100, 0, None)
     page = (await operator.get(f"{path}?limit=3&offset=2")).json()
@@ -444,7 +448,7 @@ async def test_a_list_goes_by_offset(operator: Person, path: str) -> None:
 @pytest.mark.usefixtures("seven")
 @EVERY_LIST
 @pytest.mark.parametrize("limit", [1, 3, 6, 7])
-async def test_a_list_goes_by_cursor(operator: Person, path: str, limit: int) -> None:
+async def test_a_list_can_be_paged_by_cursor(operator: Person, path: str, limit: int) -> None:
     whole, seen, cursor = await items(operator, path), [], ""
     for _ in range(-(-7 // limit)):
         page = (await operator.get(f"{path}?limit={limit}{cursor}")).json()
@@ -455,7 +459,7 @@ async def test_a_list_goes_by_cursor(operator: Person, path: str, limit: int) ->
 
 @pytest.mark.usefixtures("seven")
 @EVERY_LIST
-async def test_a_list_refuses_the_cursors_of_others(operator: Person, ada: Person, path: str) -> None:
+async def test_a_list_rejects_the_cursors_of_other_lists(operator: Person, ada: Person, path: str) -> None:
     others = [f"{other}?limit=1" for other in LISTS if other != path] + ["/operator/transfers?status=pending&limit=1"]
     cursors = [(await operator.get(other)).json()["next_cursor"] for other in others]
     cursors.append((await ada.get("/transfers?limit=1")).json()["next_cursor"])
@@ -473,5 +477,7 @@ async def test_a_list_refuses_the_cursors_of_others(operator: Person, ada: Perso
         ("cursor=", "query.cursor"), ("cursor=x", "query.cursor"), ("page=1", "query.page"),
     ],
 )  # fmt: skip
-async def test_a_list_is_as_strict_as_the_others(operator: Person, path: str, query: str, location: str) -> None:
+async def test_a_list_is_as_strict_as_those_of_customers(
+    operator: Person, path: str, query: str, location: str
+) -> None:
     refused(await operator.get(f"{path}?{query}"), 422, "validation_failed", location)

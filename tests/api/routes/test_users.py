@@ -1,4 +1,4 @@
-"""Signing up, one's own user, and a change of password."""
+"""Signing up, reading the caller's own user, and changing the password."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ async def grace(api: Api) -> Person:
     return await api.sign_up("grace")
 
 
-async def test_sign_up_makes_a_customer_and_says_where_they_are(api: Api) -> None:
+async def test_sign_up_makes_a_customer_and_returns_their_location(api: Api) -> None:
     body = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada"}
     answer = await api.client.post("/signup", json=body)
     assert answer.status_code == 201
@@ -39,13 +39,13 @@ async def test_sign_up_makes_a_customer_and_says_where_they_are(api: Api) -> Non
     assert user["created_at"].endswith("Z")
 
 
-async def test_a_name_may_be_left_out(api: Api) -> None:
+async def test_a_name_is_optional(api: Api) -> None:
     answer = await api.client.post("/signup", json={"email": "ada@example.com", "password": PASSWORD})
     assert answer.status_code == 201
     assert answer.json()["name"] is None
 
 
-async def test_an_email_address_counts_in_lower_case(api: Api) -> None:
+async def test_an_email_address_is_case_insensitive(api: Api) -> None:
     answer = await api.client.post("/signup", json={"email": "Ada.LOVELACE@Example.COM", "password": PASSWORD})
     assert answer.json()["email"] == "ada.lovelace@example.com"
     again = await api.client.post("/signup", json={"email": "ADA.lovelace@example.com", "password": PASSWORD})
@@ -55,7 +55,7 @@ async def test_an_email_address_counts_in_lower_case(api: Api) -> None:
         assert logged_in.status_code == 200
 
 
-async def test_an_address_outside_ascii_counts_in_lower_case_too(api: Api) -> None:
+async def test_an_address_outside_ascii_is_case_insensitive_too(api: Api) -> None:
     answer = await api.client.post("/signup", json={"email": "ÄDA@example.com", "password": PASSWORD})
     assert answer.status_code == 201
     assert answer.json()["email"] == "äda@example.com"
@@ -63,7 +63,7 @@ async def test_an_address_outside_ascii_counts_in_lower_case_too(api: Api) -> No
     assert logged_in.status_code == 200
 
 
-async def test_of_many_who_sign_up_at_once_with_one_address_one_gets_it(api: Api) -> None:
+async def test_only_one_of_many_concurrent_sign_ups_gets_an_address(api: Api) -> None:
     body = {"email": "ada@example.com", "password": PASSWORD}
     answers = await asyncio.gather(*(api.client.post("/signup", json=body) for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 3
@@ -93,7 +93,7 @@ async def test_a_password_has_12_to_128_characters(api: Api, length: int, status
         (None, "giro-giro-2026"),
     ],
 )
-async def test_a_sign_up_takes_no_password_that_is_easily_guessed(api: Api, name: str | None, password: str) -> None:
+async def test_a_sign_up_rejects_a_password_that_is_easily_guessed(api: Api, name: str | None, password: str) -> None:
     answer = await api.client.post("/signup", json={"email": "ada@example.com", "name": name, "password": password})
     body = refused(answer, 422, "validation_failed", "body.password")
     assert "easily guessed" in body["errors"][0]["message"]
@@ -101,7 +101,7 @@ async def test_a_sign_up_takes_no_password_that_is_easily_guessed(api: Api, name
     await api.sign_up("ada")
 
 
-async def test_nothing_of_a_long_password_is_cut_off(api: Api) -> None:
+async def test_a_long_password_is_not_truncated(api: Api) -> None:
     long = ("four words that fit: " * 7)[:127]
     await api.sign_up("ada", long + "a")
     answer = await api.client.post("/login", data={"username": "ada@example.com", "password": long + "b"})
@@ -136,7 +136,7 @@ async def test_nothing_of_a_long_password_is_cut_off(api: Api) -> None:
     ],
     ids=str,
 )
-async def test_a_sign_up_refuses_a_field_that_does_not_hold_what_it_should(api: Api, field: str, value: Any) -> None:
+async def test_a_sign_up_rejects_an_invalid_field(api: Api, field: str, value: Any) -> None:
     body = {"email": "ada@example.com", "password": PASSWORD, field: value}
     answer = await api.client.post("/signup", content=written(body), headers=JSON)
     refused(answer, 422, "validation_failed", f"body.{field}")
@@ -149,7 +149,7 @@ async def test_a_sign_up_needs_an_address_and_a_password(api: Api, field: str) -
     refused(await api.client.post("/signup", json=body), 422, "validation_failed", f"body.{field}")
 
 
-async def test_one_can_read_oneself(ada: Person) -> None:
+async def test_a_user_can_read_their_own_profile(ada: Person) -> None:
     answer = await ada.get("/users/me")
     assert answer.status_code == 200
     assert answer.json()["email"] == "ada@example.com"
@@ -186,7 +186,7 @@ class TestChangingThePassword:
         assert (await ada.get("/users/me")).status_code == 200
 
     @pytest.mark.parametrize("new", ["passwordpassword", "ADA@example.com", "Lovelace1815"])
-    async def test_takes_none_that_is_easily_guessed(self, api: Api, new: str) -> None:
+    async def test_rejects_one_that_is_easily_guessed(self, api: Api, new: str) -> None:
         body = {"email": "ada@example.com", "password": PASSWORD, "name": "Ada Lovelace"}
         assert (await api.client.post("/signup", json=body)).status_code == 201
         ada = await api.log_in("ada")
@@ -195,10 +195,10 @@ class TestChangingThePassword:
         assert "easily guessed" in body["errors"][0]["message"]
         assert (await ada.get("/users/me")).status_code == 200
 
-    async def test_judges_the_new_one_before_it_hashes_anything(
+    async def test_checks_the_new_password_before_hashing_anything(
         self, ada: Person, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """So that nobody has the bank hash passwords as often as they like, without ever changing theirs."""
+        """Otherwise a user could make the bank hash passwords again and again without ever changing the password."""
         verified: list[str] = []
         monkeypatch.setattr(Passwords, "verify", lambda _passwords, password, _kept: bool(verified.append(password)))
         for current in (PASSWORD, "wrong horse battery"):
@@ -207,11 +207,11 @@ class TestChangingThePassword:
         assert verified == []
 
     @pytest.mark.parametrize("length", [11, 129])
-    async def test_holds_the_new_one_to_the_same_bounds(self, ada: Person, length: int) -> None:
+    async def test_limits_the_length_of_the_new_password(self, ada: Person, length: int) -> None:
         body = {"current_password": PASSWORD, "new_password": "x" * length}
         refused(await ada.post("/users/me/password", body), 422, "validation_failed", "body.new_password")
 
-    async def test_succeeds_once_when_it_is_asked_twice_at_once(self, api: Api, ada: Person) -> None:
+    async def test_succeeds_only_once_in_two_concurrent_requests(self, api: Api, ada: Person) -> None:
         bodies = [{"current_password": PASSWORD, "new_password": f"{name} horse battery"} for name in ("one", "two")]
         answers = await asyncio.gather(*(ada.post("/users/me/password", body) for body in bodies))
         assert sorted(answer.status_code for answer in answers) == [204, 401]
@@ -222,6 +222,6 @@ class TestChangingThePassword:
 @pytest.mark.parametrize(
     "email", ["Ada <ada@example.com>", " ada@example.com", "ada@example.com\n", "<ada@example.com>"]
 )
-async def test_an_address_has_nothing_around_it(api: Api, email: str) -> None:
+async def test_text_around_an_address_is_rejected(api: Api, email: str) -> None:
     answer = await api.client.post("/signup", json={"email": email, "password": "correct horse battery"})
     assert answer.json()["errors"][0]["location"] == "body.email"

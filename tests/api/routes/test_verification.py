@@ -1,4 +1,4 @@
-"""The last verification of the ledger, as operators read it."""
+"""The last verification of the ledger, read by operators."""
 
 from core.settings import Settings
 from core.storage import blocks
@@ -11,7 +11,7 @@ from workers.jobs import upkeep
 PATH = "/operator/verification"
 
 
-async def test_before_the_first_one_nothing_is_known(operator: Person) -> None:
+async def test_before_the_first_verification_the_state_is_unknown(operator: Person) -> None:
     answer = await operator.get(PATH)
     assert answer.status_code == 200
     assert answer.json() == {
@@ -30,7 +30,7 @@ async def test_before_the_first_one_nothing_is_known(operator: Person) -> None:
     }
 
 
-async def test_one_that_holds_says_what_was_read(
+async def test_a_verification_that_holds_reports_the_number_of_rows(
     clock: Clock, operator: Person, pair: Pair, database: Database, settings: Settings
 ) -> None:
     assert clock
@@ -54,7 +54,7 @@ async def test_one_that_holds_says_what_was_read(
     }
 
 
-async def test_the_last_one_says_what_does_not_hold(
+async def test_a_failed_verification_reports_its_breaches(
     clock: Clock, operator: Person, pair: Pair, database: Database, settings: Settings
 ) -> None:
     assert pair

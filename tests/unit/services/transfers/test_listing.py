@@ -268,7 +268,7 @@ async def test_a_key_and_an_account_find_only_transfers_of_that_account(
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 13, 100])
-async def test_pages_add_up_to_the_list_whatever_their_size(
+async def test_pages_of_any_size_add_up_to_the_list(
     database: Database, busy: Bank, listing: Listing, size: int
 ) -> None:
     for user in (busy.ada, busy.bob):
