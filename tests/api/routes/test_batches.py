@@ -347,7 +347,7 @@ class TestTooManyPendingTransfers:
             assert (await submit(eve, lines[eve.email]))["accepted"] == 1
 
     async def test_a_request_without_a_valid_token_takes_no_place(self, start: Start, database: Database) -> None:
-        """Otherwise it would hold a place for as long as a body may take, and a few connections would hold all places."""
+        """Otherwise it would occupy a place for as long as a body may take, and a few connections would occupy all."""
         async with start(bulk_requests=2) as api:
             ada = join(api, database, "ada")
             lines, may_end = await _one_payment(ada, database), asyncio.Event()
@@ -370,7 +370,7 @@ class TestTooManyPendingTransfers:
     async def test_a_large_batch_without_a_valid_token_is_rejected_like_a_small_one(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A client with an expired token must learn that, not that its valid size is too large; the body is not buffered."""
+        """The client must learn that its token has expired, not that its valid size is too large. Nothing is buffered."""
         handed_on: list[bytes] = []
         monkeypatch.setattr(limits, "_replay", _noting(handed_on, limits._replay))
         async with start() as giro:

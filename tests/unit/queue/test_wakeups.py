@@ -143,7 +143,7 @@ def test_a_waker_sends_a_wakeup_on_request(broker: RedisBroker, waker: Waker) ->
 
 
 class Gate:
-    """Blocks `send_wakeup`: it lets one sender at a time in, when the test says so."""
+    """Blocks `send_wakeup`; the test admits one sender at a time."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)

@@ -125,7 +125,7 @@ def test_a_secret_without_read_permission_stops_the_start(
     credentials: Path, container_secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (credentials / "jwt_secret").write_text(LONG_SECRET)
-    monkeypatch.setattr(Path, "read_text", refuse)  # root, as which tests may run, can read everything
+    monkeypatch.setattr(Path, "read_text", refuse)  # tests may run as root, which can read everything
     assert complaint() == f"JWT_SECRET: cannot read {credentials / 'jwt_secret'} (Permission denied)"
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     monkeypatch.setattr(Path, "lstat", refuse)

@@ -53,7 +53,7 @@ def test_money_that_settles_while_the_month_closes_is_in_exactly_one_month(datab
     bank = bank_of_two(database, ada_has=1000)
     midnight = clock.set(2026, 2, 1)
     close_months(database)
-    clock.advance(seconds=-5)  # a worker whose clock is slow
+    clock.advance(seconds=-5)  # a worker whose clock is behind
     accepted(database, from_ada_to_bob(bank, 300))
     settle_all(database)
     work_off(database)

@@ -299,7 +299,7 @@ async def test_the_current_month_is_the_one_in_which_new_transactions_are_posted
 ) -> None:
     clock.set(2026, 2, 1)
     close_months(database)
-    clock.advance(seconds=-5)  # an API whose clock is slow
+    clock.advance(seconds=-5)  # an API whose clock is behind
     fund(database, bank.ada_account, 5)
     month = await of_month(database, bank.ada, bank.ada_account)
     assert (month.statement.period, month.statement.total_credits) == (FEBRUARY, 5)
