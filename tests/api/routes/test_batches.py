@@ -370,7 +370,7 @@ class TestTooManyPendingTransfers:
     async def test_a_large_batch_without_a_valid_token_is_rejected_like_a_small_one(
         self, start: Start, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The client must learn that its token has expired, not that its valid size is too large. Nothing is buffered."""
+        """The client must learn that its token has expired, not that its size is too large. Nothing is buffered."""
         handed_on: list[bytes] = []
         monkeypatch.setattr(limits, "_replay", _noting(handed_on, limits._replay))
         async with start() as giro:

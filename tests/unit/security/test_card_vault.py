@@ -22,7 +22,7 @@ from tests.unit.services.cards.card_builders import SECRETS, issue, keys_of, vau
 
 @pytest.fixture
 def with_keys(settings: Settings) -> Callable[..., CardVault]:
-    """Return settings that hold the keys of some versions."""
+    """Make vaults whose keys of some versions come from a setting."""
     return lambda *versions: vault_with(settings, keys_of(*versions))
 
 
