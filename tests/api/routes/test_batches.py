@@ -9,7 +9,7 @@ import pytest
 
 from api.schemas.batches import NewBatch
 from api.schemas.batches import written as said
-from api.server import limits
+from api.server import request_bounds
 from core.services.verification import verify
 from core.storage.sqlite.engine import Database
 from tests import builders
@@ -372,7 +372,7 @@ class TestTooManyPendingTransfers:
     ) -> None:
         """The client must learn that its token has expired, not that its size is too large. Nothing is buffered."""
         handed_on: list[bytes] = []
-        monkeypatch.setattr(limits, "_replay", _noting(handed_on, limits._replay))
+        monkeypatch.setattr(request_bounds, "_replay", _noting(handed_on, request_bounds._replay))
         async with start() as giro:
             for size in (giro.runtime.settings.body_bytes, giro.runtime.settings.bulk_body_bytes):
                 answer = await giro.client.post(BULK, content=_in_pieces(size), headers=JSON | key())
