@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import core
+from api.app import create_app  # loads every capability, and so every error code
 from api.codes import is_answered, status_of
 from core import failpoints
 from core.cli import app
@@ -25,6 +26,7 @@ from core.settings import reference
 from core.telemetry import metrics
 from workers.metrics import gauges, queue
 
+assert create_app
 HOME = Path(core.__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
 PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md"))]

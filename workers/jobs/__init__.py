@@ -1,9 +1,13 @@
-"""The work of the workers, one file for each subject. `JOBS` gathers what the files export."""
+"""The work of the workers, one file for each subject, each of which exports `JOBS`. Here they are gathered."""
 
-from workers.jobs import backups, statements, upkeep
+import pkgutil
+from importlib import import_module
+
 from workers.jobs.job import Job
 
-JOBS: tuple[Job, ...] = (*upkeep.JOBS, *backups.JOBS, *statements.JOBS)
+_MODULES = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+
+JOBS: tuple[Job, ...] = tuple(job for module in _MODULES for job in getattr(module, "JOBS", ()))
 
 QUEUES = tuple(dict.fromkeys(job.queue for job in JOBS))
 """The queues of the jobs worker."""
