@@ -35,7 +35,12 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-_bearer = OAuth2PasswordBearer(tokenUrl="login", auto_error=False, refreshUrl="token/refresh")
+_bearer = OAuth2PasswordBearer(
+    tokenUrl="login",
+    auto_error=False,
+    refreshUrl="token/refresh",
+    description="An access token of `POST /login` or `POST /token/refresh`, as `Authorization: Bearer …`.",
+)
 
 
 def address_of(request: Request) -> str | None:

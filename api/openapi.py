@@ -9,12 +9,17 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.schemas.base import CODES, CURRENCIES
-from api.schemas.problems import EXAMPLE_ID, Problem, header
+from api.schemas.fields import EXAMPLE_ID
+from api.schemas.problems import Problem, header
 from core.domain.errors import ErrorCode
 
 DESCRIPTION = """Accounts, and transfers that run through a queue. The API accepts a transfer as *pending* with 202,
-and a worker executes it. Clients poll the transfer, or wait for it, until it has ended. Amounts are integers in minor
-units."""
+and a worker executes it. Clients poll the transfer, or wait for it, until it has ended.
+
+- Amounts are integers in minor units: 1050 is 10.50 USD. Use 64-bit integers.
+- Times are RFC 3339, in UTC. Ids are UUIDs.
+- Requests with unknown fields or parameters are refused. Answers can get more fields in later versions.
+- Errors are problem details (RFC 9457). Their `code` is stable; [all codes](/docs/errors) are explained."""
 
 TAGS = {
     "transfers": "Orders to move money: submit them, wait for them, list them, cancel them.",
@@ -22,60 +27,35 @@ TAGS = {
     "cards": "The cards of the caller's accounts.",
     "statements": "The monthly statements of an account.",
     "operator": "Calls that only operators may make: deposits, withdrawals, and the bank as a whole.",
-    "who": "Sign-up, log-in, and the caller's own user.",
+    "auth": "Sign-up, log-in, tokens, and the caller's own user.",
     "service": "The state of the service.",
 }
 """The description of each group of calls."""
 
+LICENSE = {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
+SERVERS = [{"url": "/", "description": "The service that this document comes from."}]
+
 FORM_TYPE = "application/x-www-form-urlencoded"
 _REFERENCE = "#/components/schemas/{model}"
 
+_REQUEST_ID = header("Id of the request: the client's own, or a new one.", EXAMPLE_ID, required=True)
 _RATE_HEADERS = {
     "RateLimit-Policy": header("The limit of the call: a quota of requests in a window.", '"writes";q=1000;w=10'),
     "RateLimit": header("The quota that is left, and the seconds until there is more.", '"writes";r=999;t=1'),
 }
 """Headers of calls that can be rate-limited; draft-ietf-httpapi-ratelimit-headers-11."""
 
-_EXAMPLES_OF_FORMATS = {"uuid": EXAMPLE_ID, "date-time": "2026-11-24T04:50:15.615704Z", "date": "2026-11-24"}
-_EXAMPLES_OF_TYPES = {"integer": 1, "number": 1.5, "boolean": True, "null": None}
-_EXAMPLES_OF_NAMES = {
-    "account_number": "XG46GIRO00000000000042",
-    "address": "127.0.0.1",
-    "amount": 1050,
-    "amount_decimal": "10.50",
-    "available": 8950,
-    "available_decimal": "89.50",
-    "balance": 10000,
-    "balance_after": 8950,
-    "balance_after_decimal": "89.50",
-    "balance_decimal": "100.00",
-    "currency": "USD",
-    "current_password": "correct horse battery",
-    "description": "rent",
-    "email": "ada@example.com",
-    "expires_in": 900,
-    "failure": None,
-    "freeze_scope": None,
-    "limit": 100,
-    "name": "Ada",
-    "next_cursor": None,
-    "offset": 0,
-    "overdraft_limit": 0,
-    "overdraft_limit_decimal": "0.00",
-    "password": "correct horse battery",
-    "request_id": EXAMPLE_ID,
-    "reserved": 1050,
-    "settled_at": None,
-    "username": "ada@example.com",
-}
-"""Examples of fields that mean the same in every schema. A field's own example takes precedence."""
-
 
 def openapi(app: FastAPI) -> dict[str, Any]:
     """Return the document, which is made only once."""
     if not app.openapi_schema:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, summary=None
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            license_info=LICENSE,
+            servers=SERVERS,
+            routes=app.routes,
         )
         _use_our_schemas(document)
         document["tags"] = [
@@ -114,12 +94,9 @@ def _use_our_schemas(document: dict[str, Any]) -> None:
         for bound in node.keys() & {"minimum", "maximum"}:
             node[bound] = int(node[bound])  # the framework turns bounds into floats
         if node.get("enum") == CURRENCIES:
-            node.clear()
-            node["$ref"] = _REFERENCE.format(model="Currency")
+            _refer(node, "Currency")
         if node.get("enum") == CODES:
-            for name in ("type", "enum", "title"):
-                node.pop(name, None)
-            node["$ref"] = _REFERENCE.format(model="ErrorCode")
+            _refer(node, "ErrorCode")
     schemas["ErrorCode"] = {
         "title": "ErrorCode",
         "description": inspect.getdoc(ErrorCode),
@@ -132,6 +109,13 @@ def _use_our_schemas(document: dict[str, Any]) -> None:
         "type": "string",
         "enum": CURRENCIES,
     }
+
+
+def _refer(node: dict[str, Any], model: str) -> None:
+    """Refer to a schema, and leave the description and the examples of the node."""
+    for name in ("type", "enum", "title"):
+        node.pop(name, None)
+    node["$ref"] = _REFERENCE.format(model=model)
 
 
 def _parts(node: Any) -> Iterator[dict[str, Any]]:
@@ -149,19 +133,18 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     """Add the parts that all calls share: an example of each body, and the request id of each answer."""
     form = operation.get("requestBody", {}).get("content", {}).get(FORM_TYPE, {}).get("schema", {})
     fields = _resolved(form, schemas).get("properties", {}).values()
-    for schema in [*fields, *(parameter["schema"] for parameter in operation.get("parameters", []))]:
+    parameters = operation.get("parameters", [])
+    for schema in [*fields, *(parameter["schema"] for parameter in parameters)]:
         _forbid_null(schema)
+    for parameter in parameters:
+        parameter["schema"].pop("description", None)  # the parameter itself has it
     bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
     for content in (content for body in bodies for content in body.get("content", {}).values()):
         if not content.keys() & {"example", "examples"} and "schema" in content:
             content["example"] = _example(content["schema"], schemas)
     rates = _RATE_HEADERS if "429" in operation["responses"] else {}
     for response in operation["responses"].values():
-        response.setdefault("headers", {})["X-Request-ID"] = {
-            "description": "The id of the request in the logs.",
-            "required": True,
-            "schema": {"type": "string"},
-        }
+        response.setdefault("headers", {})["X-Request-ID"] = _REQUEST_ID
         response["headers"] |= rates
 
 
@@ -177,28 +160,20 @@ def _forbid_null(schema: dict[str, Any]) -> None:
         schema |= only
 
 
-def _example(schema: dict[str, Any], schemas: dict[str, Any], name: str = "") -> Any:
+def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
     """Make a value that fits a schema, from the examples of the schema and its parts."""
-    schema = _resolved(schema, schemas)
-    given = [*schema.get("examples", []), *([schema["const"]] if "const" in schema else [])]
-    if given:
-        return given[0]
-    if name in _EXAMPLES_OF_NAMES:
-        return _EXAMPLES_OF_NAMES[name]
-    if "anyOf" in schema:
-        return _example(schema["anyOf"][0], schemas, name)
-    if "enum" in schema:
-        return schema["enum"][0]
-    return _example_of_type(schema, schemas, name)
-
-
-def _example_of_type(schema: dict[str, Any], schemas: dict[str, Any], name: str) -> Any:
+    if "examples" not in schema:
+        schema = _resolved(schema, schemas)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "const" in schema:
+        return schema["const"]
     match schema.get("type"):
         case "object":
-            return {key: _example(part, schemas, key) for key, part in schema.get("properties", {}).items()}
+            return {name: _example(part, schemas) for name, part in schema["properties"].items()}
         case "array":
             return [_example(schema["items"], schemas)]
         case "string":
-            return _EXAMPLES_OF_FORMATS.get(schema.get("format", ""), name)
-        case kind:
-            return _EXAMPLES_OF_TYPES.get(kind or "null")
+            return schema["format"]
+        case _:
+            return _example(schema["anyOf"][0], schemas)

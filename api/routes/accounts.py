@@ -1,7 +1,6 @@
 """Accounts and their transactions."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
@@ -9,8 +8,9 @@ from api.dependencies import RuntimeDep, SessionDep, UserDep
 from api.http.checks import CheckedRoute
 from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
 from api.schemas.base import Page, PageQuery
+from api.schemas.fields import EXAMPLE_ID, AccountInPath
 from api.schemas.pages import page_of
-from api.schemas.problems import EXAMPLE_ID, FOR_USERS, WITH_BODY, WRITES, created, problems
+from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from core.domain.accounts import AccountError
 from core.services import accounts
 
@@ -19,6 +19,8 @@ router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
 
 @router.post(
     "/accounts",
+    summary="Open an account",
+    response_description="The new account.",
     status_code=201,
     responses=created(f"/accounts/{EXAMPLE_ID}") | problems(*FOR_USERS, AccountError.TOO_MANY, *WITH_BODY, *WRITES),
 )
@@ -35,7 +37,12 @@ async def open_account(
     return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))
 
 
-@router.get("/accounts", responses=problems(*FOR_USERS))
+@router.get(
+    "/accounts",
+    summary="List your accounts",
+    response_description="A page of the caller's accounts.",
+    responses=problems(*FOR_USERS),
+)
 async def list_accounts(
     page: Annotated[PageQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[AccountOut]:
@@ -48,15 +55,25 @@ async def list_accounts(
     return page_of(page, found, show=AccountOut.of, cursor=lambda row: runtime.cursors.seal(row.id, of=name))
 
 
-@router.get("/accounts/{account_id}", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
-async def get_account(account_id: UUID, identity: UserDep, session: SessionDep) -> AccountOut:
+@router.get(
+    "/accounts/{account_id}",
+    summary="Show an account",
+    response_description="The account.",
+    responses=problems(*FOR_USERS, AccountError.NOT_FOUND),
+)
+async def get_account(account_id: AccountInPath, identity: UserDep, session: SessionDep) -> AccountOut:
     """Show one of the caller's accounts."""
     return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))
 
 
-@router.get("/accounts/{account_id}/transactions", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
+@router.get(
+    "/accounts/{account_id}/transactions",
+    summary="List the transactions of an account",
+    response_description="A page of the account's transactions.",
+    responses=problems(*FOR_USERS, AccountError.NOT_FOUND),
+)
 async def list_transactions(
-    account_id: UUID,
+    account_id: AccountInPath,
     page: Annotated[PageQuery, Query()],
     identity: UserDep,
     runtime: RuntimeDep,
@@ -83,6 +100,8 @@ async def list_transactions(
 
 @router.post(
     "/accounts/{account_id}/close",
+    summary="Close an account",
+    response_description="The closed account. Repeating the call gives the same answer.",
     responses=problems(
         *FOR_USERS,
         AccountError.NOT_FOUND,
@@ -92,7 +111,9 @@ async def list_transactions(
         *WRITES,
     ),
 )
-async def close_account(account_id: UUID, identity: UserDep, runtime: RuntimeDep, session: SessionDep) -> AccountOut:
+async def close_account(
+    account_id: AccountInPath, identity: UserDep, runtime: RuntimeDep, session: SessionDep
+) -> AccountOut:
     """Close an account permanently. Its balance must be 0, and no transfer may be pending from or to it."""
     await runtime.intake.run(
         lambda connection: accounts.close_account(connection, user_id=identity.id, account_id=account_id),

@@ -15,7 +15,12 @@ from core.services import audit
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
 
-@router.get("/audit", responses=problems(*FOR_OPERATORS))
+@router.get(
+    "/audit",
+    summary="List the audit log",
+    response_description="A page of entries of the audit log.",
+    responses=problems(*FOR_OPERATORS),
+)
 async def list_audit(
     query: Annotated[AuditQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[AuditOut]:

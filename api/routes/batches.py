@@ -104,27 +104,30 @@ _KEY = KEY | {
     "example": "payroll-2026-11",
 }
 _ACCEPTED = {
-    "description": "Accepted: the lines that say so are on disk, and to be settled.",
+    "description": "The result of each line. The transfers of accepted lines are on disk and will be settled.",
     "headers": {
-        "Location": header("Where to poll. Missing where no line was accepted.", "/transfers?batch_id=…"),
-        "Retry-After": header("Seconds until polling is worth it.", "1", required=True),
-        "Idempotent-Replayed": header("`true` when the key had been used for it before.", "true"),
+        "Location": header(
+            "The URL of the list of the batch's transfers. Missing if no line was accepted.", "/transfers?batch_id=…"
+        ),
+        "Retry-After": header("Seconds to wait before polling.", "1", required=True),
+        "Idempotent-Replayed": header("`true` if an earlier request with this key was accepted.", "true"),
     },
 }
 
 
 @router.post(
     PATH,
+    summary="Submit many transfers",
     status_code=202,
     response_model=BatchOut,
     openapi_extra={"parameters": [_KEY]},
     responses={202: _ACCEPTED, **problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES)},
 )
 async def submit_batch(body: NewBatch, request: Request, identity: UserDep, runtime: RuntimeDep) -> Response:
-    """Submit up to 5,000 transfers from one's accounts at once.
+    """Submit up to 5,000 transfers from the caller's accounts in one request.
 
-    A line that is not well-formed refuses the whole request (422). With `independent` every other line is accepted or
-    refused for itself; with `atomic` the first refusal refuses all, and settlement completes all of them or none.
+    An invalid line refuses the whole request (422). In the mode `independent`, each line is accepted or refused on its
+    own. In the mode `atomic`, one refused line refuses all lines, and settlement completes all transfers or none.
     """
     key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
     assert key is not None, "required"

@@ -27,33 +27,56 @@ CHECK_SECONDS = 2
 
 MEGABYTE = 1_000_000
 
-_ANSWERS: dict[int | str, dict[str, Any]] = {503: {"model": HealthOut}, **problems(CommonError.RATE_LIMITED)}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    503: {"model": HealthOut, "description": "Transfers cannot be accepted. `checks` names the reason."},
+    **problems(CommonError.RATE_LIMITED),
+}
 
 Finding = tuple[Health, dict[str, Any]]
 Check = Callable[[Runtime], Awaitable[Finding]]
 
 
-@router.get("/", responses=problems(CommonError.RATE_LIMITED))
+@router.get(
+    "/",
+    summary="Confirm that the API is running",
+    response_description="The API is running.",
+    responses=problems(CommonError.RATE_LIMITED),
+)
 async def greet() -> Message:
-    """Confirm that the API is running."""
+    """Answer with a fixed text. It reads nothing, so it shows only that the API runs."""
     return Message(message="Banking REST Service API is running")
 
 
-@router.get("/health/live", responses=problems(CommonError.RATE_LIMITED))
+@router.get(
+    "/health/live",
+    summary="Check that the process answers",
+    response_description="The process answers.",
+    responses=problems(CommonError.RATE_LIMITED),
+)
 async def get_liveness() -> HealthOut:
-    """Confirm that the process answers."""
+    """Answer without any check, for a supervisor that restarts a process that hangs."""
     return HealthOut(status=Health.OK, checks={})
 
 
-@router.get("/health/ready", responses=_ANSWERS)
+@router.get(
+    "/health/ready",
+    summary="Check that transfers can be accepted",
+    response_description="Transfers can be accepted.",
+    responses=_ANSWERS,
+)
 async def get_readiness(runtime: RuntimeDep, response: Response) -> HealthOut:
-    """Tell whether transfers can be accepted: the database is writable and migrated, and has room to grow."""
+    """Check that the database is writable and migrated and has room to grow, for load balancers."""
     return _answer(response, await _run(runtime, _NEEDED))
 
 
-@router.get("/health", responses=_ANSWERS)
+@router.get(
+    "/health",
+    summary="Check every part of the service",
+    response_description="Transfers can be accepted. If `status` is `degraded`, something else fails.",
+    responses=_ANSWERS,
+)
 async def get_health(runtime: RuntimeDep, response: Response) -> HealthOut:
-    """Show the state of every part. Without queue or workers it is degraded: transfers are still accepted."""
+    """Check every part. Without queue or workers the service is degraded: transfers are still accepted."""
     needed, wanted = await asyncio.gather(_run(runtime, _NEEDED), _run(runtime, _WANTED, worst=Health.DEGRADED))
     return _answer(response, needed | wanted)
 

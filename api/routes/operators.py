@@ -1,7 +1,6 @@
 """Calls for operators: views of all users, accounts and transfers, and actions on them."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy import Connection
@@ -9,6 +8,7 @@ from sqlalchemy import Connection
 from api.dependencies import OperatorDep, RuntimeDep, SessionDep, author_of
 from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
+from api.schemas.fields import AccountInPath, TransferInPath, UserInPath
 from api.schemas.operators import AllTransfersQuery, Freeze, NewLimit, OperatorAccountOut, QueueOut
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
@@ -28,19 +28,26 @@ _ACCOUNT = (AccountError.NOT_FOUND, AccountError.CLOSED)
 # --- users -------------------------------------------------------------------------------------------------------
 
 
-@router.get("/users", responses=problems(*FOR_OPERATORS))
+@router.get(
+    "/users", summary="List all users", response_description="A page of users.", responses=problems(*FOR_OPERATORS)
+)
 async def list_users(
     page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[UserOut]:
-    """List all users, oldest first."""
+    """List all users of the bank, oldest first, including deactivated and erased ones."""
     after_id = runtime.cursors.open(page.cursor, of="operator:users") if page.cursor else 0
     found = await operators.list_users(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
     return page_of(page, found, show=UserOut.of, cursor=lambda row: runtime.cursors.seal(row.id, of="operator:users"))
 
 
-@router.post("/users/{user_id}/deactivate", responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, *WRITES))
+@router.post(
+    "/users/{user_id}/deactivate",
+    summary="Deactivate a user",
+    response_description="The deactivated user. Repeating the call gives the same answer.",
+    responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, *WRITES),
+)
 async def deactivate_user(
-    user_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
+    user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
     """Revoke a user's access immediately. Pending transfers from the user's accounts will fail."""
     author = author_of(request, identity)
@@ -50,10 +57,12 @@ async def deactivate_user(
 
 @router.post(
     "/users/{user_id}/reactivate",
+    summary="Reactivate a user",
+    response_description="The active user. Repeating the call gives the same answer.",
     responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, UserError.ERASED, *WRITES),
 )
 async def reactivate_user(
-    user_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
+    user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
     """Restore a user's access. The user has to log in again."""
     author = author_of(request, identity)
@@ -63,6 +72,8 @@ async def reactivate_user(
 
 @router.post(
     "/users/{user_id}/erase",
+    summary="Erase a user's personal data",
+    response_description="The user without personal data. Repeating the call gives the same answer.",
     responses=problems(
         *FOR_OPERATORS,
         UserError.NOT_FOUND,
@@ -74,12 +85,11 @@ async def reactivate_user(
     ),
 )
 async def erase_user(
-    user_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
+    user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
     """Permanently erase the personal data of a deactivated user and close the user's accounts, which must be empty.
 
-    Name, e-mail address, password, tokens and card numbers are deleted. The ledger stays. Repeating the call gives
-    the same answer.
+    Name, e-mail address, password, tokens and card numbers are deleted. The ledger stays.
     """
     author, listed = author_of(request, identity), runtime.settings.erasures_path
     await runtime.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id), by=identity)
@@ -89,7 +99,12 @@ async def erase_user(
 # --- accounts ----------------------------------------------------------------------------------------------------
 
 
-@router.get("/accounts", responses=problems(*FOR_OPERATORS))
+@router.get(
+    "/accounts",
+    summary="List all accounts",
+    response_description="A page of accounts.",
+    responses=problems(*FOR_OPERATORS),
+)
 async def list_all_accounts(
     page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[OperatorAccountOut]:
@@ -104,15 +119,31 @@ async def list_all_accounts(
     )
 
 
-@router.get("/accounts/{account_id}", responses=problems(*FOR_OPERATORS, AccountError.NOT_FOUND))
-async def get_any_account(account_id: UUID, _operator: OperatorDep, session: SessionDep) -> OperatorAccountOut:
-    """Show any account."""
+@router.get(
+    "/accounts/{account_id}",
+    summary="Show any account",
+    response_description="The account.",
+    responses=problems(*FOR_OPERATORS, AccountError.NOT_FOUND),
+)
+async def get_any_account(account_id: AccountInPath, _operator: OperatorDep, session: SessionDep) -> OperatorAccountOut:
+    """Show any account of the bank, with its owner and its reserved amount."""
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
-@router.post("/accounts/{account_id}/freeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WITH_BODY, *WRITES))
+@router.post(
+    "/accounts/{account_id}/freeze",
+    summary="Freeze an account",
+    response_description="The frozen account. Repeating the call gives the same answer.",
+    responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WITH_BODY, *WRITES),
+)
 async def freeze_account(
-    account_id: UUID, body: Freeze, *, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
+    account_id: AccountInPath,
+    body: Freeze,
+    *,
+    request: Request,
+    identity: OperatorDep,
+    runtime: RuntimeDep,
+    session: SessionDep,
 ) -> OperatorAccountOut:
     """Freeze an account for debits only (it can still receive) or for all. Pending transfers from it will fail."""
     author = author_of(request, identity)
@@ -124,9 +155,14 @@ async def freeze_account(
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
-@router.post("/accounts/{account_id}/unfreeze", responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WRITES))
+@router.post(
+    "/accounts/{account_id}/unfreeze",
+    summary="Unfreeze an account",
+    response_description="The active account. Repeating the call gives the same answer.",
+    responses=problems(*FOR_OPERATORS, *_ACCOUNT, *WRITES),
+)
 async def unfreeze_account(
-    account_id: UUID, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
+    account_id: AccountInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> OperatorAccountOut:
     """Make a frozen account active again."""
     author = author_of(request, identity)
@@ -136,10 +172,12 @@ async def unfreeze_account(
 
 @router.put(
     "/accounts/{account_id}/overdraft-limit",
+    summary="Set the overdraft limit of an account",
+    response_description="The account with its new limit.",
     responses=problems(*FOR_OPERATORS, *_ACCOUNT, AccountError.LIMIT_IN_USE, *WITH_BODY, *WRITES),
 )
 async def set_overdraft_limit(
-    account_id: UUID,
+    account_id: AccountInPath,
     body: NewLimit,
     *,
     request: Request,
@@ -160,11 +198,16 @@ async def set_overdraft_limit(
 # --- transfers, queue --------------------------------------------------------------------------------------------
 
 
-@router.get("/transfers", responses=problems(*FOR_OPERATORS))
+@router.get(
+    "/transfers",
+    summary="List all transfers",
+    response_description="A page of transfers.",
+    responses=problems(*FOR_OPERATORS),
+)
 async def list_all_transfers(
     query: Annotated[AllTransfersQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[TransferOut]:
-    """List every transfer, newest first."""
+    """List every transfer of the bank, newest first."""
     name = f"operator:transfers:{query.status}"
     below = runtime.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
     found, following = await operators.list_transfers(
@@ -178,13 +221,23 @@ async def list_all_transfers(
     )
 
 
-@router.get("/transfers/{transfer_id}", responses=problems(*FOR_OPERATORS, TransferError.NOT_FOUND))
-async def get_any_transfer(transfer_id: UUID, _operator: OperatorDep, session: SessionDep) -> TransferOut:
-    """Show any transfer."""
+@router.get(
+    "/transfers/{transfer_id}",
+    summary="Show any transfer",
+    response_description="The transfer.",
+    responses=problems(*FOR_OPERATORS, TransferError.NOT_FOUND),
+)
+async def get_any_transfer(transfer_id: TransferInPath, _operator: OperatorDep, session: SessionDep) -> TransferOut:
+    """Show any transfer of the bank, in its current state."""
     return TransferOut.of(await operators.get_transfer(session, transfer_id))
 
 
-@router.get("/queue", responses=problems(*FOR_OPERATORS))
+@router.get(
+    "/queue",
+    summary="Show the settlement queue",
+    response_description="The state of the settlement queue.",
+    responses=problems(*FOR_OPERATORS),
+)
 async def get_queue(_operator: OperatorDep, session: SessionDep) -> QueueOut:
-    """Show the state of the settlement queue."""
+    """Show how many transfers are pending, for how long, and how many messages are parked."""
     return QueueOut.of(await operators.queue_state(session))

@@ -16,7 +16,12 @@ from core.services.statements import making
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
 
-@router.get("/statement-runs", responses=problems(*FOR_OPERATORS))
+@router.get(
+    "/statement-runs",
+    summary="List the closed months",
+    response_description="A page of closed months.",
+    responses=problems(*FOR_OPERATORS),
+)
 async def list_statement_runs(
     page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[StatementRunOut]:

@@ -1,7 +1,6 @@
 """Statements of an account's months, as JSON and as documents."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from anyio import BrokenWorkerProcess, to_process
 from fastapi import APIRouter, Query, Request, Response
@@ -12,6 +11,7 @@ from api.http.checks import JSON_TYPE, CheckedRoute
 from api.runtime import Runtime
 from api.schemas.accounts import TransactionOut
 from api.schemas.base import Page, PageQuery
+from api.schemas.fields import AccountInPath, StatementInPath
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery, StatementOut, StatementQuery
@@ -46,7 +46,7 @@ _KEPT_DOCUMENT: dict[int | str, dict[str, Any]] = {
 }
 _ASKED: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "Requested, or already made.",
+        "description": "The statement, which is pending or already made.",
         "headers": {
             "Location": header("The URL of the statement.", "/statements/01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"),
             "Retry-After": _RETRY_AFTER,
@@ -58,12 +58,13 @@ _FULL: dict[str, Any] = {"response_model": FullStatementOut}
 
 @router.get(
     "/accounts/{account_id}/statement",
+    summary="Show an account's month",
     **_FULL,
     responses=_DOCUMENT
     | problems(*FOR_USERS, AccountError.NOT_FOUND, StatementError.NOT_FOUND, StatementError.TOO_LARGE),
 )
 async def get_statement_of_month(
-    account_id: UUID,
+    account_id: AccountInPath,
     query: Annotated[MonthQuery, Query()],
     *,
     request: Request,
@@ -88,12 +89,13 @@ async def get_statement_of_month(
 
 @router.get(
     "/statements/{statement_id}",
+    summary="Show a statement",
     **_FULL,
     responses=_KEPT_DOCUMENT
     | problems(*FOR_USERS, StatementError.NOT_FOUND, StatementError.PENDING, StatementError.TOO_LARGE),
 )
 async def get_statement(
-    statement_id: UUID,
+    statement_id: StatementInPath,
     query: Annotated[StatementQuery, Query()],
     *,
     request: Request,
@@ -114,9 +116,18 @@ async def get_statement(
     return Response(answer.model_dump_json(), media_type=JSON_TYPE, headers={"Vary": "Accept", "Retry-After": "1"})
 
 
-@router.get("/accounts/{account_id}/statements", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
+@router.get(
+    "/accounts/{account_id}/statements",
+    summary="List the statements of an account",
+    response_description="A page of the account's statements, without their transactions.",
+    responses=problems(*FOR_USERS, AccountError.NOT_FOUND),
+)
 async def list_statements(
-    account_id: UUID, page: Annotated[PageQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
+    account_id: AccountInPath,
+    page: Annotated[PageQuery, Query()],
+    identity: UserDep,
+    runtime: RuntimeDep,
+    session: SessionDep,
 ) -> Page[StatementOut]:
     """List the statements of an account that were made or requested, newest month first."""
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
@@ -135,11 +146,12 @@ async def list_statements(
 
 @router.post(
     "/accounts/{account_id}/statements",
+    summary="Request a statement",
     status_code=202,
     responses=_ASKED | problems(*FOR_USERS, AccountError.NOT_FOUND, StatementError.NOT_FOUND, *WITH_BODY, *WRITES),
 )
 async def ask_for_statement(
-    account_id: UUID,
+    account_id: AccountInPath,
     body: AskForStatement,
     *,
     identity: UserDep,

@@ -15,10 +15,15 @@ from core.security.access_tokens import Claims
 from core.services.identity import log_ins, users
 from core.telemetry.metrics import http as metrics
 
-router = APIRouter(tags=["who"], route_class=CheckedRoute)
+router = APIRouter(tags=["auth"], route_class=CheckedRoute)
 
 
-@router.post("/login", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
+@router.post(
+    "/login",
+    summary="Log in",
+    response_description="The new tokens.",
+    responses=problems(*FOR_USERS, *WITH_BODY, *WRITES),
+)
 async def log_in(
     form: LogInForm, request: Request, response: Response, runtime: RuntimeDep, session: SessionDep
 ) -> TokensOut:
@@ -58,7 +63,12 @@ def _log_in_refused() -> Refusal:
     return Refusal(CommonError.UNAUTHENTICATED)
 
 
-@router.post("/token/refresh", responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
+@router.post(
+    "/token/refresh",
+    summary="Refresh your tokens",
+    response_description="A new pair of tokens. The old refresh token is no longer valid.",
+    responses=problems(*FOR_USERS, *WITH_BODY, *WRITES),
+)
 async def refresh_tokens(body: Refresh, request: Request, response: Response, runtime: RuntimeDep) -> TokensOut:
     """Exchange a refresh token for a new pair. Using it twice ends the log-in that it came from."""
     author = author_of(request)
@@ -70,9 +80,15 @@ async def refresh_tokens(body: Refresh, request: Request, response: Response, ru
     return _answer(runtime, begun, response)
 
 
-@router.post("/logout", status_code=204, responses=problems(*FOR_USERS, *WRITES))
+@router.post(
+    "/logout",
+    summary="Log out everywhere",
+    response_description="All tokens of the user have ended.",
+    status_code=204,
+    responses=problems(*FOR_USERS, *WRITES),
+)
 async def log_out(request: Request, identity: UserDep, runtime: RuntimeDep) -> None:
-    """End all of the caller's tokens immediately."""
+    """End all access and refresh tokens of the caller immediately, on every device."""
     author = author_of(request, identity)
     await runtime.intake.run(lambda connection: log_ins.log_out(connection, author, identity), by=identity)
 

@@ -14,7 +14,8 @@ from api.http.direct import DirectRoute
 from api.http.headers import etag_matches, idempotency_key, preferred_wait
 from api.runtime import Runtime
 from api.schemas.base import Page
-from api.schemas.problems import EXAMPLE_ID, FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, header, problems
+from api.schemas.fields import EXAMPLE_ID, TransferInPath
+from api.schemas.problems import FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import (
     NewDeposit,
     NewTransfer,
@@ -79,8 +80,8 @@ _SUBMIT: dict[str, Any] = {
     "openapi_extra": {"parameters": [KEY, _PREFER]},
 }
 _READ = {
-    "ETag": header("Changes when the transfer changes.", '"3f1c9a"', required=True),
-    "Preference-Applied": header("The wait that was applied.", "wait=5"),
+    "ETag": header("Entity tag of this state of the transfer, for `If-None-Match`.", '"3f1c9a"', required=True),
+    "Preference-Applied": header("The wait in seconds that was applied.", "wait=5"),
 }
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     202: {
@@ -89,7 +90,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
             "Location": header("The URL to poll.", f"/transfers/{EXAMPLE_ID}", required=True),
             "Retry-After": header("Seconds to wait before polling.", "1", required=True),
             "Idempotent-Replayed": header("`true` if an earlier request with this key was accepted.", "true"),
-            "Preference-Applied": header("The wait that was applied.", "wait=5"),
+            "Preference-Applied": header("The wait in seconds that was applied.", "wait=5"),
         },
     },
     200: {
@@ -98,15 +99,24 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "headers": {
             "Location": header("The URL of the transfer.", f"/transfers/{EXAMPLE_ID}", required=True),
             "Idempotent-Replayed": header("`true` if an earlier request with this key was accepted.", "true"),
-            "Preference-Applied": header("The wait that was applied.", "wait=5", required=True),
+            "Preference-Applied": header("The wait in seconds that was applied.", "wait=5", required=True),
         },
     },
 }
 
 
-@submit_router.post("/transfers", **_SUBMIT, responses=_ANSWERS | problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES))
+@submit_router.post(
+    "/transfers",
+    summary="Submit a transfer",
+    **_SUBMIT,
+    responses=_ANSWERS | problems(*FOR_USERS, *REFUSALS, *WITH_BODY, *WRITES),
+)
 async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep, runtime: RuntimeDep) -> Response:
-    """Submit a transfer from one of the caller's accounts. Its funds are reserved immediately, or it is refused."""
+    """Submit a transfer from one of the caller's accounts.
+
+    The answer is 202 as soon as the transfer is on disk and its amount is reserved; a worker then moves the money. Poll
+    the transfer, or wait for its end with `Prefer: wait=N`. Send an `Idempotency-Key` to make a retry safe.
+    """
     order = _order(
         runtime,
         request,
@@ -121,26 +131,43 @@ async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep
 
 
 @operator_router.post(
-    "/deposits", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
+    "/deposits",
+    summary="Submit a deposit",
+    **_SUBMIT,
+    responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES),
 )
 async def submit_deposit(body: NewDeposit, request: Request, identity: OperatorDep, runtime: RuntimeDep) -> Response:
-    """Deposit money: a transfer from the currency's external account."""
+    """Deposit money from outside the bank: a transfer from the currency's external account.
+
+    The answers are those of `POST /transfers`.
+    """
     order = _order(runtime, request, identity, body, kind=TransferKind.DEPOSIT, payee=body.to_account_id)
     return await _submit(runtime, request, identity, order)
 
 
 @operator_router.post(
-    "/withdrawals", **_SUBMIT, responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES)
+    "/withdrawals",
+    summary="Submit a withdrawal",
+    **_SUBMIT,
+    responses=_ANSWERS | problems(*FOR_OPERATORS, *REFUSALS, *WITH_BODY, *WRITES),
 )
 async def submit_withdrawal(
     body: NewWithdrawal, request: Request, identity: OperatorDep, runtime: RuntimeDep
 ) -> Response:
-    """Withdraw money: a transfer to the currency's external account."""
+    """Pay money out of the bank: a transfer to the currency's external account.
+
+    The answers are those of `POST /transfers`.
+    """
     order = _order(runtime, request, identity, body, kind=TransferKind.WITHDRAWAL, payer=body.from_account_id)
     return await _submit(runtime, request, identity, order)
 
 
-@router.get("/transfers", responses=problems(*FOR_USERS, AccountError.NOT_FOUND))
+@router.get(
+    "/transfers",
+    summary="List your transfers",
+    response_description="A page of transfers.",
+    responses=problems(*FOR_USERS, AccountError.NOT_FOUND),
+)
 async def list_transfers(
     query: Annotated[TransferQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Page[TransferOut]:
@@ -156,6 +183,8 @@ async def list_transfers(
 
 @router.get(
     "/transfers/{transfer_id}",
+    summary="Show a transfer",
+    response_description="The transfer in its current state.",
     response_model=TransferOut,
     openapi_extra={"parameters": [_PREFER, _IF_NONE_MATCH]},
     responses={
@@ -163,12 +192,15 @@ async def list_transfers(
             "headers": _READ
             | {"Retry-After": header("While the transfer is pending: seconds to wait before polling.", "1")}
         },
-        304: {"description": "Not changed since the answer with the entity tag of `If-None-Match`.", "headers": _READ},
+        304: {
+            "description": "The transfer has not changed: its entity tag is the one in `If-None-Match`.",
+            "headers": _READ,
+        },
         **problems(*FOR_USERS, TransferError.NOT_FOUND),
     },
 )
 async def get_transfer(
-    transfer_id: UUID, request: Request, identity: UserDep, runtime: RuntimeDep, session: SessionDep
+    transfer_id: TransferInPath, request: Request, identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> Response:
     """Show a transfer to its submitter and its payer, and once it is completed also to its payee."""
     row = await listing.get(session, user_id=identity.id, transfer_id=transfer_id)
@@ -189,10 +221,12 @@ async def get_transfer(
 
 @router.post(
     "/transfers/{transfer_id}/cancel",
+    summary="Cancel a transfer",
+    response_description="The cancelled transfer. Repeating the call gives the same answer.",
     responses=problems(*FOR_USERS, TransferError.NOT_FOUND, TransferError.NOT_CANCELLABLE, *WRITES),
 )
-async def cancel_transfer(transfer_id: UUID, identity: UserDep, runtime: RuntimeDep) -> TransferOut:
-    """Cancel a pending transfer that the caller submitted."""
+async def cancel_transfer(transfer_id: TransferInPath, identity: UserDep, runtime: RuntimeDep) -> TransferOut:
+    """Cancel a pending transfer that the caller submitted. Its reserved amount is available again immediately."""
     return TransferOut.of(
         await runtime.intake.run(
             lambda connection: cancelling.cancel(connection, user_id=identity.id, transfer_id=transfer_id),

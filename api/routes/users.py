@@ -13,18 +13,20 @@ from core.domain.errors import CommonError, Part, Refusal
 from core.domain.users import UserError
 from core.services.identity import users
 
-router = APIRouter(tags=["who"], route_class=CheckedRoute)
+router = APIRouter(tags=["auth"], route_class=CheckedRoute)
 
 
 @router.post(
     "/signup",
+    summary="Sign up",
+    response_description="The new user.",
     status_code=201,
     responses=created("/users/me") | problems(UserError.EMAIL_TAKEN, CommonError.RATE_LIMITED, *WITH_BODY, *WRITES),
 )
 async def sign_up(
     body: SignUp, request: Request, response: Response, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
-    """Become a customer. The e-mail address is stored in lower case."""
+    """Become a customer of the bank. Log in with the e-mail address and the password afterwards."""
     about = (body.email, body.name, runtime.settings.bank_name)
     async with guessing(request, runtime.throttles.sign_up(address_of(request))):
         who = network_of(address_of(request))
@@ -38,13 +40,21 @@ async def sign_up(
     return UserOut.of(user)
 
 
-@router.get("/users/me", responses=problems(*FOR_USERS))
+@router.get(
+    "/users/me", summary="Show yourself", response_description="The caller's user.", responses=problems(*FOR_USERS)
+)
 async def get_me(identity: UserDep, session: SessionDep) -> UserOut:
-    """Show the caller's own user."""
+    """Show the user that the access token belongs to."""
     return UserOut.of(await users.get(session, identity.id))
 
 
-@router.post("/users/me/password", status_code=204, responses=problems(*FOR_USERS, *WITH_BODY, *WRITES))
+@router.post(
+    "/users/me/password",
+    summary="Change your password",
+    response_description="The password is changed, and all tokens of the user have ended.",
+    status_code=204,
+    responses=problems(*FOR_USERS, *WITH_BODY, *WRITES),
+)
 async def change_password(
     body: NewPassword, request: Request, identity: UserDep, runtime: RuntimeDep, session: SessionDep
 ) -> None:

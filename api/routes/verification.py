@@ -11,7 +11,12 @@ from core.services import verification
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
 
-@router.get("/verification", responses=problems(*FOR_OPERATORS))
+@router.get(
+    "/verification",
+    summary="Show the last verification of the ledger",
+    response_description="The result of the last verification. Before the first one, its fields are null.",
+    responses=problems(*FOR_OPERATORS),
+)
 async def get_verification(_operator: OperatorDep, session: SessionDep) -> VerificationOut:
     """Show what the last scheduled verification of the whole ledger found."""
     return VerificationOut.of(await verification.last(session))

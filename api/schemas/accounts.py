@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import Field
 
+from api.schemas import fields
 from api.schemas.base import Currency, In, Out, decimals
 from core.domain.accounts import AccountStatus, AccountView
 from core.domain.transactions import TransactionView
@@ -16,23 +17,38 @@ from core.ids import transaction_id
 class OpenAccount(In):
     """A request to open an account."""
 
-    currency: Currency
+    currency: Annotated[
+        Currency, Field(description="Currency of the account. It cannot be changed later.", examples=["USD"])
+    ]
 
 
 class AccountOut(Out):
     """An account. Amounts are in minor units; the decimal string next to each is for display only."""
 
-    id: UUID
-    account_number: str = Field(examples=["XG46GIRO00000000000042"])
-    currency: str
-    balance: int
-    balance_decimal: str
-    available: int = Field(description="balance + overdraft_limit - funds reserved by pending transfers.")
-    available_decimal: str
-    overdraft_limit: int
-    overdraft_limit_decimal: str
-    status: AccountStatus
-    created_at: datetime
+    id: fields.AccountId
+    account_number: fields.AccountNumber
+    currency: fields.Currency
+    balance: fields.Minor = Field(
+        description="Sum of all executed transfers, in minor units. Negative while the overdraft is in use.",
+        examples=[10000],
+    )
+    balance_decimal: fields.Decimal = Field(examples=["100.00"])
+    available: fields.Minor = Field(
+        description="Amount that the account can pay now, in minor units: `balance` + `overdraft_limit` - the amounts "
+        "that pending transfers have reserved.",
+        examples=[8950],
+    )
+    available_decimal: fields.Decimal = Field(examples=["89.50"])
+    overdraft_limit: fields.Minor = Field(
+        description="How far below 0 the balance may go, in minor units. Operators set it.", examples=[0]
+    )
+    overdraft_limit_decimal: fields.Decimal = Field(examples=["0.00"])
+    status: AccountStatus = Field(
+        description="`active`: the account pays and receives. `frozen`: an operator has stopped its payments. "
+        "`closed`: permanently out of use.",
+        examples=["active"],
+    )
+    created_at: fields.CreatedAt
 
     @classmethod
     def of(cls, account: AccountView) -> Self:
@@ -62,18 +78,24 @@ class TransactionType(StrEnum):
 class TransactionOut(Out):
     """One leg of an executed transfer."""
 
-    id: UUID
-    sequence: int = Field(description="Order of posting.")
-    account_id: UUID
-    transfer_id: UUID
-    type: TransactionType
-    amount: int
-    amount_decimal: str
-    balance_after: int
-    balance_after_decimal: str
-    related_account_id: UUID
-    description: str | None
-    timestamp: datetime
+    id: UUID = Field(description="Id of the transaction.", examples=["01a20be2-b7d3-7000-8000-000000000003"])
+    sequence: int = Field(description="Place in the order of posting, over all accounts.", examples=[3])
+    account_id: fields.AccountId
+    transfer_id: fields.TransferId
+    type: TransactionType = Field(
+        description="`debit`: money left the account. `credit`: money arrived.", examples=["debit"]
+    )
+    amount: fields.Minor = Field(description="Amount in minor units, always positive: `type` has the direction.")
+    amount_decimal: fields.Decimal
+    balance_after: fields.Minor = Field(
+        description="Balance of the account after this transaction, in minor units.", examples=[8950]
+    )
+    balance_after_decimal: fields.Decimal = Field(examples=["89.50"])
+    related_account_id: UUID = Field(
+        description="Id of the account on the other side of the transfer.", examples=[fields.OTHER_ACCOUNT]
+    )
+    description: fields.Description
+    timestamp: datetime = Field(description="Time of posting: RFC 3339, in UTC.", examples=[fields.LATER])
 
     @classmethod
     def of(cls, row: TransactionView) -> Self:

@@ -7,18 +7,26 @@ from uuid import UUID
 
 from pydantic import Field
 
-from api.schemas.base import Moment, Out, PageQuery
+from api.schemas import fields
+from api.schemas.base import CreatedFrom, CreatedTo, Out, PageQuery
 from core.domain.audit import Action, AuditFilter, AuditView
 
 
 class AuditQuery(PageQuery):
     """Filters for a list of entries."""
 
-    action: Action | None = None
-    author_id: UUID | None = None
-    object_id: UUID | None = None
-    created_from: Moment | None = None
-    created_to: Annotated[Moment, Field(description="Exclusive.")] | None = None
+    action: Annotated[Action | None, Field(description="Only entries of this action.", examples=["account_frozen"])] = (
+        None
+    )
+    author_id: Annotated[
+        UUID | None, Field(description="Only entries about acts of this user.", examples=[fields.USER])
+    ] = None
+    object_id: Annotated[
+        UUID | None,
+        Field(description="Only entries about this user, account, transfer or card.", examples=[fields.ACCOUNT]),
+    ] = None
+    created_from: CreatedFrom = None
+    created_to: CreatedTo = None
 
     def filter(self) -> AuditFilter:
         """Return the filters without the page."""
@@ -34,14 +42,31 @@ class AuditQuery(PageQuery):
 class AuditOut(Out):
     """An entry of the audit log."""
 
-    sequence: int
-    at: datetime
-    author_id: UUID | None = Field(description="Null if the author is unknown, for example after a failed log-in.")
-    action: Action
-    object_id: UUID | None = Field(description="A user, an account or a transfer; null if the entry has no object.")
-    details: Mapping[str, str | int] = Field(examples=[{"before": 0, "after": 50000}])
-    request_id: str
-    address: str | None = Field(description="Null for a command that ran on the server itself.")
+    sequence: int = Field(
+        description="Place in the order of writing. Times never go back along this order.", examples=[17]
+    )
+    at: datetime = Field(description="Time of writing: RFC 3339, in UTC.", examples=[fields.MOMENT])
+    author_id: UUID | None = Field(
+        description="Id of the user who acted. Null if the author is unknown, for example after a failed log-in.",
+        examples=[fields.USER],
+    )
+    action: Action = Field(
+        description="The recorded act. New actions may be added in later versions.", examples=["overdraft_limit_set"]
+    )
+    object_id: UUID | None = Field(
+        description="Id of the user, account, transfer or other object that the act was on. Null if the entry has no "
+        "object.",
+        examples=[fields.ACCOUNT],
+    )
+    details: Mapping[str, str | int] = Field(
+        description="More about the act. Each action has its own names; amounts are in minor units.",
+        examples=[{"before": 0, "after": 50000}],
+    )
+    request_id: fields.RequestId
+    address: str | None = Field(
+        description="IP address of the client. Null for a command that ran on the server itself.",
+        examples=["203.0.113.7"],
+    )
 
     @classmethod
     def of(cls, entry: AuditView) -> Self:

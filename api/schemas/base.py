@@ -67,7 +67,7 @@ Currency = Annotated[
     str,
     AfterValidator(_currency),
     Field(min_length=3, max_length=3),
-    WithJsonSchema({"type": "string", "enum": CURRENCIES}),  # the document lists the codes once (api/openapi.py)
+    WithJsonSchema({"type": "string", "enum": CURRENCIES, "examples": ["USD"]}),  # listed once: see api/openapi.py
 ]
 
 CODES = ["any error code"]
@@ -75,9 +75,7 @@ CODES = ["any error code"]
 Code = Annotated[ErrorCode, WithJsonSchema({"type": "string", "enum": CODES})]
 """An error code. The document lists the codes of all capabilities once (api/openapi.py)."""
 
-Amount = Annotated[
-    int, Field(strict=True, ge=1, le=MAX_AMOUNT, description="Minor units, as a JSON integer.", examples=[1050])
-]
+Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT, examples=[1050])]
 
 
 def decimals(amount: int, currency: str) -> str:
@@ -103,6 +101,8 @@ Offset = Annotated[int, Field(ge=0, le=LARGEST_OFFSET), Digits]
 LONGEST_CURSOR = 60_000
 """Keeps a URL with its path and other parameters below 65,536 bytes, the longest that the HTTP parser accepts."""
 
+EXAMPLE_CURSOR = "WyJhY2NvdW50cyIsMTAwXQ.q0f3vT1m"
+
 Cursor = Annotated[str, Field(min_length=1, max_length=LONGEST_CURSOR, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
@@ -116,13 +116,63 @@ _DATE_AND_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
 """A time in a query. A bare number is invalid; lax parsing would read it as seconds since 1970."""
 
+CreatedFrom = Annotated[
+    Moment | None,
+    Field(
+        description="Only objects created at this time or later: RFC 3339, with an offset from UTC.",
+        examples=["2026-11-01T00:00:00Z"],
+    ),
+]
+CreatedTo = Annotated[
+    Moment | None,
+    Field(
+        description="Only objects created before this time: RFC 3339, with an offset from UTC.",
+        examples=["2026-12-01T00:00:00Z"],
+    ),
+]
+
+
+Limit = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=LARGEST_LIMIT,
+        description="Largest number of objects that the page may have.",
+        examples=[DEFAULT_LIMIT],
+    ),
+    Digits,
+]
+
+NextPage = Annotated[
+    Cursor | None,
+    Field(
+        description="`next_cursor` of the previous page: the page then starts where that one ended, also when objects "
+        "were added since. Without it, the list starts at its beginning. A cursor is valid only with the same filters.",
+        examples=[EXAMPLE_CURSOR],
+    ),
+]
+
+NextCursor = Annotated[
+    str | None,
+    Field(
+        description="Place where the next page starts: send it as `cursor`. Null on the last page.",
+        examples=[EXAMPLE_CURSOR],
+    ),
+]
+
 
 class PageQuery(In):
     """A page of a list: `limit` items, starting at `offset` or at `cursor`."""
 
-    limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
-    offset: Annotated[Offset | None, Field(description="Cannot be combined with `cursor`.")] = None
-    cursor: Annotated[Cursor | None, Field(description="`next_cursor` of the previous page.")] = None
+    limit: Limit = DEFAULT_LIMIT
+    offset: Annotated[
+        Offset | None,
+        Field(
+            description="Number of objects to skip from the start of the list. Cannot be combined with `cursor`.",
+            examples=[0],
+        ),
+    ] = None
+    cursor: NextPage = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -132,9 +182,11 @@ class PageQuery(In):
 
 
 class Page[Item](Out):
-    """A page of a list. `next_cursor` is null on the last page."""
+    """A page of a list."""
 
-    items: list[Item]
-    limit: int
-    offset: int
-    next_cursor: str | None
+    model_config = ConfigDict(json_schema_extra={"description": "A page of a list."})
+
+    items: list[Item] = Field(description="The objects of this page, in the order of the list.")
+    limit: int = Field(description="`limit` of the request, or its default.", examples=[DEFAULT_LIMIT])
+    offset: int = Field(description="`offset` of the request, or 0.", examples=[0])
+    next_cursor: NextCursor

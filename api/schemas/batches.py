@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field, TypeAdapter
 
+from api.schemas import fields
 from api.schemas.base import Code, In, Out
 from api.schemas.transfers import NewTransfer
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode
@@ -17,9 +18,17 @@ class NewBatch(In):
     """Transfers to submit together."""
 
     mode: BatchMode = Field(
-        description="`independent`: each line on its own. `atomic`: all lines are accepted and complete, or none."
+        description="`independent`: each line on its own. `atomic`: all lines are accepted and complete, or none.",
+        examples=["independent"],
     )
-    transfers: Annotated[list[NewTransfer], Field(min_length=1, max_length=MAX_BATCH)]
+    transfers: Annotated[
+        list[NewTransfer],
+        Field(
+            min_length=1,
+            max_length=MAX_BATCH,
+            description="The lines of the batch, in the order in which they are to be accepted and settled.",
+        ),
+    ]
 
 
 LINES = TypeAdapter(list[NewTransfer])
@@ -37,29 +46,40 @@ def written(path: str, batch: NewBatch) -> Iterator[bytes]:
     yield f"]{tail}".encode()
 
 
+LineIndex = Annotated[int, Field(description="Position of the line in the request, counted from 0.", examples=[0])]
+
+
 class AcceptedLineOut(Out):
     """A line that was accepted as a transfer."""
 
-    index: int = Field(description="The position of the line in the request, counted from 0.")
-    status: Literal["accepted"]
-    id: UUID
+    index: LineIndex
+    status: Literal["accepted"] = Field(description="The line was accepted.")
+    id: UUID = Field(
+        description="Id of the transfer, which is pending and will be settled.", examples=[fields.TRANSFER]
+    )
 
 
 class RefusedLineOut(Out):
     """A line that was refused, with the reason."""
 
-    index: int = Field(description="The position of the line in the request, counted from 0.")
-    status: Literal["refused"]
-    code: Code
+    index: LineIndex = Field(examples=[1])
+    status: Literal["refused"] = Field(description="The line was refused, and no transfer exists for it.")
+    code: Code = Field(description="Reason of the refusal.", examples=["insufficient_funds"])
 
 
 class BatchOut(Out):
     """The result of each line of a batch."""
 
-    batch_id: UUID | None = Field(description="Null if every line was refused; the key then stays free.")
-    accepted: int
-    refused: int
-    results: list[AcceptedLineOut | RefusedLineOut] = Field(description="In the order of the request.")
+    batch_id: UUID | None = Field(
+        description="Id of the batch, which `GET /transfers` takes as a filter. Null if every line was refused; the "
+        "idempotency key can then be used again.",
+        examples=[fields.BATCH],
+    )
+    accepted: int = Field(description="Number of accepted lines.", examples=[1])
+    refused: int = Field(description="Number of refused lines.", examples=[0])
+    results: list[AcceptedLineOut | RefusedLineOut] = Field(
+        description="One result for each line, in the order of the request."
+    )
 
 
 def render_accepted(batch: AcceptedBatch) -> Iterator[str]:

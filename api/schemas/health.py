@@ -11,7 +11,7 @@ from api.schemas.base import Out
 class Message(Out):
     """A greeting."""
 
-    message: str = Field(examples=["Banking REST Service API is running"])
+    message: str = Field(description="A fixed text.", examples=["Banking REST Service API is running"])
 
 
 class Health(StrEnum):
@@ -27,13 +27,20 @@ class CheckOut(Out):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    status: Health
-    latency_ms: float
+    status: Health = Field(description="Result of the check.", examples=["ok"])
+    latency_ms: float = Field(description="Duration of the check in milliseconds.", examples=[0.412])
     __pydantic_extra__: dict[str, Any] = Field(init=False)
 
 
 class HealthOut(Out):
     """The state of the service: unavailable if it cannot accept transfers, degraded if something else fails."""
 
-    status: Health
-    checks: dict[str, CheckOut]
+    status: Health = Field(
+        description="The worst result of all checks. `degraded`: transfers are accepted, but something else fails. "
+        "`unavailable`: transfers cannot be accepted.",
+        examples=["ok"],
+    )
+    checks: dict[str, CheckOut] = Field(
+        description="Results by the name of the check. A check may add its own fields.",
+        examples=[{"database": {"status": "ok", "latency_ms": 0.412}}],
+    )

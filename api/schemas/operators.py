@@ -5,39 +5,62 @@ from uuid import UUID
 
 from pydantic import Field
 
+from api.schemas import fields
 from api.schemas.accounts import AccountOut
 from api.schemas.base import In, Out, PageQuery
+from api.schemas.transfers import StatusFilter
 from core.domain.accounts import AccountKind, AccountWithOwner, FreezeScope
 from core.domain.money import CUSTOMER_BALANCE_BOUND
-from core.domain.transfers import TransferStatus
 from core.services.identity.operators import QueueState
 
 
 class Freeze(In):
     """The transfers that a frozen account refuses."""
 
-    scope: FreezeScope
+    scope: FreezeScope = Field(
+        description="`debit`: the account can receive but not pay. `all`: it can do neither.", examples=["debit"]
+    )
 
 
 class NewLimit(In):
     """A limit on how far below 0 an account's balance may go."""
 
-    amount: Annotated[int, Field(strict=True, ge=0, le=CUSTOMER_BALANCE_BOUND, description="Minor units.")]
+    amount: Annotated[
+        int,
+        Field(
+            strict=True,
+            ge=0,
+            le=CUSTOMER_BALANCE_BOUND,
+            description="How far below 0 the balance may go, in minor units. 0 ends the overdraft.",
+            examples=[50000],
+        ),
+    ]
 
 
 class AllTransfersQuery(PageQuery):
     """Filters for the list of all transfers."""
 
-    status: TransferStatus | None = None
+    status: StatusFilter = None
 
 
 class OperatorAccountOut(AccountOut):
     """An account with fields that its owner does not see."""
 
-    kind: AccountKind
-    owner_id: UUID | None = Field(description="Null for an external account.")
-    reserved: int = Field(description="The debits of its pending transfers, in minor units.")
-    freeze_scope: FreezeScope | None
+    kind: AccountKind = Field(
+        description="`customer`: a customer's account. `external`: the account of a currency that deposits come from "
+        "and withdrawals go to.",
+        examples=["customer"],
+    )
+    owner_id: UUID | None = Field(
+        description="Id of the user who owns the account. Null for an external account.", examples=[fields.USER]
+    )
+    reserved: fields.Minor = Field(
+        description="Sum of the pending transfers from the account, in minor units.", examples=[1050]
+    )
+    freeze_scope: FreezeScope | None = Field(
+        description="Transfers that the account refuses while it is frozen. Null while it is not frozen.",
+        examples=[None, "debit"],
+    )
 
     @classmethod
     def with_owner(cls, found: AccountWithOwner) -> Self:
@@ -55,11 +78,17 @@ class OperatorAccountOut(AccountOut):
 class QueueOut(Out):
     """The state of the settlement queue."""
 
-    pending: int
-    oldest_age_seconds: float | None
-    last_settled_sequence: int = Field(description="Every transfer up to this one has ended.")
+    pending: int = Field(description="Number of pending transfers.", examples=[12])
+    oldest_age_seconds: float | None = Field(
+        description="Age of the oldest pending transfer in seconds. Null if no transfer is pending.", examples=[0.27]
+    )
+    last_settled_sequence: int = Field(
+        description="`sequence` of a transfer: it and every earlier transfer have ended. 0 before the first one.",
+        examples=[4711],
+    )
     parked: int = Field(
-        description="Messages parked because their work kept failing; see `GET /operator/dead-letters`."
+        description="Number of messages parked because their work kept failing; see `GET /operator/dead-letters`.",
+        examples=[0],
     )
 
     @classmethod

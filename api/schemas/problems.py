@@ -7,29 +7,46 @@ from pydantic import Field
 
 from api.codes import WireError, status_of
 from api.errors import MEDIA_TYPE, problem_body
+from api.schemas import fields
 from api.schemas.base import Code, Out
+from api.schemas.fields import EXAMPLE_ID
 from core.domain.errors import CommonError, ErrorCode
-
-EXAMPLE_ID = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
 
 
 class FieldError(Out):
     """One invalid part of the request."""
 
-    location: str = Field(examples=["body.amount"])
-    message: str
+    location: str = Field(
+        description="Part of the request that is invalid: `body`, `query`, `path` or `header`, and the path within it, "
+        "with dots between.",
+        examples=["body.amount"],
+    )
+    message: str = Field(
+        description="Explanation for people. Texts may change; programs use `code` and `location`.",
+        examples=["Input should be greater than or equal to 1"],
+    )
 
 
 class Problem(Out):
-    """Problem details (RFC 9457)."""
+    """The reason why a request was not carried out, as problem details (RFC 9457)."""
 
-    type: str = Field(description="A page that explains the code, relative to this service.")
-    title: str
-    status: int
-    detail: str
-    code: Code = Field(description="The kind of error. Codes are stable.")
-    request_id: str = Field(description="The id of the request in the logs.")
-    errors: list[FieldError] | None = None
+    type: str = Field(
+        description="URL of a page that explains the code, relative to this service.",
+        examples=["/docs/errors#account_not_found"],
+    )
+    title: str = Field(description="Name of the HTTP status.", examples=["Not Found"])
+    status: int = Field(description="HTTP status of the answer.", examples=[404])
+    detail: str = Field(
+        description="Explanation for people. Texts may change; programs use `code`.", examples=["Account not found."]
+    )
+    code: Code = Field(
+        description="The kind of error. A code never changes its meaning, and later versions may add codes.",
+        examples=["account_not_found"],
+    )
+    request_id: fields.RequestId
+    errors: list[FieldError] | None = Field(
+        None, description="The invalid parts of the request, 50 at most. Missing if the error is about no single part."
+    )
 
 
 EVERYWHERE = (
@@ -57,8 +74,8 @@ def problems(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
 
 def _response(codes: list[ErrorCode]) -> dict[str, Any]:
     return {
-        "description": " · ".join(f"`{code}`" for code in codes),
-        "headers": _headers(status_of(codes[0])),
+        "description": "\n".join(f"- `{code}`: {code.message}" for code in codes),
+        "headers": {**_HEADERS.get(status_of(codes[0]), {})},
         "content": {
             MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
@@ -71,14 +88,17 @@ def _response(codes: list[ErrorCode]) -> dict[str, Any]:
     }
 
 
-def _headers(status: int) -> dict[str, Any]:
-    names = {401: ["WWW-Authenticate"], 405: ["Allow"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
-    return {name: {"required": True, "schema": {"type": "string"}} for name in names}
-
-
 def header(description: str, value: str, *, required: bool = False) -> dict[str, Any]:
     """Describe a header of an answer, with an example."""
     return {"description": description, "required": required, "schema": {"type": "string"}, "example": value}
+
+
+_RETRY_AFTER = header("Seconds to wait before the next attempt.", "1", required=True)
+_HEADERS = {
+    401: {"WWW-Authenticate": header("The way to authenticate: an access token.", "Bearer", required=True)},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
 
 
 def created(location: str) -> dict[int | str, dict[str, Any]]:

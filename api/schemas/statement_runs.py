@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field
 
+from api.schemas import fields
 from api.schemas.base import Out
 from core.domain.statements import Run
 
@@ -12,17 +13,23 @@ from core.domain.statements import Run
 class StatementRunOut(Out):
     """A finished month and the progress of its statements."""
 
-    period: str = Field(examples=["2026-10"])
-    time_zone: str
-    starts_at: datetime
-    ends_at: datetime = Field(
-        description="The first instant after the month. New transactions are never posted before it."
+    period: fields.Period
+    time_zone: fields.TimeZone
+    starts_at: fields.StartsAt
+    ends_at: fields.EndsAt = Field(
+        description="First instant after the month: RFC 3339, in UTC. New transactions are never posted before it."
     )
-    opened_at: datetime
-    groups: int = Field(description="Groups of accounts that the run is divided into.")
-    groups_done: int
-    statements: int = Field(description="Statements made so far.")
-    finished_at: datetime | None
+    opened_at: datetime = Field(
+        description="Time when the month was closed and its statements began to be made: RFC 3339, in UTC.",
+        examples=["2026-11-01T05:00:00.512001Z"],
+    )
+    groups: int = Field(description="Number of groups of accounts that the run is divided into.", examples=[4])
+    groups_done: int = Field(description="Number of groups whose statements are made.", examples=[4])
+    statements: int = Field(description="Number of statements made so far.", examples=[380])
+    finished_at: datetime | None = Field(
+        description="Time when the last statement was made: RFC 3339, in UTC. Null until then.",
+        examples=["2026-11-01T05:00:09.274550Z"],
+    )
 
     @classmethod
     def of(cls, run: Run) -> Self:

@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field
 
 from api.schemas.base import In, Out
 
+_REFRESH_TOKEN = "q3sZ1kYl0eJ7T2cXv9bNfR5wUaHm8dPgVtLxCyQoKiE"
+
 
 class LogIn(In):
     """OAuth2's password form (RFC 6749, 4.3.2). `username` is the e-mail address; the optional fields are ignored."""
@@ -15,12 +17,23 @@ class LogIn(In):
         json_schema_extra={"examples": [{"username": "ada@example.com", "password": "correct horse battery"}]}
     )
 
-    username: Annotated[str, Field(min_length=1, max_length=254)]
-    password: Annotated[str, Field(min_length=1, max_length=128)]
-    grant_type: Literal["password", ""] | None = None
-    scope: str | None = None
-    client_id: str | None = None
-    client_secret: str | None = None
+    username: Annotated[
+        str,
+        Field(min_length=1, max_length=254, description="The user's e-mail address.", examples=["ada@example.com"]),
+    ]
+    password: Annotated[
+        str,
+        Field(min_length=1, max_length=128, description="The user's password.", examples=["correct horse battery"]),
+    ]
+    grant_type: Annotated[
+        Literal["password", ""] | None,
+        Field(description="OAuth2's name of this flow. It may be missing.", examples=["password"]),
+    ] = None
+    scope: Annotated[str | None, Field(description="Ignored: tokens have no scopes.", examples=[""])] = None
+    client_id: Annotated[str | None, Field(description="Ignored: clients are not registered.", examples=[""])] = None
+    client_secret: Annotated[str | None, Field(description="Ignored: clients are not registered.", examples=[""])] = (
+        None
+    )
 
 
 LogInForm = Annotated[LogIn, Form()]
@@ -29,13 +42,27 @@ LogInForm = Annotated[LogIn, Form()]
 class Refresh(In):
     """A refresh token to exchange."""
 
-    refresh_token: Annotated[str, Field(min_length=1, max_length=512)]
+    refresh_token: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=512,
+            description="The refresh token of the last log-in or refresh. It is valid once.",
+            examples=[_REFRESH_TOKEN],
+        ),
+    ]
 
 
 class TokensOut(Out):
     """An access token, and the refresh token to renew it with."""
 
-    access_token: str
-    token_type: Literal["bearer"] = "bearer"
-    expires_in: int = Field(description="Seconds for which the access token is valid.")
-    refresh_token: str = Field(description="Valid for one `POST /token/refresh`.")
+    access_token: str = Field(
+        description="Token that authenticates requests: send it as `Authorization: Bearer …`.",
+        examples=["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIyIn0.c2lnbmF0dXJl"],
+    )
+    token_type: Literal["bearer"] = Field("bearer", description="Type of the access token (RFC 6750).")
+    expires_in: int = Field(description="Number of seconds for which the access token is valid.", examples=[900])
+    refresh_token: str = Field(
+        description="Token for a new pair of tokens. It is valid for one `POST /token/refresh`.",
+        examples=[_REFRESH_TOKEN],
+    )

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas.base import Amount, Code, Currency, In, Moment, Out, PageQuery, Text, decimals
+from api.schemas import fields
+from api.schemas.base import Code, CreatedFrom, CreatedTo, Currency, In, Out, PageQuery, Text, decimals
 from core.domain.transfers import (
     MAX_DESCRIPTION,
     MAX_IDEMPOTENCY_KEY,
@@ -18,23 +19,36 @@ from core.domain.transfers import (
     TransferView,
 )
 
-Description = Annotated[Text, Field(max_length=MAX_DESCRIPTION, examples=["rent"])]
+Description = Annotated[
+    Annotated[Text, Field(max_length=MAX_DESCRIPTION)] | None,
+    Field(
+        description="Text for both parties, up to 140 characters without control characters. Null or missing: no text.",
+        examples=["rent"],
+    ),
+]
+StatusFilter = Annotated[
+    TransferStatus | None, Field(description="Only transfers that have this status now.", examples=["pending"])
+]
 
 
 class NewDeposit(In):
     """Money that comes from outside the bank."""
 
-    to_account_id: UUID
-    amount: Amount
-    description: Description | None = None
+    to_account_id: Annotated[
+        UUID, Field(description="Id of the customer's account that receives the money.", examples=[fields.ACCOUNT])
+    ]
+    amount: fields.TransferAmount
+    description: Description = None
 
 
 class NewWithdrawal(In):
     """Money that leaves the bank."""
 
-    from_account_id: UUID
-    amount: Amount
-    description: Description | None = None
+    from_account_id: Annotated[
+        UUID, Field(description="Id of the customer's account that pays.", examples=[fields.ACCOUNT])
+    ]
+    amount: fields.TransferAmount
+    description: Description = None
 
 
 def _named_by(field: str) -> dict[str, Any]:
@@ -59,12 +73,32 @@ class NewTransfer(In):
         }
     )
 
-    from_account_id: UUID
-    to_account_id: UUID | None = None
-    to_account_number: Annotated[str, Field(min_length=1, max_length=34)] | None = None
-    amount: Amount
-    currency: Currency | None = None
-    description: Description | None = None
+    from_account_id: Annotated[
+        UUID, Field(description="Id of the account that pays: one of the caller's accounts.", examples=[fields.ACCOUNT])
+    ]
+    to_account_id: Annotated[
+        UUID | None,
+        Field(
+            description="Id of the account that receives the money. Either this or `to_account_number`.",
+            examples=[fields.OTHER_ACCOUNT],
+        ),
+    ] = None
+    to_account_number: Annotated[
+        Annotated[str, Field(min_length=1, max_length=34)] | None,
+        Field(
+            description="Number of the account that receives the money. Either this or `to_account_id`.",
+            examples=["XG46GIRO00000000000042"],
+        ),
+    ] = None
+    amount: fields.TransferAmount
+    currency: Annotated[
+        Currency | None,
+        Field(
+            description="Currency that both accounts must have. Null or missing: not checked; it is never needed.",
+            examples=["USD"],
+        ),
+    ] = None
+    description: Description = None
 
     @model_validator(mode="after")
     def _one_payee(self) -> Self:
@@ -84,42 +118,78 @@ def fingerprint(path: str, body: In) -> bytes:
 class TransferQuery(PageQuery):
     """Filters for a list of transfers."""
 
-    status: TransferStatus | None = None
-    account_id: UUID | None = None
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] | None = None
-    batch_id: UUID | None = None
-    created_from: Moment | None = None
-    created_to: Annotated[Moment, Field(description="Exclusive.")] | None = None
+    status: StatusFilter = None
+    account_id: Annotated[
+        UUID | None,
+        Field(
+            description="Only transfers from this account of the caller, and completed transfers to it.",
+            examples=[fields.ACCOUNT],
+        ),
+    ] = None
+    idempotency_key: Annotated[
+        Annotated[str, Field(min_length=1, max_length=MAX_IDEMPOTENCY_KEY)] | None,
+        Field(
+            description="Only the transfer that the caller submitted with this `Idempotency-Key`.",
+            examples=["rent-2026-11"],
+        ),
+    ] = None
+    batch_id: Annotated[
+        UUID | None,
+        Field(description="Only the transfers of this batch, which the caller submitted.", examples=[fields.BATCH]),
+    ] = None
+    created_from: CreatedFrom = None
+    created_to: CreatedTo = None
 
 
 class FailureOut(Out):
     """The reason why a transfer failed."""
 
-    code: Code
-    message: str
+    code: Code = Field(
+        description="The kind of failure. Later versions may add codes.", examples=["insufficient_funds"]
+    )
+    message: str = Field(
+        description="Explanation for people. Texts may change; programs use `code`.",
+        examples=["The available funds do not cover the amount."],
+    )
     index: int | None = Field(
         None,
         exclude_if=lambda index: index is None,
-        description="With `batch_failed`: the line that made the batch fail, counted from 0.",
+        description="Only with `batch_failed`: the line that made the batch fail, counted from 0.",
+        examples=[17],
     )
 
 
 class TransferOut(Out):
     """The current state of a transfer. Amounts are in minor units."""
 
-    id: UUID
-    sequence: int = Field(description="Order of acceptance, and so of settlement.")
-    from_account_id: UUID
-    to_account_id: UUID
-    amount: int
-    amount_decimal: str
-    currency: str
-    description: str | None
-    kind: TransferKind
-    status: TransferStatus
-    failure: FailureOut | None
-    created_at: datetime
-    settled_at: datetime | None = Field(description="When the transfer was completed, failed or cancelled.")
+    id: fields.TransferId
+    sequence: int = Field(
+        description="Place in the order of acceptance. Transfers are settled in this order.", examples=[2]
+    )
+    from_account_id: fields.PayerId
+    to_account_id: fields.PayeeId
+    amount: fields.Minor = Field(description="Amount in minor units: 1050 is 10.50 USD.")
+    amount_decimal: fields.Decimal
+    currency: fields.Currency
+    description: fields.Description
+    kind: TransferKind = Field(
+        description="`transfer`: between customers' accounts. `deposit`: money from outside the bank. `withdrawal`: "
+        "money that leaves the bank.",
+        examples=["transfer"],
+    )
+    status: TransferStatus = Field(
+        description="`pending`: accepted, and not executed yet. `completed`: the money has moved. `failed`: the money "
+        "could not be moved; see `failure`. `cancelled`: the submitter withdrew it. Only `pending` can change.",
+        examples=["pending"],
+    )
+    failure: FailureOut | None = Field(
+        description="The reason why the transfer failed. Null unless `status` is `failed`.", examples=[None]
+    )
+    created_at: fields.CreatedAt
+    settled_at: datetime | None = Field(
+        description="Time when the transfer was completed, failed or cancelled: RFC 3339, in UTC. Null while pending.",
+        examples=[None, fields.LATER],
+    )
 
     @classmethod
     def of(cls, row: TransferView) -> Self:

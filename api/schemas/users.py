@@ -1,11 +1,11 @@
 """Users."""
 
-from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import BeforeValidator, EmailStr, Field
 
+from api.schemas import fields
 from api.schemas.base import In, Out, Text
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, Role, UserView
 
@@ -14,7 +14,7 @@ Password = Annotated[
     Field(
         min_length=SHORTEST_PASSWORD,
         max_length=LONGEST_PASSWORD,
-        description="Passwords that are easily guessed are refused.",
+        description="12 to 128 characters. Passwords that are easily guessed are refused.",
         examples=["correct horse battery"],
     ),
 ]
@@ -29,27 +29,54 @@ def _bare(value: object) -> object:
 class SignUp(In):
     """A request to become a customer."""
 
-    email: Annotated[EmailStr, BeforeValidator(_bare), Field(max_length=254, examples=["ada@example.com"])]
+    email: Annotated[
+        EmailStr,
+        BeforeValidator(_bare),
+        Field(
+            max_length=254,
+            description="E-mail address, which the user logs in with. It is stored in lower case.",
+            examples=["ada@example.com"],
+        ),
+    ]
     password: Password
-    name: Annotated[Text, Field(min_length=1, max_length=200, examples=["Ada"])] | None = None
+    name: Annotated[
+        Annotated[Text, Field(min_length=1, max_length=200)] | None,
+        Field(description="Name of the user, as statements show it. Null or missing: no name.", examples=["Ada"]),
+    ] = None
 
 
 class NewPassword(In):
     """A change of password."""
 
-    current_password: Annotated[Text, Field(max_length=LONGEST_PASSWORD)]
-    new_password: Password
+    current_password: Annotated[
+        Text,
+        Field(
+            max_length=LONGEST_PASSWORD,
+            description="The password that is valid until now.",
+            examples=["correct horse battery"],
+        ),
+    ]
+    new_password: Annotated[Password, Field(examples=["staple and a horse"])]
 
 
 class UserOut(Out):
     """A user."""
 
-    id: UUID
-    email: str
-    name: str | None
-    role: Role
-    is_active: bool
-    created_at: datetime
+    id: UUID = Field(description="Id of the user.", examples=[fields.USER])
+    email: str = Field(
+        description="E-mail address in lower case. For an erased user, an address that does not exist.",
+        examples=["ada@example.com"],
+    )
+    name: str | None = Field(
+        description="Name of the user. Null if the user gave none or was erased.", examples=["Ada"]
+    )
+    role: Role = Field(
+        description="`customer`: uses the bank. `operator`: also runs it. `system`: the bank itself, which cannot log "
+        "in.",
+        examples=["customer"],
+    )
+    is_active: bool = Field(description="False while the user is deactivated and cannot log in.", examples=[True])
+    created_at: fields.CreatedAt
 
     @classmethod
     def of(cls, user: UserView) -> Self:

@@ -12,8 +12,13 @@ from core.domain.verification import Breach, Scope, VerificationView
 class BreachOut(Out):
     """One place where a rule is broken."""
 
-    rule: str = Field(examples=["balance_is_sum_of_legs"])
-    detail: str
+    rule: str = Field(
+        description="Name of the broken rule. Later versions may add rules.", examples=["balance_is_sum_of_legs"]
+    )
+    detail: str = Field(
+        description="The place where the rule is broken, for people.",
+        examples=["account 7: balance 100, sum of legs 90"],
+    )
 
     @classmethod
     def of(cls, breach: Breach) -> Self:
@@ -24,20 +29,35 @@ class BreachOut(Out):
 class VerificationOut(Out):
     """The last verification. Before the first one, every field except `breaches` is null."""
 
-    holds: bool | None = Field(description="True when no rule is broken.")
+    holds: bool | None = Field(description="True if no rule is broken.", examples=[True])
     scope: Scope | None = Field(
-        description="`recent`: only changes since the previous verification, and every balance."
+        description="`full`: the whole ledger. `recent`: only changes since the previous verification, and every "
+        "balance.",
+        examples=["full"],
     )
-    started_at: datetime | None
-    finished_at: datetime | None
-    accounts: int | None
-    transfers: int | None
-    transactions: int | None
-    height: int | None = Field(description="The newest block that was verified.")
-    head_hash: str | None = Field(description="The hash of that block: 64 hex digits.")
-    anchored_height: int | None = Field(description="The newest block that an anchor names.")
-    breach_count: int | None
-    breaches: list[BreachOut] = Field(description="Up to 100 of each broken rule.")
+    started_at: datetime | None = Field(
+        description="Time of the start: RFC 3339, in UTC.", examples=["2026-11-24T03:00:00.004512Z"]
+    )
+    finished_at: datetime | None = Field(
+        description="Time of the end: RFC 3339, in UTC.", examples=["2026-11-24T03:00:01.660127Z"]
+    )
+    accounts: int | None = Field(description="Number of accounts that were verified.", examples=[412])
+    transfers: int | None = Field(description="Number of transfers that were read.", examples=[20533])
+    transactions: int | None = Field(description="Number of transactions that were read.", examples=[40210])
+    height: int | None = Field(
+        description="Number of the newest block that was verified. Null if there was no block.", examples=[8120]
+    )
+    head_hash: str | None = Field(
+        description="Hash of that block: 64 hex digits. Null if there was no block.",
+        examples=["9c56cc51b374c3ba189210d5b6d4bf57790d351c96c47c02190ecf1e430635ab"],
+    )
+    anchored_height: int | None = Field(
+        description="Number of the newest block that an anchor names. Null if there was no anchor.", examples=[8096]
+    )
+    breach_count: int | None = Field(description="Number of places where a rule is broken.", examples=[0])
+    breaches: list[BreachOut] = Field(
+        description="The places where a rule is broken: 100 of each rule at most. Empty if all rules hold."
+    )
 
     @classmethod
     def of(cls, last: VerificationView | None) -> Self:

@@ -37,6 +37,13 @@ def document(contract: Contract) -> Json:
     return contract.document
 
 
+def fields(document: Json) -> Iterator[tuple[str, Json]]:
+    """Every field of every schema: its schema's name and its own, and its description."""
+    for name, schema in document["components"]["schemas"].items():
+        for field, described in schema.get("properties", {}).items():
+            yield f"{name}.{field}", described
+
+
 def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -113,11 +120,12 @@ def test_every_operation_has_one_tag_and_every_tag_is_described(document: Json) 
     assert {operation["tags"][0] for _, _, operation in operations(document)} == described.keys()
 
 
-def test_the_document_names_the_version_and_no_server(document: Json) -> None:
-    """Whoever serves the document is the server: behind a proxy, nobody here knows its address."""
+def test_the_document_names_its_version_its_license_and_a_relative_server(document: Json) -> None:
+    """The address is relative, because the service does not know its own name behind a proxy."""
     assert document["info"]["version"] == version(DISTRIBUTION)
     assert document["info"]["description"]
-    assert "servers" not in document
+    assert document["info"]["license"] == {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
+    assert [server["url"] for server in document["servers"]] == ["/"]
 
 
 def test_exactly_the_calls_that_need_a_token_declare_it(document: Json) -> None:
@@ -166,9 +174,9 @@ def test_no_parameter_or_form_field_is_nullable(document: Json) -> None:
 
 def test_currencies_are_listed_once(document: Json) -> None:
     assert document["components"]["schemas"]["Currency"]["enum"] == sorted(EXPONENTS)
-    assert document["components"]["schemas"]["OpenAccount"]["properties"]["currency"] == {
-        "$ref": "#/components/schemas/Currency"
-    }
+    assert document["components"]["schemas"]["OpenAccount"]["properties"]["currency"]["$ref"] == (
+        "#/components/schemas/Currency"
+    )
 
 
 @pytest.mark.parametrize(
@@ -376,6 +384,68 @@ class TestTheContractCheck:
 def test_the_example_of_a_card_number_belongs_to_no_issuer(document: Json) -> None:
     (example,) = document["components"]["schemas"]["IssuedCardOut"]["properties"]["card_number"]["examples"]
     assert is_card_number(example)
+
+
+FILLER = {"Successful Response", "Bad Request", "OK"}
+"""Descriptions that a framework adds by itself."""
+
+
+def described_parts(document: Json) -> Iterator[tuple[str, Json]]:
+    """Everything in the document that readers need an explanation of, by its place."""
+    yield "info", document["info"]
+    yield from ((f"server {server['url']}", server) for server in document["servers"])
+    yield from ((f"tag {tag['name']}", tag) for tag in document["tags"])
+    yield from document["components"]["schemas"].items()
+    yield from document["components"]["securitySchemes"].items()
+    yield from fields(document)
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        yield where, operation
+        yield from ((f"{where} {parameter['name']}", parameter) for parameter in operation.get("parameters", []))
+        for status, response in operation["responses"].items():
+            yield f"{where} {status}", response
+            yield from ((f"{where} {status} {name}", header) for name, header in response["headers"].items())
+
+
+def has_example(part: Json, document: Json) -> bool:
+    """True for a field, a parameter or a header with an example; fields of an object have examples themselves."""
+    if part.keys() & {"example", "examples", "const"} or "examples" in part.get("schema", {}):
+        return True
+    names = [node["$ref"].rpartition("/")[2] for node in parts(part) if "$ref" in node]
+    return any("properties" in document["components"]["schemas"][name] for name in names)
+
+
+def test_everything_has_a_description(document: Json) -> None:
+    texts = {where: part.get("description", "") for where, part in described_parts(document)}
+    wrong = {where for where, text in texts.items() if text in FILLER or not text.endswith(".")}
+    assert wrong == set(), f"{len(wrong)} of {len(texts)} have no description that is a sentence"
+
+
+def test_every_operation_has_a_summary_that_starts_with_a_verb(document: Json) -> None:
+    summaries = {operation["operationId"]: operation["summary"] for _, _, operation in operations(document)}
+    names = {name: name.replace("_", " ").title() for name in summaries}
+    assert {name for name in summaries if summaries[name] == names[name]} == set(), "made from the function's name"
+    verbs = {text.split()[0] for text in summaries.values()}
+    assert all(re.fullmatch("[A-Z][a-z]+", verb) and not verb.endswith(("s", "ing")) for verb in verbs)
+    assert not any(text.endswith(".") for text in summaries.values())
+    assert len(set(summaries.values())) == len(summaries)
+
+
+def test_every_field_parameter_and_header_has_an_example(document: Json) -> None:
+    parts = list(fields(document))
+    for path, method, operation in operations(document):
+        where = f"{method} {path}"
+        parts += [(f"{where} {parameter['name']}", parameter) for parameter in operation.get("parameters", [])]
+        for status, response in operation["responses"].items():
+            parts += [(f"{where} {status} {name}", header) for name, header in response["headers"].items()]
+    missing = {where for where, part in parts if not has_example(part, document)}
+    assert missing == set(), f"{len(missing)} of {len(parts)} have no example"
+
+
+def test_every_example_of_a_field_fits_it(contract: Contract, document: Json) -> None:
+    for where, field in fields(document):
+        for example in field.get("examples", []):
+            assert contract.mismatch(example, field) is None, where
 
 
 async def test_a_generated_client_could_read_a_page(ada: Person, pair: Pair, contract: Contract) -> None:

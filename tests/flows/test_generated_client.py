@@ -86,11 +86,11 @@ def generated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Generat
 def test_generated_client_makes_the_tutorials_calls(stack: Stack, generated: Generated) -> None:
     models, call, public = generated.models, generated.call, generated.public(stack.url)
     email = f"{uuid4().hex[:12]}@example.com"
-    user = call("who", "sign_up").sync(client=public, body=models.SignUp(email=email, password=PASSWORD, name="Lin"))
+    user = call("auth", "sign_up").sync(client=public, body=models.SignUp(email=email, password=PASSWORD, name="Lin"))
     assert (user.email, user.name, user.role) == (email, "Lin", models.Role.CUSTOMER)
-    tokens = call("who", "log_in").sync(client=public, body=models.LogIn(username=email, password=PASSWORD))
+    tokens = call("auth", "log_in").sync(client=public, body=models.LogIn(username=email, password=PASSWORD))
     lin = generated.signed_in(stack.url, tokens.access_token)
-    assert call("who", "get_me").sync(client=lin) == user
+    assert call("auth", "get_me").sync(client=lin) == user
 
     euro = models.OpenAccount(currency=models.Currency.EUR)
     current, savings = (call("accounts", "open_account").sync(client=lin, body=euro) for _ in range(2))
