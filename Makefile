@@ -91,6 +91,14 @@ reference: $(VENV)/.test-ready ## Write docs/reference/settings.md and .env.exam
 package-test: $(VENV)/.test-ready ## Build a wheel, install it into an empty environment, and run the demo from there
 	@$(BIN)/pytest tests/packaging
 
+.PHONY: openapi
+openapi: $(VENV)/.test-ready ## Write docs/reference/openapi.json from the code
+	@$(BIN)/python -m tests.contract.document
+
+.PHONY: breaking
+breaking: $(VENV)/.test-ready ## List API changes since a git revision that break clients (BASE=v1.0.0)
+	@$(BIN)/python -m tests.contract.breaking $(BASE)
+
 .PHONY: deploy-test
 deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the systemd unit (needs caddy, nginx, openssl)
 	@$(BIN)/pytest tests/deploy

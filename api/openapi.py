@@ -99,7 +99,7 @@ def _use_our_schemas(document: dict[str, Any]) -> None:
             _refer(node, "ErrorCode")
     schemas["ErrorCode"] = {
         "title": "ErrorCode",
-        "description": inspect.getdoc(ErrorCode),
+        "description": f"{inspect.getdoc(ErrorCode)} Later versions may add codes.",
         "type": "string",
         "enum": [code.value for code in ErrorCode.all()],
     }

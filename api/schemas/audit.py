@@ -51,7 +51,7 @@ class AuditOut(Out):
         examples=[fields.USER],
     )
     action: Action = Field(
-        description="The recorded act. New actions may be added in later versions.", examples=["overdraft_limit_set"]
+        description="The recorded act. Later versions may add actions.", examples=["overdraft_limit_set"]
     )
     object_id: UUID | None = Field(
         description="Id of the user, account, transfer or other object that the act was on. Null if the entry has no "

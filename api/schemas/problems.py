@@ -40,7 +40,7 @@ class Problem(Out):
         description="Explanation for people. Texts may change; programs use `code`.", examples=["Account not found."]
     )
     code: Code = Field(
-        description="The kind of error. A code never changes its meaning, and later versions may add codes.",
+        description="The kind of error. A code never changes its meaning. Later versions may add codes.",
         examples=["account_not_found"],
     )
     request_id: fields.RequestId

@@ -24,6 +24,7 @@ from core.domain.errors import ErrorCode
 from core.domain.money import EXPONENTS
 from tests.api.conftest import Api, Pair, Person
 from tests.api.contract import SECURITY_HEADERS, Contract, Json
+from tests.contract.document import PAGE, text
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 OF_NO_OPERATION = {WireError.NOT_FOUND, WireError.METHOD_NOT_ALLOWED, WireError.MALFORMED_REQUEST}
@@ -66,6 +67,10 @@ async def test_the_document_is_served_unchanged(api: Api, document: Json) -> Non
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == document
+
+
+def test_the_committed_document_is_what_make_openapi_writes(document: Json) -> None:
+    assert PAGE.read_text() == text(document), "run `make openapi`"
 
 
 def test_it_is_an_openapi_3_1_document(document: Json) -> None:
