@@ -32,7 +32,7 @@ async def docs() -> HTMLResponse:
     """Show the API reference."""
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
-        title="Giro",
+        title="Giro API reference",
         oauth2_redirect_url="/docs/oauth2-redirect",
         swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS}/swagger-ui.css",
@@ -56,9 +56,9 @@ async def errors() -> HTMLResponse:
         for code in ErrorCode.all()
     )
     return HTMLResponse(
-        "<!doctype html><html lang=en><title>Giro: errors</title>"
+        "<!doctype html><html lang=en><title>Giro error codes</title>"
         "<style>body{font-family:sans-serif;margin:2rem}td{padding:.3rem 1rem}tr:target{background:#ffd}</style>"
-        f"<h1>Errors</h1><table><tr><th>code<th>status<th>meaning</tr>{rows}</table></html>",
+        f"<h1>Error codes</h1><table><tr><th>code<th>status<th>meaning</tr>{rows}</table></html>",
         headers=_POLICY,
     )
 
@@ -72,4 +72,4 @@ async def asset(name: str, request: Request) -> Response:
 @router.get("/openapi.json")
 async def document(request: Request) -> Response:
     """Describe the API to programs."""
-    return Response(openapi_json(request.app), media_type="application/json")
+    return Response(await openapi_json(request.app), media_type="application/json")

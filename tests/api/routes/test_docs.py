@@ -1,12 +1,17 @@
 """`/docs`: the reference for people, which works without the internet."""
 
+import asyncio
 import json
 import re
+import threading
+import time
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
+from api import openapi
 from api.codes import is_answered, status_of
 from core.domain.errors import ErrorCode
 from tests.api.conftest import Api, Start, refused
@@ -89,6 +94,47 @@ async def test_the_document_is_serialised_once_for_any_number_of_reads(
     assert (again.status_code, again.content) == (200, first.content)
     assert len(first.content) > 100_000
     assert max(lengths, default=0) < 10_000
+
+
+async def test_the_document_is_made_once_and_in_a_thread(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making it takes hundreds of milliseconds, in which the event loop must serve other requests."""
+    threads: list[threading.Thread] = []
+    make = openapi.openapi
+
+    def watched(app: FastAPI) -> dict[str, Any]:
+        threads.append(threading.current_thread())
+        time.sleep(0.1)  # long enough for the second request to arrive
+        return make(app)
+
+    monkeypatch.setattr(openapi, "openapi", watched)
+    first, second = await asyncio.gather(api.client.get("/openapi.json"), api.client.get("/openapi.json"))
+    assert (first.status_code, second.content) == (200, first.content)
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+
+
+async def test_a_client_that_leaves_does_not_stop_the_making(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, make = [], openapi.openapi
+
+    def watched(app: FastAPI) -> dict[str, Any]:
+        time.sleep(0.05)
+        made.append(make(app))
+        return made[-1]
+
+    monkeypatch.setattr(openapi, "openapi", watched)
+    request = asyncio.ensure_future(openapi.openapi_json(api.app))
+    await asyncio.sleep(0.01)
+    request.cancel()
+    assert (await api.client.get("/openapi.json")).status_code == 200
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [("/docs", "Giro API reference"), ("/docs/errors", "Giro error codes")],
+)
+async def test_every_page_has_its_title(api: Api, path: str, title: str) -> None:
+    assert f"<title>{title}</title>" in (await api.client.get(path)).text
 
 
 async def test_every_code_is_explained_at_the_type_of_its_problem(api: Api) -> None:
