@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The scanners have their own environment, because they need other library versions than the service.
 TOOLS := .venv-security
+# So has the generator of the Python client. The one of the TypeScript client is installed by npm.
+CLIENTS := .venv-clients
+TYPESCRIPT := build/clients/typescript
 # A lock file is complete: with --no-deps, pip installs exactly what it lists, and a newer release changes nothing.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 # Plain pytest uses one process, so that a debugger works and a single file starts at once. The targets use two
@@ -99,6 +102,20 @@ openapi: $(VENV)/.test-ready ## Write docs/reference/openapi.json from the code
 breaking: $(VENV)/.test-ready ## List API changes since a git revision that break clients (BASE=v1.0.0)
 	@$(BIN)/python -m tests.contract.breaking $(BASE)
 
+.PHONY: clients
+clients: $(CLIENTS)/.ready $(TYPESCRIPT)/.ready ## Generate a Python and a TypeScript client into build/clients (needs Node.js)
+	@rm -rf build/clients/python $(TYPESCRIPT)/dist $(TYPESCRIPT)/*.ts
+	@mkdir -p build/clients/python
+	@PATH="$(CURDIR)/$(CLIENTS)/bin:$$PATH" openapi-python-client generate --fail-on-warning \
+	    --path docs/reference/openapi.json --meta none --output-path build/clients/python/giro_client
+	@cp tests/clients/client.ts tests/clients/tsconfig.json $(TYPESCRIPT)
+	@$(TYPESCRIPT)/node_modules/.bin/openapi-typescript docs/reference/openapi.json --output $(TYPESCRIPT)/schema.ts
+	@cd $(TYPESCRIPT) && node_modules/.bin/tsc
+
+.PHONY: clients-test
+clients-test: $(VENV)/.test-ready clients ## Use both clients with a throwaway service
+	@$(BIN)/pytest tests/clients
+
 .PHONY: deploy-test
 deploy-test: $(VENV)/.test-ready ## Run the service behind real proxies, and check the systemd unit (needs caddy, nginx, openssl)
 	@$(BIN)/pytest tests/deploy
@@ -162,7 +179,7 @@ format: $(VENV)/.test-ready ## Format the code, and fix what ruff can fix
 	@$(BIN)/ruff check --fix .
 
 .PHONY: lock
-lock: $(VENV)/.test-ready ## Compile the lock files again, for all platforms (needs uv)
+lock: $(VENV)/.test-ready ## Compile the lock files again, for all platforms (needs uv and npm)
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group build pyproject.toml --output-file requirements.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
@@ -172,10 +189,13 @@ lock: $(VENV)/.test-ready ## Compile the lock files again, for all platforms (ne
 	    --output-file tests/benchmarks/requirements.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group security --output-file tests/security/requirements.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
+	    --python-version 3.12 --group clients --output-file tests/clients/requirements.lock
+	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: clean
-clean: ## Remove both virtual environments, build/ and every cache; data/ stays
-	@rm -rf $(VENV) $(TOOLS) build .coverage tests/coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove the virtual environments, build/ and every cache; data/ stays
+	@rm -rf $(VENV) $(TOOLS) $(CLIENTS) build .coverage tests/coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -206,4 +226,17 @@ $(TOOLS)/.ready: tests/security/requirements.lock | $(VENV)/bin/python
 	@$(BIN)/python -m venv --clear $(TOOLS)
 	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 	    -r tests/security/requirements.lock
+	@touch $@
+
+$(CLIENTS)/.ready: tests/clients/requirements.lock | $(VENV)/bin/python
+	@$(BIN)/python -m venv --clear $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	    -r tests/clients/requirements.lock
+	@touch $@
+
+$(TYPESCRIPT)/.ready: tests/clients/package.json tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo 'The TypeScript client needs Node.js 20 or newer, with npm.' >&2; exit 1; }
+	@mkdir -p $(TYPESCRIPT)
+	@cp tests/clients/package.json tests/clients/package-lock.json $(TYPESCRIPT)
+	@cd $(TYPESCRIPT) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -23,7 +23,7 @@ pytest_plugins = ("tests.time_travel",)
 JWT_SECRET = "a signing key that only tests use, 32 bytes and more"
 UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 
-NOT_QUICK = ("whole_service", "long", "container", "prometheus", "proxy", "scanner", "strace", "systemd")
+NOT_QUICK = ("whole_service", "clients", "long", "container", "prometheus", "proxy", "scanner", "strace", "systemd")
 """Markers of tests that take long, or need a program that is not a Python package."""
 
 

@@ -60,7 +60,7 @@ class TokensOut(Out):
         description="Token that authenticates requests: send it as `Authorization: Bearer …`.",
         examples=["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIyIn0.c2lnbmF0dXJl"],
     )
-    token_type: Literal["bearer"] = Field("bearer", description="Type of the access token (RFC 6750).")
+    token_type: Literal["bearer"] = Field(default="bearer", description="Type of the access token (RFC 6750).")
     expires_in: int = Field(description="Number of seconds for which the access token is valid.", examples=[900])
     refresh_token: str = Field(
         description="Token for a new pair of tokens. It is valid for one `POST /token/refresh`.",

@@ -13,6 +13,7 @@ LOCK_FILES = [
     HOME / "tests/requirements.lock",
     HOME / "tests/benchmarks/requirements.lock",
     HOME / "tests/security/requirements.lock",
+    HOME / "tests/clients/requirements.lock",
 ]
 
 

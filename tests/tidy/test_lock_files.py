@@ -1,5 +1,6 @@
 """Lock files that are installable everywhere, and a repository without unwanted files."""
 
+import json
 import re
 import subprocess
 from itertools import combinations
@@ -12,7 +13,7 @@ import core
 HOME = Path(core.__file__).parent.parent
 TOGETHER = ["requirements.lock", "tests/requirements.lock", "tests/benchmarks/requirements.lock"]
 """The lock files of one environment."""
-LOCK_FILES = [*TOGETHER, "tests/security/requirements.lock"]
+LOCK_FILES = [*TOGETHER, "tests/security/requirements.lock", "tests/clients/requirements.lock"]
 LONGEST_MODULE = 500
 
 git = pytest.mark.skipif(not (HOME / ".git").exists(), reason="not a git checkout")
@@ -42,6 +43,22 @@ def test_no_lock_file_names_a_host_or_an_option_of_an_index(name: str) -> None:
     options = r"^\s*(-i|-f|--index-url|--extra-index-url|--find-links|--trusted-host)\b"
     assert re.search(options, text, re.MULTILINE) is None
     assert " @ " not in text
+
+
+def test_every_package_of_npm_is_one_version_with_a_hash_and_without_a_host() -> None:
+    packages = json.loads((HOME / "tests/clients/package-lock.json").read_text())["packages"]
+    del packages[""]
+    assert len(packages) > 10
+    for name, package in packages.items():
+        assert package["version"], name
+        assert package["integrity"].startswith("sha512-"), name
+        assert "resolved" not in package, name
+
+
+def test_direct_packages_of_npm_are_pinned() -> None:
+    package = json.loads((HOME / "tests/clients/package.json").read_text())
+    versions = [*package["dependencies"].values(), *package["devDependencies"].values()]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions)
 
 
 @pytest.mark.parametrize("name", LOCK_FILES)
@@ -77,6 +94,7 @@ def ignored(path: str) -> bool:
         "core/__pycache__/x.pyc",
         ".venv/bin/python",
         ".venv-security/bin/python",
+        ".venv-clients/bin/python",
         "build/giro.cdx.json",
         ".env",
         "banking.db",
