@@ -45,6 +45,10 @@ _CODES_OF_STATUS: dict[int, ErrorCode] = {
 """The codes of the framework's own refusals."""
 
 
+_TITLES = {413: "Request Entity Too Large", 414: "Request-URI Too Long", 422: "Unprocessable Entity"}
+"""The names that Python 3.12 has. Later versions of Python have others, and the answers must not depend on it."""
+
+
 def problem_body(
     code: ErrorCode, *, request_id: str, detail: str | None = None, errors: Sequence[Mapping[str, str]] = ()
 ) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def problem_body(
     status = status_of(code)
     body: dict[str, Any] = {
         "type": f"/docs/errors#{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES.get(status) or HTTPStatus(status).phrase,
         "status": status,
         "detail": detail or code.message,
         "code": code.value,

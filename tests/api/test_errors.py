@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from api.codes import is_answered, status_of
+from api.codes import WireError, is_answered, status_of
+from api.errors import problem_body
 from api.http.strict_json import MOST_MEMBERS, MOST_VALUES
 from api.server.request_bounds import MOST_PARAMETERS, SPILL_BYTES
-from core.domain.errors import ErrorCode
+from core.domain.errors import CommonError, ErrorCode
 from tests.api.conftest import JSON, Api, Pair, Person, Start, masked, payment, refused
 from tests.api.contract import Json
 
@@ -375,3 +376,15 @@ async def test_two_wrong_values_of_one_kind_have_the_same_answer(ada: Person, pa
 def test_every_code_has_a_suitable_status() -> None:
     statuses = {status_of(code) for code in ErrorCode.all() if is_answered(code)}
     assert statuses <= {400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 422, 429, 431, 500, 503}
+
+
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [
+        (WireError.BODY_TOO_LARGE, "Request Entity Too Large"),
+        (WireError.URI_TOO_LONG, "Request-URI Too Long"),
+        (CommonError.VALIDATION_FAILED, "Unprocessable Entity"),
+    ],
+)
+def test_title_does_not_depend_on_the_version_of_python(code: ErrorCode, title: str) -> None:
+    assert problem_body(code, request_id="x")["title"] == title
