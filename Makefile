@@ -9,6 +9,8 @@ TOOLS := .venv-security
 # So has the generator of the Python client. The one of the TypeScript client is installed by npm.
 CLIENTS := .venv-clients
 TYPESCRIPT := build/clients/typescript
+# So has the builder of the documentation site.
+SITE := .venv-docs
 # A lock file is complete: with --no-deps, pip installs exactly what it lists, and a newer release changes nothing.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 # Plain pytest uses one process, so that a debugger works and a single file starts at once. The targets use two
@@ -89,6 +91,11 @@ dashboards: $(VENV)/.test-ready ## Write Grafana's dashboards from their tables
 .PHONY: reference
 reference: $(VENV)/.test-ready ## Write docs/reference/settings.md and .env.example from the settings
 	@$(BIN)/python -m core.settings.reference
+
+.PHONY: docs
+docs: $(SITE)/.ready ## Build the documentation site in build/docs
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(SITE)/bin/python -m mkdocs build --quiet --strict --config-file deploy/docs/mkdocs.yml
+	@echo 'Built build/docs/index.html. With search: $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs 8088'
 
 .PHONY: package-test
 package-test: $(VENV)/.test-ready ## Build a wheel, install it into an empty environment, and run the demo from there
@@ -192,10 +199,12 @@ lock: $(VENV)/.test-ready ## Compile the lock files again, for all platforms (ne
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group clients --output-file tests/clients/requirements.lock
 	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+	    --python-version 3.12 --group docs --output-file deploy/docs/requirements.lock
 
 .PHONY: clean
-clean: ## Remove the virtual environments, build/ and every cache; data/ stays
-	@rm -rf $(VENV) $(TOOLS) $(CLIENTS) build .coverage tests/coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove all virtual environments, build/ and every cache; data/ stays
+	@rm -rf $(VENV) $(TOOLS) $(CLIENTS) $(SITE) build .coverage tests/coverage .pytest_cache .mypy_cache .ruff_cache \
+	    .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path './data/*' -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -239,4 +248,10 @@ $(TYPESCRIPT)/.ready: tests/clients/package.json tests/clients/package-lock.json
 	@mkdir -p $(TYPESCRIPT)
 	@cp tests/clients/package.json tests/clients/package-lock.json $(TYPESCRIPT)
 	@cd $(TYPESCRIPT) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(SITE)/.ready: deploy/docs/requirements.lock | $(VENV)/bin/python
+	@$(BIN)/python -m venv --clear $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	    -r deploy/docs/requirements.lock
 	@touch $@

@@ -14,6 +14,7 @@ LOCK_FILES = [
     HOME / "tests/benchmarks/requirements.lock",
     HOME / "tests/security/requirements.lock",
     HOME / "tests/clients/requirements.lock",
+    HOME / "deploy/docs/requirements.lock",
 ]
 
 

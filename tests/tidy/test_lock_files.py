@@ -13,7 +13,12 @@ import core
 HOME = Path(core.__file__).parent.parent
 TOGETHER = ["requirements.lock", "tests/requirements.lock", "tests/benchmarks/requirements.lock"]
 """The lock files of one environment."""
-LOCK_FILES = [*TOGETHER, "tests/security/requirements.lock", "tests/clients/requirements.lock"]
+LOCK_FILES = [
+    *TOGETHER,
+    "tests/security/requirements.lock",
+    "tests/clients/requirements.lock",
+    "deploy/docs/requirements.lock",
+]
 LONGEST_MODULE = 500
 
 git = pytest.mark.skipif(not (HOME / ".git").exists(), reason="not a git checkout")
@@ -95,6 +100,7 @@ def ignored(path: str) -> bool:
         ".venv/bin/python",
         ".venv-security/bin/python",
         ".venv-clients/bin/python",
+        ".venv-docs/bin/python",
         "build/giro.cdx.json",
         ".env",
         "banking.db",
