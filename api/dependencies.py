@@ -173,9 +173,15 @@ async def document_type(request: Request) -> str:
     return cast(str, request.state.media_type)
 
 
+async def page_type(request: Request) -> str:
+    """The media type to answer in. The route has chosen it already, out of JSON and HTML."""
+    return cast(str, request.state.media_type)
+
+
 RuntimeDep = Annotated[Runtime, Depends(get_runtime)]
 # Closed before the answer is sent. A client that does not read its answer would otherwise keep the session open.
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 UserDep = Annotated[Identity, Depends(current_user)]
 OperatorDep = Annotated[Identity, Depends(operator)]
 DocumentTypeDep = Annotated[str, Depends(document_type)]
+PageTypeDep = Annotated[str, Depends(page_type)]

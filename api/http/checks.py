@@ -24,6 +24,7 @@ from api.dependencies import (
     document_type,
     note_refusal,
     operator,
+    page_type,
     runtime_of,
 )
 from api.http.accept import negotiate
@@ -34,6 +35,7 @@ from core.domain.errors import CommonError, Refusal
 from core.domain.users import Role
 
 JSON_TYPE = "application/json"
+HTML_TYPE = "text/html"
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -68,7 +70,7 @@ class CheckedRoute(APIRoute):
         takes_query = bool(self.dependant.query_params) or any(d.query_params for d in self.dependant.dependencies)
         policy = policy_of(self.path, self.methods or (), signed_in=needs_user or needs_operator)
         body_type = _body_type(self)
-        offered = (JSON_TYPE, *documents.FORMATS) if document_type in calls else (JSON_TYPE,)
+        offered = (JSON_TYPE, *_further_types(calls))
         not_acceptable = (
             f"This call answers with {' or '.join(offered)} only, and the Accept header allows none of them."
         )
@@ -108,6 +110,13 @@ class CheckedRoute(APIRoute):
     def _handler(self) -> Handler:
         """FastAPI's own handler: it resolves the parameters, calls the route's function, and writes its result."""
         return super().get_route_handler()
+
+
+def _further_types(calls: set[Callable[..., Any]]) -> tuple[str, ...]:
+    """Return the media types that a call answers in, besides JSON."""
+    if document_type in calls:
+        return tuple(documents.FORMATS)
+    return (HTML_TYPE,) if page_type in calls else ()
 
 
 def _check_query(request: Request, *, takes_query: bool) -> None:

@@ -8,6 +8,7 @@ from api.routes import (
     dead_letters,
     docs,
     health,
+    home,
     operators,
     statement_runs,
     statements,
@@ -33,6 +34,7 @@ ROUTERS = (
     audit.router,
     users.router,
     tokens.router,
+    home.router,
     health.router,
     docs.router,
 )

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from api.dependencies import RuntimeDep
 from api.http.checks import CheckedRoute
 from api.runtime import Runtime
-from api.schemas.health import CheckOut, Health, HealthOut, Message
+from api.schemas.health import CheckOut, Health, HealthOut
 from api.schemas.problems import problems
 from core.domain.errors import CommonError
 from core.processes import heartbeats
@@ -34,17 +34,6 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 Finding = tuple[Health, dict[str, Any]]
 Check = Callable[[Runtime], Awaitable[Finding]]
-
-
-@router.get(
-    "/",
-    summary="Confirm that the API is running",
-    response_description="The API is running.",
-    responses=problems(CommonError.RATE_LIMITED),
-)
-async def greet() -> Message:
-    """Answer with a fixed text. It reads nothing, so it shows only that the API runs."""
-    return Message(message="Banking REST Service API is running")
 
 
 @router.get(

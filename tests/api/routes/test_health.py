@@ -37,11 +37,6 @@ def workers(settings: Settings) -> Any:
         beat.stop()
 
 
-async def test_the_root_greets(api: Api) -> None:
-    answer = await api.client.get("/")
-    assert (answer.status_code, answer.json()) == (200, {"message": "Banking REST Service API is running"})
-
-
 async def test_a_process_that_answers_is_live(api: Api) -> None:
     answer = await api.client.get("/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "checks": {}})
