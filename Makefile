@@ -94,7 +94,7 @@ reference: $(VENV)/.test-ready ## Write docs/reference/settings.md and .env.exam
 
 .PHONY: docs
 docs: $(SITE)/.ready ## Build the documentation site in build/docs
-	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(SITE)/bin/python -m mkdocs build --quiet --strict --config-file deploy/docs/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(SITE)/bin/python -m mkdocs build --strict --config-file deploy/docs/mkdocs.yml
 	@echo 'Built build/docs/index.html. With search: $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs 8088'
 
 .PHONY: package-test

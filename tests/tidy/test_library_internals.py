@@ -23,6 +23,9 @@ HOME = Path(core.__file__).parent.parent
 PAGE = HOME / "docs" / "reference" / "library-internals.md"
 PRODUCT = ("api", "core", "workers", "migrations", "deploy")
 
+BUILDER = HOME / "deploy" / "docs"
+"""The builder of the documentation site. Its libraries are in another environment."""
+
 DOCUMENTED = {
     "_asdict", "_fields", "_make", "_replace",  # typing.NamedTuple
     "_value_",  # enum.Enum
@@ -59,6 +62,8 @@ def product() -> Iterator[tuple[str, ast.Module]]:
     """Every module of the product, by its path."""
     for folder in PRODUCT:
         for path in sorted((HOME / folder).rglob("*.py")):
+            if path.parent == BUILDER:
+                continue
             yield path.relative_to(HOME).as_posix(), parsed(path)
 
 
