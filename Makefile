@@ -97,6 +97,10 @@ docs: $(SITE)/.ready ## Build the documentation site in build/docs
 	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(SITE)/bin/python -m mkdocs build --strict --config-file deploy/docs/mkdocs.yml
 	@echo 'Built build/docs/index.html. With search: $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs 8088'
 
+.PHONY: pictures
+pictures: $(VENV)/.test-ready $(SITE)/.ready ## Make the pictures in docs/pictures from real runs (needs prometheus; three minutes)
+	@$(BIN)/python -m tests.pictures
+
 .PHONY: package-test
 package-test: $(VENV)/.test-ready ## Build a wheel, install it into an empty environment, and run the demo from there
 	@$(BIN)/pytest tests/packaging

@@ -22,7 +22,7 @@ INTRODUCTION = "introduction.md"
 
 _FENCE = re.compile(r"^(```+).*?^\1", re.MULTILINE | re.DOTALL)
 _DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+_LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 INKS = {
@@ -71,7 +71,7 @@ DRAWN = {
 }
 
 
-class TwoSpaces(Extension):
+class TwoSpaces(Extension):  # type: ignore[misc]  # the library is in another environment
     """Two spaces indent a nested list, as on GitHub. Python-Markdown wants four."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - the library's name
@@ -81,7 +81,7 @@ class TwoSpaces(Extension):
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Make the navigation, and adapt the Markdown dialect."""
-    config.markdown_extensions.insert(0, TwoSpaces())  # type: ignore[arg-type]
+    config.markdown_extensions.insert(0, TwoSpaces())
     config.nav = navigation((DOCS / "README.md").read_text())
     return config
 

@@ -1,10 +1,17 @@
-"""The documentation site: a browser loads nothing from another host. `make docs` checks the same of the built site."""
+"""The documentation site and its pictures: small, and without content from another host.
+
+`make docs` checks the same of the built site.
+"""
 
 from pathlib import Path
 
 import pytest
 
+import core
 from deploy.docs import elsewhere
+
+PICTURES = Path(core.__file__).parent.parent / "docs" / "pictures"
+LARGEST = 150_000
 
 
 def found_in(folder: Path, name: str, text: str) -> list[str]:
@@ -49,3 +56,13 @@ def test_the_address_of_the_diagram_library_is_removed(tmp_path: Path) -> None:
     elsewhere.remove_loader(tmp_path)
     assert bundle.read_text() == 'load("");next()'
     assert elsewhere.loads(tmp_path) == []
+
+
+def test_pictures_are_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in PICTURES.iterdir()}
+    assert len(sizes) >= 4
+    assert {name: size for name, size in sizes.items() if size > LARGEST} == {}
+
+
+def test_pictures_load_nothing() -> None:
+    assert elsewhere.loads(PICTURES) == []

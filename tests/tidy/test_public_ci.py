@@ -51,7 +51,8 @@ def test_a_part_that_does_not_exist_is_rejected_before_anything_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["make lint", "make security", "make docs", "FUZZ_SECONDS=30 make fuzz", "make faults", "make drill", "make test"]
+    "command",
+    ["make lint", "make security", "make docs", "FUZZ_SECONDS=30 make fuzz", "make faults", "make drill", "make test"],
 )
 def test_parts_check_security_and_money(command: str) -> None:
     assert command in RUN.read_text()

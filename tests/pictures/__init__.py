@@ -1,0 +1,1 @@
+"""The pictures in docs/pictures, made from real runs: `make pictures`."""
