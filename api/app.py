@@ -33,6 +33,7 @@ from core.settings import Settings, load_settings, variable
 from core.storage.sqlite.engine import Database
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
+from core.telemetry.tracing import start_tracing, stop_tracing
 
 log = get_logger(__name__)
 
@@ -48,6 +49,7 @@ def create_app(
     settings = settings or load_settings()
     app = Application(
         lambda framework: _around(framework, settings),
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours has no contents
         title="Giro",
         version=VERSION,
         description=DESCRIPTION,
@@ -112,6 +114,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         configure_logging(settings, process="api")
         report_to_sentry(settings)
+        start_tracing(settings, process="api")
         serve_metrics(settings.metrics_host, settings.metrics_port_api, variable=variable("metrics_port_api"))
         database = Database(settings)
         database.require_schema()
@@ -129,6 +132,7 @@ def _lifespan(
         await close_runtime(runtime)
         heartbeat.stop()
         pulse.stop()
+        await asyncio.to_thread(stop_tracing)
         log.info("api_stopped")
 
     return lifespan

@@ -19,6 +19,7 @@ from core.services.transfers.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import settlement_lock
+from core.telemetry import tracing
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import settlement as metrics
 from workers.guard import Guard
@@ -101,9 +102,18 @@ def create_broker(
     settlement.declare(broker, database, settings, stop)
     guard = Guard(database)
     for job in JOBS:
-        actor = (_of_one_row if job.of_row else _of_none)(guard, job, partial(job.work, database, settings))
+        actor = (_of_one_row if job.of_row else _of_none)(guard, job, partial(_traced, job, database, settings))
         dramatiq.actor(broker=broker, actor_name=job.name, queue_name=job.queue)(actor)
     return broker
+
+
+def _traced(job: Job, database: Database, settings: Settings, *arguments: int) -> None:
+    """Do the work of a job, in a trace if traces are on."""
+    if tracing.active is None:
+        job.work(database, settings, *arguments)
+        return
+    with tracing.active.job(job.name):
+        job.work(database, settings, *arguments)
 
 
 def _of_none(guard: Guard, job: Job, work: Callable[[], object]) -> Callable[..., None]:

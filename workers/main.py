@@ -16,6 +16,7 @@ from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
+from core.telemetry.tracing import start_tracing, stop_tracing
 from workers.broker import StoodDown, create_broker
 from workers.jobs import QUEUES
 
@@ -79,6 +80,7 @@ def run(settings: Settings, role: str) -> None:
     finally:
         heartbeat.stop()
         database.close()
+        stop_tracing()
     log.info("worker_stopped")
 
 
@@ -97,6 +99,7 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings, process=role)
         report_to_sentry(settings)
+        start_tracing(settings, process=role)
         run(settings, role)
     except (SettingsError, DatabaseError) as error:
         print(f"giro: {error}", file=sys.stderr)

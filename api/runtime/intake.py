@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from api.runtime.intake_jobs import Job, JobState, Task, Work, first, is_order
-from api.runtime.intake_report import count_refusal, report, time_and_count
+from api.runtime.intake_jobs import Job, JobState, Task, TracedJob, Work, first, is_order
+from api.runtime.intake_report import count_refusal, report, time_and_count, trace
 from core.domain.batches import AcceptedBatch, BatchRequest
 from core.domain.errors import CommonError, GiroError, Refusal, Unavailable
 from core.domain.transfers import AcceptedTransfer, TransferRequest
@@ -27,6 +27,7 @@ from core.services.transfers.accepting import accept
 from core.services.verification import LedgerHalted, keep_breach
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry import tracing
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import intake as metrics
 
@@ -108,6 +109,8 @@ class Intake:
 
     async def _submit(self, task: Task, by: Identity | None) -> Any:
         job = Job(task, by, self._loop.create_future())
+        if tracing.active is not None and (request := tracing.active.current_request()):
+            job.traced = TracedJob(request.trace_id, tracing.Moment())
         with self._changed:
             if self._stopping or len(self._jobs) >= self._most_waiting:
                 raise _turned_away(task)
@@ -144,6 +147,8 @@ class Intake:
             self._show_waiting()
         if not job.answer.done():
             time_and_count(job, Unavailable())
+            if tracing.active is not None:
+                trace(tracing.active, [(job, Unavailable())], time.perf_counter())
         _resolve([(job, Unavailable())])
 
     def _show_waiting(self) -> None:
@@ -220,9 +225,13 @@ class Intake:
         return cast(Work, job.task)
 
     def _answer(self, answers: list[tuple[Job, Any]]) -> None:
+        tracer = tracing.active
+        ended = 0.0 if tracer is None else time.perf_counter()
         if report([(job, outcome) for job, outcome in answers if is_order(job.task)]):
             self._on_accepted()
         self._loop.call_soon_threadsafe(_resolve, answers)
+        if tracer is not None:  # last, because callers wait for the lines above
+            trace(tracer, answers, ended)
 
 
 def _do(connection: Connection, by: Identity | None, work: Work) -> Any:

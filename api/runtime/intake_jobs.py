@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from core.domain.batches import BatchRequest
 from core.domain.transfers import TransferRequest
 from core.domain.users import Identity
+from core.telemetry.tracing import Moment
 
 Work = Callable[[Connection], Any]
 Task = TransferRequest | BatchRequest | Work
@@ -34,6 +35,15 @@ class Job:
     answer: "asyncio.Future[Any]"
     state: JobState = JobState.WAITING
     arrived: float = field(default_factory=time.perf_counter)
+    traced: "TracedJob | None" = None
+    """Set if the request is sampled."""
+
+
+class TracedJob(NamedTuple):
+    """The trace of a job's request, and when the job was queued."""
+
+    trace_id: int
+    queued: Moment
 
 
 def is_order(task: Task) -> bool:

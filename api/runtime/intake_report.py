@@ -8,10 +8,11 @@ from typing import Any
 
 from api.runtime.intake_jobs import Job, is_order
 from core.domain.batches import AcceptedBatch
-from core.domain.errors import CommonError, ErrorCode, GiroError
+from core.domain.errors import CommonError, ErrorCode, GiroError, Refusal
 from core.domain.transfers import AcceptedTransfer
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import intake as metrics
+from core.telemetry.tracing import INTAKE_COMMIT, Tracer
 
 log = get_logger(__name__)
 
@@ -44,6 +45,27 @@ def report(answers: Sequence[tuple[Job, Any]]) -> bool:
     if transfers:
         _report_transfers(transfers)
     return bool(transfers) or any(batch.id for batch in in_batches)
+
+
+def trace(tracer: Tracer, answers: Sequence[tuple[Job, Any]], ended: float) -> None:
+    """Send a span for each job of a sampled request: its wait for the commit of its group, which ended at `ended`.
+
+    A refusal is a result, and not an error.
+    """
+    for job, outcome in answers:
+        if job.traced is None:
+            continue
+        attributes: dict[str, str | int] = {"giro.group_size": len(answers)}
+        if isinstance(outcome, GiroError):
+            attributes["giro.code"] = outcome.code.value
+        tracer.send_part(
+            job.traced.trace_id,
+            INTAKE_COMMIT,
+            job.traced.queued.at,
+            job.traced.queued.until(ended),
+            attributes,
+            failed=isinstance(outcome, BaseException) and not isinstance(outcome, Refusal),
+        )
 
 
 def _report_transfers(transfers: Sequence[AcceptedTransfer]) -> None:

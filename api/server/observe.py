@@ -16,6 +16,7 @@ from api.errors import unhandled
 from api.runtime.intake import begin_request
 from core.domain.cards import without_card_numbers
 from core.ids import new_id
+from core.telemetry import tracing
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import http as metrics
 
@@ -34,7 +35,7 @@ SECURITY_HEADERS = {
 CACHE_CONTROL = "private, no-cache"
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""The methods that metrics tell apart."""
+"""The methods that metrics and traces tell apart."""
 
 
 class Observe:
@@ -53,12 +54,15 @@ class Observe:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        sent = headers.get("x-request-id", "")
         request_id = sent if _is_kept(sent) else str(new_id())
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
         begin_request()
         started, status = time.perf_counter(), 0
+        tracer = tracing.active
+        traced = None if tracer is None else tracer.begin_request(request_id, headers.getlist("traceparent"))
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -76,6 +80,8 @@ class Observe:
             await unhandled(error, request_id)(scope, receive, send_with_headers)
         finally:
             _observe(scope, status, time.perf_counter() - started)
+            if tracer is not None and traced is not None:
+                tracer.end_request(traced, _method_of(scope), _route_of(scope), status)
             structlog.contextvars.clear_contextvars()
 
 
@@ -96,12 +102,22 @@ def _add_headers(headers: MutableHeaders, state: Mapping[str, Any], security: Ma
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:
-    # The route's template instead of the path, and only known methods: a client could invent any number of others.
-    route = getattr(scope.get("route"), "path", "none")
-    method = scope["method"] if scope["method"] in METHODS else "other"
+    method, route = _method_of(scope) or "other", _route_of(scope) or "none"
     _duration_of(method, route, status).observe(seconds)
     if log.is_enabled_for(DEBUG):
         log.debug("request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 3))
+
+
+def _method_of(scope: Scope) -> str | None:
+    """Return the method if it exists. A client could invent any number of methods."""
+    method: str = scope["method"]
+    return method if method in METHODS else None
+
+
+def _route_of(scope: Scope) -> str | None:
+    """Return the template of the route, never the path: a client could invent any number of paths."""
+    route: str | None = getattr(scope.get("route"), "path", None)
+    return route
 
 
 @cache

@@ -9,6 +9,7 @@ import structlog
 from core import failpoints
 from core.settings import SettingsError
 from core.settings.groups.telemetry import TelemetrySettings
+from core.telemetry.tracing.ids import in_hex, trace_id_of
 
 Logger = structlog.stdlib.BoundLogger
 
@@ -31,6 +32,7 @@ def configure_logging(settings: TelemetrySettings, *, process: str) -> None:
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _named(process),
+        *([_with_trace_id] if settings.traces else []),
     ]
     last: list[Any]
     if settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty()):
@@ -60,7 +62,7 @@ def configure_logging(settings: TelemetrySettings, *, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for noisy in ("aiosqlite", "dramatiq", "uvicorn", "alembic", "httpx2", "httpcore2", "asyncio"):
+    for noisy in ("aiosqlite", "dramatiq", "uvicorn", "alembic", "httpx2", "httpcore2", "asyncio", "urllib3"):
         # Libraries log from warning on: a line for every fetched message says nothing about money.
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     for bound in ("uvicorn", "uvicorn.error", "uvicorn.access"):
@@ -79,8 +81,10 @@ def report_to_sentry(settings: TelemetrySettings) -> None:
         return
     try:
         import sentry_sdk
+        from sentry_sdk.integrations.logging import ignore_logger
     except ImportError:
         raise SettingsError("SENTRY_DSN is set, but sentry-sdk is not installed: `pip install sentry-sdk`") from None
+    ignore_logger("opentelemetry.*")  # a collector that is away is no error of Giro
     sentry_sdk.init(
         dsn=settings.sentry_dsn.get_secret_value(),
         traces_sample_rate=0,
@@ -97,6 +101,13 @@ def without_what_was_sent(event: Any, _hint: Any) -> Any:
         event["request"] = {"method": event["request"].get("method")}
     if event.get("transaction_info", {}).get("source") == "url":
         event.pop("transaction", None)
+    return event
+
+
+def _with_trace_id(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Add the trace id of a request to the lines that have its request id."""
+    if isinstance(request_id := event.get("request_id"), str):
+        event.setdefault("trace_id", in_hex(trace_id_of(request_id)))
     return event
 
 

@@ -1,7 +1,7 @@
 """Settlement: executing pending transfers in the order of their acceptance, many in one unit of work."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from logging import DEBUG
@@ -21,8 +21,11 @@ from core.storage import accounts, batches, blocks, statement_runs, transactions
 from core.storage.batches import Span
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from core.telemetry import tracing
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import settlement as metrics
+from core.telemetry.tracing import SETTLE, Kind, Tracer
+from core.telemetry.tracing.ids import in_hex
 
 log = get_logger(__name__)
 
@@ -207,8 +210,9 @@ def _report(unit: _Unit, seconds: float) -> None:
     metrics.transfers_settled.labels("completed", "").inc(len(unit.rows) - len(failed))
     for reason, count in Counter(failed.values()).items():
         metrics.transfers_settled.labels("failed", reason.value).inc(count)
+    exemplars = {} if tracing.active is None else _trace(tracing.active, unit, now, seconds)
     for created_at, count in Counter(row.created_at for row in unit.rows).items():
-        metrics.transfer_lifetime.observe_many((now - created_at) / 1e6, count)
+        metrics.transfer_lifetime.observe_many((now - created_at) / 1e6, count, exemplars.get(created_at))
     if log.is_enabled_for(DEBUG):
         _log_each(unit)
     log.info(
@@ -220,6 +224,42 @@ def _report(unit: _Unit, seconds: float) -> None:
         duration_ms=round(seconds * 1000, 3),
         request_ids=[row.request_id for row in unit.rows[:LOGGED_REQUEST_IDS]],
     )
+
+
+def _trace(tracer: Tracer, unit: _Unit, now: int, seconds: float) -> dict[int, dict[str, str]]:
+    """Send the spans of a unit of work, one for the transfers of each sampled request.
+
+    Returns an exemplar for each time of acceptance that has a sampled transfer: its trace id.
+    """
+    sampled = tracer.sampled(row.request_id for row in unit.rows)
+    by_request: dict[str, list[Terms]] = defaultdict(list)
+    for row in unit.rows:
+        if row.request_id in sampled:
+            by_request[row.request_id].append(row)
+    for request_id, rows in by_request.items():
+        tracer.send_part(
+            sampled[request_id], SETTLE, now - round(seconds * 1e6), now, _attributes(unit, rows), kind=Kind.CONSUMER
+        )
+    return {
+        row.created_at: {"trace_id": in_hex(sampled[request_id])}
+        for request_id, rows in by_request.items()
+        for row in rows
+    }
+
+
+def _attributes(unit: _Unit, rows: Sequence[Terms]) -> dict[str, str | int]:
+    """Describe the transfers of one request that a unit of work settled. A failed transfer is no error of a span."""
+    failures = [unit.failed[row.sequence] for row in rows if row.sequence in unit.failed]
+    status = COMPLETED if not failures else FAILED if len(failures) == len(rows) else "mixed"
+    attributes: dict[str, str | int] = {
+        "giro.sequence": rows[0].sequence,
+        "giro.status": status,
+        "giro.count": len(rows),
+        "giro.failed": len(failures),
+    }
+    if len(rows) == len(failures) == 1:
+        attributes["giro.failure_code"] = failures[0].value
+    return attributes
 
 
 def _log_each(unit: _Unit) -> None:

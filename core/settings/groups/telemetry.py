@@ -1,4 +1,4 @@
-"""Logs, metrics and error reports."""
+"""Logs, metrics, traces and error reports."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from core.settings.types import Port
 class TelemetrySettings(SettingsGroup):
     """How a service reports about itself."""
 
-    title = "Logs and metrics"
+    title = "Logs, metrics and traces"
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
@@ -30,4 +30,10 @@ class TelemetrySettings(SettingsGroup):
         None,
         validation_alias="SENTRY_DSN",
         description="Sentry project that unhandled exceptions are reported to. Needs the package `sentry-sdk`.",
+    )
+    traces: bool = Field(
+        False,
+        description="Export traces with OpenTelemetry, over OTLP and HTTP. The standard variables `OTEL_*` of the "
+        "environment set the exporter, the sampler and the name of the service. Needs the packages `opentelemetry-sdk` "
+        "and `opentelemetry-exporter-otlp-proto-http`.",
     )
