@@ -105,7 +105,7 @@ def test_an_absent_collector_neither_fails_nor_delays_anything(new_stack: Callab
     payer, payee = ada.open_account(funds=500), ada.open_account()
     for _ in range(20):
         assert ada.submit(payer, payee, 1, Prefer="wait=20").json()["status"] == "completed"
-    lines = eventually(lambda: stack.logged("traces_not_exported"))
+    lines = eventually(lambda: stack.logged("trace_export_warning"))
     assert len({line["process"] for line in lines}) == len(lines), "one line for each process in a minute"
     assert stack.stop() == 0
     assert stack.logged("child_killed") == []

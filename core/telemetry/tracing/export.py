@@ -119,7 +119,7 @@ class _Seldom(logging.Handler):
             self._left_out += 1
             return
         self._next_at = time.monotonic() + QUIET_SECONDS
-        log.warning("traces_not_exported", reason=_message(record), left_out=self._left_out)
+        log.warning("trace_export_warning", reason=_message(record), left_out=self._left_out)
         self._left_out = 0
 
 

@@ -76,6 +76,19 @@ def test_a_request_id_is_on_every_line_while_it_is_bound(configure: Configure, l
     assert [line.get("request_id") for line in lines()] == ["r-1", "r-1", None]
 
 
+def test_with_traces_a_line_with_a_request_id_has_its_trace_id(configure: Configure, lines: Lines) -> None:
+    request_id = "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"
+    configure(traces=True)
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        logging.getLogger("b").warning("theirs")
+    get_logger("a").info("ours", request_id=request_id)
+    get_logger("a").info("of no request")
+    configure(traces=False)
+    get_logger("a").info("without", request_id=request_id)
+    trace_id = "01932f4e8c1a7b3d9e5f2a6b8c0d4e1f"
+    assert [line.get("trace_id") for line in lines()] == [trace_id, trace_id, None, None]
+
+
 @pytest.mark.parametrize(
     ("level", "seen"),
     [
