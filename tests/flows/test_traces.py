@@ -38,13 +38,11 @@ def trace_of(collector: Collector, request_id: str, count: int) -> list[Received
 
 def test_a_transfer_is_one_trace(traced: Stack, collector: Collector) -> None:
     ada = traced.sign_up()
-    payer, payee = ada.open_account(funds=500), ada.open_account()
+    payer, payee = ada.open_account(funds=500_000), ada.open_account()
     request_id = str(uuid4())
-    answer = ada.submit(
-        payer,
-        payee,
-        **{"X-Request-ID": request_id, "Prefer": "wait=20", "traceparent": f"00-{CALLER_TRACE}-{CALLER_SPAN}-01"},
-    )
+    headers = {"X-Request-ID": request_id, "Prefer": "wait=20", "traceparent": f"00-{CALLER_TRACE}-{CALLER_SPAN}-01"}
+    body = {"from_account_id": payer, "to_account_id": payee, "amount": 123456, "description": "canary-description"}
+    answer = ada.post("/transfers", body, **headers, **{"Idempotency-Key": "canary-key"})
     assert answer.json()["status"] == "completed"
     root, commit, settle = trace_of(collector, request_id, 3)
 
@@ -71,6 +69,10 @@ def test_a_transfer_is_one_trace(traced: Stack, collector: Collector) -> None:
     assert [span.resource["service.instance.id"] for span in (root, commit, settle)] == ["api", "api", "settlement"]
     assert {span.resource["service.name"] for span in (root, commit, settle)} == {"giro"}
     assert not any(span.failed for span in (root, commit, settle))
+
+    exported = b"".join(collector.bodies)
+    for private in ("canary", "@example.com", payer, payee, answer.json()["id"], "123456", "127.0.0.1"):
+        assert private.encode() not in exported
 
     # The same id is on the log lines of both processes, and is the exemplar of the histogram.
     lines = traced.logged("transfer_accepted") + traced.logged("transfer_settled")
