@@ -21,6 +21,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from core import VERSION
 from core.settings import SettingsError
 from core.telemetry.logging import get_logger
 from core.telemetry.tracing import FLUSH_SECONDS, Kind, Span
@@ -145,7 +146,12 @@ def _require_http() -> None:
 def _resource(process: str) -> Resource:
     """Describe this process. The variables OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win."""
     given = OTELResourceDetector().detect().attributes
-    own: dict[str, str | int] = {"service.name": "giro", "service.instance.id": process, "process.pid": os.getpid()}
+    own: dict[str, str | int] = {
+        "service.name": "giro",
+        "service.version": VERSION,
+        "service.instance.id": process,
+        "process.pid": os.getpid(),
+    }
     return Resource.create({name: value for name, value in own.items() if name not in given})
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from core import VERSION
 from core.ids import new_id
 from core.settings import Settings, SettingsError
 from core.telemetry import tracing
@@ -136,6 +137,7 @@ def test_a_span_arrives_as_it_was_made(on: Settings, collector: Collector) -> No
     assert (of_child.trace_id, of_child.parent_id, of_child.failed) == (received.trace_id, f"{7:016x}", False)
     assert of_child.kind == "INTERNAL"
     assert received.resource["service.name"] == "giro"
+    assert received.resource["service.version"] == VERSION
     assert received.resource["service.instance.id"] == "settlement"
 
 
@@ -176,7 +178,9 @@ def test_a_job_is_a_trace_alone_and_its_lines_have_the_trace_id(
     assert "trace_id" not in after
 
 
-def test_an_unreachable_collector_is_logged_once_a_minute(on: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_collector_is_logged_once_a_minute(
+    on: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"{AWAY}/?key=hidden")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
@@ -194,6 +198,7 @@ def test_an_unreachable_collector_is_logged_once_a_minute(on: Settings, monkeypa
         handler._next_at = 0.0  # type: ignore[attr-defined] - a minute later
         eventually(lambda: tracer._send(some_span()) or len(lines) > 1)  # type: ignore[func-returns-value]
         assert lines[1]["left_out"] >= 3
+    assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 def test_a_collector_that_refuses_is_logged_with_its_status(on: Settings, collector: Collector) -> None:
