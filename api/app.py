@@ -49,7 +49,7 @@ def create_app(
     settings = settings or load_settings()
     app = Application(
         lambda framework: _around(framework, settings),
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours has no contents
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it has paths
         title="Giro",
         version=VERSION,
         description=DESCRIPTION,

@@ -28,6 +28,8 @@ class Received:
     """Trace id and span id of each."""
     failed: bool
     resource: dict[str, Any]
+    scope: str
+    """Name of the library that made it."""
 
 
 class Collector:
@@ -38,6 +40,7 @@ class Collector:
         self.status = 200
         self.spans: list[Received] = []
         self.bodies: list[bytes] = []
+        self.paths: set[str] = set()
 
     def named(self, name: str) -> list[Received]:
         return [span for span in self.spans if span.name == name]
@@ -48,7 +51,9 @@ class Collector:
         request.ParseFromString(body)
         for of_process in request.resource_spans:
             resource = _values(of_process.resource.attributes)
-            self.spans += [_received(span, resource) for scope in of_process.scope_spans for span in scope.spans]
+            self.spans += [
+                _received(span, resource, made.scope.name) for made in of_process.scope_spans for span in made.spans
+            ]
 
 
 @contextmanager
@@ -59,7 +64,8 @@ def collecting() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if collector.status == 200:
+            collector.paths.add(self.path)
+            if collector.status == 200 and self.path == "/v1/traces":
                 collector.take(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
             self.send_response(collector.status)
             self.send_header("Content-Length", "0")
@@ -78,7 +84,7 @@ def collecting() -> Iterator[Collector]:
         server.server_close()
 
 
-def _received(span: trace_pb2.Span, resource: dict[str, Any]) -> Received:
+def _received(span: trace_pb2.Span, resource: dict[str, Any], scope: str) -> Received:
     return Received(
         name=span.name,
         kind=trace_pb2.Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
@@ -91,6 +97,7 @@ def _received(span: trace_pb2.Span, resource: dict[str, Any]) -> Received:
         links=[(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
         failed=span.status.code == trace_pb2.Status.STATUS_CODE_ERROR,
         resource=resource,
+        scope=scope,
     )
 
 

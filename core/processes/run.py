@@ -21,6 +21,7 @@ from core.processes.supervisor import Supervisor
 from core.settings import Settings, SettingsError
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging
+from core.telemetry.tracing import check_tracing
 
 PROBE_SECONDS = 1.0
 
@@ -76,6 +77,7 @@ def _exit_status(settings: Settings, start: Callable[[], str | None]) -> int:
     never_dump_core()
     configure_logging(settings, process="supervisor")
     try:
+        check_tracing(settings)  # the processes would end again and again for the same reason
         require_data_folder(settings)
         heartbeats.forget_stale(settings.run_dir)
         problem = start()

@@ -26,6 +26,7 @@ def traced(new_stack: Callable[..., Stack], collector: Collector) -> Stack:
     """A running service that exports its traces to the collector every 100 ms, and says so in its log."""
     stack = new_stack(traces=True, scraped=True, log_level="debug")
     stack.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    stack.environment |= {"FASTAPI_OTEL_AUTO_CONFIGURE": "true", "OTEL_METRIC_EXPORT_INTERVAL": "100"}
     return stack.start()
 
 
@@ -73,6 +74,9 @@ def test_a_transfer_is_one_trace(traced: Stack, collector: Collector) -> None:
     exported = b"".join(collector.bodies)
     for private in ("canary", "@example.com", payer, payee, answer.json()["id"], "123456", "127.0.0.1"):
         assert private.encode() not in exported
+
+    assert {span.scope for span in collector.spans} == {"giro"}, "the framework exports nothing"
+    assert collector.paths == {"/v1/traces"}
 
     # The same id is on the log lines of both processes, and is the exemplar of the histogram.
     lines = traced.logged("transfer_accepted") + traced.logged("transfer_settled")

@@ -20,9 +20,9 @@ import structlog
 
 from core.clock import now_us
 from core.ids import new_id
-from core.settings import SettingsError
 from core.settings.groups.telemetry import TelemetrySettings
 from core.telemetry.tracing.ids import Caller, caller_of, in_hex, root_id_of, trace_id_of
+from core.telemetry.tracing.requirements import check_requirements
 from core.telemetry.tracing.sampling import IsSampled, sampler_of
 
 FLUSH_SECONDS = 0.5
@@ -201,23 +201,29 @@ active: Tracer | None = None
 """The tracer of this process, or None if traces are off."""
 
 
-def start_tracing(settings: TelemetrySettings, *, process: str) -> None:
-    """Export the traces of this process, if the settings say so. `process` is named in each span's resource.
+def check_tracing(settings: TelemetrySettings) -> IsSampled | None:
+    """Return the sampler if traces are on, otherwise None.
 
     Raises SettingsError if the packages are missing, or a variable of OpenTelemetry has an unsupported value.
     """
+    if not settings.traces or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    check_requirements(os.environ)
+    return sampler_of(os.environ)
+
+
+def start_tracing(settings: TelemetrySettings, *, process: str) -> None:
+    """Export the traces of this process, if the settings say so. `process` is named in each span's resource.
+
+    Raises SettingsError as `check_tracing` does.
+    """
     global active  # noqa: PLW0603 - one tracer for the process, as there is one registry of metrics
     active = None
-    if not settings.traces or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    is_sampled = check_tracing(settings)
+    if is_sampled is None:
         return
-    is_sampled = sampler_of(os.environ)
-    try:
-        from core.telemetry.tracing.export import Export
-    except ImportError:
-        raise SettingsError(
-            "GIRO_TRACES is set, but OpenTelemetry is not installed: "
-            "`pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http`"
-        ) from None
+    from core.telemetry.tracing.export import Export
+
     export = Export(process)
     active = Tracer(is_sampled, export.send, export.close)
 

@@ -32,8 +32,6 @@ log = get_logger(__name__)
 QUIET_SECONDS = 60.0
 """Least time between two log lines about failed exports."""
 
-PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-HTTP = "http/protobuf"
 LIBRARY = "opentelemetry"
 """The parent of all loggers of OpenTelemetry."""
 
@@ -49,7 +47,6 @@ class Export:
 
     def __init__(self, process: str) -> None:
         """Start the thread. `process` is the service instance. Raises SettingsError for a value that is invalid."""
-        _require_http()
         _log_seldom()
         self._ids = _GivenIds()
         try:
@@ -135,12 +132,6 @@ def _log_seldom() -> None:
     logger = logging.getLogger(LIBRARY)
     logger.handlers[:] = [_Seldom()]
     logger.propagate = False
-
-
-def _require_http() -> None:
-    for name in PROTOCOLS:
-        if (protocol := os.environ.get(name) or HTTP) != HTTP:
-            raise SettingsError(f"{name}: '{protocol}' is not supported; use {HTTP}")
 
 
 def _resource(process: str) -> Resource:

@@ -155,7 +155,3 @@ async def test_an_unsampled_request_has_no_span(
 async def test_nothing_is_traced_by_default(ada: Person, pair: Pair) -> None:
     await ada.post("/transfers", payment(pair.payer, pair.payee))
     assert tracing.active is None
-
-
-async def test_the_framework_sends_no_traces(api: Api) -> None:
-    assert not api.app._native_telemetry.enabled()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,6 +19,7 @@ from core.telemetry import tracing
 from core.telemetry.logging import configure_logging, get_logger
 from core.telemetry.tracing import FLUSH_SECONDS, Kind, Span, Tracer, start_tracing, stop_tracing
 from core.telemetry.tracing.ids import Caller, in_hex
+from core.telemetry.tracing.requirements import MODULES
 from tests.collector import Collector, collecting
 from tests.waiting import eventually
 
@@ -84,13 +86,10 @@ def test_off_imports_no_exporter() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "missing", ["opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http.trace_exporter"]
-)
+@pytest.mark.parametrize("missing", [*MODULES, "opentelemetry.exporter.otlp"])
 def test_missing_packages_stop_the_start_with_one_line(
     on: Settings, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, "core.telemetry.tracing.export", raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(SettingsError, match=r"^GIRO_TRACES is set, but OpenTelemetry is not installed: `pip install"):
         start_tracing(on, process="api")
@@ -112,6 +111,21 @@ def test_an_invalid_variable_stops_the_start(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=complaint):
         start_tracing(on, process="api")
+
+
+def test_a_service_with_an_invalid_variable_ends_at_once(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = {"GIRO_TRACES": "true", "GIRO_DATA_DIR": str(tmp_path / "data"), "OTEL_TRACES_SAMPLER": "xray"}
+    done = subprocess.run(
+        [sys.executable, "-m", "core.cli", "up"],
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("giro: OTEL_TRACES_SAMPLER: 'xray' is not supported")
 
 
 def test_a_span_arrives_as_it_was_made(on: Settings, collector: Collector) -> None:
