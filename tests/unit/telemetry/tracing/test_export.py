@@ -215,6 +215,13 @@ def test_an_unreachable_collector_is_logged_once_a_minute(
     assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
+def test_of_an_exception_only_the_type_is_logged(on: Settings) -> None:
+    started(on)
+    with capture_logs() as lines:
+        logging.getLogger("opentelemetry.exporter").error("no %s: %s", 1, ValueError("http://127.0.0.1/?key=hidden"))
+    assert [line["reason"] for line in lines] == ["no 1: ValueError"]
+
+
 def test_a_collector_that_refuses_is_logged_with_its_status(on: Settings, collector: Collector) -> None:
     collector.status = 401
     with capture_logs() as lines:
