@@ -92,7 +92,7 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, b
             wanted = min(chunk, limit - len(unit.rows))
             is_left = _settle_chunk(connection, unit, known, wanted) >= wanted
             elapsed_ms = (time.perf_counter() - started) * 1000
-            if elapsed_ms > lock_ms and database.turnstile.somebody_waits():
+            if elapsed_ms > lock_ms and database.turnstile.others_wait():
                 break
             chunk = min(chunk * 2, LARGEST_CHUNK)
         if unit.rows:

@@ -43,7 +43,7 @@ class Turnstile:
             finally:
                 self._write.release()
 
-    def somebody_waits(self) -> bool:
+    def others_wait(self) -> bool:
         """Return whether another process waits to write; meant for the process that has the turn."""
         if self._queue.try_acquire():
             self._queue.release()

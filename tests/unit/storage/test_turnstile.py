@@ -123,7 +123,7 @@ def test_the_wait_for_a_turn_is_timed_without_the_turn_itself(opened: Callable[[
     assert 0.1 < waits()[1] - seconds <= time.perf_counter() - held_from
 
 
-def test_somebody_waits_is_true_only_while_a_writer_waits(opened: Callable[[], Turnstile]) -> None:
+def test_others_wait_is_true_only_while_a_writer_waits(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     with first.turn():
         assert not first.others_wait()
@@ -141,7 +141,7 @@ def test_somebody_waits_is_true_only_while_a_writer_waits(opened: Callable[[], T
         assert not first.others_wait()
 
 
-def test_somebody_waits_leaves_the_queue_unchanged(opened: Callable[[], Turnstile]) -> None:
+def test_others_wait_leaves_the_queue_unchanged(opened: Callable[[], Turnstile]) -> None:
     first, second = opened(), opened()
     with first.turn():
         assert not first.others_wait()

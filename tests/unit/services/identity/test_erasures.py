@@ -283,7 +283,7 @@ def test_a_user_who_cannot_be_listed_is_not_erased(
     deactivate(database, bank.ada)
     before = everything(database)
     (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match="list of who was erased"):
+    with pytest.raises(Unavailable, match="list of erased users"):
         do_erase(database, author, tmp_path / "file" / "erasures", bank.ada.public_id)
     assert everything(database) == before
 
