@@ -1,4 +1,4 @@
-"""What a built page would make a browser load from another host."""
+"""Finds what the pages of a built site load from other hosts."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What MkDocs does not do itself: navigation from docs/README.md, diagrams as pictures, and links that leave docs/."""
+"""Adds to MkDocs: navigation from docs/README.md, diagrams as pictures, and links that leave docs/."""
 
 import hashlib
 import os.path
