@@ -17,9 +17,8 @@ from core.ids import new_id
 from core.settings import Settings, SettingsError
 from core.telemetry import tracing
 from core.telemetry.logging import configure_logging, get_logger
-from core.telemetry.tracing import FLUSH_SECONDS, Kind, Span, Tracer, start_tracing, stop_tracing
+from core.telemetry.tracing import FLUSH_SECONDS, Kind, Span, Tracer, requirements, start_tracing, stop_tracing
 from core.telemetry.tracing.ids import Caller, in_hex
-from core.telemetry.tracing.requirements import MODULES
 from tests.collector import Collector, collecting
 from tests.waiting import eventually
 
@@ -86,14 +85,21 @@ def test_off_imports_no_exporter() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("missing", [*MODULES, "opentelemetry.exporter.otlp"])
+@pytest.mark.parametrize("missing", ["opentelemetry.missing", "missing.sdk.trace"])
 def test_missing_packages_stop_the_start_with_one_line(
     on: Settings, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(requirements, "MODULES", (requirements.MODULES[0], missing))
     with pytest.raises(SettingsError, match=r"^GIRO_TRACES is set, but OpenTelemetry is not installed: `pip install"):
         start_tracing(on, process="api")
     assert tracing.active is None
+
+
+@pytest.mark.parametrize("module", requirements.MODULES)
+def test_each_package_is_required(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError, match="is not installed"):
+        requirements.check_requirements({})
 
 
 @pytest.mark.parametrize(
