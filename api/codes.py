@@ -6,16 +6,31 @@ from core.domain.errors import ErrorCode, Kind
 class WireError(ErrorCode):
     """Errors of HTTP itself."""
 
-    BODY_TOO_LARGE = "body_too_large", None, "The body is too large for this call."
-    HEADERS_TOO_LARGE = "headers_too_large", None, "The headers are too large."
-    MALFORMED_BODY = "malformed_body", None, "The body is not a single well-formed JSON value."
-    MALFORMED_REQUEST = "malformed_request", None, "This is not a well-formed HTTP/1.1 request."
-    METHOD_NOT_ALLOWED = "method_not_allowed", None, "Method not allowed on this path."
-    NOT_ACCEPTABLE = "not_acceptable", None, "This call cannot answer with a media type that the Accept header allows."
-    NOT_FOUND = "not_found", None, "Route not found."
-    REQUEST_TIMEOUT = "request_timeout", None, "The request did not arrive in time."
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", None, "This call does not accept the body's media type."
-    URI_TOO_LONG = "uri_too_long", None, "The path and the query are too long."
+    BODY_TOO_LARGE = "body_too_large", None, "The body is too large for this call.", "Send a smaller body."
+    HEADERS_TOO_LARGE = "headers_too_large", None, "The headers are too large.", "Send smaller headers."
+    MALFORMED_BODY = "malformed_body", None, "The body is not a single well-formed JSON value.", "Fix the program."
+    MALFORMED_REQUEST = (
+        "malformed_request",
+        None,
+        "This is not a well-formed HTTP/1.1 request.",
+        "Fix the program or the proxy.",
+    )
+    METHOD_NOT_ALLOWED = "method_not_allowed", None, "Method not allowed on this path.", "Use one of these methods."
+    NOT_ACCEPTABLE = (
+        "not_acceptable",
+        None,
+        "This call cannot answer with a media type that the Accept header allows.",
+        "Accept `application/json`.",
+    )
+    NOT_FOUND = "not_found", None, "Route not found.", "Check the URL."
+    REQUEST_TIMEOUT = "request_timeout", None, "The request did not arrive in time.", "Send the request again, faster."
+    UNSUPPORTED_MEDIA_TYPE = (
+        "unsupported_media_type",
+        None,
+        "This call does not accept the body's media type.",
+        "Send `application/json` (a form for `POST /login`).",
+    )
+    URI_TOO_LONG = "uri_too_long", None, "The path and the query are too long.", "Send a shorter URL."
 
 
 _OF_KINDS = {

@@ -1,5 +1,6 @@
 """`/docs`: the API reference. Its assets are served locally, so that it works without the internet."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,6 +24,26 @@ _POLICY = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 }
+
+_ERRORS = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Giro error codes</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ font-family: system-ui, sans-serif; margin: 2rem }}
+table {{ border-collapse: collapse }}
+th, td {{ border-bottom: 1px solid #8884; padding: .4rem 1rem; text-align: left; vertical-align: top }}
+tr:target {{ background: Mark; color: MarkText }}
+</style>
+<h1>Error codes</h1>
+<table>
+<tr><th>code<th>status<th>meaning<th>what a client should do</tr>
+{rows}
+</table>
+</html>
+"""
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(check_reading_rate)])
 
@@ -50,17 +71,13 @@ async def oauth2_redirect() -> HTMLResponse:
 @router.get("/docs/errors")
 async def errors() -> HTMLResponse:
     """Explain every error code: the `type` of a problem points here."""
-    rows = "".join(
+    rows = "\n".join(
         f'<tr id="{code}"><td><code>{code}</code></td>'
-        f"<td>{status_of(code) if is_answered(code) else '—'}</td><td>{code.message}</td></tr>"
+        f"<td>{status_of(code) if is_answered(code) else '—'}</td><td>{code.message}</td>"
+        f"<td>{re.sub('`([^`]*)`', r'<code>\1</code>', code.advice)}</td></tr>"
         for code in ErrorCode.all()
     )
-    return HTMLResponse(
-        "<!doctype html><html lang=en><title>Giro error codes</title>"
-        "<style>body{font-family:sans-serif;margin:2rem}td{padding:.3rem 1rem}tr:target{background:#ffd}</style>"
-        f"<h1>Error codes</h1><table><tr><th>code<th>status<th>meaning</tr>{rows}</table></html>",
-        headers=_POLICY,
-    )
+    return HTMLResponse(_ERRORS.format(rows=rows), headers=_POLICY)
 
 
 @router.get(f"{ASSETS}/{{name:path}}")

@@ -18,13 +18,33 @@ NUMBER_DIGITS = 14
 class AccountError(ErrorCode):
     """Errors about accounts."""
 
-    CLOSED = "account_closed", Kind.CONFLICT, "The account is closed."
-    FROZEN = "account_frozen", Kind.CONFLICT, "The account is frozen."
-    HAS_PENDING = "account_has_pending", Kind.CONFLICT, "The account has pending transfers."
-    LIMIT_IN_USE = "limit_in_use", Kind.CONFLICT, "The balance is already below this limit."
-    NOT_EMPTY = "account_not_empty", Kind.CONFLICT, "The balance of the account is not 0."
-    NOT_FOUND = "account_not_found", Kind.NOT_FOUND, "Account not found."
-    TOO_MANY = "too_many_accounts", Kind.CONFLICT, "You already have the maximum number of accounts."
+    CLOSED = "account_closed", Kind.CONFLICT, "The account is closed.", "Use another account."
+    FROZEN = "account_frozen", Kind.CONFLICT, "The account is frozen.", "Contact the operator."
+    HAS_PENDING = (
+        "account_has_pending",
+        Kind.CONFLICT,
+        "The account has pending transfers.",
+        "Wait until they end, or cancel those that you submitted; then close the account.",
+    )
+    LIMIT_IN_USE = (
+        "limit_in_use",
+        Kind.CONFLICT,
+        "The balance is already below this limit.",
+        "Choose a limit that covers the debt.",
+    )
+    NOT_EMPTY = (
+        "account_not_empty",
+        Kind.CONFLICT,
+        "The balance of the account is not 0.",
+        "Transfer the rest to another account, or settle the debt; then close the account.",
+    )
+    NOT_FOUND = "account_not_found", Kind.NOT_FOUND, "Account not found.", "Check the id or the number."
+    TOO_MANY = (
+        "too_many_accounts",
+        Kind.CONFLICT,
+        "You already have the maximum number of accounts.",
+        "Use one of them.",
+    )
 
 
 class AccountKind(StrEnum):

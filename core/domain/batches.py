@@ -15,7 +15,12 @@ MAX_BATCH = 5000
 class BatchError(ErrorCode):
     """Errors about batches."""
 
-    FAILED = "batch_failed", None, "Another transfer of the atomic batch failed, so the whole batch failed."
+    FAILED = (
+        "batch_failed",
+        None,
+        "Another transfer of the atomic batch failed, so the whole batch failed.",
+        "Read the reason of that line.",
+    )
 
 
 class BatchMode(StrEnum):

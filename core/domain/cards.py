@@ -27,9 +27,14 @@ _NUMBER = re.compile(rf"{BIN}[0-9]{{{NUMBER_DIGITS - len(BIN)}}}")
 class CardError(ErrorCode):
     """Errors about cards."""
 
-    CANCELLED = "card_cancelled", Kind.CONFLICT, "The card is cancelled."
-    NOT_FOUND = "card_not_found", Kind.NOT_FOUND, "Card not found."
-    TOO_MANY = "too_many_cards", Kind.CONFLICT, "The account already has the maximum number of cards."
+    CANCELLED = "card_cancelled", Kind.CONFLICT, "The card is cancelled.", "Issue another card."
+    NOT_FOUND = "card_not_found", Kind.NOT_FOUND, "Card not found.", "Check the id."
+    TOO_MANY = (
+        "too_many_cards",
+        Kind.CONFLICT,
+        "The account already has the maximum number of cards.",
+        "Cancel a card that is not needed.",
+    )
 
 
 class CardType(StrEnum):

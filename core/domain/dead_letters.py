@@ -15,7 +15,12 @@ MOST_ATTEMPTS = 3
 class DeadLetterError(ErrorCode):
     """Errors about parked messages."""
 
-    NOT_FOUND = "dead_letter_not_found", Kind.NOT_FOUND, "Parked message not found."
+    NOT_FOUND = (
+        "dead_letter_not_found",
+        Kind.NOT_FOUND,
+        "Parked message not found.",
+        "Read `GET /operator/dead-letters`: another operator may have retried or dropped it.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,13 +32,15 @@ class ErrorCode(StrEnum):
 
     kind: Kind | None
     message: str
+    advice: str
+    """What a client should do."""
 
-    def __new__(cls, text: str, kind: Kind | None, message: str) -> Self:
+    def __new__(cls, text: str, kind: Kind | None, message: str, advice: str) -> Self:
         """Declare a code. `kind` is None if the core never answers a call with it."""
         if text in _CODES:
             raise ValueError(f"the code {text} is declared twice")
         code = str.__new__(cls, text)
-        code._value_, code.kind, code.message = text, kind, message
+        code._value_, code.kind, code.message, code.advice = text, kind, message, advice
         _CODES[text] = code
         return code
 
@@ -59,17 +61,38 @@ _CODES: dict[str, ErrorCode] = {}
 class CommonError(ErrorCode):
     """Errors that any call can have."""
 
-    FORBIDDEN = "forbidden", Kind.FORBIDDEN, "This call requires the operator role."
-    INTERNAL_ERROR = "internal_error", Kind.INTERNAL, "Internal error. It was logged under this request id."
+    FORBIDDEN = "forbidden", Kind.FORBIDDEN, "This call requires the operator role.", "Do not repeat the request."
+    INTERNAL_ERROR = (
+        "internal_error",
+        Kind.INTERNAL,
+        "Internal error. It was logged under this request id.",
+        "Retry with the same key; report the `request_id` to the operator.",
+    )
     OUTCOME_UNKNOWN = (
         "outcome_unknown",
         Kind.UNAVAILABLE,
         "The commit failed, and the request may have been recorded. Retry with the same key.",
+        "Wait `Retry-After` seconds, then retry with the same key. Without a key, first read if it took effect.",
     )
-    RATE_LIMITED = "rate_limited", Kind.TOO_MANY, "Too many requests or failed attempts. Nothing was done."
-    UNAUTHENTICATED = "unauthenticated", Kind.UNAUTHENTICATED, "A valid access token is required."
-    UNAVAILABLE = "unavailable", Kind.UNAVAILABLE, "The service cannot accept this request now. Nothing was recorded."
-    VALIDATION_FAILED = "validation_failed", Kind.INVALID, "Validation failed."
+    RATE_LIMITED = (
+        "rate_limited",
+        Kind.TOO_MANY,
+        "Too many requests or failed attempts. Nothing was done.",
+        "Wait `Retry-After` seconds, then retry.",
+    )
+    UNAUTHENTICATED = (
+        "unauthenticated",
+        Kind.UNAUTHENTICATED,
+        "A valid access token is required.",
+        "Refresh the token, or log in again.",
+    )
+    UNAVAILABLE = (
+        "unavailable",
+        Kind.UNAVAILABLE,
+        "The service cannot accept this request now. Nothing was recorded.",
+        "Wait `Retry-After` seconds, then retry with the same key.",
+    )
+    VALIDATION_FAILED = "validation_failed", Kind.INVALID, "Validation failed.", "Fix what `errors` names."
 
 
 class Part(Enum):

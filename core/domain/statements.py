@@ -19,12 +19,18 @@ _LABEL = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 class StatementError(ErrorCode):
     """Errors about statements."""
 
-    NOT_FOUND = "statement_not_found", Kind.NOT_FOUND, "Statement not found."
-    PENDING = "statement_pending", Kind.CONFLICT, "The statement is not ready yet. Try again soon."
+    NOT_FOUND = "statement_not_found", Kind.NOT_FOUND, "Statement not found.", "Check the id or the month."
+    PENDING = (
+        "statement_pending",
+        Kind.CONFLICT,
+        "The statement is not ready yet. Try again soon.",
+        "Retry soon, or read its JSON.",
+    )
     TOO_LARGE = (
         "statement_too_large",
         Kind.CONFLICT,
         "The statement has too many transactions for one document. Page through its JSON.",
+        "Read the pages of its JSON.",
     )
 
 

@@ -21,24 +21,52 @@ class TransferError(ErrorCode):
         "balance_limit_exceeded",
         Kind.REFUSED,
         "The balance would leave the range that an account can hold.",
+        "Send a smaller amount.",
     )
-    CURRENCY_MISMATCH = "currency_mismatch", Kind.REFUSED, "The currencies differ."
-    INSUFFICIENT_FUNDS = "insufficient_funds", Kind.REFUSED, "The available funds do not cover the amount."
+    CURRENCY_MISMATCH = (
+        "currency_mismatch",
+        Kind.REFUSED,
+        "The currencies differ.",
+        "Use accounts of one currency, or fix `currency`.",
+    )
+    INSUFFICIENT_FUNDS = (
+        "insufficient_funds",
+        Kind.REFUSED,
+        "The available funds do not cover the amount.",
+        "Wait until the account has money (the same key can be used), or send a smaller amount.",
+    )
     KEY_INVALID = (
         "idempotency_key_invalid",
         Kind.REFUSED,
         "An idempotency key must have 1 to 255 visible ASCII characters.",
+        "Send one key of 1 to 255 visible ASCII characters.",
     )
-    KEY_MISSING = "idempotency_key_missing", Kind.REFUSED, "This call requires an Idempotency-Key header."
+    KEY_MISSING = (
+        "idempotency_key_missing",
+        Kind.REFUSED,
+        "This call requires an Idempotency-Key header.",
+        "Send a key.",
+    )
     KEY_REUSED = (
         "idempotency_key_reused",
         Kind.INVALID,
         "This idempotency key was already used for a different request.",
+        "Find out which request you mean. Give a different request its own key.",
     )
-    NOT_CANCELLABLE = "transfer_not_cancellable", Kind.CONFLICT, "The transfer has already ended."
-    NOT_FOUND = "transfer_not_found", Kind.NOT_FOUND, "Transfer not found."
-    OWNER_INACTIVE = "owner_inactive", None, "The owner of the account is deactivated."
-    SAME_ACCOUNT = "same_account", Kind.REFUSED, "A transfer needs two different accounts."
+    NOT_CANCELLABLE = (
+        "transfer_not_cancellable",
+        Kind.CONFLICT,
+        "The transfer has already ended.",
+        "Read its status. Do not repeat the request.",
+    )
+    NOT_FOUND = "transfer_not_found", Kind.NOT_FOUND, "Transfer not found.", "Check the id."
+    OWNER_INACTIVE = "owner_inactive", None, "The owner of the account is deactivated.", "Contact the operator."
+    SAME_ACCOUNT = (
+        "same_account",
+        Kind.REFUSED,
+        "A transfer needs two different accounts.",
+        "Choose two different accounts.",
+    )
 
 
 class TransferKind(StrEnum):

@@ -25,10 +25,20 @@ def erased_email(user_id: UUID) -> str:
 class UserError(ErrorCode):
     """Errors about users."""
 
-    ACTIVE = "user_active", Kind.CONFLICT, "The user still has access. Deactivate the user first."
-    EMAIL_TAKEN = "email_taken", Kind.CONFLICT, "This e-mail address is already registered."
-    ERASED = "user_erased", Kind.CONFLICT, "The user was erased permanently."
-    NOT_FOUND = "user_not_found", Kind.NOT_FOUND, "User not found."
+    ACTIVE = (
+        "user_active",
+        Kind.CONFLICT,
+        "The user still has access. Deactivate the user first.",
+        "Deactivate the user first.",
+    )
+    EMAIL_TAKEN = (
+        "email_taken",
+        Kind.CONFLICT,
+        "This e-mail address is already registered.",
+        "Log in, or use another address.",
+    )
+    ERASED = "user_erased", Kind.CONFLICT, "The user was erased permanently.", "Ask the person to sign up again."
+    NOT_FOUND = "user_not_found", Kind.NOT_FOUND, "User not found.", "Check the id."
 
 
 class Role(StrEnum):

@@ -71,6 +71,12 @@ def test_every_error_code_has_a_message_and_a_status_or_is_a_failure_only(code: 
     assert is_answered(code) != (code in FAILURES_ONLY)
 
 
+@pytest.mark.parametrize("code", ErrorCode.all())
+def test_advice_for_clients_is_the_same_in_the_page_and_in_the_code(code: ErrorCode) -> None:
+    (row,) = re.findall(rf"^\| `{code}` \|.*\| (.*) \|$", (REFERENCE / "errors.md").read_text(), re.MULTILINE)
+    assert re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", row) == code.advice
+
+
 @pytest.mark.parametrize("code", list(filter(is_answered, ErrorCode.all())))
 def test_status_of_every_code_is_documented(code: ErrorCode) -> None:
     lines = [line for line in (REFERENCE / "errors.md").read_text().splitlines() if f"`{code}`" in line]

@@ -145,6 +145,7 @@ async def test_every_code_is_explained_at_the_type_of_its_problem(api: Api) -> N
         assert f"<code>{code}</code>" in row[1]
         assert f"<td>{status_of(code) if is_answered(code) else '—'}</td>" in row[1]
         assert code.message in row[1]
+        assert re.sub("</?code>", "`", row[1]).endswith(f"<td>{code.advice}</td>")
     problem = (await api.client.get("/nothing")).json()
     path, _, anchor = problem["type"].partition("#")
     assert path == "/docs/errors"
