@@ -93,8 +93,9 @@ reference: $(VENV)/.test-ready ## Write docs/reference/settings.md and .env.exam
 	@$(BIN)/python -m core.settings.reference
 
 .PHONY: docs
-docs: $(SITE)/.ready ## Build the documentation site in build/docs
-	@NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(SITE)/bin/python -m mkdocs build --strict --config-file deploy/docs/mkdocs.yml
+docs: $(SITE)/.ready $(VENV)/.ready ## Build the documentation site in build/docs
+	@REDOC=$$($(BIN)/python -c 'import fastapi_offline as f; print(f.__path__[0])')/static/redoc.standalone.js \
+	    NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(SITE)/bin/python -m mkdocs build --strict --config-file deploy/docs/mkdocs.yml
 	@echo 'Built build/docs/index.html. With search: $(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs 8088'
 
 .PHONY: pictures

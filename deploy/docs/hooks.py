@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from deploy.docs import elsewhere
+from deploy.docs import api_reference, elsewhere
 
 HOME = Path(__file__).parents[2]
 DOCS = HOME / "docs"
@@ -107,9 +107,11 @@ def _entry(text: str, target: str) -> Any:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the README, and the pictures of all diagrams."""
+    """Add the README, the API reference, and the pictures of all diagrams."""
     readme = HOME / "README.md"
     files.append(File.generated(config, INTRODUCTION, content=readme.read_text()))
+    files.append(File.generated(config, api_reference.PAGE, content=api_reference.page()))
+    files.append(File.generated(config, api_reference.SCRIPT, content=api_reference.script()))
     for path in (readme, *sorted(DOCS.rglob("*.md"))):
         for source in _DIAGRAM.findall(path.read_text()):
             for name, picture in zip(_names(source), _pictures(source), strict=True):
@@ -146,9 +148,12 @@ def _adapted(link: re.Match[str], source: str, page: Page, config: MkDocsConfig)
     if not path or "://" in path or path.startswith("mailto:"):
         return link[0]
     aim = os.path.normpath(PurePosixPath(source).parent / path)
+    if HOME / aim == api_reference.DOCUMENT:
+        aim = f"docs/{api_reference.PAGE}"
     if aim == "README.md":
         aim = f"docs/{INTRODUCTION}"
-    if aim.startswith("docs/") and (aim.endswith(f"/{INTRODUCTION}") or (HOME / aim).is_file()):
+    generated = (f"docs/{INTRODUCTION}", f"docs/{api_reference.PAGE}")
+    if aim in generated or (aim.startswith("docs/") and (HOME / aim).is_file()):
         here = PurePosixPath(page.file.src_uri).parent
         return f"[{text}]({os.path.relpath(aim.removeprefix('docs/'), here)}{hash_sign}{anchor})"
     if not (HOME / aim).exists():
