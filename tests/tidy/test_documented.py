@@ -2,6 +2,7 @@
 has every make target, and every command that a page names exists."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,16 @@ def is_command(words: list[str]) -> bool:
             return False
         command = command.commands[word]
     return True
+
+
+def test_every_dependency_has_a_line_that_says_why() -> None:
+    project = tomllib.loads((HOME / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"].values()
+    requirements = [*project["project"]["dependencies"], *(item for extra in extras for item in extra), "hatchling"]
+    names = {re.split(r"[\[><=; ]", requirement)[0] for requirement in requirements}
+    page = (HOME / "docs" / "decisions" / "0009-libraries-and-lock-files.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \| .+ \| .+ \|$", page, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`([^`]+)`", row)} == names
 
 
 def test_contribute_page_lists_the_make_targets_as_make_help_does() -> None:
