@@ -84,7 +84,7 @@ def report_to_sentry(settings: TelemetrySettings) -> None:
         from sentry_sdk.integrations.logging import ignore_logger
     except ImportError:
         raise SettingsError("SENTRY_DSN is set, but sentry-sdk is not installed: `pip install sentry-sdk`") from None
-    ignore_logger("opentelemetry.*")  # a collector that is away is no error of Giro
+    ignore_logger("opentelemetry.*")  # an unavailable collector is not an error of Giro
     sentry_sdk.init(
         dsn=settings.sentry_dsn.get_secret_value(),
         traces_sample_rate=0,

@@ -248,7 +248,7 @@ def _trace(tracer: Tracer, unit: _Unit, now: int, seconds: float) -> dict[int, d
 
 
 def _attributes(unit: _Unit, rows: Sequence[Terms]) -> dict[str, str | int]:
-    """Describe the transfers of one request that a unit of work settled. A failed transfer is no error of a span."""
+    """Describe the transfers of one request that a unit of work settled. A failed one is a result, not an error."""
     failures = [unit.failed[row.sequence] for row in rows if row.sequence in unit.failed]
     status = COMPLETED if not failures else FAILED if len(failures) == len(rows) else "mixed"
     attributes: dict[str, str | int] = {

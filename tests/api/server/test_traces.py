@@ -84,7 +84,7 @@ async def test_a_server_error_is_marked(api: Api, spans: list[Span], monkeypatch
     assert root.attributes["http.response.status_code"] == 500
 
 
-async def test_a_refusal_is_no_error_of_its_span(spans: list[Span], ada: Person, pair: Pair) -> None:
+async def test_a_refusal_is_not_an_error_of_its_span(spans: list[Span], ada: Person, pair: Pair) -> None:
     answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 10**9))
     assert answer.json()["code"] == "insufficient_funds"
     (commit,) = await commits_of(spans, 1)

@@ -51,7 +51,7 @@ def test_a_settled_transfer_has_a_span_below_its_request(database: Database, ban
     assert shown(span) == {"sequence": transfer.sequence, "status": "completed", "count": 1, "failed": 0}
 
 
-def test_a_failed_transfer_has_its_code_and_is_no_error(database: Database, bank: Bank, spans: list[Span]) -> None:
+def test_a_failed_transfer_has_its_code_and_is_not_an_error(database: Database, bank: Bank, spans: list[Span]) -> None:
     accepted(database, from_ada_to_bob(bank, request_id=REQUEST))
     freeze(database, bank.ada_account)
     settle_all(database)
