@@ -22,6 +22,6 @@ def test_a_code_cannot_be_declared_twice() -> None:
     with pytest.raises(ValueError, match="declared twice"):
 
         class _Again(ErrorCode):
-            FAILED = "batch_failed", Kind.CONFLICT, "The batch failed again."
+            FAILED = "batch_failed", Kind.CONFLICT, "The batch failed again.", "Try again."
 
     assert ErrorCode.of("batch_failed") is BatchError.FAILED
