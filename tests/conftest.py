@@ -72,19 +72,30 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
     return monkeypatch
 
 
+@pytest.fixture(scope="session")
+def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The settings of all tests but for the data folder. They are read once, because that takes ten milliseconds."""
+    folder = tmp_path_factory.mktemp("settings")
+    with pytest.MonkeyPatch.context() as patch:
+        _forget_environment(patch, folder)
+        return load_settings(
+            _env_file=None,
+            data_dir=folder,
+            jwt_secret=JWT_SECRET,
+            password_hash_rounds=4,
+            metrics_port_api=0,
+            metrics_port_settlement=0,
+            metrics_port_jobs=0,
+            metrics_port_scheduler=0,
+        )
+
+
 @pytest.fixture
-def settings(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+def settings(clean_environment: pytest.MonkeyPatch, shared_settings: Settings, tmp_path: Path) -> Settings:
     """Settings for one test: its own data folder, no metrics ports, cheap password hashes, a known signing key."""
-    return load_settings(
-        _env_file=None,
-        data_dir=tmp_path / "data",
-        jwt_secret=JWT_SECRET,
-        password_hash_rounds=4,
-        metrics_port_api=0,
-        metrics_port_settlement=0,
-        metrics_port_jobs=0,
-        metrics_port_scheduler=0,
-    )
+    before, folder = shared_settings.data_dir, tmp_path / "data"
+    url = shared_settings.database_url.replace(str(before), str(folder))
+    return shared_settings.model_copy(update={"data_dir": folder, "database_url": url})
 
 
 @pytest.fixture
