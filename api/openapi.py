@@ -48,24 +48,22 @@ _RATE_HEADERS = {
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
-    """Return the document, which is made only once."""
-    if not app.openapi_schema:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            license_info=LICENSE,
-            servers=SERVERS,
-            routes=app.routes,
-        )
-        _use_our_schemas(document)
-        document["tags"] = [
-            {"name": name, "description": text} for name, text in TAGS.items() if name in _used_tags(document)
-        ]
-        for operation in _operations(document):
-            _complete(operation, document["components"]["schemas"])
-        app.openapi_schema = document
-    return app.openapi_schema
+    """Make the document. Nothing keeps it: so many objects would make each full garbage collection longer."""
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        license_info=LICENSE,
+        servers=SERVERS,
+        routes=app.routes,
+    )
+    _use_our_schemas(document)
+    document["tags"] = [
+        {"name": name, "description": text} for name, text in TAGS.items() if name in _used_tags(document)
+    ]
+    for operation in _operations(document):
+        _complete(operation, document["components"]["schemas"])
+    return document
 
 
 async def openapi_json(app: FastAPI) -> bytes:

@@ -77,8 +77,7 @@ async def list_transactions(
 ) -> list[TransactionView]:
     """List an account's transactions, newest first, going back from row id `start` (None: from the newest)."""
     start = account.last_transaction_id if start is None else start
-    connection = await session.connection()
-    return await connection.run_sync(transactions.walk, account.id, start, offset=offset, limit=limit)
+    return await transactions.read(session, account.id, start, offset=offset, limit=limit)
 
 
 def _add(connection: Connection, *, kind: AccountKind, owner_id: int | None, currency: str) -> UUID:

@@ -5,12 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
 from core.domain.blocks import LegRow
 from core.domain.transactions import TransactionView
 from core.domain.transfers import TransferKind
-from core.storage.rows import insert
+from core.storage.rows import in_turns, insert
 
 
 def next_id(connection: Connection) -> int:
@@ -64,6 +65,16 @@ def walk(
         return []
     parameters = {"start": start, "account": account_id, "limit": limit, "offset": offset}
     return [_view(row) for row in connection.execute(_CHAIN, parameters)]
+
+
+async def read(
+    session: AsyncSession, account_id: int, start: int | None, *, offset: int, limit: int
+) -> list[TransactionView]:
+    """Read what `walk` reads, on the event loop."""
+    if start is None:
+        return []
+    parameters = {"start": start, "account": account_id, "limit": limit, "offset": offset}
+    return await in_turns(await session.execute(_CHAIN, parameters), _view)
 
 
 def _view(row: Any) -> TransactionView:

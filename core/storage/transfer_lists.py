@@ -4,14 +4,13 @@ Executed transfers are found along the chains of legs. Failed and cancelled ones
 Pending ones are found along the chains of transfers, which are walked back to the oldest pending one at most.
 """
 
-import asyncio
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Result, TextClause, text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_us
@@ -19,10 +18,8 @@ from core.domain.transfers import TransferStatus, TransferView
 from core.ids import NEWEST
 from core.storage.models import transactions
 from core.storage.models.transfers import UNEXECUTED, WAYPOINT
+from core.storage.rows import in_turns
 from core.storage.transfers import COLUMNS, SIDES, view
-
-MADE_TOGETHER = 250
-"""Rows that are made into views before other requests have a turn: a few milliseconds of work."""
 
 
 def _first(table: str, column: str) -> str:
@@ -192,16 +189,7 @@ async def walk(
         "limit": limit,
     }
     found = await session.execute(_WALK, scope.values() | values)
-    return await _in_turns(found, lambda row: Step(row[0], row[1], row[3], tuple(row)[2:]))
-
-
-async def _in_turns[Made](found: Result[Any], make: Callable[[Any], Made]) -> list[Made]:
-    """Make an object of each row, and let other requests have turns meanwhile: a large offset skips thousands."""
-    made: list[Made] = []
-    for rows in found.partitions(MADE_TOGETHER):
-        made += map(make, rows)
-        await asyncio.sleep(0)
-    return made
+    return await in_turns(found, lambda row: Step(row[0], row[1], row[3], tuple(row)[2:]))
 
 
 # --- lists of a batch, and of everybody --------------------------------------------------------------------------
@@ -243,7 +231,7 @@ async def list_span(session: AsyncSession, scope: Scope, *, offset: int, limit: 
     Every transfer between the bounds is read, to check its status and its account.
     """
     values = scope.values() | {"account": scope.account_id, "offset": offset, "limit": limit}
-    return await _in_turns(await session.execute(_SPAN, values), view)
+    return await in_turns(await session.execute(_SPAN, values), view)
 
 
 async def list_all(
@@ -253,4 +241,4 @@ async def list_all(
     if status is TransferStatus.COMPLETED:
         below = (await session.execute(_FIRST_LEG, {"value": below})).scalar_one()
     values = {"status": status, "below": below, "offset": offset, "limit": limit}
-    return await _in_turns(await session.execute(_LISTS[status], values), view)
+    return await in_turns(await session.execute(_LISTS[status], values), view)

@@ -102,8 +102,9 @@ async def list_transactions(
     session: AsyncSession, month: Month, *, start: int | None, limit: int
 ) -> list[TransactionView]:
     """List a month's transactions, newest first, going back from row id `start` (None: from the newest)."""
-    connection = await session.connection()
-    return await connection.run_sync(_walk, month, month.newest if start is None else start, limit)
+    start = month.newest if start is None else start
+    found = await transactions.read(session, month.account_id, start, offset=0, limit=limit)
+    return [transaction for transaction in found if transaction.id > month.before]
 
 
 def draw(settings: Settings, month: Month, media_type: str) -> bytes:

@@ -15,6 +15,7 @@ from core.domain.transfers import (
 )
 from core.ids import NEWEST
 from core.storage import accounts, batches, transfer_lists, transfers
+from core.storage.rows import make_in_turns
 from core.storage.transfer_lists import Scope, Step
 
 
@@ -132,7 +133,7 @@ async def _page(session: AsyncSession, scope: Scope, legs: list[int], *, offset:
             return TransferPage([], None)
         scope, legs, offset = replace(scope, below=place[0]), place[1], offset - len(passed)
     met, place = await _walk(session, scope, legs, count=limit)
-    return TransferPage([step.transfer() for step in met], place)
+    return TransferPage(await make_in_turns(met, Step.transfer), place)
 
 
 async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: int) -> tuple[list[Step], Place | None]:
