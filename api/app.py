@@ -66,7 +66,6 @@ def create_app(
         app.router.routes.extend(router.routes)
     add_error_handlers(app)
     app.state.methods = Methods(routers)
-    app.openapi = lambda: openapi(app)  # type: ignore[method-assign]
     return app
 
 
@@ -76,6 +75,10 @@ class Application(FastAPI):
     def __init__(self, around: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
         self._outermost = around(super().__call__)
+
+    def openapi(self) -> dict[str, Any]:
+        """Make the OpenAPI document, with our parts."""
+        return openapi(self)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Leave out the framework's answer to unexpected errors, because `Observe` gives ours."""

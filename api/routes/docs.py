@@ -1,6 +1,7 @@
 """`/docs`: the API reference. Its assets are served locally, so that it works without the internet."""
 
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -71,13 +72,18 @@ async def oauth2_redirect() -> HTMLResponse:
 @router.get("/docs/errors")
 async def errors() -> HTMLResponse:
     """Explain every error code: the `type` of a problem points here."""
+    return HTMLResponse(_errors(), headers=_POLICY)
+
+
+@cache
+def _errors() -> str:
     rows = "\n".join(
         f'<tr id="{code}"><td><code>{code}</code></td>'
         f"<td>{status_of(code) if is_answered(code) else '—'}</td><td>{code.message}</td>"
         f"<td>{re.sub('`([^`]*)`', r'<code>\1</code>', code.advice)}</td></tr>"
         for code in ErrorCode.all()
     )
-    return HTMLResponse(_ERRORS.format(rows=rows), headers=_POLICY)
+    return _ERRORS.format(rows=rows)
 
 
 @router.get(f"{ASSETS}/{{name:path}}")

@@ -1,4 +1,4 @@
-"""The exit statuses of a supervisor, next to 0."""
+"""Why a supervisor was not started or ended without success, as exit statuses."""
 
 NEVER_READY = 1
 CANNOT_START = 2

@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Self
 
-SAME_WISH_SECONDS = 0.2
+SAME_REQUEST_SECONDS = 0.2
 """Two signals this close are one request: on a Ctrl-C, many wrappers pass on the signal that the terminal has sent
 too."""
 
@@ -25,17 +25,17 @@ class StopSignals:
         self.stop_asked_by: signal.Signals | None = None
         self.hurry = False
         self._asked_at = 0.0
-        self._wishes = [signal.SIGTERM, signal.SIGINT]
+        self._numbers = [signal.SIGTERM, signal.SIGINT]
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            self._wishes.append(signal.SIGHUP)  # under nohup, a closed terminal is not a request to stop
+            self._numbers.append(signal.SIGHUP)  # under nohup, a closed terminal is not a request to stop
 
     def __enter__(self) -> Self:
         self._read_end, self._write_end = os.pipe()
         os.set_blocking(self._read_end, False)
         os.set_blocking(self._write_end, False)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        for wish in self._wishes:
-            signal.signal(wish, self._on_wish)
+        for number in self._numbers:
+            signal.signal(number, self._on_signal)
         # An ignored SIGCHLD would not end the sleep, and the kernel would discard exit statuses.
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         return self
@@ -43,8 +43,8 @@ class StopSignals:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _t: TracebackType | None
     ) -> None:
-        for wish in self._wishes:
-            signal.signal(wish, signal.SIG_IGN)
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         os.close(self._read_end)
@@ -56,8 +56,8 @@ class StopSignals:
             with suppress(BlockingIOError):
                 os.read(self._read_end, 4096)
 
-    def _on_wish(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.stop_asked_by is None:
             self.stop_asked_by, self._asked_at = signal.Signals(number), time.monotonic()
-        elif time.monotonic() - self._asked_at > SAME_WISH_SECONDS:
+        elif time.monotonic() - self._asked_at > SAME_REQUEST_SECONDS:
             self.hurry = True

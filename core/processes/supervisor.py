@@ -174,9 +174,8 @@ class Supervisor:
             if slot.silence.is_longer_than(self._settings.silent_seconds):
                 log.error("child_silent", child=slot.child.name, seconds=round(slot.silence.seconds, 3))
                 slot.kill()
-                slot.silence = (
-                    Silence()
-                )  # if it cannot die, it is killed again after the same time, and not at every check
+                # If it cannot die, it is killed again after the same time, and not at every check.
+                slot.silence = Silence()
 
     def _stop(self) -> None:
         self._stopping = True
