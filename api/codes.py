@@ -15,7 +15,12 @@ class WireError(ErrorCode):
         "This is not a well-formed HTTP/1.1 request.",
         "Fix the program or the proxy.",
     )
-    METHOD_NOT_ALLOWED = "method_not_allowed", None, "Method not allowed on this path.", "Use one of these methods."
+    METHOD_NOT_ALLOWED = (
+        "method_not_allowed",
+        None,
+        "Method not allowed on this path.",
+        "Use a method that `Allow` names.",
+    )
     NOT_ACCEPTABLE = (
         "not_acceptable",
         None,

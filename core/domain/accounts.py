@@ -43,7 +43,7 @@ class AccountError(ErrorCode):
         "too_many_accounts",
         Kind.CONFLICT,
         "You already have the maximum number of accounts.",
-        "Use one of them.",
+        "Use an existing account.",
     )
 
 

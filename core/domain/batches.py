@@ -19,7 +19,7 @@ class BatchError(ErrorCode):
         "batch_failed",
         None,
         "Another transfer of the atomic batch failed, so the whole batch failed.",
-        "Read the reason of that line.",
+        "Read the reason of the line that `failure.index` names.",
     )
 
 
