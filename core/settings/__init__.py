@@ -40,7 +40,7 @@ PORTS = ("port", "metrics_port_api", "metrics_port_settlement", "metrics_port_jo
 OF_COMPOSE = {
     "GIRO_UID": ("1000", "User that the containers run as, and that owns ./data: a number, and not root."),
     "GIRO_GID": ("1000", "Group of that user: a number."),
-    "GIRO_PUBLISH": ("8000", "Where the API is published, as in 127.0.0.1:8000 behind a proxy on the same machine."),
+    "GIRO_PUBLISH": ("127.0.0.1:8000", "Where the API is published: an address of the machine and a port."),
     "GIRO_IMAGE": ("giro", "Name of the image."),
 }
 """Default and meaning of the variables that only docker-compose.yml reads, from the same `.env`."""

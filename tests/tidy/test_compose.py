@@ -14,6 +14,7 @@ from workers.main import STOP_MS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
+DIGESTS = ROOT / "deploy/compose.digests.yml"
 PARTS = ("api", "worker", "jobs", "scheduler")
 
 
@@ -74,6 +75,36 @@ def test_only_the_migration_container_starts_as_root_with_minimal_rights(
     assert set(migrate["cap_add"]) == {"CHOWN", "DAC_OVERRIDE", "SETGID", "SETUID"}
     assert [name for name, service in services.items() if "cap_add" in service] == ["migrate"]
     assert [name for name, service in services.items() if "privileged" in service] == []
+
+
+def test_networks_keep_the_queue_the_metrics_and_the_public_apart(services: dict[str, Any]) -> None:
+    on = {name: set(service.get("networks", ())) for name, service in services.items()}
+    members = {network: {name for name in on if network in on[name]} for network in set().union(*on.values())}
+    assert members == {
+        "public": {"api"},
+        "queue": {*PARTS, "redis"},
+        "metrics": {*PARTS, "prometheus"},
+        "monitoring": {"prometheus", "alertmanager", "grafana"},
+    }
+    assert services["migrate"]["network_mode"] == "none"
+    networks = yaml.safe_load(COMPOSE.read_text())["networks"]
+    assert networks.keys() == members.keys()
+    assert [name for name, network in networks.items() if network] == ["queue"]
+    assert networks["queue"] == {"internal": True}
+
+
+def test_every_port_is_published_on_the_machine_only(services: dict[str, Any]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert len(published) == 4
+    for port in published:
+        assert re.match(r"127\.0\.0\.1:\$|\$\{GIRO_PUBLISH:-127\.0\.0\.1:\d+\}:", port), port
+
+
+def test_digests_pin_the_tags_of_every_image_of_others(services: dict[str, Any]) -> None:
+    pinned = dict(re.findall(r"image: ([\w/]+):(\S+)@sha256:[0-9a-f]{64}\n", DIGESTS.read_text()))
+    tags = dict(service["image"].split(":") for name, service in services.items() if "build" not in service)
+    assert pinned == tags
+    assert yaml.safe_load(DIGESTS.read_text())["services"].keys() == services.keys() - {*PARTS, "migrate"}
 
 
 def test_folders_of_the_queue_exist_before_docker_creates_them_as_root(services: dict[str, Any]) -> None:
