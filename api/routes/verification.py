@@ -18,5 +18,5 @@ router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRou
     responses=problems(*FOR_OPERATORS),
 )
 async def get_verification(_operator: OperatorDep, session: SessionDep) -> VerificationOut:
-    """Show what the last scheduled verification of the whole ledger found."""
+    """Show the newest kept result of a verification of the whole ledger."""
     return VerificationOut.of(await verification.last(session))

@@ -74,10 +74,10 @@ def list_statement_runs(limit: Limit = 24) -> None:
 @app.command("verification")
 @one_line_errors
 def show_verification() -> None:
-    """Show the result of the last scheduled verification. `giro verify` runs one now."""
+    """Show the newest kept result of a verification. `giro verify` runs one now."""
     last = look(verification.last)
     if last is None:
-        out.print("no scheduled verification has run yet")
+        out.print("no verification has been kept yet")
         return
     show(
         *("finished (UTC)", "scope", "accounts", "transfers", "transactions", "block", "anchored", "breaches"),

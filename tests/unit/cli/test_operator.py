@@ -64,7 +64,7 @@ def test_a_message_that_is_not_parked_is_reported_in_one_line(database: Database
 
 
 def test_the_last_verification_is_shown_with_its_breaches(database: Database) -> None:
-    assert "no scheduled verification has run yet" in everything_said(giro("operator", "verification"))
+    assert "no verification has been kept yet" in everything_said(giro("operator", "verification"))
     bank_of_two(database, ada_has=500)
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'")
