@@ -53,14 +53,16 @@ class Waker(threading.Thread):
     def __init__(self, broker: RedisBroker) -> None:
         super().__init__(name="waker", daemon=True)
         self._broker = broker
-        self._asked = threading.Event()
+        self._called = threading.Event()
+        self._asked = False
         self._stopping = False
         for outcome in ("sent", "coalesced", "failed"):
             metrics.wakeups.labels(outcome)  # starts at 0, so that the first increase is visible
 
     def wake(self) -> None:
         """Ask for a wake-up. Returns immediately."""
-        self._asked.set()
+        self._asked = True
+        self._called.set()
 
     def ping(self) -> None:
         """Check that the queue's server answers. Raises redis.RedisError if it does not."""
@@ -69,16 +71,18 @@ class Waker(threading.Thread):
     def stop(self) -> None:
         """Send the wake-up that was asked for, if any, and end."""
         self._stopping = True
-        self._asked.set()
+        self._called.set()
         self.join(timeout=5)
 
     def run(self) -> None:
         """Send until stopped."""
         while True:
-            self._asked.wait()
-            self._asked.clear()
-            self._send()
-            if self._stopping and not self._asked.is_set():
+            self._called.wait()
+            self._called.clear()
+            if self._asked:
+                self._asked = False  # before the send, which may miss what is asked for meanwhile
+                self._send()
+            if self._stopping and not self._asked:
                 return
 
     def _send(self) -> None:
