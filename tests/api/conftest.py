@@ -263,19 +263,24 @@ def settle(database: Database) -> Callable[[], int]:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Ada's account with a balance, and Grace's empty one, in US dollars."""
+    """Ada's account with a balance, and Grace's empty one, in US dollars: of each the id and the account number."""
 
     payer: Json
     payee: Json
 
 
 @pytest.fixture
-async def pair(ada: Person, grace: Person, database: Database) -> Pair:
+def pair(ada: Person, grace: Person, database: Database) -> Pair:
     """Ada has 100.00 USD, and Grace has an account."""
     with unit_of_work(database) as connection:
-        payer, payee = (str(builders.open_account(connection, owner_of(connection, person))) for person in (ada, grace))
-    builders.fund(database, UUID(payer), 10_000)
-    return Pair(await ada.account(payer), await grace.account(payee))
+        payer, payee = (builders.open_account(connection, owner_of(connection, person)) for person in (ada, grace))
+    builders.fund(database, payer, 10_000)
+    return Pair(*(named(builders.account_row(database, account)) for account in (payer, payee)))
+
+
+def named(row: dict[str, Any]) -> Json:
+    """What a request can name an account by, in the form that the API returns."""
+    return {"id": str(UUID(bytes=row["public_id"])), "account_number": row["account_number"]}
 
 
 def owner_of(connection: Connection, person: Person) -> int:
