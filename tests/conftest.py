@@ -17,6 +17,7 @@ from core.settings import PREFIX, Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from tests.builders import Bank, bank_of_two
+from tests.compiled_once import share_compiled_statements
 
 pytest_plugins = ("tests.time_travel",)
 
@@ -28,7 +29,8 @@ NOT_QUICK = ("whole_service", "clients", "long", "container", "prometheus", "pro
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Select the quick tests, unless the command names paths or markers, and log plain tracebacks."""
+    """Select the quick tests, unless the command names paths or markers, and let them share the costly work."""
+    share_compiled_statements()
     renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])  # boxes take seconds to draw
     if config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr:
