@@ -168,8 +168,14 @@ def code_of(kind: type) -> ast.AST:
         return ast.Module([], [])
 
 
+@cache  # many classes of the product extend the same one
 def members_of(kind: type) -> set[str]:
     return set(vars(kind)) | members(code_of(kind))
+
+
+@cache
+def parameters_of(kind: type) -> set[str]:
+    return parameters(code_of(kind))
 
 
 def extended(path: str, node: ast.ClassDef) -> list[type]:
@@ -192,7 +198,7 @@ def shared(path: str, tree: ast.Module) -> Iterator[str]:
     """The private names of a library's class that a class of ours calls, replaces or happens to use as well."""
     for node, bases in classes(path, tree):
         for base in bases:
-            common = members(node) & members_of(base) | parameters(node) & parameters(code_of(base))
+            common = members(node) & members_of(base) | parameters(node) & parameters_of(base)
             yield from filter(is_private, common)
 
 
