@@ -18,6 +18,17 @@ LIST_INDEXES = (
 )
 """Added by migration 0010."""
 
+RUNNING_TOTALS = (
+    "DROP TABLE milestones",
+    "DROP INDEX ix_users_pending_limit",
+    "ALTER TABLE users DROP COLUMN pending_limit",
+    *(
+        f"ALTER TABLE accounts DROP COLUMN {column}"
+        for column in ("pending_count", "leg_count", "credits_high", "credits_low")
+    ),
+)
+"""Take migration 0011 back."""
+
 LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
 
 
@@ -40,6 +51,8 @@ def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
 def forget_erasure(path: Path) -> None:
     """Take a schema back to before users could be erased, for tests of migrations. It must not be open elsewhere."""
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        for statement in RUNNING_TOTALS:
+            raw.execute(statement)
         for index in LIST_INDEXES:
             raw.execute(f"DROP INDEX {index}")
         raw.execute("DROP TRIGGER users_stay_erased")

@@ -33,6 +33,12 @@ class LedgerAccount:
     overdraft_limit: int
     last_transaction_id: int | None
     owner_active: bool = True
+    pending_count: int = 0
+    """The number of its pending transfers: those that it pays. Like the next two, only settlement reads it."""
+    leg_count: int = 0
+    """The number of its legs so far."""
+    credits: int = 0
+    """The sum of its credits so far. Unlike a balance, it can exceed 64 bits."""
 
     @property
     def floor(self) -> int:
@@ -106,6 +112,21 @@ class Leg(NamedTuple):
     """The account's previous leg."""
 
 
+class Milestone(NamedTuple):
+    """The running totals of an account up to one of its legs: the same as `LedgerAccount` had after it."""
+
+    account_id: int
+    transaction_id: int
+    posted_at: int
+    """Microseconds since the epoch."""
+    leg_count: int
+    credits: int
+    """Minor units."""
+
+
+MILESTONE = 128
+"""Each leg whose number in its account is a multiple of this is a milestone. Migration 0011 has a copy."""
+
 FAILURES = frozenset(
     {
         TransferError.OWNER_INACTIVE,
@@ -121,9 +142,10 @@ FAILURES = frozenset(
 
 @dataclass(slots=True)
 class Settlement:
-    """The result of a settlement: legs, and the reason of each failed transfer by its sequence."""
+    """The result of a settlement: legs, milestones, and the reason of each failed transfer by its sequence."""
 
     legs: list[Leg] = field(default_factory=list)
+    milestones: list[Milestone] = field(default_factory=list)
     failed: dict[int, ErrorCode] = field(default_factory=dict)
 
 
@@ -197,20 +219,21 @@ class _Execution:
     def execute_together(self, orders: Sequence[Order]) -> None:
         """Execute transfers that complete together. If one of them fails, undo the others and fail them all."""
         touched = [self._accounts[side] for order in orders for side in (order.from_account_id, order.to_account_id)]
-        before = [(account, account.balance, account.last_transaction_id) for account in touched]
-        leg_count, next_leg_id = len(self.settlement.legs), self._next_leg_id
+        before = [(account, _posted(account)) for account in touched]
+        leg_count, milestones = len(self.settlement.legs), len(self.settlement.milestones)
+        next_leg_id = self._next_leg_id
         tried, reason = 0, None
         while reason is None and tried < len(orders):
             reason = self._execute(orders[tried])
             tried += 1
         if reason is None:
             return
-        for account, balance, last_transaction_id in before:
-            account.balance, account.last_transaction_id = balance, last_transaction_id
-        del self.settlement.legs[leg_count:]
+        for account, posted in before:
+            account.balance, account.last_transaction_id, account.leg_count, account.credits = posted
+        del self.settlement.legs[leg_count:], self.settlement.milestones[milestones:]
         self._next_leg_id = next_leg_id
         for untried in orders[tried:]:
-            self._accounts[untried.from_account_id].reserved -= untried.amount
+            _release(self._accounts[untried.from_account_id], untried.amount)
         self.settlement.failed |= {order.sequence: BatchError.FAILED for order in orders}
         self.settlement.failed[orders[tried - 1].sequence] = reason
 
@@ -218,7 +241,7 @@ class _Execution:
         """Post both legs of a transfer, or return the reason why it fails. Its reservation is released either way."""
         amount = order.amount
         payer, payee = self._accounts[order.from_account_id], self._accounts[order.to_account_id]
-        payer.reserved -= amount
+        _release(payer, amount)
         if not payer.owner_active:
             return TransferError.OWNER_INACTIVE
         reason = refusal(payer, payee, amount, spoken_for=0)
@@ -234,6 +257,24 @@ class _Execution:
             Leg(leg_id, transfer_id, account.id, amount, account.balance, self._posted_at, account.last_transaction_id)
         )
         account.last_transaction_id, self._next_leg_id = leg_id, leg_id + 1
+        account.leg_count += 1
+        if amount > 0:
+            account.credits += amount
+        if account.leg_count % MILESTONE == 0:
+            self.settlement.milestones.append(
+                Milestone(account.id, leg_id, self._posted_at, account.leg_count, account.credits)
+            )
+
+
+def _release(payer: LedgerAccount, amount: int) -> None:
+    """Release the reservation of a transfer that ends."""
+    payer.reserved -= amount
+    payer.pending_count -= 1
+
+
+def _posted(account: LedgerAccount) -> tuple[int, int | None, int, int]:
+    """Return all that posting a leg changes: balance, last leg, number of legs, sum of credits."""
+    return account.balance, account.last_transaction_id, account.leg_count, account.credits
 
 
 def _why_not(account: LedgerAccount) -> ErrorCode:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.accounts import AccountKind, AccountStatus, AccountView, AccountWithOwner, FreezeScope
 from core.domain.ledger import LedgerAccount, PartyAccount
 from core.storage.models import Account, User
-from core.storage.rows import columns
+from core.storage.rows import columns, halves, joined
 
 _LEDGER_COLUMNS = (
     "a.id, a.kind, a.currency, a.status, a.freeze_scope, a.balance, a.reserved, a.overdraft_limit, "
@@ -61,35 +61,59 @@ def find_externals(connection: Connection, currencies: Sequence[str]) -> dict[st
     return {party.ledger.currency: party for party in _parties(connection, where, currencies)}
 
 
-def reserve(connection: Connection, changes: Sequence[tuple[int, int, int]]) -> None:
-    """Reserve funds for accepted transfers: (minor units, the payer's newest transfer, the payer's row id) each."""
+def reserve(connection: Connection, changes: Sequence[tuple[int, int, int, int]]) -> None:
+    """Reserve funds for accepted transfers, by payer.
+
+    Each change is the sum in minor units, the number of transfers, the payer's newest one, and the payer's row id.
+    """
     if changes:
         connection.exec_driver_sql(
-            "UPDATE accounts SET reserved = reserved + ?, last_transfer_id = ? WHERE id = ?", list(changes)
+            "UPDATE accounts SET reserved = reserved + ?, pending_count = pending_count + ?, last_transfer_id = ? "
+            "WHERE id = ?",
+            list(changes),
         )
 
 
 def release(connection: Connection, account_id: int, amount: int) -> None:
     """Release the funds, in minor units, that were reserved for a transfer that will not be executed."""
-    connection.exec_driver_sql("UPDATE accounts SET reserved = reserved - ? WHERE id = ?", (amount, account_id))
+    connection.exec_driver_sql(
+        "UPDATE accounts SET reserved = reserved - ?, pending_count = pending_count - 1 WHERE id = ?",
+        (amount, account_id),
+    )
 
 
 def read_for_settlement(connection: Connection, account_ids: Sequence[int]) -> Iterator[LedgerAccount]:
     """Read accounts by row id, and whether their owners are active."""
     rows = connection.exec_driver_sql(
-        f"SELECT {_LEDGER_COLUMNS}, coalesce(u.is_active, 1) FROM accounts a LEFT JOIN users u ON u.id = a.owner_id "
+        f"SELECT {_LEDGER_COLUMNS}, coalesce(u.is_active, 1), a.pending_count, a.leg_count, a.credits_high, "
+        "a.credits_low FROM accounts a LEFT JOIN users u ON u.id = a.owner_id "
         f"WHERE a.id IN ({_marks(account_ids)})",
         tuple(account_ids),
     )
-    for *account, owner_active in rows.all():
-        yield _ledger_account(account, owner_active=bool(owner_active))
+    for *row, owner_active, pending_count, leg_count, high, low in rows.all():
+        account = _ledger_account(row)
+        account.owner_active, account.pending_count = bool(owner_active), pending_count
+        account.leg_count, account.credits = leg_count, joined(high, low)
+        yield account
 
 
 def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> None:
     """Write back accounts that a settlement changed. Values are absolute: they were read in the same unit of work."""
     connection.exec_driver_sql(
-        "UPDATE accounts SET balance = ?, reserved = ?, last_transaction_id = ? WHERE id = ?",
-        [(account.balance, account.reserved, account.last_transaction_id, account.id) for account in accounts],
+        "UPDATE accounts SET balance = ?, reserved = ?, last_transaction_id = ?, pending_count = ?, leg_count = ?, "
+        "credits_high = ?, credits_low = ? WHERE id = ?",
+        [
+            (
+                account.balance,
+                account.reserved,
+                account.last_transaction_id,
+                account.pending_count,
+                account.leg_count,
+                *halves(account.credits),
+                account.id,
+            )
+            for account in accounts
+        ],
     )
 
 
@@ -225,7 +249,7 @@ def _parties(connection: Connection, where: str, values: Sequence[Any]) -> Itera
         yield PartyAccount(_ledger_account(account), public_id, number, owner_id, last_transfer_id)
 
 
-def _ledger_account(row: Sequence[Any], *, owner_active: bool = True) -> LedgerAccount:
+def _ledger_account(row: Sequence[Any]) -> LedgerAccount:
     """Make an account from `_LEDGER_COLUMNS`."""
     row_id, kind, currency, status, freeze_scope, balance, reserved, overdraft_limit, last_transaction_id = row
     return LedgerAccount(
@@ -238,7 +262,6 @@ def _ledger_account(row: Sequence[Any], *, owner_active: bool = True) -> LedgerA
         reserved=reserved,
         overdraft_limit=overdraft_limit,
         last_transaction_id=last_transaction_id,
-        owner_active=owner_active,
     )
 
 

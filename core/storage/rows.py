@@ -39,6 +39,20 @@ def columns(table: type[Base], view: type[Any]) -> list[Any]:
     return [getattr(table, name) for name in view.__match_args__]
 
 
+HALF = 10**9
+"""Sums of amounts are stored and added up in two halves: they may exceed SQLite's 64 bits."""
+
+
+def halves(total: int) -> tuple[int, int]:
+    """Divide a sum of amounts, in minor units, into its high and its low half."""
+    return divmod(total, HALF)
+
+
+def joined(high: int, low: int) -> int:
+    """Put the halves of a sum together."""
+    return high * HALF + low
+
+
 def insert(connection: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows: one statement for each full hundred, and for the rest one that is run for each row.
 

@@ -20,9 +20,8 @@ from core.domain.statements import (
     StoredStatement,
 )
 from core.ids import new_id
+from core.storage.rows import HALF, joined
 
-# Sums are taken in two halves: the amounts of one month may exceed SQLite's 64 bits.
-_HALF = 10**9
 _IN_SPAN = "posted_at >= :starts_at AND posted_at < :ends_at"
 _FIGURES = text(
     f"""
@@ -36,10 +35,10 @@ _FIGURES = text(
         max(id) FILTER (WHERE posted_at < :starts_at) AS opening_id,
         max(id) FILTER (WHERE posted_at < :ends_at) AS closing_id,
         count(*) FILTER (WHERE {_IN_SPAN}) AS leg_count,
-        coalesce(sum(amount / {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_high,
-        coalesce(sum(amount % {_HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_low,
-        coalesce(sum(-amount / {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_high,
-        coalesce(sum(-amount % {_HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_low
+        coalesce(sum(amount / {HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_high,
+        coalesce(sum(amount % {HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_low,
+        coalesce(sum(-amount / {HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_high,
+        coalesce(sum(-amount % {HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_low
     FROM chain
     """
 )
@@ -50,7 +49,8 @@ def figures(
 ) -> Figures:
     """Add up an account's legs in a span of time, walking its chain back from leg `start`.
 
-    `start` is the account's newest leg, or any leg after the span; legs in between are skipped.
+    `start` is the account's newest leg, or any leg after the span; legs in between are skipped. This takes as many
+    steps as there are legs from `start` on: core/storage/running_totals.py has the same figures in a bounded number.
     """
     values = {"start": start, "account": account_id, "starts_at": to_us(starts_at), "ends_at": to_us(ends_at)}
     sums = connection.execute(_FIGURES, values).one()
@@ -58,8 +58,8 @@ def figures(
     return Figures(
         opening_balance=balances.get(sums.opening_id, 0),
         closing_balance=balances.get(sums.closing_id, 0),
-        total_credits=sums.credits_high * _HALF + sums.credits_low,
-        total_debits=sums.debits_high * _HALF + sums.debits_low,
+        total_credits=joined(sums.credits_high, sums.credits_low),
+        total_debits=joined(sums.debits_high, sums.debits_low),
         transaction_count=sums.leg_count,
         opening_transaction_id=sums.opening_id,
         closing_transaction_id=sums.closing_id,

@@ -25,7 +25,7 @@ from core.domain.statements import (
 from core.domain.transactions import TransactionView
 from core.services.statements.making import close_months
 from core.settings import Settings
-from core.storage import accounts, statement_runs, statements, transactions, users
+from core.storage import accounts, running_totals, statement_runs, statements, transactions, users
 from core.storage.sqlite.engine import Database
 
 DRAWING_PRIORITY = 10
@@ -138,7 +138,7 @@ async def _provisional(
     if not _existed(account.created_at, account.closed_at, starts_at, ends_at):
         raise Refusal(StatementError.NOT_FOUND)
     figures = await connection.run_sync(
-        statements.figures, account.id, start=account.last_transaction_id, starts_at=starts_at, ends_at=ends_at
+        running_totals.figures, account.id, starts_at=starts_at, ends_at=ends_at
     )
     assert account.owner_id is not None, "a customer's account"
     owner = await users.get(session, account.owner_id)

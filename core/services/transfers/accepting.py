@@ -1,5 +1,6 @@
 """Accepting transfers: a group of requests is decided together and written in one unit of work."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -103,9 +104,13 @@ class Acceptance:
     def write(self) -> None:
         """Record what was accepted."""
         transfers.add(self._connection, self._rows)
+        counts = Counter(terms.from_account_id for terms in self._rows)
         accounts.reserve(
             self._connection,
-            [(self._reserved[row_id], party.last_transfer_id or 0, row_id) for row_id, party in self._payers.items()],
+            [
+                (self._reserved[row_id], counts[row_id], party.last_transfer_id or 0, row_id)
+                for row_id, party in self._payers.items()
+            ],
         )
         write_all_down(self._connection, self._ordered)
 

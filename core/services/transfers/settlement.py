@@ -17,7 +17,7 @@ from core.domain.ledger import FAILURES, LedgerAccount
 from core.domain.transfers import Terms, TransferStatus
 from core.failpoints import hit
 from core.services import verification
-from core.storage import accounts, batches, blocks, statement_runs, transactions, transfers
+from core.storage import accounts, batches, blocks, running_totals, statement_runs, transactions, transfers
 from core.storage.batches import Span
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -157,6 +157,7 @@ def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAc
     unit.failed |= outcome.failed
     hit("settle.before_write")
     transactions.add(connection, outcome.legs)
+    running_totals.add(connection, outcome.milestones)
     batches.fail(connection, _culprits(outcome.failed, atomic))
     unit.sealer.add_legs(outcome.legs)
     hit("settle.between_writes")

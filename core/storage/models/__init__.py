@@ -10,7 +10,7 @@ from core.storage.models.dead_letters import DeadLetter
 from core.storage.models.fences import Fence
 from core.storage.models.statements import Statement, StatementGroup, StatementRun
 from core.storage.models.tokens import RefreshToken
-from core.storage.models.transactions import Transaction
+from core.storage.models.transactions import Milestone, Transaction
 from core.storage.models.transfers import Transfer
 from core.storage.models.users import User
 from core.storage.models.verifications import Verification
@@ -24,6 +24,7 @@ __all__ = [
     "Card",
     "DeadLetter",
     "Fence",
+    "Milestone",
     "RefreshToken",
     "Statement",
     "StatementGroup",

@@ -54,3 +54,11 @@ class Account(Base):
     last_transfer_id: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(Moment)
     closed_at: Mapped[datetime | None] = mapped_column(Moment)
+    pending_count: Mapped[int] = mapped_column(
+        Integer, CheckConstraint("pending_count >= 0", name="pending_count"), server_default=text("0")
+    )
+    """The number of pending transfers from it."""
+    leg_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    credits_high: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    credits_low: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """The running totals of its legs: how many, and the sum of the credits in two halves (core/storage/rows.py)."""

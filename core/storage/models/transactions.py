@@ -35,6 +35,34 @@ class Transaction(Base):
     previous_id: Mapped[int | None] = mapped_column(Integer)
 
 
+class Milestone(Base):
+    """The running totals of an account up to one leg, for every 128th leg of the account.
+
+    The totals up to any moment are those of the first milestone from then on, or those of the account itself if there
+    is none, without the legs in between: at most 127 steps along the chain.
+    """
+
+    __tablename__ = "milestones"
+    __table_args__ = ({"sqlite_strict": True, "sqlite_with_rowid": False},)
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    posted_at: Mapped[datetime] = mapped_column(Moment, primary_key=True)
+    transaction_id: Mapped[int] = mapped_column(ForeignKey("transactions.id"), primary_key=True)
+    leg_count: Mapped[int] = mapped_column(Integer)
+    credits_high: Mapped[int] = mapped_column(Integer)
+    credits_low: Mapped[int] = mapped_column(Integer)
+
+
+trigger(
+    Milestone.__table__,
+    """CREATE TRIGGER milestones_never_change BEFORE UPDATE ON milestones
+    BEGIN SELECT RAISE(ABORT, 'a milestone never changes'); END""",
+)
+trigger(
+    Milestone.__table__,
+    """CREATE TRIGGER milestones_stay BEFORE DELETE ON milestones
+    BEGIN SELECT RAISE(ABORT, 'a milestone is never deleted'); END""",
+)
 trigger(
     Transaction.__table__,
     """CREATE TRIGGER transactions_never_change BEFORE UPDATE ON transactions

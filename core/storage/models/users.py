@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Integer, Text
+from sqlalchemy import CheckConstraint, Index, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.domain.users import NO_PASSWORD, Role
@@ -26,6 +26,7 @@ class User(Base):
         one_of("role", Role),
         CheckConstraint("is_active IN (0, 1)", name="is_active"),
         CheckConstraint("email = lower(email)", name="email_lower"),
+        Index("ix_users_pending_limit", "pending_limit", sqlite_where=text("pending_limit IS NOT NULL")),
         {"sqlite_strict": True},
     )
 
@@ -39,6 +40,10 @@ class User(Base):
     token_version: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(Moment)
     erased_at: Mapped[datetime | None] = mapped_column(Moment, CheckConstraint(_ERASED, name="erased"))
+    pending_limit: Mapped[int | None] = mapped_column(
+        Integer, CheckConstraint("pending_limit >= 1", name="pending_limit")
+    )
+    """How many pending transfers the user's accounts may have together; null: as many as the service's settings say."""
 
 
 trigger(

@@ -1,0 +1,83 @@
+"""Running totals: how many legs an account has, and the sum of its credits, up to any moment.
+
+They are stored with each account, as of now, and with each of its milestones. So the figures of a month take two walks
+of less than `MILESTONE` steps, however many legs the account has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from core.clock import to_us
+from core.domain.ledger import Milestone
+from core.domain.statements import Figures
+from core.storage.rows import halves, insert, joined
+
+_FROM_THEN_ON = """
+    SELECT transaction_id, leg_count, credits_high, credits_low FROM milestones
+    WHERE account_id = ? AND posted_at >= ? ORDER BY posted_at, transaction_id LIMIT 1
+"""
+_NOW = "SELECT last_transaction_id, leg_count, credits_high, credits_low FROM accounts WHERE id = ?"
+_LATER = """
+    WITH RECURSIVE chain (id, amount, posted_at, previous_id) AS (
+        SELECT id, amount, posted_at, previous_id FROM transactions WHERE id = ?1 AND account_id = ?2
+        UNION ALL
+        SELECT t.id, t.amount, t.posted_at, t.previous_id FROM chain JOIN transactions t ON t.id = chain.previous_id
+        WHERE t.account_id = ?2 AND chain.posted_at >= ?3 AND t.id < chain.id
+    )
+    SELECT max(id) FILTER (WHERE posted_at < ?3), count(*) FILTER (WHERE posted_at >= ?3),
+        coalesce(sum(amount) FILTER (WHERE amount > 0 AND posted_at >= ?3), 0)
+    FROM chain
+"""
+"""The last leg before a moment, and the later ones up to a leg. Their sum fits in 64 bits: they are few."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """The totals of an account up to a leg; amounts are minor units."""
+
+    transaction_id: int | None
+    leg_count: int
+    credits: int
+
+
+def add(connection: Connection, milestones: Sequence[Milestone]) -> None:
+    """Write milestones."""
+    columns = "account_id, transaction_id, posted_at, leg_count, credits_high, credits_low"
+    insert(connection, f"milestones ({columns})", [(*found[:4], *halves(found.credits)) for found in milestones])
+
+
+def figures(connection: Connection, account_id: int, *, starts_at: datetime, ends_at: datetime) -> Figures:
+    """Return the figures of an account's legs in a span of time, in a bounded number of steps.
+
+    They are those of core/storage/statements.py, which adds the legs up. These always add up, so they prove nothing:
+    the statements that are kept are made from the legs.
+    """
+    opening, closing = (_before(connection, account_id, to_us(moment)) for moment in (starts_at, ends_at))
+    opening_balance, closing_balance = (_balance(connection, totals.transaction_id) for totals in (opening, closing))
+    credits = closing.credits - opening.credits
+    return Figures(
+        opening_balance=opening_balance,
+        closing_balance=closing_balance,
+        total_credits=credits,
+        total_debits=opening_balance + credits - closing_balance,
+        transaction_count=closing.leg_count - opening.leg_count,
+        opening_transaction_id=opening.transaction_id,
+        closing_transaction_id=closing.transaction_id,
+    )
+
+
+def _before(connection: Connection, account_id: int, moment: int) -> _Totals:
+    """Return the totals of all legs that were posted before a moment, in microseconds since the epoch."""
+    row = connection.exec_driver_sql(_FROM_THEN_ON, (account_id, moment)).first()
+    start, leg_count, *sums = row or connection.exec_driver_sql(_NOW, (account_id,)).one()
+    last, later, credits = connection.exec_driver_sql(_LATER, (start, account_id, moment)).one()
+    return _Totals(last, leg_count - later, joined(*sums) - credits)
+
+
+def _balance(connection: Connection, transaction_id: int | None) -> int:
+    query = "SELECT balance_after FROM transactions WHERE id = ?"
+    balance: int = connection.exec_driver_sql(query, (transaction_id,)).scalar() or 0
+    return balance
