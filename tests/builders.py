@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 
 from core.domain.audit import Author
 from core.domain.cards import CardType
-from core.domain.errors import Refusal
+from core.domain.errors import GiroError, RateLimited, Refusal
+from core.domain.pending import PendingBounds
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import SYSTEM_USER_ID, Role
 from core.security.card_vault import CardVault
@@ -28,6 +29,9 @@ from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 _serial = count(1)
+
+BOUNDS = PendingBounds(total=500_000, per_user=500_000, seconds=0)
+"""Bounds of pending transfers that no test reaches by accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +165,16 @@ def withdrawal_request(payer: UUID, amount: int = 100, **overrides: Any) -> Tran
     return transfer_request(kind=TransferKind.WITHDRAWAL, payer=payer, amount=amount, **overrides)
 
 
-def accept(database: Database, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal]:
+def accept(database: Database, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal | RateLimited]:
     """Submit requests as one group, in one unit of work."""
     with unit_of_work(database) as connection:
-        return accepting.accept(connection, requests)
+        return accepting.accept(connection, requests, BOUNDS)
 
 
 def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:
     """Submit one request that must be accepted."""
     (outcome,) = accept(database, request)
-    if isinstance(outcome, Refusal):
+    if isinstance(outcome, GiroError):
         raise outcome
     return outcome
 

@@ -17,6 +17,7 @@ from api.routes.transfers import KEY, REFUSALS
 from api.schemas.batches import LINES, BatchOut, NewBatch, render_accepted, written
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer
+from api.throttling.rates import Policy
 from core.domain.batches import MAX_BATCH, BatchRequest
 from core.domain.errors import Refusal
 from core.domain.transfers import TransferKind, TransferRequest
@@ -36,7 +37,10 @@ class BatchRoute(DirectRoute):
     async def _validated(self, request: Request) -> NewBatch:
         lines: _Lines
         given, lines = request.state.read
-        return lines.batch(given)
+        batch = lines.batch(given)
+        user_id = request.state.identity.id
+        runtime_of(request).throttles.check_lines(request, Policy.TRANSFERS, user_id, len(batch.transfers))
+        return batch
 
 
 class _Lines:

@@ -46,6 +46,7 @@ REFUSALS = (
     TransferError.KEY_MISSING,
     TransferError.KEY_INVALID,
     TransferError.KEY_REUSED,
+    TransferError.TOO_MANY_PENDING,
 )
 """Reasons to refuse a transfer."""
 

@@ -80,7 +80,7 @@ def open_runtime(
         waiting=settings.intake_waiting,
         group=settings.intake_group,
         seconds=settings.intake_seconds,
-        most_pending=settings.bulk_pending,
+        bounds=settings.pending_bounds,
         on_accepted=waker.wake,
     )
     return Runtime(

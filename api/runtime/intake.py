@@ -18,6 +18,7 @@ from api.runtime.intake_jobs import Job, JobState, Task, TracedJob, Work, first,
 from api.runtime.intake_report import count_refusal, report, time_and_count, trace
 from core.domain.batches import AcceptedBatch, BatchRequest
 from core.domain.errors import CommonError, GiroError, Refusal, Unavailable
+from core.domain.pending import PendingBounds
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.domain.users import Identity
 from core.failpoints import hit
@@ -50,8 +51,8 @@ class Intake:
     """Takes requests from the event loop and writes them, grouped, on its own thread.
 
     At most `waiting` requests wait, each for at most `seconds`. A group has at most `group` transfers, but a batch is
-    never split. No batch is accepted while `most_pending` transfers wait to be settled. `on_accepted` is called on the
-    thread after a commit that accepted a transfer.
+    never split. `bounds` say how many transfers may wait to be settled. `on_accepted` is called on the thread after a
+    commit that accepted a transfer.
     """
 
     def __init__(
@@ -61,11 +62,11 @@ class Intake:
         waiting: int,
         group: int,
         seconds: float,
-        most_pending: int,
+        bounds: PendingBounds,
         on_accepted: Callable[[], None],
     ) -> None:
         self._database = database
-        self._most_pending = most_pending
+        self._bounds = bounds
         self._most_waiting = waiting
         self._group = group
         self._seconds = seconds
@@ -214,14 +215,15 @@ class Intake:
         for job in [job for job in orders if job.by in changed]:
             outcomes[job] = Refusal(CommonError.UNAUTHENTICATED)
             del orders[job]
-        outcomes |= zip(orders, accept(connection, list(orders.values())) if orders else (), strict=True)
+        decided = accept(connection, list(orders.values()), self._bounds) if orders else ()
+        outcomes |= zip(orders, decided, strict=True)
         # All other jobs run one by one. The caller is read for each, because the previous job may have ended their
         # access.
         return [outcomes[job] if job in outcomes else _do(connection, job.by, self._work_of(job)) for job in group]
 
     def _work_of(self, job: Job) -> Work:
         if isinstance(job.task, BatchRequest):
-            return partial(batches.accept, request=job.task, most_pending=self._most_pending)
+            return partial(batches.accept, request=job.task, bounds=self._bounds)
         return cast(Work, job.task)
 
     def _answer(self, answers: list[tuple[Job, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from api.runtime.intake_jobs import Job, is_order
 from core.domain.batches import AcceptedBatch
-from core.domain.errors import CommonError, ErrorCode, GiroError, Refusal
+from core.domain.errors import CommonError, ErrorCode, GiroError, RateLimited, Refusal
 from core.domain.transfers import AcceptedTransfer
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import intake as metrics
@@ -64,7 +64,7 @@ def trace(tracer: Tracer, answers: Sequence[tuple[Job, Any]], ended: float) -> N
             job.traced.queued.at,
             job.traced.queued.until(ended),
             attributes,
-            failed=isinstance(outcome, BaseException) and not isinstance(outcome, Refusal),
+            failed=isinstance(outcome, BaseException) and not isinstance(outcome, Refusal | RateLimited),
         )
 
 

@@ -6,9 +6,10 @@ from fastapi import Request
 from redis.asyncio import Redis
 
 from api.throttling.guesses import GUESSED_AT, Attempt, Guarded, Guess, patience_of
-from api.throttling.rates import Policy, buckets_of, network_of
+from api.throttling.rates import Buckets, Policy, buckets_of, network_of
 from api.throttling.standing import add_standing, rate_limited, route_of
 from api.throttling.tally import Tally, Try, Watched
+from core.domain.throttles import Decision
 from core.security.derivation import derive_key
 from core.security.secrets import Secrets
 from core.settings import Settings
@@ -33,10 +34,16 @@ class Throttles:
         buckets = self._buckets.get(policy)
         if buckets is None:
             return
-        decision = buckets.take(route_of(request), who)
-        add_standing(request, buckets.header, policy, decision)
-        if decision.wait_us:
-            raise rate_limited(request, policy, decision.wait_us)
+        _apply(request, policy, buckets, buckets.take(route_of(request), who))
+
+    def check_lines(self, request: Request, policy: Policy, who: int | str, lines: int) -> None:
+        """Count a batch, which was counted as one request before it was read, as one for each line.
+
+        Raises RateLimited if less is left. A batch of more lines than the rate allows at once needs all of it.
+        """
+        buckets = self._buckets.get(policy)
+        if buckets is not None and lines > 1:
+            _apply(request, policy, buckets, buckets.take_more(route_of(request), who, lines - 1))
 
     def log_in(self, email: str, address: str | None) -> list[Guarded]:
         """Return what a log-in may be guessing: the password of one account, which may not exist, or of many."""
@@ -81,3 +88,10 @@ class Throttles:
     def _digest(self, name: str) -> str:
         """Hide a name with a keyed digest. Without a key, an attacker could try all addresses."""
         return blake2b(name.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
+
+
+def _apply(request: Request, policy: Policy, buckets: Buckets, decision: Decision) -> None:
+    """State in the answer what is left of a rate. Raises RateLimited if that is not enough."""
+    add_standing(request, buckets.header, policy, decision)
+    if decision.wait_us:
+        raise rate_limited(request, policy, decision.wait_us)

@@ -77,6 +77,12 @@ class Buckets:
             self._full_at.popitem(last=False)
         return decision
 
+    def take_more(self, route: str, who: int | str, count: int) -> Decision:
+        """Take `count` requests more for the one that was just taken, because it counts as several."""
+        key = route, who
+        decision, self._full_at[key] = self._rate.take_more(self._full_at.get(key, 0), now_us(), count)
+        return decision
+
     def __len__(self) -> int:
         return len(self._full_at)
 

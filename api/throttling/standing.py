@@ -27,9 +27,14 @@ def policy_item(name: str, quota: int, window: int) -> bytes:
 
 
 def add_standing(request: Request, policy: bytes, name: str, decision: Decision) -> None:
-    """Add what the client has left of a rate to the answer (api/server/observe.py writes the fields)."""
+    """Add what the client has left of a rate to the answer (api/server/observe.py writes the fields).
+
+    A later decision by the same policy replaces the earlier one.
+    """
     item = f'"{name}";r={decision.left};t={_whole_seconds(decision.more_us)}'.encode()
-    request.scope["state"].setdefault("rates", []).append((policy, item))
+    rates = request.scope["state"].setdefault("rates", [])
+    rates[:] = [rate for rate in rates if rate[0] != policy]
+    rates.append((policy, item))
 
 
 def _whole_seconds(us: int) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from core.cli.console import DESCRIPTION, fail, is_description, one_line_errors, open_database, out, parse_account
-from core.domain.errors import Refusal
+from core.domain.errors import GiroError
 from core.domain.money import MAX_AMOUNT, decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import SYSTEM_USER_ID
@@ -56,8 +56,8 @@ def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
     with unit_of_work(database) as connection:
         customers = operators.account_by_name(connection, account)
         request = request_of(kind, customers, amount, description)
-        (accepted,) = accepting.accept(connection, [request])
-    if isinstance(accepted, Refusal):
+        (accepted,) = accepting.accept(connection, [request], settings.pending_bounds)
+    if isinstance(accepted, GiroError):
         raise accepted
     try:
         with suppress(Exception):  # if this fails, the sweep wakes the worker

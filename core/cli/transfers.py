@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from io import StringIO
 from pathlib import Path
@@ -30,8 +30,9 @@ from core.cli.console import (
 )
 from core.domain.accounts import is_account_number
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode, BatchRequest
-from core.domain.errors import ErrorCode, Refusal, Unavailable
+from core.domain.errors import ErrorCode, RateLimited, Refusal, Unavailable
 from core.domain.money import EXPONENTS, MAX_AMOUNT
+from core.domain.pending import PendingBounds
 from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferError, TransferKind, TransferRequest
 from core.ids import new_id
 from core.queue.broker import connect, make_broker
@@ -197,7 +198,7 @@ class Orders:
         """Divide the lines into parts of a fixed size. An atomic import is a single part."""
         return [lines] if self._mode is BatchMode.ATOMIC else _parts(lines)
 
-    def submit(self, lines: Sequence[Line], most_pending: int) -> AcceptedBatch:
+    def submit(self, lines: Sequence[Line], bounds: PendingBounds) -> AcceptedBatch:
         """Submit lines as one batch. If too many transfers are pending, it waits for at most `PATIENCE_SECONDS`.
 
         Raises what `batches.accept` raises.
@@ -208,8 +209,8 @@ class Orders:
             try:
                 with unit_of_work(self._database) as connection:
                     self._refuse_other_keys(connection, lines)
-                    return batches.accept(connection, request, most_pending=most_pending)
-            except Unavailable:
+                    return batches.accept(connection, request, bounds)
+            except (RateLimited, Unavailable):
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1)
@@ -262,11 +263,13 @@ class Orders:
 def submit(orders: Orders, lines: Sequence[Line], settings: Settings) -> Outcome:
     """Submit all lines, batch by batch, and wake the worker after each batch."""
     outcome = Outcome()
+    # Only by number: the file may also be imported while nothing settles.
+    bounds = replace(settings.pending_bounds, seconds=0)
     broker = make_broker(connect(Secrets(settings).queue_url()))
     with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
         task = drawing.add_task("Submitting", total=len(lines))
         for part in orders.batches_of(lines):
-            outcome.add(part, orders.submit(part, settings.bulk_pending))
+            outcome.add(part, orders.submit(part, bounds))
             with suppress(Exception):  # if this fails, the sweep wakes the worker
                 send_wakeup(broker)
             drawing.advance(task, len(part))

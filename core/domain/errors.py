@@ -137,10 +137,12 @@ class Refusal(GiroError):
 
 
 class RateLimited(GiroError):
-    """Too many requests or too many failures. Nothing was done; the client can retry after `wait_seconds`."""
+    """Too many requests, failures or pending transfers. Nothing was done; a retry can succeed after `wait_seconds`."""
 
-    def __init__(self, wait_seconds: int) -> None:
-        super().__init__(CommonError.RATE_LIMITED)
+    def __init__(
+        self, wait_seconds: int, code: ErrorCode = CommonError.RATE_LIMITED, *, detail: str | None = None
+    ) -> None:
+        super().__init__(code, detail=detail)
         self.wait_seconds = wait_seconds
 
 

@@ -10,6 +10,9 @@ from typing import NamedTuple, Self
 
 SECOND_US = 1_000_000
 
+ROUNDING_US = 1
+"""Present times are around 2^51 µs, of which a float keeps quarters."""
+
 _RATE = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})")
 
 
@@ -54,15 +57,32 @@ class Rate:
 
         Returns the decision, and when the bucket will be full after it.
         """
-        window = self.seconds * SECOND_US
-        each = window / self.requests
-        # A clock that was ahead may have stored any time, but a bucket cannot be emptier than empty.
-        full_at = min(max(full_at, now), now + window)
-        room = now + window - full_at
+        each, full_at, room = self._room(full_at, now)
         if room < each:
             return Decision(ceil(each - room), 0, ceil(each - room)), full_at
         left = int(room / each) - 1
         return Decision(0, left, ceil((left + 2) * each - room)), full_at + each
+
+    def take_more(self, full_at: float, now: int, count: int) -> tuple[Decision, float]:
+        """Take `count` requests more for one that was taken a moment ago, because it counts as several.
+
+        They can be more than the bucket holds. Then they need a full bucket, and leave an empty one. Returns what
+        `take` returns. A retry takes the one request again, so the wait after a refusal is long enough for that too.
+        """
+        each, full_at, room = self._room(full_at, now)
+        count = min(count, self.requests - 1)
+        if room < count * each - ROUNDING_US:
+            left = int(room / each)
+            return Decision(ceil((count + 1) * each - room), left, ceil((left + 1) * each - room)), full_at
+        left = max(0, int(room / each) - count)
+        return Decision(0, left, ceil((left + count + 1) * each - room)), full_at + count * each
+
+    def _room(self, full_at: float, now: int) -> tuple[float, float, float]:
+        """Return the time that one request takes, when the bucket will be full, and the time that is left in it."""
+        window = self.seconds * SECOND_US
+        # A clock that was ahead may have stored any time, but a bucket cannot be emptier than empty.
+        full_at = min(max(full_at, now), now + window)
+        return window / self.requests, full_at, now + window - full_at
 
 
 class Record(NamedTuple):

@@ -67,6 +67,12 @@ class TransferError(ErrorCode):
         "A transfer needs two different accounts.",
         "Choose two different accounts.",
     )
+    TOO_MANY_PENDING = (
+        "too_many_pending",
+        Kind.TOO_MANY,
+        "Too many transfers of the payer are waiting to be settled. Nothing was recorded.",
+        "Wait `Retry-After` seconds, then retry with the same key.",
+    )
 
 
 class TransferKind(StrEnum):

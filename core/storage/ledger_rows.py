@@ -13,6 +13,7 @@ from core.domain.statements import Figures
 from core.domain.transfers import Terms
 from core.ids import NEWEST
 from core.storage import blocks, transactions
+from core.storage.rows import joined
 from core.storage.transfers import TERMS, next_sequence
 
 _BLOCK = 1000
@@ -79,6 +80,20 @@ class AccountRow:
     overdraft_limit: int
     last_transaction_id: int | None
     last_transfer_id: int | None
+    pending_count: int
+    leg_count: int
+    credits_high: int
+    credits_low: int
+
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """All that is counted for it; they are integers if they are intact."""
+        return self.pending_count, self.leg_count, self.credits_high, self.credits_low
+
+    @property
+    def credits(self) -> int:
+        """The sum of all its credits."""
+        return joined(self.credits_high, self.credits_low)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +224,8 @@ def account_facts(connection: Connection, *, after: int) -> list[tuple[int, str,
 def accounts(connection: Connection) -> Iterator[AccountRow]:
     """Read every account."""
     rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(
-        "SELECT id, kind, currency, balance, reserved, overdraft_limit, last_transaction_id, last_transfer_id "
-        "FROM accounts ORDER BY id"
+        "SELECT id, kind, currency, balance, reserved, overdraft_limit, last_transaction_id, last_transfer_id, "
+        "pending_count, leg_count, credits_high, credits_low FROM accounts ORDER BY id"
     )
     return (AccountRow(*row) for row in rows)
 

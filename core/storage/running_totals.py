@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from core.clock import to_us
+from core.domain.blocks import LegRow
 from core.domain.ledger import Milestone
 from core.domain.statements import Figures
 from core.storage.rows import halves, insert, joined
@@ -47,6 +48,22 @@ def add(connection: Connection, milestones: Sequence[Milestone]) -> None:
     """Write milestones."""
     columns = "account_id, transaction_id, posted_at, leg_count, credits_high, credits_low"
     insert(connection, f"milestones ({columns})", [(*found[:4], *halves(found.credits)) for found in milestones])
+
+
+def at_leg(connection: Connection, leg: LegRow) -> tuple[int, int] | None:
+    """Read the milestone at a leg: the number of legs, and the sum of credits in minor units; None without one."""
+    query = (
+        "SELECT leg_count, credits_high, credits_low FROM milestones "
+        "WHERE account_id = ? AND posted_at = ? AND transaction_id = ?"
+    )
+    row = connection.exec_driver_sql(query, (leg[2], leg[5], leg[0])).first()
+    return (row[0], joined(row[1], row[2])) if row else None
+
+
+def count(connection: Connection) -> int:
+    """Count the milestones of all accounts."""
+    number: int = connection.exec_driver_sql("SELECT count(*) FROM milestones").scalar_one()
+    return number
 
 
 def figures(connection: Connection, account_id: int, *, starts_at: datetime, ends_at: datetime) -> Figures:

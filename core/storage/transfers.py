@@ -44,12 +44,6 @@ def next_sequence(connection: Connection) -> tuple[int, int]:
     return (row[0] + 1, row[1]) if row else (1, 0)
 
 
-def backlog_bound(connection: Connection) -> int:
-    """Return an upper bound of the pending transfers: those from the oldest pending one on. Reads two rows."""
-    oldest = connection.exec_driver_sql("SELECT min(id) FROM transfers WHERE status = 'pending'").scalar()
-    return 0 if oldest is None else next_sequence(connection)[0] - int(oldest)
-
-
 def find_by_keys(connection: Connection, keys: Sequence[KeyScope]) -> dict[KeyScope, tuple[AcceptedTransfer, bytes]]:
     """Read the keys that were used: the transfer each was accepted with, and the fingerprint of its request."""
     if not keys:

@@ -63,7 +63,9 @@ def upgrade() -> None:
         op.execute(statement)
     connection = op.get_bind()
     totals = _add_up(connection)
-    connection.exec_driver_sql("CREATE TEMPORARY TABLE totals (id INTEGER PRIMARY KEY, n INTEGER, h INTEGER, l INTEGER)")
+    connection.exec_driver_sql(
+        "CREATE TEMPORARY TABLE totals (id INTEGER PRIMARY KEY, n INTEGER, h INTEGER, l INTEGER)"
+    )
     values = [(account, count, *divmod(credits, HALF)) for account, (count, credits) in totals.items()]
     if values:
         connection.exec_driver_sql("INSERT INTO totals VALUES (?, ?, ?, ?)", values)

@@ -24,7 +24,7 @@ from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests.benchmarks.chain import Ledger
-from tests.builders import accept, settle_all, transfer_request
+from tests.builders import BOUNDS, accept, settle_all, transfer_request
 from tests.flows.stack import PASSWORD
 
 SHARE = 5000
@@ -103,7 +103,7 @@ class Layer:
             fingerprint=_digest(key),
         )
         with unit_of_work(self._ledger.database) as connection:
-            accepted = batches.accept(connection, request, most_pending=SHARE)
+            accepted = batches.accept(connection, request, BOUNDS)
         assert accepted.accepted == len(orders)
 
     def _order(self, number: int) -> TransferRequest:

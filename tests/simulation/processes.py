@@ -28,6 +28,7 @@ from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
+from tests.builders import BOUNDS
 from tests.simulation.queue import Queue
 from tests.simulation.time import Clock, Loop
 from workers.guard import Guard
@@ -185,7 +186,7 @@ class Api(Process):
                 waiting=8,
                 group=GROUP,
                 seconds=INTAKE_SECONDS,
-                most_pending=1000,
+                bounds=BOUNDS,
                 on_accepted=self._on_accepted,
             )
 

@@ -137,9 +137,7 @@ async def _provisional(
     starts_at, ends_at = await connection.run_sync(_bounds, period, zone)
     if not _existed(account.created_at, account.closed_at, starts_at, ends_at):
         raise Refusal(StatementError.NOT_FOUND)
-    figures = await connection.run_sync(
-        running_totals.figures, account.id, starts_at=starts_at, ends_at=ends_at
-    )
+    figures = await connection.run_sync(running_totals.figures, account.id, starts_at=starts_at, ends_at=ends_at)
     assert account.owner_id is not None, "a customer's account"
     owner = await users.get(session, account.owner_id)
     statement = StatementView(

@@ -11,8 +11,9 @@ from core.clock import now_us, to_datetime
 from core.domain import ledger
 from core.domain.accounts import AccountError, AccountKind
 from core.domain.audit import Act, Action, Author
-from core.domain.errors import ErrorCode, Part, Refusal
+from core.domain.errors import ErrorCode, GiroError, Part, RateLimited, Refusal
 from core.domain.ledger import LedgerAccount, PartyAccount
+from core.domain.pending import PendingBounds
 from core.domain.transfers import (
     AcceptedTransfer,
     Terms,
@@ -22,6 +23,7 @@ from core.domain.transfers import (
 )
 from core.ids import new_id_bytes
 from core.services.audit import write_all_down
+from core.services.transfers.pending import Room
 from core.storage import accounts, transfers
 from core.storage.transfers import KeyScope
 
@@ -32,13 +34,15 @@ ANSWER_VERSION = 1
 # --- accepting ---------------------------------------------------------------------------------------------------
 
 
-def accept(connection: Connection, requests: Sequence[TransferRequest]) -> list[AcceptedTransfer | Refusal]:
+def accept(
+    connection: Connection, requests: Sequence[TransferRequest], bounds: PendingBounds
+) -> list[AcceptedTransfer | Refusal | RateLimited]:
     """Accept or refuse a group of requests, each seeing what those before it reserved.
 
     The refusal of one request does not affect the others. Accepted transfers are pending, and their funds are reserved,
     once the unit of work commits.
     """
-    acceptance = Acceptance(connection, requests)
+    acceptance = Acceptance(connection, requests, bounds)
     outcomes = [acceptance.decide(request) for request in requests]
     acceptance.write()
     return outcomes
@@ -47,8 +51,10 @@ def accept(connection: Connection, requests: Sequence[TransferRequest]) -> list[
 class Acceptance:
     """The acceptance of a group of requests: one is decided after the other, all are read and written together."""
 
-    def __init__(self, connection: Connection, requests: Sequence[TransferRequest]) -> None:
-        """Read all accounts and keys that the requests name."""
+    def __init__(
+        self, connection: Connection, requests: Sequence[TransferRequest], bounds: PendingBounds | None = None
+    ) -> None:
+        """Read all accounts and keys that the requests name. Without `bounds`, there must be room for all of them."""
         self._connection = connection
         self._known = transfers.find_by_keys(connection, list({key for r in requests if (key := _scope(r))}))
         self._parties = accounts.find_parties(
@@ -68,13 +74,19 @@ class Acceptance:
         self._ordered: list[Act] = []
         self._payers: dict[int, PartyAccount] = {}
         self._reserved: dict[int, int] = {}
+        self._room = None if bounds is None else self._measure(requests, bounds)
+
+    def _measure(self, requests: Sequence[TransferRequest], bounds: PendingBounds) -> Room:
+        payers = [self._parties.get(r.payer.bytes) for r in requests if r.payer is not None]
+        owners = {party.owner_id for party in payers if party is not None and party.owner_id is not None}
+        return Room(self._connection, bounds, owners=owners, count=len(requests), sequence=self._sequence)
 
     @property
     def first_sequence(self) -> int | None:
         """The first transfer that was accepted; None before there is one."""
         return self._rows[0].sequence if self._rows else None
 
-    def decide(self, request: TransferRequest) -> AcceptedTransfer | Refusal:
+    def decide(self, request: TransferRequest) -> AcceptedTransfer | Refusal | RateLimited:
         """Replay, refuse or accept one request."""
         scope = _scope(request)
         if scope and (known := self._known.get(scope)):
@@ -83,14 +95,14 @@ class Acceptance:
                 return replace(accepted, replayed=True)
             return Refusal(TransferError.KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         placed = self.place(request)
-        if isinstance(placed, Refusal):
+        if isinstance(placed, GiroError):
             return placed
         accepted = _accepted(placed)
         if scope and request.fingerprint is not None:
             self._known[scope] = accepted, request.fingerprint
         return accepted
 
-    def place(self, request: TransferRequest) -> "Placed | Refusal":
+    def place(self, request: TransferRequest) -> "Placed | Refusal | RateLimited":
         """Accept or refuse one request whose key, if it has one, was not used before."""
         try:
             payer, payee = self._sides(request)
@@ -99,6 +111,8 @@ class Acceptance:
         code = ledger.refusal(payer.ledger, payee.ledger, request.amount, spoken_for=payer.ledger.reserved)
         if code is not None:
             return Refusal(code, about=_part_of(code), detail=_detail_of(code, payer.ledger, payee.ledger))
+        if self._room is not None and payer.owner_id is not None and (full := self._room.take(payer.owner_id)):
+            return full
         return self._accept(request, payer, payee)
 
     def write(self) -> None:

@@ -3,22 +3,24 @@
 from sqlalchemy import Connection
 
 from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
-from core.domain.errors import ErrorCode, Part, Refusal, Unavailable
+from core.domain.errors import ErrorCode, Part, RateLimited, Refusal
+from core.domain.pending import PendingBounds
 from core.domain.transfers import TransferError, TransferRequest
 from core.ids import new_id
 from core.services.transfers.accepting import Acceptance
+from core.services.transfers.pending import require_room
 from core.storage import batches, transfers
 
 ANSWER_VERSION = 1
 """The rendering of the 202 that an accepted batch keeps for its replays."""
 
 
-def accept(connection: Connection, request: BatchRequest, *, most_pending: int) -> AcceptedBatch:
+def accept(connection: Connection, request: BatchRequest, bounds: PendingBounds) -> AcceptedBatch:
     """Accept a batch, or replay it. Each line sees the funds that earlier lines have reserved.
 
     The sequences of its transfers have no gaps, and the first transfer carries the key. Raises Refusal if the key was
-    used for another request, and for the first refused line of an atomic batch. Raises Unavailable while
-    `most_pending` or more transfers are waiting to be settled.
+    used for another request, and for the first refused line of an atomic batch. Raises RateLimited or Unavailable,
+    whatever the mode, if too many transfers are waiting to be settled.
     """
     scope = (request.idempotency_key, request.submitted_by)
     if known := transfers.find_by_keys(connection, [scope]).get(scope):
@@ -26,8 +28,7 @@ def accept(connection: Connection, request: BatchRequest, *, most_pending: int) 
         if fingerprint != request.fingerprint:
             raise Refusal(TransferError.KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         return batches.read_accepted(connection, accepted.sequence)
-    if transfers.backlog_bound(connection) >= most_pending:
-        raise Unavailable("Too many transfers are waiting to be settled; nothing was recorded.")
+    require_room(connection, bounds, user_id=request.submitted_by, lines=len(request.transfers))
     acceptance = Acceptance(connection, request.transfers)
     lines = _decide(acceptance, request)
     acceptance.write()
@@ -49,6 +50,7 @@ def _decide(acceptance: Acceptance, request: BatchRequest) -> list[bytes | Error
     lines: list[bytes | ErrorCode] = []
     for index, line in enumerate(request.transfers):
         placed = acceptance.place(line if acceptance.first_sequence else _with_key(line, request))
+        assert not isinstance(placed, RateLimited), "there is room for the whole batch"
         if not isinstance(placed, Refusal):
             lines.append(placed[0].public_id)
         elif request.mode is BatchMode.ATOMIC:

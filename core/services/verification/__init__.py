@@ -144,8 +144,8 @@ def _read(connection: Connection, report: Report, start: Block | None, progress:
         if extent.last_leg - read.last_leg <= CATCH_UP_LEGS:
             break
     scan.advance(connection, extent, _keep_hold)
-    reserved = _check_pending(connection, report, scan, computed, extent.newest)
-    _check_accounts(connection, report, computed, reserved)
+    pending = _check_pending(connection, report, scan, computed, extent.newest)
+    _check_accounts(connection, report, computed, pending)
     if extent.head is not None:
         report.height, report.head_hash = extent.head.height, extent.head.hash
     progress(report.transactions, report.transactions)
@@ -159,9 +159,12 @@ def _keep_hold() -> None:
 
 def _check_pending(
     connection: Connection, report: Report, scan: LedgerScan, computed: ComputedAccounts, newest: int
-) -> dict[int, int]:
-    """Check the pending transfers, and those cancelled among them. Returns the sum that each account must reserve."""
-    reserved: dict[int, int] = defaultdict(int)
+) -> dict[int, tuple[int, int]]:
+    """Check the pending transfers, and those cancelled among them.
+
+    Returns the sum that each account must reserve, and the number of its pending transfers.
+    """
+    pending: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
     cancelled, old, after = scan.cancelled_ahead, 0, scan.sequence
     while found := ledger_rows.transfers(connection, after=after, through=newest, limit=1000):
         for row in found:
@@ -170,7 +173,8 @@ def _check_pending(
             computed.send(connection, row.terms)
             check_ending(report, row)
             if row.status == "pending" and type(row.terms.amount) is int:
-                reserved[row.terms.from_account_id] += row.terms.amount
+                reserved, count = pending[row.terms.from_account_id]
+                pending[row.terms.from_account_id] = reserved + row.terms.amount, count + 1
                 old += row.terms.created_at < now_us() - LONG_PENDING_SECONDS * 1_000_000
             elif row.status == "pending":
                 report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}")
@@ -182,19 +186,20 @@ def _check_pending(
         report.add("blocks_are_whole", f"a block cancels transfer {sequence}, which is not cancelled")
     if old:
         report.warnings.append(f"{old} transfers have been pending for more than {LONG_PENDING_SECONDS} s")
-    return reserved
+    return pending
 
 
 def _check_accounts(
-    connection: Connection, report: Report, computed: ComputedAccounts, reserved: dict[int, int]
+    connection: Connection, report: Report, computed: ComputedAccounts, pending: dict[int, tuple[int, int]]
 ) -> None:
     balances: Counter[str] = Counter()
     legs: Counter[str] = Counter()
     for account in ledger_rows.accounts(connection):
         report.accounts += 1
-        legs[account.currency] += computed.check(connection, account, reserved.get(account.id, 0))
+        legs[account.currency] += computed.check(connection, account, pending.get(account.id, (0, 0)))
         if type(account.balance) is int:
             balances[account.currency] += account.balance
+    computed.check_milestones(connection)
     for stranger in sorted(computed.strangers):
         report.add("chain_is_whole", f"account {stranger} has legs and does not exist")
     for sums, what in ((balances, "balances"), (legs, "legs")):

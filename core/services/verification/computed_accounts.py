@@ -10,6 +10,7 @@ from core.domain.blocks import LegRow
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND
 from core.domain.transfers import Terms
 from core.services.verification.report import Report
+from core.services.verification.running_totals import RunningTotals
 from core.storage import ledger_rows as rows
 from core.storage.ledger_rows import AccountRow, OverdraftLimits
 
@@ -30,7 +31,7 @@ class _Facts:
 
 
 class ComputedAccounts:
-    """Every account up to the leg and the transfer just read. Takes 48 bytes per account and nothing per leg."""
+    """Every account up to the leg and the transfer just read. Takes 72 bytes per account and nothing per leg."""
 
     def __init__(self, report: Report, *, from_start: bool) -> None:
         self._report = report
@@ -40,6 +41,7 @@ class ComputedAccounts:
         self._totals, self._balances = array("q", [0]), array("q", [0])
         self._last_legs, self._last_transfers = array("q", [0]), array("q", [0])
         self._overdrafts: dict[int, OverdraftLimits] = {}
+        self._running = RunningTotals(report) if from_start else None
         self._last_time = self._last_accepted = 0
         self.strangers: set[int] = set()
         """Accounts that legs name and that do not exist."""
@@ -72,6 +74,8 @@ class ComputedAccounts:
             self._report.add("chain_is_whole", f"leg {leg_id} names {previous_id} before it, not {last}")
         self._check_overdraft(connection, account, leg_id, balance_after)
         self._last_legs[account], self._balances[account] = leg_id, balance_after
+        if self._running is not None:
+            self._running.add(connection, leg)
         try:
             self._totals[account] += amount
         except OverflowError:
@@ -98,9 +102,12 @@ class ComputedAccounts:
 
     # --- the accounts as they are ----------------------------------------------------------------------------
 
-    def check(self, connection: Connection, account: AccountRow, reserved: int) -> int:
-        """Compare an account with the legs and transfers read; returns the sum of its legs, in minor units."""
-        values = (account.balance, account.reserved, account.overdraft_limit)
+    def check(self, connection: Connection, account: AccountRow, pending: tuple[int, int]) -> int:
+        """Compare an account with the legs and transfers read; returns the sum of its legs, in minor units.
+
+        `pending` is the sum of its pending debits, and their number.
+        """
+        values = (account.balance, account.reserved, account.overdraft_limit, *account.counts)
         if any(type(value) is not int for value in values):
             self._report.add("values_are_integers", f"account {account.id} has {values}")
             return 0
@@ -118,9 +125,16 @@ class ComputedAccounts:
         floor, ceiling = _bounds(account.kind, account.overdraft_limit)
         if not floor <= account.balance <= ceiling:
             say("balance_within_limit", f"account {account.id}: {account.balance} is not from {floor} to {ceiling}")
-        if account.reserved != reserved:
-            say("reserved_is_pending", f"account {account.id}: {account.reserved} reserved, {reserved} pending")
+        if (held := (account.reserved, account.pending_count)) != pending:
+            say("reserved_is_pending", f"account {account.id}: {held} reserved (amount, number), {pending} pending")
+        if self._running is not None:
+            self._running.check(account)
         return total
+
+    def check_milestones(self, connection: Connection) -> None:
+        """Compare the number of milestones with that of the legs read, once all of them are read."""
+        if self._running is not None:
+            self._running.check_number(connection)
 
     def _check_last_transfer(self, connection: Connection, account: AccountRow) -> None:
         last, named = self._last_transfers[account.id], account.last_transfer_id
@@ -147,6 +161,8 @@ class ComputedAccounts:
         return bool(self._facts.kinds[account_id])
 
     def _grow(self, by: int) -> None:
+        if self._running is not None:
+            self._running.grow(by)
         for facts in (self._facts.kinds, self._facts.currencies):
             facts.extend([""] * by)
         for numbers, start in (

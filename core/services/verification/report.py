@@ -26,7 +26,9 @@ RULES = {
     "statements_follow": "An account's statements are numbered from 1, and each begins where the previous one ended.",
     "statement_recomputes": "The figures of a statement are those of its account's legs in the month.",
     "run_counts_statements": "A closed month has as many statements as were counted when they were made.",
-    "reserved_is_pending": "The reserved amount of an account is the sum of its pending debits.",
+    "reserved_is_pending": "The reserved amount of an account is the sum of its pending debits, and it counts them.",
+    "totals_are_running": "An account, and each 128th of its legs, has the number of its legs and the sum of its "
+    "credits so far.",
     "keys_are_unique": "No two transfers of a user were accepted with one idempotency key.",
     "values_are_integers": "Every amount, balance, time and row id is stored as an integer, every text as a text.",
     "schema_is_whole": "Every table, index and trigger exists as the migrations made it, and no other trigger exists.",

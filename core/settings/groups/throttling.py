@@ -37,9 +37,10 @@ class ThrottlingSettings(SettingsGroup):
     throttle_longest_seconds: float = Field(900, ge=0.001, le=86_400, description="The longest such wait.")
     limit_transfers: RateText = Field(
         "off",
-        description="Requests that one user may send to each route that moves money: transfers, batches (one request "
-        "each), cancellations, deposits, withdrawals. `1000/10`: a thousand at once, then a hundred per second. "
-        "`off`: any number.",
+        description="Requests that one user may send to each route that moves money: transfers, batches, "
+        "cancellations, deposits, withdrawals. A batch counts as one request for each line; one with more lines than "
+        "may come at once takes a full allowance. `1000/10`: a thousand at once, then a hundred per second. `off`: any "
+        "number.",
     )
     limit_reads: RateText = Field("off", description="The same for each route that reads.")
     limit_writes: RateText = Field(

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from core.domain.pending import PendingBounds
 from core.settings.groups.base import SettingsGroup
 
 
@@ -24,6 +25,20 @@ class TransferSettings(SettingsGroup):
         500_000,
         ge=1,
         description="Pending transfers at which further batches are answered 503.",
+    )
+    pending_per_user: int = Field(
+        50_000,
+        ge=1,
+        description="Transfers from the accounts of one user that may be pending. One more, and a batch that would "
+        "exceed it, is answered 429 `too_many_pending`. Operators can set another number for one user.",
+    )
+    pending_seconds: float = Field(
+        0.25,
+        ge=0,
+        le=3600,
+        description="Age of the oldest pending transfer, in seconds, from which on a batch is answered 429 "
+        "`too_many_pending` if 1000 or more transfers from its user's accounts are pending. It bounds the time that "
+        "others wait behind one user. `0`: no such bound.",
     )
     intake_waiting: int = Field(
         2048,
@@ -61,3 +76,8 @@ class TransferSettings(SettingsGroup):
         le=600,
         description="Age at which a pending transfer counts as forgotten. The scheduler then wakes the worker.",
     )
+
+    @property
+    def pending_bounds(self) -> PendingBounds:
+        """How many transfers may be pending."""
+        return PendingBounds(total=self.bulk_pending, per_user=self.pending_per_user, seconds=self.pending_seconds)

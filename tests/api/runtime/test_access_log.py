@@ -29,7 +29,9 @@ async def make(writing: Database) -> AsyncIterator[Make]:
     made: list[tuple[AccessLog, Intake]] = []
 
     def refusals(seconds: float = 1000, patience: float = 10, **bounds: Any) -> AccessLog:
-        intake = Intake(writing, waiting=100, group=100, seconds=patience, most_pending=1000, on_accepted=lambda: None)
+        intake = Intake(
+            writing, waiting=100, group=100, seconds=patience, bounds=builders.BOUNDS, on_accepted=lambda: None
+        )
         made.append((AccessLog(intake, seconds=seconds, **bounds), intake))
         return made[-1][0]
 

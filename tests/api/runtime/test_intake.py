@@ -37,7 +37,7 @@ async def make(writing: Database, woken: list[None]) -> AsyncIterator[Make]:
     made: list[Intake] = []
 
     def intake(**bounds: Any) -> Intake:
-        chosen = {"waiting": 100, "group": 100, "seconds": 10.0, "most_pending": 1000} | bounds
+        chosen = {"waiting": 100, "group": 100, "seconds": 10.0, "bounds": builders.BOUNDS} | bounds
         made.append(Intake(writing, **chosen, on_accepted=lambda: woken.append(None)))
         return made[-1]
 

@@ -13,7 +13,7 @@ from core.storage.rows import TOGETHER
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Person, accept, add_user, deposit_request, open_account, settle_all, transfer_request
+from tests.builders import BOUNDS, Person, accept, add_user, deposit_request, open_account, settle_all, transfer_request
 
 ACCOUNTS = 200
 MANY = 1000
@@ -90,7 +90,7 @@ def test_a_batch_is_accepted_with_a_few_statements(ledger: Ledger, mode: BatchMo
         mode=mode, submitted_by=ledger.owner.id, transfers=orders, idempotency_key="k", fingerprint=b"f"
     )
     with statements(ledger.database) as run, unit_of_work(ledger.database) as connection:
-        batches.accept(connection, request, most_pending=10**6)
+        batches.accept(connection, request, BOUNDS)
     assert len(run) <= 8 + MANY // TOGETHER, run
 
 
@@ -121,5 +121,5 @@ def test_a_transfer_in_a_large_group_writes_few_bytes_to_the_log(ledger: Ledger,
                 fingerprint=b"f",
             )
             with unit_of_work(ledger.database) as connection:
-                batches.accept(connection, request, most_pending=10**6)
+                batches.accept(connection, request, BOUNDS)
     assert size[0] / len(orders) <= most

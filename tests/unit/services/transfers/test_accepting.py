@@ -16,6 +16,7 @@ from core.services.transfers import accepting
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
+    BOUNDS,
     Bank,
     accept,
     accepted,
@@ -145,7 +146,7 @@ def test_an_empty_group_records_nothing(database: Database, bank: Bank) -> None:
 
 def test_a_transfer_of_a_rolled_back_unit_of_work_was_never_accepted(database: Database, bank: Bank) -> None:
     with pytest.raises(ZeroDivisionError), unit_of_work(database) as connection:
-        accepting.accept(connection, [from_ada_to_bob(bank)])
+        accepting.accept(connection, [from_ada_to_bob(bank)], BOUNDS)
         raise ZeroDivisionError
     assert reserved_of(database, bank.ada_account) == 0
     assert rows(database, "SELECT * FROM transfers WHERE status = 'pending'") == []

@@ -14,6 +14,7 @@ from core.services.verification import verify
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
+    BOUNDS,
     Bank,
     accept,
     balance_of,
@@ -42,7 +43,7 @@ def submit(
         fingerprint=b"a fingerprint",
     )
     with unit_of_work(database) as connection:
-        return batches.accept(connection, request, most_pending=100_000)
+        return batches.accept(connection, request, BOUNDS)
 
 
 def times_of_ending(database: Database, batch: AcceptedBatch) -> set[int | None]:

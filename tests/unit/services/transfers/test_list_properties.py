@@ -22,6 +22,7 @@ from core.services.transfers.listing import Place, TransferFilter, list_for_user
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
+    BOUNDS,
     Person,
     accept,
     add_user,
@@ -103,7 +104,7 @@ class World:
         )
         try:
             with unit_of_work(self.database) as connection:
-                batch = batches.accept(connection, request, most_pending=10**6)
+                batch = batches.accept(connection, request, BOUNDS)
         except Refusal:
             return
         if batch.id:

@@ -147,6 +147,11 @@ BREAKS: list[tuple[str, list[str]]] = [
     ("limit_was_set", [f"UPDATE accounts SET overdraft_limit = overdraft_limit + 1000 WHERE {ADA}"]),
     ("reserved_is_pending", [f"UPDATE accounts SET reserved = reserved + 1 WHERE {ADA}"]),
     ("reserved_is_pending", [f"UPDATE accounts SET reserved = 0 WHERE {ADA}"]),
+    ("reserved_is_pending", [f"UPDATE accounts SET pending_count = pending_count - 1 WHERE {ADA}"]),
+    ("totals_are_running", [f"UPDATE accounts SET leg_count = leg_count + 1 WHERE {ADA}"]),
+    ("totals_are_running", [f"UPDATE accounts SET credits_low = credits_low - 1 WHERE {ADA}"]),
+    ("totals_are_running", [f"UPDATE accounts SET credits_high = 1 WHERE {ADA}"]),
+    ("totals_are_running", ["INSERT INTO milestones SELECT id, 1, last_transaction_id, 1, 0, 0 FROM accounts LIMIT 1"]),
     ("transfer_chain_is_whole", [f"UPDATE transfers SET previous_id = previous_id - 1 WHERE {LAST_SETTLED}"]),
     ("transfer_chain_is_whole", [f"UPDATE transfers SET previous_id = NULL WHERE {NEWEST}"]),
     ("transfer_chain_is_whole", [f"UPDATE accounts SET last_transfer_id = last_transfer_id - 1 WHERE {ADA}"]),
@@ -169,7 +174,7 @@ BREAKS: list[tuple[str, list[str]]] = [
         "blocks_are_whole",
         [
             f"UPDATE transfers SET status = 'cancelled', settled_at = created_at WHERE {NEWEST}",
-            f"UPDATE accounts SET reserved = 40 WHERE {ADA}",
+            f"UPDATE accounts SET reserved = 40, pending_count = 1 WHERE {ADA}",
         ],
     ),
 ]
