@@ -9,11 +9,18 @@ from api.dependencies import OperatorDep, RuntimeDep, SessionDep, author_of
 from api.http.checks import CheckedRoute
 from api.schemas.base import Page, PageQuery
 from api.schemas.fields import AccountInPath, TransferInPath, UserInPath
-from api.schemas.operators import AllTransfersQuery, Freeze, NewLimit, OperatorAccountOut, QueueOut
+from api.schemas.operators import (
+    AllTransfersQuery,
+    Freeze,
+    NewLimit,
+    NewPendingLimit,
+    OperatorAccountOut,
+    OperatorUserOut,
+    QueueOut,
+)
 from api.schemas.pages import page_of
 from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
-from api.schemas.users import UserOut
 from core.domain.accounts import AccountError
 from core.domain.transfers import TransferError
 from core.domain.users import UserError
@@ -33,11 +40,13 @@ _ACCOUNT = (AccountError.NOT_FOUND, AccountError.CLOSED)
 )
 async def list_users(
     page: Annotated[PageQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
-) -> Page[UserOut]:
+) -> Page[OperatorUserOut]:
     """List all users of the bank, oldest first, including deactivated and erased ones."""
     after_id = runtime.cursors.open(page.cursor, of="operator:users") if page.cursor else 0
     found = await operators.list_users(session, after_id=after_id, offset=page.offset or 0, limit=page.limit + 1)
-    return page_of(page, found, show=UserOut.of, cursor=lambda row: runtime.cursors.seal(row.id, of="operator:users"))
+    return page_of(
+        page, found, show=OperatorUserOut.of, cursor=lambda row: runtime.cursors.seal(row.id, of="operator:users")
+    )
 
 
 @router.post(
@@ -48,11 +57,11 @@ async def list_users(
 )
 async def deactivate_user(
     user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
-) -> UserOut:
+) -> OperatorUserOut:
     """Revoke a user's access immediately. Pending transfers from the user's accounts will fail."""
     author = author_of(request, identity)
     await runtime.intake.run(lambda connection: operators.deactivate(connection, author, user_id), by=identity)
-    return UserOut.of(await operators.get_user(session, user_id))
+    return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 
 @router.post(
@@ -63,11 +72,39 @@ async def deactivate_user(
 )
 async def reactivate_user(
     user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
-) -> UserOut:
+) -> OperatorUserOut:
     """Restore a user's access. The user has to log in again."""
     author = author_of(request, identity)
     await runtime.intake.run(lambda connection: operators.reactivate(connection, author, user_id), by=identity)
-    return UserOut.of(await operators.get_user(session, user_id))
+    return OperatorUserOut.of(await operators.get_user(session, user_id))
+
+
+@router.put(
+    "/users/{user_id}/pending-limit",
+    summary="Set the limit of a user's pending transfers",
+    response_description="The user with the new limit.",
+    responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, UserError.ERASED, *WITH_BODY, *WRITES),
+)
+async def set_pending_limit(
+    user_id: UserInPath,
+    body: NewPendingLimit,
+    *,
+    request: Request,
+    identity: OperatorDep,
+    runtime: RuntimeDep,
+    session: SessionDep,
+) -> OperatorUserOut:
+    """Set how many transfers from a user's accounts may be pending, in place of the number in the settings.
+
+    Transfers that are pending already stay.
+    """
+    author = author_of(request, identity)
+
+    def work(connection: Connection) -> None:
+        operators.set_pending_limit(connection, author, user_id, body.transfers)
+
+    await runtime.intake.run(work, by=identity)
+    return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 
 @router.post(
@@ -86,14 +123,14 @@ async def reactivate_user(
 )
 async def erase_user(
     user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
-) -> UserOut:
+) -> OperatorUserOut:
     """Permanently erase the personal data of a deactivated user and close the user's accounts, which must be empty.
 
     Name, e-mail address, password, tokens and card numbers are deleted. The ledger stays.
     """
     author, listed = author_of(request, identity), runtime.settings.erasures_path
     await runtime.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id), by=identity)
-    return UserOut.of(await operators.get_user(session, user_id))
+    return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 
 # --- accounts ----------------------------------------------------------------------------------------------------

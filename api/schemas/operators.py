@@ -9,8 +9,11 @@ from api.schemas import fields
 from api.schemas.accounts import AccountOut
 from api.schemas.base import In, Out, PageQuery
 from api.schemas.transfers import StatusFilter
+from api.schemas.users import UserOut
 from core.domain.accounts import AccountKind, AccountWithOwner, FreezeScope
 from core.domain.money import CUSTOMER_BALANCE_BOUND
+from core.domain.pending import MOST_PENDING
+from core.domain.users import UserView
 from core.services.identity.operators import QueueState
 
 
@@ -35,6 +38,32 @@ class NewLimit(In):
             examples=[50000],
         ),
     ]
+
+
+class NewPendingLimit(In):
+    """A limit on the pending transfers of one user."""
+
+    transfers: Annotated[
+        Annotated[int, Field(strict=True, ge=1, le=MOST_PENDING)] | None,
+        Field(
+            description="How many transfers from the user's accounts may be pending. Null: the number in the settings.",
+            examples=[200000],
+        ),
+    ]
+
+
+class OperatorUserOut(UserOut):
+    """A user with fields that the user does not see."""
+
+    pending_limit: int | None = Field(
+        description="How many transfers from the user's accounts may be pending. Null: the number in the settings.",
+        examples=[None, 200000],
+    )
+
+    @classmethod
+    def of(cls, user: UserView) -> Self:
+        """Show a user to an operator."""
+        return cls(**UserOut.of(user).model_dump(), pending_limit=user.pending_limit)
 
 
 class AllTransfersQuery(PageQuery):

@@ -18,6 +18,7 @@ from core.domain.accounts import FreezeScope
 from core.domain.audit import Author
 from core.domain.errors import Refusal
 from core.domain.money import CUSTOMER_BALANCE_BOUND
+from core.domain.pending import MOST_PENDING
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from core.processes.database_hold import alone
 from core.security.passwords import Passwords
@@ -83,6 +84,21 @@ def set_overdraft_limit(
     """Set how far below 0 an account may go."""
     change_account(account, partial(operators.set_overdraft_limit, amount=amount))
     out.print(f"{account} may go {amount} minor units below 0")
+
+
+@app.command("pending")
+@one_line_errors
+def set_pending_limit(
+    user: UserName,
+    limit: Annotated[
+        int | None,
+        typer.Argument(metavar="[NUMBER]", min=1, max=MOST_PENDING, help="Without it: the number in the settings."),
+    ] = None,
+) -> None:
+    """Set how many transfers from a user's accounts may be pending."""
+    change_user(user, partial(operators.set_pending_limit, limit=limit))
+    most = "the number in the settings" if limit is None else f"{limit} transfers"
+    out.print(f"{user}: {most} may be pending")
 
 
 @app.command("deactivate")

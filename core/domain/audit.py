@@ -22,6 +22,7 @@ class Action(StrEnum):
     DEAD_LETTER_DROPPED = "dead_letter_dropped"
     DEAD_LETTER_RETRIED = "dead_letter_retried"
     OVERDRAFT_LIMIT_SET = "overdraft_limit_set"
+    PENDING_LIMIT_SET = "pending_limit_set"
     TOKEN_KEYS_ROTATED = "token_keys_rotated"
     USER_DEACTIVATED = "user_deactivated"
     USER_ERASED = "user_erased"

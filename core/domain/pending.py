@@ -9,6 +9,9 @@ from core.domain.transfers import TransferError
 FEW = 1000
 """A user with fewer pending transfers may submit another batch at any time: they are settled in a moment."""
 
+MOST_PENDING = 10_000_000
+"""The highest number that operators can set for one user."""
+
 LONGEST_RETRY_SECONDS = 60
 
 

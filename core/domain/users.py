@@ -77,3 +77,5 @@ class UserView:
     created_at: datetime
     erased_at: datetime | None
     """When the personal data was erased; None if it was not."""
+    pending_limit: int | None = None
+    """How many pending transfers the user's accounts may have together; None: the number in the settings."""

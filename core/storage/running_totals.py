@@ -74,12 +74,12 @@ def figures(connection: Connection, account_id: int, *, starts_at: datetime, end
     """
     opening, closing = (_before(connection, account_id, to_us(moment)) for moment in (starts_at, ends_at))
     opening_balance, closing_balance = (_balance(connection, totals.transaction_id) for totals in (opening, closing))
-    credits = closing.credits - opening.credits
+    received = closing.credits - opening.credits
     return Figures(
         opening_balance=opening_balance,
         closing_balance=closing_balance,
-        total_credits=credits,
-        total_debits=opening_balance + credits - closing_balance,
+        total_credits=received,
+        total_debits=opening_balance + received - closing_balance,
         transaction_count=closing.leg_count - opening.leg_count,
         opening_transaction_id=opening.transaction_id,
         closing_transaction_id=closing.transaction_id,
@@ -90,8 +90,8 @@ def _before(connection: Connection, account_id: int, moment: int) -> _Totals:
     """Return the totals of all legs that were posted before a moment, in microseconds since the epoch."""
     row = connection.exec_driver_sql(_FROM_THEN_ON, (account_id, moment)).first()
     start, leg_count, *sums = row or connection.exec_driver_sql(_NOW, (account_id,)).one()
-    last, later, credits = connection.exec_driver_sql(_LATER, (start, account_id, moment)).one()
-    return _Totals(last, leg_count - later, joined(*sums) - credits)
+    last, later, received = connection.exec_driver_sql(_LATER, (start, account_id, moment)).one()
+    return _Totals(last, leg_count - later, joined(*sums) - received)
 
 
 def _balance(connection: Connection, transaction_id: int | None) -> int:

@@ -98,6 +98,11 @@ def set_active(connection: Connection, user_id: int, *, active: bool) -> None:
     )
 
 
+def set_pending_limit(connection: Connection, user_id: int, limit: int | None) -> None:
+    """Set how many pending transfers a user's accounts may have together; None: the number in the settings."""
+    connection.execute(update(User).where(User.id == user_id).values(pending_limit=limit))
+
+
 def erase(connection: Connection, user_id: int, *, email: str, erased_at: datetime) -> None:
     """Erase everything that names a user, replace the address with `email`, and end all tokens."""
     connection.execute(

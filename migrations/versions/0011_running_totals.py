@@ -66,7 +66,7 @@ def upgrade() -> None:
     connection.exec_driver_sql(
         "CREATE TEMPORARY TABLE totals (id INTEGER PRIMARY KEY, n INTEGER, h INTEGER, l INTEGER)"
     )
-    values = [(account, count, *divmod(credits, HALF)) for account, (count, credits) in totals.items()]
+    values = [(account, count, *divmod(received, HALF)) for account, (count, received) in totals.items()]
     if values:
         connection.exec_driver_sql("INSERT INTO totals VALUES (?, ?, ?, ?)", values)
     connection.exec_driver_sql(
@@ -83,11 +83,11 @@ def _add_up(connection: Connection) -> dict[int, tuple[int, int]]:
     while rows := connection.exec_driver_sql(query, (last,)).fetchall():
         milestones = []
         for leg, account, amount, posted_at in rows:
-            count, credits = totals.get(account, (0, 0))
-            count, credits = count + 1, credits + max(amount, 0)
-            totals[account] = count, credits
+            count, received = totals.get(account, (0, 0))
+            count, received = count + 1, received + max(amount, 0)
+            totals[account] = count, received
             if count % MILESTONE == 0:
-                milestones.append((account, posted_at, leg, count, *divmod(credits, HALF)))
+                milestones.append((account, posted_at, leg, count, *divmod(received, HALF)))
         if milestones:
             connection.exec_driver_sql("INSERT INTO milestones VALUES (?, ?, ?, ?, ?, ?)", milestones)
         last = rows[-1][0]

@@ -17,6 +17,9 @@ from core.services.audit import write_down
 from core.services.identity.users import sign_up
 from core.storage import accounts, dead_letters, transfer_lists, transfers, users
 
+DEFAULT = "default"
+"""In the audit log: the number in the settings, and not one for a single user."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
@@ -94,16 +97,36 @@ def reactivate(connection: Connection, author: Author, user_id: UUID) -> None:
     _set_active(connection, author, user_id, active=True)
 
 
+def set_pending_limit(connection: Connection, author: Author, user_id: UUID, limit: int | None) -> None:
+    """Set how many pending transfers a user's accounts may have together; None: the number in the settings.
+
+    Transfers that are pending already stay. Raises Refusal: `user_not_found`, `user_erased`.
+    """
+    user = _found(connection, user_id)
+    if user.pending_limit == limit:
+        return
+    if user.erased_at is not None:
+        raise Refusal(UserError.ERASED)
+    users.set_pending_limit(connection, user.id, limit)
+    before, after = (DEFAULT if each is None else each for each in (user.pending_limit, limit))
+    write_down(connection, author, Action.PENDING_LIMIT_SET, user_id, before=before, after=after)
+
+
 def _set_active(connection: Connection, author: Author, user_id: UUID, *, active: bool) -> None:
-    user = users.find(connection, user_id)
-    if user is None:
-        raise Refusal(UserError.NOT_FOUND, about=Part.USER)
+    user = _found(connection, user_id)
     if user.is_active is active:
         return
     if user.erased_at is not None:
         raise Refusal(UserError.ERASED)
     users.set_active(connection, user.id, active=active)
     write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
+
+
+def _found(connection: Connection, user_id: UUID) -> UserView:
+    user = users.find(connection, user_id)
+    if user is None:
+        raise Refusal(UserError.NOT_FOUND, about=Part.USER)
+    return user
 
 
 def _customers(connection: Connection, account_id: UUID) -> AccountView:

@@ -5,7 +5,9 @@ from itertools import combinations, product
 import pytest
 
 from core.clock import to_us
+from core.domain import ledger
 from core.domain.statements import Figures, Period
+from core.storage import running_totals
 from core.storage import statements as stored
 from core.storage.sqlite.engine import Database
 from tests.builders import Bank, accepted, bank_of_two, from_ada_to_bob, from_bob_to_ada, rows, settle_all
@@ -15,9 +17,10 @@ from tests.time_travel import Clock
 JANUARY, FEBRUARY, MARCH = Period(2026, 1), Period(2026, 2), Period(2026, 3)
 
 
-@pytest.fixture
-def busy(database: Database, clock: Clock) -> Bank:
+@pytest.fixture(params=[1, 3, 128])
+def busy(database: Database, clock: Clock, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bank:
     """A bank with transfers in both directions from January to April; some months have only one direction."""
+    monkeypatch.setattr(ledger, "MILESTONE", request.param)
     bank = bank_of_two(database, ada_has=1000, bob_has=100)
     for number in range(1, 9):
         accepted(database, from_ada_to_bob(bank, 10 + number))
@@ -50,6 +53,8 @@ def test_figures_equal_a_plain_sql_sum_from_any_beginning_of_the_walk(database: 
             closing_transaction_id=through[-1]["id"] if through else None,
         )
         assert expected.add_up
+        with database.reader.connect() as connection:
+            assert running_totals.figures(connection, account_id, starts_at=starts_at, ends_at=ends_at) == expected
         for start in legs[max(len(through) - 1, 0) :]:
             with database.reader.connect() as connection:
                 found = stored.figures(connection, account_id, start=start["id"], starts_at=starts_at, ends_at=ends_at)

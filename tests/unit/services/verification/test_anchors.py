@@ -19,7 +19,7 @@ from core.storage import blocks
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, from_ada_to_bob, rows, settle_all
-from tests.tampering import recompute_chain, tamper
+from tests.tampering import TOTALS_FIT, recompute_chain, tamper
 
 SECRET = "a key that signs anchors in tests only, 32 bytes and more"
 KEY = AnchorKey(SECRET)
@@ -157,6 +157,7 @@ EVERYTHING_FITS = [
     "UPDATE transactions SET balance_after = balance_after + iif(account_id = 2, 200, -200) WHERE id > 4",
     "UPDATE transfers SET amount = 100 WHERE id = 2",
     "UPDATE accounts SET balance = balance + iif(id = 2, 200, -200) WHERE id IN (2, 3)",
+    TOTALS_FIT,
 ]
 
 
@@ -182,6 +183,7 @@ def test_only_anchors_detect_a_ledger_whose_end_was_cut_off(database: Database, 
         f"DELETE FROM transfers WHERE id IN {last_two}",
         "UPDATE accounts SET last_transaction_id = (SELECT max(id) FROM transactions WHERE account_id = accounts.id), "
         "last_transfer_id = (SELECT max(id) FROM transfers WHERE from_account_id = accounts.id)",
+        TOTALS_FIT,
         "DELETE FROM blocks WHERE height > (SELECT max(height) - 2 FROM blocks)",
     )
     assert verify(database).holds, "without anchors nothing is detected"

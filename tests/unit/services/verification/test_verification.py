@@ -1,9 +1,11 @@
 """The verification finds breaches: for every rule, a ledger in which exactly that rule was broken by hand."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
+from core.domain.ledger import MILESTONE
 from core.domain.users import Role
 from core.services.identity import operators
 from core.services.verification import RULES, Report, scan, verify
@@ -12,6 +14,7 @@ from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     Bank,
+    accept,
     accepted,
     add_user,
     author,
@@ -23,9 +26,10 @@ from tests.builders import (
     set_account,
     set_limit,
     settle_all,
+    transfer_request,
 )
 from tests.months import make_statements
-from tests.tampering import forget_types, recompute_chain, tamper
+from tests.tampering import TOTALS_FIT, forget_types, recompute_chain, tamper
 from tests.time_travel import Clock
 
 pytestmark = pytest.mark.funded(ada_has=1000, bob_has=500)
@@ -359,7 +363,28 @@ def test_a_leg_whose_amount_differs_from_its_transfer_is_found_even_if_the_last_
     report = edit(f"UPDATE transactions SET amount = amount + 1 WHERE {ADAS_FIRST_LEG}")
     assert broken(report) == {
         *("legs_match_transfer", "balance_after_recomputes", "balance_is_sum_of_legs", "currency_sums_to_zero"),
+        "totals_are_running",
     }
+
+
+def test_a_changed_milestone_is_found(database: Database, edit: Callable[..., Report]) -> None:
+    with unit_of_work(database) as connection:
+        connection.exec_driver_sql("UPDATE users SET is_active = 1")
+        ada, payee = connection.exec_driver_sql(
+            "SELECT a.public_id, b.public_id FROM accounts a JOIN accounts b ON b.id = a.id + 1 WHERE a.kind = "
+            "'customer' AND a.currency = 'USD' LIMIT 1"
+        ).one()
+        owner = connection.exec_driver_sql("SELECT owner_id FROM accounts WHERE public_id = ?", (ada,)).scalar_one()
+    small = transfer_request(submitted_by=owner, payer=UUID(bytes=ada), payee=UUID(bytes=payee), amount=1)
+    accept(database, *[small] * MILESTONE)
+    settle_all(database)
+    assert verify(database).holds
+    for change in ("leg_count = leg_count + 1", "credits_low = credits_low + 1", "transaction_id = 1", "posted_at = 1"):
+        before = database.path.read_bytes()
+        assert broken(edit(f"UPDATE milestones SET {change}")) == {"totals_are_running"}
+        database.close()
+        database.path.write_bytes(before)
+    assert broken(edit("DELETE FROM milestones")) == {"totals_are_running"}
 
 
 def test_half_of_a_transfer_is_found(edit: Callable[..., Report]) -> None:
@@ -376,6 +401,7 @@ def test_a_transfer_executed_twice_is_found(edit: Callable[..., Report]) -> None
         f"WHERE {LAST_PAIR} ORDER BY id",
         "UPDATE accounts SET last_transaction_id = (SELECT max(id) FROM transactions WHERE account_id = accounts.id), "
         "balance = coalesce((SELECT sum(amount) FROM transactions WHERE account_id = accounts.id), 0)",
+        TOTALS_FIT,
     )
     assert broken(report) == {"legs_match_transfer"}
 
