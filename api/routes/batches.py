@@ -21,12 +21,14 @@ from api.throttling.rates import Policy
 from core.domain.batches import MAX_BATCH, BatchRequest
 from core.domain.errors import Refusal
 from core.domain.transfers import TransferKind, TransferRequest
+from core.services.transfers import batches
 
 
 class BatchRoute(DirectRoute):
     """A route whose body's lines are parsed and validated some at a time, and the event loop turns in between."""
 
     async def _read(self, request: Request, body_type: str) -> None:
+        await _refuse_early(request)
         lines = _Lines()
         try:
             given = await read_long(await request.body(), "transfers", lines.take, runtime_of(request).turns.pause)
@@ -41,6 +43,19 @@ class BatchRoute(DirectRoute):
         user_id = request.state.identity.id
         runtime_of(request).throttles.check_lines(request, Policy.TRANSFERS, user_id, len(batch.transfers))
         return batch
+
+
+async def _refuse_early(request: Request) -> None:
+    """Refuse a batch for which there is no room before its body is parsed. An invalid key is refused after that."""
+    runtime, user_id = runtime_of(request), request.state.identity.id
+    try:
+        key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
+    except Refusal:
+        return
+    assert key is not None, "required"
+    async with runtime.reading() as session:
+        connection = await session.connection()
+        await connection.run_sync(batches.refuse_early, runtime.settings.pending_bounds, key=key, user_id=user_id)
 
 
 class _Lines:

@@ -120,6 +120,7 @@ CALLS: dict[str, Call] = {
     "POST /operator/users/{user_id}/deactivate": Call(OPERATOR, 200),
     "POST /operator/users/{user_id}/reactivate": Call(OPERATOR, 200),
     "POST /operator/users/{gone_user_id}/erase": Call(OPERATOR, 200),
+    "PUT /operator/users/{user_id}/pending-limit": Call(OPERATOR, 200, {"transfers": 5}),
     "GET /operator/accounts": Call(OPERATOR, 200),
     "GET /operator/accounts/{account_id}": Call(OPERATOR, 200),
     "POST /operator/accounts/{account_id}/freeze": Call(OPERATOR, 200, {"scope": "all"}),

@@ -41,6 +41,15 @@ def accept(connection: Connection, request: BatchRequest, bounds: PendingBounds)
     return batch
 
 
+def refuse_early(connection: Connection, bounds: PendingBounds, *, key: str, user_id: int) -> None:
+    """Refuse a batch before it is read, if there is no room for any: reading it costs as much as accepting it.
+
+    Raises RateLimited or Unavailable, as `accept` does. A key that was used is replayed, so its batch needs no room.
+    """
+    if not is_bound(connection, key, user_id):
+        require_room(connection, bounds, user_id=user_id, lines=1)
+
+
 def is_bound(connection: Connection, key: str, user_id: int) -> bool:
     """Return whether a request with this key of a user was accepted."""
     return bool(transfers.find_by_keys(connection, [(key, user_id)]))

@@ -20,6 +20,7 @@ ROUTES: dict[tuple[str, str], Json] = {
     ("POST", "/operator/users/{user_id}/deactivate"): None,
     ("POST", "/operator/users/{user_id}/reactivate"): None,
     ("POST", "/operator/users/{user_id}/erase"): None,
+    ("PUT", "/operator/users/{user_id}/pending-limit"): {"transfers": 5},
     ("GET", "/operator/accounts"): None,
     ("GET", "/operator/accounts/{account_id}"): None,
     ("POST", "/operator/accounts/{account_id}/freeze"): {"scope": "all"},

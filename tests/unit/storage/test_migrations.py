@@ -59,16 +59,34 @@ CHAIN = [
 """The result of revision 0007 for that ledger. It must never change: existing backups were upgraded to these bytes."""
 
 
+BUSY = """
+    INSERT INTO accounts (id, public_id, owner_id, account_number, kind, currency, status, balance, reserved,
+        overdraft_limit, last_transaction_id, last_transfer_id, created_at) VALUES
+        (1, x'11', NULL, '1', 'external', 'EUR', 'active', 0, 0, 0, 600, 299, 0),
+        (2, x'12', 1, '2', 'customer', 'EUR', 'active', 0, 0, 0, 599, 300, 0);
+    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)
+    INSERT INTO transfers (id, public_id, kind, status, from_account_id, to_account_id, amount, currency, submitted_by,
+        request_id, answer_version, previous_id, created_at, settled_at)
+    SELECT n, randomblob(16), iif(n % 2, 'deposit', 'withdrawal'), 'completed', 2 - n % 2, 1 + n % 2, 1000000000000000,
+        'EUR', 1, 'r', 1, iif(n > 2, n - 2, NULL), n, n FROM numbers;
+    INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id)
+    SELECT 2 * id - 1, id, from_account_id, -amount, iif(id % 2, -amount, 0), id, iif(id > 1, 2 * id - 2, NULL)
+    FROM transfers UNION ALL
+    SELECT 2 * id, id, to_account_id, amount, iif(id % 2, amount, 0), id, iif(id > 1, 2 * id - 3, NULL) FROM transfers;
+"""
+"""A ledger at revision 0006: the largest amount goes back and forth 300 times."""
+
+
 @pytest.fixture
-def upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database with the small ledger, brought from revision 0006 to the newest."""
+def upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database with the small ledger or another one, brought from revision 0006 to the newest."""
     config = Config()
     config.set_main_option("script_location", str(Path(core.__file__).parent.parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["settings"] = settings
     command.upgrade(config, "0006")
     with closing(sqlite3.connect(settings.database_path)) as raw:
-        raw.executescript(LEDGER)
+        raw.executescript(getattr(request, "param", LEDGER))
     monkeypatch.setattr(time, "time_ns", lambda: MADE_AT * 1000)
     command.upgrade(config, "head")
     database = Database(settings)
@@ -90,3 +108,19 @@ def test_the_blocks_of_an_upgrade_match_those_of_the_code(upgraded: Database) ->
     written = chain(upgraded)
     recompute_chain(upgraded)
     assert chain(upgraded) == written
+
+
+@pytest.mark.parametrize("upgraded", [BUSY], indirect=True)
+def test_an_upgrade_adds_up_the_legs_of_each_account(upgraded: Database) -> None:
+    assert verify(upgraded).breaches == []
+    found = rows(upgraded, "SELECT pending_count, leg_count, credits_high, credits_low FROM accounts")
+    assert [tuple(row.values()) for row in found] == [(0, 300, 150_000_000, 0)] * 2
+    found = rows(
+        upgraded, "SELECT account_id, leg_count, transaction_id FROM milestones ORDER BY account_id, leg_count"
+    )
+    assert [tuple(row.values()) for row in found] == [(1, 128, 256), (1, 256, 512), (2, 128, 255), (2, 256, 511)]
+
+
+def test_an_upgrade_counts_pending_transfers(upgraded: Database) -> None:
+    found = rows(upgraded, "SELECT pending_count, leg_count, credits_low FROM accounts ORDER BY id")
+    assert [tuple(row.values()) for row in found] == [(0, 1, 0), (1, 2, 100), (0, 1, 30)]
