@@ -24,7 +24,8 @@ from core.domain.transfers import (
 from core.ids import new_id_bytes
 from core.services.audit import write_all_down
 from core.services.transfers.pending import Room
-from core.storage import accounts, transfers
+from core.storage import accounts, pending, transfers
+from core.storage.pending import Front
 from core.storage.transfers import KeyScope
 
 ANSWER_VERSION = 1
@@ -67,19 +68,20 @@ class Acceptance:
             self._externals = accounts.find_externals(
                 connection, list({party.ledger.currency for party in self._parties.values()})
             )
-        self._sequence, newest = transfers.next_sequence(connection)
+        front = pending.front(connection)
+        self._sequence = front.sequence
         # Times never go back along the sequence, even if the wall clock does.
-        self._now = max(now_us(), newest)
+        self._now = max(now_us(), front.newest_at)
         self._rows: list[Terms] = []
         self._ordered: list[Act] = []
         self._payers: dict[int, PartyAccount] = {}
         self._reserved: dict[int, int] = {}
-        self._room = None if bounds is None else self._measure(requests, bounds)
+        self._room = None if bounds is None else self._measure(requests, bounds, front)
 
-    def _measure(self, requests: Sequence[TransferRequest], bounds: PendingBounds) -> Room:
+    def _measure(self, requests: Sequence[TransferRequest], bounds: PendingBounds, front: Front) -> Room:
         payers = [self._parties.get(r.payer.bytes) for r in requests if r.payer is not None]
         owners = {party.owner_id for party in payers if party is not None and party.owner_id is not None}
-        return Room(self._connection, bounds, owners=owners, count=len(requests), sequence=self._sequence)
+        return Room(self._connection, bounds, front, owners=owners, count=len(requests))
 
     @property
     def first_sequence(self) -> int | None:

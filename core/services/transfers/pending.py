@@ -10,29 +10,28 @@ from sqlalchemy import Connection
 from core.clock import now_us
 from core.domain.errors import RateLimited, Unavailable
 from core.domain.pending import FEW, PendingBounds, too_long, too_many
-from core.storage import pending, transfers
+from core.storage import pending
+from core.storage.pending import Front
 
 
 class Room:
     """How many more transfers each user may submit one by one, in a unit of work that accepts a group of them."""
 
     def __init__(
-        self, connection: Connection, bounds: PendingBounds, *, owners: Collection[int], count: int, sequence: int
+        self, connection: Connection, bounds: PendingBounds, front: Front, *, owners: Collection[int], count: int
     ) -> None:
-        """`count` requests are decided, the first accepted one gets `sequence`, and `owners` are those of the payers.
+        """`count` requests are decided, the first accepted one stands at `front`, and `owners` are those of the payers.
 
         If all pending transfers together leave room for the group, those of single users need not be counted.
         """
         self._left: dict[int, int] = {}
         self._limits: dict[int, int] = {}
-        oldest, lowest = pending.oldest_and_lowest_limit(connection)
-        backlog = 0 if oldest is None else sequence - oldest
-        self._counts = backlog + count > min(bounds.per_user, lowest or bounds.per_user)
+        self._counts = front.backlog + count > min(bounds.per_user, front.lowest_limit or bounds.per_user)
         if self._counts:
             for owner, (held, limit) in pending.of_users(connection, owners).items():
                 self._limits[owner] = limit or bounds.per_user
                 self._left[owner] = self._limits[owner] - held
-            self._waited_us = _waited_us(pending.oldest(connection))
+            self._waited_us = _waited_us(connection)
 
     def take(self, owner: int) -> RateLimited | None:
         """Take the room for one transfer that `owner` pays, or return the refusal."""
@@ -51,18 +50,17 @@ def require_room(connection: Connection, bounds: PendingBounds, *, user_id: int,
     Raises RateLimited (`too_many_pending`) if the user would have too many pending transfers, or has some and the
     oldest of all has waited too long. Raises Unavailable if too many of all users are pending.
     """
-    oldest = pending.oldest(connection)
-    backlog = 0 if oldest is None else transfers.next_sequence(connection)[0] - oldest[0]
-    if backlog >= bounds.total:
+    if pending.front(connection).backlog >= bounds.total:
         raise Unavailable("Too many transfers are waiting to be settled; nothing was recorded.")
     held, limit = pending.of_users(connection, [user_id]).get(user_id, (0, None))
-    most, waited_us = limit or bounds.per_user, _waited_us(oldest)
+    most = limit or bounds.per_user
     if held + lines > most:
-        raise too_many(held, most, waited_us=waited_us)
-    if bounds.seconds and held >= FEW and waited_us > bounds.seconds * 1e6:
+        raise too_many(held, most, waited_us=_waited_us(connection))
+    if bounds.seconds and held >= FEW and (waited_us := _waited_us(connection)) > bounds.seconds * 1e6:
         raise too_long(held, waited_us=waited_us)
 
 
-def _waited_us(oldest: tuple[int, int] | None) -> int:
-    """Return how long the oldest pending transfer has waited, in microseconds."""
-    return 0 if oldest is None else max(0, now_us() - oldest[1])
+def _waited_us(connection: Connection) -> int:
+    """Return how long the oldest pending transfer has waited, in microseconds; 0 if none is pending."""
+    accepted_at = pending.oldest_accepted_at(connection)
+    return 0 if accepted_at is None else max(0, now_us() - accepted_at)
