@@ -333,6 +333,16 @@ class TestOperatorActs:
         assert giro("operator", "limit", str(bank.ada_account), "5000").exit_code == 0
         assert account_row(database, bank.ada_account)["overdraft_limit"] == 5000
 
+    def test_set_the_number_of_pending_transfers_of_a_user_and_forget_it(self, database: Database) -> None:
+        bank = bank_of_two(database)
+        for arguments, limit in ((["200000"], 200_000), ([], None)):
+            result = giro("operator", "pending", bank.ada.email, *arguments)
+            assert result.exit_code == 0
+            assert ("200000 transfers" if limit else "the number in the settings") in result.stdout
+            query = "SELECT pending_limit FROM users WHERE id = ?"
+            assert rows(database, query, bank.ada.id) == [{"pending_limit": limit}]
+        assert giro("operator", "pending", bank.ada.email, "0").exit_code == 2
+
     def test_deactivate_and_reactivate_a_user_by_address(self, database: Database) -> None:
         bank = bank_of_two(database)
         assert giro("operator", "deactivate", bank.ada.email.upper()).exit_code == 0

@@ -229,10 +229,11 @@ def test_too_many_lines_for_one_batch_cannot_be_atomic(import_lines: Import) -> 
     assert (result.exit_code, "an atomic import can have at most 5000" in everything_said(result)) == (2, True)
 
 
+@pytest.mark.parametrize("bound", ["GIRO_BULK_PENDING", "GIRO_PENDING_PER_USER"])
 def test_it_waits_for_room_while_too_many_transfers_are_pending(
-    import_lines: Import, database: Database, monkeypatch: pytest.MonkeyPatch
+    import_lines: Import, database: Database, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setenv("GIRO_BULK_PENDING", "1")
+    monkeypatch.setenv(bound, "1")
     monkeypatch.setattr("core.cli.transfers.TOGETHER", 1)
     monkeypatch.setattr("core.cli.transfers.time.sleep", lambda _: settle_all(database))
     assert import_lines("ADA,BOB,1,,", "ADA,BOB,2,,", "ADA,BOB,3,,").exit_code == 0
