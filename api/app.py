@@ -21,6 +21,8 @@ from api.http.methods import Methods
 from api.openapi import DESCRIPTION, openapi
 from api.routes import ROUTERS, batches, docs
 from api.runtime import close_runtime, open_runtime
+from api.runtime.health import HealthState
+from api.schemas.health import Health
 from api.server import cors
 from api.server.connection_bounds import ConnectionBounds
 from api.server.observe import Observe
@@ -118,12 +120,19 @@ def _lifespan(
         configure_logging(settings, process="api")
         report_to_sentry(settings)
         start_tracing(settings, process="api")
-        serve_metrics(settings.metrics_host, settings.metrics_port_api, variable=variable("metrics_port_api"))
+        health = app.state.health = HealthState()
+        serve_metrics(
+            settings.metrics_host,
+            settings.metrics_port_api,
+            variable=variable("metrics_port_api"),
+            health=lambda: _shown(health),
+        )
         database = Database(settings)
         database.require_schema()
         database.moved_on = ask_to_stop
         runtime = open_runtime(settings, database, queue, tally)
         app.state.runtime = runtime
+        await health.start(runtime)
         pulse = Pulse()
         heartbeat = Heartbeat(settings, "api", alive=pulse.is_felt)
         heartbeat.start()
@@ -132,6 +141,7 @@ def _lifespan(
         log.info("api_ready")
         yield {"connection_bounds": ConnectionBounds.of(settings), "waiting_connections": {}}
         restore()
+        await health.stop()
         await close_runtime(runtime)
         heartbeat.stop()
         pulse.stop()
@@ -139,6 +149,12 @@ def _lifespan(
         log.info("api_stopped")
 
     return lifespan
+
+
+def _shown(health: HealthState) -> tuple[bool, bytes]:
+    """Return whether transfers can be accepted, and the result of every check as JSON."""
+    found = health.details()
+    return found.status is not Health.UNAVAILABLE, found.model_dump_json().encode()
 
 
 def _on_stop_signal(callback: Callable[[], None]) -> Callable[[], None]:

@@ -16,7 +16,7 @@ from api.throttling.guesses import Guarded
 from api.throttling.rates import Policy, network_of
 from core.domain.audit import Author
 from core.domain.errors import CommonError, RateLimited, Refusal
-from core.domain.users import Identity, UserView
+from core.domain.users import Identity, Role, UserView
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -134,9 +134,20 @@ def user_of(scope: Scope) -> int | None:
 
     The route answers with the reason: the token is missing or invalid, or the database cannot be read.
     """
-    request = Request(scope)
+    identity = _known(Request(scope))
+    return None if identity is None else identity.id
+
+
+def is_operator(request: Request) -> bool:
+    """Return whether a request has an operator's token. Any other token, or none, changes nothing for its client."""
+    identity = _known(request)
+    return identity is not None and identity.role is Role.OPERATOR
+
+
+def _known(request: Request) -> Identity | None:
+    token = _token_of(request)
     try:
-        return _identify(runtime_of(request), _token_of(request)).id
+        return _identify(runtime_of(request), token) if token else None
     except Refusal:
         return None
     except READ_ERRORS:

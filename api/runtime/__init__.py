@@ -11,7 +11,6 @@ from api.runtime.access_log import AccessLog
 from api.runtime.document_line import DocumentLine
 from api.runtime.hashing import Hashing
 from api.runtime.intake import Intake
-from api.runtime.queue_ping import QueuePing
 from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
 from api.throttling import Throttles
@@ -45,7 +44,6 @@ class Runtime:
     throttles: Throttles
     waiters: Waiters
     waker: Waker
-    queue_ping: QueuePing
     passwords: Passwords
     hashing: Hashing
     drawing: DocumentLine
@@ -92,7 +90,6 @@ def open_runtime(
         throttles=Throttles(settings, secrets, tally or connect_tally(secrets.queue_url())),
         waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
         waker=waker,
-        queue_ping=QueuePing(waker.ping),
         passwords=Passwords(settings.password_hash_rounds),
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
         drawing=DocumentLine(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
@@ -109,7 +106,6 @@ async def close_runtime(runtime: Runtime) -> None:
     await runtime.refusals.stop()
     await runtime.intake.stop()
     await runtime.throttles.close()
-    await runtime.queue_ping.stop()
     await asyncio.to_thread(runtime.waker.stop)
     runtime.peek.close()
     await runtime.database.async_reader.dispose()

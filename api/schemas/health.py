@@ -41,6 +41,7 @@ class HealthOut(Out):
         examples=["ok"],
     )
     checks: dict[str, CheckOut] = Field(
-        description="Results by the name of the check. A check may add its own fields.",
+        description="Results by the name of the check, for operators; empty for all others. A check may add its own "
+        "fields.",
         examples=[{"database": {"status": "ok", "latency_ms": 0.412}}],
     )

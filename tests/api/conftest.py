@@ -54,6 +54,12 @@ class Api:
         runtime: Runtime = self.app.state.runtime
         return runtime
 
+    async def health(self) -> Json:
+        """Refresh the state of the service, and return every check as operators see it."""
+        await self.app.state.health.refresh(self.runtime)
+        found: Json = json.loads(self.app.state.health.details().model_dump_json())
+        return found
+
     async def sign_up(self, name: str, password: str = PASSWORD) -> "Person":
         """Sign a user up and log in."""
         body = {"email": f"{name}@example.com", "password": password, "name": name.title()}

@@ -39,11 +39,11 @@ async def test_a_breach_found_by_a_cancellation_is_stored_although_the_cancellat
 ) -> None:
     async with start() as api:
         ada, path = signed_in(api, bank.ada), f"/transfers/{pending.id}/cancel"
-        assert (await api.client.get("/health")).json()["checks"]["ledger"]["status"] == "ok"
+        assert (await api.health())["checks"]["ledger"]["status"] == "ok"
         body = refused(await ada.post(path), 503, "unavailable")
         assert "does not verify" in body["detail"]
         assert kept(database) == [(1, True)]
-        ledger = (await api.client.get("/health")).json()["checks"]["ledger"]
+        ledger = (await api.health())["checks"]["ledger"]
         assert (ledger["status"], ledger["breaches"]) == ("degraded", 1)
         refused(await ada.post(path), 503, "unavailable")
         assert kept(database) == [(1, True)], "it is stored once"

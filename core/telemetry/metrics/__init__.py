@@ -6,8 +6,9 @@ same metrics. `multiprocess_mode` defines how the values of several processes be
 
 import os
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -16,6 +17,7 @@ from prometheus_client import (
     REGISTRY,
     CollectorRegistry,
     disable_created_metrics,
+    make_wsgi_app,
     start_http_server,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -27,14 +29,19 @@ from core.telemetry.metrics.processes import NOW
 # The creation time of a series is not used, and would be one more series for each counter and histogram.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+Health = Callable[[], tuple[bool, bytes]]
+"""Returns whether the service is available, and its state as JSON. It is called in another thread."""
+
 MODULES = tuple(import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
 
 
-def serve_metrics(host: str, port: int, *, variable: str, sources: Sequence[Collector] = ()) -> None:
+def serve_metrics(
+    host: str, port: int, *, variable: str, sources: Sequence[Collector] = (), health: Health | None = None
+) -> None:
     """Answer `GET /metrics` on a separate port, in a thread. Port 0 serves nothing.
 
-    `sources` are read at each scrape, in addition to this process's own metrics. Raises SettingsError, which names the
-    setting's `variable`, if the port is not available.
+    `sources` are read at each scrape, in addition to this process's own metrics. `health` is asked for each
+    `GET /health`. Raises SettingsError, which names the setting's `variable`, if the port is not available.
     """
     if port == 0:
         return
@@ -42,9 +49,23 @@ def serve_metrics(host: str, port: int, *, variable: str, sources: Sequence[Coll
     for source in sources:
         registry.register(source)
     try:
-        start_http_server(port, host, registry)
+        server, _ = start_http_server(port, host, registry)
     except OSError as error:
         raise SettingsError(f"{variable}: cannot listen on {host}:{port} ({error.strerror})") from None
+    if health is not None:
+        server.set_app(_with_health(make_wsgi_app(registry), health))
+
+
+def _with_health(metrics: WSGIApplication, health: Health) -> WSGIApplication:
+    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/health":
+            return metrics(environ, start_response)
+        is_available, body = health()
+        status = "200 OK" if is_available else "503 Service Unavailable"
+        start_response(status, [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+        return [body]
+
+    return application
 
 
 def _shared() -> CollectorRegistry:

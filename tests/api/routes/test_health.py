@@ -1,12 +1,21 @@
 """The state of the service, for people, load balancers and supervisors."""
 
 import asyncio
+import json
 import os
+import socket
 import threading
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
+import httpx2
 import pytest
+import structlog
 
+from api.runtime.health import HealthState
+from api.runtime.health_checks import CHECKS, Check
+from api.schemas.health import Health
 from core.clock import now_us, to_datetime
 from core.processes import heartbeats
 from core.processes.lifeline import Heartbeat
@@ -14,7 +23,7 @@ from core.services.verification import Report, keep
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.api.conftest import Api, Start, locked, until
+from tests.api.conftest import Api, Person, Start, locked, until
 from tests.api.contract import Json
 from tests.builders import move_on
 
@@ -37,13 +46,19 @@ def workers(settings: Settings) -> Any:
         beat.stop()
 
 
+async def ask(api: Api, path: str, who: Person | None = None) -> httpx2.Response:
+    """Ask for the state as it is now, and not as it was up to a second ago."""
+    await api.health()
+    return await (who.get(path) if who else api.client.get(path))
+
+
 async def test_a_process_that_answers_is_live(api: Api) -> None:
     answer = await api.client.get("/health/live")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok", "checks": {}})
 
 
-async def test_with_all_its_parts_the_service_is_ok(api: Api, workers: Any) -> None:
-    answer = await api.client.get("/health")
+async def test_with_all_its_parts_the_service_is_ok(api: Api, operator: Person, workers: Any) -> None:
+    answer = await ask(api, "/health", operator)
     assert answer.status_code == 200
     assert answer.json()["status"] == "ok"
     assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok")
@@ -53,19 +68,113 @@ async def test_with_all_its_parts_the_service_is_ok(api: Api, workers: Any) -> N
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_ready_checks_only_the_parts_that_accepting_needs(api: Api) -> None:
-    answer = await api.client.get("/health/ready")
-    assert answer.status_code == 200
-    assert statuses(answer.json()) == dict.fromkeys(NEEDED, "ok")
+def test_ready_needs_only_the_parts_that_accepting_needs() -> None:
+    assert {name for name, check in CHECKS.items() if check.worst is Health.UNAVAILABLE} == NEEDED
+    assert CHECKS.keys() == NEEDED | WANTED
+
+
+class TestTheDetails:
+    @pytest.mark.parametrize("path", ["/health", "/health/ready", "/health/live"])
+    async def test_are_hidden_from_strangers_and_customers(self, api: Api, ada: Person, path: str) -> None:
+        for answer in (await api.client.get(path), await ada.get(path)):
+            assert answer.status_code == 200
+            assert answer.json().keys() == {"status", "checks"}
+            assert answer.json()["checks"] == {}
+
+    @pytest.mark.parametrize("authorization", ["Bearer nonsense", "Bearer ", "Basic abc", "nonsense"])
+    async def test_are_hidden_without_a_refusal_if_the_token_is_invalid(self, api: Api, authorization: str) -> None:
+        """The health of the service does not depend on the token of its monitoring."""
+        answer = await api.client.get("/health", headers={"Authorization": authorization})
+        assert (answer.status_code, answer.json()["checks"]) == (200, {})
+
+    async def test_are_hidden_from_a_deactivated_operator(self, api: Api, database: Database, operator: Person) -> None:
+        assert (await operator.get("/health")).json()["checks"] != {}
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE role = 'operator'")
+        answer = await operator.get("/health")
+        assert (answer.status_code, answer.json()["checks"]) == (200, {})
+
+    async def test_are_on_the_metrics_port_without_a_token(self, start: Start, workers: Any) -> None:
+        port = free_port()
+        async with start(metrics_port_api=port, disk_free_mb=0) as api:
+            body = json.loads(await asyncio.to_thread(read, f"http://127.0.0.1:{port}/health"))
+            assert statuses(body) == dict.fromkeys(NEEDED | WANTED, "ok")
+            assert b"giro_build_info" in await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
+            api.runtime.database.path.unlink()
+            await api.health()
+            with pytest.raises(HTTPError, match="503") as found:
+                await asyncio.to_thread(read, f"http://127.0.0.1:{port}/health")
+            assert statuses(json.loads(found.value.read()))["migrations"] == "unavailable"
+
+
+class TestTheState:
+    async def test_is_right_when_the_first_request_comes(self, start: Start, workers: Any) -> None:
+        async with start(disk_free_mb=10**9) as api:
+            assert (await api.client.get("/health/ready")).status_code == 503
+        async with start() as api:
+            assert (await api.client.get("/health")).json()["status"] == "ok"
+
+    async def test_costs_a_call_no_check(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        looked: list[str] = []
+        for name in CHECKS:
+            monkeypatch.setitem(
+                CHECKS, name, Check(lambda _, name=name: (looked.append(name), (Health.OK, {}))[1], Health.DEGRADED)
+            )
+        for path in ("/health", "/health/ready", "/health/live") * 5:
+            await api.client.get(path)
+        assert looked == []
+        await api.health()
+        assert sorted(looked) == sorted(CHECKS)
+
+    async def test_is_refreshed_by_itself(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("api.runtime.health.REFRESH_SECONDS", 0.01)
+        async with start() as api:
+            assert (await api.client.get("/health/ready")).status_code == 200
+            api.runtime.database.path.unlink()
+
+            async def is_unavailable() -> bool:
+                return (await api.client.get("/health/ready")).status_code == 503
+
+            await until(is_unavailable)
+
+    async def test_is_unavailable_once_it_is_stale(
+        self, api: Api, operator: Person, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If the refresh hangs, nobody knows how the service is."""
+        api.app.state.health._task.cancel()
+        monkeypatch.setattr("api.runtime.health.STALE_SECONDS", -1)
+        for path in ("/health", "/health/ready"):
+            answer = await api.client.get(path)
+            assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "checks": {}})
+        assert (await api.client.get("/health/live")).status_code == 200
+        found = (await operator.get("/health")).json()["checks"]
+        assert found.keys() == NEEDED | WANTED | {"refresh"}
+        assert found["refresh"]["age_seconds"] >= 0
+
+    async def test_of_a_process_that_has_not_started_is_unavailable(self) -> None:
+        state = HealthState()
+        assert (state.ready(), state.overall()) == (Health.UNAVAILABLE, Health.UNAVAILABLE)
+        assert state.details().checks.keys() == {"refresh"}
+
+    async def test_is_logged_once_when_a_part_fails(
+        self, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with structlog.testing.capture_logs() as lines:
+            monkeypatch.setattr("api.runtime.health.log", structlog.get_logger())
+            database.path.unlink()
+            for _ in range(3):
+                await api.health()
+        assert [line["check"] for line in lines if line["event"] == "check_failed"].count("migrations") == 1
 
 
 class TestDegraded:
-    async def test_is_a_service_without_workers(self, api: Api) -> None:
-        answer = await api.client.get("/health")
+    async def test_is_a_service_without_workers(self, api: Api, operator: Person) -> None:
+        answer = await ask(api, "/health", operator)
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
         found = statuses(answer.json())
         assert {name for name, status in found.items() if status == "degraded"} == {"settlement", "jobs", "scheduler"}
         assert answer.json()["checks"]["jobs"]["heartbeat_age_seconds"] is None
+        assert (await api.client.get("/health")).json() == {"status": "degraded", "checks": {}}
 
     async def test_is_a_service_with_a_silent_worker(self, api: Api, settings: Settings, workers: Any) -> None:
         workers[0]._stopped.set()
@@ -73,16 +182,16 @@ class TestDegraded:
         path, long_ago = heartbeats.path_of(settings.run_dir, "settlement"), 1_000_000_000
         path.touch()
         os.utime(path, (long_ago, long_ago))
-        answer = await api.client.get("/health")
-        assert answer.json()["checks"]["settlement"]["status"] == "degraded"
-        assert answer.json()["checks"]["settlement"]["heartbeat_age_seconds"] > settings.silent_seconds
+        found = await api.health()
+        assert found["checks"]["settlement"]["status"] == "degraded"
+        assert found["checks"]["settlement"]["heartbeat_age_seconds"] > settings.silent_seconds
 
     async def test_is_a_service_without_its_queue(self, api: Api, workers: Any) -> None:
         api.queue.connected = False
-        answer = await api.client.get("/health")
-        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
-        assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
-        assert (await api.client.get("/health/ready")).status_code == 200
+        found = await api.health()
+        assert statuses(found) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
+        assert (await api.client.get("/health")).status_code == 200
+        assert (await api.client.get("/health/ready")).json()["status"] == "ok"
 
     async def test_is_a_service_with_a_hanging_queue_while_nothing_else_waits(
         self, api: Api, workers: Any, monkeypatch: pytest.MonkeyPatch
@@ -93,36 +202,36 @@ class TestDegraded:
             pings.append(1)
             may_end.wait(30)
 
-        monkeypatch.setattr(api.runtime.queue_ping, "_ping", ping)
-        monkeypatch.setattr("api.routes.health.CHECK_SECONDS", 1)
+        monkeypatch.setattr(api.runtime.waker, "ping", ping)
+        monkeypatch.setattr("api.runtime.health.CHECK_SECONDS", 0.2)
         try:
-            asked = [asyncio.ensure_future(api.client.get("/health")) for _ in range(40)]
-            await until(lambda: len(pings) > 0)
+            for _ in range(3):
+                found = await api.health()
+                assert statuses(found) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
             assert (await api.client.get("/health/ready")).status_code == 200
-            for answer in await asyncio.gather(*asked):
-                assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
-                assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"queue": "degraded"}
         finally:
             may_end.set()
-        assert len(pings) == 1
+        assert len(pings) == 1, "a check that hangs is not started again"
 
     async def test_is_a_service_whose_ledger_does_not_verify(self, api: Api, database: Database, workers: Any) -> None:
         report = Report()
         report.add("reserved_is_pending", "account 2: 7 reserved, 0 pending")
         with unit_of_work(database) as connection:
             keep(connection, report, started_at=to_datetime(now_us()))
+        found = await api.health()
+        assert statuses(found) == dict.fromkeys(NEEDED | WANTED, "ok") | {"ledger": "degraded"}
+        assert found["checks"]["ledger"]["breaches"] == 1
         answer = await api.client.get("/health")
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
-        assert statuses(answer.json()) == dict.fromkeys(NEEDED | WANTED, "ok") | {"ledger": "degraded"}
-        assert answer.json()["checks"]["ledger"]["breaches"] == 1
         assert (await api.client.get("/health/ready")).status_code == 200
 
 
 async def assert_unavailable(api: Api, check: str) -> None:
+    found = await api.health()
+    assert found["checks"][check]["status"] == "unavailable"
     for path in ("/health/ready", "/health"):
         answer = await api.client.get(path)
-        assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
-        assert answer.json()["checks"][check]["status"] == "unavailable"
+        assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "checks": {}})
     assert (await api.client.get("/health/live")).status_code == 200
 
 
@@ -136,7 +245,7 @@ class TestUnavailable:
         async with start(intake_seconds=0.3) as api:
             with locked(database):
                 await assert_unavailable(api, "database")
-            assert (await api.client.get("/health/ready")).status_code == 200
+            assert (await ask(api, "/health/ready")).status_code == 200
 
     async def test_is_a_database_at_another_migration(self, api: Api, database: Database) -> None:
         api.runtime.database.moved_on = lambda: None  # otherwise the process of the tests would be asked to stop
@@ -154,14 +263,26 @@ class TestUnavailable:
     async def test_is_a_check_that_takes_too_long_and_leaves_nothing_behind(
         self, api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("api.routes.health.CHECK_SECONDS", 0.05)
+        monkeypatch.setattr("api.runtime.health.CHECK_SECONDS", 0.05)
         with locked(database):
-            answers = await asyncio.gather(*(api.client.get("/health/ready") for _ in range(5)))
-            assert {answer.status_code for answer in answers} == {503}
+            await assert_unavailable(api, "database")
             waiting = api.runtime.intake._jobs
             assert len(waiting) == 0, "an abandoned check takes a place in the intake"
 
         async def is_ready() -> bool:
-            return (await api.client.get("/health/ready")).status_code == 200
+            return (await ask(api, "/health/ready")).status_code == 200
 
         await until(is_ready)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def read(url: str) -> bytes:
+    with build_opener(ProxyHandler({})).open(url) as answer:
+        found: bytes = answer.read()
+        return found

@@ -9,7 +9,7 @@ from core.storage.sqlite.engine import Database
 from core.telemetry import tracing
 from core.telemetry.tracing import Kind, Span
 from core.telemetry.tracing.ids import Caller, root_id_of, trace_id_of
-from tests.api.conftest import Api, Pair, Person, Start, locked, payment, until
+from tests.api.conftest import Api, Pair, Person, Start, join, locked, payment, until
 from tests.recorded_spans import record_spans
 
 CALLER = f"00-{'a' * 32}-{'b' * 16}-01"
@@ -95,9 +95,10 @@ async def test_a_request_that_expires_in_the_intake_is_an_error(
     start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with start(intake_seconds=0.1) as api:
+        ada = join(api, database, "ada")
         spans = record_spans(monkeypatch)
         with locked(database):
-            assert (await api.client.get("/health/ready")).status_code == 503
+            assert (await ada.post("/accounts", {"currency": "USD"})).status_code == 503
         (commit,) = await commits_of(spans, 1)
     assert (commit.attributes["giro.code"], commit.failed) == ("unavailable", True)
 
