@@ -68,6 +68,7 @@ def create_app(
         app.router.routes.extend(router.routes)
     add_error_handlers(app)
     app.state.methods = Methods(routers)
+    app.state.operator_port = settings.operator_port
     return app
 
 

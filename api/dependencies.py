@@ -54,6 +54,12 @@ def address_of(request: Request) -> str | None:
         return None
 
 
+def serves_operators(scope: Scope) -> bool:
+    """Return whether a request came to a port that operators use: to their own, or to any if they have none."""
+    port: int = scope["app"].state.operator_port
+    return not port or (scope.get("server") or (None, None))[1] == port
+
+
 def check_anonymous_rate(request: Request, policy: Policy) -> None:
     """Check a request without a token against the rate of its client's network. Raises RateLimited.
 
@@ -139,8 +145,8 @@ def user_of(scope: Scope) -> int | None:
 
 
 def is_operator(request: Request) -> bool:
-    """Return whether a request has an operator's token. Any other token, or none, changes nothing for its client."""
-    identity = _known(request)
+    """Return whether an operator sent a request, to a port of operators. Any other token is like none."""
+    identity = _known(request) if serves_operators(request.scope) else None
     return identity is not None and identity.role is Role.OPERATOR
 
 

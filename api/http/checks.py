@@ -26,6 +26,7 @@ from api.dependencies import (
     operator,
     page_type,
     runtime_of,
+    serves_operators,
 )
 from api.http.accept import negotiate
 from api.http.strict_json import StrictRequest, check_values
@@ -55,8 +56,16 @@ class CheckedRoute(APIRoute):
             self._written_out.add(path)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match as usual, but leave a path without parameters to its own routes, whatever the method."""
-        return super().matches(scope) if self.can_be(scope["path"]) else (Match.NONE, {})
+        """Match as usual, but leave a path without parameters to its own routes, whatever the method.
+
+        A call for operators does not exist on a port that is not theirs.
+        """
+        exists = self.can_be(scope["path"]) and self.is_served(scope)
+        return super().matches(scope) if exists else (Match.NONE, {})
+
+    def is_served(self, scope: Scope) -> bool:
+        """Return whether the port that a request came to has this route."""
+        return not self.needs_operator or serves_operators(scope)
 
     def can_be(self, path: str) -> bool:
         """Return whether this route may match a path."""
@@ -67,6 +76,7 @@ class CheckedRoute(APIRoute):
         handle = self._handler()
         calls = set(_calls(self.dependant))
         needs_user, needs_operator = current_user in calls, operator in calls
+        self.needs_operator = needs_operator
         takes_query = bool(self.dependant.query_params) or any(d.query_params for d in self.dependant.dependencies)
         policy = policy_of(self.path, self.methods or (), signed_in=needs_user or needs_operator)
         body_type = _body_type(self)

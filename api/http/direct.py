@@ -87,7 +87,7 @@ class Direct:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._calls.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if found is None:
+        if found is None or not found[0].is_served(scope):
             await self._framework(scope, receive, send)
             return
         scope["route"], handle = found

@@ -1,9 +1,19 @@
 """Logging in and out."""
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import RuntimeDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
+from api.dependencies import (
+    RuntimeDep,
+    SessionDep,
+    UserDep,
+    address_of,
+    author_of,
+    guessing,
+    note_refusal,
+    serves_operators,
+)
 from api.http.checks import CheckedRoute
 from api.routes.users import hash_password, verify_password
 from api.runtime import Runtime
@@ -11,6 +21,7 @@ from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
 from api.throttling.rates import network_of
 from core.domain.errors import CommonError, Refusal
+from core.domain.users import Role, UserView
 from core.security.access_tokens import Claims
 from core.services.identity import log_ins, users
 from core.telemetry.metrics import http as metrics
@@ -31,7 +42,8 @@ async def log_in(
 
     A wrong address and a wrong password get the same answer, in the same time.
     """
-    async with guessing(request, runtime.throttles.log_in(form.username, address_of(request))):
+    port = runtime.settings.operator_port if serves_operators(request.scope) else 0
+    async with guessing(request, runtime.throttles.log_in(form.username, address_of(request), port=port)):
         return _answer(runtime, await _begin(form, request, runtime, session), response)
 
 
@@ -39,7 +51,7 @@ async def _begin(form: LogIn, request: Request, runtime: Runtime, session: Async
     user = await users.find_by_email(session, form.username)
     await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     author = author_of(request)
-    kept = user.password_hash if user and user.is_active else None
+    kept = user.password_hash if user and _may_log_in(user, request) else None
     who = network_of(author.address)
     if not await verify_password(runtime, who, form.password, kept) or user is None:
         known = user.public_id if user else None
@@ -58,6 +70,10 @@ async def _begin(form: LogIn, request: Request, runtime: Runtime, session: Async
     return begun
 
 
+def _may_log_in(user: UserView, request: Request) -> bool:
+    return user.is_active and (user.role is not Role.OPERATOR or serves_operators(request.scope))
+
+
 def _log_in_refused() -> Refusal:
     metrics.login_failures.inc()
     return Refusal(CommonError.UNAUTHENTICATED)
@@ -72,8 +88,13 @@ def _log_in_refused() -> Refusal:
 async def refresh_tokens(body: Refresh, request: Request, response: Response, runtime: RuntimeDep) -> TokensOut:
     """Exchange a refresh token for a new pair. Using it twice ends the log-in that it came from."""
     author = author_of(request)
+    operators_too = serves_operators(request.scope)
+
+    def work(connection: Connection) -> log_ins.LogIn | None:
+        return log_ins.refresh(connection, author, body.refresh_token, operators_too=operators_too)
+
     async with guessing(request, runtime.throttles.refresh(address_of(request))):
-        begun = await runtime.intake.run(lambda connection: log_ins.refresh(connection, author, body.refresh_token))
+        begun = await runtime.intake.run(work)
         if begun is None:
             note_refusal(request, 401)
             raise Refusal(CommonError.UNAUTHENTICATED)

@@ -45,10 +45,14 @@ class Throttles:
         if buckets is not None and lines > 1:
             _apply(request, policy, buckets, buckets.take_more(route_of(request), who, lines - 1))
 
-    def log_in(self, email: str, address: str | None) -> list[Guarded]:
-        """Return what a log-in may be guessing: the password of one account, which may not exist, or of many."""
+    def log_in(self, email: str, address: str | None, *, port: int = 0) -> list[Guarded]:
+        """Return what a log-in may be guessing: the password of one account, which may not exist, or of many.
+
+        `port` is the operators' own port if the log-in comes there, otherwise 0: guesses elsewhere do not count there.
+        """
         # In lower case, as users are looked up (core/services/identity/users.py).
-        return self._guarded((Guess.LOG_IN_ACCOUNT, email.lower()), (Guess.LOG_IN_ADDRESS, network_of(address)))
+        account = email.lower() if port == 0 else f"{port} {email.lower()}"
+        return self._guarded((Guess.LOG_IN_ACCOUNT, account), (Guess.LOG_IN_ADDRESS, network_of(address)))
 
     def sign_up(self, address: str | None) -> list[Guarded]:
         """Return what a sign-up may be guessing: which e-mail addresses are customers."""

@@ -9,10 +9,27 @@ from core.settings import Settings, variable
 
 
 def api_url(settings: Settings) -> str:
-    """Return the URL of the API for this machine. Not every platform can connect to a wildcard address."""
+    """Return the URL of the API for this machine."""
+    return _url(settings.host, settings.port)
+
+
+def operator_url(settings: Settings) -> str | None:
+    """Return the URL of the operators' own port for this machine; None if they have none."""
+    return _url(settings.operator_host, settings.operator_port) if settings.operator_port else None
+
+
+def _url(host: str, port: int) -> str:
+    # Not every platform can connect to a wildcard address.
     # nosemgrep: listen-addresses-are-settings - compared only
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # nosec B104
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nosec B104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def check_operator_port(settings: Settings) -> None:
+    """Check that the API will be able to listen on the operators' port, if they have one. Raises StartRefused."""
+    if settings.operator_port:
+        names = (variable("operator_host"), variable("operator_port"))
+        bindable_port(settings.operator_host, settings.operator_port, names=names)
 
 
 def check_metrics_ports(settings: Settings, names: Sequence[str]) -> None:

@@ -5,8 +5,8 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +26,8 @@ BACKLOG = 2048
 """Connections that may wait until an API process accepts them; uvicorn's default."""
 
 
-def service_children(settings: Settings, listener: int | None = None) -> list[Child]:
-    """List the processes of the service, in start order. `listener` is the socket that several API processes share.
+def service_children(settings: Settings, listeners: Sequence[int] = ()) -> list[Child]:
+    """List the processes of the service, in start order. `listeners` are the sockets that API processes inherit.
 
     The graces add up to `shutdown_seconds` (in whole seconds) + 4.5 s, so by default a stop takes at most 10 s. Raises
     SettingsError if Giro must start its own queue server and has none for this platform.
@@ -40,35 +40,30 @@ def service_children(settings: Settings, listener: int | None = None) -> list[Ch
     ):
         command = [sys.executable, "-m", *module]
         children.append(Child(name=name, command=command, stop_order=stop_order, grace_seconds=grace))
-    if listener is None:
-        return [*children, _api(settings)]
-    return [*children, *(_api_of_several(settings, listener, number) for number in range(settings.api_processes))]
+    if settings.api_processes == 1:
+        return [*children, _api(settings, listeners)]
+    return [*children, *(_api_of_several(settings, listeners, number) for number in range(settings.api_processes))]
 
 
-def part(settings: Settings, name: str, listener: int | None = None) -> list[Child]:
+def part(settings: Settings, name: str, listeners: Sequence[int] = ()) -> list[Child]:
     """List the processes of one part of the service: api, settlement, jobs or scheduler."""
-    return [child for child in service_children(settings, listener) if child.name.partition("-")[0] == name]
+    return [child for child in service_children(settings, listeners) if child.name.partition("-")[0] == name]
 
 
-def _api_of_several(settings: Settings, listener: int, number: int) -> Child:
-    """Describe one of the API processes that share a socket. The first one serves the metrics of all."""
-    api = _api(settings)
+def _api_of_several(settings: Settings, listeners: Sequence[int], number: int) -> Child:
+    """Describe one of the API processes that share sockets. The first one serves the metrics of all."""
+    api = _api(settings, listeners)
     environment = {"PROMETHEUS_MULTIPROC_DIR": str(metrics_dir(settings))}
     if number > 0:
         environment[variable("metrics_port_api")] = "0"
-    command = [*api.command, "--fd", str(listener)]
     name = f"api-{number + 1}" if number > 0 else "api"
-    return replace(api, name=name, command=command, environment=environment, descriptors=(listener,))
+    return replace(api, name=name, environment=environment)
 
 
-def _api(settings: Settings) -> Child:
-    graceful = math.ceil(settings.shutdown_seconds)  # uvicorn takes whole seconds only
-    command = [sys.executable, "-m", "uvicorn", "--factory", "api.app:create_app"]
-    command += ["--host", settings.host, "--port", str(settings.port), "--loop", "uvloop"]
-    command += ["--http", "api.server.connections:Connection", "--ws", "none"]
-    command += ["--no-access-log", "--no-server-header", "--log-level", "warning"]
-    command += ["--timeout-graceful-shutdown", str(graceful), "--forwarded-allow-ips", settings.trusted_proxies]
-    return Child(name="api", command=command, stop_order=0, grace_seconds=graceful + 1)
+def _api(settings: Settings, listeners: Sequence[int]) -> Child:
+    graceful = math.ceil(settings.shutdown_seconds)  # as the process itself rounds (api/server/process.py)
+    command = [sys.executable, "-m", "api.server.process", "api.app:create_app", *map(str, listeners)]
+    return Child(name="api", command=command, stop_order=0, grace_seconds=graceful + 1, descriptors=listeners)
 
 
 def _valkey(settings: Settings) -> Child:
@@ -113,22 +108,29 @@ def metrics_dir(settings: Settings) -> Path:
 
 
 @contextmanager
-def listener_of(settings: Settings) -> Iterator[int | None]:
-    """Open the socket that several API processes share, and make the folder for their metrics; None for one process.
+def listeners_of(settings: Settings) -> Iterator[list[int]]:
+    """Open the sockets that API processes inherit; none for one process with one port, which opens its own.
 
-    With one socket, instead of one each, a connection goes to a free process, and never to one that hangs.
+    With one socket for each port, instead of one for each process, a connection goes to a free process, and never to
+    one that hangs. Several processes also get a folder for their metrics.
     """
-    if settings.api_processes == 1:
-        yield None
-        return
+    several = settings.api_processes > 1
+    addresses = [(settings.host, settings.port)] if several or settings.operator_port else []
+    if settings.operator_port:
+        addresses.append((settings.operator_host, settings.operator_port))
     shutil.rmtree(metrics_dir(settings), ignore_errors=True)
-    metrics_dir(settings).mkdir(mode=0o700, parents=True)
-    family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    if several:
+        metrics_dir(settings).mkdir(mode=0o700, parents=True)
     try:
-        with socket.create_server(address[:2], family=family, backlog=BACKLOG) as listener:
-            yield listener.fileno()
+        with ExitStack() as stack:
+            yield [stack.enter_context(_listen(*address)).fileno() for address in addresses]
     finally:
         shutil.rmtree(metrics_dir(settings), ignore_errors=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return socket.create_server(address[:2], family=family, backlog=BACKLOG)
 
 
 def forget(settings: Settings, pid: int) -> None:

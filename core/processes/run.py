@@ -10,13 +10,13 @@ import httpx2
 
 from core.files.locks import sign
 from core.processes import heartbeats
-from core.processes.addresses import api_url, bindable_port, check_metrics_ports
+from core.processes.addresses import api_url, bindable_port, check_metrics_ports, check_operator_port, operator_url
 from core.processes.child import Child
 from core.processes.data_folder import require_data_folder
 from core.processes.database_hold import hold_database
 from core.processes.exit_statuses import CANNOT_START, NEVER_READY, StartRefused
 from core.processes.lifeline import never_dump_core
-from core.processes.parts import PROCESSES, child_environment, forget, listener_of, part, service_children
+from core.processes.parts import PROCESSES, child_environment, forget, listeners_of, part, service_children
 from core.processes.supervisor import Supervisor
 from core.settings import Settings, SettingsError
 from core.storage.sqlite.engine import Database, DatabaseError
@@ -40,11 +40,12 @@ def run(
     def start() -> str | None:
         with hold_database(settings) as lock:
             chosen = settings.model_copy(update={"port": bindable_port(settings.host, settings.port)})
+            check_operator_port(chosen)
             check_metrics_ports(chosen, PROCESSES)
             sign(lock, f"`giro up` at {api_url(chosen)}")
             prepare()
-            with _probe(chosen) as missing, listener_of(chosen) as listener:
-                service = service_children(chosen, listener) if children is None else children
+            with _probe(chosen) as missing, listeners_of(chosen) as listeners:
+                service = service_children(chosen, listeners) if children is None else children
                 return _supervise(chosen, service, missing, partial(_announce, chosen))
 
     return _exit_status(settings, start)
@@ -61,12 +62,13 @@ def run_part(settings: Settings, name: str, *, prepare: Callable[[], None] = lam
     def start() -> str | None:
         if name == "api":
             bindable_port(settings.host, settings.port)
+            check_operator_port(settings)
         check_metrics_ports(settings, [name])
         prepare()
         if name != "api":
             return _supervise(settings, part(settings, name), partial(_silent, settings, name), lambda: None)
-        with _probe(settings) as missing, listener_of(settings) as listener:
-            return _supervise(settings, part(settings, name, listener), missing, lambda: None)
+        with _probe(settings) as missing, listeners_of(settings) as listeners:
+            return _supervise(settings, part(settings, name, listeners), missing, lambda: None)
 
     return _exit_status(settings, start)
 
@@ -143,6 +145,7 @@ def _announce(settings: Settings) -> None:
     lines = [
         "Giro is ready.",
         f"  API      {url}",
+        *([f"  Operator {own}"] if (own := operator_url(settings)) else []),
         f"  Docs     {url}/docs",
         f"  Metrics  {settings.metrics_host}, ports {metrics}" if metrics else "  Metrics  none",
         f"  Data     {settings.database_path}",

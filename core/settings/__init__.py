@@ -34,7 +34,14 @@ from core.settings.groups.verification import VerificationSettings
 from core.settings.secret_files import SecretFileError, SecretFiles, secret_file
 
 PREFIX = "GIRO_"
-PORTS = ("port", "metrics_port_api", "metrics_port_settlement", "metrics_port_jobs", "metrics_port_scheduler")
+PORTS = (
+    "port",
+    "operator_port",
+    "metrics_port_api",
+    "metrics_port_settlement",
+    "metrics_port_jobs",
+    "metrics_port_scheduler",
+)
 """The settings that are ports to listen on."""
 
 OF_COMPOSE = {

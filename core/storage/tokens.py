@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from core.domain.users import Role
 from core.storage.models import RefreshToken, User
 
 
@@ -20,6 +21,7 @@ class StoredToken(NamedTuple):
     spent_at: datetime | None
     user_public_id: UUID
     user_is_active: bool
+    user_role: Role
     user_token_version: int
     """Newer than `token_version` if the user's tokens were ended since."""
 
@@ -34,6 +36,7 @@ _BY_DIGEST = (
         RefreshToken.spent_at,
         User.public_id.label("user_public_id"),
         User.is_active.label("user_is_active"),
+        User.role.label("user_role"),
         User.token_version.label("user_token_version"),
     )
     .join(User, User.id == RefreshToken.user_id)

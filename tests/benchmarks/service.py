@@ -174,9 +174,9 @@ def resident_mb(pids: Sequence[int]) -> dict[str, float]:
 
 
 def _name(words: Sequence[str]) -> str:
-    for name in ("settlement", "jobs", "uvicorn", "up"):
+    for name in ("settlement", "jobs", "api.server.process", "up"):
         if name in words:
-            return name.replace("uvicorn", "api").replace("up", "supervisor")
+            return name.replace("api.server.process", "api").replace("up", "supervisor")
     return "scheduler" if "workers.schedule" in words else "valkey"
 
 

@@ -1,5 +1,6 @@
 """The command `giro`, with an API that counts nothing: the other side of `make bench-metrics`."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -42,10 +43,10 @@ def create_app() -> FastAPI:
     return with_metrics()
 
 
-def children(settings: Settings, listener: int | None = None) -> list[Child]:
+def children(settings: Settings, listeners: Sequence[int] = ()) -> list[Child]:
     """List the parts of the service, with this API in place of the normal one."""
     listed = []
-    for child in real_children(settings, listener):
+    for child in real_children(settings, listeners):
         words = [FACTORY if word == "api.app:create_app" else word for word in child.command]
         listed.append(replace(child, command=words))
     assert FACTORY in listed[-1].command

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from core.clock import now_us, to_datetime
 from core.domain.audit import Action, Author
-from core.domain.users import Identity
+from core.domain.users import Identity, Role
 from core.ids import new_id
 from core.security.access_tokens import new_refresh_token, refresh_token_digest
 from core.services.audit import write_down
@@ -59,16 +59,16 @@ def fail_log_in(connection: Connection, author: Author, user_id: UUID | None) ->
     write_down(connection, author, Action.LOG_IN_FAILED, user_id)
 
 
-def refresh(connection: Connection, author: Author, refresh_token: str) -> LogIn | None:
+def refresh(connection: Connection, author: Author, refresh_token: str, *, operators_too: bool = True) -> LogIn | None:
     """Exchange a refresh token for the next one of its family, which ends when the life of the log-in ends.
 
-    Returns None if the token gives no access. If a spent token is used again, one of its two users is a thief: the
-    whole family is revoked and that is recorded, so the caller must commit. `author` names no user, since the token
-    does not tell which of the two sent it.
+    Returns None if the token gives no access; without `operators_too`, an operator's token is as unknown as any other
+    text. If a spent token is used again, one of its two users is a thief: the whole family is revoked and that is
+    recorded, so the caller must commit. `author` names no user, since the token does not tell which of the two sent it.
     """
     now = to_datetime(now_us())
     token = tokens.find(connection, refresh_token_digest(refresh_token))
-    if token is None:
+    if token is None or (token.user_role is Role.OPERATOR and not operators_too):
         return None
     usable = token.user_is_active and token.token_version == token.user_token_version and token.expires_at > now
     if token.spent_at is not None or not usable:

@@ -13,11 +13,18 @@ class ServerSettings(SettingsGroup):
 
     host: str = Field("127.0.0.1", description="Address that the API listens on.")
     port: Port = Field(8000, description="Port that the API listens on. With `0`, `giro up` picks a free port.")
+    operator_host: str = Field("127.0.0.1", description="Address that `GIRO_OPERATOR_PORT` listens on.")
+    operator_port: Port = Field(
+        0,
+        description="A port of its own for operators, where the API also listens. Then every call that needs an "
+        "operator, the log-in of operators and the details of `/health` exist only there. `0`: operators use the "
+        "port of everybody.",
+    )
     api_processes: int = Field(
         1,
         ge=1,
         le=64,
-        description="Processes that serve the API on one port. A machine with many cores can use several.",
+        description="Processes that serve the API on the same ports. A machine with many cores can use several.",
     )
     trusted_proxies: Proxies = Field(
         "127.0.0.1",

@@ -9,7 +9,7 @@ WORDS = {
     "settlement": (b"workers.main", b"settlement"),
     "jobs": (b"workers.main", b"jobs"),
     "scheduler": (b"workers.schedule",),
-    "api": (b"uvicorn",),
+    "api": (b"api.server.process",),
 }
 """Part of the command line of each child; only Valkey is not a Python process."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from api.server.process import config_of
 from core.processes import database_hold, heartbeats, run
 from core.processes.addresses import api_url, bindable_port
 from core.processes.database_hold import alone, hold_database, holder, no_part_beside
@@ -124,8 +125,7 @@ def test_one_process_of_the_service_can_be_run_alone(tmp_path: Path) -> None:
 
 def test_the_api_gets_the_list_of_trusted_proxies(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, redis_url=None, trusted_proxies="10.0.0.0/8, ::1")
-    command = part(settings, "api")[0].command
-    assert command[command.index("--forwarded-allow-ips") + 1] == "10.0.0.0/8,::1"
+    assert config_of(settings, "api.app:create_app").forwarded_allow_ips == "10.0.0.0/8,::1"
 
 
 def test_no_queue_server_is_started_if_one_is_given(tmp_path: Path) -> None:
