@@ -18,6 +18,7 @@ from api.dependencies import user_of
 from api.errors import add_error_handlers, answer
 from api.http.direct import Direct
 from api.http.methods import Methods
+from api.http.pages import Pages
 from api.openapi import DESCRIPTION, openapi
 from api.routes import ROUTERS, batches, docs
 from api.runtime import close_runtime, open_runtime
@@ -68,6 +69,7 @@ def create_app(
         app.router.routes.extend(router.routes)
     add_error_handlers(app)
     app.state.methods = Methods(routers)
+    app.state.pages = Pages()
     app.state.operator_port = settings.operator_port
     return app
 

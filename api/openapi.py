@@ -1,6 +1,5 @@
 """The OpenAPI document: the framework's document of the routes, completed with the parts that all calls share."""
 
-import asyncio
 import inspect
 import json
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.http.pages import CACHED, Page
 from api.schemas.base import CODES, CURRENCIES
 from api.schemas.fields import EXAMPLE_ID
 from api.schemas.problems import Problem, header
@@ -66,19 +66,10 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     return document
 
 
-async def openapi_json(app: FastAPI) -> bytes:
-    """Return the document as JSON. The first call makes it in a thread, because that takes hundreds of milliseconds.
-
-    Calls that arrive meanwhile wait for the same result, also when the first client has disconnected.
-    """
-    if not hasattr(app.state, "openapi"):
-        app.state.openapi = asyncio.create_task(asyncio.to_thread(_render, app))
-    made: asyncio.Task[bytes] = app.state.openapi
-    return await asyncio.shield(made)
-
-
-def _render(app: FastAPI) -> bytes:
-    return json.dumps(openapi(app), ensure_ascii=False, separators=(",", ":")).encode()
+def openapi_page(app: FastAPI) -> Page:
+    """Make the document as a page of JSON, which takes hundreds of milliseconds."""
+    text = json.dumps(openapi(app), ensure_ascii=False, separators=(",", ":"))
+    return Page(text.encode(), "application/json", CACHED)
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The media type of an answer, chosen from the Accept header."""
+"""The media type of an answer, chosen from the Accept header, and the weights of headers like it."""
 
 import re
 from collections.abc import Mapping
@@ -15,14 +15,21 @@ def negotiate(accept: str, offered: tuple[str, ...]) -> str | None:
     """
     if not accept:
         return offered[0]
+    weights = weights_of(accept)
+    liked = {media_type: _weight(media_type, weights) for media_type in offered}
+    best = max(liked, key=liked.__getitem__)
+    return best if liked[best] > 0 else None
+
+
+@lru_cache(maxsize=256)
+def weights_of(accept: str) -> Mapping[str, float]:
+    """Return the weight of each name in a header like `Accept`; 1 for a name without a valid one."""
     weights: dict[str, float] = {}
     for item in accept.split(","):
         name, *parameters = (part.strip().lower() for part in item.split(";"))
         weight = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "1")
         weights[name] = float(weight) if _WEIGHT.fullmatch(weight) else 1.0
-    liked = {media_type: _weight(media_type, weights) for media_type in offered}
-    best = max(liked, key=liked.__getitem__)
-    return best if liked[best] > 0 else None
+    return weights
 
 
 def _weight(media_type: str, weights: Mapping[str, float]) -> float:

@@ -1,24 +1,25 @@
 """`/docs`: the API reference. Its assets are served locally, so that it works without the internet."""
 
+import mimetypes
 import re
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
-from fastapi.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
 
+from api import openapi
 from api.codes import is_answered, status_of
 from api.dependencies import check_reading_rate
-from api.openapi import openapi_json
+from api.http.pages import CACHED, Page, Pages
 from core.domain.errors import ErrorCode
 
 ASSETS = "/docs/assets"
 
-_FILES = StaticFiles(directory=Path(str(files("fastapi_offline"))) / "static")
-"""Swagger UI's files, in the package that ships them."""
+_FILES = {path.name: path for path in (Path(str(files("fastapi_offline"))) / "static").iterdir()}
+"""Swagger UI's files by name, in the package that ships them."""
 
 # Swagger UI draws icons from data URLs and starts from an inline script. Nothing is loaded from another host.
 _POLICY = {
@@ -50,49 +51,78 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(check_reading_
 
 
 @router.get("/docs")
-async def docs() -> HTMLResponse:
+async def docs(request: Request) -> Response:
     """Show the API reference."""
-    page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="Giro API reference",
-        oauth2_redirect_url="/docs/oauth2-redirect",
-        swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-        swagger_css_url=f"{ASSETS}/swagger-ui.css",
-        swagger_favicon_url=f"{ASSETS}/favicon.png",
-    )
-    return HTMLResponse(page.body, headers=_POLICY)
-
-
-@router.get("/docs/oauth2-redirect")
-async def oauth2_redirect() -> HTMLResponse:
-    """Serve the page to which Swagger UI returns after a log-in."""
-    return HTMLResponse(get_swagger_ui_oauth2_redirect_html().body, headers=_POLICY)
-
-
-@router.get("/docs/errors")
-async def errors() -> HTMLResponse:
-    """Explain every error code: the `type` of a problem points here."""
-    return HTMLResponse(_errors(), headers=_POLICY)
+    return _reference().answer(request)
 
 
 @cache
-def _errors() -> str:
+def _reference() -> Page:
+    return _page(
+        get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Giro API reference",
+            oauth2_redirect_url="/docs/oauth2-redirect",
+            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{ASSETS}/favicon.png",
+        ).body
+    )
+
+
+@router.get("/docs/oauth2-redirect")
+async def oauth2_redirect(request: Request) -> Response:
+    """Serve the page to which Swagger UI returns after a log-in."""
+    return _redirect().answer(request)
+
+
+@cache
+def _redirect() -> Page:
+    return _page(get_swagger_ui_oauth2_redirect_html().body)
+
+
+@router.get("/docs/errors")
+async def errors(request: Request) -> Response:
+    """Explain every error code: the `type` of a problem points here."""
+    return _errors().answer(request)
+
+
+@cache
+def _errors() -> Page:
     rows = "\n".join(
         f'<tr id="{code}"><td><code>{code}</code></td>'
         f"<td>{status_of(code) if is_answered(code) else '—'}</td><td>{code.message}</td>"
         f"<td>{re.sub('`([^`]*)`', r'<code>\1</code>', code.advice)}</td></tr>"
         for code in ErrorCode.all()
     )
-    return _ERRORS.format(rows=rows)
+    return _page(_ERRORS.format(rows=rows).encode())
+
+
+def _page(body: bytes | memoryview) -> Page:
+    return Page(bytes(body), "text/html; charset=utf-8", _POLICY | CACHED)
 
 
 @router.get(f"{ASSETS}/{{name:path}}")
 async def asset(name: str, request: Request) -> Response:
     """Serve a file of Swagger UI."""
-    return await _FILES.get_response(name, request.scope)
+    path = _FILES.get(name)
+    if path is None:
+        raise HTTPException(404)
+    page = await _pages_of(request).get(name, partial(_asset, path))
+    return page.answer(request)
+
+
+def _asset(path: Path) -> Page:
+    media_type, _ = mimetypes.guess_type(path.name)
+    return Page(path.read_bytes(), media_type or "application/octet-stream", CACHED)
 
 
 @router.get("/openapi.json")
 async def document(request: Request) -> Response:
     """Describe the API to programs."""
-    return Response(await openapi_json(request.app), media_type="application/json")
+    page = await _pages_of(request).get("/openapi.json", partial(openapi.openapi_page, request.app))
+    return page.answer(request)
+
+
+def _pages_of(request: Request) -> Pages:
+    return cast(Pages, request.app.state.pages)

@@ -4,12 +4,13 @@ import re
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from fastapi import APIRouter, Response
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Request, Response
 
 from api.dependencies import PageTypeDep, RuntimeDep
-from api.http.checks import HTML_TYPE, CheckedRoute
+from api.http.checks import HTML_TYPE, JSON_TYPE, CheckedRoute
+from api.http.pages import Page
 from api.schemas.health import Message
 from api.schemas.problems import header, problems
 from core.domain.errors import CommonError
@@ -30,14 +31,23 @@ def _digest(page: str) -> str:
 _HEADERS = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_digest(_PAGE)}'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Vary": "Accept",
 }
 
-_ANSWERS = {
+_GREETING = Message(message="Banking REST Service API is running")
+_JSON = Page(_GREETING.model_dump_json().encode(), JSON_TYPE, vary=("Accept",))
+_HTML, _HTML_WITHOUT_REFERENCE = (
+    Page(page.encode(), f"{HTML_TYPE}; charset=utf-8", _HEADERS, vary=("Accept",))
+    for page in (_PAGE, _WITHOUT_REFERENCE)
+)
+
+_VERSION = {"ETag": header("Names this answer, for `If-None-Match`.", '"9f86d081884c7d659a2feaa0c55ad015"')}
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "headers": {"Vary": header("The format depends on `Accept`.", "Accept")},
+        "headers": _VERSION | {"Vary": header("The format depends on `Accept`.", "Accept, Accept-Encoding")},
         "content": {HTML_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     },
+    304: {"description": "The answer is the one that `If-None-Match` names.", "headers": _VERSION},
     **problems(CommonError.RATE_LIMITED),
 }
 
@@ -49,9 +59,7 @@ _ANSWERS = {
     response_description="The API is running.",
     responses=_ANSWERS,
 )
-async def greet(response: Response, media_type: PageTypeDep, runtime: RuntimeDep) -> Message | Response:
+async def greet(request: Request, media_type: PageTypeDep, runtime: RuntimeDep) -> Response:
     """Answer with a fixed text, or with a page for browsers. It reads nothing, so it shows only that the API runs."""
-    if media_type == HTML_TYPE:
-        return HTMLResponse(_PAGE if runtime.settings.docs else _WITHOUT_REFERENCE, headers=_HEADERS)
-    response.headers["Vary"] = "Accept"
-    return Message(message="Banking REST Service API is running")
+    page = _HTML if runtime.settings.docs else _HTML_WITHOUT_REFERENCE
+    return (page if media_type == HTML_TYPE else _JSON).answer(request)

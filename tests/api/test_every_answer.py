@@ -207,8 +207,10 @@ class TestHeaders:
             assert (answer.status_code, "strict-transport-security" in answer.headers) == (200, False)
 
     async def test_say_private_no_cache_unless_stated(self, api: Api, ada: Person) -> None:
-        for path in ("/", "/accounts", "/transfers", "/users/me", "/nothing", "/openapi.json"):
+        for path in ("/", "/accounts", "/transfers", "/users/me", "/nothing"):
             assert (await ada.get(path)).headers["cache-control"] == "private, no-cache"
+        for path in ("/docs", "/docs/errors", "/docs/assets/swagger-ui.css", "/openapi.json"):
+            assert (await api.client.get(path)).headers["cache-control"] == "private, max-age=300"
         for path in ("/health", "/health/ready"):
             assert (await api.client.get(path)).headers["cache-control"] == "no-store"
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from api import openapi
 from api.codes import is_answered, status_of
+from api.http.pages import Page
 from core.domain.errors import ErrorCode
 from tests.api.conftest import Api, Start, refused
 
@@ -122,11 +123,92 @@ async def test_a_client_that_leaves_does_not_stop_the_making(api: Api, monkeypat
         return made[-1]
 
     monkeypatch.setattr(openapi, "openapi", watched)
-    request = asyncio.ensure_future(openapi.openapi_json(api.app))
+    request = asyncio.ensure_future(api.client.get("/openapi.json"))
     await asyncio.sleep(0.01)
     request.cancel()
     assert (await api.client.get("/openapi.json")).status_code == 200
     assert len(made) == 1
+
+
+async def test_an_error_of_the_making_is_not_kept(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_app: FastAPI) -> Page:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(openapi, "openapi_page", broken)
+        refused(await api.client.get("/openapi.json"), 500, "internal_error")
+    assert (await api.client.get("/openapi.json")).status_code == 200
+
+
+async def test_a_missing_asset_is_a_missing_route(api: Api) -> None:
+    for name in ("none.css", "", "../swagger-ui.css", "%2e%2e/app.py", "static/swagger-ui.css"):
+        refused(await api.client.get(f"/docs/assets/{name}"), 404, "not_found")
+
+
+ALL = [*PAGES, "/", "/openapi.json", "/docs/assets/swagger-ui.css", "/docs/assets/favicon.png"]
+INCOMPRESSIBLE = ["/", "/docs/assets/favicon.png"]
+
+
+class TestEveryPage:
+    @pytest.mark.parametrize("path", ALL)
+    async def test_is_not_sent_again_to_a_client_that_has_it(self, api: Api, path: str) -> None:
+        first = await api.client.get(path)
+        etag = first.headers["etag"]
+        assert re.fullmatch(r'"[0-9a-f]{32}(-gzip)?"', etag), "a strong tag"
+        for given in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+            again = await api.client.get(path, headers={"If-None-Match": given})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+            for name in ("cache-control", "vary"):
+                assert again.headers[name] == first.headers[name]
+        assert (await api.client.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+
+    @pytest.mark.parametrize("path", [path for path in ALL if path not in INCOMPRESSIBLE])
+    async def test_is_compressed_for_clients_that_accept_it(self, api: Api, path: str) -> None:
+        plain = await api.client.get(path, headers={"Accept-Encoding": "identity"})
+        packed = await api.client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert packed.content == plain.content
+        assert (plain.headers.get("content-encoding"), packed.headers["content-encoding"]) == (None, "gzip")
+        assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+        assert packed.headers["etag"] != plain.headers["etag"], "other bytes have another tag"
+        for answer in (plain, packed):
+            assert "Accept-Encoding" in answer.headers["vary"]
+        changed = await api.client.get(
+            path, headers={"Accept-Encoding": "gzip", "If-None-Match": plain.headers["etag"]}
+        )
+        assert changed.status_code == 200
+
+    @pytest.mark.parametrize("path", INCOMPRESSIBLE)
+    async def test_is_not_compressed_if_that_would_make_it_longer(self, api: Api, path: str) -> None:
+        answer = await api.client.get(path, headers={"Accept": "application/json", "Accept-Encoding": "gzip"})
+        assert (answer.status_code, "content-encoding" in answer.headers) == (200, False)
+
+    async def test_is_made_and_compressed_only_once(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+        for path in ALL:
+            await api.client.get(path)
+        monkeypatch.setattr("api.http.pages.gzip.compress", None)
+        monkeypatch.setattr("api.http.pages.blake2b", None)
+        for path in ALL:
+            assert (await api.client.get(path)).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("accepted", "is_compressed"),
+        [
+            ("gzip", True),
+            ("GZIP", True),
+            ("br, gzip;q=0.1", True),
+            ("*", True),
+            ("gzip;q=0", False),
+            ("gzip;q=0.000, *", False),
+            ("*;q=0", False),
+            ("identity", False),
+            ("identity;q=1, gzip;q=0.5", False),
+            ("br", False),
+            ("", False),
+        ],
+    )
+    async def test_is_compressed_as_the_client_weighs_it(self, api: Api, accepted: str, is_compressed: bool) -> None:
+        answer = await api.client.get("/docs/errors", headers={"Accept-Encoding": accepted})
+        assert ("content-encoding" in answer.headers) == is_compressed
 
 
 @pytest.mark.parametrize(
