@@ -10,12 +10,14 @@ from typing import Any
 import redis
 import redis.asyncio
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.dependencies import user_of
 from api.errors import add_error_handlers, answer
+from api.http.checks import CheckedRoute
 from api.http.direct import Direct
 from api.http.methods import Methods
 from api.http.pages import Pages
@@ -30,6 +32,7 @@ from api.server.observe import Observe
 from api.server.paths import Paths
 from api.server.pulse import Pulse
 from api.server.request_bounds import RequestBounds
+from api.server.strangers import Strangers
 from core import VERSION
 from core.processes.lifeline import Heartbeat, ask_to_stop, freeze_garbage_collector
 from core.settings import Settings, load_settings, variable
@@ -39,6 +42,14 @@ from core.telemetry.metrics import serve_metrics
 from core.telemetry.tracing import start_tracing, stop_tracing
 
 log = get_logger(__name__)
+
+PUBLIC = frozenset(
+    route.path
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute) and not (isinstance(route, CheckedRoute) and route.needs_user)
+)
+"""The paths of the calls that need no token."""
 
 
 def create_app(
@@ -109,7 +120,7 @@ def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
         bulk_requests=settings.bulk_requests,
         user_of=user_of,
     )
-    app: ASGIApp = Paths(bounded)
+    app: ASGIApp = Paths(Strangers(bounded, public=PUBLIC, below=f"{docs.ASSETS}/"))
     if settings.cors_origins:
         app = CORSMiddleware(app, **cors.options(settings.cors_origins.split(",")))
     return Observe(app, hsts_seconds=settings.hsts_seconds)

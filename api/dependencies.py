@@ -66,7 +66,7 @@ def check_anonymous_rate(request: Request, policy: Policy) -> None:
     Anonymous reads by programs of this machine are not limited. They include the supervisor and the container's health
     check, which must not take a flood of other requests for a service that is not ready.
     """
-    if policy is not Policy.ANONYMOUS_READS or not _is_from_here(request):
+    if policy is not Policy.ANONYMOUS_READS or not is_from_here(request):
         runtime_of(request).throttles.check_rate(request, policy, network_of(address_of(request)))
 
 
@@ -75,7 +75,7 @@ async def check_reading_rate(request: Request) -> None:
     check_anonymous_rate(request, Policy.ANONYMOUS_READS)
 
 
-def _is_from_here(request: Request) -> bool:
+def is_from_here(request: Request) -> bool:
     """Return whether a program of this machine sent the request for itself: a proxy would add X-Forwarded-For."""
     address = address_of(request)
     if address is None or request.client is None or "x-forwarded-for" in request.headers:

@@ -76,7 +76,7 @@ class CheckedRoute(APIRoute):
         handle = self._handler()
         calls = set(_calls(self.dependant))
         needs_user, needs_operator = current_user in calls, operator in calls
-        self.needs_operator = needs_operator
+        self.needs_user, self.needs_operator = needs_user or needs_operator, needs_operator
         takes_query = bool(self.dependant.query_params) or any(d.query_params for d in self.dependant.dependencies)
         policy = policy_of(self.path, self.methods or (), signed_in=needs_user or needs_operator)
         body_type = _body_type(self)

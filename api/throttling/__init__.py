@@ -45,6 +45,11 @@ class Throttles:
         if buckets is not None and lines > 1:
             _apply(request, policy, buckets, buckets.take_more(route_of(request), who, lines - 1))
 
+    @property
+    def refusals(self) -> Buckets | None:
+        """The budgets of networks for refused requests without a valid token; None if they are switched off."""
+        return self._buckets.get(Policy.ANONYMOUS_REFUSALS)
+
     def log_in(self, email: str, address: str | None, *, port: int = 0) -> list[Guarded]:
         """Return what a log-in may be guessing: the password of one account, which may not exist, or of many.
 

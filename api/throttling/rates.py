@@ -25,6 +25,7 @@ class Policy(StrEnum):
     WRITES = "writes"
     ANONYMOUS = "anonymous"
     ANONYMOUS_READS = "anonymous-reads"
+    ANONYMOUS_REFUSALS = "anonymous-refusals"
 
 
 MONEY = frozenset(
@@ -83,6 +84,10 @@ class Buckets:
         decision, self._full_at[key] = self._rate.take_more(self._full_at.get(key, 0), now_us(), count)
         return decision
 
+    def look(self, route: str, who: int | str) -> Decision:
+        """Return what `take` would decide, and take nothing."""
+        return self._rate.take(self._full_at.get((route, who), 0), now_us())[0]
+
     def __len__(self) -> int:
         return len(self._full_at)
 
@@ -95,6 +100,7 @@ def buckets_of(settings: Settings) -> dict[Policy, Buckets]:
         Policy.WRITES: settings.limit_writes,
         Policy.ANONYMOUS: settings.limit_anonymous,
         Policy.ANONYMOUS_READS: settings.limit_anonymous_reads,
+        Policy.ANONYMOUS_REFUSALS: settings.limit_anonymous_refusals,
     }
     rates = {policy: Rate.parse(text) for policy, text in texts.items()}
     return {policy: Buckets(policy, rate.share(settings.api_processes)) for policy, rate in rates.items() if rate}

@@ -10,8 +10,8 @@ from core.telemetry.metrics import http as metrics
 
 
 def route_of(request: Request) -> str:
-    """Return the route's template; the path itself would contain what the client sent."""
-    path: str = request.scope["route"].path
+    """Return the route's template, or `none`; the path itself would contain what the client sent."""
+    path: str = getattr(request.scope.get("route"), "path", "none")
     return path
 
 

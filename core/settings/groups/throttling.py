@@ -56,3 +56,8 @@ class ThrottlingSettings(SettingsGroup):
         description="Requests that one client address may send to each `GET` that needs no token: health, "
         "documentation, `/`. Programs on the machine itself are not limited.",
     )
+    limit_anonymous_refusals: RateText = Field(
+        "1000/60",
+        description="Requests without a valid token that one client address may have refused: missing routes, missing "
+        "and invalid tokens, invalid requests. Programs on the machine itself are not limited.",
+    )
