@@ -153,7 +153,11 @@ def _lifespan(
         restore = _on_stop_signal(runtime.waiters.release)
         freeze_garbage_collector()
         log.info("api_ready")
-        yield {"connection_bounds": ConnectionBounds.of(settings), "waiting_connections": {}}
+        yield {
+            "connection_bounds": ConnectionBounds.of(settings),
+            "waiting_connections": {},
+            "refusals": runtime.throttles.refusals,
+        }
         restore()
         await health.stop()
         await close_runtime(runtime)

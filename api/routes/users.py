@@ -28,8 +28,9 @@ async def sign_up(
 ) -> UserOut:
     """Become a customer of the bank. Log in with the e-mail address and the password afterwards."""
     about = (body.email, body.name, runtime.settings.bank_name)
-    async with guessing(request, runtime.throttles.sign_up(address_of(request))):
-        who = network_of(address_of(request))
+    who = network_of(address_of(request))
+    guarded = runtime.throttles.sign_up(address_of(request))
+    async with guessing(request, guarded), runtime.throttles.sign_ups.slowly(request, who):
         password_hash = await runtime.hashing.run(who, runtime.passwords.choose, body.password, about)
         await runtime.intake.run(
             lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)

@@ -5,6 +5,7 @@ answered and counted like a request (api/server/refusals.py).
 """
 
 import asyncio
+from ipaddress import ip_address
 from typing import Any, cast
 
 import httptools
@@ -12,10 +13,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from api.codes import WireError
+from api.codes import WireError, status_of
 from api.server.connection_bounds import ConnectionBounds
 from api.server.refusals import LingeringTransport, empty_scope, refusal_of
 from api.server.send_timeout import SendTimeout
+from api.throttling.rates import REFUSED, Buckets, network_of
 from core.domain.errors import CommonError, ErrorCode
 
 PIPELINED = 16
@@ -43,6 +45,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._bounds: ConnectionBounds = app_state["connection_bounds"]
         self._waiting: Waiting = app_state["waiting_connections"]
+        self._refusals: Buckets | None = app_state["refusals"]
         self.timeout_keep_alive = cast(int, self._bounds.idle_seconds)
         self._head_timer: asyncio.TimerHandle | None = None
         self._send_timeout: SendTimeout | None = None
@@ -243,6 +246,9 @@ class Connection(HttpToolsProtocol):
             self._answer(code)
 
     def _answer(self, code: ErrorCode) -> None:
+        if self.client is not None and status_of(code) < 500 and self._is_spent(self.client[0]):
+            self.transport.close()
+            return
         self.cycle = RequestResponseCycle(
             scope=cast(Any, empty_scope(self.client)),
             transport=cast(asyncio.Transport, LingeringTransport(self.transport, self.loop)),
@@ -257,6 +263,14 @@ class Connection(HttpToolsProtocol):
             on_response=lambda: None,
         )
         self._start_asgi_task(self.cycle, refusal_of(code))
+
+    def _is_spent(self, host: str) -> bool:
+        """Count a refusal for the client's network. Returns whether its budget was spent, so that it gets no answer."""
+        own, _ = self.server or (None, None)
+        address = host.partition("%")[0]
+        if self._refusals is None or host == own or ip_address(address).is_loopback:
+            return False
+        return self._refusals.take(REFUSED, network_of(address)).wait_us > 0
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -11,13 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.dependencies import address_of, is_from_here, runtime_of
 from api.errors import problem
-from api.throttling.rates import Buckets, Policy, network_of
+from api.throttling.rates import REFUSED, Buckets, Policy, network_of
 from api.throttling.standing import add_standing, rate_limited
 from core.domain.errors import CommonError
 from core.domain.throttles import Decision
-
-ROUTE = ""
-"""All refusals of a network share one bucket."""
 
 
 class Strangers:
@@ -74,7 +71,7 @@ def _decide(scope: Scope, buckets: Buckets, *, is_taken: bool) -> Decision | Non
     if is_from_here(request):
         return None
     ask = buckets.take if is_taken else buckets.look
-    return ask(ROUTE, network_of(address_of(request)))
+    return ask(REFUSED, network_of(address_of(request)))
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, buckets: Buckets, decision: Decision) -> None:

@@ -28,6 +28,9 @@ class Policy(StrEnum):
     ANONYMOUS_REFUSALS = "anonymous-refusals"
 
 
+REFUSED = ""
+"""The route under which all refused requests of a network are counted together."""
+
 MONEY = frozenset(
     {"/transfers", "/transfers/bulk", "/transfers/{transfer_id}/cancel", "/deposits", "/withdrawals"},
 )

@@ -26,8 +26,8 @@ class IdentitySettings(DataFolder):
         16,
         ge=0,
         le=10_000,
-        description="Passwords that may wait to be hashed, at most half of them from one user or address. One more is "
-        "answered 503 `unavailable`.",
+        description="Passwords that may wait to be hashed, at most a quarter of them from one user or address. One "
+        "more is answered 503 `unavailable`.",
     )
     accounts_per_user: int = Field(1000, ge=1, le=100_000, description="Accounts that one user can have.")
 

@@ -33,6 +33,17 @@ class ThrottlingSettings(SettingsGroup):
         description="The same for rejected sign-ups of one client address, for example with an e-mail address that is "
         "taken. `0`: no throttle.",
     )
+    throttle_sign_ups: int = Field(
+        20,
+        ge=0,
+        le=100_000,
+        description="Successful sign-ups of one client address before each further one is answered later, twice as "
+        "late as the one before. One is forgotten every minute. `0`: no delay.",
+    )
+    throttle_sign_ups_longest_seconds: float = Field(10, ge=0.25, le=60, description="The longest such delay.")
+    throttle_sign_ups_held: int = Field(
+        10, ge=1, le=200, description="Sign-ups of one client address that may be delayed at a time. One more gets 429."
+    )
     throttle_first_seconds: float = Field(1, ge=0.001, le=3600, description="The first such wait.")
     throttle_longest_seconds: float = Field(900, ge=0.001, le=86_400, description="The longest such wait.")
     limit_transfers: RateText = Field(
