@@ -182,7 +182,16 @@ def without_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def start(settings: Settings, database_file: Path, contract: Contract, without_collecting: None) -> Start:
+def without_refreshing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refresh the state of the service at the start and by `Api.health`, and not in the middle of a test."""
+    monkeypatch.setattr("api.runtime.health.REFRESH_SECONDS", 3600)
+    monkeypatch.setattr("api.runtime.health.STALE_SECONDS", 3600)
+
+
+@pytest.fixture
+def start(
+    settings: Settings, database_file: Path, contract: Contract, without_collecting: None, without_refreshing: None
+) -> Start:
     """Start an application on this test's database, with changed settings; `queue` can be another's server."""
     assert settings.database_path == database_file
 
