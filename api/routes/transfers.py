@@ -41,6 +41,7 @@ REFUSALS = (
     TransferError.CURRENCY_MISMATCH,
     AccountError.FROZEN,
     AccountError.CLOSED,
+    TransferError.PAYEE_CANNOT_RECEIVE,
     TransferError.INSUFFICIENT_FUNDS,
     TransferError.BALANCE_LIMIT_EXCEEDED,
     TransferError.KEY_MISSING,

@@ -194,7 +194,7 @@ class TransferOut(Out):
     @classmethod
     def of(cls, row: TransferView) -> Self:
         """Show a transfer."""
-        code = row.failure_code
+        code = row.failure_told
         return cls(
             id=row.id,
             sequence=row.sequence,

@@ -104,10 +104,10 @@ def report(transfer: AcceptedTransfer, end: TransferView) -> None:
     elif end.status is TransferStatus.COMPLETED:
         verb = "deposited" if transfer.kind is TransferKind.DEPOSIT else "withdrew"
         out.print(f"{verb} {amount_of(transfer)} (transfer {transfer.id})")
-    elif end.failure_code is None:
+    elif end.failure_told is None:
         fail(f"the {transfer.kind} of {amount_of(transfer)} is {end.status} (transfer {transfer.id})", status=1)
     else:
-        reason = f"{end.failure_code.message} ({end.failure_code}; transfer {transfer.id})"
+        reason = f"{end.failure_told.message} ({end.failure_told}; transfer {transfer.id})"
         fail(f"the {transfer.kind} of {amount_of(transfer)} {end.status}: {reason}", status=1)
 
 

@@ -59,6 +59,9 @@ class AcceptedBatch:
     """Sequence of the first accepted transfer. The others follow without a gap."""
     replayed: bool = False
     """True if the key had been used for this batch before, so nothing new was recorded."""
+    guesses: int = 0
+    """Number of refused lines that may have been sent to find out something about a stranger's account. A replay tells
+    nothing new, so it has none."""
 
     @property
     def accepted(self) -> int:

@@ -133,6 +133,8 @@ FAILURES = frozenset(
         BatchError.FAILED,
         AccountError.CLOSED,
         AccountError.FROZEN,
+        TransferError.PAYEE_CLOSED,
+        TransferError.PAYEE_FROZEN,
         TransferError.INSUFFICIENT_FUNDS,
         TransferError.BALANCE_LIMIT_EXCEEDED,
     }
@@ -152,21 +154,34 @@ class Settlement:
 def refusal(payer: LedgerAccount, payee: LedgerAccount, amount: int, *, spoken_for: int) -> ErrorCode | None:
     """Find the first reason, in the published order of precedence, why `amount` cannot go from payer to payee.
 
-    Returns None if it can. `spoken_for` is the part of the payer's funds that other transfers hold, in minor units: all
-    reserved funds at acceptance, and 0 at settlement, because all earlier transfers have been settled by then. Pending
-    credits never count.
+    Returns None if it can. The payer comes first, so that only a payer with the funds learns anything of the payee.
     """
+    return debit_refusal(payer, amount, spoken_for=spoken_for) or credit_refusal(payer, payee, amount)
+
+
+def debit_refusal(payer: LedgerAccount, amount: int, *, spoken_for: int) -> ErrorCode | None:
+    """Find the first reason why a payer cannot pay `amount` to anybody.
+
+    `spoken_for` is the part of the payer's funds that other transfers hold, in minor units: all reserved funds at
+    acceptance, and 0 at settlement, because all earlier transfers have been settled by then. Pending credits never
+    count.
+    """
+    if not payer.can_pay:
+        return AccountError.CLOSED if payer.status is AccountStatus.CLOSED else AccountError.FROZEN
+    if payer.balance - spoken_for - amount < payer.floor:
+        external = payer.kind is AccountKind.EXTERNAL
+        return TransferError.BALANCE_LIMIT_EXCEEDED if external else TransferError.INSUFFICIENT_FUNDS
+    return None
+
+
+def credit_refusal(payer: LedgerAccount, payee: LedgerAccount, amount: int) -> ErrorCode | None:
+    """Find the first reason why a payee cannot receive `amount` from a payer who can pay it."""
     if payer.id == payee.id:
         return TransferError.SAME_ACCOUNT
     if payer.currency != payee.currency:
         return TransferError.CURRENCY_MISMATCH
-    if not payer.can_pay:
-        return _why_not(payer)
     if not payee.can_receive:
-        return _why_not(payee)
-    if payer.balance - spoken_for - amount < payer.floor:
-        external = payer.kind is AccountKind.EXTERNAL
-        return TransferError.BALANCE_LIMIT_EXCEEDED if external else TransferError.INSUFFICIENT_FUNDS
+        return TransferError.PAYEE_CLOSED if payee.status is AccountStatus.CLOSED else TransferError.PAYEE_FROZEN
     if payee.balance + amount > payee.ceiling:
         return TransferError.BALANCE_LIMIT_EXCEEDED
     return None
@@ -275,7 +290,3 @@ def _release(payer: LedgerAccount, amount: int) -> None:
 def _posted(account: LedgerAccount) -> tuple[int, int | None, int, int]:
     """Return all that posting a leg changes: balance, last leg, number of legs, sum of credits."""
     return account.balance, account.last_transaction_id, account.leg_count, account.credits
-
-
-def _why_not(account: LedgerAccount) -> ErrorCode:
-    return AccountError.CLOSED if account.status is AccountStatus.CLOSED else AccountError.FROZEN

@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from core.domain.errors import ErrorCode, Kind
+from core.domain.accounts import AccountError
+from core.domain.errors import ErrorCode, Kind, Part, Refusal
 
 MAX_DESCRIPTION = 140
 """Maximum number of characters in a description, as in a SEPA remittance line."""
@@ -60,6 +61,14 @@ class TransferError(ErrorCode):
         "Read its status. Do not repeat the request.",
     )
     NOT_FOUND = "transfer_not_found", Kind.NOT_FOUND, "Transfer not found.", "Check the id."
+    PAYEE_CANNOT_RECEIVE = (
+        "payee_cannot_receive",
+        Kind.CONFLICT,
+        "The payee's account cannot receive this transfer.",
+        "Ask the payee for another account.",
+    )
+    PAYEE_CLOSED = "payee_closed", None, "The payee's account is closed.", "Use another account."
+    PAYEE_FROZEN = "payee_frozen", None, "The payee's account is frozen.", "Contact the operator."
     OWNER_INACTIVE = "owner_inactive", None, "The owner of the account is deactivated.", "Contact the operator."
     SAME_ACCOUNT = (
         "same_account",
@@ -73,6 +82,13 @@ class TransferError(ErrorCode):
         "Too many transfers of the payer are waiting to be settled. Nothing was recorded.",
         "Wait `Retry-After` seconds, then retry with the same key.",
     )
+
+
+ABOUT_PAYEES: dict[ErrorCode, ErrorCode] = {
+    TransferError.PAYEE_CLOSED: AccountError.CLOSED,
+    TransferError.PAYEE_FROZEN: AccountError.FROZEN,
+}
+"""The ledger's reasons that tell the state of a payee's account, and the codes of the same states of one's own."""
 
 
 class TransferKind(StrEnum):
@@ -93,6 +109,23 @@ class TransferStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+def as_told(code: ErrorCode, kind: TransferKind, *, is_own: bool) -> ErrorCode:
+    """Return the ledger's reason as a client is told it: a customer learns no state of another customer's account.
+
+    `is_own` says whether the payee's account is the submitter's. Operators, who submit deposits, learn it too.
+    """
+    if code not in ABOUT_PAYEES:
+        return code
+    may_know = is_own or kind is not TransferKind.TRANSFER
+    return ABOUT_PAYEES[code] if may_know else TransferError.PAYEE_CANNOT_RECEIVE
+
+
+def may_be_a_guess(refusal: Refusal) -> bool:
+    """Return whether a refused transfer may have been sent to find out something about a stranger's account."""
+    names_payee = refusal.about in (Part.PAYEE, Part.PAYEE_NUMBER)
+    return names_payee and refusal.code in (AccountError.NOT_FOUND, TransferError.PAYEE_CANNOT_RECEIVE)
 
 
 TRANSITIONS: dict[TransferStatus, dict[TransferStatus, str]] = {
@@ -194,6 +227,13 @@ class TransferView:
     payee_owner_id: int | None
     failed_index: int | None = None
     """Index (from 0) of the line that made its atomic batch fail. None if it did not fail with its batch."""
+
+    @property
+    def failure_told(self) -> ErrorCode | None:
+        """The reason of its failure, as its submitter and its payer are told."""
+        if self.failure_code is None:
+            return None
+        return as_told(self.failure_code, self.kind, is_own=self.payee_owner_id == self.submitted_by)
 
     def may_be_read_by(self, user_id: int) -> bool:
         """Return whether a user may read it: the submitter, the payer's owner or, once completed, the payee's owner."""

@@ -95,13 +95,14 @@ class TestTransfers:
         assert problem["detail"] == "The request names JPY; the payer's account is in USD."
 
     @pytest.mark.parametrize("side", ["payer", "payee"])
-    async def test_a_frozen_account_is_named_as_payer_or_payee(
+    async def test_an_own_frozen_account_is_named_as_payer_or_payee(
         self, pair: Pair, ada: Person, operator: Person, side: str
     ) -> None:
-        account = getattr(pair, side)
+        own = await ada.open()
+        account = pair.payer if side == "payer" else own
         path = f"/operator/accounts/{account['id']}/freeze"
         assert (await operator.post(path, {"scope": "all"})).status_code == 200
-        problem = refused(await ada.post("/transfers", payment(pair.payer, pair.payee)), 409, "account_frozen")
+        problem = refused(await ada.post("/transfers", payment(pair.payer, own)), 409, "account_frozen")
         assert problem["detail"] == f"The {side}'s account is frozen."
 
     async def test_a_closed_payee_is_named_also_in_an_atomic_batch(self, pair: Pair, ada: Person) -> None:

@@ -88,7 +88,10 @@ class Book:
                 raise Refused("idempotency_key_reused")
             return Accepted(known, replayed=True)
         payer, payee = self._sides(order)
-        self._check(payer, payee, order.amount, held=self.reserved(payer))
+        try:
+            self._check(payer, payee, order.amount, held=self.reserved(payer))
+        except Refused as refusal:
+            raise Refused(self._told(order, str(refusal))) from None
         sequence, self.next_sequence = self.next_sequence, self.next_sequence + 1
         self.transfers[sequence] = Transfer(order, payer, payee)
         return Accepted(sequence, replayed=False)
@@ -176,8 +179,11 @@ class Book:
         if order.payer is not None and order.payee is not None and self.accounts[order.payer].owner != order.by:
             raise Refused("account_not_found")
         named = [name for name in (order.payer, order.payee) if name is not None]
-        if order.currency and any(self.accounts[name].currency != order.currency for name in named):
-            raise Refused("currency_mismatch")
+        if order.payer is not None:
+            self._check_currency(order, order.payer)
+            self._check_payer(order.payer, order.amount, held=self.reserved(order.payer))
+        if order.payee is not None:
+            self._check_currency(order, order.payee)
         external = f"outside {self.accounts[named[0]].currency}"
         return order.payer or external, order.payee or external
 
@@ -191,19 +197,38 @@ class Book:
         return None
 
     def _check(self, payer: str, payee: str, amount: int, *, held: int) -> None:
+        self._check_payer(payer, amount, held=held)
         source, target = self.accounts[payer], self.accounts[payee]
         if source.currency != target.currency:
             raise Refused("currency_mismatch")
-        for account, when in ((source, ("debit", "all")), (target, ("all",))):
-            if account.closed:
-                raise Refused("account_closed")
-            if account.frozen in when:
-                raise Refused("account_frozen")
+        if target.closed:
+            raise Refused("payee_closed")
+        if target.frozen == "all":
+            raise Refused("payee_frozen")
+        if target.balance + amount > (CUSTOMERS_MOST if target.owner else EXTERNALS_MOST):
+            raise Refused("balance_limit_exceeded")
+
+    def _check_currency(self, order: Order, name: str) -> None:
+        if order.currency and self.accounts[name].currency != order.currency:
+            raise Refused("currency_mismatch")
+
+    def _check_payer(self, payer: str, amount: int, *, held: int) -> None:
+        source = self.accounts[payer]
+        if source.closed:
+            raise Refused("account_closed")
+        if source.frozen:
+            raise Refused("account_frozen")
         lowest = -source.limit if source.owner else -EXTERNALS_MOST
         if source.balance - held - amount < lowest:
             raise Refused("insufficient_funds" if source.owner else "balance_limit_exceeded")
-        if target.balance + amount > (CUSTOMERS_MOST if target.owner else EXTERNALS_MOST):
-            raise Refused("balance_limit_exceeded")
+
+    def _told(self, order: Order, code: str) -> str:
+        """Return a refusal as the submitter is told it: only owners and operators learn the state of a payee."""
+        if code not in ("payee_closed", "payee_frozen"):
+            return code
+        assert order.payee is not None
+        may_know = order.payer is None or self.accounts[order.payee].owner == order.by
+        return code.replace("payee", "account") if may_know else "payee_cannot_receive"
 
     def _open_one(self, name: str) -> Account:
         if self.accounts[name].closed:

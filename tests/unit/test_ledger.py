@@ -33,13 +33,13 @@ def decide(payer: LedgerAccount, payee: LedgerAccount, amount: int = 100, spoken
         (FROZEN, {}, AccountError.FROZEN),
         (CLOSED, {}, AccountError.CLOSED),
         ({}, FROZEN_FOR_DEBITS, None),
-        ({}, FROZEN, AccountError.FROZEN),
-        ({}, CLOSED, AccountError.CLOSED),
+        ({}, FROZEN, TransferError.PAYEE_FROZEN),
+        ({}, CLOSED, TransferError.PAYEE_CLOSED),
         ({"currency": "EUR"}, {}, TransferError.CURRENCY_MISMATCH),
         ({"id": 2}, {}, TransferError.SAME_ACCOUNT),
     ],
 )
-def test_an_invalid_pair_of_sides_is_rejected_first(
+def test_an_invalid_pair_of_sides_is_rejected(
     payer: dict[str, Any], payee: dict[str, Any], code: ErrorCode | None
 ) -> None:
     assert decide(account(**{"number": 1, "balance": 1000} | renamed(payer)), account(2, **payee)) == code
@@ -153,13 +153,13 @@ def payee_is_full(_payer: LedgerAccount, payee: LedgerAccount) -> None:
 
 
 PUBLISHED_ORDER: list[tuple[int, Spoil, ErrorCode]] = [
-    (1, same_account, TransferError.SAME_ACCOUNT),
-    (2, currencies_differ, TransferError.CURRENCY_MISMATCH),
-    (3, payer_is_frozen, AccountError.FROZEN),
-    (3, payer_is_closed, AccountError.CLOSED),
-    (4, payee_is_frozen, AccountError.FROZEN),
-    (4, payee_is_closed, AccountError.CLOSED),
-    (5, funds_are_short, TransferError.INSUFFICIENT_FUNDS),
+    (1, payer_is_frozen, AccountError.FROZEN),
+    (1, payer_is_closed, AccountError.CLOSED),
+    (2, funds_are_short, TransferError.INSUFFICIENT_FUNDS),
+    (3, same_account, TransferError.SAME_ACCOUNT),
+    (4, currencies_differ, TransferError.CURRENCY_MISMATCH),
+    (5, payee_is_frozen, TransferError.PAYEE_FROZEN),
+    (5, payee_is_closed, TransferError.PAYEE_CLOSED),
     (6, payee_is_full, TransferError.BALANCE_LIMIT_EXCEEDED),
 ]
 PAIRS = [(first, later) for first, later in combinations(PUBLISHED_ORDER, 2) if first[0] != later[0]]

@@ -11,8 +11,8 @@ from core.clock import now_us, to_datetime
 from core.domain import ledger
 from core.domain.accounts import AccountError, AccountKind
 from core.domain.audit import Act, Action, Author
-from core.domain.errors import ErrorCode, GiroError, Part, RateLimited, Refusal
-from core.domain.ledger import LedgerAccount, PartyAccount
+from core.domain.errors import GiroError, Part, RateLimited, Refusal
+from core.domain.ledger import PartyAccount
 from core.domain.pending import PendingBounds
 from core.domain.transfers import (
     AcceptedTransfer,
@@ -20,6 +20,7 @@ from core.domain.transfers import (
     TransferError,
     TransferKind,
     TransferRequest,
+    as_told,
 )
 from core.ids import new_id_bytes
 from core.services.audit import write_all_down
@@ -108,11 +109,9 @@ class Acceptance:
         """Accept or refuse one request whose key, if it has one, was not used before."""
         try:
             payer, payee = self._sides(request)
+            self._check_credit(request, payer, payee)
         except Refusal as refusal:
             return refusal
-        code = ledger.refusal(payer.ledger, payee.ledger, request.amount, spoken_for=payer.ledger.reserved)
-        if code is not None:
-            return Refusal(code, about=_part_of(code), detail=_detail_of(code, payer.ledger, payee.ledger))
         if self._room is not None and payer.owner_id is not None and (full := self._room.take(payer.owner_id)):
             return full
         return self._accept(request, payer, payee)
@@ -131,26 +130,58 @@ class Acceptance:
         write_all_down(self._connection, self._ordered)
 
     def _sides(self, request: TransferRequest) -> tuple[PartyAccount, PartyAccount]:
-        """Find both accounts. Raises the first refusal that is about their identity."""
+        """Find both accounts. Raises the first refusal; the payee is not looked up for a payer who cannot pay."""
         if request.payer is not None and request.payer == request.payee:
             raise Refusal(TransferError.SAME_ACCOUNT, about=_payee_part(request))
-        payer = self._customer(request.payer, Part.PAYER) if request.payer else None
-        if payer and request.kind is TransferKind.TRANSFER and payer.owner_id != request.submitted_by:
-            raise Refusal(AccountError.NOT_FOUND, about=Part.PAYER)
+        payer = self._payer(request) if request.payer else None
         payee = self._customer(request.payee, _payee_part(request)) if request.payee else None
         if payer is not None and payer is payee:  # one named by its number
             raise Refusal(TransferError.SAME_ACCOUNT, about=_payee_part(request))
-        for name, side in (("payer", payer), ("payee", payee)):
-            if side and request.currency and request.currency != side.ledger.currency:
-                detail = f"The request names {request.currency}; the {name}'s account is in {side.ledger.currency}."
-                raise Refusal(TransferError.CURRENCY_MISMATCH, about=Part.CURRENCY, detail=detail)
+        if payee is not None:
+            _check_currency(request, "payee", payee)
         known = payer or payee
         assert known is not None, "a transfer names at least one account"
         external = self._externals.get(known.ledger.currency)
         first, second = payer or external, payee or external
         assert first is not None, "opening a currency's first account makes its external account"
         assert second is not None, "opening a currency's first account makes its external account"
+        if payer is None:
+            self._check_debit(request, first)
         return first, second
+
+    def _payer(self, request: TransferRequest) -> PartyAccount:
+        """Find a customer's account that can pay. Raises Refusal, which is about this account alone."""
+        assert request.payer is not None, "only deposits come from an external account"
+        payer = self._customer(request.payer, Part.PAYER)
+        if request.kind is TransferKind.TRANSFER and payer.owner_id != request.submitted_by:
+            raise Refusal(AccountError.NOT_FOUND, about=Part.PAYER)
+        _check_currency(request, "payer", payer)
+        self._check_debit(request, payer)
+        return payer
+
+    @staticmethod
+    def _check_debit(request: TransferRequest, payer: PartyAccount) -> None:
+        code = ledger.debit_refusal(payer.ledger, request.amount, spoken_for=payer.ledger.reserved)
+        if code in (AccountError.FROZEN, AccountError.CLOSED):
+            raise Refusal(code, detail=f"The payer's account is {payer.ledger.status}.")
+        if code is not None:
+            raise Refusal(code, about=Part.AMOUNT)
+
+    @staticmethod
+    def _check_credit(request: TransferRequest, payer: PartyAccount, payee: PartyAccount) -> None:
+        code = ledger.credit_refusal(payer.ledger, payee.ledger, request.amount)
+        if code is None:
+            return
+        told = as_told(code, request.kind, is_own=payee.owner_id == request.submitted_by)
+        if told is TransferError.PAYEE_CANNOT_RECEIVE:
+            raise Refusal(told, about=_payee_part(request))
+        if told in (AccountError.FROZEN, AccountError.CLOSED):
+            raise Refusal(told, detail=f"The payee's account is {payee.ledger.status}.")
+        if told is TransferError.CURRENCY_MISMATCH:
+            ours, theirs = payer.ledger.currency, payee.ledger.currency
+            detail = f"The payer's account is in {ours}; the payee's account is in {theirs}."
+            raise Refusal(told, detail=detail)
+        raise Refusal(told, about=Part.AMOUNT)
 
     def _customer(self, name: UUID | str, part: Part) -> PartyAccount:
         party = self._parties.get(name.bytes if isinstance(name, UUID) else name)
@@ -226,16 +257,7 @@ def _payee_part(request: TransferRequest) -> Part:
     return Part.PAYEE_NUMBER if isinstance(request.payee, str) else Part.PAYEE
 
 
-def _part_of(code: ErrorCode) -> Part | None:
-    about_amount = (TransferError.INSUFFICIENT_FUNDS, TransferError.BALANCE_LIMIT_EXCEEDED)
-    return Part.AMOUNT if code in about_amount else None
-
-
-def _detail_of(code: ErrorCode, payer: LedgerAccount, payee: LedgerAccount) -> str | None:
-    """Describe the side that the ledger's refusal is about. Returns None if the code's own message is enough."""
-    if code is TransferError.CURRENCY_MISMATCH:
-        return f"The payer's account is in {payer.currency}; the payee's account is in {payee.currency}."
-    if code in (AccountError.FROZEN, AccountError.CLOSED):
-        name, account = ("payee", payee) if payer.can_pay else ("payer", payer)
-        return f"The {name}'s account is {account.status}."
-    return None
+def _check_currency(request: TransferRequest, name: str, side: PartyAccount) -> None:
+    if request.currency and request.currency != side.ledger.currency:
+        detail = f"The request names {request.currency}; the {name}'s account is in {side.ledger.currency}."
+        raise Refusal(TransferError.CURRENCY_MISMATCH, about=Part.CURRENCY, detail=detail)

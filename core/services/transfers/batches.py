@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 from core.domain.batches import AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import ErrorCode, Part, RateLimited, Refusal
 from core.domain.pending import PendingBounds
-from core.domain.transfers import TransferError, TransferRequest
+from core.domain.transfers import TransferError, TransferRequest, may_be_a_guess
 from core.ids import new_id
 from core.services.transfers.accepting import Acceptance
 from core.services.transfers.pending import require_room
@@ -30,11 +30,15 @@ def accept(connection: Connection, request: BatchRequest, bounds: PendingBounds)
         return batches.read_accepted(connection, accepted.sequence)
     require_room(connection, bounds, user_id=request.submitted_by, lines=len(request.transfers))
     acceptance = Acceptance(connection, request.transfers)
-    lines = _decide(acceptance, request)
+    lines, guesses = _decide(acceptance, request)
     acceptance.write()
     first = acceptance.first_sequence
     batch = AcceptedBatch(
-        id=None if first is None else new_id(), lines=lines, answer_version=ANSWER_VERSION, first_sequence=first or 0
+        id=None if first is None else new_id(),
+        lines=lines,
+        answer_version=ANSWER_VERSION,
+        first_sequence=first or 0,
+        guesses=guesses,
     )
     if first is not None:
         batches.add(connection, batch, request.mode)
@@ -55,8 +59,10 @@ def is_bound(connection: Connection, key: str, user_id: int) -> bool:
     return bool(transfers.find_by_keys(connection, [(key, user_id)]))
 
 
-def _decide(acceptance: Acceptance, request: BatchRequest) -> list[bytes | ErrorCode]:
+def _decide(acceptance: Acceptance, request: BatchRequest) -> tuple[list[bytes | ErrorCode], int]:
+    """Decide each line. Returns their results, and the number of refused ones that may be guesses of payees."""
     lines: list[bytes | ErrorCode] = []
+    guesses = 0
     for index, line in enumerate(request.transfers):
         placed = acceptance.place(line if acceptance.first_sequence else _with_key(line, request))
         assert not isinstance(placed, RateLimited), "there is room for the whole batch"
@@ -66,7 +72,8 @@ def _decide(acceptance: Acceptance, request: BatchRequest) -> list[bytes | Error
             raise _at_line(placed, index)
         else:
             lines.append(placed.code)
-    return lines
+            guesses += may_be_a_guess(placed)
+    return lines, guesses
 
 
 def _with_key(line: TransferRequest, request: BatchRequest) -> TransferRequest:

@@ -87,7 +87,7 @@ class TestAnIndependentBatch:
         accepted = await submit(ada, [payment(pair.payer, other), payment(pair.payer, pair.payee)])
         builders.freeze(database, builders.UUID(other["id"]))
         settle()
-        assert await fates(ada, accepted) == [("failed", "account_frozen", None), ("completed", None, None)]
+        assert await fates(ada, accepted) == [("failed", "payee_cannot_receive", None), ("completed", None, None)]
 
     async def test_can_name_a_payee_by_number(self, ada: Person, pair: Pair, settle: Settle) -> None:
         line = {"from_account_id": pair.payer["id"], "to_account_number": pair.payee["account_number"], "amount": 7}
@@ -157,7 +157,7 @@ class TestAnAtomicBatch:
         settle()
         assert await fates(ada, accepted) == [
             ("failed", "batch_failed", 1),
-            ("failed", "account_frozen", None),
+            ("failed", "payee_cannot_receive", None),
             ("failed", "batch_failed", 1),
         ]
         payer = await ada.account(pair.payer["id"])

@@ -300,8 +300,8 @@ class TestARefusal:
             ("payer", "all", 409, "account_frozen"),
             ("payer", "closed", 409, "account_closed"),
             ("payee", "debit", 202, None),
-            ("payee", "all", 409, "account_frozen"),
-            ("payee", "closed", 409, "account_closed"),
+            ("payee", "all", 409, "payee_cannot_receive"),
+            ("payee", "closed", 409, "payee_cannot_receive"),
         ],
     )
     async def test_of_a_frozen_or_closed_account(
@@ -352,12 +352,15 @@ def put_in_state(database: Database, account: Json, state: str) -> None:
         ("missing_source same_account", "same_account", None),
         ("same_account funds payer_frozen", "same_account", None),
         ("missing_source missing_destination", "account_not_found", "body.from_account_id"),
-        ("missing_destination currency payer_frozen", "account_not_found", "body.to_account_id"),
+        ("missing_destination currency payer_frozen", "currency_mismatch", "body.currency"),
+        ("missing_destination funds payer_frozen", "account_frozen", None),
+        ("missing_destination funds", "insufficient_funds", "body.amount"),
         ("currency payer_frozen", "currency_mismatch", "body.currency"),
         ("payer_frozen payee_closed", "account_frozen", None),
         ("payer_closed payee_frozen", "account_closed", None),
-        ("payee_frozen funds", "account_frozen", None),
-        ("payee_closed funds", "account_closed", None),
+        ("payee_frozen funds", "insufficient_funds", "body.amount"),
+        ("payee_closed funds", "insufficient_funds", "body.amount"),
+        ("payee_frozen payee_full", "payee_cannot_receive", "body.to_account_id"),
         ("funds payee_full", "insufficient_funds", "body.amount"),
     ],
 )
@@ -385,10 +388,31 @@ async def test_has_the_first_applicable_reason_in_the_published_order(
         assert answer.json()["errors"][0]["location"] == location
 
 
-async def test_of_the_same_account_by_number_comes_before_the_currency(ada: Person, pair: Pair) -> None:
-    body = {"from_account_id": pair.payer["id"], "amount": 1, "currency": "EUR"}
-    answer = await ada.post("/transfers", body | {"to_account_number": pair.payer["account_number"]})
-    refused(answer, 400, "same_account")
+async def test_of_the_same_account_by_number_comes_after_the_funds(ada: Person, pair: Pair) -> None:
+    body = {"from_account_id": pair.payer["id"], "to_account_number": pair.payer["account_number"]}
+    refused(await ada.post("/transfers", body | {"amount": 10_001}), 400, "insufficient_funds")
+    refused(await ada.post("/transfers", body | {"amount": 1}), 400, "same_account", "body.to_account_number")
+
+
+async def test_of_a_strangers_payee_does_not_tell_whether_it_is_frozen_or_closed(
+    ada: Person, grace: Person, pair: Pair, database: Database
+) -> None:
+    others = [await grace.open() for _ in range(2)]
+    put_in_state(database, others[0], "all")
+    put_in_state(database, others[1], "closed")
+    answers = [await ada.post("/transfers", payment(pair.payer, other)) for other in others]
+    assert masked(answers[0]) == masked(answers[1])
+    refused(answers[0], 409, "payee_cannot_receive", "body.to_account_id")
+
+
+@pytest.mark.parametrize(("state", "code"), [("all", "account_frozen"), ("closed", "account_closed")])
+async def test_of_ones_own_payee_is_precise_and_so_is_a_deposits(
+    ada: Person, operator: Person, pair: Pair, database: Database, state: str, code: str
+) -> None:
+    own = await ada.open()
+    put_in_state(database, own, state)
+    refused(await ada.post("/transfers", payment(pair.payer, own)), 409, code)
+    refused(await operator.post("/deposits", {"to_account_id": own["id"], "amount": 1}), 409, code)
 
 
 # --- cancelling --------------------------------------------------------------------------------------------------

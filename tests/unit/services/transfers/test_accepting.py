@@ -246,6 +246,11 @@ def source_closed(database: Database, bank: Bank, request: TransferRequest) -> T
     return request
 
 
+def destination_in_another_currency(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
+    set_account(database, bank.bob_account, currency="JPY")
+    return request
+
+
 def destination_frozen(database: Database, bank: Bank, request: TransferRequest) -> TransferRequest:
     freeze(database, bank.bob_account, "all")
     return request
@@ -269,14 +274,15 @@ PUBLISHED_ORDER: list[tuple[int, Spoil, ErrorCode, str | None]] = [
     (1, same_account, TransferError.SAME_ACCOUNT, Part.PAYEE),
     (2, unknown_source, AccountError.NOT_FOUND, Part.PAYER),
     (2, source_of_somebody_else, AccountError.NOT_FOUND, Part.PAYER),
-    (3, unknown_destination, AccountError.NOT_FOUND, Part.PAYEE),
-    (4, other_currency, TransferError.CURRENCY_MISMATCH, Part.CURRENCY),
-    (5, source_frozen, AccountError.FROZEN, None),
-    (5, source_closed, AccountError.CLOSED, None),
-    (6, destination_frozen, AccountError.FROZEN, None),
-    (6, destination_closed, AccountError.CLOSED, None),
-    (7, too_much, TransferError.INSUFFICIENT_FUNDS, Part.AMOUNT),
-    (8, destination_full, TransferError.BALANCE_LIMIT_EXCEEDED, Part.AMOUNT),
+    (3, other_currency, TransferError.CURRENCY_MISMATCH, Part.CURRENCY),
+    (4, source_frozen, AccountError.FROZEN, None),
+    (4, source_closed, AccountError.CLOSED, None),
+    (5, too_much, TransferError.INSUFFICIENT_FUNDS, Part.AMOUNT),
+    (6, unknown_destination, AccountError.NOT_FOUND, Part.PAYEE),
+    (7, destination_in_another_currency, TransferError.CURRENCY_MISMATCH, None),
+    (8, destination_frozen, TransferError.PAYEE_CANNOT_RECEIVE, Part.PAYEE),
+    (8, destination_closed, TransferError.PAYEE_CANNOT_RECEIVE, Part.PAYEE),
+    (9, destination_full, TransferError.BALANCE_LIMIT_EXCEEDED, Part.AMOUNT),
 ]
 ONE_THING_CANNOT_BE_BOTH = {(same_account, unknown_source)}
 PAIRS = [
@@ -307,13 +313,43 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_given(
 
 
 def test_the_same_account_by_number_is_rejected_like_by_id(database: Database, bank: Bank) -> None:
-    request = from_ada_to_bob(bank)._replace(payee=number_of(database, bank.ada_account), currency="EUR")
+    request = from_ada_to_bob(bank)._replace(payee=number_of(database, bank.ada_account))
     assert refusal_of(database, request) == (TransferError.SAME_ACCOUNT, Part.PAYEE_NUMBER)
 
 
 def test_an_unknown_number_is_rejected_like_an_unknown_id(database: Database, bank: Bank) -> None:
     request = from_ada_to_bob(bank)._replace(payee="XG00GIRO00000000000000")
     assert refusal_of(database, request) == (AccountError.NOT_FOUND, Part.PAYEE_NUMBER)
+
+
+def test_a_payer_without_the_funds_learns_nothing_of_any_payee(database: Database, bank: Bank) -> None:
+    with unit_of_work(database) as connection:
+        frozen, closed, yen = (open_account(connection, bank.bob, currency) for currency in ("USD", "USD", "JPY"))
+    freeze(database, frozen)
+    close(database, closed)
+    poor = from_ada_to_bob(bank, 1001)
+    names = (new_id(), frozen, closed, yen, number_of(database, frozen), number_of(database, bank.ada_account), "none")
+    requests = [poor._replace(payee=name) for name in names] + [poor._replace(payee=yen, currency="USD")]
+    refusals = {refusal_of(database, request) for request in requests}
+    assert refusals == {(TransferError.INSUFFICIENT_FUNDS, Part.AMOUNT)}
+
+
+def test_the_currency_of_the_request_is_compared_with_both_accounts(database: Database, bank: Bank) -> None:
+    with unit_of_work(database) as connection:
+        yen = open_account(connection, bank.bob, "JPY")
+    request = from_ada_to_bob(bank)._replace(payee=yen, currency="USD")
+    assert refusal_of(database, request) == (TransferError.CURRENCY_MISMATCH, Part.CURRENCY)
+
+
+@pytest.mark.parametrize(("spoil", "code"), [(freeze, AccountError.FROZEN), (close, AccountError.CLOSED)])
+def test_the_state_of_ones_own_payee_is_told_and_so_is_any_payees_to_an_operator(
+    database: Database, bank: Bank, spoil: Callable[[Database, UUID], None], code: ErrorCode
+) -> None:
+    with unit_of_work(database) as connection:
+        own = open_account(connection, bank.ada)
+    spoil(database, own)
+    assert refusal_of(database, from_ada_to_bob(bank)._replace(payee=own)) == (code, None)
+    assert refusal_of(database, deposit_request(own)) == (code, None)
 
 
 def test_accounts_in_two_currencies_never_pay_each_other(database: Database, bank: Bank) -> None:
