@@ -1,11 +1,16 @@
 """Settings of a service without throttles, for tests that send more requests than a client may."""
 
-NO_WAITS = {
-    "throttle_account_tries": 0,
-    "throttle_address_tries": 0,
-    "throttle_sign_up_tries": 0,
-    "throttle_sign_ups": 0,
-}
+NO_WAITS = dict.fromkeys(
+    (
+        "throttle_account_tries",
+        "throttle_account_everywhere_tries",
+        "throttle_address_tries",
+        "throttle_sign_up_tries",
+        "throttle_sign_ups",
+        "throttle_payee_tries",
+    ),
+    0,
+)
 
 UNTHROTTLED = NO_WAITS | dict.fromkeys(
     (

@@ -12,17 +12,20 @@ from api.dependencies import (
     author_of,
     guessing,
     note_refusal,
+    runtime_of,
     serves_operators,
 )
 from api.http.checks import CheckedRoute
 from api.routes.users import hash_password, verify_password
 from api.runtime import Runtime
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
-from api.schemas.tokens import LogIn, LogInForm, Refresh, TokensOut
+from api.schemas.tokens import LogIn, LogInForm, LogInOut, Refresh, TokensOut
+from api.throttling.guesses import Guarded
 from api.throttling.rates import network_of
 from core.domain.errors import CommonError, Refusal
 from core.domain.users import Role, UserView
 from core.security.access_tokens import Claims
+from core.security.device_tokens import Device
 from core.services.identity import log_ins, users
 from core.telemetry.metrics import http as metrics
 
@@ -37,17 +40,42 @@ router = APIRouter(tags=["auth"], route_class=CheckedRoute)
 )
 async def log_in(
     form: LogInForm, request: Request, response: Response, runtime: RuntimeDep, session: SessionDep
-) -> TokensOut:
+) -> LogInOut:
     """Exchange e-mail address and password for tokens.
 
-    A wrong address and a wrong password get the same answer, in the same time.
+    A wrong address and a wrong password get the same answer, in the same time. Keep the `device_token`, and send it
+    with the next log-in on the same device: then failed log-ins from elsewhere cannot delay it.
     """
+    device = await _known_device(form, runtime, session) if form.device_token else None
+    async with guessing(request, _guarded(form, device, request)):
+        begun, password_hash = await _begin(form, request, runtime, session)
+        tokens = _answer(runtime, begun, response)
+        device_token = runtime.device_tokens.issue(begun.user_id, password_hash)
+        return LogInOut(**tokens.model_dump(), device_token=device_token)
+
+
+def _guarded(form: LogIn, device: Device | None, request: Request) -> list[Guarded]:
+    """Return what the log-in may be guessing. On the operators' own port, guesses elsewhere do not count."""
+    runtime = runtime_of(request)
+    if device is not None:
+        return runtime.throttles.log_in_on(device)
     port = runtime.settings.operator_port if serves_operators(request.scope) else 0
-    async with guessing(request, runtime.throttles.log_in(form.username, address_of(request), port=port)):
-        return _answer(runtime, await _begin(form, request, runtime, session), response)
+    return runtime.throttles.log_in(form.username, address_of(request), port=port)
 
 
-async def _begin(form: LogIn, request: Request, runtime: Runtime, session: AsyncSession) -> log_ins.LogIn:
+async def _known_device(form: LogIn, runtime: Runtime, session: AsyncSession) -> Device | None:
+    """Return the device whose token was sent, if the user to be logged in has used it. Strangers have no such token."""
+    device = runtime.device_tokens.read(form.device_token or "")
+    if device is None:
+        return None
+    user = await users.find_by_email(session, form.username)
+    await session.close()
+    is_known = user is not None and runtime.device_tokens.is_of(device, user.public_id, user.password_hash)
+    return device if is_known else None
+
+
+async def _begin(form: LogIn, request: Request, runtime: Runtime, session: AsyncSession) -> tuple[log_ins.LogIn, str]:
+    """Log a user in. Returns the log-in, and the stored hash of the password."""
     user = await users.find_by_email(session, form.username)
     await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     author = author_of(request)
@@ -67,7 +95,7 @@ async def _begin(form: LogIn, request: Request, runtime: Runtime, session: Async
     )
     if begun is None:
         raise _log_in_refused()
-    return begun
+    return begun, stronger or user.password_hash
 
 
 def _may_log_in(user: UserView, request: Request) -> bool:

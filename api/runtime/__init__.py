@@ -20,6 +20,7 @@ from core.queue.wakeups import Waker
 from core.security.access_tokens import AccessTokens
 from core.security.card_vault import CardVault
 from core.security.cursors import Cursors
+from core.security.device_tokens import DeviceTokens
 from core.security.passwords import Passwords
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
@@ -51,6 +52,7 @@ class Runtime:
     turns: Turns
     """Lets batches of thousands of lines share the event loop with all other work."""
     access_tokens: AccessTokens
+    device_tokens: DeviceTokens
     cursors: Cursors
     card_vault: CardVault
 
@@ -95,6 +97,7 @@ def open_runtime(
         drawing=DocumentLine(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
         turns=Turns(),
         access_tokens=AccessTokens(TokenKeys(secrets), seconds=settings.access_token_seconds),
+        device_tokens=DeviceTokens(secrets.card_index_key.read_or_make(), days=settings.device_token_days),
         cursors=Cursors(secrets.card_index_key.read_or_make()),
         card_vault=card_vault,
     )

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from api.schemas.base import In, Out
 
 _REFRESH_TOKEN = "q3sZ1kYl0eJ7T2cXv9bNfR5wUaHm8dPgVtLxCyQoKiE"
+_DEVICE_TOKEN = "WyJrM1ZxIiwiMDFhMjBiZTIiLDE3OTYxMTE5OTksIjlmMmMiXQ.c2lnbmF0dXJl"
 
 
 class LogIn(In):
@@ -31,6 +32,15 @@ class LogIn(In):
     ] = None
     scope: Annotated[str | None, Field(description="Ignored: tokens have no scopes.", examples=[""])] = None
     client_id: Annotated[str | None, Field(description="Ignored: clients are not registered.", examples=[""])] = None
+    device_token: Annotated[
+        str | None,
+        Field(
+            max_length=1024,
+            description="The `device_token` of an earlier log-in on this device. With it, failed log-ins from elsewhere "
+            "cannot delay this one. Ignored if it is not valid for this user.",
+            examples=[_DEVICE_TOKEN],
+        ),
+    ] = None
     client_secret: Annotated[str | None, Field(description="Ignored: clients are not registered.", examples=[""])] = (
         None
     )
@@ -65,4 +75,13 @@ class TokensOut(Out):
     refresh_token: str = Field(
         description="Token for a new pair of tokens. It is valid for one `POST /token/refresh`.",
         examples=[_REFRESH_TOKEN],
+    )
+
+
+class LogInOut(TokensOut):
+    """The tokens of a log-in."""
+
+    device_token: str = Field(
+        description="Token that names this device. Keep it, and send it with the next log-in. It gives no access.",
+        examples=[_DEVICE_TOKEN],
     )

@@ -12,6 +12,7 @@ from api.throttling.standing import add_standing, rate_limited, route_of
 from api.throttling.tally import Tally, Try, Watched
 from core.domain.throttles import Decision
 from core.security.derivation import derive_key
+from core.security.device_tokens import Device
 from core.security.secrets import Secrets
 from core.settings import Settings
 from core.telemetry.metrics import http as metrics
@@ -60,8 +61,16 @@ class Throttles:
         `port` is the operators' own port if the log-in comes there, otherwise 0: guesses elsewhere do not count there.
         """
         # In lower case, as users are looked up (core/services/identity/users.py).
-        account = email.lower() if port == 0 else f"{port} {email.lower()}"
-        return self._guarded((Guess.LOG_IN_ACCOUNT, account), (Guess.LOG_IN_ADDRESS, network_of(address)))
+        account, network = email.lower() if port == 0 else f"{port} {email.lower()}", network_of(address)
+        return self._guarded(
+            (Guess.LOG_IN_ACCOUNT, f"{network} {account}"),
+            (Guess.LOG_IN_EVERYWHERE, account),
+            (Guess.LOG_IN_ADDRESS, network),
+        )
+
+    def log_in_on(self, device: Device) -> list[Guarded]:
+        """Return what a log-in on a known device may be guessing. Nobody else's failures count with it."""
+        return self._guarded((Guess.LOG_IN_DEVICE, f"{device.user_id} {device.name}"))
 
     def sign_up(self, address: str | None) -> list[Guarded]:
         """Return what a sign-up may be guessing: which e-mail addresses are customers."""

@@ -19,27 +19,41 @@ class Guess(StrEnum):
     """What can be guessed, by the name in header fields and metrics. Failures of one kind count together."""
 
     LOG_IN_ACCOUNT = "log-in-account"
+    """An account, from one network."""
+    LOG_IN_DEVICE = "log-in-device"
+    """An account, on a device that has logged in to it before."""
+    LOG_IN_EVERYWHERE = "log-in-everywhere"
+    """An account, from all networks together."""
     LOG_IN_ADDRESS = "log-in-address"
     SIGN_UP = "sign-up"
     PASSWORD = "password"
     REFRESH = "refresh"
+    PAYEES = "payees"
+    """Counted by api/throttling/payees.py."""
 
 
 FORGET_US = {
     Guess.LOG_IN_ACCOUNT: 15 * MINUTE_US,
+    Guess.LOG_IN_DEVICE: 15 * MINUTE_US,
+    Guess.LOG_IN_EVERYWHERE: 15 * MINUTE_US,
     Guess.LOG_IN_ADDRESS: MINUTE_US,
     Guess.SIGN_UP: MINUTE_US,
     Guess.PASSWORD: 15 * MINUTE_US,
     Guess.REFRESH: MINUTE_US,
+    Guess.PAYEES: MINUTE_US,
 }
 """Time after which one failure is forgotten. Many people can share an address; nobody shares an account."""
 
 GUESSED_AT = (
     ("/login", Guess.LOG_IN_ACCOUNT),
+    ("/login", Guess.LOG_IN_DEVICE),
+    ("/login", Guess.LOG_IN_EVERYWHERE),
     ("/login", Guess.LOG_IN_ADDRESS),
     ("/signup", Guess.SIGN_UP),
     ("/users/me/password", Guess.PASSWORD),
     ("/token/refresh", Guess.REFRESH),
+    ("/transfers", Guess.PAYEES),
+    ("/transfers/bulk", Guess.PAYEES),
 )
 """The routes where it can be guessed. Their counters start at 0, so that the first increase is visible."""
 
@@ -59,12 +73,12 @@ class Guarded(NamedTuple):
     @property
     def is_its_owners(self) -> bool:
         """Whether success proves that the owner is here, so that earlier failures are dropped."""
-        return self.guess in (Guess.LOG_IN_ACCOUNT, Guess.PASSWORD)
+        return self.guess in (Guess.LOG_IN_ACCOUNT, Guess.LOG_IN_DEVICE, Guess.PASSWORD)
 
     @property
     def is_shown(self) -> bool:
         """Whether answers show what is left. For an account they would show strangers what its owner does."""
-        return self.guess is not Guess.LOG_IN_ACCOUNT
+        return self.guess not in (Guess.LOG_IN_ACCOUNT, Guess.LOG_IN_EVERYWHERE)
 
 
 class Attempt:
@@ -105,10 +119,13 @@ def patience_of(settings: ThrottlingSettings) -> dict[Guess, Patience]:
     """Return the delays after failures that the settings switch on."""
     free = {
         Guess.LOG_IN_ACCOUNT: settings.throttle_account_tries,
+        Guess.LOG_IN_DEVICE: settings.throttle_account_tries,
+        Guess.LOG_IN_EVERYWHERE: settings.throttle_account_everywhere_tries,
         Guess.LOG_IN_ADDRESS: settings.throttle_address_tries,
         Guess.SIGN_UP: settings.throttle_sign_up_tries,
         Guess.PASSWORD: settings.throttle_account_tries,
         Guess.REFRESH: settings.throttle_address_tries,
+        Guess.PAYEES: settings.throttle_payee_tries,
     }
     first, longest = (
         round(seconds * SECOND_US) for seconds in (settings.throttle_first_seconds, settings.throttle_longest_seconds)

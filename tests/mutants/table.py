@@ -433,7 +433,7 @@ MUTANTS = (
     Mutant(
         "an address's throttle that a success resets",
         "api/throttling/guesses.py",
-        (("self.guess in (Guess.LOG_IN_ACCOUNT, Guess.PASSWORD)", "True"),),
+        (("self.guess in (Guess.LOG_IN_ACCOUNT, Guess.LOG_IN_DEVICE, Guess.PASSWORD)", "True"),),
         (
             (
                 "tests/api/throttling/test_rates_and_guesses.py::TestLoggingIn"

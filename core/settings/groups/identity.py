@@ -14,6 +14,13 @@ class IdentitySettings(DataFolder):
 
     access_token_seconds: int = Field(900, ge=1, le=86_400, description="Lifetime of an access token.")
     refresh_token_days: int = Field(30, ge=1, le=365, description="Lifetime of a log-in. A refresh does not extend it.")
+    device_token_days: int = Field(
+        180,
+        ge=1,
+        le=730,
+        description="Time for which a device that has logged in is known. Failed log-ins from elsewhere do not delay a "
+        "log-in from it.",
+    )
     password_hash_rounds: int = Field(
         12,
         ge=4,

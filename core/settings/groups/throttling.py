@@ -15,9 +15,16 @@ class ThrottlingSettings(SettingsGroup):
         10,
         ge=0,
         le=1000,
-        description="Failed log-ins for one e-mail address before each further one has to wait, twice as long as the "
-        "one before. The same holds for wrong current passwords in a password change. One failure is forgotten every "
-        "15 minutes, and all of them after a success. `0`: no throttle.",
+        description="Failed log-ins for one e-mail address from one client address, or with one device token, before "
+        "each further one has to wait, twice as long as the one before. The same holds for wrong current passwords in a "
+        "password change. One failure is forgotten every 15 minutes, and all of them after a success. `0`: no throttle.",
+    )
+    throttle_account_everywhere_tries: int = Field(
+        100,
+        ge=0,
+        le=100_000,
+        description="The same for failed log-ins for one e-mail address from all client addresses together. Log-ins "
+        "with a valid device token neither count nor wait. One is forgotten every 15 minutes. `0`: no throttle.",
     )
     throttle_address_tries: int = Field(
         50,
@@ -43,6 +50,13 @@ class ThrottlingSettings(SettingsGroup):
     throttle_sign_ups_longest_seconds: float = Field(10, ge=0.25, le=60, description="The longest such delay.")
     throttle_sign_ups_held: int = Field(
         10, ge=1, le=200, description="Sign-ups of one client address that may be delayed at a time. One more gets 429."
+    )
+    throttle_payee_tries: int = Field(
+        100,
+        ge=0,
+        le=100_000,
+        description="The same for transfers of one user, single or lines of a batch, whose payee is unknown or cannot "
+        "receive. One is forgotten every minute. `0`: no throttle.",
     )
     throttle_first_seconds: float = Field(1, ge=0.001, le=3600, description="The first such wait.")
     throttle_longest_seconds: float = Field(900, ge=0.001, le=86_400, description="The longest such wait.")
