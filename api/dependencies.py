@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import Annotated, cast
+from typing import Annotated, Self, cast
 
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
@@ -14,9 +14,11 @@ from api.errors import READ_ERRORS
 from api.runtime import Runtime
 from api.throttling.guesses import Guarded
 from api.throttling.rates import Policy, network_of
-from core.domain.audit import Author
-from core.domain.errors import CommonError, RateLimited, Refusal
+from core.domain.audit import Action, Author
+from core.domain.errors import CommonError, GiroError, RateLimited, Refusal
+from core.domain.transfers import may_be_a_guess
 from core.domain.users import Identity, Role, UserView
+from core.services.audit import write_down
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -116,6 +118,52 @@ async def guessing(request: Request, guarded: list[Guarded], who: Identity | Non
         await attempt.take_back()
         raise
     await attempt.succeeded()
+
+
+class NamingPayees:
+    """A request of a customer that names payees. Entering it raises RateLimited for a customer who has to wait.
+
+    A Refusal that tells something about a stranger's account counts as a guess, and so does each such line of a batch,
+    which the call adds to `guesses`.
+    """
+
+    __slots__ = ("_identity", "_request", "_tried_at", "guesses")
+
+    def __init__(self, request: Request, identity: Identity) -> None:
+        self._request, self._identity = request, identity
+        self.guesses = 0
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._tried_at = runtime_of(self._request).throttles.payees.check(self._request, self._identity.id)
+        except RateLimited:
+            note_refusal(self._request, 429, self._identity)
+            raise
+        return self
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _where: object) -> None:
+        if isinstance(error, Refusal):
+            self.guesses += may_be_a_guess(error)
+        if self.guesses:
+            await self._count()
+        elif self._tried_at:
+            runtime_of(self._request).throttles.payees.take_back(self._identity.id, self._tried_at)
+
+    async def _count(self) -> None:
+        runtime, user_id = runtime_of(self._request), self._identity.id
+        guarded = runtime.throttles.payees_of(user_id)
+        if guarded is None:
+            return
+        untold = await runtime.throttles.payees.failed(self._request, user_id, guarded, self.guesses)
+        if not untold:
+            return
+        author = author_of(self._request, self._identity)
+        try:
+            await runtime.intake.run(
+                lambda connection: write_down(connection, author, Action.PAYEES_GUESSED, tries=untold)
+            )
+        except GiroError:  # the client gets its answer even if this cannot be written
+            runtime.throttles.payees.keep_untold(user_id, untold)
 
 
 def authenticate(request: Request) -> Identity:

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from api.codes import WireError
-from api.dependencies import RuntimeDep, UserDep, runtime_of
+from api.dependencies import NamingPayees, RuntimeDep, UserDep, runtime_of
 from api.errors import MOST_ERRORS
 from api.http.direct import DirectRoute, errors_of, invalid_body
 from api.http.headers import idempotency_key
 from api.http.long_json import read_long
 from api.routes.transfers import KEY, REFUSALS
+from api.runtime import Runtime
 from api.schemas.batches import LINES, BatchOut, NewBatch, render_accepted, written
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer
@@ -21,6 +22,7 @@ from api.throttling.rates import Policy
 from core.domain.batches import MAX_BATCH, BatchRequest
 from core.domain.errors import Refusal
 from core.domain.transfers import TransferKind, TransferRequest
+from core.domain.users import Identity
 from core.services.transfers import batches
 
 
@@ -148,21 +150,10 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, runt
     An invalid line refuses the whole request (422). In the mode `independent`, each line is accepted or refused on its
     own. In the mode `atomic`, one refused line refuses all lines, and settlement completes all transfers or none.
     """
-    key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
-    assert key is not None, "required"
-    request_id: str = request.state.request_id
-    orders = await runtime.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
-    said = b"".join(await runtime.turns.every(written(PATH, body)))
-    batch = await runtime.intake.accept_batch(
-        BatchRequest(
-            mode=body.mode,
-            submitted_by=identity.id,
-            transfers=orders,
-            idempotency_key=key,
-            fingerprint=blake2b(said, digest_size=FINGERPRINT_BYTES).digest(),
-        ),
-        by=identity,
-    )
+    async with NamingPayees(request, identity) as named:
+        order = await _order(body, request, identity, runtime)
+        batch = await runtime.intake.accept_batch(order, by=identity)
+        named.guesses = batch.guesses
     headers = {"Retry-After": "1"}
     if batch.id is not None:
         headers["Location"] = f"/transfers?batch_id={batch.id}"
@@ -170,6 +161,21 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, runt
         headers["Idempotent-Replayed"] = "true"
     answer = "".join(await runtime.turns.every(render_accepted(batch)))
     return Response(answer, 202, headers, media_type="application/json")
+
+
+async def _order(body: NewBatch, request: Request, identity: Identity, runtime: Runtime) -> BatchRequest:
+    key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
+    assert key is not None, "required"
+    request_id: str = request.state.request_id
+    orders = await runtime.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
+    said = b"".join(await runtime.turns.every(written(PATH, body)))
+    return BatchRequest(
+        mode=body.mode,
+        submitted_by=identity.id,
+        transfers=orders,
+        idempotency_key=key,
+        fingerprint=blake2b(said, digest_size=FINGERPRINT_BYTES).digest(),
+    )
 
 
 def _line(line: NewTransfer, user_id: int, request_id: str) -> TransferRequest:

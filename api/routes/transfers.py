@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import OperatorDep, RuntimeDep, SessionDep, UserDep, address_of
+from api.dependencies import NamingPayees, OperatorDep, RuntimeDep, SessionDep, UserDep, address_of
 from api.errors import READ_ERRORS, note_read_error
 from api.http.checks import CheckedRoute
 from api.http.direct import DirectRoute
@@ -119,17 +119,18 @@ async def submit_transfer(body: NewTransfer, request: Request, identity: UserDep
     The answer is 202 as soon as the transfer is on disk and its amount is reserved; a worker then moves the money. Poll
     the transfer, or wait for its end with `Prefer: wait=N`. Send an `Idempotency-Key` to make a retry safe.
     """
-    order = _order(
-        runtime,
-        request,
-        identity,
-        body,
-        kind=TransferKind.TRANSFER,
-        payer=body.from_account_id,
-        payee=body.to_account_id or body.to_account_number,
-        currency=body.currency,
-    )
-    return await _submit(runtime, request, identity, order)
+    async with NamingPayees(request, identity):
+        order = _order(
+            runtime,
+            request,
+            identity,
+            body,
+            kind=TransferKind.TRANSFER,
+            payer=body.from_account_id,
+            payee=body.to_account_id or body.to_account_number,
+            currency=body.currency,
+        )
+        return await _submit(runtime, request, identity, order)
 
 
 @operator_router.post(

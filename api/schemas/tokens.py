@@ -36,8 +36,8 @@ class LogIn(In):
         str | None,
         Field(
             max_length=1024,
-            description="The `device_token` of an earlier log-in on this device. With it, failed log-ins from elsewhere "
-            "cannot delay this one. Ignored if it is not valid for this user.",
+            description="The `device_token` of an earlier log-in on this device. With it, failed log-ins from "
+            "elsewhere cannot delay this one. Ignored if it is not valid for this user.",
             examples=[_DEVICE_TOKEN],
         ),
     ] = None

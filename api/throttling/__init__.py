@@ -6,6 +6,7 @@ from fastapi import Request
 from redis.asyncio import Redis
 
 from api.throttling.guesses import GUESSED_AT, Attempt, Guarded, Guess, patience_of
+from api.throttling.payees import Payees
 from api.throttling.rates import Buckets, Policy, buckets_of, network_of
 from api.throttling.sign_ups import NAME, sign_ups_of
 from api.throttling.standing import add_standing, rate_limited, route_of
@@ -30,6 +31,7 @@ class Throttles:
         self._patience = patience_of(settings)
         self.sign_ups = sign_ups_of(settings, settings)
         """Delays sign-ups of networks that have had many."""
+        self.payees = Payees(self._tally)
         for route, guess in GUESSED_AT:
             metrics.throttled.labels(route, guess)
         metrics.throttled.labels("/signup", NAME)
@@ -83,6 +85,10 @@ class Throttles:
     def refresh(self, address: str | None) -> list[Guarded]:
         """Return what a refresh may be guessing: a token."""
         return self._guarded((Guess.REFRESH, network_of(address)))
+
+    def payees_of(self, user_id: int) -> Guarded | None:
+        """Return what transfers of a user may be guessing: which accounts exist, and which can receive."""
+        return next(iter(self._guarded((Guess.PAYEES, str(user_id)))), None)
 
     async def attempt(self, request: Request, guarded: list[Guarded]) -> "Attempt":
         """Count an attempt as failed until it is known to have succeeded. Raises RateLimited if it has to wait."""

@@ -56,7 +56,7 @@ def _script(name: str) -> str:
     return files(__package__).joinpath(name).read_text()
 
 
-_ATTEMPT, _FORGIVE = _script("attempt.lua"), _script("forgive.lua")
+_ATTEMPT, _COUNT, _FORGIVE = _script("attempt.lua"), _script("count.lua"), _script("forgive.lua")
 
 
 def connect(url: str) -> Redis:
@@ -87,11 +87,11 @@ class Memory:
             return True, records
         return False, self.count(watched, now)
 
-    def count(self, watched: Sequence[Watched], now: int) -> list[Record]:
-        """Count a try that was allowed, and return each record."""
+    def count(self, watched: Sequence[Watched], now: int, tries: int = 1) -> list[Record]:
+        """Count tries that were allowed, and return each record."""
         counted = []
         for one in watched:
-            counted.append(one.patience.count(self._records.pop(one.key, Record()), now))
+            counted.append(one.patience.count(self._records.pop(one.key, Record()), now, tries))
             self._records[one.key] = counted[-1]
         while len(self._records) > self._most:
             self._records.popitem(last=False)
@@ -132,6 +132,7 @@ class Tally:
         self._is_away = False
         self._ask_again_at = 0.0
         self._try = client.register_script(_ATTEMPT)
+        self._count = client.register_script(_COUNT)
         self._forgive = client.register_script(_FORGIVE)
 
     async def attempt(self, watched: Sequence[Watched]) -> Try:
@@ -143,6 +144,14 @@ class Tally:
         elif not found[0]:
             self._own.count(watched, now)
         return Try(now, *found)
+
+    async def count(self, watched: Watched, tries: int) -> Record:
+        """Count tries that have failed, in one call, and return the record."""
+        now, patience = now_us(), watched.patience
+        (own,) = self._own.count([watched], now, tries)
+        arguments = [now, tries, patience.forget_us, patience.most, patience.longest_us]
+        found = await self._ask(lambda: self._count(keys=[PREFIX + watched.key], args=arguments))
+        return own if found is None else Record(*map(int, found.split()))
 
     async def forgive(self, watched: Watched, tried_at: int) -> None:
         """Take back a try that did not fail."""

@@ -36,6 +36,8 @@ class Action(StrEnum):
     PASSWORD_CHANGED = "password_changed"
     REFRESH_TOKEN_REUSED = "refresh_token_reused"
     """A refresh token was presented a second time, so it has been copied."""
+    PAYEES_GUESSED = "payees_guessed"
+    """Transfers of a customer named many payees that are unknown or cannot receive."""
     ACCESS_REFUSED = "access_refused"
     """A request was answered 403, or 401 although it presented a token."""
 

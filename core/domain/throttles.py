@@ -135,9 +135,9 @@ class Patience:
         over = record.gone_at - now - (failures - 1) * self.forget_us
         return Decision(0, left, min(over, self.forget_us) if failures else 0)
 
-    def count(self, record: Record, now: int) -> Record:
-        """Count a try as a failure, before its outcome is known."""
-        gone_at = max(record.gone_at, now) + self.forget_us
+    def count(self, record: Record, now: int, tries: int = 1) -> Record:
+        """Count tries as failures, before their outcome is known."""
+        gone_at = max(record.gone_at, now) + tries * self.forget_us
         return Record(min(gone_at, now + self.most * self.forget_us), now)
 
     def forgive(self, record: Record, tried_at: int) -> Record:

@@ -16,8 +16,9 @@ class ThrottlingSettings(SettingsGroup):
         ge=0,
         le=1000,
         description="Failed log-ins for one e-mail address from one client address, or with one device token, before "
-        "each further one has to wait, twice as long as the one before. The same holds for wrong current passwords in a "
-        "password change. One failure is forgotten every 15 minutes, and all of them after a success. `0`: no throttle.",
+        "each further one has to wait, twice as long as the one before. The same holds for wrong current passwords in "
+        "a password change. One failure is forgotten every 15 minutes, and all of them after a success. `0`: no "
+        "throttle.",
     )
     throttle_account_everywhere_tries: int = Field(
         100,
