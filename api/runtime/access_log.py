@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from secrets import randbelow
 
 from api.runtime.intake import Intake
 from core.domain.audit import Act, Action, Author
@@ -17,32 +18,88 @@ SECONDS = 1.0
 AGAIN_SECONDS = 60.0
 """How long a kind of refusal is collected after it was written, before it is written again."""
 
-DISTINCT = 100
-"""Kinds of refusals that are counted separately in that time. All others share one count."""
+SAMPLES = 5
+"""Clients of a kind of refusals that have their own entry each time. All others of the kind share one count."""
 
 LAST_SECONDS = 1.0
 """Seconds that the last write may take when the service stops."""
 
-_Kind = tuple[int, str, int | None, str | None]
-"""Refusals of the same kind have the same status, route, row id of the user, and address."""
+_Kind = tuple[int, str]
+"""Refusals of the same kind have the same status and route. So there are few kinds, however many clients there are."""
+
+_Client = tuple[int | None, str | None]
+"""The row id of a user, and an address."""
 
 
 @dataclass(slots=True)
-class _Seen:
-    """Refusals of one kind that are not written yet. `times` is 0 if all of them were written recently."""
+class _Count:
+    """Refusals that become one entry."""
 
     first: Author
-    times: int
-    again_at: float = 0
-    """When the next ones may be written, on the clock of the event loop."""
+    times: int = 0
+
+
+class _Refusals:
+    """The refusals of one kind that are not written yet: their exact number, and a random sample of their clients.
+
+    Each refusal is equally likely to be in the sample (reservoir sampling), so a client that is refused often is hardly
+    ever missing, and nobody can push another out on purpose.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self._samples = samples
+        self._times = 0
+        self._clients: dict[_Client, _Count] = {}
+        self._others: _Count | None = None
+
+    def add(self, author: Author, times: int = 1) -> None:
+        """Count refusals of one client; `author` made the first of them."""
+        self._times += times
+        client = author.user_id, author.address
+        if client not in self._clients:
+            if len(self._clients) >= self._samples:
+                place = randbelow(self._times)
+                if place >= self._samples:
+                    self._add_others(author, times)
+                    return
+                replaced = self._clients.pop(list(self._clients)[place])
+                self._add_others(replaced.first, replaced.times)
+            self._clients[client] = _Count(author)
+        self._clients[client].times += times
+
+    def add_newer(self, newer: "_Refusals") -> None:
+        """Add refusals that came later."""
+        for count in newer._clients.values():
+            self.add(count.first, count.times)
+        if newer._others:
+            self._times += newer._others.times
+            self._add_others(newer._others.first, newer._others.times)
+
+    def acts(self, kind: _Kind) -> list[Act]:
+        """Make the entries: one for each client of the sample, and one for all others."""
+        status, route = kind
+        about: dict[str, str | int] = {"status": status, "route": route}
+        acts = [
+            Act(author=count.first, action=Action.ACCESS_REFUSED, details=about | {"times": count.times})
+            for count in self._clients.values()
+        ]
+        if self._others:
+            nobody = Author(user_id=None, request_id=self._others.first.request_id, address=None)
+            details = about | {"others": self._others.times}
+            acts.append(Act(author=nobody, action=Action.ACCESS_REFUSED, details=details))
+        return acts
+
+    def _add_others(self, first: Author, times: int) -> None:
+        self._others = self._others or _Count(first)
+        self._others.times += times
 
 
 class AccessLog:
-    """Collects refusals and writes each kind with its count and the id of its first request.
+    """Collects refusals, and writes those of each kind with a sample of their clients and their exact number.
 
     The first refusals of a kind are written within a second, later ones once a minute. So a flood adds at most
-    `DISTINCT` entries a minute, and one for all other kinds. Refusals that cannot be written are kept for the next
-    time, within the same bound.
+    `SAMPLES` + 1 entries a minute for each kind, and hides no refusal of another kind. Refusals that cannot be written
+    are kept for the next time, within the same bound.
     """
 
     def __init__(
@@ -51,35 +108,31 @@ class AccessLog:
         *,
         seconds: float = SECONDS,
         again_seconds: float = AGAIN_SECONDS,
-        distinct: int = DISTINCT,
+        samples: int = SAMPLES,
     ) -> None:
         self._intake = intake
         self._seconds = seconds
         self._again_seconds = again_seconds
-        self._distinct = distinct
+        self._samples = samples
         self._loop = asyncio.get_running_loop()
-        self._seen: dict[_Kind | None, _Seen] = {}
-        """By kind. The key None is for all refusals that are not counted separately."""
+        self._seen: dict[_Kind, _Refusals] = {}
+        self._again_at: dict[_Kind, float] = {}
+        """When refusals of a kind may be written again, on the clock of the event loop."""
         self._gathered = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._write_until_stopped())
 
     def add(self, author: Author, *, status: int, route: str) -> None:
         """Count a refusal. `route` is a template and never a path, which would contain input of the client."""
-        kind = status, route, author.user_id, author.address
-        seen = self._seen.get(kind)
-        if seen is None and self._has_room():
-            seen = self._seen[kind] = _Seen(author, 0)
-        if seen is None:
-            seen = self._seen.setdefault(None, _Seen(author, 0))
-        if not seen.times:
-            seen.first = author
-        seen.times += 1
+        kind = status, route
+        if kind not in self._seen:
+            self._seen[kind] = _Refusals(self._samples)
+        self._seen[kind].add(author)
         self._gathered.set()
 
     async def flush(self) -> None:
         """Write all collected refusals, or keep all of them if that fails."""
-        await self._write([kind for kind, seen in self._seen.items() if seen.times])
+        await self._write(list(self._seen))
 
     async def stop(self) -> None:
         """Write the collected refusals, and end the task."""
@@ -89,18 +142,8 @@ class AccessLog:
         if unfinished:
             self._task.cancel()
             await asyncio.wait({self._task})
-        if lost := sum(seen.times > 0 for seen in self._seen.values()):
+        if lost := sum(len(refusals.acts(kind)) for kind, refusals in self._seen.items()):
             log.error("refusals_lost", count=lost)
-
-    def _has_room(self) -> bool:
-        """Return whether one more kind can be counted separately. Kinds that were written long ago make room."""
-        if len(self._seen) - (None in self._seen) < self._distinct:
-            return True
-        now = self._loop.time()
-        stale = [kind for kind, seen in self._seen.items() if not seen.times and seen.again_at <= now]
-        for kind in stale:
-            del self._seen[kind]
-        return len(self._seen) - (None in self._seen) < self._distinct
 
     async def _write_until_stopped(self) -> None:
         stopping = False
@@ -111,21 +154,20 @@ class AccessLog:
             stopping = self._stopping.is_set()  # read before the last write, which must come after it
             self._gathered.clear()
             await (self.flush() if stopping else self._write(self._due()))
-            if any(seen.times for seen in self._seen.values()):
+            if self._seen:
                 self._gathered.set()
 
-    def _due(self) -> list[_Kind | None]:
+    def _due(self) -> list[_Kind]:
         now = self._loop.time()
-        return [kind for kind, seen in self._seen.items() if seen.times and seen.again_at <= now]
+        return [kind for kind in self._seen if self._again_at.get(kind, 0) <= now]
 
-    async def _write(self, kinds: list[_Kind | None]) -> None:
+    async def _write(self, kinds: list[_Kind]) -> None:
         if not kinds:
             return
-        taken = [(kind, self._seen[kind].first, self._seen[kind].times) for kind in sorted(kinds, key=_others_last)]
         again_at = self._loop.time() + self._again_seconds
-        for kind in kinds:
-            self._seen[kind].times, self._seen[kind].again_at = 0, again_at
-        acts = [_act(*each) for each in taken]
+        self._again_at |= dict.fromkeys(kinds, again_at)
+        taken = {kind: self._seen.pop(kind) for kind in kinds}
+        acts = [act for kind, refusals in taken.items() for act in refusals.acts(kind)]
         try:
             await self._intake.run(lambda connection: write_all_down(connection, acts))
         except BaseException as error:  # also when a stop runs out of time: nothing is lost silently
@@ -134,21 +176,11 @@ class AccessLog:
                 raise
             log.warning("refusals_kept", count=len(acts), error=str(error))
 
-    def _keep(self, taken: list[tuple[_Kind | None, Author, int]]) -> None:
-        """Put refusals that could not be written back, before those that came since."""
-        for kind, first, times in taken:
-            newer = self._seen.get(kind)
-            self._seen[kind] = _Seen(first, times + (newer.times if newer else 0))
+    def _keep(self, taken: dict[_Kind, _Refusals]) -> None:
+        """Put refusals that could not be written back, before those that came since. They may be written at once."""
+        for kind, refusals in taken.items():
+            if newer := self._seen.get(kind):
+                refusals.add_newer(newer)
+            self._seen[kind] = refusals
+            del self._again_at[kind]
         self._gathered.set()
-
-
-def _others_last(kind: _Kind | None) -> bool:
-    return kind is None
-
-
-def _act(kind: _Kind | None, first: Author, times: int) -> Act:
-    if kind is None:
-        no_user = Author(user_id=None, request_id=first.request_id, address=None)
-        return Act(author=no_user, action=Action.ACCESS_REFUSED, details={"others": times})
-    details: dict[str, str | int] = {"status": kind[0], "route": kind[1], "times": times}
-    return Act(author=first, action=Action.ACCESS_REFUSED, details=details)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 import api.runtime.access_log
-from api.runtime.access_log import DISTINCT, AccessLog
+from api.runtime.access_log import SAMPLES, AccessLog
 from api.runtime.intake import Intake
 from core.domain.audit import Author
 from core.domain.users import SYSTEM_USER_ID
@@ -75,33 +75,86 @@ async def test_refusals_differ_by_status_route_user_and_address(make: Make, data
     await refusals.stop()
     assert written(database) == [
         (None, "a", "192.0.2.7", said(401, "/accounts", 2)),
-        (None, "b", "192.0.2.7", said(403, "/accounts", 2)),
-        (None, "c", "192.0.2.7", said(401, "/transfers", 2)),
         (SYSTEM_USER_ID, "d", "192.0.2.7", said(401, "/accounts", 2)),
         (None, "e", "192.0.2.8", said(401, "/accounts", 2)),
         (None, "f", None, said(401, "/accounts", 2)),
+        (None, "b", "192.0.2.7", said(403, "/accounts", 2)),
+        (None, "c", "192.0.2.7", said(401, "/transfers", 2)),
     ]
 
 
-async def test_refusals_beyond_the_limit_are_one_count_without_user_and_address(make: Make, database: Database) -> None:
-    refusals = make(distinct=2)
+async def test_refusals_beyond_the_sample_are_one_count_without_user_and_address(
+    make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.runtime.access_log, "randbelow", lambda most: most - 1)  # the first clients stay
+    refusals = make(samples=2)
     for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.3", "192.0.2.2"):
         refusals.add(by(f"of {address}", user=SYSTEM_USER_ID, address=address), status=401, route="/accounts")
     await refusals.stop()
     assert written(database) == [
         (SYSTEM_USER_ID, "of 192.0.2.1", "192.0.2.1", said(401, "/accounts", 1)),
         (SYSTEM_USER_ID, "of 192.0.2.2", "192.0.2.2", said(401, "/accounts", 2)),
-        (None, "of 192.0.2.3", None, {"others": 3}),
+        (None, "of 192.0.2.3", None, {"status": 401, "route": "/accounts", "others": 3}),
     ]
 
 
-async def test_any_number_of_refusals_between_two_writes_makes_few_entries(make: Make, database: Database) -> None:
+async def test_a_client_that_leaves_the_sample_is_still_counted(
+    make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.runtime.access_log, "randbelow", lambda _most: 0)  # each new client replaces another
+    refusals = make(samples=2)
+    for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"):
+        refusals.add(by(f"of {address}", address=address), status=401, route="/accounts")
+    await refusals.stop()
+    assert written(database) == [
+        (None, "of 192.0.2.3", "192.0.2.3", said(401, "/accounts", 1)),
+        (None, "of 192.0.2.4", "192.0.2.4", said(401, "/accounts", 1)),
+        (None, "of 192.0.2.1", None, {"status": 401, "route": "/accounts", "others": 3}),
+    ]
+
+
+async def test_any_number_of_refusals_between_two_writes_makes_few_entries_with_an_exact_count(
+    make: Make, database: Database
+) -> None:
     refusals = make()
     for number in range(20_000):
         refusals.add(by("a", address=f"2001:db8::{number:x}"), status=401, route="/accounts")
     await refusals.stop()
-    assert len(written(database)) == DISTINCT + 1 == 101
-    assert written(database)[-1] == (None, "a", None, {"others": 20_000 - DISTINCT})
+    found = written(database)
+    assert len(found) == SAMPLES + 1 == 6
+    assert total(database) == 20_000
+    assert [address is None for _, _, address, _ in found] == [False] * SAMPLES + [True]
+
+
+async def test_a_flood_from_many_addresses_does_not_hide_one_client_on_another_route(
+    make: Make, database: Database
+) -> None:
+    refusals = make()
+    for number in range(5_000):
+        refusals.add(by("flood", address=f"2001:db8::{number:x}"), status=401, route="/accounts")
+        if number % 1000 == 999:
+            refusals.add(by("quiet", user=SYSTEM_USER_ID, address="192.0.2.9"), status=403, route="/operator/users")
+    await refusals.stop()
+    assert written(database)[-1] == (SYSTEM_USER_ID, "quiet", "192.0.2.9", said(403, "/operator/users", 5))
+    assert len(written(database)) == SAMPLES + 2
+
+
+async def test_a_client_that_is_refused_most_often_is_in_the_sample_wherever_it_comes(
+    make: Make, database: Database
+) -> None:
+    refusals = make()
+    for number in range(200):
+        refusals.add(by("flood", address=f"2001:db8::{number:x}"), status=401, route="/accounts")
+    for _ in range(20_000):
+        refusals.add(by("late", address="192.0.2.9"), status=401, route="/accounts")
+    await refusals.stop()
+    # The chance that it is missing is that of choosing five of the first 200 among all: one in ten billion.
+    assert "192.0.2.9" in [address for _, _, address, _ in written(database)]
+
+
+def total(database: Database) -> int:
+    """The number of all refusals that were written."""
+    return sum(details.get("others", 0) + details.get("times", 0) for *_, details in written(database))
 
 
 async def test_refusals_are_written_periodically_and_then_counted_from_zero(make: Make, database: Database) -> None:
@@ -145,15 +198,13 @@ async def test_refusals_gathered_for_longer_are_written_at_a_stop(make: Make, da
     ]
 
 
-async def test_kinds_that_change_all_the_time_are_limited_as_well(make: Make, database: Database) -> None:
-    """A client with many addresses makes a new kind with each request."""
-    refusals = make(seconds=0.005, again_seconds=0.5, distinct=2)
+async def test_clients_that_change_all_the_time_are_limited_as_well(make: Make, database: Database) -> None:
+    refusals = make(seconds=0.005, again_seconds=0.5, samples=2)
     for number in range(20):
         refusals.add(by(f"of {number}", address=f"192.0.2.{number}"), status=401, route="/accounts")
         await asyncio.sleep(0.01)
-    assert [address for _, _, address, _ in written(database)] == ["192.0.2.0", "192.0.2.1", None]
-    await until(lambda: len(written(database)) == 4)
-    assert sum(details.get("others", details.get("times")) for *_, details in written(database)) == 20
+    await until(lambda: total(database) == 20)
+    assert len(written(database)) <= 3 + 3
     refusals.add(by("after", address="192.0.2.99"), status=401, route="/accounts")
     await until(lambda: written(database)[-1][2] == "192.0.2.99")
 
@@ -208,9 +259,10 @@ class TestThatCannotBeWritten:
         assert written(database) == [(None, "first", "192.0.2.7", said(401, "/accounts", 1))]
 
     async def test_stay_within_the_limit_together_with_new_ones(
-        self, make: Make, database: Database, kept: list[int]
+        self, make: Make, database: Database, kept: list[int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        refusals = make(patience=0.02, distinct=2)
+        monkeypatch.setattr(api.runtime.access_log, "randbelow", lambda most: most - 1)  # the first clients stay
+        refusals = make(patience=0.02, samples=2)
         with locked(database):
             for round_ in (10, 20, 30):
                 flushing = asyncio.create_task(refusals.flush())
@@ -224,7 +276,7 @@ class TestThatCannotBeWritten:
         assert [(address, details) for *_, address, details in found] == [
             ("192.0.2.10", said(401, "/accounts", 1)),
             ("192.0.2.11", said(401, "/accounts", 1)),
-            (None, {"others": 7}),
+            (None, {"status": 401, "route": "/accounts", "others": 7}),
         ]
 
     async def test_delay_a_stop_only_briefly_and_are_logged_as_lost(

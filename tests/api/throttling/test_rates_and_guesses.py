@@ -424,6 +424,7 @@ class TestTheQueueServer:
         assert sorted(re.sub("[0-9a-f]{32}$", "", key.decode()) for key in keys) == [
             "giro:throttle:log-in-account:",
             "giro:throttle:log-in-address:",
+            "giro:throttle:log-in-everywhere:",
         ]
         assert all(client.pttl(key) > 0 for key in keys)
 
