@@ -1,7 +1,7 @@
 """Guesses of payees: transfers of a user whose payee is unknown or cannot receive.
 
 Transfers must not wait for a count, so failures are counted after they happened, and a process asks the queue server
-only when one of its own requests failed. The answer has the failures of all processes, and stays in this process's
+only after one of its requests has failed. The answer has the failures of all processes, and stays in this process's
 memory: so a process lets through one request that another process would have refused, and then refuses too.
 """
 

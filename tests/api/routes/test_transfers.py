@@ -394,27 +394,6 @@ async def test_of_the_same_account_by_number_comes_after_the_funds(ada: Person, 
     refused(await ada.post("/transfers", body | {"amount": 1}), 400, "same_account", "body.to_account_number")
 
 
-async def test_of_a_strangers_payee_does_not_tell_whether_it_is_frozen_or_closed(
-    ada: Person, grace: Person, pair: Pair, database: Database
-) -> None:
-    others = [await grace.open() for _ in range(2)]
-    put_in_state(database, others[0], "all")
-    put_in_state(database, others[1], "closed")
-    answers = [await ada.post("/transfers", payment(pair.payer, other)) for other in others]
-    assert masked(answers[0]) == masked(answers[1])
-    refused(answers[0], 409, "payee_cannot_receive", "body.to_account_id")
-
-
-@pytest.mark.parametrize(("state", "code"), [("all", "account_frozen"), ("closed", "account_closed")])
-async def test_of_ones_own_payee_is_precise_and_so_is_a_deposits(
-    ada: Person, operator: Person, pair: Pair, database: Database, state: str, code: str
-) -> None:
-    own = await ada.open()
-    put_in_state(database, own, state)
-    refused(await ada.post("/transfers", payment(pair.payer, own)), 409, code)
-    refused(await operator.post("/deposits", {"to_account_id": own["id"], "amount": 1}), 409, code)
-
-
 # --- cancelling --------------------------------------------------------------------------------------------------
 
 

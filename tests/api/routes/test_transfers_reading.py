@@ -66,33 +66,6 @@ class TestGettingOne:
         assert found["failure"].keys() == {"code", "message"}
         assert found["settled_at"] is not None
 
-    async def test_shows_the_state_of_an_own_payee_and_of_any_payee_to_the_operator_of_a_deposit(
-        self, ada: Person, operator: Person, pair: Pair, database: Database, settle: Callable[[], int]
-    ) -> None:
-        own = await ada.open()
-        transfer = await ada.pay(pair.payer, own)
-        deposit = (await operator.post("/deposits", {"to_account_id": own["id"], "amount": 100})).json()
-        builders.freeze(database, UUID(own["id"]))
-        settle()
-        for person, sent in ((ada, transfer), (operator, deposit)):
-            found = (await person.get(f"/transfers/{sent['id']}")).json()
-            assert (found["status"], found["failure"]["code"]) == ("failed", "account_frozen")
-
-    async def test_shows_the_same_bytes_for_a_frozen_and_a_closed_payee(
-        self, ada: Person, grace: Person, pair: Pair, database: Database, settle: Callable[[], int]
-    ) -> None:
-        shown = []
-        for change in ({"status": "frozen", "freeze_scope": "all"}, {"status": "closed", "closed_at": 1}):
-            other = await grace.open()
-            transfer = await ada.pay(pair.payer, other)
-            builders.set_account(database, UUID(other["id"]), **change)
-            settle()
-            alone = (await ada.get(f"/transfers/{transfer['id']}")).json()
-            (listed,) = (await ada.get("/transfers", params={"limit": 1})).json()["items"]
-            assert listed == alone
-            shown.append(alone["failure"])
-        assert shown[0] == shown[1] == {"code": "payee_cannot_receive", "message": shown[0]["message"]}
-
     async def test_shows_that_the_owner_was_deactivated(
         self, api: Api, ada: Person, operator: Person, pair: Pair, database: Database, settle: Callable[[], int]
     ) -> None:

@@ -48,7 +48,7 @@ class TestOnAKnownDevice:
         actions = rows(database, "SELECT action, details FROM audit_entries ORDER BY id DESC LIMIT 1")
         assert actions == [{"action": "log_in_failed", "details": "{}"}]
 
-    async def test_of_another_user_is_none(self, start: Start, clock: Clock) -> None:
+    async def test_of_another_user_does_not_count_as_known(self, start: Start, clock: Clock) -> None:
         async with start(**FEW | {"throttle_address_tries": 0, "limit_anonymous": "off"}) as api:
             for name in ("ada", "eve"):
                 await api.sign_up(name)
