@@ -32,6 +32,8 @@ def main(url: str, email: str, operator_token: str) -> None:
     user = sign_up.sync(client=public, body=models.SignUp(email=email, password=PASSWORD, name="Lin"))
     assert (user.email, user.name, user.role) == (email, "Lin", models.Role.CUSTOMER)
     tokens = log_in.sync(client=public, body=models.LogIn(username=email, password=PASSWORD))
+    known = models.LogIn(username=email, password=PASSWORD, device_token=tokens.device_token)
+    tokens = log_in.sync(client=public, body=known)
     lin = AuthenticatedClient(base_url=url, token=tokens.access_token, timeout=httpx.Timeout(40))
     assert get_me.sync(client=lin) == user
 
