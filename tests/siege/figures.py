@@ -1,0 +1,94 @@
+"""What a siege measured: the samples of the well-behaved customer, the attacker's answers, and the service's memory."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+IDLE = "idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One action of the customer: how long it took, and `ok` or the outcome that it should not have had."""
+
+    ms: float
+    outcome: str
+
+    @property
+    def is_ok(self) -> bool:
+        return self.outcome == "ok"
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """Return the smallest value that at least `part` of the values do not exceed (nearest rank)."""
+    ranked = sorted(values)
+    return ranked[max(math.ceil(part * len(ranked)) - 1, 0)]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The figures of one kind of action, in milliseconds; failed actions count with the time until they failed."""
+
+    count: int
+    p50: float
+    p99: float
+    longest: float
+    failures: Mapping[str, int]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "Kind":
+        """Summarise at least one sample."""
+        times = [sample.ms for sample in samples]
+        failures = Counter(sample.outcome for sample in samples if not sample.is_ok)
+        return cls(len(times), quantile(times, 0.5), quantile(times, 0.99), max(times), dict(failures))
+
+
+@dataclass(frozen=True, slots=True)
+class Attacker:
+    """What the attacker did, and which answers came back."""
+
+    seconds: float = 0
+    cpu_seconds: float = 0
+    answers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Answers, closed connections and time-outs per second."""
+        return sum(self.answers.values()) / self.seconds if self.seconds else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One part of a siege: idle, or one attack."""
+
+    name: str
+    kinds: Mapping[str, Kind]
+    attacker: Attacker
+    memory_mb: float
+    """Largest resident memory of the API with its children, in megabytes."""
+    drained_seconds: float
+    """Time after the attack until no transfer was pending."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures for `--json`."""
+        kinds = {
+            name: {"n": kind.count, "p50_ms": round(kind.p50, 1), "p99_ms": round(kind.p99, 1)}
+            | {"max_ms": round(kind.longest, 1), "failures": dict(kind.failures)}
+            for name, kind in self.kinds.items()
+        }
+        attacker = {"seconds": self.attacker.seconds, "cpu_seconds": self.attacker.cpu_seconds}
+        return {
+            "name": self.name,
+            "customer": kinds,
+            "attacker": attacker | {"rate": round(self.attacker.rate, 1), "answers": dict(self.attacker.answers)},
+            "api_memory_mb": round(self.memory_mb),
+            "drained_seconds": round(self.drained_seconds, 1),
+        }
+
+
+def kinds_of(samples: Mapping[str, Iterable[Sample]]) -> dict[str, Kind]:
+    """Summarise the samples of each kind that has any."""
+    listed = {name: list(some) for name, some in samples.items()}
+    return {name: Kind.of(some) for name, some in listed.items() if some}
