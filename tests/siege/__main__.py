@@ -53,7 +53,7 @@ class Siege:
     @property
     def idle(self) -> Phase:
         """All idle phases together."""
-        return Phase(IDLE, kinds_of(self._idle), Attacker(), 0, 0)
+        return Phase(IDLE, kinds_of(self._idle), None, 0, 0)
 
     def rest(self, name: str) -> Phase:
         """Play a phase in which the customer is alone."""
@@ -62,7 +62,7 @@ class Siege:
             samples = _live(day)
         for kind, some in samples.items():
             self._idle.setdefault(kind, []).extend(some)
-        return Phase(name, kinds_of(samples), Attacker(), scale.most_mb, self._stage.drain())
+        return Phase(name, kinds_of(samples), None, scale.most_mb, self._stage.drain())
 
     def play(self, attack: Attack) -> Phase:
         """Play an attack beside the customer."""
@@ -103,7 +103,13 @@ def aftermath(stage: Stage) -> list[Verdict]:
     """Verify the ledger, and look for restarted processes."""
     verified = stage.stack.giro("verify", seconds=VERIFY_SECONDS)
     said = (verified.stdout.strip() or verified.stderr.strip()).partition("\n")[0]
-    return judge_service(restarts=stage.restarts(), verified=verified.returncode == 0, said=said)
+    return judge_service(
+        restarts=stage.restarts(),
+        verified=verified.returncode == 0,
+        said=said,
+        filled=stage.filled,
+        wanted=stage.sizes.huge + stage.sizes.large,
+    )
 
 
 def main() -> int:

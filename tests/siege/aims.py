@@ -76,16 +76,18 @@ def judge(phases: Sequence[Phase], idle: Phase) -> list[Verdict]:
     for phase in phases:
         verdicts += [aim.judge(phase, idle) for aim in AIMS if phase.name in aim.attacks]
         verdicts += [_nothing_failed(phase), _memory(phase)]
+        verdicts += [_took_place(phase)] if phase.attacker else []
     return verdicts
 
 
-def judge_service(*, restarts: Mapping[str, int], verified: bool, said: str) -> list[Verdict]:
-    """Check what must hold for the service after all attacks."""
+def judge_service(*, restarts: Mapping[str, int], verified: bool, said: str, filled: int, wanted: int) -> list[Verdict]:
+    """Check what must hold for the service after all attacks, and that the months were as busy as they should be."""
     again = {name: count for name, count in restarts.items() if count}
     shown = ", ".join(f"{name} {count}" for name, count in again.items())
     return [
         Verdict("no process was restarted", "all", shown or "none", not again),
         Verdict("the ledger verifies", "all", said, verified),
+        Verdict(f"Mallory's months have {wanted} transactions", "all", str(filled), filled >= wanted),
     ]
 
 
@@ -97,6 +99,11 @@ def _nothing_failed(phase: Phase) -> Verdict:
 
 def _listed(kind: Kind) -> str:
     return " ".join(f"{count}× {outcome}" for outcome, count in kind.failures.items())
+
+
+def _took_place(phase: Phase) -> Verdict:
+    answered = phase.attacker is not None and any(status.isdecimal() for status in phase.attacker.answers)
+    return Verdict("the attacker got answers", phase.name, "some" if answered else "none", answered)
 
 
 def _memory(phase: Phase) -> Verdict:

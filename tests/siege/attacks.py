@@ -41,7 +41,11 @@ def _mine(stage: Stage, requests: Sequence[bytes], connections: int = CONNECTION
 
 
 def _readers(stage: Stage, grace: Person) -> list[Flood]:
-    paths = ("/accounts?limit=1000", "/transfers?limit=1000", f"/accounts/{stage.large}/statement?limit=1000")
+    paths = (
+        "/accounts?limit=1000",
+        "/transfers?limit=1000",
+        f"/accounts/{stage.large}/statement?month={stage.month}&limit=1000",
+    )
     return [_mine(stage, [stage.mallory.request(f"GET {path}") for path in paths])]
 
 

@@ -6,6 +6,7 @@ So a service that answers nothing for a second shows that second in every action
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -151,17 +152,17 @@ class Customer:
         sent = sign_up(f"{uuid4().hex[:12]}@example.com", self._day.shared)
         while (answer := await self._answer(sent, self._day.shared)).status in {429, 503}:
             if time.monotonic() + wait_of(answer) > until:
-                raise Missed(str(answer.status))
+                raise Missed(_outcome(answer))
             await asyncio.sleep(wait_of(answer))
         if answer.status != 201:
-            raise Missed(str(answer.status))
+            raise Missed(_outcome(answer))
 
     # --- connections ---
 
     async def _ask(self, data: bytes, *expected: int, address: str | None = None) -> Answer:
         answer = await self._answer(data, address or self._day.grace.address)
         if answer.status not in expected:
-            raise Missed(str(answer.status))
+            raise Missed(_outcome(answer))
         return answer
 
     async def _answer(self, data: bytes, address: str) -> Answer:
@@ -185,6 +186,11 @@ class Customer:
                 return connection
             connection.close()
         return None
+
+
+def _outcome(answer: Answer) -> str:
+    found = re.search(rb'"code": ?"(\w+)"', answer.body)
+    return f"{answer.status} {found[1].decode()}" if found else str(answer.status)
 
 
 def calendar(seconds: float, *, genuine: bool) -> list[tuple[float, str]]:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 IDLE = "idle"
@@ -49,14 +49,23 @@ class Kind:
 class Attacker:
     """What the attacker did, and which answers came back."""
 
-    seconds: float = 0
-    cpu_seconds: float = 0
-    answers: Mapping[str, int] = field(default_factory=dict)
+    seconds: float
+    cpu_seconds: float
+    answers: Mapping[str, int]
 
     @property
     def rate(self) -> float:
         """Answers, closed connections and time-outs per second."""
-        return sum(self.answers.values()) / self.seconds if self.seconds else 0
+        return sum(self.answers.values()) / self.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures for `--json`."""
+        return {
+            "seconds": round(self.seconds, 1),
+            "cpu_seconds": round(self.cpu_seconds, 1),
+            "rate": round(self.rate, 1),
+            "answers": dict(self.answers),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ class Phase:
 
     name: str
     kinds: Mapping[str, Kind]
-    attacker: Attacker
+    attacker: Attacker | None
     memory_mb: float
     """Largest resident memory of the API with its children, in megabytes."""
     drained_seconds: float
@@ -78,11 +87,10 @@ class Phase:
             | {"max_ms": round(kind.longest, 1), "failures": dict(kind.failures)}
             for name, kind in self.kinds.items()
         }
-        attacker = {"seconds": self.attacker.seconds, "cpu_seconds": self.attacker.cpu_seconds}
         return {
             "name": self.name,
             "customer": kinds,
-            "attacker": attacker | {"rate": round(self.attacker.rate, 1), "answers": dict(self.attacker.answers)},
+            "attacker": self.attacker and self.attacker.as_dict(),
             "api_memory_mb": round(self.memory_mb),
             "drained_seconds": round(self.drained_seconds, 1),
         }

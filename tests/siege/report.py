@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.siege.aims import Verdict
-from tests.siege.figures import Kind, Phase
+from tests.siege.figures import Attacker, Kind, Phase
 
 COLUMNS = ("accounts", "transfers", "submit", "complete", "login", "health", "document", "shared sign-up", "own delay")
 
@@ -20,7 +20,7 @@ def show(console: Console, phases: Sequence[Phase], idle: Phase, verdicts: Seque
 
 def _times(phases: Sequence[Phase], idle: Phase) -> Table:
     table = Table(
-        title="The customer's milliseconds: p50 / p99 / longest (p99 ÷ idle), and failures", title_justify="left"
+        title="The customer's milliseconds: p50 / p99 / longest, p99 ÷ idle, and failures", title_justify="left"
     )
     used = [name for name in COLUMNS if any(name in phase.kinds for phase in phases)]
     for name in ("", *used):
@@ -34,7 +34,7 @@ def _times(phases: Sequence[Phase], idle: Phase) -> Table:
 def _cell(kind: Kind | None, idle: Kind | None) -> str:
     if kind is None:
         return ""
-    ratio = f" ({kind.p99 / idle.p99:.1f}×)" if idle and idle.p99 else ""
+    ratio = f"\n{kind.p99 / idle.p99:.1f} × idle" if idle and idle.p99 else ""
     failed = "".join(f"\n{count}/{kind.count} {outcome}" for outcome, count in kind.failures.items())
     return f"{kind.p50:.0f} / {kind.p99:.0f} / {kind.longest:.0f}{ratio}{failed}"
 
@@ -44,11 +44,13 @@ def _attackers(phases: Sequence[Phase]) -> Table:
     for name in ("", "answers/s", "CPU of attacker", "answers", "API memory, MB", "queue empty after, s"):
         table.add_column(name, overflow="fold")
     for phase in phases:
-        attacker = phase.attacker
-        share = attacker.cpu_seconds / attacker.seconds if attacker.seconds else 0
-        row = (f"{attacker.rate:.0f}", f"{share:.0%}", _listed(attacker.answers))
+        row = _attacker(phase.attacker) if phase.attacker else ("", "", "")
         table.add_row(phase.name, *row, f"{phase.memory_mb:.0f}", f"{phase.drained_seconds:.1f}")
     return table
+
+
+def _attacker(attacker: Attacker) -> tuple[str, str, str]:
+    return f"{attacker.rate:.0f}", f"{attacker.cpu_seconds / attacker.seconds:.0%}", _listed(attacker.answers)
 
 
 def _listed(answers: Mapping[str, int]) -> str:
