@@ -16,6 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 # Plain pytest uses one process, so that a debugger works and a single file starts at once. The targets use two
 # processes. Each file runs in one of them, so that module fixtures are created once.
 PARALLEL := -n 2 --dist loadfile
+SIEGE := $(if $(SIEGE_SECONDS),--seconds $(SIEGE_SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(ATTACK),--attack $(ATTACK))
 
 .PHONY: help
 help: ## List the targets
@@ -67,6 +68,14 @@ power: $(VENV)/.test-ready ## Simulate power cuts at every sync of a recorded se
 .PHONY: drill
 drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count the missing transfers
 	@$(BIN)/python -m tests.faults.drill
+
+.PHONY: siege
+siege: $(VENV)/.test-ready ## Attack a throwaway service beside a well-behaved customer (SIEGE_SECONDS=15 SEED=1 ATTACK=bulk)
+	@$(BIN)/python -m tests.siege $(SIEGE)
+
+.PHONY: siege-quick
+siege-quick: $(VENV)/.test-ready ## Do the same with shorter attacks and smaller months (some minutes)
+	@$(BIN)/python -m tests.siege --quick $(SIEGE)
 
 .PHONY: simulate
 simulate: $(VENV)/.test-ready ## Play thousands of random sequences against a small model (two minutes)
