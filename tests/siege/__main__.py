@@ -62,7 +62,7 @@ class Siege:
             samples = _live(day)
         for kind, some in samples.items():
             self._idle.setdefault(kind, []).extend(some)
-        return Phase(name, kinds_of(samples), None, scale.most_mb, self._stage.drain())
+        return Phase(name, kinds_of(samples), None, scale.most_mb, self._stage.rest())
 
     def play(self, attack: Attack) -> Phase:
         """Play an attack beside the customer."""
@@ -73,7 +73,7 @@ class Siege:
             time.sleep(MARGIN_SECONDS)
             samples = _live(self._day(grace, attack.shared))
             done = Attacker(**attacker(seconds + PATIENCE_SECONDS))
-        return Phase(attack.name, kinds_of(samples), done, scale.most_mb, self._stage.drain())
+        return Phase(attack.name, kinds_of(samples), done, scale.most_mb, self._stage.rest())
 
     def _day(self, grace: Person, shared: str | None = None) -> Day:
         return Day(self._stage.stack.port, self._seconds, grace, self._stage.month, self._stage.device, shared)

@@ -1,6 +1,7 @@
 """The attacks: each is a list of prepared requests that the attacker repeats over 64 connections."""
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ def _month(stage: Stage, grace: Person) -> list[Flood]:
 
 
 def _bulk(stage: Stage, grace: Person) -> list[Flood]:
-    chance = stage.random(0, "bulk")
+    chance = random.Random("bulk")
     accounts = stage.mallory.accounts[2:]
     bodies = []
     for _ in range(4):

@@ -10,6 +10,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,9 @@ from tests.siege.wire import PDF, Answer, Connection, request
 RATES = {"accounts": 4.0, "transfers": 2.0, "submit": 1.5, "login": 1.0, "health": 1.0, "document": 0.5}
 """Actions a second, ten in all; each submitted transfer is also polled."""
 GENUINE_EVERY_SECONDS = 4
+AT_ONCE = {"login": 4, "document": 1}
+"""Most actions of a kind at the same time: one person's devices do not begin the next before. A later one waits for its
+turn, and its time counts."""
 POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 30
 GENUINE_PATIENCE_SECONDS = 15
@@ -65,6 +69,7 @@ class Customer:
         self._day = day
         self._free: list[tuple[float, Connection]] = []
         self._polling: set[asyncio.Task[None]] = set()
+        self._turns = {kind: asyncio.Semaphore(most) for kind, most in AT_ONCE.items()}
         self.samples: dict[str, list[Sample]] = {}
         self._actions: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
             "accounts": lambda: self._read("GET /accounts"),
@@ -91,7 +96,7 @@ class Customer:
         self._note(LATE, due, "ok")
         outcome = "ok"
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout_at(due + PATIENCE_SECONDS), self._turns.get(kind, nullcontext()):
                 await action
         except Missed as missed:
             outcome = str(missed)
@@ -99,6 +104,8 @@ class Customer:
             outcome = f"no answer in {PATIENCE_SECONDS} s"
         except OSError:
             outcome = "connection lost"
+        finally:
+            action.close()
         self._note(kind, due, outcome)
 
     def _note(self, kind: str, since: float, outcome: str) -> None:

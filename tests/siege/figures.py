@@ -77,8 +77,8 @@ class Phase:
     attacker: Attacker | None
     memory_mb: float
     """Largest resident memory of the API with its children, in megabytes."""
-    drained_seconds: float
-    """Time after the attack until no transfer was pending."""
+    rest_seconds: float
+    """Time after the phase until the service had nothing left to do."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures for `--json`."""
@@ -92,7 +92,7 @@ class Phase:
             "customer": kinds,
             "attacker": self.attacker and self.attacker.as_dict(),
             "api_memory_mb": round(self.memory_mb),
-            "drained_seconds": round(self.drained_seconds, 1),
+            "rest_seconds": round(self.rest_seconds, 1),
         }
 
 

@@ -41,11 +41,11 @@ def _cell(kind: Kind | None, idle: Kind | None) -> str:
 
 def _attackers(phases: Sequence[Phase]) -> Table:
     table = Table(title="The attackers, and what they cost", title_justify="left")
-    for name in ("", "answers/s", "CPU of attacker", "answers", "API memory, MB", "queue empty after, s"):
+    for name in ("", "answers/s", "CPU of attacker", "answers", "API memory, MB", "at rest after, s"):
         table.add_column(name, overflow="fold")
     for phase in phases:
         row = _attacker(phase.attacker) if phase.attacker else ("", "", "")
-        table.add_row(phase.name, *row, f"{phase.memory_mb:.0f}", f"{phase.drained_seconds:.1f}")
+        table.add_row(phase.name, *row, f"{phase.memory_mb:.0f}", f"{phase.rest_seconds:.1f}")
     return table
 
 

@@ -6,7 +6,6 @@ money come over the API, so that the siege knows nothing of the inside of the se
 
 import json
 import os
-import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,9 @@ LINES = 5000
 FILL_SECONDS = 300
 DRAIN_SECONDS = 300
 OWN_ACCOUNTS = 12
+REST_SECONDS = 1.0
+RESTING = 0.1
+"""Share of a processor below which the API has nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Stage:
         self._close_and_freeze()
         self._fill(payers)
         self._warm_up()
+        self.rest()
 
     def _move_in(self, person: Person, accounts: int) -> None:
         answer = self.desk.send(person.sign_up(), person.address)
@@ -139,6 +142,21 @@ class Stage:
             time.sleep(0.2)
         return time.monotonic() - begun
 
+    def rest(self) -> float:
+        """Wait until no transfer is pending and the API has nothing left to do, for at most some minutes.
+
+        A service also works for requests whose clients have gone. Returns the seconds.
+        """
+        begun = time.monotonic()
+        self.drain()
+        api = self.stack.pid_of("api")
+        while time.monotonic() < begun + DRAIN_SECONDS:
+            before = cpu_seconds(api)
+            time.sleep(REST_SECONDS)
+            if cpu_seconds(api) - before < RESTING * REST_SECONDS:
+                break
+        return time.monotonic() - begun
+
     def enter(self, phase: str) -> Person:
         """Log in again the people of a phase, whose tokens may be too old, and return its Grace."""
         self.desk.let_in(self.operator, self.device)
@@ -149,10 +167,6 @@ class Stage:
         """Return how often the supervisor has started each child again."""
         started = [line["child"] for line in self.stack.logged("child_started")]
         return {name: started.count(name) - 1 for name in dict.fromkeys(started)}
-
-    def random(self, seed: int, name: str) -> random.Random:
-        """Return the chance of one attack."""
-        return random.Random(f"{seed} {name}")
 
 
 class Scale:
@@ -184,6 +198,12 @@ def family(pid: int) -> list[int]:
         for listed in Path(f"/proc/{one}/task").glob("*/children"):
             found += map(int, _text(listed).split())
     return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process with its children so far."""
+    fields = (_text(Path(f"/proc/{one}/stat")).rpartition(")")[2].split() for one in family(pid))
+    return sum(int(field[11]) + int(field[12]) for field in fields if field) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:

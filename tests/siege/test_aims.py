@@ -20,7 +20,7 @@ def kind(p99: float, **failures: int) -> Kind:
 
 def phase(name: str, *, p99: float = 5, memory_mb: float = 200, attacker: Attacker | None = ATTACKER) -> Phase:
     kinds = dict.fromkeys([*RATES, "complete", "shared sign-up"], kind(p99))
-    return Phase(name, kinds, attacker, memory_mb, drained_seconds=0)
+    return Phase(name, kinds, attacker, memory_mb, rest_seconds=0)
 
 
 IDLE = phase("idle", attacker=None)

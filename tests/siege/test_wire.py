@@ -1,10 +1,7 @@
-"""The minimal HTTP of a siege, and the customer's calendar."""
-
-from collections import Counter
+"""The minimal HTTP of a siege, and the device token."""
 
 import pytest
 
-from tests.siege.customer import RATES, calendar
 from tests.siege.people import Device, Person
 from tests.siege.wire import Answer, Parser, loopback_of, request
 
@@ -67,10 +64,3 @@ def test_a_person_shows_the_device_token_as_the_service_gave_it(headers, body, d
     grace = Person("grace@example.com", "198.18.1.2")
     grace.learn(Answer(200, headers, body), device)
     assert (grace.device_headers, grace.device_fields) == expected
-
-
-def test_the_calendar_has_ten_actions_a_second_and_one_of_each_kind_at_least() -> None:
-    assert Counter(kind for _, kind in calendar(10, genuine=False)) == {k: rate * 10 for k, rate in RATES.items()}
-    assert {kind for _, kind in calendar(0.1, genuine=True)} == {*RATES, "shared sign-up"}
-    assert sum(RATES.values()) == 10
-    assert max(due for due, _ in calendar(10, genuine=True)) < 10
