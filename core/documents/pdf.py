@@ -37,7 +37,7 @@ from core.domain.statements import StatementView
 from core.domain.transactions import TransactionView
 
 _TOP = HEIGHT - 58.0
-_TABLE_TOP = HEIGHT - 84.0
+_TABLE_TOP = HEIGHT - 76.0
 """Top of the table on every page but the first."""
 _MIDDLE = LEFT + 252.0
 """Between the account's details on the left and the figures on the right."""

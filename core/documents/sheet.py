@@ -13,7 +13,7 @@ from core.documents.typeface import Typeface, bold, regular
 
 WIDTH, HEIGHT = A4
 LEFT, RIGHT = 56.0, WIDTH - 56.0
-BOTTOM = 64.0
+BOTTOM = 58.0
 """Only the footer is below this line."""
 
 INK = HexColor("#1b2530")

@@ -10,13 +10,13 @@ from core.domain.statements import StatementView
 from core.domain.transactions import TransactionView
 from core.domain.transfers import TransferKind
 
-HEADER_HEIGHT = 22.0
+HEADER_HEIGHT = 19.0
 GAP = 14.0
-PADDING = 4.2
+PADDING = 1.9
 MOST_LINES = 4
 """Maximum lines of a description. A longer one ends in an ellipsis."""
 LEAST_TEXT_WIDTH = 150.0
-SIZES = (8.5, 8.0, 7.5, 7.0, 6.5, 6.0)
+SIZES = (8.0, 7.5, 7.0, 6.5, 6.0)
 """Font sizes of the table. The first one that leaves the text column its minimum width is used."""
 
 _LABEL = Ink(7.5, MUTED, heavy=True)
@@ -37,13 +37,18 @@ class Columns:
 
     @property
     def leading(self) -> float:
-        """Distance from one line to the next."""
-        return self.size * 1.4
+        """Distance from one line of a description to the next."""
+        return self.size * 1.22
 
     @property
     def small(self) -> float:
         """Font size of the detail lines, which name the other account."""
-        return self.size - 1
+        return self.size - 1.2
+
+    @property
+    def small_leading(self) -> float:
+        """Distance from a line to the detail line below it."""
+        return self.small * 1.22
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,8 @@ class Row:
 
     def height(self, columns: Columns) -> float:
         """Height of the row, in points."""
-        return 2 * PADDING + columns.leading * (len(self.title) + len(self.detail))
+        lines = columns.leading * len(self.title) + columns.small_leading * len(self.detail)
+        return 2 * PADDING + lines
 
 
 # --- columns -----------------------------------------------------------------------------------------------------
@@ -197,7 +203,7 @@ def draw(sheet: Sheet, rows: Sequence[Row], columns: Columns, top: float) -> Non
 
 
 def _draw_header(sheet: Sheet, columns: Columns, top: float) -> None:
-    y = top - 14
+    y = top - 12
     sheet.text(columns.date, y, "Date", _LABEL)
     sheet.text(columns.text, y, "Description", _LABEL)
     sheet.text_to(columns.debit, y, "Debit", _LABEL)
@@ -209,15 +215,15 @@ def _draw_header(sheet: Sheet, columns: Columns, top: float) -> None:
 def _draw_row(sheet: Sheet, row: Row, columns: Columns, top: float) -> None:
     """Draw a row in reading order, which is also the order of text that is copied from the PDF."""
     main = Ink(columns.size, ACCENT if row.heavy else INK, heavy=row.heavy)
-    first = top - PADDING - columns.size * 1.05
+    first = top - PADDING - columns.size * 0.98
     sheet.text(columns.date, first, row.date, Ink(columns.size, MUTED))
-    y = first
+    y = first + columns.leading
     for line in row.title:
+        y -= columns.leading
         sheet.text(columns.text, y, line, main)
-        y -= columns.leading
     for line in row.detail:
+        y -= columns.small_leading
         sheet.text(columns.text, y, line, Ink(columns.small, MUTED))
-        y -= columns.leading
     sheet.text_to(columns.debit, first, row.debit, main)
     sheet.text_to(columns.credit, first, row.credit, main)
     sheet.text_to(columns.balance, first, row.balance, main)

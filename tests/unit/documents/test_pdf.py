@@ -109,10 +109,10 @@ def test_a_bank_without_address_and_bic_has_neither_on_the_page() -> None:
 
 def test_every_page_has_its_number_the_total_and_the_title() -> None:
     texts = pages(busy())
-    assert len(texts) == 4
+    assert len(texts) == 3
     for number, text in enumerate(texts, start=1):
         lines = text.splitlines()
-        assert f"Page {number} of 4" in lines
+        assert f"Page {number} of 3" in lines
         assert "Bank of Tests · BIC TESTDEFFXXX · XG69 GIRO 0000 0000 0000 42" in lines
         assert "Dates are those of the time zone Europe/Berlin." in lines
         assert [lines[lines.index("Date") + step] for step in range(5)] == [
@@ -133,11 +133,17 @@ def test_every_page_begins_with_the_last_balance_of_the_page_before() -> None:
         assert last == (next_one, next_one)
 
 
-@pytest.mark.parametrize("count", range(8, 26))
+@pytest.mark.parametrize("count", range(12, 30))
 def test_the_closing_balance_is_never_alone_on_a_page(count: int) -> None:
     last = pages(month([5] * count))[-1]
     assert "Closing balance" in last
     assert "Transfer from" in last
+
+
+def test_a_page_after_the_first_has_room_for_thirty_transactions() -> None:
+    second = pages(month([5] * 80))[1]
+    assert "Carried forward" in second
+    assert second.count("Transfer from") >= 30
 
 
 def test_a_month_without_transactions_is_described_as_such() -> None:
