@@ -31,6 +31,7 @@ RECORDED = "It was recorded, but cannot be shown now. Read the list of objects, 
 
 _HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
     503: {"Retry-After": "1"},
 }
 

@@ -20,6 +20,7 @@ UNTHROTTLED = NO_WAITS | dict.fromkeys(
         "limit_anonymous",
         "limit_anonymous_reads",
         "limit_anonymous_refusals",
+        "limit_document_rows",
     ),
     "off",
 )

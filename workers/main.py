@@ -110,6 +110,8 @@ def main() -> int:
 if __name__ == "__main__":
     sys.exit(main())
 
-# From here on: for Dramatiq's own command, which imports this module and uses the broker that it declares.
-_settings = load_settings()
-broker = create_broker(_settings, Database(_settings), connect(Secrets(_settings).queue_url()), threading.Event())
+# For Dramatiq's own command, which imports this module and uses the broker that it declares. A process that draws
+# documents loads it under another name, and needs no broker.
+if __name__ == "workers.main":
+    _settings = load_settings()
+    broker = create_broker(_settings, Database(_settings), connect(Secrets(_settings).queue_url()), threading.Event())

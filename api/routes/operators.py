@@ -126,10 +126,15 @@ async def erase_user(
 ) -> OperatorUserOut:
     """Permanently erase the personal data of a deactivated user and close the user's accounts, which must be empty.
 
-    Name, e-mail address, password, tokens and card numbers are deleted. The ledger stays.
+    Name, e-mail address, password, tokens, card numbers and large documents are deleted. The ledger stays.
     """
-    author, listed = author_of(request, identity), runtime.settings.erasures_path
-    await runtime.intake.run(lambda connection: erasures.erase(connection, author, listed, user_id), by=identity)
+    author, settings = author_of(request, identity), runtime.settings
+    await runtime.intake.run(
+        lambda connection: erasures.erase(
+            connection, author, settings.erasures_path, user_id, documents=settings.documents_path
+        ),
+        by=identity,
+    )
     return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 

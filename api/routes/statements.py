@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import DocumentTypeDep, RuntimeDep, SessionDep, UserDep
 from api.http.checks import JSON_TYPE, CheckedRoute
+from api.routes.documents import ASKED, ask_for_document
 from api.runtime import Runtime
 from api.schemas.accounts import TransactionOut
 from api.schemas.base import Page, PageQuery
@@ -17,13 +18,15 @@ from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery, StatementOut, StatementQuery
 from core import documents
 from core.domain.accounts import AccountError
-from core.domain.errors import Refusal, Unavailable
+from core.domain.documents import DocumentError
+from core.domain.errors import GiroError, Refusal, Unavailable
 from core.domain.statements import PendingStatement, Period, StatementError
 from core.ids import NEWEST
 from core.services import accounts
 from core.services.statements import reading
 from core.services.statements.reading import Month
 from core.telemetry.logging import get_logger
+from core.telemetry.metrics import documents as metrics
 
 log = get_logger(__name__)
 
@@ -61,7 +64,10 @@ _FULL: dict[str, Any] = {"response_model": FullStatementOut}
     summary="Show an account's month",
     **_FULL,
     responses=_DOCUMENT
-    | problems(*FOR_USERS, AccountError.NOT_FOUND, StatementError.NOT_FOUND, StatementError.TOO_LARGE),
+    | ASKED
+    | problems(
+        *FOR_USERS, AccountError.NOT_FOUND, StatementError.NOT_FOUND, StatementError.TOO_LARGE, DocumentError.TOO_MANY
+    ),
 )
 async def get_statement_of_month(
     account_id: AccountInPath,
@@ -76,7 +82,8 @@ async def get_statement_of_month(
     """Show an account's statement of a month, by default the current one.
 
     If the statement is not made yet, it is computed and `provisional`. `Accept` selects JSON, CSV, PDF or ISO 20022
-    camt.053. JSON shows a page of the transactions, newest first; the documents show all of them, oldest first.
+    camt.053. JSON shows a page of the transactions, newest first; the documents show all of them, oldest first. A job
+    makes a large document, and `Location` is its URL.
     """
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     period = Period.parse(query.month) if query.month else None
@@ -92,7 +99,14 @@ async def get_statement_of_month(
     summary="Show a statement",
     **_FULL,
     responses=_KEPT_DOCUMENT
-    | problems(*FOR_USERS, StatementError.NOT_FOUND, StatementError.PENDING, StatementError.TOO_LARGE),
+    | ASKED
+    | problems(
+        *FOR_USERS,
+        StatementError.NOT_FOUND,
+        StatementError.PENDING,
+        StatementError.TOO_LARGE,
+        DocumentError.TOO_MANY,
+    ),
 )
 async def get_statement(
     statement_id: StatementInPath,
@@ -185,15 +199,30 @@ async def ask_for_statement(
 async def _document(
     request: Request, runtime: Runtime, session: AsyncSession, month: Month, media_type: str
 ) -> Response:
-    if month.statement.transaction_count > runtime.settings.statement_transactions:
-        raise Refusal(StatementError.TOO_LARGE)
+    try:
+        rows = month.statement.transaction_count
+        if rows > runtime.settings.statement_transactions:
+            raise Refusal(StatementError.TOO_LARGE)
+        if rows > runtime.settings.document_rows:
+            return await ask_for_document(request, runtime, session, month, media_type)
+        return await _drawn(request, runtime, session, month, media_type)
+    except GiroError as error:
+        metrics.documents_refused.labels(error.code).inc()
+        raise
+
+
+async def _drawn(request: Request, runtime: Runtime, session: AsyncSession, month: Month, media_type: str) -> Response:
     await session.close()  # drawing takes long, and an open snapshot would keep the log from being truncated
     await request.body()  # the body is empty; the next message says that the client has disconnected
     try:
         async with runtime.drawing.turn(request.state.identity.id):
             if await request.is_disconnected():
                 raise Unavailable
-            content = await to_process.run_sync(reading.draw, runtime.settings, month, media_type)
+            # Counted here, so that a document that gets no turn takes nothing from the user's budget.
+            rows = max(1, month.statement.transaction_count)
+            runtime.throttles.check_rows(request, request.state.identity.id, rows)
+            with metrics.document_duration.labels("api").time():
+                content = await to_process.run_sync(reading.draw, runtime.settings, month, media_type)
     except BrokenWorkerProcess:
         # The process was killed from outside, perhaps for memory. The next request starts another one.
         log.warning("drawing_ended", account_id=str(month.statement.account_id), period=str(month.statement.period))

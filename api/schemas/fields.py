@@ -19,6 +19,7 @@ OTHER_ACCOUNT = "01a20be2-a9aa-7388-a9c0-c425b4f5af2f"
 TRANSFER = "01a20be2-b791-7105-9dfa-91e03d86fd7c"
 CARD = "01a20be3-0c1e-7a54-8b0f-6d1f0a7c2e93"
 STATEMENT = "01a2a7c4-51f0-7d28-b3a6-90c4e8d71f05"
+DOCUMENT = "01a2a7d9-0b52-7e61-9c47-5f0d3b8a6e24"
 LETTER = "01a2b1d0-7f3c-7c11-a0de-4b8f25c96a17"
 BATCH = "01a20be4-6e02-7b9d-8d35-c7f1e2a40b68"
 MOMENT = "2026-11-24T04:48:57.233208Z"
@@ -104,6 +105,7 @@ TimeZone = Annotated[
 AccountInPath = Annotated[UUID, Path(description="Id of the account.", examples=[ACCOUNT])]
 CardInPath = Annotated[UUID, Path(description="Id of the card.", examples=[CARD])]
 LetterInPath = Annotated[UUID, Path(description="Id of the parked message.", examples=[LETTER])]
+DocumentInPath = Annotated[UUID, Path(description="Id of the document.", examples=[DOCUMENT])]
 StatementInPath = Annotated[UUID, Path(description="Id of the statement.", examples=[STATEMENT])]
 TransferInPath = Annotated[UUID, Path(description="Id of the transfer.", examples=[TRANSFER])]
 UserInPath = Annotated[UUID, Path(description="Id of the user.", examples=[USER])]

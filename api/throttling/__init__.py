@@ -38,10 +38,17 @@ class Throttles:
 
     def check_rate(self, request: Request, policy: Policy, who: int | str) -> None:
         """Count a request of `who` against its route's rate. Raises RateLimited if nothing is left."""
+        self._check(request, policy, route_of(request), who, 1)
+
+    def check_rows(self, request: Request, user_id: int, rows: int) -> None:
+        """Count the rows of a document against a user's budget, the same for all routes. Raises RateLimited."""
+        self._check(request, Policy.DOCUMENT_ROWS, "", user_id, rows)
+
+    def _check(self, request: Request, policy: Policy, route: str, who: int | str, count: int) -> None:
         buckets = self._buckets.get(policy)
         if buckets is None:
             return
-        _apply(request, policy, buckets, buckets.take(route_of(request), who))
+        _apply(request, policy, buckets, buckets.take(route, who, count))
 
     def check_lines(self, request: Request, policy: Policy, who: int | str, lines: int) -> None:
         """Count a batch, which was counted as one request before it was read, as one for each line.

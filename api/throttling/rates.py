@@ -26,6 +26,7 @@ class Policy(StrEnum):
     ANONYMOUS = "anonymous"
     ANONYMOUS_READS = "anonymous-reads"
     ANONYMOUS_REFUSALS = "anonymous-refusals"
+    DOCUMENT_ROWS = "document-rows"
 
 
 REFUSED = ""
@@ -72,10 +73,10 @@ class Buckets:
         self._most = most
         self._full_at: OrderedDict[tuple[str, int | str], float] = OrderedDict()
 
-    def take(self, route: str, who: int | str) -> Decision:
-        """Take one request out of the bucket of `who`, a user's row id or a client's network."""
+    def take(self, route: str, who: int | str, count: int = 1) -> Decision:
+        """Take `count` requests out of the bucket of `who`, a user's row id or a client's network."""
         key = route, who
-        decision, self._full_at[key] = self._rate.take(self._full_at.get(key, 0), now_us())
+        decision, self._full_at[key] = self._rate.take(self._full_at.get(key, 0), now_us(), count)
         self._full_at.move_to_end(key)
         if len(self._full_at) > self._most:
             self._full_at.popitem(last=False)
@@ -104,6 +105,7 @@ def buckets_of(settings: Settings) -> dict[Policy, Buckets]:
         Policy.ANONYMOUS: settings.limit_anonymous,
         Policy.ANONYMOUS_READS: settings.limit_anonymous_reads,
         Policy.ANONYMOUS_REFUSALS: settings.limit_anonymous_refusals,
+        Policy.DOCUMENT_ROWS: settings.limit_document_rows,
     }
     rates = {policy: Rate.parse(text) for policy, text in texts.items()}
     return {policy: Buckets(policy, rate.share(settings.api_processes)) for policy, rate in rates.items() if rate}

@@ -145,7 +145,9 @@ def erase_user(
         if user is not None:
             with unit_of_work(database) as connection:
                 user_id = operators.user_by_name(connection, parse_user(user))
-                erasures.erase(connection, the_bank(), settings.erasures_path, user_id)
+                erasures.erase(
+                    connection, the_bank(), settings.erasures_path, user_id, documents=settings.documents_path
+                )
             out.print(f"{user_id} is erased")
         elif again is not None:
             erase_again(settings, database, again)
@@ -174,7 +176,9 @@ def erase_again(settings: Settings, database: Database, file: Path) -> None:
     for user_id in listed:
         try:
             with unit_of_work(database) as connection:
-                if erasures.erase_again(connection, the_bank(), settings.erasures_path, user_id):
+                if erasures.erase_again(
+                    connection, the_bank(), settings.erasures_path, user_id, documents=settings.documents_path
+                ):
                     out.print(f"{user_id} is erased again")
                     done += 1
         except Refusal as refusal:

@@ -22,7 +22,8 @@ class Decision(NamedTuple):
     wait_us: int
     """0 if the request is allowed. Otherwise the time until a retry can succeed."""
     left: int
-    """Number of further requests that would be allowed immediately after this one."""
+    """Number of further requests that would be allowed immediately after this one, or instead of it if it has to wait.
+    """
     more_us: int
     """Time until one request more than `left` would be allowed."""
 
@@ -52,16 +53,19 @@ class Rate:
         """Divide the rate among processes that count separately. Each gets at least one request."""
         return Rate(-(-self.requests // among), self.seconds)
 
-    def take(self, full_at: float, now: int) -> tuple[Decision, float]:
-        """Take one request out of a bucket that will be full at `full_at` (0 for a new bucket).
+    def take(self, full_at: float, now: int, count: int = 1) -> tuple[Decision, float]:
+        """Take `count` requests, all or none, out of a bucket that will be full at `full_at` (0 for a new bucket).
 
-        Returns the decision, and when the bucket will be full after it.
+        More than a full bucket holds need a full bucket, and leave it empty. Returns the decision, and when the bucket
+        will be full after it.
         """
         each, full_at, room = self._room(full_at, now)
-        if room < each:
-            return Decision(ceil(each - room), 0, ceil(each - room)), full_at
-        left = int(room / each) - 1
-        return Decision(0, left, ceil((left + 2) * each - room)), full_at + each
+        wanted = self.seconds * SECOND_US * min(count, self.requests) / self.requests
+        if room < wanted:
+            left = int(room / each)
+            return Decision(ceil(wanted - room), left, ceil((left + 1) * each - room)), full_at
+        left = max(0, int((room - wanted) / each))
+        return Decision(0, left, ceil((left + 1) * each - (room - wanted))), full_at + wanted
 
     def take_more(self, full_at: float, now: int, count: int) -> tuple[Decision, float]:
         """Take `count` requests more for one that was taken a moment ago, because it counts as several.

@@ -47,6 +47,12 @@ def parked(connection: Connection) -> set[tuple[str, str]]:
     return {(row[0], row[1]) for row in connection.execute(query)}
 
 
+def parked_rows(connection: Connection, actor: str) -> list[int]:
+    """Read the row ids in the parked messages of an actor whose messages have one."""
+    query = select(DeadLetter.arguments).where(DeadLetter.actor == actor, DeadLetter.parked_at.is_not(None))
+    return [row for arguments in connection.execute(query).scalars() for row in json.loads(arguments)]
+
+
 def count_parked(connection: Connection) -> int:
     """Count the parked messages."""
     query = "SELECT count(*) FROM dead_letters WHERE parked_at IS NOT NULL"

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from core.clock import now_us, to_us
+from core.clock import now_us, to_datetime, to_us
 from core.queue.broker import count_messages
 from core.queue.messages import SETTLEMENT_QUEUE
 from core.services.backups.making import kept
@@ -22,6 +22,7 @@ from core.settings import Settings
 from core.storage import (
     blocks,
     dead_letters,
+    documents,
     ledger_checks,
     statement_runs,
     statements,
@@ -53,6 +54,8 @@ HELP = {
     "giro_statement_groups": "Groups of accounts in unfinished statement runs.",
     "giro_statement_groups_undone": "Groups of accounts whose statements are not made yet.",
     "giro_statements_requested": "Requested statements that are not made yet.",
+    "giro_documents_pending": "Large documents that wait to be made.",
+    "giro_oldest_document_age_seconds": "Age of the oldest large document that waits to be made; 0 if none waits.",
     "giro_statements_overdue_seconds": "Time since the end of the oldest month with missing statements.",
     "giro_verification_timestamp_seconds": "When the last verification of the whole ledger ended.",
     "giro_verification_duration_seconds": "How long the last verification of the whole ledger took.",
@@ -162,6 +165,9 @@ class Gauges(Collector):
         yield "giro_statement_groups", groups
         yield "giro_statement_groups_undone", undone
         yield "giro_statements_requested", statements.count_requested(connection)
+        pending, oldest = documents.backlog(connection, to_datetime(now_us()))
+        yield "giro_documents_pending", pending
+        yield "giro_oldest_document_age_seconds", max(now_us() - to_us(oldest), 0) / 1e6 if oldest else 0
         since = overdue_since(connection, self._zone)
         yield "giro_statements_overdue_seconds", max(now_us() - to_us(since), 0) / 1e6 if since else 0
         last = verifications.newest_full(connection)

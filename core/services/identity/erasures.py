@@ -14,19 +14,21 @@ from core.files import erasures
 from core.services.accounts import close_account
 from core.services.audit import write_down
 from core.services.identity.operators import deactivate
+from core.services.statements.documents import forget_all_of as forget_documents
 from core.storage import accounts, cards, tokens, users
 
 
-def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -> None:
+def erase(connection: Connection, author: Author, listed: Path, user_id: UUID, *, documents: Path) -> None:
     """Erase the personal data of a deactivated user permanently. Erasing an erased user changes nothing.
 
-    Address, name, password, tokens and card numbers are deleted, and the user's accounts, which must be empty, are
-    closed. The ledger, its statements and the audit log stay as they are (docs/how-to/personal-data.md). `listed` is
-    the file of erased users, who must be erased again after an older backup is restored.
+    Address, name, password, tokens, card numbers and large documents are deleted, and the user's accounts, which must
+    be empty, are closed. The ledger, its statements and the audit log stay as they are
+    (docs/how-to/personal-data.md). `listed` is the file of erased users, who must be erased again after an older backup
+    is restored, and `documents` the folder of large documents.
 
     Raises Refusal: `user_not_found`, `user_active` if the user still has access, and the refusals of closing an
     account: `account_frozen`, `account_has_pending`, `account_not_empty`. Raises Unavailable if the list cannot be
-    written.
+    written, or a document cannot be deleted.
     """
     user = users.find(connection, user_id)
     if user is None:
@@ -40,15 +42,16 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID) -
     tokens.forget_all_of(connection, user.id)
     users.erase(connection, user.id, email=erased_email(user_id), erased_at=to_datetime(now_us()))
     write_down(connection, author, Action.USER_ERASED, user_id, accounts_closed=closed, cards=shredded)
-    # This comes last, because a file cannot be rolled back. If the commit fails now, the list names a user whose
+    # This comes last, because files cannot be rolled back. If the commit fails now, the list names a user whose
     # erasure was requested anyway.
     try:
+        forget_documents(connection, documents, user.id)
         erasures.append(listed, user_id)
     except OSError as error:
-        raise Unavailable("The list of erased users cannot be written. Nothing was recorded.") from error
+        raise Unavailable("A file of the erasure cannot be written. Nothing was recorded.") from error
 
 
-def erase_again(connection: Connection, author: Author, listed: Path, user_id: UUID) -> bool:
+def erase_again(connection: Connection, author: Author, listed: Path, user_id: UUID, *, documents: Path) -> bool:
     """Erase a user again whom an older backup has brought back. Returns False if the user is missing or still erased.
 
     Raises Refusal as closing an account does.
@@ -57,7 +60,7 @@ def erase_again(connection: Connection, author: Author, listed: Path, user_id: U
     if user is None or user.erased_at is not None:
         return False
     deactivate(connection, author, user_id)
-    erase(connection, author, listed, user_id)
+    erase(connection, author, listed, user_id, documents=documents)
     return True
 
 

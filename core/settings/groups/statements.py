@@ -1,15 +1,16 @@
 """Statements, and the bank as they show it."""
 
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from core.domain.statements import BankDetails
-from core.settings.groups.base import SettingsGroup
+from core.settings.groups.base import DataFolder
 from core.settings.types import TimeZone
 
 
-class StatementSettings(SettingsGroup):
+class StatementSettings(DataFolder):
     """The bank's details and calendar, and the bounds of documents. A statement keeps those it was made with."""
 
     title = "Statements"
@@ -35,6 +36,26 @@ class StatementSettings(SettingsGroup):
         description="Largest number of transactions in a CSV, PDF or camt.053 document. Longer statements are "
         "available as JSON only.",
     )
+    document_rows: int = Field(
+        1_000,
+        ge=0,
+        description="Largest number of transactions in a document that is drawn while its client waits. A larger one "
+        "is answered 202, and a job makes it.",
+    )
+    documents_pending: int = Field(
+        4,
+        ge=1,
+        le=1_000,
+        description="Large documents of one user that may wait for the job. One more is answered 429 "
+        "`too_many_documents`.",
+    )
+    documents_kept: int = Field(
+        16,
+        ge=1,
+        le=10_000,
+        description="Large documents that are kept for one user. One more takes the place of the oldest.",
+    )
+    document_hours: float = Field(12, gt=0, le=720, description="Hours for which a large document can be fetched.")
     documents_waiting: int = Field(
         16,
         ge=0,
@@ -42,6 +63,11 @@ class StatementSettings(SettingsGroup):
         description="Documents that may wait to be made, two of them for one user. One more is answered 503 "
         "`unavailable`.",
     )
+
+    @property
+    def documents_path(self) -> Path:
+        """The folder of large documents, absolute."""
+        return self.data_dir.absolute() / "documents"
 
     @property
     def bank(self) -> BankDetails:

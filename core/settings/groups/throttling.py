@@ -87,3 +87,8 @@ class ThrottlingSettings(SettingsGroup):
         description="Requests without a valid token that one client address may have refused: missing routes, missing "
         "and invalid tokens, invalid requests. Programs on the machine itself are not limited.",
     )
+    limit_document_rows: RateText = Field(
+        "200000/600",
+        description="Transactions that one user may have drawn as CSV, PDF or camt.053, in all documents together. A "
+        "document of more than that needs the whole budget. `off`: any number.",
+    )

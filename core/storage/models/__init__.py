@@ -7,6 +7,7 @@ from core.storage.models.batches import Batch
 from core.storage.models.blocks import Block
 from core.storage.models.cards import Card
 from core.storage.models.dead_letters import DeadLetter
+from core.storage.models.documents import Document
 from core.storage.models.fences import Fence
 from core.storage.models.statements import Statement, StatementGroup, StatementRun
 from core.storage.models.tokens import RefreshToken
@@ -23,6 +24,7 @@ __all__ = [
     "Block",
     "Card",
     "DeadLetter",
+    "Document",
     "Fence",
     "Milestone",
     "RefreshToken",

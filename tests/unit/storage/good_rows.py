@@ -174,6 +174,21 @@ CARD: dict[str, Any] = {
     "created_at": 0,
     "cancelled_at": None,
 }
+DOCUMENT: dict[str, Any] = {
+    "public_id": b"another document",
+    "owner_id": 1,
+    "account_id": 2,
+    "period": "2026-01",
+    "number": None,
+    "newest_id": 1,
+    "media_type": "text/csv",
+    "transaction_count": 1,
+    "file_name": "statement.csv",
+    "month": "{}",
+    "asked_at": 0,
+    "made_at": None,
+    "expires_at": 1,
+}
 GOOD = {
     "accounts": ACCOUNT,
     "users": USER,
@@ -189,6 +204,7 @@ GOOD = {
     "batches": BATCH,
     "blocks": BLOCK,
     "cards": CARD,
+    "documents": DOCUMENT,
 }
 NEEDS_A_RUN = {"statement_groups", "statements"}
 

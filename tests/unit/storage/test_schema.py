@@ -192,6 +192,7 @@ def wrong_values(column: str) -> list[Any]:
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
     texts |= {"period", "time_zone", "holder", "bank_name", "bank_address", "bank_bic", "total_credits", "total_debits"}
     texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry", "scope", "mode", "refused"}
+    texts |= {"media_type", "file_name", "month"}
     blobs = {
         "public_id",
         "fingerprint",
