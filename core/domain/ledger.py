@@ -245,7 +245,8 @@ class _Execution:
             return
         for account, posted in before:
             account.balance, account.last_transaction_id, account.leg_count, account.credits = posted
-        del self.settlement.legs[leg_count:], self.settlement.milestones[milestones:]
+        del self.settlement.legs[leg_count:]
+        del self.settlement.milestones[milestones:]
         self._next_leg_id = next_leg_id
         for untried in orders[tried:]:
             _release(self._accounts[untried.from_account_id], untried.amount)

@@ -117,13 +117,25 @@ MUTANTS = (
         "the reservation of a failed transfer kept",
         "core/domain/ledger.py",
         (
-            ("        payer.reserved -= amount\n", ""),
+            ("        _release(payer, amount)\n", ""),
             (
                 "        self._post(order.sequence, payer, -amount)\n",
-                "        payer.reserved -= amount\n        self._post(order.sequence, payer, -amount)\n",
+                "        _release(payer, amount)\n        self._post(order.sequence, payer, -amount)\n",
             ),
         ),
         ("tests/unit/services/transfers/test_settlement.py::test_every_rule_is_checked_again_at_settlement",),
+    ),
+    Mutant(
+        "a milestone of a batch that fails kept",
+        "core/domain/ledger.py",
+        (("        del self.settlement.milestones[milestones:]\n", ""),),
+        ("tests/unit/test_ledger.py",),
+    ),
+    Mutant(
+        "a user's room for pending transfers never used up",
+        "core/services/transfers/pending.py",
+        (("self._left[owner] = left - 1", "self._left[owner] = left"),),
+        ("tests/unit/services/transfers/test_pending.py",),
     ),
     Mutant(
         "an overdraft by one cent",

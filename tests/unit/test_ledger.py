@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.domain import ledger
 from core.domain.accounts import AccountError, AccountStatus, FreezeScope
 from core.domain.batches import BatchError
 from core.domain.errors import ErrorCode
@@ -245,6 +246,7 @@ def test_settling_without_transfers_does_nothing() -> None:
 # --- atomic groups ---
 
 BOTH = [(1, 2)]
+NOW: dict[str, int] = {"next_leg_id": 1, "posted_at": 5}
 
 
 @pytest.mark.parametrize(
@@ -285,3 +287,29 @@ def test_in_an_atomic_group_too_each_transfer_sees_the_result_of_those_before_it
     done = settle([Pending(1, 1, 2, 100), Pending(2, 2, 3, 100)], book, next_leg_id=1, posted_at=5, atomic=BOTH)
     assert done.failed == {}
     assert [book[number].balance for number in (1, 2, 3)] == [0, 0, 100]
+
+
+# --- running totals ---
+
+
+def test_an_account_counts_its_legs_and_adds_up_its_credits() -> None:
+    payer, payee = account(1, balance=100, reserved=100, pending_count=3), account(2, leg_count=7, credits=10**19)
+    settle([Pending(n, 1, 2, amount) for n, amount in ((1, 60), (2, 41), (3, 40))], {1: payer, 2: payee}, **NOW)
+    assert (payer.leg_count, payer.credits, payer.pending_count) == (2, 0, 0), "one has failed"
+    assert (payee.leg_count, payee.credits, payee.pending_count) == (9, 10**19 + 100, 0)
+
+
+def test_each_leg_of_a_full_number_is_a_milestone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MILESTONE", 2)
+    book = {1: account(1, balance=100, leg_count=1, credits=100), 2: account(2)}
+    done = settle([Pending(n, 1, 2, n) for n in (1, 2, 3)], book, **NOW)
+    assert done.milestones == [(1, 1, 5, 2, 100), (2, 4, 5, 2, 3), (1, 5, 5, 4, 100)]
+
+
+def test_an_atomic_group_that_fails_leaves_no_totals_and_no_milestones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "MILESTONE", 1)
+    payer, payee = account(1, balance=100, pending_count=2, leg_count=4, credits=9), account(2, leg_count=5, credits=8)
+    done = settle([Pending(1, 1, 2, 60), Pending(2, 1, 2, 41)], {1: payer, 2: payee}, **NOW, atomic=BOTH)
+    assert done.milestones == []
+    assert (payer.leg_count, payer.credits, payer.pending_count) == (4, 9, 0)
+    assert (payee.leg_count, payee.credits) == (5, 8)

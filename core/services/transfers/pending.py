@@ -1,6 +1,7 @@
 """The room that the pending transfers of one user leave for more, so that nobody waits long behind one user.
 
-A transfer counts for the owner of the account that pays it, whoever submits it. A deposit counts for no user.
+A transfer counts for the owner of the account that pays it, even if an operator submits it. A deposit counts for no
+user.
 """
 
 from collections.abc import Collection

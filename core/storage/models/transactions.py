@@ -38,8 +38,8 @@ class Transaction(Base):
 class Milestone(Base):
     """The running totals of an account up to one leg, for every 128th leg of the account.
 
-    The totals up to any moment are those of the first milestone from then on, or those of the account itself if there
-    is none, without the legs in between: at most 127 steps along the chain.
+    The totals up to any moment are those of the first milestone from then on (of the account itself, if none follows)
+    without the legs in between: at most 127 steps along the chain.
     """
 
     __tablename__ = "milestones"

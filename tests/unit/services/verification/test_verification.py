@@ -379,11 +379,9 @@ def test_a_changed_milestone_is_found(database: Database, edit: Callable[..., Re
     accept(database, *[small] * MILESTONE)
     settle_all(database)
     assert verify(database).holds
-    for change in ("leg_count = leg_count + 1", "credits_low = credits_low + 1", "transaction_id = 1", "posted_at = 1"):
-        before = database.path.read_bytes()
-        assert broken(edit(f"UPDATE milestones SET {change}")) == {"totals_are_running"}
-        database.close()
-        database.path.write_bytes(before)
+    for column in ("leg_count", "credits_low", "transaction_id", "posted_at"):
+        assert broken(edit(f"UPDATE milestones SET {column} = {column} + 1")) == {"totals_are_running"}
+        assert edit(f"UPDATE milestones SET {column} = {column} - 1").holds
     assert broken(edit("DELETE FROM milestones")) == {"totals_are_running"}
 
 
