@@ -20,7 +20,7 @@ Finding = tuple[Health, dict[str, Any]]
 class Check(NamedTuple):
     """A check, and the state of the service if it fails: unavailable if accepting transfers needs the part.
 
-    A plain function may block: it runs in a thread of its own, and is not started again before it has ended.
+    A plain function may block: it runs in its own thread, and is not started again before it has ended.
     """
 
     look: Callable[[Runtime], Finding] | Callable[[Runtime], Awaitable[Finding]]

@@ -16,7 +16,7 @@ class ServerSettings(SettingsGroup):
     operator_host: str = Field("127.0.0.1", description="Address that `GIRO_OPERATOR_PORT` listens on.")
     operator_port: Port = Field(
         0,
-        description="A port of its own for operators, where the API also listens. Then every call that needs an "
+        description="A second port, for operators, where the API also listens. Then every call that needs an "
         "operator, the log-in of operators and the details of `/health` exist only there. `0`: operators use the "
         "port of everybody.",
     )

@@ -49,11 +49,11 @@ def serve_metrics(
     for source in sources:
         registry.register(source)
     try:
-        server, _ = start_http_server(port, host, registry)
+        served = start_http_server(port, host, registry)
     except OSError as error:
         raise SettingsError(f"{variable}: cannot listen on {host}:{port} ({error.strerror})") from None
     if health is not None:
-        server.set_app(_with_health(make_wsgi_app(registry), health))
+        served[0].set_app(_with_health(make_wsgi_app(registry), health))
 
 
 def _with_health(metrics: WSGIApplication, health: Health) -> WSGIApplication:

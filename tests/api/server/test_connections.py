@@ -18,10 +18,9 @@ from api.server.connection_bounds import OTHER_DESCRIPTORS, ConnectionBounds, _a
 from api.server.connections import PIPELINED, Connection, Waiting
 from api.throttling.rates import Buckets
 from core.settings import Settings
-from tests.api.conftest import Api, Person, Start, until
+from tests.api.conftest import Api, Person, until
 from tests.api.contract import SECURITY_HEADERS, Json
 from tests.api.runtime.test_turns import Ticks
-from tests.time_travel import Clock
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: giro.test\r\n\r\n"
 CLOSING = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -317,38 +316,6 @@ class TestABody:
             await client.send(endless * 10_000)
             await asyncio.sleep(0)
         assert [answer.code for answer in reading.result()] == ["headers_too_large"]
-
-
-class TestMalformedInput:
-    """It takes from the same budget as the refused requests of strangers (tests/api/throttling/test_refusals.py)."""
-
-    MALFORMED = b"nonsense\r\n\r\n"
-
-    async def test_has_no_limit_on_the_machine_itself(self, serve: Serve, start: Start) -> None:
-        async with start(limit_anonymous_refusals="1/60") as api:
-            served = await serve(refusals=api.runtime.throttles.refusals)
-            for _ in range(3):
-                assert (await served.exchange(self.MALFORMED)).status == 400
-
-    async def test_gets_no_answer_once_the_budget_of_the_network_is_spent(
-        self, serve: Serve, start: Start, clock: Clock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        made = Connection.connection_made
-
-        def made_from_elsewhere(self: Connection, transport: asyncio.Transport) -> None:
-            made(self, transport)
-            self.client = ("203.0.113.9", 40_000)
-
-        monkeypatch.setattr(Connection, "connection_made", made_from_elsewhere)
-        async with start(limit_anonymous_refusals="2/60") as api:
-            served = await serve(refusals=api.runtime.throttles.refusals)
-            for _ in range(2):
-                assert (await served.exchange(self.MALFORMED)).status == 400
-            client = await served.connect()
-            await client.send(self.MALFORMED)
-            assert await client.rest() == []
-            clock.advance(seconds=30)
-            assert (await served.exchange(self.MALFORMED)).status == 400
 
 
 class TestPipelinedRequests:
