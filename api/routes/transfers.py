@@ -28,6 +28,7 @@ from api.schemas.transfers import (
 from core.domain.accounts import AccountError
 from core.domain.transfers import TransferError, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Identity
+from core.ids import NEWEST
 from core.services.transfers import cancelling, listing
 from core.services.transfers.listing import TransferFilter, TransferPage
 
@@ -180,7 +181,7 @@ async def list_transfers(
         items=await runtime.turns.make(TransferOut.of, page.items),
         limit=query.limit,
         offset=query.offset or 0,
-        next_cursor=runtime.cursors.seal(page.next, of=_list_name(query, identity)) if page.next else None,
+        next_cursor=runtime.cursors.seal(page.next, of=_list_name(query, identity)) if page.next is not None else None,
     )
 
 
@@ -304,11 +305,7 @@ def _list_name(query: TransferQuery, identity: Identity) -> str:
 
 
 async def _find(query: TransferQuery, identity: Identity, runtime: Runtime, session: AsyncSession) -> TransferPage:
-    start = None
-    if query.cursor:
-        below, legs = runtime.cursors.open(query.cursor, of=_list_name(query, identity))
-        # A cursor of an older release holds pairs of a transfer and a leg; the page then finds its legs by itself.
-        start = below, [leg for leg in legs if isinstance(leg, int)]
+    below = runtime.cursors.open(query.cursor, of=_list_name(query, identity)) if query.cursor else NEWEST
     wanted = TransferFilter(
         status=query.status,
         account_id=query.account_id,
@@ -318,5 +315,5 @@ async def _find(query: TransferQuery, identity: Identity, runtime: Runtime, sess
         created_to=query.created_to,
     )
     return await listing.list_for_user(
-        session, user_id=identity.id, wanted=wanted, start=start, offset=query.offset or 0, limit=query.limit
+        session, user_id=identity.id, wanted=wanted, below=below, offset=query.offset or 0, limit=query.limit
     )

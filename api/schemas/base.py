@@ -98,8 +98,8 @@ It comes after the number's bounds in an annotation; otherwise the document woul
 Offset = Annotated[int, Field(ge=0, le=LARGEST_OFFSET), Digits]
 
 
-LONGEST_CURSOR = 60_000
-"""Keeps a URL with its path and other parameters below 65,536 bytes, the longest that the HTTP parser accepts."""
+LONGEST_CURSOR = 200
+"""A cursor holds one row id and a signature: 70 characters at most."""
 
 EXAMPLE_CURSOR = "WyJhY2NvdW50cyIsMTAwXQ.q0f3vT1m"
 

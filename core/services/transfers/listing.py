@@ -13,7 +13,6 @@ from core.domain.transfers import (
     TransferStatus,
     TransferView,
 )
-from core.ids import NEWEST
 from core.storage import accounts, batches, transfer_lists, transfers
 from core.storage.rows import make_in_turns
 from core.storage.transfer_lists import Scope, Step
@@ -49,31 +48,31 @@ class TransferFilter:
         )
 
 
-MOST_KEPT_LEGS = 500
-"""Maximum number of legs in a cursor, so that it stays below 8 KiB, the longest line that a proxy accepts. Without
-them, the next page searches for its legs, in some sixty steps for each account."""
-
 PASSED_TOGETHER = 500
 """Transfers of an offset that are skipped at a time. Ten thousand would block the event loop for too long."""
 
 Place = tuple[int, list[int]]
-"""The start of a page: the sequence above it, and one leg of each account. Without legs, the page searches for them."""
+"""Where a walk continues: the sequence above it, and one leg of each account. Without legs, it searches for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferPage:
-    """A page of transfers, newest first, and the start of the next page, or None at the end of the list."""
+    """A page of transfers, newest first, and the sequence above the next page, or None at the end of the list.
+
+    One number is enough for any number of accounts: the next page finds each account's place by its waypoints.
+    """
 
     items: list[TransferView]
-    next: Place | None
+    next: int | None
 
 
 async def list_for_user(
-    session: AsyncSession, *, user_id: int, wanted: TransferFilter, start: Place | None, offset: int, limit: int
+    session: AsyncSession, *, user_id: int, wanted: TransferFilter, below: int, offset: int, limit: int
 ) -> TransferPage:
     """List the transfers from a user's accounts, and the completed transfers to them, newest first.
 
-    A page is full unless the list ends with it. Raises Refusal for another user's account.
+    Only those with a sequence below `below` are listed. A page is full unless the list ends with it. Raises Refusal for
+    another user's account.
     """
     account = None
     if wanted.account_id is not None:
@@ -86,13 +85,12 @@ async def list_for_user(
             return TransferPage([], None)
         is_in = wanted.batch_id is None or await _is_in_batch(session, user_id, wanted.batch_id, only.sequence)
         return TransferPage([only] if is_in else [], None)
-    below, legs = start or (NEWEST, [])
     scope = await _bounded(session, user_id, account.id if account else None, wanted, below)
     if scope.first >= scope.below:
         return TransferPage([], None)
     if wanted.batch_id is not None:
         return await _page_of_batch(session, scope, wanted.batch_id, offset=offset, limit=limit)
-    return await _page(session, scope, legs, offset=offset, limit=limit)
+    return await _page(session, scope, offset=offset, limit=limit)
 
 
 async def _bounded(
@@ -122,18 +120,19 @@ async def _page_of_batch(
     within = replace(scope, first=max(scope.first, span[0]), below=min(scope.below, span[1] + 1))
     found = await transfer_lists.list_span(session, within, offset=offset, limit=limit + 1)
     page = found[:limit]
-    return TransferPage(page, (page[-1].sequence, []) if len(found) > limit else None)
+    return TransferPage(page, page[-1].sequence if len(found) > limit else None)
 
 
-async def _page(session: AsyncSession, scope: Scope, legs: list[int], *, offset: int, limit: int) -> TransferPage:
+async def _page(session: AsyncSession, scope: Scope, *, offset: int, limit: int) -> TransferPage:
     """Skip the transfers of the offset, then walk through a user's transfers until the page is full."""
+    legs: list[int] = []
     while offset:
         passed, place = await _walk(session, scope, legs, count=min(offset, PASSED_TOGETHER))
         if place is None:
             return TransferPage([], None)
         scope, legs, offset = replace(scope, below=place[0]), place[1], offset - len(passed)
     met, place = await _walk(session, scope, legs, count=limit)
-    return TransferPage(await make_in_turns(met, Step.transfer), place)
+    return TransferPage(await make_in_turns(met, Step.transfer), None if place is None else place[0])
 
 
 async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: int) -> tuple[list[Step], Place | None]:
@@ -150,10 +149,9 @@ async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: 
     for step in steps:
         if not met or step.sequence < met[-1].sequence:
             if len(met) == count:
-                # A transfer that is pending now can have legs when the next page is read. That page must search for
-                # them.
+                # A transfer that is pending now can have legs when the walk continues. It must search for them then.
                 is_settled = met[-1].sequence <= oldest_pending
-                return met, (met[-1].sequence, sorted(ahead) if is_settled and len(ahead) <= MOST_KEPT_LEGS else [])
+                return met, (met[-1].sequence, sorted(ahead) if is_settled else [])
             met.append(step)
         if step.leg is not None:
             ahead.discard(step.leg)

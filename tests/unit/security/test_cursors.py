@@ -1,11 +1,12 @@
 """Cursors: a cursor opens only for the list that it was sealed for, and only if it is unchanged."""
 
 import base64
+from typing import cast
 
 import pytest
 
 from core.domain.errors import CommonError, Part, Refusal
-from core.ids import new_id
+from core.ids import NEWEST, new_id
 from core.security.access_tokens import AccessTokens, Claims
 from core.security.cursors import Cursors
 from core.security.secrets import Secrets
@@ -14,7 +15,7 @@ from core.settings import load_settings
 
 KEY = "a key of this test, 32 bytes and more"
 OTHER_KEY = "another key, 32 bytes and more as well"
-PLACE = [2**62, [[5, None], [4, 9]]]
+PLACE = 2**62
 
 
 def cursor_refused(cursors: Cursors, cursor: str, of: str = "transfers:1") -> bool:
@@ -25,6 +26,16 @@ def cursor_refused(cursors: Cursors, cursor: str, of: str = "transfers:1") -> bo
 
 def test_a_cursor_returns_the_place_that_was_sealed() -> None:
     assert Cursors(KEY).open(Cursors(KEY).seal(PLACE, of="transfers:1"), of="transfers:1") == PLACE
+
+
+def test_a_cursor_has_fewer_than_200_characters_at_any_place() -> None:
+    assert len(Cursors(KEY).seal(NEWEST, of="transfers:1")) < 100
+
+
+@pytest.mark.parametrize("place", [[4, [1, 2]], [4, [[3, None], [3, 5]]], None, "4", 4.5])
+def test_a_cursor_of_an_older_release_with_anything_but_a_row_id_is_rejected(place: object) -> None:
+    cursors = Cursors(KEY)
+    assert cursor_refused(cursors, cursors.seal(cast(int, place), of="transfers:1"))
 
 
 def test_a_cursor_is_signed_with_256_bits() -> None:

@@ -12,10 +12,10 @@ from core.clock import now_us, to_datetime
 from core.domain.accounts import AccountError
 from core.domain.errors import Part, Refusal
 from core.domain.transfers import AcceptedTransfer, TransferStatus
-from core.ids import new_id
+from core.ids import NEWEST, new_id
 from core.services import accounts
 from core.services.transfers import accepting, cancelling
-from core.services.transfers.listing import Place, TransferFilter, TransferPage, list_for_user
+from core.services.transfers.listing import TransferFilter, TransferPage, list_for_user
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
@@ -52,12 +52,12 @@ class Listing:
         user: Person,
         wanted: TransferFilter = EVERYTHING,
         *,
-        start: Place | None = None,
+        below: int = NEWEST,
         offset: int = 0,
         limit: int = 1000,
     ) -> TransferPage:
         async with AsyncSession(self._database.async_reader) as session:
-            return await list_for_user(session, user_id=user.id, wanted=wanted, start=start, offset=offset, limit=limit)
+            return await list_for_user(session, user_id=user.id, wanted=wanted, below=below, offset=offset, limit=limit)
 
     async def sequences(self, user: Person, **filters: Any) -> list[int]:
         page = await self.page(user, TransferFilter(**filters))
@@ -67,14 +67,14 @@ class Listing:
     async def in_pages(self, user: Person, size: int, **filters: Any) -> list[int]:
         """Follow the cursors to the end."""
         seen: list[int] = []
-        start: Place | None = None
+        below = NEWEST
         while True:
-            page = await self.page(user, TransferFilter(**filters), start=start, limit=size)
+            page = await self.page(user, TransferFilter(**filters), below=below, limit=size)
             assert len(page.items) <= size
             seen += [item.sequence for item in page.items]
             if page.next is None:
                 return seen
-            start = page.next
+            below = page.next
 
 
 @pytest.fixture
@@ -300,7 +300,7 @@ async def test_an_offset_skips_that_many_transfers(database: Database, busy: Ban
 async def test_the_page_after_an_offset_continues_behind_it(database: Database, busy: Bank, listing: Listing) -> None:
     whole = expected_of(database, busy.ada)
     first = await listing.page(busy.ada, offset=3, limit=4)
-    then = await listing.page(busy.ada, start=first.next, limit=4)
+    then = await listing.page(busy.ada, below=first.next, limit=4)
     assert [item.sequence for item in (*first.items, *then.items)] == whole[3:11]
 
 
@@ -308,7 +308,7 @@ async def test_a_cursor_is_stable_while_transfers_are_added(database: Database, 
     whole = expected_of(database, busy.ada)
     first = await listing.page(busy.ada, limit=4)
     accepted(database, from_ada_to_bob(busy))
-    then = await listing.page(busy.ada, start=first.next, limit=1000)
+    then = await listing.page(busy.ada, below=first.next, limit=1000)
     assert [item.sequence for item in (*first.items, *then.items)] == whole
 
 
@@ -322,7 +322,7 @@ async def test_transfers_settled_between_two_pages_are_on_the_second(
     first = await listing.page(busy.ada, limit=size)
     settle_all(database)
     received = set(expected_of(database, busy.ada)) - set(whole)
-    rest = [item.sequence for item in (await listing.page(busy.ada, start=first.next)).items]
+    rest = [item.sequence for item in (await listing.page(busy.ada, below=first.next)).items]
     assert [sequence for sequence in rest if sequence not in received] == whole[size:]
 
 
