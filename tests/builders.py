@@ -206,11 +206,26 @@ def author(user: Person | int) -> Author:
 
 
 def issue_card(
-    database: Database, vault: CardVault, owner: Person, account: UUID, kind: CardType = CardType.DEBIT, most: int = 20
+    database: Database,
+    vault: CardVault,
+    owner: Person,
+    account: UUID,
+    kind: CardType = CardType.DEBIT,
+    most: int = 20,
+    most_ever: int = 2000,
 ) -> IssuedCard:
     """Issue a card for a user's account, valid for four years."""
     with unit_of_work(database) as connection:
-        return issuing.issue(connection, vault, author(owner), account_id=account, kind=kind, most=most, years=4)
+        return issuing.issue(
+            connection,
+            vault,
+            author(owner),
+            account_id=account,
+            kind=kind,
+            most=most,
+            most_ever=most_ever,
+            years=4,
+        )
 
 
 # --- reading ---

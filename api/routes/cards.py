@@ -24,6 +24,7 @@ _REFUSALS = (
     AccountError.FROZEN,
     AccountError.CLOSED,
     CardError.TOO_MANY,
+    CardError.TOO_MANY_EVER,
 )
 _ISSUED: dict[int | str, dict[str, Any]] = {
     201: {
@@ -60,6 +61,7 @@ async def issue_card(
             account_id=body.account_id,
             kind=body.type,
             most=settings.cards_per_account,
+            most_ever=settings.cards_per_user,
             years=settings.card_years,
         )
 

@@ -35,6 +35,12 @@ class CardError(ErrorCode):
         "The account already has the maximum number of cards.",
         "Cancel a card that is not needed.",
     )
+    TOO_MANY_EVER = (
+        "too_many_cards_issued",
+        Kind.CONFLICT,
+        "The user was issued the maximum number of cards, cancelled ones included.",
+        "Use the cards that are left, or ask the bank for more.",
+    )
 
 
 class CardType(StrEnum):

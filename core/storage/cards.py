@@ -90,6 +90,12 @@ def count_live(connection: Connection, account_id: int) -> int:
     return connection.execute(query).scalar_one()
 
 
+def were_issued(connection: Connection, owner_id: int, count: int) -> bool:
+    """Return whether a user was ever issued `count` cards or more. At most that many entries of an index are read."""
+    query = select(Card.id).where(Card.owner_id == owner_id).order_by(Card.id).offset(count - 1).limit(1)
+    return connection.execute(query).first() is not None
+
+
 def read_owned(connection: Connection, owner_id: int, public_id: UUID) -> CardView | None:
     """Read one card inside a unit of work, if it is this user's."""
     row = connection.execute(_ONE_OWNED, {"card": public_id, "owner": owner_id}).mappings().first()

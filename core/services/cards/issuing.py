@@ -40,17 +40,28 @@ class IssuedCard:
 
 
 def issue(
-    connection: Connection, vault: CardVault, author: Author, *, account_id: UUID, kind: CardType, most: int, years: int
+    connection: Connection,
+    vault: CardVault,
+    author: Author,
+    *,
+    account_id: UUID,
+    kind: CardType,
+    most: int,
+    most_ever: int,
+    years: int,
 ) -> IssuedCard:
     """Issue a card for an account of the author, valid for `years`, and record that it was revealed.
 
-    Raises Refusal: `account_not_found` for another user's account, `account_frozen`, `account_closed`, and
-    `too_many_cards` if the account has `most` cards, not counting cancelled ones.
+    Raises Refusal: `account_not_found` for another user's account, `account_frozen`, `account_closed`,
+    `too_many_cards` if the account has `most` cards, not counting cancelled ones, and `too_many_cards_issued` if the
+    author was issued `most_ever` cards, counting cancelled ones.
     """
     assert author.user_id is not None, "the author is signed in"
     account = _account_for_a_card(connection, author.user_id, account_id)
     if cards.count_live(connection, account.id) >= most:
         raise Refusal(CardError.TOO_MANY)
+    if cards.were_issued(connection, author.user_id, most_ever):
+        raise Refusal(CardError.TOO_MANY_EVER)
     now = to_datetime(now_us())
     card_id, number, expiry = new_id(), _free_number(connection, vault), expiry_after(now.date(), years)
     last4 = number[-LAST_DIGITS:]

@@ -125,6 +125,17 @@ class TestIssuing:
         await ada.post(f"/accounts/{other['id']}/close")
         refused(await ada.post("/cards", body | {"account_id": other["id"]}), 409, "account_closed")
 
+    async def test_issuing_and_cancelling_again_and_again_comes_to_an_end(
+        self, start: Start, database: Database
+    ) -> None:
+        async with start(cards_per_user=3) as api:
+            ada = join(api, database, "ada")
+            for account in (await ada.open(), await ada.open(), await ada.open()):
+                card = await issue(ada, account)
+                await ada.post(f"/cards/{card['id']}/cancel")
+            body = {"account_id": account["id"], "type": "debit"}
+            refused(await ada.post("/cards", body), 409, "too_many_cards_issued")
+
     async def test_stops_at_the_limit_of_each_account(self, start: Start, database: Database) -> None:
         async with start(cards_per_account=2) as api:
             ada = join(api, database, "ada")

@@ -231,10 +231,12 @@ class Case:
             return refusal.code
         return self.status
 
-    def issue(self, most: int = 20, who: Person | None = None) -> str:
+    def issue(self, most: int = 20, who: Person | None = None, most_ever: int = 2000) -> str:
         """Issue another card. Returns its status, or the code of the refusal."""
         try:
-            issued = issue_card(self.database, self.vault, who or self.bank.ada, self.bank.ada_account, most=most)
+            issued = issue_card(
+                self.database, self.vault, who or self.bank.ada, self.bank.ada_account, most=most, most_ever=most_ever
+            )
         except Refusal as refusal:
             return refusal.code
         return issued.view.status
@@ -280,6 +282,7 @@ class TestIssuing:
                 account_id=case.bank.ada_account,
                 kind=CardType.CREDIT,
                 most=20,
+                most_ever=2000,
                 years=4,
             )
             raise KeyError
@@ -318,6 +321,15 @@ class TestIssuing:
         case.do(issuing.cancel)
         assert case.issue(most=2) == ACTIVE
         assert case.issue(most=2) == CardError.TOO_MANY
+
+    def test_stops_when_a_user_was_issued_the_maximum_and_cancelled_cards_count(self, case: Case) -> None:
+        case.do(issuing.cancel)
+        assert case.issue(most_ever=2) == ACTIVE
+        assert case.issue(most_ever=2) == CardError.TOO_MANY_EVER
+        assert case.issue(most_ever=3) == ACTIVE
+
+    def test_counts_only_the_cards_of_the_same_user(self, case: Case) -> None:
+        issue_card(case.database, case.vault, case.bank.bob, case.bank.bob_account, most_ever=1)
 
 
 TO = {ACTIVE: issuing.unfreeze, FROZEN: issuing.freeze, CANCELLED: issuing.cancel}
