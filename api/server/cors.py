@@ -17,6 +17,7 @@ ANSWER_HEADERS = (
     "RateLimit-Policy",
     "Retry-After",
     "WWW-Authenticate",
+    "X-Client-Request-ID",
     "X-Request-ID",
 )
 """The headers that a page may read of an answer."""

@@ -41,7 +41,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 class Observe:
     """The outermost layer: names each request, times it, adds the common headers, and answers unexpected errors.
 
-    A client's own `X-Request-ID` is used if it is a plain word of up to 128 characters and not a card number.
+    Every request gets an id of ours. A client's own `X-Request-ID` stands beside it in logs and traces, and is returned
+    in `X-Client-Request-ID`, if it is a plain word of up to 128 characters and contains no card number.
     `hsts_seconds` is sent to browsers that came over TLS, to the server or to a trusted proxy.
     """
 
@@ -55,14 +56,16 @@ class Observe:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        sent = headers.get("x-request-id", "")
-        request_id = sent if _is_kept(sent) else str(new_id())
+        request_id, clients = str(new_id()), _client_id(headers.getlist("x-request-id"))
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        if clients:
+            scope["state"]["client_request_id"] = clients
+            structlog.contextvars.bind_contextvars(client_request_id=clients)
         begin_request()
         started, status = time.perf_counter(), 0
         tracer = tracing.active
-        traced = None if tracer is None else tracer.begin_request(request_id, headers.getlist("traceparent"))
+        traced = None if tracer is None else tracer.begin_request(request_id, headers.getlist("traceparent"), clients)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -85,13 +88,17 @@ class Observe:
             structlog.contextvars.clear_contextvars()
 
 
-def _is_kept(sent: str) -> bool:
-    """Return whether a client's request id may be stored: a plain word without a card number."""
-    return _CLIENT_ID.fullmatch(sent) is not None and without_card_numbers(sent) == sent
+def _client_id(sent: list[str]) -> str | None:
+    """Return the client's own request id if it sent one that may be logged: a plain word without a card number."""
+    if len(sent) != 1 or not _CLIENT_ID.fullmatch(sent[0]) or without_card_numbers(sent[0]) != sent[0]:
+        return None
+    return sent[0]
 
 
 def _add_headers(headers: MutableHeaders, state: Mapping[str, Any], security: Mapping[str, str]) -> None:
     headers["X-Request-ID"] = state["request_id"]
+    if clients := state.get("client_request_id"):
+        headers["X-Client-Request-ID"] = clients
     if rates := state.get("rates"):  # set by api/throttling/standing.py alone, so existing fields are not looked for
         policies, standings = zip(*rates, strict=True)
         headers.raw.append((b"ratelimit-policy", b", ".join(policies)))

@@ -136,17 +136,29 @@ class TestATrailingSlash:
 
 class TestTheRequestId:
     @pytest.mark.parametrize("sent", ["a", "order-66", "A.b_c:d-9", "x" * 128, "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"])
-    async def test_is_the_clients_if_it_is_plain(self, api: Api, sent: str) -> None:
+    async def test_is_ours_and_the_clients_stands_beside_it_if_it_is_plain(self, api: Api, sent: str) -> None:
         answer = await api.client.get("/nothing", headers={"X-Request-ID": sent})
-        assert answer.headers["x-request-id"] == answer.json()["request_id"] == sent
+        assert answer.headers["x-client-request-id"] == sent
+        assert answer.headers["x-request-id"] == answer.json()["request_id"] != sent
+        assert UUID(answer.headers["x-request-id"]).version == 7
 
     @pytest.mark.parametrize(
         "sent", [b"", b"x" * 129, b"a b", b"a,b", b"a\tb", b"<b>", b'"a"', b"\xe4", b"a/b", "é".encode(), b"a\n"[:2]]
     )
-    async def test_is_generated_if_the_clients_is_not_plain(self, api: Api, sent: bytes) -> None:
+    async def test_stands_alone_if_the_clients_is_not_plain(self, api: Api, sent: bytes) -> None:
         answer = await api.client.get("/nothing", headers=[(b"X-Request-ID", sent)])
         assert UUID(answer.headers["x-request-id"]).version == 7
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
+        assert "x-client-request-id" not in answer.headers
+
+    async def test_stands_alone_if_the_client_sends_two(self, api: Api) -> None:
+        answer = await api.client.get("/nothing", headers=[("X-Request-ID", "a"), ("X-Request-ID", "b")])
+        assert "x-client-request-id" not in answer.headers
+
+    async def test_differs_if_clients_send_the_same(self, api: Api) -> None:
+        sent = {"X-Request-ID": "order-66"}
+        ids = {(await api.client.get("/", headers=sent)).headers["x-request-id"] for _ in range(5)}
+        assert len(ids) == 5
 
     async def test_is_different_for_each_request(self, api: Api) -> None:
         ids = {(await api.client.get("/")).headers["x-request-id"] for _ in range(5)}
@@ -155,12 +167,11 @@ class TestTheRequestId:
     async def test_is_in_the_log_of_the_accept_and_of_the_settlement(
         self, ada: Person, pair: Pair, settle: Any, log_lines: io.StringIO
     ) -> None:
-        headers = {"X-Request-ID": "order-66"}
-        await ada.post("/transfers", payment(pair.payer, pair.payee), headers=headers)
+        answer = await ada.post("/transfers", payment(pair.payer, pair.payee))
         settle()
         by_event = {line["event"]: line for line in parsed(log_lines)}
         for event in ("accepted", "settled"):
-            assert by_event[event]["request_ids"] == ["order-66"]
+            assert by_event[event]["request_ids"] == [answer.headers["x-request-id"]]
 
 
 class TestHeaders:
@@ -233,12 +244,13 @@ class TestAnUnexpectedException:
         assert SECRET not in answer.text
         assert "KeyError" not in answer.text
 
-    async def test_is_logged_with_its_traceback_and_request_id(
+    async def test_is_logged_with_its_traceback_and_both_request_ids(
         self, ada: Person, broken: None, log_lines: io.StringIO
     ) -> None:
-        await ada.get("/users/me", headers={"X-Request-ID": "order-66"})
+        answer = await ada.get("/users/me", headers={"X-Request-ID": "order-66"})
         (line,) = [line for line in parsed(log_lines) if line["event"] == "unhandled_exception"]
-        assert (line["level"], line["process"], line["request_id"]) == ("error", "api", "order-66")
+        assert (line["level"], line["process"], line["client_request_id"]) == ("error", "api", "order-66")
+        assert line["request_id"] == answer.headers["x-request-id"]
         assert "Traceback (most recent call last)" in line["exception"]
         assert f"KeyError: '{SECRET}'" in line["exception"]
 

@@ -1,7 +1,6 @@
 """One transfer is one trace: its request, its commit and its settlement, exported by two processes."""
 
 from collections.abc import Callable, Iterator
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -40,11 +39,11 @@ def trace_of(collector: Collector, request_id: str, count: int) -> list[Received
 def test_a_transfer_is_one_trace(traced: Stack, collector: Collector) -> None:
     ada = traced.sign_up()
     payer, payee = ada.open_account(funds=500_000), ada.open_account()
-    request_id = str(uuid4())
-    headers = {"X-Request-ID": request_id, "Prefer": "wait=20", "traceparent": f"00-{CALLER_TRACE}-{CALLER_SPAN}-01"}
+    headers = {"Prefer": "wait=20", "traceparent": f"00-{CALLER_TRACE}-{CALLER_SPAN}-01"}
     body = {"from_account_id": payer, "to_account_id": payee, "amount": 123456, "description": "canary-description"}
     answer = ada.post("/transfers", body, **headers, **{"Idempotency-Key": "canary-key"})
     assert answer.json()["status"] == "completed"
+    request_id = answer.headers["x-request-id"]
     root, commit, settle = trace_of(collector, request_id, 3)
 
     assert (root.name, root.kind, root.parent_id) == ("POST /transfers", "SERVER", "")
@@ -95,8 +94,7 @@ def test_a_stop_exports_the_last_spans(new_stack: Callable[..., Stack], collecto
     stack = new_stack(traces=True)
     stack.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
     stack.start()
-    request_id = str(uuid4())
-    stack.client.get("/health/live", headers={"X-Request-ID": request_id})
+    request_id = stack.client.get("/health/live").headers["x-request-id"]
     assert collector.spans == []
     assert stack.stop() == 0
     (root,) = trace_of(collector, request_id, 1)

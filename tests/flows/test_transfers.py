@@ -3,7 +3,6 @@
 import concurrent.futures
 import signal
 import time
-from uuid import uuid4
 
 import pytest
 
@@ -44,8 +43,8 @@ def test_deposit_and_withdrawal_complete_like_a_transfer(stack: Stack) -> None:
 
 def test_logs_of_acceptance_and_settlement_have_the_same_request_id(stack: Stack) -> None:
     ada = stack.sign_up()
-    request_id = f"trace-{uuid4()}"
-    ada.submit(ada.open_account(funds=500), ada.open_account(), **{"X-Request-ID": request_id, "Prefer": "wait=20"})
+    answer = ada.submit(ada.open_account(funds=500), ada.open_account(), Prefer="wait=20")
+    request_id = answer.headers["x-request-id"]
     for event in ("accepted", "settled"):
         lines = eventually(lambda event=event: [x for x in stack.logged(event) if request_id in x["request_ids"]])
         assert len(lines) == 1

@@ -79,6 +79,7 @@ class TracedRequest:
     request_id: str
     trace_id: int
     caller: Caller | None
+    client_request_id: str | None
     begun: Moment = field(default_factory=Moment)
 
 
@@ -95,13 +96,15 @@ class Tracer:
 
     # --- a request to the API ---
 
-    def begin_request(self, request_id: str, traceparents: list[str]) -> TracedRequest | None:
+    def begin_request(
+        self, request_id: str, traceparents: list[str], client_request_id: str | None = None
+    ) -> TracedRequest | None:
         """Begin the trace of a request, if it is sampled. A caller's span counts if there is one valid header."""
         trace_id = trace_id_of(request_id)
         request = None
         if self._is_sampled(trace_id):
             caller = caller_of(traceparents[0]) if len(traceparents) == 1 else None
-            request = TracedRequest(request_id, trace_id, caller)
+            request = TracedRequest(request_id, trace_id, caller, client_request_id)
         _request.set(request)
         return request
 
@@ -111,6 +114,8 @@ class Tracer:
             "http.request.method": method or "_OTHER",
             "giro.request_id": request.request_id,
         }
+        if request.client_request_id:
+            attributes["giro.client_request_id"] = request.client_request_id
         if route:
             attributes["http.route"] = route
         if status:

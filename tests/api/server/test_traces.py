@@ -34,12 +34,11 @@ async def commits_of(spans: list[Span], count: int) -> list[Span]:
 
 async def test_a_direct_call_has_a_root_span_and_a_commit(spans: list[Span], ada: Person, pair: Pair) -> None:
     spans.clear()
-    request_id = str(uuid4())
-    answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"X-Request-ID": request_id})
+    answer = await ada.post("/transfers", payment(pair.payer, pair.payee))
     assert answer.status_code == 202
     (commit,) = await commits_of(spans, 1)
     (root,) = [span for span in spans if span is not commit]
-    trace_id = trace_id_of(request_id)
+    trace_id = trace_id_of(answer.headers["x-request-id"])
     assert (root.name, root.kind, root.trace_id, root.parent_id) == ("POST /transfers", Kind.SERVER, trace_id, None)
     assert root.attributes["http.response.status_code"] == 202
     assert (commit.name, commit.trace_id, commit.parent_id) == ("intake commit", trace_id, root.span_id)
@@ -64,11 +63,13 @@ async def test_a_framework_route_is_named_by_its_template(spans: list[Span], ada
 async def test_a_span_has_no_text_of_the_client_but_its_request_id(
     api: Api, spans: list[Span], method: str, path: str, name: str, shown: str
 ) -> None:
-    await api.client.request(method, f"{path}?secret=typed", headers={"X-Request-ID": "mine", "User-Agent": "typed"})
+    headers = {"X-Request-ID": "mine", "User-Agent": "typed"}
+    answer = await api.client.request(method, f"{path}?secret=typed", headers=headers)
     (root,) = spans
     assert root.name == name
     assert root.attributes["http.request.method"] == shown
-    assert root.attributes["giro.request_id"] == "mine"
+    assert root.attributes["giro.request_id"] == answer.headers["x-request-id"]
+    assert root.attributes["giro.client_request_id"] == "mine"
     assert "typed" not in repr(root)
     assert "4111" not in repr(root)
 
@@ -107,16 +108,10 @@ async def test_requests_of_one_group_have_a_commit_each(
     spans: list[Span], database: Database, ada: Person, pair: Pair
 ) -> None:
     spans.clear()
-    ids = {str(uuid4()) for _ in range(5)}
     with locked(database):
-        calls = [
-            asyncio.ensure_future(
-                ada.post("/transfers", payment(pair.payer, pair.payee, 1), headers={"X-Request-ID": request_id})
-            )
-            for request_id in ids
-        ]
+        calls = [asyncio.ensure_future(ada.post("/transfers", payment(pair.payer, pair.payee, 1))) for _ in range(5)]
         await asyncio.sleep(0.2)
-    await asyncio.gather(*calls)
+    ids = {answer.headers["x-request-id"] for answer in await asyncio.gather(*calls)}
     commits = await commits_of(spans, 5)
     assert {span.trace_id for span in commits} == {trace_id_of(request_id) for request_id in ids}
     assert len({span.span_id for span in commits}) == 5
@@ -144,12 +139,15 @@ async def test_a_callers_span_is_linked_and_the_request_id_stays_ours(api: Api, 
 async def test_an_unsampled_request_has_no_span(
     api: Api, ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampled = str(uuid4())
-    spans = record_spans(monkeypatch, lambda trace_id: trace_id == trace_id_of(sampled))
-    for request_id in (str(uuid4()), sampled, str(uuid4())):
-        await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"X-Request-ID": request_id})
+    sampled: set[int] = set()
+    spans = record_spans(monkeypatch, sampled.__contains__)
+    ids = iter([uuid4(), second := uuid4(), uuid4()])
+    sampled.add(trace_id_of(str(second)))
+    monkeypatch.setattr("api.server.observe.new_id", lambda: next(ids))
+    for _ in range(3):
+        await ada.post("/transfers", payment(pair.payer, pair.payee))
     await commits_of(spans, 1)
-    assert {span.trace_id for span in spans} == {trace_id_of(sampled)}
+    assert {span.trace_id for span in spans} == sampled
     assert len(spans) == 2
 
 
