@@ -29,11 +29,23 @@ class WireError(ErrorCode):
     )
     NOT_FOUND = "not_found", None, "Route not found.", "Check the URL."
     REQUEST_TIMEOUT = "request_timeout", None, "The request did not arrive in time.", "Send the request again, faster."
+    UNSUPPORTED_CONTENT_ENCODING = (
+        "unsupported_content_encoding",
+        None,
+        "This service accepts no compressed or otherwise encoded bodies.",
+        "Send the body without `Content-Encoding`.",
+    )
     UNSUPPORTED_MEDIA_TYPE = (
         "unsupported_media_type",
         None,
         "This call does not accept the body's media type.",
         "Send `application/json` (a form for `POST /login`).",
+    )
+    UNSUPPORTED_TRANSFER_CODING = (
+        "unsupported_transfer_coding",
+        None,
+        "`TE` may name `trailers` only, and `Transfer-Encoding` may name `chunked` only.",
+        "Send the request without other transfer codings.",
     )
     URI_TOO_LONG = "uri_too_long", None, "The path and the query are too long.", "Send a shorter URL."
 
@@ -59,7 +71,9 @@ _OF_WIRE_ERRORS: dict[ErrorCode, int] = {
     WireError.NOT_ACCEPTABLE: 406,
     WireError.NOT_FOUND: 404,
     WireError.REQUEST_TIMEOUT: 408,
+    WireError.UNSUPPORTED_CONTENT_ENCODING: 415,
     WireError.UNSUPPORTED_MEDIA_TYPE: 415,
+    WireError.UNSUPPORTED_TRANSFER_CODING: 400,
     WireError.URI_TOO_LONG: 414,
 }
 

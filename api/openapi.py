@@ -39,7 +39,11 @@ SERVERS = [{"url": "/", "description": "The service that this document comes fro
 FORM_TYPE = "application/x-www-form-urlencoded"
 _REFERENCE = "#/components/schemas/{model}"
 
-_REQUEST_ID = header("Id of the request, which Giro chose. `X-Client-Request-ID` returns the `X-Request-ID` of the request, if it was plain.", EXAMPLE_ID, required=True)
+_REQUEST_ID = header(
+    "Id of the request. `X-Client-Request-ID` repeats the request's own `X-Request-ID`, if it was plain.",
+    EXAMPLE_ID,
+    required=True,
+)
 _RATE_HEADERS = {
     "RateLimit-Policy": header("The limit of the call: a quota of requests in a window.", '"writes";q=1000;w=10'),
     "RateLimit": header("The quota that is left, and the seconds until there is more.", '"writes";r=999;t=1'),

@@ -1,4 +1,4 @@
-"""Bounds of every request: the sizes of its URL, headers and body, and the time that its body may take."""
+"""Bounds of every request: its headers, the sizes of its URL, headers and body, and the time that its body may take."""
 
 import asyncio
 from collections import Counter
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.codes import WireError
 from api.errors import field_error, problem
+from api.server.heads import Fault, fault_of
 from core.domain.errors import CommonError, ErrorCode
 
 SPILL_BYTES = 4 * 1024 * 1024
@@ -59,6 +60,8 @@ class RequestBounds:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+        elif (fault := fault_of(scope)) is not None:
+            await self._turn_away(scope, receive, send, fault)
         elif scope["path"] not in self._bulk:
             await self._handle(scope, receive, send, self._body_bytes)
         else:
@@ -75,7 +78,7 @@ class RequestBounds:
             finally:
                 self._in_hand -= Counter([user])
         else:
-            await self._turn_away(scope, receive, send)
+            await self._turn_away(scope, receive, send, Fault(CommonError.UNAVAILABLE))
 
     def _has_room(self, user: Hashable) -> bool:
         of_one = max(1, self._bulk_requests // 2)
@@ -96,11 +99,11 @@ class RequestBounds:
         elif body is not None:
             await self._app(scope, _replay(body, receive), send)
 
-    async def _turn_away(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer that there is no room now, after the body has been read and discarded."""
+    async def _turn_away(self, scope: Scope, receive: Receive, send: Send, fault: Fault) -> None:
+        """Answer why the request is refused, after the body has been read and discarded."""
         body = await self._read(scope, receive, 0, 0)
         if body is not None:
-            await self._refuse(scope, CommonError.UNAVAILABLE)(scope, receive, send)
+            await self._refuse(scope, fault.code, detail=fault.detail)(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive, most: int, kept: int) -> bytes | Response | None:
         """Return the body, or the answer that refuses it, or None if the client has disconnected before its end.
@@ -135,9 +138,13 @@ class RequestBounds:
                 break
         return b"".join(chunks) if size <= kept else b"", size
 
-    def _refuse(self, scope: Scope, code: ErrorCode, *errors: Mapping[str, str]) -> Response:
+    def _refuse(self, scope: Scope, code: ErrorCode, *errors: Mapping[str, str], detail: str | None = None) -> Response:
         # The rest of the body is not read, so the connection cannot be used again.
-        return problem(code, request_id=scope["state"]["request_id"], errors=errors, headers={"Connection": "close"})
+        headers = {"Connection": "close"}
+        if code is WireError.UNSUPPORTED_CONTENT_ENCODING:
+            headers["Accept-Encoding"] = "identity"
+        request_id = scope["state"]["request_id"]
+        return problem(code, request_id=request_id, detail=detail, errors=errors, headers=headers)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

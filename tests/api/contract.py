@@ -71,8 +71,8 @@ class Contract:
 
     @staticmethod
     def _without_operation(item: Json) -> set[int]:
-        # Checks before routing: sizes and time. After them, an existing path can only lack the method.
-        return {408, 413, 414, 422, 431, 405 if item else 404}
+        # Checks before routing: the head, sizes and time. After them, an existing path can only lack the method.
+        return {400, 408, 413, 414, 415, 422, 431, 405 if item else 404}
 
     def _check_body(self, response: httpx2.Response, documented: Json, where: str) -> None:
         contents = documented.get("content", {})

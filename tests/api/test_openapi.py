@@ -27,7 +27,13 @@ from tests.api.contract import SECURITY_HEADERS, Contract, Json
 from tests.contract.document import PAGE, text
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-OF_NO_OPERATION = {WireError.NOT_FOUND, WireError.METHOD_NOT_ALLOWED, WireError.MALFORMED_REQUEST}
+OF_NO_OPERATION = {
+    WireError.NOT_FOUND,
+    WireError.METHOD_NOT_ALLOWED,
+    WireError.MALFORMED_REQUEST,
+    WireError.UNSUPPORTED_CONTENT_ENCODING,
+    WireError.UNSUPPORTED_TRANSFER_CODING,
+}
 """Answers outside of any operation, so no operation can list them."""
 
 EVERYWHERE = {406, 408, 413, 414, 422, 431, 500}

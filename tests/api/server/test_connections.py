@@ -73,6 +73,10 @@ class Answer:
         assert [name for name in SECURITY_HEADERS if name not in self.headers] == []
         return str(problem["code"])
 
+    @property
+    def detail(self) -> str:
+        return str(json.loads(self.body)["detail"])
+
 
 @dataclass(slots=True)
 class Client:
