@@ -19,6 +19,9 @@ from core.domain.errors import CommonError, GiroError, RateLimited, Refusal
 from core.domain.transfers import may_be_a_guess
 from core.domain.users import Identity, Role, UserView
 from core.services.audit import write_down
+from core.telemetry.logging import get_logger
+
+log = get_logger(__name__)
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -51,9 +54,29 @@ def address_of(request: Request) -> str | None:
         return None
     try:
         # Without its zone, which can be any text: a careless proxy may pass on a zone that a client has invented.
-        return str(ip_address(request.client.host.partition("%")[0]))
+        address = ip_address(request.client.host.partition("%")[0])
     except ValueError:
         return None
+    if address.is_private:
+        _warn_of_an_ignored_proxy(request, str(address))
+    return str(address)
+
+
+def _warn_of_an_ignored_proxy(request: Request, address: str) -> None:
+    """Log once if a request from this machine or a private network came through a proxy that is not trusted.
+
+    All clients of such a proxy count as one. Strangers on public networks cause no such line.
+    """
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+    if not forwarded or request.client is None or request.client.host in forwarded:
+        return  # a trusted proxy named this client
+    if not getattr(request.app.state, "has_warned_of_a_proxy", False):
+        request.app.state.has_warned_of_a_proxy = True
+        log.warning(
+            "forwarded_for_ignored",
+            proxy=address,
+            advice="All clients of this proxy count as one. If it is yours, name it in GIRO_TRUSTED_PROXIES.",
+        )
 
 
 def serves_operators(scope: Scope) -> bool:

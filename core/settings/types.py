@@ -42,7 +42,7 @@ def _token_keys(secret: SecretStr) -> SecretStr:
 
 def _proxies(text: str) -> str:
     """Check the proxies that may report a client's address. The server would take a misspelt network for a name."""
-    items = [item.strip() for item in text.split(",")]
+    items = [item.strip() for item in text.split(",")] if text.strip() else []
     for item in items:
         try:
             network = ip_network(item)

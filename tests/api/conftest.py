@@ -5,7 +5,9 @@ does what a worker does, over its own `Database` on the same file.
 """
 
 import asyncio
+import io
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -303,3 +305,20 @@ def owner_of(connection: Connection, person: Person) -> int:
     query = "SELECT id FROM users WHERE email = ?"
     row_id: int = connection.exec_driver_sql(query, (person.email,)).scalar_one()
     return row_id
+
+
+@pytest.fixture
+def log_lines(api: Api) -> Iterator[io.StringIO]:
+    """The lines that the application writes to its log from now on, in its own format."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    root = logging.getLogger()
+    handler.setFormatter(root.handlers[0].formatter)
+    root.addHandler(handler)
+    yield stream
+    root.removeHandler(handler)
+
+
+def parsed(stream: io.StringIO) -> list[Json]:
+    """The log lines as objects."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]

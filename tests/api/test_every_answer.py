@@ -2,9 +2,6 @@
 
 import asyncio
 import io
-import json
-import logging
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -13,27 +10,11 @@ import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from core.services.identity import users
-from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, payment, refused
-from tests.api.contract import SECURITY_HEADERS, Json
+from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, parsed, payment, refused
+from tests.api.contract import SECURITY_HEADERS
 from tests.counting import counted
 
 SECRET = "a secret that no answer may show"
-
-
-@pytest.fixture
-def log_lines(api: Api) -> Iterator[io.StringIO]:
-    """The lines that the application writes to its log from now on, in its own format."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    root = logging.getLogger()
-    handler.setFormatter(root.handlers[0].formatter)
-    root.addHandler(handler)
-    yield stream
-    root.removeHandler(handler)
-
-
-def parsed(stream: io.StringIO) -> list[Json]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 async def body_on_the_wire(api: Api, method: str, path: str, **headers: str) -> bytes:

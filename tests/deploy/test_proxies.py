@@ -118,8 +118,8 @@ def answers(client: httpx2.Client) -> bool:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A service with default settings, which trusts proxies on its own machine."""
-    stack = Stack(tmp_path_factory.mktemp("stack"), measured=False)
+    """A service that trusts proxies on its own machine, with defaults otherwise."""
+    stack = Stack(tmp_path_factory.mktemp("stack"), measured=False, trusted_proxies=PROXY)
     try:
         yield stack.start()
     finally:
@@ -176,9 +176,9 @@ def test_service_refuses_large_bodies_and_proxy_refuses_huge_ones(through: httpx
 
 @pytest.fixture
 def distrustful(tmp_path: Path) -> Iterator[Stack]:
-    """The API alone, without a worker, so that nothing settles. It trusts only proxies of another network."""
+    """The API alone, without a worker, so that nothing settles. By default it trusts no proxy."""
     (tmp_path / "distrustful").mkdir()
-    stack = Stack(tmp_path / "distrustful", measured=False, trusted_proxies="10.0.0.1")
+    stack = Stack(tmp_path / "distrustful", measured=False)
     try:
         assert stack.giro("migrate").returncode == 0
         process = stack.run("api")
@@ -210,3 +210,5 @@ def test_longest_wait_works_and_untrusted_proxy_is_the_client(distrustful: Stack
             assert (answer.status_code, answer.json()["status"]) == (202, "pending")
             assert answer.elapsed.total_seconds() >= LONGEST_WAIT
     assert addresses(distrustful, "log_in_failed") == {PROXY}
+    (line,) = distrustful.logged("forwarded_for_ignored", "api")
+    assert line["proxy"] == PROXY

@@ -27,9 +27,9 @@ class ServerSettings(SettingsGroup):
         description="Processes that serve the API on the same ports. A machine with many cores can use several.",
     )
     trusted_proxies: Proxies = Field(
-        "127.0.0.1",
+        "",
         description="Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted: addresses or networks, "
-        "separated by commas.",
+        "separated by commas. `127.0.0.1` for a proxy on this machine. By default no proxy is trusted.",
     )
     cors_origins: Origins = Field(
         "",

@@ -1,10 +1,13 @@
 """The recorded client address of a request that comes through a proxy, or claims to."""
 
+import io
+from typing import Any
+
 import httpx2
 import pytest
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from tests.api.conftest import Api, Person
+from tests.api.conftest import Api, Person, Start, parsed
 
 PROXY = "127.0.0.1"
 CLIENT = "203.0.113.9"
@@ -23,6 +26,10 @@ async def recorded(api: Api, operator: Person, *forwarded: str, peer: str = PROX
     (entry,) = (await operator.get("/operator/audit?action=log_in_failed&limit=1")).json()["items"]
     address: str | None = entry["address"]
     return address
+
+
+def warnings_in(log_lines: io.StringIO) -> list[dict[str, Any]]:
+    return [line for line in parsed(log_lines) if line["event"] == "forwarded_for_ignored"]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,34 @@ async def test_a_header_from_an_untrusted_peer_is_ignored(
     api: Api, operator: Person, forwarded: tuple[str, ...]
 ) -> None:
     assert await recorded(api, operator, *forwarded, peer=CLIENT) == CLIENT
+
+
+async def test_no_proxy_is_trusted_by_default(api: Api, operator: Person) -> None:
+    assert await recorded(api, operator, CLIENT, trusted=api.runtime.settings.trusted_proxies) == PROXY
+
+
+async def test_an_ignored_proxy_of_this_machine_or_network_is_logged_once(
+    api: Api, operator: Person, log_lines: io.StringIO
+) -> None:
+    await recorded(api, operator, CLIENT, trusted=PROXY)
+    await recorded(api, operator, trusted="")
+    await recorded(api, operator, CLIENT, peer="1.1.1.1", trusted="")
+    assert warnings_in(log_lines) == []
+    for peer in (PROXY, "10.0.0.7"):
+        await recorded(api, operator, CLIENT, peer=peer, trusted="")
+    (line,) = warnings_in(log_lines)
+    assert (line["proxy"], line["level"]) == (PROXY, "warning")
+    assert "GIRO_TRUSTED_PROXIES" in line["advice"]
+
+
+async def test_clients_behind_an_ignored_proxy_of_this_machine_have_one_rate_together(start: Start) -> None:
+    async with start(limit_anonymous_reads="2/60") as api:
+        server = ProxyHeadersMiddleware(api.app, trusted_hosts=api.runtime.settings.trusted_proxies)
+        transport = httpx2.ASGITransport(app=server, client=(PROXY, 40_000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://giro.test") as client:
+            asked = [await client.get("/", headers={"X-Forwarded-For": f"203.0.113.{n}"}) for n in range(3)]
+            assert [answer.status_code for answer in asked] == [200, 200, 429]
+            assert (await client.get("/")).status_code == 200, "a program of this machine itself"
 
 
 async def test_in_a_trusted_network_the_nearest_untrusted_address_is_the_client(api: Api, operator: Person) -> None:

@@ -177,10 +177,16 @@ def test_secrets_are_masked_when_settings_are_shown(monkeypatch: pytest.MonkeyPa
 # --- trusted proxies ---------------------------------------------------------------------------------------------
 
 
+def test_no_proxy_is_trusted_by_default() -> None:
+    assert Settings(_env_file=None).trusted_proxies == ""
+
+
 @pytest.mark.parametrize(
     ("value", "kept"),
     [
         ("127.0.0.1", "127.0.0.1"),
+        ("", ""),
+        (" ", ""),
         ("10.0.0.0/8, 192.168.1.7 ,fd00::/8,::1", "10.0.0.0/8,192.168.1.7,fd00::/8,::1"),
     ],
 )
