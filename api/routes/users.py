@@ -12,6 +12,7 @@ from api.throttling.rates import network_of
 from core.domain.errors import CommonError, Part, Refusal
 from core.domain.users import UserError
 from core.services.identity import users
+from core.services.identity.emails import check_domain
 
 router = APIRouter(tags=["auth"], route_class=CheckedRoute)
 
@@ -27,6 +28,7 @@ async def sign_up(
     body: SignUp, request: Request, response: Response, runtime: RuntimeDep, session: SessionDep
 ) -> UserOut:
     """Become a customer of the bank. Log in with the e-mail address and the password afterwards."""
+    check_domain(body.email, tests_allowed=runtime.settings.allow_test_emails)
     about = (body.email, body.name, runtime.settings.bank_name)
     who = network_of(address_of(request))
     guarded = runtime.throttles.sign_up(address_of(request))

@@ -3,11 +3,12 @@
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, EmailStr, Field
+from pydantic import AfterValidator, Field
 
 from api.schemas import fields
-from api.schemas.base import In, Out, Text
+from api.schemas.base import In, Out, Shown, Text
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD, Role, UserView
+from core.services.identity.emails import normalised
 
 Password = Annotated[
     Text,
@@ -20,27 +21,29 @@ Password = Annotated[
 ]
 
 
-def _bare(value: object) -> object:
-    if isinstance(value, str) and any(character in "<> \t\r\n" for character in value):
-        raise ValueError("value is not a valid email address")
-    return value
+def _email(text: str) -> str:
+    """Check an address. It is stored in its normal form (core/services/identity/emails.py)."""
+    normalised(text)
+    return text
 
 
 class SignUp(In):
     """A request to become a customer."""
 
     email: Annotated[
-        EmailStr,
-        BeforeValidator(_bare),
+        str,
+        AfterValidator(_email),
         Field(
             max_length=254,
-            description="E-mail address, which the user logs in with. It is stored in lower case.",
+            description="E-mail address, which the user logs in with. It is stored without spaces around it, in lower "
+            "case, with an international domain decoded; every spelling of the same form logs in.",
             examples=["ada@example.com"],
+            json_schema_extra={"format": "email"},
         ),
     ]
     password: Password
     name: Annotated[
-        Annotated[Text, Field(min_length=1, max_length=200)] | None,
+        Annotated[Shown, Field(min_length=1, max_length=200)] | None,
         Field(description="Name of the user, as statements show it. Null or missing: no name.", examples=["Ada"]),
     ] = None
 

@@ -15,6 +15,7 @@ from core.domain.throttles import Decision
 from core.security.derivation import derive_key
 from core.security.device_tokens import Device
 from core.security.secrets import Secrets
+from core.services.identity.emails import looked_up
 from core.settings import Settings
 from core.telemetry.metrics import http as metrics
 
@@ -69,8 +70,9 @@ class Throttles:
 
         `port` is the operators' own port if the log-in comes there, otherwise 0: guesses elsewhere do not count there.
         """
-        # In lower case, as users are looked up (core/services/identity/users.py).
-        account, network = email.lower() if port == 0 else f"{port} {email.lower()}", network_of(address)
+        # In the form in which users are looked up, so that no other spelling has its own count.
+        name, network = looked_up(email), network_of(address)
+        account = name if port == 0 else f"{port} {name}"
         return self._guarded(
             (Guess.LOG_IN_ACCOUNT, f"{network} {account}"),
             (Guess.LOG_IN_EVERYWHERE, account),

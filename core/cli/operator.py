@@ -9,7 +9,6 @@ from unicodedata import category
 from uuid import UUID
 
 import typer
-from pydantic import EmailStr, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
 from core.cli.console import complaints, fail, one_line_errors, open_database, out, parse_account, the_bank
@@ -23,6 +22,7 @@ from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from core.processes.database_hold import alone
 from core.security.passwords import Passwords
 from core.services.identity import erasures, operators
+from core.services.identity.emails import check_domain, normalised
 from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -40,9 +40,10 @@ def create_operator(
     """Make an operator. The password is asked for, or read from standard input if that is not a terminal."""
     settings = load_settings()
     try:
-        email = TypeAdapter(EmailStr).validate_python(email)
-    except ValidationError:
+        email = normalised(email)
+    except ValueError:
         fail(f"{email} is not a valid e-mail address")
+    check_domain(email, tests_allowed=settings.allow_test_emails)
     password = read_password()
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         fail(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters")
@@ -53,7 +54,7 @@ def create_operator(
     password_hash = Passwords(settings.password_hash_rounds).choose(password, about)
     with unit_of_work(database) as connection:
         operators.create(connection, the_bank(), email=email, password_hash=password_hash)
-    out.print(f"{email.lower()} is an operator now")
+    out.print(f"{email} is an operator now")
 
 
 @app.command("freeze")

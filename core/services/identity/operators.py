@@ -14,6 +14,7 @@ from core.domain.errors import Part, Refusal
 from core.domain.transfers import TransferError, TransferStatus, TransferView
 from core.domain.users import Role, UserError, UserView
 from core.services.audit import write_down
+from core.services.identity.emails import looked_up
 from core.services.identity.users import sign_up
 from core.storage import accounts, dead_letters, transfer_lists, transfers, users
 
@@ -153,8 +154,8 @@ def user_by_name(connection: Connection, name: UUID | str) -> UUID:
 
 
 def user_by_email(connection: Connection, email: str) -> UUID:
-    """Find a user by e-mail address, ignoring case; raises Refusal (`user_not_found`)."""
-    found = users.find_by_email(connection, email.lower())
+    """Find a user by e-mail address, in any spelling; raises Refusal (`user_not_found`)."""
+    found = users.find_by_email(connection, looked_up(email))
     if found is None:
         raise Refusal(UserError.NOT_FOUND)
     return found

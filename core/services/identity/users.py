@@ -11,14 +11,15 @@ from core.domain.audit import Action, Author
 from core.domain.errors import CommonError, Part, Refusal
 from core.domain.users import Identity, Role, UserError, UserView
 from core.services.audit import write_down
+from core.services.identity.emails import looked_up
 from core.storage import users
 
 
 def sign_up(
     connection: Connection, *, email: str, name: str | None, password_hash: str, role: Role = Role.CUSTOMER
 ) -> UUID:
-    """Create a user and return the public id; raises Refusal (`email_taken`). The address is compared in lower case."""
-    email = email.lower()
+    """Create a user and return the public id; raises Refusal (`email_taken`) for a taken address in any spelling."""
+    email = looked_up(email)
     if users.email_is_taken(connection, email):
         raise Refusal(UserError.EMAIL_TAKEN, about=Part.EMAIL)
     return users.add(
@@ -59,4 +60,4 @@ async def get(session: AsyncSession, user_id: int) -> UserView:
 
 async def find_by_email(session: AsyncSession, email: str) -> UserView | None:
     """Read a user by e-mail address, ignoring case."""
-    return await users.get_by_email(session, email.lower())
+    return await users.get_by_email(session, looked_up(email))

@@ -36,6 +36,11 @@ class IdentitySettings(DataFolder):
         description="Passwords that may wait to be hashed, at most a quarter of them from one user or address. One "
         "more is answered 503 `unavailable`.",
     )
+    allow_test_emails: bool = Field(
+        False,
+        description="Accept new users with addresses under `.test`, `.local` and `localhost`, which no mail reaches. "
+        "For trials and tests, not for production.",
+    )
     accounts_per_user: int = Field(1000, ge=1, le=100_000, description="Accounts that one user can have.")
 
     @property
