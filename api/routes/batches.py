@@ -17,10 +17,11 @@ from api.routes.transfers import KEY, REFUSALS
 from api.runtime import Runtime
 from api.schemas.batches import LINES, BatchOut, NewBatch, render_accepted, written
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
-from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer
+from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer, as_given
 from api.throttling.rates import Policy
 from core.domain.batches import MAX_BATCH, BatchRequest
 from core.domain.errors import Refusal
+from core.domain.texts import Stripped
 from core.domain.transfers import TransferKind, TransferRequest
 from core.domain.users import Identity
 from core.services.transfers import batches
@@ -168,14 +169,22 @@ async def _order(body: NewBatch, request: Request, identity: Identity, runtime: 
     assert key is not None, "required"
     request_id: str = request.state.request_id
     orders = await runtime.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
-    said = b"".join(await runtime.turns.every(written(PATH, body)))
+    digest = await _digest(runtime, body)
+    is_stripped = any(isinstance(line.description, Stripped) for line in body.transfers)
+    former = body.model_copy(update={"transfers": [as_given(line) for line in body.transfers]}) if is_stripped else None
     return BatchRequest(
         mode=body.mode,
         submitted_by=identity.id,
         transfers=orders,
         idempotency_key=key,
-        fingerprint=blake2b(said, digest_size=FINGERPRINT_BYTES).digest(),
+        fingerprint=digest,
+        former_fingerprint=None if former is None else await _digest(runtime, former),
     )
+
+
+async def _digest(runtime: Runtime, body: NewBatch) -> bytes:
+    said = b"".join(await runtime.turns.every(written(PATH, body)))
+    return blake2b(said, digest_size=FINGERPRINT_BYTES).digest()
 
 
 def _line(line: NewTransfer, user_id: int, request_id: str) -> TransferRequest:

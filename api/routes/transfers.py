@@ -23,6 +23,7 @@ from api.schemas.transfers import (
     TransferOut,
     TransferQuery,
     fingerprint,
+    former_fingerprint,
     render_accepted,
 )
 from core.domain.accounts import AccountError
@@ -264,6 +265,7 @@ def _order(
         idempotency_key=key,
         fingerprint=None if key is None else fingerprint(request.scope["path"], body),
         request_id=request.state.request_id,
+        former_fingerprint=None if key is None else former_fingerprint(request.scope["path"], body),
         address=None if kind is TransferKind.TRANSFER else address_of(request),
     )
 

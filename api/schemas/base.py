@@ -16,6 +16,7 @@ from pydantic import (
 
 from core.domain.errors import ErrorCode
 from core.domain.money import EXPONENTS, MAX_AMOUNT, decimal_string
+from core.domain.texts import without_directions
 
 LARGEST_LIMIT = 1000
 DEFAULT_LIMIT = 100
@@ -52,6 +53,9 @@ def _printable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_printable), Field(json_schema_extra={"pattern": _PRINTABLE})]
 """Text without control characters (NUL, line feeds …) and without lone surrogates."""
+
+Shown = Annotated[Text, AfterValidator(without_directions)]
+"""Text that others read: names and descriptions. Bidirectional controls are removed before its length is checked."""
 
 
 CURRENCIES = sorted(EXPONENTS)

@@ -9,7 +9,8 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas import fields
-from api.schemas.base import Code, CreatedFrom, CreatedTo, Currency, In, Out, PageQuery, Text, decimals
+from api.schemas.base import Code, CreatedFrom, CreatedTo, Currency, In, Out, PageQuery, Shown, decimals
+from core.domain.texts import Stripped
 from core.domain.transfers import (
     MAX_DESCRIPTION,
     MAX_IDEMPOTENCY_KEY,
@@ -20,7 +21,7 @@ from core.domain.transfers import (
 )
 
 Description = Annotated[
-    Annotated[Text, Field(max_length=MAX_DESCRIPTION)] | None,
+    Annotated[Shown, Field(max_length=MAX_DESCRIPTION)] | None,
     Field(
         description="Text for both parties, up to 140 characters without control characters. Null or missing: no text.",
         examples=["rent"],
@@ -113,6 +114,18 @@ FINGERPRINT_BYTES = 16
 def fingerprint(path: str, body: In) -> bytes:
     """Digest the content of a request (16 bytes): the same path and the same values give the same digest."""
     return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=FINGERPRINT_BYTES).digest()
+
+
+def former_fingerprint(path: str, body: "NewDeposit | NewWithdrawal | NewTransfer") -> bytes | None:
+    """Digest a request as older releases did, which kept bidirectional controls. None if it has none."""
+    return fingerprint(path, as_given(body)) if isinstance(body.description, Stripped) else None
+
+
+def as_given[Order: NewDeposit | NewWithdrawal | NewTransfer](body: Order) -> Order:
+    """Return an order with its description as it was sent."""
+    if not isinstance(body.description, Stripped):
+        return body
+    return body.model_copy(update={"description": body.description.given})
 
 
 class TransferQuery(PageQuery):

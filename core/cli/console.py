@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.domain.accounts import is_account_number
 from core.domain.audit import Author
 from core.domain.errors import GiroError
+from core.domain.texts import without_directions
 from core.domain.transfers import MAX_DESCRIPTION
 from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
@@ -134,4 +135,4 @@ def show_first[Row](limit: int, *columns: str, found: Sequence[Row], row: Callab
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(" ", "seconds").removesuffix("+00:00")
-    return "-" if value is None else str(value)
+    return "-" if value is None else without_directions(str(value))

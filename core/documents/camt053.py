@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring  # nosec B405 # 
 from core.documents.wording import is_provisional, last_second, local
 from core.domain.money import decimal_string
 from core.domain.statements import BankDetails, StatementView
+from core.domain.texts import without_directions
 from core.domain.transactions import TransactionView
 from core.ids import transaction_id
 
@@ -204,7 +205,7 @@ def _put(parent: Element, tag: str, text: str, longest: int | None = None) -> No
 def _leaf(tag: str, text: str, longest: int | None = None) -> Element:
     element = Element(tag)
     # XML readers turn carriage returns into line feeds anyway (XML 1.0, 2.11).
-    element.text = _NO_CHARACTER.sub("\ufffd", text[:longest]).replace("\r", "\n")
+    element.text = _NO_CHARACTER.sub("\ufffd", without_directions(text)[:longest]).replace("\r", "\n")
     return element
 
 

@@ -9,6 +9,7 @@ from io import StringIO
 from core.documents.wording import is_provisional, reaches_until
 from core.domain.money import decimal_string
 from core.domain.statements import StatementView
+from core.domain.texts import without_directions
 from core.domain.transactions import TransactionView
 from core.ids import transaction_id
 
@@ -72,7 +73,7 @@ def _closing(statement: StatementView) -> tuple[object, ...]:
 
 def _harmless(text: str) -> str:
     """Put an apostrophe before text that a spreadsheet would compute: another user may have written it."""
-    return _FORMULA.sub("'", text)
+    return _FORMULA.sub("'", without_directions(text))
 
 
 def _timestamp(moment: datetime) -> str:

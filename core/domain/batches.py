@@ -44,6 +44,8 @@ class BatchRequest:
     transfers: Sequence[TransferRequest]
     idempotency_key: str
     fingerprint: bytes
+    former_fingerprint: bytes | None = None
+    """The digest that an older release made of the same request, if that release kept what is removed now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,6 +161,8 @@ class TransferRequest(NamedTuple):
     idempotency_key: str | None
     fingerprint: bytes | None
     request_id: str
+    former_fingerprint: bytes | None = None
+    """The digest that an older release made of the same request, if that release kept what is removed now."""
     address: str | None = None
     """Address that a deposit or a withdrawal was ordered from, for the audit log. None for a command on the machine."""
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from core.domain.texts import without_directions
 from core.domain.throttles import Rate
 from core.settings.key_lists import SHORTEST_KEY_BYTES, parse_keys, parse_token_keys
 
@@ -72,4 +73,5 @@ TokenKeysText = Annotated[SecretStr, AfterValidator(_token_keys)]
 TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
 Proxies = Annotated[str, AfterValidator(_proxies)]
 Origins = Annotated[str, AfterValidator(_origins)]
+ShownText = Annotated[str, AfterValidator(without_directions)]
 RateText = Annotated[str, AfterValidator(_rate)]

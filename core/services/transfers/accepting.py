@@ -94,7 +94,7 @@ class Acceptance:
         scope = _scope(request)
         if scope and (known := self._known.get(scope)):
             accepted, fingerprint = known
-            if fingerprint == request.fingerprint:
+            if fingerprint in (request.fingerprint, request.former_fingerprint):
                 return replace(accepted, replayed=True)
             return Refusal(TransferError.KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         placed = self.place(request)

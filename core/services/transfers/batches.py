@@ -25,7 +25,7 @@ def accept(connection: Connection, request: BatchRequest, bounds: PendingBounds)
     scope = (request.idempotency_key, request.submitted_by)
     if known := transfers.find_by_keys(connection, [scope]).get(scope):
         accepted, fingerprint = known
-        if fingerprint != request.fingerprint:
+        if fingerprint not in (request.fingerprint, request.former_fingerprint):
             raise Refusal(TransferError.KEY_REUSED, about=Part.IDEMPOTENCY_KEY)
         return batches.read_accepted(connection, accepted.sequence)
     require_room(connection, bounds, user_id=request.submitted_by, lines=len(request.transfers))

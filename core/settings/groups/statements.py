@@ -7,7 +7,7 @@ from pydantic import Field
 
 from core.domain.statements import BankDetails
 from core.settings.groups.base import DataFolder
-from core.settings.types import TimeZone
+from core.settings.types import ShownText, TimeZone
 
 
 class StatementSettings(DataFolder):
@@ -15,8 +15,8 @@ class StatementSettings(DataFolder):
 
     title = "Statements"
 
-    bank_name: str = Field("Giro", min_length=1, max_length=140, description="Name of the bank on statements.")
-    bank_address: str | None = Field(
+    bank_name: ShownText = Field("Giro", min_length=1, max_length=140, description="Name of the bank on statements.")
+    bank_address: ShownText | None = Field(
         None, max_length=280, description="Address of the bank on statements, in one line."
     )
     bank_bic: str | None = Field(

@@ -306,3 +306,12 @@ def test_csv_keeps_every_description(description: str) -> None:
 
 def test_csv_accepts_a_lone_surrogate() -> None:
     assert rows_of(render("text/csv", *month([5], descriptions=["a\ud800b"])))[1]["description"] == "a?b"
+
+
+@pytest.mark.parametrize("media_type", ["text/csv", "application/xml"])
+def test_a_text_that_an_older_release_kept_with_bidirectional_controls_is_written_without_them(media_type: str) -> None:
+    """The font of the PDF leaves them out too (test_pdf.py)."""
+    document = render(media_type, *month([5], descriptions=["=abc\u202e\u2066d\u200eef"], holder="A\u202eda"))
+    text = document.decode()
+    assert "abcdef" in text
+    assert not any(control in text for control in "\u202e\u2066\u200e")

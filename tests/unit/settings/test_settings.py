@@ -177,6 +177,13 @@ def test_secrets_are_masked_when_settings_are_shown(monkeypatch: pytest.MonkeyPa
 # --- trusted proxies ---------------------------------------------------------------------------------------------
 
 
+def test_the_bank_is_named_without_bidirectional_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIRO_BANK_NAME", "The \u202eBank")
+    monkeypatch.setenv("GIRO_BANK_ADDRESS", "1 \u2066Street")
+    bank = load_settings().bank
+    assert (bank.name, bank.address) == ("The Bank", "1 Street")
+
+
 def test_no_proxy_is_trusted_by_default() -> None:
     assert Settings(_env_file=None).trusted_proxies == ""
 
