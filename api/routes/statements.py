@@ -237,11 +237,11 @@ async def _json(runtime: Runtime, session: AsyncSession, month: Month, query: St
     start = runtime.cursors.open(query.cursor, of=name) if query.cursor else None
     rows = await reading.list_transactions(session, month, start=start, limit=query.limit)
     following = rows[-1].previous_id if rows else None
-    more = following is not None and following > month.before
+    start = following if following is not None and following > month.before else None
     answer = FullStatementOut.with_transactions(
         month.statement,
         await runtime.turns.make(TransactionOut.of, rows),
         limit=query.limit,
-        next_cursor=runtime.cursors.seal(following, of=name) if more else None,
+        next_cursor=None if start is None else runtime.cursors.seal(start, of=name),
     )
     return Response(answer.model_dump_json(), media_type=JSON_TYPE, headers={"Vary": "Accept"})

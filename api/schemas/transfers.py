@@ -121,7 +121,7 @@ def former_fingerprint(path: str, body: "NewDeposit | NewWithdrawal | NewTransfe
     return fingerprint(path, as_given(body)) if isinstance(body.description, Stripped) else None
 
 
-def as_given[Order: NewDeposit | NewWithdrawal | NewTransfer](body: Order) -> Order:
+def as_given[Order: (NewDeposit, NewWithdrawal, NewTransfer)](body: Order) -> Order:
     """Return an order with its description as it was sent."""
     if not isinstance(body.description, Stripped):
         return body

@@ -142,6 +142,6 @@ async def test_a_batch_that_an_older_release_accepted_with_them_is_still_replaye
         fingerprint=blake2b(b"".join(written(PATH, as_then)), digest_size=16).digest(),
     )
     with unit_of_work(database) as connection:
-        accepted = batches.accept(connection, request, most_pending=100)
+        accepted = batches.accept(connection, request, builders.BOUNDS)
     answer = await ada.post(PATH, {"mode": "atomic", "transfers": lines}, headers=KEY)
     assert (answer.json()["batch_id"], answer.headers["idempotent-replayed"]) == (str(accepted.id), "true")

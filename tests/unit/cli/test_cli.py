@@ -316,7 +316,16 @@ class TestOperatorCreate:
     def test_rejects_an_invalid_address_and_one_that_is_taken(self, database: Database) -> None:
         assert giro("operator", "create", "nobody", stdin=PASSWORD).exit_code == 2
         giro("operator", "create", "op@example.com", stdin=PASSWORD)
-        assert "email_taken" in everything_said(giro("operator", "create", "op@example.com", stdin=PASSWORD))
+        for spelling in ("op@example.com", " OP@Example.COM "):
+            assert "email_taken" in everything_said(giro("operator", "create", spelling, stdin=PASSWORD))
+
+    def test_makes_an_operator_with_an_address_for_tests_only_if_that_is_allowed(
+        self, database: Database, clean_environment: pytest.MonkeyPatch
+    ) -> None:
+        result = giro("operator", "create", "op@giro.test", stdin=PASSWORD)
+        assert (result.exit_code, "GIRO_ALLOW_TEST_EMAILS" in everything_said(result)) == (1, True)
+        clean_environment.setenv("GIRO_ALLOW_TEST_EMAILS", "true")
+        assert giro("operator", "create", "op@giro.test", stdin=PASSWORD).exit_code == 0
 
 
 class TestOperatorActs:
