@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from core.clock import now_us
 from core.domain.audit import Author
 from core.domain.cards import CardType
 from core.domain.errors import GiroError, RateLimited, Refusal
@@ -70,6 +71,20 @@ def open_account(connection: Connection, owner: Person | int, currency: str = "U
     """Open an account with a zero balance and return its public id."""
     owner_id = owner if isinstance(owner, int) else owner.id
     return accounts.open_account(connection, owner_id=owner_id, currency=currency, most=most)
+
+
+def add_document(
+    connection: Connection, owner: Person, account: UUID, document: UUID, *, month: str = "{}", **more: Any
+) -> None:
+    """Write a large document of an account, which is pending and expires in an hour."""
+    row = {"period": "2026-01", "newest_id": 1, "media_type": "text/csv", "transaction_count": 1} | more
+    row |= {"public_id": document.bytes, "owner_id": owner.id, "file_name": "statement.csv", "month": month}
+    row |= {"asked_at": now_us(), "expires_at": now_us() + 3_600_000_000}
+    connection.exec_driver_sql(
+        f"INSERT INTO documents (account_id, {', '.join(row)}) "
+        f"SELECT id, {', '.join('?' * len(row))} FROM accounts WHERE public_id = ?",
+        (*row.values(), account.bytes),
+    )
 
 
 def bank_of_two(database: Database, *, ada_has: int = 0, bob_has: int = 0, currency: str = "USD") -> Bank:

@@ -63,6 +63,7 @@ def forget_erasure(path: Path) -> None:
             raw.execute(statement)
         for index in LIST_INDEXES:
             raw.execute(f"DROP INDEX {index}")
+        raw.execute("DROP TABLE documents")
         raw.execute("DROP TRIGGER users_stay_erased")
         raw.execute("ALTER TABLE users DROP COLUMN erased_at")
 

@@ -94,3 +94,28 @@ def _account_of_a_finished_group(stack: Stack, client: Client, opened_at: dateti
         connection.exec_driver_sql("UPDATE accounts SET created_at = ? WHERE public_id = ?", values)
     database.close()
     return account
+
+
+def test_a_large_document_is_made_in_the_background(
+    new_stack: Callable[..., Stack], template_database: Path
+) -> None:
+    stack = new_stack(document_rows=2)
+    database = database_of(stack, template_database)
+    with unit_of_work(database) as connection:
+        ada = add_user(connection, "ada@example.com", password_hash=Passwords(4).hash(PASSWORD))
+        account = open_account(connection, ada)
+    for amount in (500, 30, 7):
+        fund(database, account, amount)
+    database.close()
+
+    stack.start()
+    client = log_in(stack, ada)
+    asked = client.get(f"/accounts/{account}/statement", Accept="application/pdf")
+    assert (asked.status_code, asked.json()["status"]) == (202, "pending")
+    path = asked.headers["location"]
+    ready = eventually(lambda: (answer := client.get(path)).status_code == 200 and answer)
+    assert (ready.headers["content-type"], ready.content[:5]) == ("application/pdf", b"%PDF-")
+    assert len(ready.content) == int(ready.headers["content-length"])
+    (file,) = (stack.data / "documents").iterdir()
+    assert file.read_bytes() == ready.content
+    assert stack.stop() == 0

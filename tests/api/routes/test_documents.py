@@ -155,13 +155,13 @@ async def test_a_provisional_document_has_the_state_in_which_it_was_asked_for(
     for amount in (4, 5, 6):
         await ada.pay(pair.payer, pair.payee, amount)
         settle()
-    async with start(**LARGE) as api:
+    async with start(**LARGE, document_hours=720) as api:
         as_asked = (await ada.get(current, headers={"Accept": CSV})).content
         first = (await ask(on(api, ada), current)).json()
         await ada.pay(pair.payer, pair.payee, 7)
         settle()
         assert (await ask(on(api, ada), current)).json()["id"] == first["id"], "pending documents are not multiplied"
-        clock.set(2026, 4, 10)
+        clock.set(2026, 4, 1)
         make_statements(database)
         await make()
         assert (await on(api, ada).get(f"/documents/{first['id']}")).content == as_asked

@@ -13,6 +13,8 @@ from core.domain.accounts import AccountError
 from core.domain.audit import Author
 from core.domain.errors import Refusal, Unavailable
 from core.domain.users import Role, UserError
+from core.files import folder_of_documents
+from core.ids import new_id
 from core.processes.database_hold import alone
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
@@ -30,6 +32,7 @@ from tests.builders import (
     Bank,
     accepted,
     account_row,
+    add_document,
     add_user,
     deactivate,
     freeze,
@@ -83,7 +86,7 @@ def author(database: Database) -> Author:
 
 def do_erase(database: Database, author: Author, listed: Path, who: UUID) -> None:
     with unit_of_work(database) as connection:
-        erase(connection, author, listed, who)
+        erase(connection, author, listed, who, documents=listed.with_name("documents"))
 
 
 def refusal(database: Database, author: Author, listed: Path, who: UUID) -> Refusal:
@@ -117,6 +120,39 @@ def test_no_personal_data_of_the_user_is_left(database: Database, bank: Bank, au
     )
     assert (left["is_active"], left["token_version"]) == (0, version + 1)
     assert not Passwords(4).verify("!", left["password_hash"]), "no password matches"
+
+
+def test_large_documents_are_deleted_with_their_files(
+    database: Database, settings: Settings, bank: Bank, author: Author, listed: Path
+) -> None:
+    folder, ids = settings.documents_path, {}
+    for person, account in ((bank.ada, bank.ada_account), (bank.bob, bank.bob_account)):
+        waits, made = new_id(), new_id()
+        ids[person.id] = made
+        with unit_of_work(database) as connection:
+            for document in (waits, made):
+                add_document(connection, person, account, document, month=f'{{"holder": "{NAME}"}}')
+            connection.exec_driver_sql("UPDATE documents SET made_at = 1 WHERE public_id = ?", (made.bytes,))
+        folder_of_documents.write(folder, made, NAME.encode())
+    deactivate(database, bank.ada)
+    do_erase(database, author, listed, bank.ada.public_id)
+    assert {row["owner_id"] for row in rows(database, "SELECT owner_id FROM documents")} == {bank.bob.id}
+    assert folder_of_documents.present(folder) == {ids[bank.bob.id]}
+
+
+def test_an_erasure_is_unavailable_while_a_document_cannot_be_deleted(
+    database: Database, settings: Settings, bank: Bank, author: Author, listed: Path
+) -> None:
+    document = new_id()
+    with unit_of_work(database) as connection:
+        add_document(connection, bank.ada, bank.ada_account, document)
+    (settings.documents_path / str(document)).mkdir(parents=True)  # a folder in place of the file
+    deactivate(database, bank.ada)
+    before = everything(database)
+    with pytest.raises(Unavailable):
+        do_erase(database, author, listed, bank.ada.public_id)
+    assert everything(database) == before
+    assert not listed.exists()
 
 
 def test_tokens_are_deleted(database: Database, bank: Bank, author: Author, listed: Path) -> None:
