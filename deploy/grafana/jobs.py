@@ -139,6 +139,35 @@ STATEMENTS = Section(
                 queries={"requested": REQUESTED},
             ),
             Graph(
+                title="Large documents",
+                question="Do customers wait for large documents?",
+                shows="Large documents that wait to be made, and the age of the oldest in seconds.",
+                bad="If the lines do not return to 0, see *Dead letters*, and check whether the jobs worker runs.",
+                unit=units.Short,
+                queries={
+                    "pending": read_by_scheduler("giro_documents_pending"),
+                    "age of the oldest": read_by_scheduler("giro_oldest_document_age_seconds"),
+                },
+            ),
+            Graph(
+                title="Time to draw a document",
+                question="How long does a document take?",
+                shows="Time to draw a CSV, PDF or camt.053 document, p99 of the last 15 minutes, by its maker: the API"
+                " while the client waits, or a job.",
+                bad="Above a second for `api`: other documents wait meanwhile. Lower `GIRO_DOCUMENT_ROWS`.",
+                unit=units.Seconds,
+                queries={"{{maker}}": quantile(0.99, "giro_document_duration_seconds", by="maker", window=QUARTER)},
+            ),
+            Graph(
+                title="Refused documents",
+                question="Are documents refused?",
+                shows="Documents refused per second, by error code.",
+                bad="`unavailable`: too many customers ask at once. `rate_limited`, `too_many_documents`: a customer"
+                " asks for more than `GIRO_LIMIT_DOCUMENT_ROWS` or `GIRO_DOCUMENTS_PENDING` allow.",
+                unit=units.OpsPerSecond,
+                queries={"{{code}}": per_second("giro_documents_refused_total", by="code")},
+            ),
+            Graph(
                 title="Time for a group",
                 question="How long does a group of statements take?",
                 shows="Time to make the statements of one group, or one requested statement, p50 and p99 of the last 15"

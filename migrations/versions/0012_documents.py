@@ -1,6 +1,6 @@
 """Large documents, which a job makes.
 
-Revision: 0012, after 0010
+Revision: 0012, after 0011
 """
 
 from alembic import op
