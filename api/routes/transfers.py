@@ -27,6 +27,7 @@ from api.schemas.transfers import (
     render_accepted,
 )
 from core.domain.accounts import AccountError
+from core.domain.errors import Unavailable
 from core.domain.transfers import TransferError, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Identity
 from core.ids import NEWEST
@@ -288,10 +289,12 @@ async def _ended(runtime: Runtime, user_id: int, transfer_id: UUID, wait: int) -
     """Wait for a transfer to end and read it. Returns None if it is pending or cannot be read: it stays accepted."""
     await runtime.waiters.wait(transfer_id, wait)
     try:
-        async with runtime.reading() as session:
+        async with runtime.reading.session(user_id) as session:
             row = await listing.get(session, user_id=user_id, transfer_id=transfer_id)
     except READ_ERRORS as error:
         note_read_error(error)
+        return None
+    except Unavailable:
         return None
     return None if row.status is TransferStatus.PENDING else row
 

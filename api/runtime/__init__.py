@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import redis
 import redis.asyncio
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.runtime.access_log import AccessLog
-from api.runtime.document_line import DocumentLine
+from api.runtime.fair_line import FairLine
 from api.runtime.hashing import Hashing
 from api.runtime.intake import Intake
+from api.runtime.reading import Reading
 from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
 from api.throttling import Throttles
@@ -47,7 +47,8 @@ class Runtime:
     waker: Waker
     passwords: Passwords
     hashing: Hashing
-    drawing: DocumentLine
+    reading: Reading
+    drawing: FairLine
     """Requests for documents wait here, by user: one document is drawn at a time."""
     turns: Turns
     """Lets batches of thousands of lines share the event loop with all other work."""
@@ -55,10 +56,6 @@ class Runtime:
     device_tokens: DeviceTokens
     cursors: Cursors
     card_vault: CardVault
-
-    def reading(self) -> AsyncSession:
-        """Open a session that only reads. Its transaction begins with its first query and is one snapshot."""
-        return AsyncSession(self.database.async_reader)
 
 
 def open_runtime(
@@ -94,7 +91,10 @@ def open_runtime(
         waker=waker,
         passwords=Passwords(settings.password_hash_rounds),
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
-        drawing=DocumentLine(at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER),
+        reading=Reading(database.async_reader),
+        drawing=FairLine(
+            "documents", at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER
+        ),
         turns=Turns(),
         access_tokens=AccessTokens(TokenKeys(secrets), seconds=settings.access_token_seconds),
         device_tokens=DeviceTokens(secrets.card_index_key.read_or_make(), days=settings.device_token_days),

@@ -4,18 +4,18 @@ from collections.abc import Callable
 
 from anyio import CapacityLimiter, to_thread
 
-from api.runtime.document_line import DocumentLine
+from api.runtime.fair_line import FairLine
 
 
 class Hashing:
     """Runs password hashing, which takes a quarter of a second of a core each time.
 
     `threads` run at once, so that log-ins leave processor time to the transfers. `waiting` more may wait, and a quarter
-    of these for the same client: a user, or a network if nobody is signed in.
+    of these for the same client: a user, or a network if nobody is signed in. Clients take turns.
     """
 
     def __init__(self, *, threads: int, waiting: int) -> None:
-        self._line = DocumentLine(at_once=threads, waiting=waiting, waiting_each=max(1, waiting // 4))
+        self._line = FairLine("passwords", at_once=threads, waiting=waiting, waiting_each=max(1, waiting // 4))
         self._threads = CapacityLimiter(threads)
 
     async def run[*Args, Result](self, who: int | str, work: Callable[[*Args], Result], *args: *Args) -> Result:

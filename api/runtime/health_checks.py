@@ -60,7 +60,7 @@ def _sqlite(runtime: Runtime) -> Finding:
 
 async def _ledger(runtime: Runtime) -> Finding:
     """Report the last verification. While a rule is broken, transfers are accepted but not settled."""
-    async with runtime.reading() as session:
+    async with runtime.reading.session("health") as session:
         last = await verification.last(session)
     if last is None:
         return Health.OK, {"verified_at": None}

@@ -8,7 +8,7 @@ from itertools import batched, chain
 TOGETHER = 100
 """Maximum number of items that are made together, in about a millisecond."""
 
-SLICE_SECONDS = 0.003
+SLICE_SECONDS = 0.001
 """Time for which pieces may follow each other before other work has its turn."""
 
 

@@ -25,6 +25,9 @@ AUTOCHECKPOINT_PAGES = 2000
 """Size of the log, in pages (8 MB), from which a commit moves it into the database. That takes some ten milliseconds,
 in which all writers wait. With 10,000 pages it takes fifty, and no transfer is settled sooner."""
 
+SESSIONS = 12
+"""The API's reading sessions, which its callers share (api/runtime/reading.py)."""
+
 SESSION_CACHE_KIB = 8 * 1024
 """Maximum page cache of each of the API's reading sessions. With the full cache, each would keep a copy of the ledger
 in memory. Other pages come from the kernel's cache, and clients notice no difference (measured from 2 MB on)."""
@@ -94,7 +97,7 @@ class Database:
             self._url("sqlite+aiosqlite"),
             connect_args={"isolation_level": None, "uri": True},
             hide_parameters=True,
-            pool_size=8,
+            pool_size=SESSIONS,
             max_overflow=0,
         )
         event.listen(engine.sync_engine, "connect", self._prepare_session)

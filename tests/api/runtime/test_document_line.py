@@ -42,12 +42,12 @@ async def test_a_document_beyond_the_limit_of_its_user_or_of_all_is_unavailable(
             async with asyncio.timeout(10):
                 return (await person.get(path, headers={"Accept": CSV})).status_code
 
-        line = api.runtime.drawing._waiting
+        line = api.runtime.drawing
         asked = [asyncio.ensure_future(ask_for_document(0)) for _ in range(3)]
-        await until(lambda: line.total() == 2)
+        await until(lambda: line.waiting == 2)
         assert await ask_for_document(0) == 503
         asked.append(asyncio.ensure_future(ask_for_document(1)))
-        await until(lambda: line.total() == 3)
+        await until(lambda: line.waiting == 3)
         assert await ask_for_document(1) == 503
         may_end.set()
         assert await asyncio.gather(*asked) == [200] * 4

@@ -1,0 +1,129 @@
+"""A bounded waiting line that is fair to every client, for work that only a few may do at a time."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+
+from core.domain.errors import Unavailable
+from core.telemetry.metrics import lines as metrics
+
+Gone = Callable[[], Awaitable[object]]
+"""Returns when the client has disconnected."""
+
+
+Place = asyncio.Future[None]
+"""A caller that waits. It is done when the caller has its place."""
+
+
+class FairLine:
+    """Lets `at_once` callers work at a time, at most `each` of them for the same client.
+
+    A place that becomes free goes to the next client in turn: clients take turns, and the callers of one client come in
+    the order of their arrival. So a client waits for one caller of each other client, however many callers they have.
+
+    `waiting` callers may wait, `waiting_each` of them for the same client, for at most `seconds`. Further callers are
+    told to try again: in a longer line their clients would give up before their turn. Metrics show the line's `name`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        at_once: int,
+        each: int | None = None,
+        waiting: int,
+        waiting_each: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        self._at_once = at_once
+        self._each = at_once if each is None else each
+        self._most = waiting
+        self._most_each = waiting if waiting_each is None else waiting_each
+        self._seconds = seconds
+        self._held: Counter[Hashable] = Counter()
+        self._waiting: dict[Hashable, deque[Place]] = {}  # the client whose turn is next comes first
+        self._shown = metrics.waiting.labels(name)
+        self._refused = metrics.refused.labels(name)
+
+    @property
+    def waiting(self) -> int:
+        """The number of callers that wait."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def turn(self, whose: Hashable, gone: Gone | None = None) -> AsyncIterator[None]:
+        """Wait for a place and hold it. Raises Unavailable like `enter`."""
+        await self.enter(whose, gone)
+        try:
+            yield
+        finally:
+            self.leave(whose)
+
+    async def enter(self, whose: Hashable, gone: Gone | None = None) -> None:
+        """Take a place, which must be left again.
+
+        Raises Unavailable immediately if too many callers wait, in total or for this client; after the line's time; and
+        when the waiting client is `gone`.
+        """
+        if whose not in self._waiting and self._has_place_for(whose):
+            self._held[whose] += 1
+            return
+        if self.waiting >= self._most or len(self._waiting.get(whose, ())) >= self._most_each:
+            raise self._unavailable()
+        await self._wait(whose, gone)
+
+    def leave(self, whose: Hashable) -> None:
+        """Give a place up, to the next client in turn."""
+        self._held[whose] -= 1
+        if not self._held[whose]:
+            del self._held[whose]
+        self._give_places()
+
+    def _has_place_for(self, whose: Hashable) -> bool:
+        return self._held.total() < self._at_once and self._held[whose] < self._each
+
+    async def _wait(self, whose: Hashable, gone: Gone | None) -> None:
+        place: Place = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(whose, deque()).append(place)
+        self._show()
+        watch = asyncio.ensure_future(gone()) if gone else None
+        awaited = {place} if watch is None else {place, watch}
+        try:
+            await asyncio.wait(awaited, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if place.done():
+                self.leave(whose)  # it has just become free for this caller
+            else:
+                self._forget(whose, place)
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
+        if not place.done():
+            self._forget(whose, place)
+            raise self._unavailable()
+
+    def _forget(self, whose: Hashable, place: Place) -> None:
+        queue = self._waiting[whose]
+        queue.remove(place)
+        if not queue:
+            del self._waiting[whose]
+        self._show()
+
+    def _give_places(self) -> None:
+        """Give each free place to the first caller of the first client that may have it. That client's turn is over."""
+        while (whose := next((one for one in self._waiting if self._has_place_for(one)), None)) is not None:
+            queue = self._waiting.pop(whose)
+            queue.popleft().set_result(None)
+            self._held[whose] += 1
+            if queue:
+                self._waiting[whose] = queue  # behind all others
+            self._show()
+
+    def _show(self) -> None:
+        self._shown.set(self.waiting)
+
+    def _unavailable(self) -> Unavailable:
+        self._refused.inc()
+        return Unavailable()
