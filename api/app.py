@@ -28,6 +28,7 @@ from api.runtime.health import HealthState
 from api.schemas.health import Health
 from api.server import cors
 from api.server.connection_bounds import ConnectionBounds
+from api.server.held import HeldAnswers
 from api.server.observe import Observe
 from api.server.paths import Paths
 from api.server.pulse import Pulse
@@ -61,8 +62,9 @@ def create_app(
     failures.
     """
     settings = settings or load_settings()
+    held = HeldAnswers(seconds=settings.refusal_seconds, most=settings.connections // 4)
     app = Application(
-        lambda framework: _around(framework, settings),
+        lambda framework: _around(framework, settings, held),
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it has paths
         title="Giro",
         version=VERSION,
@@ -71,7 +73,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(settings, queue, tally),
+        lifespan=_lifespan(settings, queue, tally, held),
     )
     routers = ROUTERS if settings.docs else tuple(router for router in ROUTERS if router is not docs.router)
     for router in routers:
@@ -82,6 +84,7 @@ def create_app(
     app.state.methods = Methods(routers)
     app.state.pages = Pages()
     app.state.operator_port = settings.operator_port
+    app.state.held = held
     return app
 
 
@@ -107,7 +110,7 @@ class Application(FastAPI):
         await self._outermost(scope, receive, send)
 
 
-def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
+def _around(framework: ASGIApp, settings: Settings, held: HeldAnswers) -> ASGIApp:
     """Put our layers around the framework. The last one is the outermost."""
     direct = Direct(framework, routers=ROUTERS, answer=answer)
     bounded = RequestBounds(
@@ -123,11 +126,11 @@ def _around(framework: ASGIApp, settings: Settings) -> ASGIApp:
     app: ASGIApp = Paths(Strangers(bounded, public=PUBLIC, below=f"{docs.ASSETS}/"))
     if settings.cors_origins:
         app = CORSMiddleware(app, **cors.options(settings.cors_origins.split(",")))
-    return Observe(app, hsts_seconds=settings.hsts_seconds)
+    return Observe(app, hsts_seconds=settings.hsts_seconds, held=held)
 
 
 def _lifespan(
-    settings: Settings, queue: redis.Redis | None, tally: redis.asyncio.Redis | None
+    settings: Settings, queue: redis.Redis | None, tally: redis.asyncio.Redis | None, held: HeldAnswers
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -150,7 +153,7 @@ def _lifespan(
         pulse = Pulse()
         heartbeat = Heartbeat(settings, "api", alive=pulse.is_felt)
         heartbeat.start()
-        restore = _on_stop_signal(runtime.waiters.release)
+        restore = _on_stop_signal(runtime.waiters.release, held.release)
         freeze_garbage_collector()
         log.info("api_ready")
         yield {
@@ -175,11 +178,11 @@ def _shown(health: HealthState) -> tuple[bool, bytes]:
     return found.status is not Health.UNAVAILABLE, found.model_dump_json().encode()
 
 
-def _on_stop_signal(callback: Callable[[], None]) -> Callable[[], None]:
+def _on_stop_signal(*callbacks: Callable[[], None]) -> Callable[[], None]:
     """Call back when the process is asked to stop, before the server waits for the running requests.
 
-    Without this, clients that wait for a transfer would be cut off instead of answered. Returns a function that undoes
-    it.
+    Without this, clients that wait for a transfer or a held answer would be cut off instead of answered. Returns a
+    function that undoes it.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
@@ -187,7 +190,8 @@ def _on_stop_signal(callback: Callable[[], None]) -> Callable[[], None]:
     previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def handle(number: int, frame: Any) -> None:
-        loop.call_soon_threadsafe(callback)
+        for callback in callbacks:
+            loop.call_soon_threadsafe(callback)
         server = previous[signal.Signals(number)]
         if callable(server):
             server(number, frame)

@@ -15,7 +15,7 @@ from api.http.parts import location_of
 from api.http.validation_messages import message_of
 from api.runtime.intake import has_recorded
 from core.domain.cards import without_card_numbers
-from core.domain.errors import CommonError, ErrorCode, GiroError, RateLimited, Unavailable
+from core.domain.errors import CommonError, Crowded, ErrorCode, GiroError, RateLimited, Unavailable
 from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import processes as metrics
@@ -123,6 +123,8 @@ async def _giro_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GiroError)
     if isinstance(error, Unavailable) and has_recorded():
         return _recorded(request)
+    if isinstance(error, Crowded):
+        request.state.beyond_share = True  # api/server/held.py holds the answer
     location = location_of(error, request.scope.get("route"))
     errors = [field_error(location, error.detail)] if location else []
     headers = {"Retry-After": str(error.wait_seconds)} if isinstance(error, RateLimited) else {}
@@ -162,7 +164,9 @@ async def _database_error(request: Request, error: Exception) -> Response:
     if not is_unavailable(error):
         raise error
     note_read_error(error)
-    return _recorded(request) if has_recorded() else problem(CommonError.UNAVAILABLE, request_id=request.state.request_id)
+    return (
+        _recorded(request) if has_recorded() else problem(CommonError.UNAVAILABLE, request_id=request.state.request_id)
+    )
 
 
 def _recorded(request: Request) -> Response:

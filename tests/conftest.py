@@ -86,6 +86,7 @@ def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             data_dir=folder,
             jwt_secret=JWT_SECRET,
             password_hash_rounds=4,
+            refusal_seconds=0,
             metrics_port_api=0,
             metrics_port_settlement=0,
             metrics_port_jobs=0,
@@ -95,7 +96,7 @@ def shared_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture
 def settings(clean_environment: pytest.MonkeyPatch, shared_settings: Settings, tmp_path: Path) -> Settings:
-    """Settings for one test: its own data folder, no metrics ports, cheap password hashes, a known signing key."""
+    """Settings for one test: its own data folder, no metrics ports, cheap hashes, no held answers, a known key."""
     before, folder = shared_settings.data_dir, tmp_path / "data"
     url = shared_settings.database_url.replace(str(before), str(folder))
     return shared_settings.model_copy(update={"data_dir": folder, "database_url": url})

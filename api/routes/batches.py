@@ -56,7 +56,7 @@ async def _refuse_early(request: Request) -> None:
     except Refusal:
         return
     assert key is not None, "required"
-    async with runtime.reading.session(identity.id) as session:
+    async with runtime.reading.session(user_id) as session:
         connection = await session.connection()
         await connection.run_sync(batches.refuse_early, runtime.settings.pending_bounds, key=key, user_id=user_id)
 

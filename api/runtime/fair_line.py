@@ -1,11 +1,12 @@
 """A bounded waiting line that is fair to every client, for work that only a few may do at a time."""
 
 import asyncio
+import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 
-from core.domain.errors import Unavailable
+from core.domain.errors import Crowded, Unavailable
 from core.telemetry.metrics import lines as metrics
 
 Gone = Callable[[], Awaitable[object]]
@@ -22,8 +23,9 @@ class FairLine:
     A place that becomes free goes to the next client in turn: clients take turns, and the callers of one client come in
     the order of their arrival. So a client waits for one caller of each other client, however many callers they have.
 
-    `waiting` callers may wait, `waiting_each` of them for the same client, for at most `seconds`. Further callers are
-    told to try again: in a longer line their clients would give up before their turn. Metrics show the line's `name`.
+    `waiting` callers may wait, `waiting_each` of them for the same client. Further callers are told to try again: in a
+    longer line their clients would give up before their turn. A caller waits for at most `seconds`, or up to half as
+    long: callers that came together must not give up together. Metrics show the line's `name`.
     """
 
     def __init__(
@@ -63,14 +65,15 @@ class FairLine:
     async def enter(self, whose: Hashable, gone: Gone | None = None) -> None:
         """Take a place, which must be left again.
 
-        Raises Unavailable immediately if too many callers wait, in total or for this client; after the line's time; and
-        when the waiting client is `gone`.
+        Raises Crowded immediately if too many callers wait, in total or for this client. Raises Unavailable after the
+        line's time, and when the waiting client is `gone`.
         """
         if whose not in self._waiting and self._has_place_for(whose):
             self._held[whose] += 1
             return
         if self.waiting >= self._most or len(self._waiting.get(whose, ())) >= self._most_each:
-            raise self._unavailable()
+            self._refused.inc()
+            raise Crowded
         await self._wait(whose, gone)
 
     def leave(self, whose: Hashable) -> None:
@@ -90,7 +93,7 @@ class FairLine:
         watch = asyncio.ensure_future(gone()) if gone else None
         awaited = {place} if watch is None else {place, watch}
         try:
-            await asyncio.wait(awaited, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(awaited, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if place.done():
                 self.leave(whose)  # it has just become free for this caller
@@ -102,7 +105,8 @@ class FairLine:
                 watch.cancel()
         if not place.done():
             self._forget(whose, place)
-            raise self._unavailable()
+            self._refused.inc()
+            raise Unavailable
 
     def _forget(self, whose: Hashable, place: Place) -> None:
         queue = self._waiting[whose]
@@ -121,9 +125,8 @@ class FairLine:
                 self._waiting[whose] = queue  # behind all others
             self._show()
 
+    def _patience(self) -> float | None:
+        return None if self._seconds is None else self._seconds * random.uniform(0.5, 1)
+
     def _show(self) -> None:
         self._shown.set(self.waiting)
-
-    def _unavailable(self) -> Unavailable:
-        self._refused.inc()
-        return Unavailable()

@@ -28,8 +28,8 @@ class Reading:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._users = _line("reads", SESSIONS - OF_STRANGERS)
-        self._strangers = _line("log-ins", OF_STRANGERS)
+        self.users = _line("reads", SESSIONS - OF_STRANGERS)
+        self.strangers = _line("log-ins", OF_STRANGERS)
 
     @asynccontextmanager
     async def session(self, who: int | str, gone: Gone | None = None) -> AsyncIterator[AsyncSession]:
@@ -39,7 +39,7 @@ class Reading:
         session has a place from the one to the other. The query raises Unavailable if there is no place in time, or if
         the client is `gone` before.
         """
-        place = _Place(self._users if isinstance(who, int) else self._strangers, who, gone)
+        place = _Place(self.users if isinstance(who, int) else self.strangers, who, gone)
         try:
             async with AsyncSession(self._engine, sync_session_class=_FairSession, info={_PLACE: place}) as session:
                 yield session

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from functools import cache
+from http.client import BAD_REQUEST
 from logging import DEBUG
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import unhandled
 from api.runtime.intake import begin_request
+from api.server.held import HeldAnswers
 from core.domain.cards import without_card_numbers
 from core.ids import new_id
 from core.telemetry import tracing
@@ -41,13 +43,15 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 class Observe:
     """The outermost layer: names each request, times it, adds the common headers, and answers unexpected errors.
 
-    Every request gets an id of ours. A client's own `X-Request-ID` stands beside it in logs and traces, and is returned
-    in `X-Client-Request-ID`, if it is a plain word of up to 128 characters and contains no card number.
-    `hsts_seconds` is sent to browsers that came over TLS, to the server or to a trusted proxy.
+    Every request gets an id of ours. A client's own `X-Request-ID` is next to it in logs and traces, and is returned in
+    `X-Client-Request-ID`, if it is a plain word of up to 128 characters and contains no card number.
+    `hsts_seconds` is sent to browsers that came over TLS, to the server or to a trusted proxy. Refusals of clients
+    beyond their share are `held`.
     """
 
-    def __init__(self, app: ASGIApp, hsts_seconds: int) -> None:
+    def __init__(self, app: ASGIApp, hsts_seconds: int, held: HeldAnswers | None = None) -> None:
         self._app = app
+        self._held = held
         hsts = {"Strict-Transport-Security": f"max-age={hsts_seconds}"} if hsts_seconds else {}
         self._over_tls = SECURITY_HEADERS | hsts
 
@@ -63,15 +67,17 @@ class Observe:
             scope["state"]["client_request_id"] = clients
             structlog.contextvars.bind_contextvars(client_request_id=clients)
         begin_request()
-        started, status = time.perf_counter(), 0
+        started, status, pause = time.perf_counter(), 0, 0.0
         tracer = tracing.active
         traced = None if tracer is None else tracer.begin_request(request_id, headers.getlist("traceparent"), clients)
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, pause
             if message["type"] == "http.response.start":
                 status = message["status"]
                 security = self._over_tls if scope["scheme"] == "https" else SECURITY_HEADERS
+                if status >= BAD_REQUEST and self._held is not None:
+                    pause = await self._held.hold(scope)
                 _add_headers(MutableHeaders(scope=message), scope["state"], security)
             await send(message)
 
@@ -82,7 +88,7 @@ class Observe:
                 raise  # the answer has begun, so the connection can only be dropped
             await unhandled(error, request_id)(scope, receive, send_with_headers)
         finally:
-            _observe(scope, status, time.perf_counter() - started)
+            _observe(scope, status, time.perf_counter() - started - pause)
             if tracer is not None and traced is not None:
                 tracer.end_request(traced, _method_of(scope), _route_of(scope), status)
             structlog.contextvars.clear_contextvars()

@@ -18,6 +18,7 @@ def route_of(request: Request) -> str:
 def rate_limited(request: Request, name: str, wait_us: int) -> RateLimited:
     """Count a request that is refused by a rate or a wait of this name, and return the error to raise."""
     metrics.throttled.labels(route_of(request), name).inc()
+    request.scope["state"]["beyond_share"] = True  # api/server/held.py holds the answer
     return RateLimited(_whole_seconds(wait_us))
 
 

@@ -153,6 +153,10 @@ class Unavailable(GiroError):
         super().__init__(CommonError.UNAVAILABLE, detail=detail)
 
 
+class Crowded(Unavailable):
+    """Too many requests wait, in total or of this client."""
+
+
 class OutcomeUnknown(GiroError):
     """The commit failed, and so did the commit that should rule it out. Only a retry with the same key can tell."""
 

@@ -68,7 +68,7 @@ class ThrottlingSettings(SettingsGroup):
         "may come at once takes a full allowance. `1000/10`: a thousand at once, then a hundred per second. `off`: any "
         "number.",
     )
-    limit_reads: RateText = Field("off", description="The same for each route that reads.")
+    limit_reads: RateText = Field("1000/10", description="The same for each route that reads.")
     limit_writes: RateText = Field(
         "1000/10",
         description="The same for each other route that needs a token, as for opening accounts or issuing cards.",
@@ -91,4 +91,11 @@ class ThrottlingSettings(SettingsGroup):
         "200000/600",
         description="Transactions that one user may have drawn as CSV, PDF or camt.053, in all documents together. A "
         "document of more than that needs the whole budget. `off`: any number.",
+    )
+    refusal_seconds: float = Field(
+        1,
+        ge=0,
+        le=10,
+        description="Longest time that a refusal is held if its client is beyond a rate or its share of a waiting "
+        "line, so that no connection gets many refusals a second. `0`: refusals are not held.",
     )
