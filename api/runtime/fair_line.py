@@ -5,6 +5,7 @@ import random
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from core.domain.errors import Crowded, Unavailable
 from core.telemetry.metrics import lines as metrics
@@ -91,7 +92,7 @@ class FairLine:
         self._waiting.setdefault(whose, deque()).append(place)
         self._show()
         watch = asyncio.ensure_future(gone()) if gone else None
-        awaited = {place} if watch is None else {place, watch}
+        awaited: set[asyncio.Future[Any]] = {place} if watch is None else {place, watch}
         try:
             await asyncio.wait(awaited, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:

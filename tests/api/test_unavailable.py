@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,7 +13,6 @@ from uuid import UUID
 import httpx2
 import pytest
 from pysqlite3 import dbapi2
-from sqlalchemy import text
 from starlette.types import Message, Receive, Scope, Send
 
 from core.storage.sqlite.engine import Database
@@ -198,21 +197,6 @@ class TestWhatWasRecorded:
         refused(answer, 503, "outcome_unknown")
         assert "It was recorded" in answer.json()["detail"]
         refused(await ada.get("/accounts"), 503, "unavailable")
-
-
-async def test_with_all_reading_sessions_in_use_reads_are_rejected_and_submissions_are_answered(
-    api: Api, ada: Person, pair: Pair
-) -> None:
-    pool: Any = api.runtime.database.async_reader.sync_engine.pool
-    pool._timeout = 0.1  # 30 s by default
-    async with AsyncExitStack() as held:
-        for _ in range(pool.size()):
-            session = await held.enter_async_context(api.runtime.reading())
-            await session.execute(text("SELECT 1"))
-        refused(await ada.get("/accounts"), 503, "unavailable")
-        answer = await ada.post("/transfers", payment(pair.payer, pair.payee), headers={"Prefer": "wait=0"})
-        assert answer.status_code == 202
-    assert (await ada.get("/accounts")).status_code == 200
 
 
 async def test_no_reading_session_is_kept_until_a_client_reads_its_answer(api: Api, ada: Person) -> None:

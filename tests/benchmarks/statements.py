@@ -34,6 +34,7 @@ from core.telemetry.logging import configure_logging
 from tests import builders
 from tests.benchmarks.service import at_a_rate, people, quantile
 from tests.flows.stack import Stack
+from tests.unthrottled import UNTHROTTLED
 
 GROUP = 500
 """Number of transfers accepted in one unit of work while the database is filled."""
@@ -98,7 +99,7 @@ def _undone(database: Database) -> list[int]:
 def serve(template: Path, count: int, rate: float) -> tuple[list[float], tuple[int, float] | None]:
     """Start a service on a copy of a database, and time transfers; also return the statements made, and their time."""
     with tempfile.TemporaryDirectory(prefix="giro-bench-") as folder:
-        stack = Stack(Path(folder), measured=False)
+        stack = Stack(Path(folder), measured=False, **UNTHROTTLED)
         stack.data.mkdir()
         shutil.copy(template, stack.data / "banking.db")
         try:

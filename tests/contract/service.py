@@ -34,7 +34,7 @@ PLACES = {
 }
 """Most calls use existing ids and small amounts, because random values would nearly always be refused."""
 
-RATES = {"limit_writes": "100000/10", "limit_anonymous": "100000/10"}
+RATES = dict.fromkeys(("limit_reads", "limit_writes", "limit_anonymous"), "100000/10")
 """Limits are far above normal use, but rates stay on, so that their headers are checked."""
 
 LONGEST_RUN = 180

@@ -89,23 +89,33 @@ async def test_a_session_that_cannot_be_closed_leaves_its_place(api: Api, monkey
         connection = await session.connection()
         await connection.invalidate()
         await connection.close()
-        raise OSError
+        raise OSError("lost")
 
     for _ in range(QUARTER):
-        with monkeypatch.context() as patch, pytest.raises(OSError):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="lost"):
             async with holding(api, 1):
                 patch.setattr(AsyncSession, "close", fail)
     async with asyncio.timeout(10), holding(api, *[1] * QUARTER):
         pass
 
 
+async def test_with_all_sessions_of_users_in_use_a_read_waits_and_transfers_are_accepted(
+    api: Api, ada: Person, pair: Pair
+) -> None:
+    async with holding(api, *[-number for number in range(4) for _ in range(QUARTER)]) as held, asyncio.timeout(10):
+        read = asyncio.create_task(ada.get("/accounts"))
+        await until(lambda: waiting(api) == 1)
+        await ada.pay(pair.payer, pair.payee)
+        await held[0].close()
+        assert (await read).status_code == 200
+
+
 async def test_a_read_that_waits_for_too_long_is_unavailable(
     start: Start, ada: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "WAIT_SECONDS", 0.01)
-    async with start() as api:
-        async with holding(api, *[await id_of(api, ada)] * QUARTER):
-            answer = await Person(api.client, ada.email, ada.token, "").get("/accounts")
+    async with start() as api, holding(api, *[await id_of(api, ada)] * QUARTER):
+        answer = await Person(api.client, ada.email, ada.token, "").get("/accounts")
     refused(answer, 503, "unavailable")
     assert answer.headers["retry-after"] == "1"
 
@@ -125,11 +135,10 @@ async def test_a_transfer_whose_end_cannot_be_read_in_time_stays_accepted(
     start: Start, ada: Person, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "WAIT_SECONDS", 0.01)
-    async with start() as api:
-        async with holding(api, *[await id_of(api, ada)] * QUARTER):
-            body = {"from_account_id": pair.payer["id"], "to_account_id": pair.payee["id"], "amount": 1}
-            headers = {"Prefer": "wait=1", "Idempotency-Key": "1"}
-            answer = await Person(api.client, ada.email, ada.token, "").post("/transfers", body, headers=headers)
+    async with start() as api, holding(api, *[await id_of(api, ada)] * QUARTER):
+        body = {"from_account_id": pair.payer["id"], "to_account_id": pair.payee["id"], "amount": 1}
+        headers = {"Prefer": "wait=1", "Idempotency-Key": "1"}
+        answer = await Person(api.client, ada.email, ada.token, "").post("/transfers", body, headers=headers)
     assert answer.status_code == 202
 
 

@@ -288,10 +288,13 @@ class TestRates:
             clock.advance(seconds=5)
             await ada.open()
 
-    async def test_of_reads_and_of_money_are_off_by_default(self, ada: Person, pair: Pair) -> None:
-        for answer in (await ada.get("/accounts"), await ada.post("/transfers", payment(pair.payer, pair.payee, 1))):
-            assert "ratelimit" not in answer.headers
-            assert "ratelimit-policy" not in answer.headers
+    async def test_of_money_are_off_by_default(self, ada: Person, pair: Pair) -> None:
+        answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 1))
+        assert "ratelimit" not in answer.headers
+        assert "ratelimit-policy" not in answer.headers
+
+    async def test_of_reads_allow_a_hundred_requests_a_second_by_default(self, ada: Person) -> None:
+        assert (await ada.get("/accounts")).headers["ratelimit-policy"] == '"reads";q=1000;w=10'
 
     @pytest.mark.parametrize(("setting", "policy"), [("limit_transfers", "transfers"), ("limit_reads", "reads")])
     async def test_of_reads_and_of_money_can_be_set(

@@ -20,6 +20,7 @@ from tests.faults.harness.nemesis import Nemesis
 from tests.faults.harness.plan import make_plan
 from tests.flows.stack import Client as Person
 from tests.flows.stack import Stack
+from tests.unthrottled import UNTHROTTLED
 from tests.waiting import eventually
 
 TELLERS = 3
@@ -70,7 +71,7 @@ def run(seed: int, kills: int, folder: Path) -> Result:
     started = time.monotonic()
     result, history = Result(seed, kills), History()
     failpoints = folder / "failpoints"
-    stack = Stack(folder, measured=False, **SETTINGS)
+    stack = Stack(folder, measured=False, **UNTHROTTLED | SETTINGS)
     stack.environment["GIRO_FAILPOINTS"] = f"@{failpoints}"
     try:
         stack.start()
