@@ -69,7 +69,7 @@ class FairLine:
         Raises Crowded immediately if too many callers wait, in total or for this client. Raises Unavailable after the
         line's time, and when the waiting client is `gone`.
         """
-        if whose not in self._waiting and self._has_place_for(whose):
+        if self._has_place_for(whose):  # then nobody of this client waits
             self._held[whose] += 1
             return
         if self.waiting >= self._most or len(self._waiting.get(whose, ())) >= self._most_each:

@@ -94,12 +94,15 @@ async def test_a_place_given_to_a_caller_that_gives_up_at_that_moment_goes_to_th
     assert queue.entered == ["a1", "c1"]
 
 
-@pytest.mark.parametrize("bounds", [{"waiting": 2}, {"waiting_each": 2}])
-async def test_a_caller_beyond_the_waiting_ones_is_refused_at_once(bounds: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("bounds", "came"), [({"waiting": 2, "waiting_each": 2}, "a1 b1 c1"), ({"waiting_each": 2}, "a1 a2 a3")]
+)
+async def test_a_caller_beyond_the_waiting_ones_is_refused_at_once(bounds: dict[str, int], came: str) -> None:
     queue = Queue(line_of(1, **bounds))
-    await queue.come("a1", "a2", "a3")
-    with pytest.raises(Crowded):
-        await queue.line.enter("a")
+    await queue.come(*came.split())
+    async with asyncio.timeout(10):
+        with pytest.raises(Crowded):
+            await queue.line.enter("a")
     for task in queue.tasks.values():
         task.cancel()
 
@@ -131,6 +134,25 @@ async def test_a_waiting_caller_whose_client_disconnects_leaves_the_line() -> No
     with pytest.raises(Unavailable):
         await waiting
     assert line.waiting == 0
+
+
+async def test_a_caller_that_has_its_place_is_no_longer_watched() -> None:
+    line = line_of(1)
+    await line.enter("a")
+    watched = asyncio.Event()
+
+    async def gone() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            watched.set()
+
+    waiting = asyncio.create_task(line.enter("b", gone))
+    await turn_the_loop()
+    line.leave("a")
+    await waiting
+    await turn_the_loop()
+    assert watched.is_set()
 
 
 async def test_a_turn_ends_with_its_block_even_after_an_error() -> None:

@@ -142,7 +142,10 @@ async def test_a_transfer_whose_end_cannot_be_read_in_time_stays_accepted(
     assert answer.status_code == 202
 
 
-async def test_a_waiting_read_of_a_disconnected_client_leaves_the_line(api: Api, ada: Person) -> None:
+async def test_a_waiting_read_of_a_disconnected_client_leaves_the_line(
+    start: Start, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 600)
     gone = asyncio.Event()
     messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
@@ -156,6 +159,8 @@ async def test_a_waiting_read_of_a_disconnected_client_leaves_the_line(api: Api,
         await api.app(scope, receive, send)
 
     async with (
+        start() as api,
+        asyncio.timeout(60),
         holding(api, *[await id_of(api, ada)] * QUARTER),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(leaving), base_url="http://giro.test") as client,
     ):
