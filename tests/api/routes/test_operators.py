@@ -58,6 +58,10 @@ async def set_limit(operator: Person, account: Json, amount: Any) -> httpx2.Resp
     return await operator.request("PUT", f"/operator/accounts/{account['id']}/overdraft-limit", json={"amount": amount})
 
 
+NO_LIMIT = {"pending_limit": None}
+"""The field of a user that only operators see."""
+
+
 async def profile(person: Person) -> Json:
     return (await person.get("/users/me")).json()
 
@@ -260,7 +264,7 @@ class TestAUser:
         self, operator: Person, ada: Person, grace: Person
     ) -> None:
         found = await items(operator, "/operator/users")
-        assert found == [await profile(person) for person in (operator, ada, grace)]
+        assert found == [await profile(person) | NO_LIMIT for person in (operator, ada, grace)]
         assert [item["role"] for item in found] == ["operator", "customer", "customer"]
 
     async def test_loses_access_at_once_when_deactivated_and_can_log_in_when_reactivated(
@@ -277,11 +281,11 @@ class TestAUser:
             refused(await api.client.post("/token/refresh", json=refresh), 401, "unauthenticated")
 
         answer = await operator.post(f"{path}/deactivate")
-        assert (answer.status_code, answer.json()) == (200, shown | {"is_active": False})
+        assert (answer.status_code, answer.json()) == (200, shown | NO_LIMIT | {"is_active": False})
         await is_out()
         refused(await api.client.post("/login", data=form), 401, "unauthenticated")
         answer = await operator.post(f"{path}/reactivate")
-        assert (answer.status_code, answer.json()) == (200, shown)
+        assert (answer.status_code, answer.json()) == (200, shown | NO_LIMIT)
         await is_out()
         assert await profile(await api.log_in("mary")) == shown
 
@@ -314,7 +318,7 @@ class TestErasing:
         path = f"/operator/users/{shown['id']}"
         await operator.post(f"{path}/deactivate")
         answers = [await operator.post(f"{path}/erase") for _ in range(2)]
-        erased = {"email": f"{UUID(shown['id']).hex}@erased.invalid", "name": None, "is_active": False}
+        erased = NO_LIMIT | {"email": f"{UUID(shown['id']).hex}@erased.invalid", "name": None, "is_active": False}
         assert [answer.status_code for answer in answers] == [200, 200]
         assert answers[0].json() == answers[1].json() == shown | erased
         assert (await items(operator, "/operator/users"))[-1] == shown | erased
@@ -328,6 +332,8 @@ class TestErasing:
         await operator.post(f"{path}/deactivate")
         await operator.post(f"{path}/erase")
         refused(await operator.post(f"{path}/reactivate"), 409, "user_erased")
+        limit = await operator.request("PUT", f"{path}/pending-limit", json={"transfers": 5})
+        refused(limit, 409, "user_erased")
 
     async def test_names_the_account_that_prevents_it(self, operator: Person, ada: Person, pair: Pair) -> None:
         path = f"/operator/users/{(await profile(ada))['id']}"
