@@ -17,10 +17,12 @@ const visitor = giro(url);
 const user = dataOf(await visitor.POST("/signup", { body: { email, password, name: "Lin" } }));
 assert.equal(user.email, email);
 assert.equal(user.role, "customer");
+const form = { "Content-Type": "application/x-www-form-urlencoded" };
+const first = dataOf(await visitor.POST("/login", { body: { username: email, password }, headers: form }));
 const tokens = dataOf(
   await visitor.POST("/login", {
-    body: { username: email, password },
-    headers: { "Content-Type": "application/x-www-form-urlencoded" },
+    body: { username: email, password, device_token: first.device_token },
+    headers: form,
   }),
 );
 const lin = giro(url, tokens.access_token);

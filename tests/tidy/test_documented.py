@@ -32,7 +32,12 @@ HOME = Path(core.__file__).parent.parent
 REFERENCE = HOME / "docs" / "reference"
 PAGES = [HOME / "README.md", *sorted((HOME / "docs").rglob("*.md"))]
 
-FAILURES_ONLY = {BatchError.FAILED, TransferError.OWNER_INACTIVE}
+FAILURES_ONLY = {
+    BatchError.FAILED,
+    TransferError.OWNER_INACTIVE,
+    TransferError.PAYEE_CLOSED,
+    TransferError.PAYEE_FROZEN,
+}
 """Reasons for a failed transfer, which are never the answer to a call."""
 
 

@@ -39,12 +39,12 @@ def deactivate(database: Database, email: str) -> None:
 
 
 class TestLoggingIn:
-    async def test_returns_a_pair_of_tokens_that_must_not_be_cached(self, api: Api, ada: Person) -> None:
+    async def test_returns_tokens_that_must_not_be_cached(self, api: Api, ada: Person) -> None:
         answer = await api.client.post("/login", data={"username": ada.email, "password": PASSWORD})
         assert answer.status_code == 200
         assert answer.headers["cache-control"] == "no-store"
         tokens = answer.json()
-        assert tokens.keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+        assert tokens.keys() == {"access_token", "token_type", "expires_in", "refresh_token", "device_token"}
         assert (tokens["token_type"], tokens["expires_in"]) == ("bearer", 900)
 
     @pytest.mark.parametrize(

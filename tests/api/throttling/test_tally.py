@@ -230,6 +230,18 @@ class TestATally:
         tries = await asyncio.gather(*(tally.attempt([ADA]) for _ in range(50)))
         assert sum(not one.refused for one in tries) == PATIENCE.free
 
+    @pytest.mark.parametrize("tries", [1, 3, 5000])
+    async def test_counts_many_failures_in_one_call_as_the_pure_rules_do(
+        self, at: dict[str, int], client: fakeredis.FakeAsyncRedis, tries: int
+    ) -> None:
+        record = PATIENCE.count(PATIENCE.count(Record(), at["now"]), at["now"], tries)
+        assert record == after(1 + tries, at=at["now"])
+        tally = Tally(client)
+        await tally.count(ADA, 1)
+        assert await tally.count(ADA, tries) == record
+        assert await Tally(client).count(GRACE, 1) == after(1, at=at["now"])
+        assert 0 < await client.pttl(PREFIX + ADA.key) <= (record.gone_at - at["now"]) // 1000
+
     async def test_sets_keys_that_expire(self, at: dict[str, int], client: fakeredis.FakeAsyncRedis) -> None:
         tally = Tally(client)
         await fail(tally, 3, ADA, GRACE)
