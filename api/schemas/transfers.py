@@ -116,7 +116,7 @@ def fingerprint(path: str, body: In) -> bytes:
     return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
-def former_fingerprint(path: str, body: "NewDeposit | NewWithdrawal | NewTransfer") -> bytes | None:
+def former_fingerprint[Order: (NewDeposit, NewWithdrawal, NewTransfer)](path: str, body: Order) -> bytes | None:
     """Digest a request as older releases did, which kept bidirectional controls. None if it has none."""
     return fingerprint(path, as_given(body)) if isinstance(body.description, Stripped) else None
 
