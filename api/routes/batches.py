@@ -171,7 +171,11 @@ async def _order(body: NewBatch, request: Request, identity: Identity, runtime: 
     orders = await runtime.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
     digest = await _digest(runtime, body)
     is_stripped = any(isinstance(line.description, Stripped) for line in body.transfers)
-    former = body.model_copy(update={"transfers": [as_given(line) for line in body.transfers]}) if is_stripped else None
+    former = (
+        body.model_copy(update={"transfers": [as_given(line, line.description) for line in body.transfers]})
+        if is_stripped
+        else None
+    )
     return BatchRequest(
         mode=body.mode,
         submitted_by=identity.id,

@@ -116,16 +116,16 @@ def fingerprint(path: str, body: In) -> bytes:
     return blake2b(f"{path}\n{body.model_dump_json()}".encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
-def former_fingerprint[Order: (NewDeposit, NewWithdrawal, NewTransfer)](path: str, body: Order) -> bytes | None:
+def former_fingerprint(path: str, body: "NewDeposit | NewWithdrawal | NewTransfer") -> bytes | None:
     """Digest a request as older releases did, which kept bidirectional controls. None if it has none."""
-    return fingerprint(path, as_given(body)) if isinstance(body.description, Stripped) else None
+    return fingerprint(path, as_given(body, body.description)) if isinstance(body.description, Stripped) else None
 
 
-def as_given[Order: (NewDeposit, NewWithdrawal, NewTransfer)](body: Order) -> Order:
+def as_given[Order: In](body: Order, description: str | None) -> Order:
     """Return an order with its description as it was sent."""
-    if not isinstance(body.description, Stripped):
+    if not isinstance(description, Stripped):
         return body
-    return body.model_copy(update={"description": body.description.given})
+    return body.model_copy(update={"description": description.given})
 
 
 class TransferQuery(PageQuery):

@@ -94,7 +94,8 @@ async def test_a_transfer_that_an_older_release_accepted_with_them_is_still_repl
     ada: Person, pair: Pair, database: Database
 ) -> None:
     body: dict[str, Any] = payment(pair.payer, pair.payee) | {"description": SENT}
-    order = as_given(NewTransfer.model_validate(body))
+    stripped = NewTransfer.model_validate(body)
+    order = as_given(stripped, stripped.description)
     assert order.description == SENT
     accepted = builders.accepted(
         database,
@@ -124,7 +125,7 @@ async def test_a_batch_that_an_older_release_accepted_with_them_is_still_replaye
 ) -> None:
     lines = [payment(pair.payer, pair.payee, 1) | {"description": text} for text in (SENT, "plain")]
     body = NewBatch.model_validate({"mode": "atomic", "transfers": lines})
-    as_then = body.model_copy(update={"transfers": [as_given(line) for line in body.transfers]})
+    as_then = body.model_copy(update={"transfers": [as_given(line, line.description) for line in body.transfers]})
     request = BatchRequest(
         mode=BatchMode.ATOMIC,
         submitted_by=user_id(database, ada),

@@ -117,7 +117,7 @@ class TestATrailingSlash:
 
 class TestTheRequestId:
     @pytest.mark.parametrize("sent", ["a", "order-66", "A.b_c:d-9", "x" * 128, "01932f4e-8c1a-7b3d-9e5f-2a6b8c0d4e1f"])
-    async def test_is_ours_and_the_clients_stands_beside_it_if_it_is_plain(self, api: Api, sent: str) -> None:
+    async def test_is_ours_and_the_clients_is_next_to_it_if_it_is_plain(self, api: Api, sent: str) -> None:
         answer = await api.client.get("/nothing", headers={"X-Request-ID": sent})
         assert answer.headers["x-client-request-id"] == sent
         assert answer.headers["x-request-id"] == answer.json()["request_id"] != sent
@@ -225,7 +225,7 @@ class TestAnUnexpectedException:
         assert SECRET not in answer.text
         assert "KeyError" not in answer.text
 
-    async def test_is_logged_with_its_traceback_and_both_request_ids(
+    async def test_is_logged_with_its_traceback_and_request_id(
         self, ada: Person, broken: None, log_lines: io.StringIO
     ) -> None:
         answer = await ada.get("/users/me", headers={"X-Request-ID": "order-66"})

@@ -96,9 +96,7 @@ def _account_of_a_finished_group(stack: Stack, client: Client, opened_at: dateti
     return account
 
 
-def test_a_large_document_is_made_in_the_background(
-    new_stack: Callable[..., Stack], template_database: Path
-) -> None:
+def test_a_large_document_is_made_in_the_background(new_stack: Callable[..., Stack], template_database: Path) -> None:
     stack = new_stack(document_rows=2)
     database = database_of(stack, template_database)
     with unit_of_work(database) as connection:

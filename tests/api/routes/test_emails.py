@@ -34,7 +34,7 @@ async def test_an_address_logs_in_in_every_spelling_that_signs_up_as_the_same(ap
         assert await log_in(api, spelling) == 200, spelling
 
 
-async def test_no_spelling_has_a_count_of_failures_of_its_own(start: Start) -> None:
+async def test_all_spellings_have_one_count_of_failures(start: Start) -> None:
     async with start() as api:
         assert await sign_up(api, SPELLINGS[0]) == 201
         answers = [await log_in(api, SPELLINGS[n % len(SPELLINGS)], "a wrong password") for n in range(30)]
