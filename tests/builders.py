@@ -74,11 +74,16 @@ def open_account(connection: Connection, owner: Person | int, currency: str = "U
 
 
 def add_document(
-    connection: Connection, owner: Person, account: UUID, document: UUID, *, month: str = "{}", **more: Any
+    connection: Connection, owner: Person | int, account: UUID, document: UUID, *, month: str = "{}", **more: Any
 ) -> None:
     """Write a large document of an account, which is pending and expires in an hour."""
     row = {"period": "2026-01", "newest_id": 1, "media_type": "text/csv", "transaction_count": 1} | more
-    row |= {"public_id": document.bytes, "owner_id": owner.id, "file_name": "statement.csv", "month": month}
+    row |= {
+        "public_id": document.bytes,
+        "owner_id": owner if isinstance(owner, int) else owner.id,
+        "file_name": "statement.csv",
+        "month": month,
+    }
     row |= {"asked_at": now_us(), "expires_at": now_us() + 3_600_000_000}
     connection.exec_driver_sql(
         f"INSERT INTO documents (account_id, {', '.join(row)}) "

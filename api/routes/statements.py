@@ -19,7 +19,7 @@ from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery
 from core import documents
 from core.domain.accounts import AccountError
 from core.domain.documents import DocumentError
-from core.domain.errors import GiroError, Refusal, Unavailable
+from core.domain.errors import CommonError, GiroError, Refusal, Unavailable
 from core.domain.statements import PendingStatement, Period, StatementError
 from core.ids import NEWEST
 from core.services import accounts
@@ -56,6 +56,13 @@ _ASKED: dict[int | str, dict[str, Any]] = {
         },
     }
 }
+for _code in (
+    StatementError.TOO_LARGE,
+    DocumentError.TOO_MANY,
+    CommonError.RATE_LIMITED,
+    CommonError.UNAVAILABLE,
+):
+    metrics.documents_refused.labels(_code)  # at 0 from the start, so that the first refusal is visible
 _FULL: dict[str, Any] = {"response_model": FullStatementOut}
 
 

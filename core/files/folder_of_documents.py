@@ -20,12 +20,12 @@ def exists(folder: Path, document_id: UUID) -> bool:
 
 
 def open_to_read(folder: Path, document_id: UUID) -> BufferedReader:
-    """Open the file of a document. Raises FileNotFoundError if there is none."""
+    """Open the file of a document. Raises FileNotFoundError if it is missing."""
     return (folder / str(document_id)).open("rb")
 
 
 def delete(folder: Path, document_id: UUID) -> None:
-    """Delete the file of a document, if there is one, and what an interrupted job has left of it. Raises OSError."""
+    """Delete the file of a document, if it exists, and what an interrupted job has left of it. Raises OSError."""
     for path in folder.glob(f"{document_id}*"):
         path.unlink(missing_ok=True)
 

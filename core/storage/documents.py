@@ -133,7 +133,7 @@ def first_of_each_user(connection: Connection, *, but: Iterable[int], now: datet
 
 
 def backlog(connection: Connection, now: datetime) -> tuple[int, datetime | None]:
-    """Count the pending documents, and return the time at which the oldest was asked for; None if there is none."""
+    """Count the pending documents, and return the time at which the oldest was asked for, or None without one."""
     query = "SELECT count(*), min(asked_at) FROM documents WHERE made_at IS NULL AND expires_at > ?"
     count, oldest = connection.exec_driver_sql(query, (to_us(now),)).one()
     return count, None if oldest is None else to_datetime(oldest)
@@ -147,7 +147,7 @@ def find_pending(connection: Connection, document_id: int, now: datetime) -> Ask
 
 
 def finish(connection: Connection, document_id: int, *, made_at: datetime, expires_at: datetime) -> bool:
-    """Mark a pending document as made; False if there is none, because its owner was erased or another job made it."""
+    """Mark a pending document as made; False if its owner was erased, or another job made it."""
     query = "UPDATE documents SET made_at = ?, expires_at = ? WHERE id = ? AND made_at IS NULL"
     done = connection.exec_driver_sql(query, (to_us(made_at), to_us(expires_at), document_id))
     return done.rowcount == 1

@@ -15,6 +15,7 @@ import httpx2
 
 from core.domain.dead_letters import Letter
 from core.domain.users import Role
+from core.ids import new_id
 from core.security.access_tokens import Claims
 from core.security.card_vault import CardVault
 from core.security.passwords import Passwords
@@ -93,6 +94,7 @@ CALLS: dict[str, Call] = {
     "GET /accounts/{account_id}/statements": Call(OWNER, 200, code="account_not_found"),
     "POST /accounts/{account_id}/statements": Call(OWNER, 202, {"month": MONTH}, code="account_not_found"),
     "GET /statements/{statement_id}": Call(OWNER, 200, code="statement_not_found"),
+    "GET /documents/{document_id}": Call(OWNER, 202, code="document_not_found"),
     # --- cards
     "POST /cards": Call(OWNER, 201, {"account_id": "{account_id}", "type": "debit"}, code="account_not_found"),
     "GET /cards": Call(OWN, 200),
@@ -224,6 +226,13 @@ def _open(database: Database, person: Person, funds: int = 0) -> UUID:
     return account
 
 
+def _document(database: Database, person: Person, account: UUID) -> str:
+    document = new_id()
+    with unit_of_work(database) as connection:
+        builders.add_document(connection, owner_of(connection, person), account, document)
+    return str(document)
+
+
 async def make_world(api: Api, database: Database, clock: Clock) -> World:
     """Make a bank on 10 March 2026, whose customer Ada has one of everything that a call can concern."""
     ada, eve = (_join(api, database, name) for name in ("ada", "eve"))
@@ -248,6 +257,7 @@ async def make_world(api: Api, database: Database, clock: Clock) -> World:
             "empty_account_id": str(empty),
             "completed_id": completed.json()["id"],
             "statement_id": (await ada.get(f"/accounts/{account}/statements")).json()["items"][0]["id"],
+            "document_id": _document(database, ada, account),
             "user_id": (await ada.get("/users/me")).json()["id"],
             "gone_user_id": _somebody_gone(database),
             "card_id": _card(database, api.runtime.card_vault, ada, account),

@@ -274,7 +274,12 @@ def test_only_statements_and_the_home_page_have_several_media_types(document: Js
         for response in operation["responses"].values()
         if len(response.get("content", {})) > 1
     }
-    assert several == {"/", "/accounts/{account_id}/statement", "/statements/{statement_id}"}
+    assert several == {
+        "/",
+        "/accounts/{account_id}/statement",
+        "/statements/{statement_id}",
+        "/documents/{document_id}",
+    }
 
 
 @pytest.mark.parametrize(
@@ -285,6 +290,10 @@ def test_only_statements_and_the_home_page_have_several_media_types(document: Js
         ("post", "/withdrawals", "200", {"Preference-Applied"}),
         ("get", "/accounts/{account_id}/statement", "200", {"Vary", "Content-Disposition"}),
         ("get", "/statements/{statement_id}", "200", {"Vary", "Content-Disposition", "Retry-After"}),
+        ("get", "/accounts/{account_id}/statement", "202", {"Location", "Retry-After"}),
+        ("get", "/statements/{statement_id}", "202", {"Location", "Retry-After"}),
+        ("get", "/documents/{document_id}", "200", {"Content-Disposition"}),
+        ("get", "/documents/{document_id}", "202", {"Retry-After"}),
         ("post", "/accounts/{account_id}/statements", "202", {"Location", "Retry-After"}),
         ("get", "/transfers/{transfer_id}", "200", {"ETag", "Retry-After", "Preference-Applied"}),
         ("get", "/transfers/{transfer_id}", "304", {"ETag"}),
@@ -343,6 +352,7 @@ def test_the_document_lists_exactly_these_calls(document: Json) -> None:
         "GET /accounts/{account_id}/statements",
         "POST /accounts/{account_id}/statements",
         "GET /statements/{statement_id}",
+        "GET /documents/{document_id}",
         "GET /operator/dead-letters",
         "POST /operator/dead-letters/{letter_id}/retry",
         "POST /operator/dead-letters/{letter_id}/drop",

@@ -14,7 +14,7 @@ from deploy.grafana.dashboards import FOLDER
 from tests.flows.stack import Stack
 from tests.monitoring.prometheus import Prometheus
 from tests.monitoring.test_dashboards import PANELS, written
-from tests.monitoring.traffic import Traffic
+from tests.monitoring.traffic import SMALL_DOCUMENTS, Traffic
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.whole_service, pytest.mark.prometheus]
@@ -34,7 +34,7 @@ FREQUENT = {"verify_hours": 0.002, "checkpoint_minutes": 0.05, "sweep_age_second
 def idle_bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Prometheus]]:
     """An unused service, and a Prometheus that scrapes it."""
     assert shutil.which("prometheus"), "this needs Prometheus on the PATH"
-    stack = Stack(tmp_path_factory.mktemp("stack"), measured=False, scraped=True, **FREQUENT)
+    stack = Stack(tmp_path_factory.mktemp("stack"), measured=False, scraped=True, **FREQUENT, **SMALL_DOCUMENTS)
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), stack.metrics_ports).start()
     try:
         stack.start()
@@ -54,6 +54,7 @@ def prometheus(idle_bank: tuple[Stack, Prometheus]) -> Iterator[Prometheus]:
     traffic.fail_a_log_in()
     traffic.read_as_an_operator()
     traffic.months_pass()
+    traffic.ask_for_documents()
     traffic.failed_at_settlement()
     eventually(
         lambda: prometheus.query(FAILED)

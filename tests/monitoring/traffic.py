@@ -15,6 +15,8 @@ from tests.flows.stack import Stack
 from tests.waiting import eventually
 
 PAUSE_SECONDS = 0.2
+SMALL_DOCUMENTS = {"document_rows": 2, "documents_pending": 1}
+"""Settings of the service, with which three transactions are a large document."""
 LAST_MONTH = Period.of(datetime.now(UTC), UTC).preceding
 
 
@@ -83,6 +85,21 @@ class Traffic:
         self._opened_last_month(late)
         assert self.ada.post(f"/accounts/{late}/statements", {"month": str(LAST_MONTH)}).status_code == 202
         eventually(lambda: self._statement_of(late)["status"] == "final")
+
+    def ask_for_documents(self) -> None:
+        """Have a small document drawn by the API, a large one by a job, and another one refused.
+
+        The service must run with `SMALL_DOCUMENTS`.
+        """
+        few = f"/accounts/{self.ada.open_account(funds=5)}/statement"
+        many = f"/accounts/{self.account}/statement"
+        for _ in range(3):
+            assert self.ada.submit(self.account, self.other, 1, Prefer="wait=20").json()["status"] == "completed"
+        assert self.ada.get(few, Accept="text/csv").status_code == 200
+        large = self.ada.get(many, Accept="text/csv")
+        assert large.status_code == 202
+        assert self.ada.get(many, Accept="application/pdf").json()["code"] == "too_many_documents"
+        eventually(lambda: self.ada.get(large.headers["location"]).status_code == 200)
 
     def _opened_last_month(self, account: str) -> None:
         database = Database(load_settings(_env_file=None, data_dir=self.stack.data))

@@ -46,9 +46,12 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID, *
     # erasure was requested anyway.
     try:
         forget_documents(connection, documents, user.id)
+    except OSError as error:
+        raise Unavailable("A document of the user cannot be deleted. Nothing was recorded.") from error
+    try:
         erasures.append(listed, user_id)
     except OSError as error:
-        raise Unavailable("A file of the erasure cannot be written. Nothing was recorded.") from error
+        raise Unavailable("The list of erased users cannot be written. Nothing was recorded.") from error
 
 
 def erase_again(connection: Connection, author: Author, listed: Path, user_id: UUID, *, documents: Path) -> bool:

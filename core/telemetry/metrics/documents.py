@@ -10,4 +10,6 @@ document_duration = Histogram(
     ["maker"],
     buckets=LIFETIME,
 )
+for _maker in ("api", "job"):
+    document_duration.labels(_maker)  # at 0 from the start, so that the first document is visible
 documents_refused = Counter("giro_documents_refused_total", "Documents refused, by error code.", ["code"])
