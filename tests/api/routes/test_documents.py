@@ -237,7 +237,7 @@ async def test_the_pending_documents_of_a_user_are_limited(start: Start, ada: Pe
 async def test_rows_beyond_the_budget_of_a_user_are_refused(
     start: Start, ada: Person, month: str, clock: Clock, document_rows: int, database: Database
 ) -> None:
-    async with start(limit_document_rows="7/70", document_rows=document_rows) as api:
+    async with start(limit_document_rows="7/70", limit_reads="off", document_rows=document_rows) as api:
         person = on(api, ada)
         first = await person.get(month, headers={"Accept": CSV})
         assert first.headers["ratelimit-policy"] == '"document-rows";q=7;w=70'
