@@ -22,7 +22,7 @@ from tests.flows.stack import Stack
 from tests.siege.aims import Verdict, exit_status, judge, judge_service
 from tests.siege.attacks import ATTACKS, Attack
 from tests.siege.customer import GENUINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Day
-from tests.siege.figures import IDLE, Attacker, Phase, Sample, kinds_of
+from tests.siege.figures import IDLE, Attacker, Phase, Sample, kinds_of, quieter
 from tests.siege.people import Person
 from tests.siege.processes import part
 from tests.siege.report import show
@@ -48,20 +48,12 @@ class Siege:
         self._stage = stage
         self._seconds = seconds
         self._seed = seed
-        self._idle: dict[str, list[Sample]] = {}
-
-    @property
-    def idle(self) -> Phase:
-        """All idle phases together."""
-        return Phase(IDLE, kinds_of(self._idle), None, 0, 0)
 
     def rest(self, name: str) -> Phase:
         """Play a phase in which the customer is alone."""
         day = self._day(self._stage.enter(IDLE))
         with Scale(self._stage.stack.pid_of("api")) as scale:
             samples = _live(day)
-        for kind, some in samples.items():
-            self._idle.setdefault(kind, []).extend(some)
         return Phase(name, kinds_of(samples), None, scale.most_mb, self._stage.rest())
 
     def play(self, attack: Attack) -> Phase:
@@ -85,7 +77,7 @@ def _live(day: Day) -> dict[str, list[Sample]]:
     return {kind: [Sample(**one) for one in some] for kind, some in found.items()}
 
 
-def besiege(stage: Stage, attacks: Sequence[Attack], *, seconds: float, seed: int) -> tuple[list[Phase], Siege]:
+def besiege(stage: Stage, attacks: Sequence[Attack], *, seconds: float, seed: int) -> list[Phase]:
     """Let the people move in, and play all phases."""
     terminal.print(f"moving in, with {stage.sizes.huge} and {stage.sizes.large} transactions …")
     begun = time.monotonic()
@@ -96,7 +88,7 @@ def besiege(stage: Stage, attacks: Sequence[Attack], *, seconds: float, seed: in
     for attack in attacks:
         terminal.print(f"{attack.name}: {attack.says} …")
         phases.append(siege.play(attack))
-    return [*phases, siege.rest(IDLE_AGAIN)], siege
+    return [*phases, siege.rest(IDLE_AGAIN)]
 
 
 def aftermath(stage: Stage) -> list[Verdict]:
@@ -121,8 +113,9 @@ def main() -> int:
         stack = Stack(Path(folder), measured=False, scraped=True, **SETTINGS)
         stage = Stage(stack, QUICK if options.quick else Sizes())
         try:
-            phases, siege = besiege(stage, attacks, seconds=options.seconds, seed=options.seed)
-            verdicts = judge(phases, siege.idle) + aftermath(stage)
+            phases = besiege(stage, attacks, seconds=options.seconds, seed=options.seed)
+            idle = quieter([phases[0], phases[-1]])
+            verdicts = judge(phases, idle) + aftermath(stage)
         finally:
             stack.close()
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
@@ -131,7 +124,7 @@ def main() -> int:
         _print_json(machine, phases, verdicts)
     else:
         print(machine)
-        show(Console(width=None if sys.stdout.isatty() else 200), phases, siege.idle, verdicts)
+        show(Console(width=None if sys.stdout.isatty() else 200), phases, idle, verdicts)
     return exit_status(verdicts)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.siege.figures import Attacker, Kind, Sample, quantile
+from tests.siege.figures import Attacker, Kind, Phase, Sample, quantile, quieter
 
 
 @pytest.mark.parametrize(("part", "expected"), [(0.5, 50), (0.99, 99), (1, 100), (0, 1)])
@@ -22,3 +22,11 @@ def test_a_kind_counts_its_failures_by_outcome_and_their_time() -> None:
 
 def test_an_attackers_rate_includes_closed_connections() -> None:
     assert Attacker(seconds=4, cpu_seconds=1, answers={"200": 6, "closed": 2}).rate == 2
+
+
+def test_of_two_idle_phases_the_quieter_one_counts_for_each_kind() -> None:
+    def idle(**p99: float) -> Phase:
+        return Phase("idle", {name: Kind(9, 1, ms, ms, {}) for name, ms in p99.items()}, None, 0, 0)
+
+    found = quieter([idle(accounts=9, login=300), idle(accounts=434, login=200, health=5)])
+    assert {name: kind.p99 for name, kind in found.kinds.items()} == {"accounts": 9, "login": 200, "health": 5}
