@@ -27,6 +27,7 @@ from api.runtime import close_runtime, open_runtime
 from api.runtime.health import HealthState
 from api.schemas.health import Health
 from api.server import cors
+from api.server.admission import Admission
 from api.server.connection_bounds import ConnectionBounds
 from api.server.held import HeldAnswers
 from api.server.observe import Observe
@@ -112,7 +113,7 @@ class Application(FastAPI):
 
 def _around(framework: ASGIApp, settings: Settings, held: HeldAnswers) -> ASGIApp:
     """Put our layers around the framework. The last one is the outermost."""
-    direct = Direct(framework, routers=ROUTERS, answer=answer)
+    direct = Direct(Admission(framework), routers=ROUTERS, answer=answer)
     bounded = RequestBounds(
         direct,
         body_bytes=settings.body_bytes,

@@ -266,6 +266,10 @@ async def operator(identity: Annotated[Identity, Depends(current_user)]) -> Iden
     return identity
 
 
+async def rates_itself() -> None:
+    """Mark a call that checks its rate itself, because it has to read its body before it knows whose rate that is."""
+
+
 async def document_type(request: Request) -> str:
     """The media type of the answer, which the route has already chosen: JSON or that of a document."""
     return cast(str, request.state.media_type)

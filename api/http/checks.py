@@ -25,6 +25,7 @@ from api.dependencies import (
     note_refusal,
     operator,
     page_type,
+    rates_itself,
     runtime_of,
     serves_operators,
 )
@@ -95,7 +96,7 @@ class CheckedRoute(APIRoute):
                     note_refusal(request, 403, identity)
                     raise Refusal(CommonError.FORBIDDEN)
                 runtime_of(request).throttles.check_rate(request, policy, identity.id)
-            else:
+            elif rates_itself not in calls:
                 check_anonymous_rate(request, policy)
             media_type = negotiate(", ".join(request.headers.getlist("accept")), offered)
             if media_type is None:

@@ -1,6 +1,6 @@
 """Logging in and out."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +12,7 @@ from api.dependencies import (
     author_of,
     guessing,
     note_refusal,
+    rates_itself,
     runtime_of,
     serves_operators,
 )
@@ -21,7 +22,7 @@ from api.runtime import Runtime
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, problems
 from api.schemas.tokens import LogIn, LogInForm, LogInOut, Refresh, TokensOut
 from api.throttling.guesses import Guarded
-from api.throttling.rates import network_of
+from api.throttling.rates import Policy, network_of
 from core.domain.errors import CommonError, Refusal
 from core.domain.users import Role, UserView
 from core.security.access_tokens import Claims
@@ -37,6 +38,7 @@ router = APIRouter(tags=["auth"], route_class=CheckedRoute)
     summary="Log in",
     response_description="The new tokens.",
     responses=problems(*FOR_USERS, *WITH_BODY, *WRITES),
+    dependencies=[Depends(rates_itself)],
 )
 async def log_in(
     form: LogInForm, request: Request, response: Response, runtime: RuntimeDep, session: SessionDep
@@ -47,8 +49,10 @@ async def log_in(
     with the next log-in on the same device: then failed log-ins from elsewhere cannot delay it.
     """
     device = await _known_device(form, runtime, session) if form.device_token else None
+    who = f"user {device.user_id}" if device else network_of(address_of(request))
+    runtime.throttles.check_rate(request, Policy.ANONYMOUS, who)
     async with guessing(request, _guarded(form, device, request)):
-        begun, password_hash = await _begin(form, request, runtime, session)
+        begun, password_hash = await _begin(form, who, request, session)
         tokens = _answer(runtime, begun, response)
         device_token = runtime.device_tokens.issue(begun.user_id, password_hash)
         return LogInOut(**tokens.model_dump(), device_token=device_token)
@@ -74,13 +78,13 @@ async def _known_device(form: LogIn, runtime: Runtime, session: AsyncSession) ->
     return device if is_known else None
 
 
-async def _begin(form: LogIn, request: Request, runtime: Runtime, session: AsyncSession) -> tuple[log_ins.LogIn, str]:
-    """Log a user in. Returns the log-in, and the stored hash of the password."""
+async def _begin(form: LogIn, who: str, request: Request, session: AsyncSession) -> tuple[log_ins.LogIn, str]:
+    """Log a user in. Returns the log-in, and the stored hash of the password. `who` waits for the hashing."""
+    runtime = runtime_of(request)
     user = await users.find_by_email(session, form.username)
     await session.close()  # hashing takes long, and an open snapshot would keep the log from being truncated
     author = author_of(request)
     kept = user.password_hash if user and _may_log_in(user, request) else None
-    who = network_of(author.address)
     if not await verify_password(runtime, who, form.password, kept) or user is None:
         known = user.public_id if user else None
         await runtime.intake.run(lambda connection: log_ins.fail_log_in(connection, author, known))

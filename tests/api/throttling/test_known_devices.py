@@ -41,6 +41,16 @@ class TestOnAKnownDevice:
             assert (await log_in_on(api, "ada", token, PASSWORD)).status_code == 200
             assert standing(await log_in_on(api, "ada", token, WRONG))["log-in-device"] == 2
 
+    async def test_has_its_own_rate_when_that_of_its_address_is_used_up(self, start: Start) -> None:
+        async with start(limit_anonymous="4/60") as api:
+            await api.sign_up("ada")
+            token = await device_token(api, "ada")
+            await fail(api, 2, "somebody-else")
+            refused(await log_in(api, "ada", PASSWORD), 429, "rate_limited")
+            for _ in range(4):
+                assert (await log_in_on(api, "ada", token, PASSWORD)).status_code == 200
+            refused(await log_in_on(api, "ada", token, PASSWORD), 429, "rate_limited")
+
     async def test_is_recorded_like_any_other(self, start: Start, database: Any) -> None:
         async with start(**FEW) as api:
             await api.sign_up("ada")
