@@ -371,7 +371,7 @@ MUTANTS = (
     Mutant(
         "another request under the same key replayed",
         "core/services/transfers/accepting.py",
-        (("            if fingerprint == request.fingerprint:\n", "            if fingerprint:\n"),),
+        (("if fingerprint in (request.fingerprint, request.former_fingerprint):\n", "if fingerprint:\n"),),
         (
             "tests/unit/services/transfers/test_idempotency.py::test_a_key_with_another_request_is_rejected_in_the_same_group_and_later",
         ),
