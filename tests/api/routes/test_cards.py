@@ -153,12 +153,14 @@ class TestIssuing:
         self, ada: Person, operator: Person, account: Json
     ) -> None:
         body = {"account_id": account["id"], "type": "debit"}
-        issued = (await ada.post("/cards", body, headers={"X-Request-ID": "card-1"})).json()
+        answer = await ada.post("/cards", body, headers={"X-Request-ID": "card-1"})
+        issued = answer.json()
         (entry,) = (await operator.get("/operator/audit")).json()["items"]
         assert entry["author_id"] == (await ada.get("/users/me")).json()["id"]
         assert (entry["action"], entry["object_id"]) == ("card_revealed", issued["id"])
         assert entry["details"] == {"account_id": account["id"], "last4": issued["last4"]}
-        assert (entry["request_id"], entry["address"]) == ("card-1", "127.0.0.1")
+        assert (entry["request_id"], entry["address"]) == (answer.headers["x-request-id"], "127.0.0.1")
+        assert entry["request_id"] != "card-1"
 
 
 class TestACard:

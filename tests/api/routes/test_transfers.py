@@ -69,7 +69,8 @@ class TestAnAcceptedTransfer:
         body = payment(pair.payer, pair.payee)
         answer = await ada.post("/transfers", body, headers={"X-Request-ID": "order-66"})
         (row,) = builders.rows(database, "SELECT request_id FROM transfers WHERE id = ?", answer.json()["sequence"])
-        assert row["request_id"] == "order-66"
+        assert row["request_id"] == answer.headers["x-request-id"] != "order-66"
+        assert answer.headers["x-client-request-id"] == "order-66"
 
     async def test_can_name_the_payee_by_account_number(self, ada: Person, pair: Pair) -> None:
         body = {
