@@ -219,9 +219,7 @@ class TestChangingThePassword:
         await api.log_in("ada", won["new_password"])
 
 
-@pytest.mark.parametrize(
-    "email", ["Ada <ada@example.com>", " ada@example.com", "ada@example.com\n", "<ada@example.com>"]
-)
+@pytest.mark.parametrize("email", ["Ada <ada@example.com>", "ada@example.com, Ada", "<ada@example.com>"])
 async def test_text_around_an_address_is_rejected(api: Api, email: str) -> None:
     answer = await api.client.post("/signup", json={"email": email, "password": "correct horse battery"})
     assert answer.json()["errors"][0]["location"] == "body.email"
