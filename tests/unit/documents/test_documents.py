@@ -297,8 +297,9 @@ def test_csv_writes_negative_balances_as_numbers() -> None:
 @given(description=st.text("=+-@\t\r\n\"',; aß中😀\0\x0b\x85\u2028\u202e", max_size=12))
 @settings(max_examples=60, deadline=None)
 def test_csv_keeps_every_description(description: str) -> None:
+    """Only its bidirectional controls are removed."""
     row = rows_of(render("text/csv", *month([5], descriptions=[description])))[1]
-    assert row["description"].replace("'", "") == description.replace("'", "")
+    assert row["description"].replace("'", "") == description.replace("'", "").replace("\u202e", "")
     assert not row["description"].startswith(("\t", "\r"))
     for part in re.split(r"[;\t]", row["description"]):
         assert not part.lstrip('"').startswith(("=", "+", "-", "@"))
