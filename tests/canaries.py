@@ -67,7 +67,7 @@ def misplaced(document: Mapping[str, Any], canaries: Mapping[str, str]) -> Itera
         yield method, filled, {"json": dict(canaries)}
         if "requestBody" in operation:
             fields = _fields(document, operation)
-            yield method, path, {"json": {name: words[(number + at) % len(words)] for at, name in enumerate(fields)}}
+            yield method, path, {"json": _confused(fields, canaries, number)}
             yield method, path, {"data": dict.fromkeys(fields, word)}
             half = b'{"password": "' + word.encode()
             yield method, path, {"content": half, "headers": {b"Content-Type": b"application/json"}}
@@ -87,6 +87,16 @@ def _fields(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list[s
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return list(schema.get("properties", {}))
+
+
+def _confused(fields: list[str], canaries: Mapping[str, str], first: int) -> dict[str, str]:
+    """A canary in every field, starting with the `first` one, but none in the field of its name."""
+    names = list(canaries)
+    body = {}
+    for at, field in enumerate(fields, first):
+        name = names[at % len(names)]
+        body[field] = canaries[name if name != field else names[(at + 1) % len(names)]]
+    return body
 
 
 def _headers(word: str) -> dict[bytes, bytes]:
