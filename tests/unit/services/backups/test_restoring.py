@@ -27,7 +27,7 @@ from core.settings import Settings, load_settings
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError
 from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.conftest import JWT_SECRET
-from tests.tampering import LIST_INDEXES
+from tests.tampering import forget_erasure
 
 OTHER = "another secret of thirty-two bytes and more"
 OLDER = "an older secret of thirty-two bytes and more"
@@ -183,12 +183,9 @@ def test_a_backup_of_a_newer_giro_is_rejected(
 
 
 def test_an_older_backup_is_migrated_only_on_request(settings: Settings, made: Path, empty: Settings) -> None:
+    forget_erasure(made)
     for table in ("dead_letters", "verifications", "blocks", "batches"):
         rewrite(made, f"DROP TABLE {table}")
-    for index in LIST_INDEXES:
-        rewrite(made, f"DROP INDEX {index}")
-    rewrite(made, "DROP TRIGGER users_stay_erased")  # otherwise its column cannot be dropped
-    rewrite(made, "ALTER TABLE users DROP COLUMN erased_at")
     rewrite(made, "UPDATE alembic_version SET version_num = '0005'", schema_revision="0005", anchors_sha256=None)
     with pytest.raises(BackupError, match="at migration 0005: restore it with --migrate"):
         restore(empty, made)
