@@ -33,6 +33,7 @@ from tests.months import BANK, close_months, make_requested, undone_groups, work
 from tests.time_travel import Clock
 from workers.jobs import upkeep
 from workers.jobs.backups import back_up
+from workers.jobs.documents import DOCUMENTS_QUEUE
 from workers.jobs.statements import MAKE_GROUP, STATEMENTS_QUEUE
 from workers.metrics import gauges
 from workers.metrics.gauges import HELP, IMBALANCE_SECONDS, Gauges
@@ -160,7 +161,12 @@ def test_messages_are_counted_by_queue(broker: RedisBroker, scrape: Scrape) -> N
     send_wakeup(broker)
     for _ in range(3):
         broker.enqueue(message("verify", JOBS_QUEUE))
-    assert scrape()["giro_queue_messages"] == {SETTLEMENT_QUEUE: 1, JOBS_QUEUE: 3, STATEMENTS_QUEUE: 0}
+    assert scrape()["giro_queue_messages"] == {
+        SETTLEMENT_QUEUE: 1,
+        JOBS_QUEUE: 3,
+        STATEMENTS_QUEUE: 0,
+        DOCUMENTS_QUEUE: 0,
+    }
 
 
 def test_parked_messages_are_counted(database: Database, scrape: Scrape) -> None:
