@@ -3,13 +3,12 @@
 from grafana_foundation_sdk.models import units
 
 from deploy.grafana.boards import Board, Section
+from deploy.grafana.calls import HTTP
 from deploy.grafana.panels import UP_OR_DOWN, Graph, Stat, falling, none_allowed, rising
-from deploy.grafana.promql import WINDOW, how_many, or_zero, per_second, quantile, read_by_scheduler
+from deploy.grafana.promql import WINDOW, how_many, per_second, quantile, read_by_scheduler
 
 PROCESSES = ("api", "settlement", "jobs", "scheduler")
 CHOSEN = '{process=~"$process"}'
-REQUESTS = "giro_http_request_duration_seconds"
-REFUSED = f'{REQUESTS}_count{{status=~"[45].."}}'
 GIGABYTE = 10**9
 
 PARTS = Section(
@@ -123,55 +122,6 @@ PARTS = Section(
                     "{{version}}, Python {{python}}, SQLite {{sqlite}}": "count by (version, python, sqlite)"
                     " (giro_build_info)"
                 },
-            ),
-        ),
-    ),
-)
-
-HTTP = Section(
-    "HTTP",
-    (
-        (
-            Graph(
-                title="Requests by route",
-                question="Which routes are called, and how often?",
-                shows="Requests answered per second, by method and route.",
-                bad="No requests at all: clients do not reach the API. If a single route rises, a client polls"
-                " instead of waiting (`Prefer: wait`), or retries without a pause.",
-                unit=units.RequestsPerSecond,
-                queries={"{{method}} {{route}}": per_second(f"{REQUESTS}_count", by="method, route")},
-            ),
-            Graph(
-                title="Errors by status",
-                question="How many requests fail, and who causes it?",
-                shows="Answers per second with a status of 400 or more.",
-                bad="500 is a fault in Giro: see *Unhandled exceptions*. 503 means that the database or the disk is not"
-                " available, or that too many requests wait. Below 500 the client is wrong: many 401 may be an attempt"
-                " to guess credentials.",
-                unit=units.RequestsPerSecond,
-                stacked=True,
-                queries={"{{status}}": or_zero(per_second(REFUSED, by="status"), "api", label="status")},
-            ),
-            Graph(
-                title="Latency by route",
-                question="Which calls are slow?",
-                shows="99 of 100 requests took no longer, by route. It includes the wait of `Prefer: wait`, so see"
-                " *Time to accept* on *Transfers* for transfers. A gap means that there were no requests.",
-                bad="If all are slow, the machine or the disk is busy: see CPU below. `/login` is slow on purpose,"
-                " because of bcrypt (`GIRO_PASSWORD_HASH_ROUNDS`). If only a list is slow, look at its requests.",
-                unit=units.Seconds,
-                queries={"{{route}}": quantile(0.99, REQUESTS, by="route")},
-            ),
-            Graph(
-                title="Throttled",
-                question="Which clients send too many requests, or guess?",
-                shows="Requests of the last 5 minutes that were answered 429, by route and policy.",
-                bad="`log-in-…`, `sign-up`, `password`, `refresh`: a client guesses, and `giro operator audit --action"
-                " access_refused` shows the addresses. `writes` and similar: a client sends more requests than"
-                " `GIRO_LIMIT_…` allows. If all clients have one address, `GIRO_TRUSTED_PROXIES` lacks your proxy.",
-                unit=units.Short,
-                stacked=True,
-                queries={"{{route}} {{policy}}": how_many("giro_throttled_total", by="route, policy", window="5m")},
             ),
         ),
     ),
