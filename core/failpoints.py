@@ -31,6 +31,7 @@ POINTS = {
     "statements.before_write": "Statements are computed but not written.",
     "statements.between_writes": "Statements are written, but their group is not marked as done.",
     "statements.before_ack": "Statements are on disk, but the message is not acknowledged.",
+    "documents.before_commit": "The file of a document is on disk, but the document is not marked as made.",
     "backup.before_names": "A backup is complete and verified, but its files do not have their names yet.",
     "backup.between_names": "The other files of a backup have their names, but the database does not.",
 }
