@@ -22,6 +22,7 @@ from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
 from tests.waiting import eventually
 from workers.broker import StoodDown, create_broker
 from workers.jobs.backups import BACK_UP
+from workers.jobs.documents import DOCUMENTS_QUEUE, FORGET_DOCUMENTS, MAKE_DOCUMENT
 from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 
@@ -109,9 +110,10 @@ def test_worker_declares_settlement_and_every_job(
     settings: Settings, database: Database, stop: threading.Event
 ) -> None:
     broker = create_broker(settings, database, fakeredis.FakeRedis(), stop)
-    assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE}
-    jobs = {"verify", "verify_recent", "anchor", "checkpoint", "forget_expired_tokens", BACK_UP}
-    assert broker.get_declared_actors() == {"settle", *jobs, CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT}
+    assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE, DOCUMENTS_QUEUE}
+    jobs = {"verify", "verify_recent", "anchor", "checkpoint", "forget_expired_tokens", BACK_UP, FORGET_DOCUMENTS}
+    rows = {CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, MAKE_DOCUMENT}
+    assert broker.get_declared_actors() == {"settle", *jobs, *rows}
 
 
 @pytest.mark.parametrize("said", ["made-up", JOBS_QUEUE, ""])
