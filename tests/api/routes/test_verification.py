@@ -65,7 +65,8 @@ async def test_a_failed_verification_reports_its_breaches(
     upkeep.verify(database, settings)
     found = (await operator.get(PATH)).json()
     assert (found["holds"], found["breach_count"], found["started_at"]) == (False, 1, "2026-01-16T12:00:00Z")
-    assert found["breaches"] == [{"rule": "reserved_is_pending", "detail": "account 2: 7 reserved, 0 pending"}]
+    detail = "account 2: (7, 0) reserved (amount, number), (0, 0) pending"
+    assert found["breaches"] == [{"rule": "reserved_is_pending", "detail": detail}]
 
 
 async def test_it_is_for_operators_only(ada: Person) -> None:
