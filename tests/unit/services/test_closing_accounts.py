@@ -6,6 +6,7 @@ import pytest
 
 from core.domain.accounts import AccountError
 from core.domain.errors import Refusal
+from core.domain.transfers import TransferError
 from core.services import accounts
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -92,4 +93,7 @@ def test_the_owner_cannot_close_a_frozen_account(database: Database, bank: Bank,
 def test_a_closed_account_receives_no_money(database: Database, bank: Bank) -> None:
     close(database, bank.ada, bank.ada_account)
     outcomes = accept(database, from_bob_to_ada(bank, 100), deposit_request(bank.ada_account, 100))
-    assert [outcome.code for outcome in outcomes if isinstance(outcome, Refusal)] == [AccountError.CLOSED] * 2
+    assert [outcome.code for outcome in outcomes if isinstance(outcome, Refusal)] == [
+        TransferError.PAYEE_CANNOT_RECEIVE,  # Bob learns no state of Ada's account
+        AccountError.CLOSED,
+    ]
