@@ -107,6 +107,7 @@ async def test_a_database_that_cannot_be_read_is_counted_by_its_error(
     api: Api, ada: Person, database_file: Path
 ) -> None:
     before = counted("giro_database_errors_total", error="SQLITE_CANTOPEN")
+    await api.runtime.database.async_reader.dispose()  # an open connection would still read the renamed file
     away = database_file.rename(database_file.with_name("away.db"))
     refused(await ada.get("/accounts"), 503, "unavailable")
     away.rename(database_file)

@@ -163,6 +163,7 @@ class TestACommitThatFails:
 
 
 async def test_a_failed_read_is_answered_503(api: Api, ada: Person, database_file: Path) -> None:
+    await api.runtime.database.async_reader.dispose()  # an open connection would still read the renamed file
     database_file.rename(database_file.with_name("away.db"))
     answer = await ada.get("/accounts")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
