@@ -9,6 +9,9 @@ from typing import Any
 
 import httpx2
 
+from api.codes import WireError, status_of
+from core.domain.errors import ErrorCode
+
 Json = Any
 
 PROBLEM = "application/problem+json"
@@ -22,6 +25,13 @@ SECURITY_HEADERS = (
 PROBLEM_KEYS = {"type", "title", "status", "detail", "code", "request_id"}
 UNDOCUMENTED = ("/docs", "/openapi.json")
 """Paths for people and tools; generated clients do not call them."""
+
+OF_REFUSED_HEADS = {
+    WireError.MALFORMED_REQUEST,
+    WireError.UNSUPPORTED_CONTENT_ENCODING,
+    WireError.UNSUPPORTED_TRANSFER_CODING,
+}
+"""Answers to heads that are refused before a path is looked at, so no operation lists them."""
 
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -53,6 +63,10 @@ class Contract:
         assert not (is_head and response.content), f"a body after HEAD: {where}"
         if response.status_code >= 400 and response.headers["content-type"] == PROBLEM and not is_head:
             _check_problem(response, where)
+            if (code := response.json()["code"]) in OF_REFUSED_HEADS:
+                assert response.status_code == status_of(ErrorCode.of(code)), where
+                assert response.headers["connection"] == "close", where
+                return
         if path.startswith(UNDOCUMENTED):
             return
         item = self._item(path)

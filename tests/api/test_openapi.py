@@ -23,17 +23,11 @@ from core.domain.cards import is_card_number
 from core.domain.errors import ErrorCode
 from core.domain.money import EXPONENTS
 from tests.api.conftest import Api, Pair, Person
-from tests.api.contract import SECURITY_HEADERS, Contract, Json
+from tests.api.contract import OF_REFUSED_HEADS, SECURITY_HEADERS, Contract, Json
 from tests.contract.document import PAGE, text
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-OF_NO_OPERATION = {
-    WireError.NOT_FOUND,
-    WireError.METHOD_NOT_ALLOWED,
-    WireError.MALFORMED_REQUEST,
-    WireError.UNSUPPORTED_CONTENT_ENCODING,
-    WireError.UNSUPPORTED_TRANSFER_CODING,
-}
+OF_NO_OPERATION = {WireError.NOT_FOUND, WireError.METHOD_NOT_ALLOWED, *OF_REFUSED_HEADS}
 """Answers outside of any operation, so no operation can list them."""
 
 EVERYWHERE = {406, 408, 413, 414, 422, 431, 500}
