@@ -157,18 +157,20 @@ def _lifespan(
         restore = _on_stop_signal(runtime.waiters.release, held.release)
         freeze_garbage_collector()
         log.info("api_ready")
-        yield {
-            "connection_bounds": ConnectionBounds.of(settings),
-            "waiting_connections": {},
-            "refusals": runtime.throttles.refusals,
-        }
-        restore()
-        await health.stop()
-        await close_runtime(runtime)
-        heartbeat.stop()
-        pulse.stop()
-        await asyncio.to_thread(stop_tracing)
-        log.info("api_stopped")
+        try:
+            yield {
+                "connection_bounds": ConnectionBounds.of(settings),
+                "waiting_connections": {},
+                "refusals": runtime.throttles.refusals,
+            }
+        finally:
+            restore()
+            await health.stop()
+            await close_runtime(runtime)
+            heartbeat.stop()
+            pulse.stop()
+            await asyncio.to_thread(stop_tracing)
+            log.info("api_stopped")
 
     return lifespan
 

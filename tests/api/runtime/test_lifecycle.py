@@ -45,6 +45,13 @@ async def test_a_start_collects_garbage_and_a_stop_leaves_no_thread_or_heartbeat
     assert not heartbeats.path_of(settings.run_dir, "api").exists()
 
 
+async def test_a_failure_while_it_runs_leaves_no_thread_either(start: Start) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with start():
+            raise ZeroDivisionError
+    assert not {"writer", "waker", "heartbeat"} & threads()
+
+
 async def test_a_database_at_another_migration_is_rejected_at_the_start(
     start: Start, settings: Settings, database: Database
 ) -> None:
