@@ -48,7 +48,7 @@ class ThrottlingSettings(SettingsGroup):
         description="Successful sign-ups of one client address before each further one is answered later, twice as "
         "late as the one before. One is forgotten every minute. `0`: no delay.",
     )
-    throttle_sign_ups_longest_seconds: float = Field(10, ge=0.25, le=60, description="The longest such delay.")
+    throttle_sign_ups_longest_seconds: float = Field(5, ge=0.25, le=60, description="The longest such delay.")
     throttle_sign_ups_held: int = Field(
         10, ge=1, le=200, description="Sign-ups of one client address that may be delayed at a time. One more gets 429."
     )
