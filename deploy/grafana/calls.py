@@ -59,8 +59,8 @@ HTTP = Section(
             Graph(
                 title="Requests in line",
                 question="Do requests wait for their turn?",
-                shows="Requests that wait for a reading session (`reads`, `log-ins`), a password hash (`passwords`) or a"
-                " document (`documents`).",
+                shows="Requests that wait for a reading session (`reads`, `log-ins`), a password hash (`passwords`) or"
+                " a document (`documents`).",
                 bad="Always above 0: there is more work than the machine does. If CPU below is high, it is too small,"
                 " or a client sends too much: see *Requests by route*. Clients take turns, so a client with many"
                 " requests mostly waits for itself.",
@@ -71,8 +71,8 @@ HTTP = Section(
             Graph(
                 title="Refused in line",
                 question="Do clients wait in vain?",
-                shows="Requests of the last 5 minutes that got no turn: too many waited, it took too long, or the client"
-                " disconnected.",
+                shows="Requests of the last 5 minutes that got no turn: too many waited, it took too long, or the"
+                " client disconnected.",
                 bad="A lasting increase: the line is full, or clients give up. They are answered 503. See"
                 " *Requests in line* for the work that is short of places.",
                 unit=units.Short,
