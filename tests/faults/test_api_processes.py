@@ -25,7 +25,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     (folder / "data" / "run").mkdir(parents=True)
     stack = Stack(
-        folder, measured=False, api_processes=3, metrics_port_api=free_port(), throttle_first_seconds=PATIENCE_SECONDS
+        folder,
+        measured=False,
+        api_processes=3,
+        metrics_port_api=free_port(),
+        throttle_first_seconds=PATIENCE_SECONDS,
+        refusal_seconds=0,  # a held refusal would look like one that waits for the queue server
     )
     try:
         yield stack.start()
