@@ -14,8 +14,8 @@ Gone = Callable[[], Awaitable[object]]
 """Returns when the client has disconnected."""
 
 
-Place = asyncio.Future[None]
-"""A caller that waits. It is done when the caller has its place."""
+Place = asyncio.Future[bool]
+"""A caller that waits. It is true when the caller has its place, and false if it had to make room for another."""
 
 
 class FairLine:
@@ -25,7 +25,8 @@ class FairLine:
     the order of their arrival. So a client waits for one caller of each other client, however many callers they have.
 
     `waiting` callers may wait, `waiting_each` of them for the same client. Further callers are told to try again: in a
-    longer line their clients would give up before their turn. A caller waits for at most `seconds`, or up to half as
+    longer line their clients would give up before their turn. If the line is full, a client with few callers still gets
+    in: the newest caller of the client with the most makes room. A caller waits for at most `seconds`, or up to half as
     long: callers that came together must not give up together. Metrics show the line's `name`.
     """
 
@@ -66,13 +67,13 @@ class FairLine:
     async def enter(self, whose: Hashable, gone: Gone | None = None) -> None:
         """Take a place, which must be left again.
 
-        Raises Crowded immediately if too many callers wait, in total or for this client. Raises Unavailable after the
-        line's time, and when the waiting client is `gone`.
+        Raises Crowded if too many callers wait, in total or for this client. Raises Unavailable after the line's time,
+        and when the waiting client is `gone`.
         """
         if self._has_place_for(whose):  # then nobody of this client waits
             self._held[whose] += 1
             return
-        if self.waiting >= self._most or len(self._waiting.get(whose, ())) >= self._most_each:
+        if len(self._waiting.get(whose, ())) >= self._most_each or not self._has_room_for(whose):
             self._refused.inc()
             raise Crowded
         await self._wait(whose, gone)
@@ -87,6 +88,18 @@ class FairLine:
     def _has_place_for(self, whose: Hashable) -> bool:
         return self._held.total() < self._at_once and self._held[whose] < self._each
 
+    def _has_room_for(self, whose: Hashable) -> bool:
+        """Return whether one more caller of a client may wait, after another has made room if that is fair."""
+        if self.waiting < self._most:
+            return True
+        longest = max(self._waiting, key=lambda one: len(self._waiting[one]), default=None)
+        if longest is None or len(self._waiting[longest]) <= len(self._waiting.get(whose, ())) + 1:
+            return False
+        place = self._waiting[longest][-1]
+        self._forget(longest, place)
+        place.set_result(False)
+        return True
+
     async def _wait(self, whose: Hashable, gone: Gone | None) -> None:
         place: Place = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(whose, deque()).append(place)
@@ -96,10 +109,10 @@ class FairLine:
         try:
             await asyncio.wait(awaited, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            if place.done():
-                self.leave(whose)  # it has just become free for this caller
-            else:
+            if not place.done():
                 self._forget(whose, place)
+            elif place.result():
+                self.leave(whose)  # it has just become free for this caller
             raise
         finally:
             if watch is not None:
@@ -108,6 +121,9 @@ class FairLine:
             self._forget(whose, place)
             self._refused.inc()
             raise Unavailable
+        if not place.result():
+            self._refused.inc()
+            raise Crowded
 
     def _forget(self, whose: Hashable, place: Place) -> None:
         queue = self._waiting[whose]
@@ -120,7 +136,7 @@ class FairLine:
         """Give each free place to the first caller of the first client that may have it. That client's turn is over."""
         while (whose := next((one for one in self._waiting if self._has_place_for(one)), None)) is not None:
             queue = self._waiting.pop(whose)
-            queue.popleft().set_result(None)
+            queue.popleft().set_result(True)
             self._held[whose] += 1
             if queue:
                 self._waiting[whose] = queue  # behind all others

@@ -115,6 +115,45 @@ async def test_another_client_may_wait_although_one_has_all_its_waiting_callers(
     assert queue.entered == ["a1", "a2", "b1"]
 
 
+async def test_a_full_line_makes_room_for_a_client_with_fewer_callers() -> None:
+    queue = Queue(line_of(1, waiting=4))
+    await queue.come("a1", "a2", "a3", "a4", "b1")
+    await queue.come("c1")
+    with pytest.raises(Crowded):
+        await queue.tasks["a4"]
+    assert queue.line.waiting == 4
+    await queue.come("d1")
+    with pytest.raises(Crowded):
+        await queue.tasks["a3"]
+    for client in "aabc":
+        await queue.leave(client)
+    assert queue.entered == ["a1", "a2", "b1", "c1", "d1"]
+
+
+@pytest.mark.parametrize("came", ["a5", "b2"])
+async def test_a_full_line_makes_no_room_for_a_client_with_as_many_callers(came: str) -> None:
+    queue = Queue(line_of(1, waiting=3))
+    await queue.come("a1", "a2", "a3", "b1")
+    await queue.come(came)
+    with pytest.raises(Crowded):
+        await queue.tasks[came]
+    assert queue.line.waiting == 3
+
+
+async def test_a_caller_that_gives_up_while_it_makes_room_takes_no_place() -> None:
+    queue = Queue(line_of(1, waiting=2))
+    await queue.come("a1", "a2", "a3")
+    queue.tasks["b1"] = asyncio.create_task(queue._enter("b1"))
+    queue.tasks["a3"].get_loop().call_soon(queue.tasks["a3"].cancel)
+    await turn_the_loop()
+    for client in "aa":
+        await queue.leave(client)
+    assert queue.entered == ["a1", "a2", "b1"]
+    await queue.leave("b")
+    await queue.come("a4", "a5")
+    assert queue.entered[-1] == "a4"
+
+
 async def test_a_caller_that_has_waited_for_too_long_is_refused_and_leaves_the_line() -> None:
     line = line_of(1, seconds=0.001)
     await line.enter("a")
