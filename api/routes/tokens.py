@@ -48,8 +48,7 @@ async def log_in(
     A wrong address and a wrong password get the same answer, in the same time. Keep the `device_token`, and send it
     with the next log-in on the same device: then failed log-ins from elsewhere cannot delay it.
     """
-    device = await _known_device(form, runtime, session) if form.device_token else None
-    who = f"user {device.user_id}" if device else network_of(address_of(request))
+    device, who = await _known_device(form, request, session)
     runtime.throttles.check_rate(request, Policy.ANONYMOUS, who)
     async with guessing(request, _guarded(form, device, request)):
         begun, password_hash = await _begin(form, who, request, session)
@@ -67,18 +66,22 @@ def _guarded(form: LogIn, device: Device | None, request: Request) -> list[Guard
     return runtime.throttles.log_in(form.username, address_of(request), port=port)
 
 
-async def _known_device(form: LogIn, runtime: Runtime, session: AsyncSession) -> Device | None:
-    """Return the device whose token was sent, if the user to be logged in has used it. Strangers have no such token."""
-    device = runtime.device_tokens.read(form.device_token or "")
-    if device is None:
-        return None
-    user = await users.find_by_email(session, form.username)
-    await session.close()
-    is_known = user is not None and runtime.device_tokens.is_of(device, user.public_id, user.password_hash)
-    return device if is_known else None
+async def _known_device(form: LogIn, request: Request, session: AsyncSession) -> tuple[Device | None, int | str]:
+    """Return the device whose token was sent, if the user to be logged in has used it, and whose turns a log-in takes.
+
+    These are the user's on a known device. Strangers have no such token, and take the turns of their network.
+    """
+    tokens = runtime_of(request).device_tokens
+    device = tokens.read(form.device_token) if form.device_token else None
+    if device is not None:
+        user = await users.find_by_email(session, form.username)
+        await session.close()
+        if user is not None and tokens.is_of(device, user.public_id, user.password_hash):
+            return device, user.id
+    return None, network_of(address_of(request))
 
 
-async def _begin(form: LogIn, who: str, request: Request, session: AsyncSession) -> tuple[log_ins.LogIn, str]:
+async def _begin(form: LogIn, who: int | str, request: Request, session: AsyncSession) -> tuple[log_ins.LogIn, str]:
     """Log a user in. Returns the log-in, and the stored hash of the password. `who` waits for the hashing."""
     runtime = runtime_of(request)
     user = await users.find_by_email(session, form.username)

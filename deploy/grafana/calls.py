@@ -60,7 +60,7 @@ HTTP = Section(
                 title="Requests in line",
                 question="Do requests wait for their turn?",
                 shows="Requests that wait to begin (`admission`), or for a reading session (`reads`, `log-ins`), a"
-                " password hash (`passwords`) or a document (`documents`).",
+                " password hash (`passwords`, `passwords-of-users`) or a document (`documents`).",
                 bad="Always above 0: there is more work than the machine does. If CPU below is high, it is too small,"
                 " or a client sends too much: see *Requests by route*. Clients take turns, so a client with many"
                 " requests mostly waits for itself.",

@@ -28,7 +28,9 @@ class IdentitySettings(DataFolder):
         description="Cost of bcrypt: the logarithm to base 2 of its rounds. After a change, a password is hashed "
         "again at the next log-in.",
     )
-    password_hash_threads: int = Field(2, ge=1, le=64, description="Passwords that are hashed at the same time.")
+    password_hash_threads: int = Field(
+        2, ge=1, le=64, description="Passwords of strangers that are hashed at the same time; and one of known users."
+    )
     password_hash_waiting: int = Field(
         16,
         ge=0,
