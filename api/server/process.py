@@ -36,8 +36,14 @@ def config_of(settings: Settings, factory: str) -> uvicorn.Config:
     )
 
 
+SWITCH_SECONDS = 0.0005
+"""Time after which a thread that computes gives way to another: a tenth of the default. A read changes many times
+between the event loop and the thread of its session, and waited each time while others kept the loop busy."""
+
+
 def main(factory: str, descriptors: Sequence[int]) -> None:
     """Serve until a signal asks to stop."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     server = uvicorn.Server(config_of(load_settings(), factory))
     server.run([socket.socket(fileno=number) for number in descriptors] or None)
     if not server.started:

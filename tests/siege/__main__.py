@@ -115,7 +115,7 @@ def main() -> int:
         try:
             phases = besiege(stage, attacks, seconds=options.seconds, seed=options.seed)
             idle = quieter([phases[0], phases[-1]])
-            verdicts = judge(phases, idle) + aftermath(stage)
+            verdicts = judge(phases, idle, options.slack) + aftermath(stage)
         finally:
             stack.close()
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
@@ -139,6 +139,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help=f"length of a phase (default: {SECONDS}, quick: {QUICK_SECONDS})")
     parser.add_argument("--seed", type=int, default=1, help="of the attackers' choices (default: 1)")
     parser.add_argument("--attack", choices=[attack.name for attack in ATTACKS], help="play only this attack")
+    parser.add_argument("--slack", type=float, default=1, help="factor of the bounds of time, for slow machines")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     options = parser.parse_args()
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)

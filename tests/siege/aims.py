@@ -15,6 +15,9 @@ TIMES_IDLE = 5
 GREEDY = ("readers", "month")
 """The attacks of one customer's 64 greedy connections."""
 
+TOLERATED = {"shared sign-up": {"429 rate_limited"}}
+"""Genuine people behind the robots' address share its budget of sign-ups, so they may have to come back."""
+
 Bound = Callable[[float], float]
 """The largest allowed milliseconds, given those of the idle service."""
 
@@ -37,9 +40,9 @@ class Within:
     bound: Bound
     attacks: tuple[str, ...]
 
-    def judge(self, phase: Phase, idle: Phase) -> Verdict:
+    def judge(self, phase: Phase, idle: Phase, slack: float = 1) -> Verdict:
         """Compare a phase with the idle service; a kind without samples misses the aim."""
-        bound = self.bound(idle.kinds[self.kind].p99) if self.kind in idle.kinds else self.bound(0)
+        bound = slack * self.bound(idle.kinds[self.kind].p99 if self.kind in idle.kinds else 0)
         measured = phase.kinds.get(self.kind)
         value = f"{measured.p99:.0f} ms" if measured else "nothing measured"
         holds = measured is not None and measured.p99 <= bound
@@ -64,17 +67,19 @@ AIMS: Sequence[Within] = (
     Within("health", fixed(1000), ("strangers",)),
     Within("login", fixed(1000), ("strangers",)),
     Within("login", fixed(2000), ("guessing",)),
-    Within("shared sign-up", fixed(10_000), ("sign-ups",)),
     Within("accounts", fixed(1000), ("documents", "bulk", "strangers", "sign-ups", "guessing")),
     Within("accounts", fixed(1000), ("payees", "hostile", "refusals")),
 )
 
 
-def judge(phases: Sequence[Phase], idle: Phase) -> list[Verdict]:
-    """Check every aim of the played attacks, and that no action of the customer failed."""
+def judge(phases: Sequence[Phase], idle: Phase, slack: float = 1) -> list[Verdict]:
+    """Check every aim of the played attacks, and that no action of the customer failed.
+
+    `slack` multiplies each bound of time, for machines whose speed nobody knows.
+    """
     verdicts = []
     for phase in phases:
-        verdicts += [aim.judge(phase, idle) for aim in AIMS if phase.name in aim.attacks]
+        verdicts += [aim.judge(phase, idle, slack) for aim in AIMS if phase.name in aim.attacks]
         verdicts += [_nothing_failed(phase), _memory(phase)]
         verdicts += [_took_place(phase)] if phase.attacker else []
     return verdicts
@@ -92,7 +97,7 @@ def judge_service(*, restarts: Mapping[str, int], verified: bool, said: str, fil
 
 
 def _nothing_failed(phase: Phase) -> Verdict:
-    failed = {name: kind for name, kind in phase.kinds.items() if kind.failures}
+    failed = {name: kind for name, kind in phase.kinds.items() if kind.failures.keys() - TOLERATED.get(name, set())}
     shown = ", ".join(f"{name}: {_listed(kind)}" for name, kind in failed.items())
     return Verdict("nothing of the customer failed", phase.name, shown or "nothing", bool(phase.kinds) and not failed)
 

@@ -55,7 +55,7 @@ def test_every_attack_has_an_aim() -> None:
         ("strangers", "health", 1000),
         ("strangers", "login", 1000),
         ("guessing", "login", 2000),
-        ("sign-ups", "shared sign-up", 10_000),
+        ("sign-ups", "accounts", 1000),
         ("payees", "accounts", 1000),
         ("hostile", "accounts", 1000),
         ("refusals", "accounts", 1000),
@@ -82,6 +82,17 @@ def test_a_fixed_bound_is_twice_the_idle_time_on_a_slow_machine() -> None:
 def test_one_failed_action_misses_the_aim_under_every_attack(name: str) -> None:
     for attack in NAMES:
         assert status(with_kind(name, attack, kind(5, outcome=1))) == 1
+
+
+def test_a_bound_of_time_grows_with_the_slack() -> None:
+    slow = with_kind("login", "readers", kind(3000))
+    assert [exit_status(judge([slow], IDLE, slack)) for slack in (2.9, 3)] == [1, 0]
+
+
+def test_genuine_people_may_be_told_to_come_back_by_the_budget_of_sign_ups_only() -> None:
+    told = replace(kind(5), failures={"429 rate_limited": 2})
+    assert status(with_kind("shared sign-up", "sign-ups", told)) == 0
+    assert status(with_kind("login", "sign-ups", told)) == 1
 
 
 def test_an_aim_without_measurements_is_missed() -> None:
