@@ -7,14 +7,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import cast
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 
 from api import openapi
-from api.codes import is_answered, status_of
+from api.codes import WireError, is_answered, status_of
 from api.dependencies import check_reading_rate
 from api.http.pages import CACHED, Page, Pages
-from core.domain.errors import ErrorCode
+from core.domain.errors import ErrorCode, Refusal
 
 ASSETS = "/docs/assets"
 
@@ -107,7 +107,7 @@ async def asset(name: str, request: Request) -> Response:
     """Serve a file of Swagger UI."""
     path = _FILES.get(name)
     if path is None:
-        raise HTTPException(404)
+        raise Refusal(WireError.NOT_FOUND)
     page = await _pages_of(request).get(name, partial(_asset, path))
     return page.answer(request)
 

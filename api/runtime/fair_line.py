@@ -1,7 +1,7 @@
 """A bounded waiting line that is fair to every client, for work that only a few may do at a time."""
 
 import asyncio
-import random
+import random  # nosemgrep: unguessable-values-use-secrets - spreads waits
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
@@ -143,7 +143,7 @@ class FairLine:
             self._show()
 
     def _patience(self) -> float | None:
-        return None if self._seconds is None else self._seconds * random.uniform(0.5, 1)
+        return None if self._seconds is None else self._seconds * random.uniform(0.5, 1)  # nosec B311 # spreads waits
 
     def _show(self) -> None:
         self._shown.set(self.waiting)

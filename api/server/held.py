@@ -1,7 +1,7 @@
 """Answers that are held for a moment, so that a client beyond its share cannot spin on refusals."""
 
 import asyncio
-import random
+import random  # nosemgrep: unguessable-values-use-secrets - spreads waits
 import time
 from contextlib import suppress
 
@@ -33,7 +33,7 @@ class HeldAnswers:
         try:
             with suppress(TimeoutError):
                 # At different times, so that refusals of requests that came together do not end together.
-                async with asyncio.timeout(self._seconds * random.uniform(0.5, 1)):
+                async with asyncio.timeout(self._seconds * random.uniform(0.5, 1)):  # nosec B311 # spreads waits
                     await self._released.wait()
         finally:
             self._count -= 1
