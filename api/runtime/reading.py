@@ -1,4 +1,4 @@
-"""Reading sessions, which users share fairly: each user has one at a time."""
+"""Reading sessions, which users share fairly: nobody holds more than a quarter of them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +14,6 @@ from core.storage.sqlite.engine import SESSIONS
 OF_STRANGERS = 4
 """Sessions for callers without a token, who log in or sign up. Signed-in users cannot take them."""
 
-EACH = 1
-"""Sessions of one user or network at a time. With two, long pages of one user take twice as much of the event loop."""
-
 WAITING, WAITING_EACH = 1024, 256
 """Reads that may wait in a line, and reads of one user or network among them."""
 
@@ -26,7 +23,7 @@ WAIT_SECONDS = 5.0
 class Reading:
     """Opens the sessions of an API process.
 
-    A user has one of the sessions for users at a time, and a network one of those for strangers.
+    A user has at most a quarter of the sessions for users, and a network a quarter of those for strangers.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -54,7 +51,7 @@ def _line(name: str, sessions: int) -> FairLine:
     return FairLine(
         name,
         at_once=sessions,
-        each=EACH,
+        each=sessions // 4,
         waiting=WAITING,
         waiting_each=WAITING_EACH,
         seconds=WAIT_SECONDS,
