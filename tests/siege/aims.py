@@ -18,6 +18,9 @@ GREEDY = ("readers", "month")
 TOLERATED = {"shared sign-up": {"429 rate_limited"}}
 """Genuine people behind the robots' address share its budget of sign-ups, so they may have to come back."""
 
+SHARE_OF_SLACK = 0.05
+"""The share of a kind of actions that may fail for each whole number of slack above 1."""
+
 Bound = Callable[[float], float]
 """The largest allowed milliseconds, given those of the idle service."""
 
@@ -75,12 +78,12 @@ AIMS: Sequence[Within] = (
 def judge(phases: Sequence[Phase], idle: Phase, slack: float = 1) -> list[Verdict]:
     """Check every aim of the played attacks, and that no action of the customer failed.
 
-    `slack` multiplies each bound of time, for machines whose speed nobody knows.
+    `slack` multiplies each bound of time, for machines whose speed nobody knows, and allows some failures above 1.
     """
     verdicts = []
     for phase in phases:
         verdicts += [aim.judge(phase, idle, slack) for aim in AIMS if phase.name in aim.attacks]
-        verdicts += [_nothing_failed(phase), _memory(phase)]
+        verdicts += [_nothing_failed(phase, slack), _memory(phase)]
         verdicts += [_took_place(phase)] if phase.attacker else []
     return verdicts
 
@@ -96,10 +99,15 @@ def judge_service(*, restarts: Mapping[str, int], verified: bool, said: str, fil
     ]
 
 
-def _nothing_failed(phase: Phase) -> Verdict:
-    failed = {name: kind for name, kind in phase.kinds.items() if kind.failures.keys() - TOLERATED.get(name, set())}
+def _nothing_failed(phase: Phase, slack: float) -> Verdict:
+    allowed = (slack - 1) * SHARE_OF_SLACK
+    failed = {name: kind for name, kind in phase.kinds.items() if _failed(name, kind) > allowed * kind.count}
     shown = ", ".join(f"{name}: {_listed(kind)}" for name, kind in failed.items())
     return Verdict("nothing of the customer failed", phase.name, shown or "nothing", bool(phase.kinds) and not failed)
+
+
+def _failed(name: str, kind: Kind) -> int:
+    return sum(count for outcome, count in kind.failures.items() if outcome not in TOLERATED.get(name, set()))
 
 
 def _listed(kind: Kind) -> str:

@@ -89,6 +89,12 @@ def test_a_bound_of_time_grows_with_the_slack() -> None:
     assert [exit_status(judge([slow], IDLE, slack)) for slack in (2.9, 3)] == [1, 0]
 
 
+def test_with_slack_a_few_actions_may_fail() -> None:
+    some = [with_kind("login", "readers", kind(5, outcome=count)) for count in (12, 13)]
+    assert [exit_status(judge([one], IDLE, 5)) for one in some] == [0, 1]
+    assert exit_status(judge([with_kind("login", "readers", kind(5, outcome=1))], IDLE)) == 1
+
+
 def test_genuine_people_may_be_told_to_come_back_by_the_budget_of_sign_ups_only() -> None:
     told = replace(kind(5), failures={"429 rate_limited": 2})
     assert status(with_kind("shared sign-up", "sign-ups", told)) == 0
