@@ -58,10 +58,7 @@ def issue(
     """
     assert author.user_id is not None, "the author is signed in"
     account = _account_for_a_card(connection, author.user_id, account_id)
-    if cards.count_live(connection, account.id) >= most:
-        raise Refusal(CardError.TOO_MANY)
-    if cards.were_issued(connection, author.user_id, most_ever):
-        raise Refusal(CardError.TOO_MANY_EVER)
+    _require_room(connection, account.id, author.user_id, most=most, most_ever=most_ever)
     now = to_datetime(now_us())
     card_id, number, expiry = new_id(), _free_number(connection, vault), expiry_after(now.date(), years)
     last4 = number[-LAST_DIGITS:]
@@ -91,6 +88,13 @@ def issue(
         expiry=expiry,
     )
     return IssuedCard(view=view, number=number, cvc=vault.cvc(number, expiry))
+
+
+def _require_room(connection: Connection, account_id: int, user_id: int, *, most: int, most_ever: int) -> None:
+    if cards.count_live(connection, account_id) >= most:
+        raise Refusal(CardError.TOO_MANY)
+    if cards.were_issued(connection, user_id, most_ever):
+        raise Refusal(CardError.TOO_MANY_EVER)
 
 
 def freeze(connection: Connection, *, user_id: int, card_id: UUID) -> None:

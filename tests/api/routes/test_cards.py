@@ -276,7 +276,7 @@ class TestTheListOfCards:
 
 def test_an_issued_card_hides_its_secrets_when_printed() -> None:
     values: Any = {
-        "id": uuid4(), "account_id": uuid4(), "type": "debit", "expiry": "11/30", "last4": "0006",
+        "id": UUID(int=1), "account_id": UUID(int=2), "type": "debit", "expiry": "11/30", "last4": "0006",
         "expires_on": date(2030, 11, 30),
         "masked_number": "999999******0006", "status": "active", "card_number": "9999990000000006", "cvc": "042",
     }  # fmt: skip
