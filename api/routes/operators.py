@@ -53,12 +53,15 @@ async def list_users(
     "/users/{user_id}/deactivate",
     summary="Deactivate a user",
     response_description="The deactivated user. Repeating the call gives the same answer.",
-    responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, *WRITES),
+    responses=problems(*FOR_OPERATORS, UserError.NOT_FOUND, UserError.LAST_OPERATOR, *WRITES),
 )
 async def deactivate_user(
     user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> OperatorUserOut:
-    """Revoke a user's access immediately. Pending transfers from the user's accounts will fail."""
+    """Revoke a user's access immediately. Pending transfers from the user's accounts will fail.
+
+    The last active operator keeps its access.
+    """
     author = author_of(request, identity)
     await runtime.intake.run(lambda connection: operators.deactivate(connection, author, user_id), by=identity)
     return OperatorUserOut.of(await operators.get_user(session, user_id))

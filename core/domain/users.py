@@ -38,6 +38,12 @@ class UserError(ErrorCode):
         "Log in, or use another address.",
     )
     ERASED = "user_erased", Kind.CONFLICT, "The user was erased permanently.", "Ask the person to sign up again."
+    LAST_OPERATOR = (
+        "last_operator",
+        Kind.CONFLICT,
+        "This is the last active operator. Create or reactivate another one first.",
+        "Create or reactivate another operator first.",
+    )
     NOT_FOUND = "user_not_found", Kind.NOT_FOUND, "User not found.", "Check the id."
 
 

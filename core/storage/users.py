@@ -98,6 +98,12 @@ def set_active(connection: Connection, user_id: int, *, active: bool) -> None:
     )
 
 
+def other_operator_is_active(connection: Connection, user_id: int) -> bool:
+    """Return whether an operator besides this user has access."""
+    others = select(User.id).where(User.role == Role.OPERATOR, User.is_active.is_(True), User.id != user_id).limit(1)
+    return connection.execute(others).first() is not None
+
+
 def set_pending_limit(connection: Connection, user_id: int, limit: int | None) -> None:
     """Set how many pending transfers a user's accounts may have together; None: the number in the settings."""
     connection.execute(update(User).where(User.id == user_id).values(pending_limit=limit))

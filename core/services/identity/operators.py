@@ -89,7 +89,14 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
 
 
 def deactivate(connection: Connection, author: Author, user_id: UUID) -> None:
-    """Revoke a user's access immediately; pending transfers from the user's accounts fail. Raises `user_not_found`."""
+    """Revoke a user's access immediately; pending transfers from the user's accounts fail.
+
+    Raises Refusal: `user_not_found`, `last_operator` if nobody could run the bank afterwards.
+    """
+    user = _found(connection, user_id)
+    # Read in the unit of work that writes: of two operators who deactivate each other at once, the second is refused.
+    if user.is_active and user.role is Role.OPERATOR and not users.other_operator_is_active(connection, user.id):
+        raise Refusal(UserError.LAST_OPERATOR, about=Part.USER)
     _set_active(connection, author, user_id, active=False)
 
 
