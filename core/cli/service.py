@@ -29,7 +29,9 @@ from core.settings import Settings, load_settings, reference, variable
 from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database
 from core.storage.verifications import newest
-from core.telemetry.logging import configure_logging
+from core.telemetry.logging import configure_logging, get_logger
+
+log = get_logger(__name__)
 
 Hold = Callable[[Settings, str], AbstractContextManager[None]]
 """A context manager that keeps other processes off the database. The text names the activity."""
@@ -188,7 +190,9 @@ def prepare(settings: Settings, *, hold: Hold) -> None:
     database = Database(settings)
     revision = database.schema_revision() if database.path.exists() else None
     database.refuse_newer_schema(revision)
-    if not database.is_current(revision):
+    if database.is_current(revision):
+        log.info("schema_current", revision=revision)
+    else:
         with hold(settings, "a migration"):
             apply_migrations(held=True)
     check_keys(database, CardVault(Secrets(settings)))

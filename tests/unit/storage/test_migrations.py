@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
 import core
+from core.cli.service import prepare
+from core.processes.database_hold import alone
 from core.services.verification import verify
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
+from core.storage.sqlite.engine import SCHEMA_REVISION, Database
 from tests.builders import rows
 from tests.tampering import recompute_chain
 
@@ -77,13 +81,19 @@ BUSY = """
 """A ledger at revision 0006: the largest amount goes back and forth 300 times."""
 
 
-@pytest.fixture
-def upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Database]:
-    """A database with the small ledger or another one, brought from revision 0006 to the newest."""
+def migrations_of(settings: Settings) -> Config:
+    """The configuration that runs the migrations on a test's own database."""
     config = Config()
     config.set_main_option("script_location", str(Path(core.__file__).parent.parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["settings"] = settings
+    return config
+
+
+@pytest.fixture
+def upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database with the small ledger or another one, brought from revision 0006 to the newest."""
+    config = migrations_of(settings)
     command.upgrade(config, "0006")
     with closing(sqlite3.connect(settings.database_path)) as raw:
         raw.executescript(getattr(request, "param", LEDGER))
@@ -97,6 +107,40 @@ def upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch, request: pytes
 def chain(database: Database) -> list[tuple[object, ...]]:
     found = rows(database, "SELECT * FROM blocks ORDER BY height")
     return [tuple(value.hex() if isinstance(value, bytes) else value for value in row.values()) for row in found]
+
+
+def test_an_upgrade_logs_each_migration_that_it_ran(settings: Settings) -> None:
+    config = migrations_of(settings)
+    command.upgrade(config, "0010")
+    with capture_logs() as lines:
+        command.upgrade(config, "head")
+    steps, (last,) = lines[:-1], lines[-1:]
+    revisions = [line["revision"] for line in steps]
+    assert {line["event"] for line in steps} == {"migration_ran"}
+    assert (revisions[:2], revisions[-1]) == (["0011", "0012"], SCHEMA_REVISION)
+    assert steps[1]["title"] == "Large documents, which a job makes"
+    assert 0 < sum(line["seconds"] for line in steps) <= last["seconds"] + 0.01
+    told = {key: value for key, value in last.items() if key not in ("seconds", "log_level")}
+    after = {"before": "0010", "after": SCHEMA_REVISION, "migrations": len(steps)}
+    assert told == {"event": "schema_migrated"} | after
+
+
+def test_an_upgrade_without_work_logs_that(settings: Settings, database: Database) -> None:
+    with capture_logs() as lines:
+        command.upgrade(migrations_of(settings), "head")
+        prepare(settings, hold=alone)
+    assert [(line["event"], line["revision"]) for line in lines] == [("schema_current", SCHEMA_REVISION)] * 2
+
+
+def test_a_failed_upgrade_does_not_log_that_it_is_done(settings: Settings) -> None:
+    config = migrations_of(settings)
+    command.upgrade(config, "0010")
+    with closing(sqlite3.connect(settings.database_path)) as raw:
+        raw.execute("CREATE TABLE documents (id INTEGER)")  # 0012 cannot make it any more
+    with capture_logs() as lines, pytest.raises(DBAPIError, match="already exists"):
+        command.upgrade(config, "head")
+    assert [(line["event"], line.get("revision")) for line in lines] == [("migration_ran", "0011")]
+    assert Database(settings).schema_revision() == "0010"
 
 
 def test_an_upgrade_begins_the_chain_with_the_same_bytes_at_any_time(upgraded: Database) -> None:
