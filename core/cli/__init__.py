@@ -1,16 +1,16 @@
 """The `giro` command.
 
 Files are named after the commands that they hold: `backup` has `giro backup` and `giro restore`, `deposit` has
-`giro deposit` and `giro withdraw`. `service` has the commands that run the service and show its state, and `console`
-is shared by all.
+`giro deposit` and `giro withdraw`. `service` has the commands that run the service, and `console` is shared by all.
 """
 
-from core.cli import backup, demo, deposit, keys, operator, operator_lists, queue, transfers, verify
+from core.cli import backup, demo, deposit, keys, operator, operator_lists, queue, status, transfers, verify
 from core.cli.service import app, apply_migrations
 
 __all__ = ["app", "apply_migrations", "main"]
 
 app.add_typer(demo.app)
+app.add_typer(status.app)
 app.add_typer(backup.app)
 app.add_typer(deposit.app)
 app.add_typer(transfers.app, name="transfers")

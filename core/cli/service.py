@@ -1,34 +1,28 @@
-"""Commands that run the service and show its state."""
+"""Commands that run the service and show its settings."""
 
 import json
 import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.table import Table
 
 from core import VERSION
-from core.cli.console import complaints, counted, one_line_errors, open_database, out
-from core.clock import now_us, to_us
-from core.processes import heartbeats, run
+from core.cli.console import complaints, one_line_errors, out
+from core.processes import run
 from core.processes.data_folder import require_data_folder
-from core.processes.database_hold import alone, holder, no_part_beside
+from core.processes.database_hold import alone, no_part_beside
 from core.processes.exit_statuses import StartRefused
-from core.processes.parts import PROCESSES
 from core.security.card_vault import CardVault
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services.cards.keys import check_keys
 from core.settings import Settings, load_settings, reference, variable
-from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database
-from core.storage.verifications import newest
 from core.telemetry.logging import configure_logging, get_logger
 
 log = get_logger(__name__)
@@ -103,28 +97,6 @@ def scheduler() -> None:
 def api() -> None:
     """Run the API."""
     run_part("api")
-
-
-@app.command()
-@one_line_errors
-def status() -> None:
-    """Show the running processes and the pending transfers."""
-    settings = load_settings()
-    database = open_database(settings)
-    table = Table(box=None, show_header=False)
-    version_of_sqlite, affected = database.sqlite()
-    with database.reader.connect() as connection:
-        backlog = stored.backlog(connection)
-        verified = newest(connection)
-    age = "" if backlog.oldest_created_at is None else f", the oldest for {age_of(backlog.oldest_created_at):.1f} s"
-    table.add_row("database", f"{database.path}, migration {database.schema_revision()}")
-    table.add_row("SQLite", version_of_sqlite + (", affected by the WAL-reset bug" if affected else ""))
-    table.add_row("running", holder(settings) or "no `giro up` on this database")
-    table.add_row("pending", f"{counted(backlog.pending, 'transfer')}{age}")
-    table.add_row("ledger", _as_verified(verified))
-    for name in PROCESSES:
-        table.add_row(name, heartbeat_of(settings, name))
-    out.print(table)
 
 
 @app.command("settings")
@@ -231,29 +203,3 @@ def check(settings: Settings) -> None:
     database.require_schema()
     check_keys(database, CardVault(Secrets(settings)))
     database.close()
-
-
-def _as_verified(last: tuple[datetime, datetime, int] | None) -> str:
-    """Describe the result of the last verification."""
-    if last is None:
-        return "not verified yet"
-    _, finished_at, breaches = last
-    found = (
-        f"{counted(breaches, 'breach', 'breaches')}, so nothing is settled: see `giro verify`"
-        if breaches
-        else "every rule holds"
-    )
-    return f"{found}, verified {age_of(to_us(finished_at)):.0f} s ago"
-
-
-def age_of(created_at: int) -> float:
-    """Return the seconds since a moment, which is given in microseconds since the epoch."""
-    return (now_us() - created_at) / 1e6
-
-
-def heartbeat_of(settings: Settings, name: str) -> str:
-    """Describe whether a process is alive."""
-    age = heartbeats.age(settings.run_dir, name)
-    if age is None:
-        return "not running"
-    return f"alive {age:.1f} s ago" + ("" if age < settings.silent_seconds else ": silent")

@@ -18,6 +18,12 @@ def operator_url(settings: Settings) -> str | None:
     return _url(settings.operator_host, settings.operator_port) if settings.operator_port else None
 
 
+def published_url(published: str) -> str:
+    """Return the URL of a port that a container engine publishes, given as `address:port` or as a port."""
+    host, _, port = published.rpartition(":")
+    return _url(host.strip("[]") or "127.0.0.1", int(port)) if port.isdecimal() else published
+
+
 def _url(host: str, port: int) -> str:
     # Not every platform can connect to a wildcard address.
     # nosemgrep: listen-addresses-are-settings - compared only

@@ -80,7 +80,7 @@ def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
         if not lock.take(what):
             raise _held(settings.database_path, lock.holder())
         for part_that_runs in heartbeats.fresh(settings.run_dir, settings.silent_seconds):
-            raise _held(settings.database_path, part_that_runs)
+            raise _held(settings.database_path, str(part_that_runs))
         yield
     finally:
         lock.close()

@@ -12,11 +12,33 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 """In a container its id. Process numbers alone would be the same in all containers."""
 
 STALE_SECONDS = 3600.0
+
+_CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
+"""The name that a container engine gives a container's host."""
+
+
+class Beat(NamedTuple):
+    """The last beat of a process: its work, its host, its number, and the seconds since."""
+
+    name: str
+    host: str
+    pid: str
+    age_seconds: float
+
+    @property
+    def is_in_container(self) -> bool:
+        """Whether the host has the name of a container."""
+        return _CONTAINER_ID.fullmatch(self.host) is not None
+
+    def __str__(self) -> str:
+        """Describe the process for people."""
+        return f"{self.name}, process {self.pid} on {self.host}, alive {self.age_seconds:.0f} s ago"
 
 
 def path_of(run_dir: Path, name: str, pid: int | None = None) -> Path:
@@ -35,13 +57,18 @@ def here(run_dir: Path) -> dict[str, float]:
     return {name: min(old for other, old in beats if other == name) for name, _ in beats}
 
 
-def fresh(run_dir: Path, seconds: float) -> list[str]:
-    """Describe each process that has beaten within these seconds, on any host that shares the folder."""
-    return [
-        "{}, process {} on {}, alive {:.0f} s ago".format(*(path.name.split(".")[place] for place in (0, 2, 1)), old)
-        for path, old in _beats(run_dir, "*.*.*.heartbeat")
-        if old < seconds
-    ]
+def everywhere(run_dir: Path) -> list[Beat]:
+    """Return the last beat of each process on any host that shares the folder, the newest first."""
+    beats = []
+    for path, old in _beats(run_dir, "*.*.*.heartbeat"):
+        name, host, pid, _ = path.name.split(".")
+        beats.append(Beat(name, host, pid, old))
+    return sorted(beats, key=lambda beat: beat.age_seconds)
+
+
+def fresh(run_dir: Path, seconds: float) -> list[Beat]:
+    """Return the beats of the processes that have beaten within these seconds."""
+    return [beat for beat in everywhere(run_dir) if beat.age_seconds < seconds]
 
 
 def last_beat_ns(run_dir: Path, pid: int) -> int | None:

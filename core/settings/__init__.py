@@ -53,6 +53,12 @@ OF_COMPOSE = {
 """Default and meaning of the variables that only docker-compose.yml reads, from the same `.env`."""
 
 
+def of_compose(name: str) -> str:
+    """Read a variable of `OF_COMPOSE` as Compose does: from the environment, `.env`, or the default."""
+    dotenv = DotEnvSettingsSource(Settings).env_vars
+    return os.environ.get(name) or dotenv.get(name.lower()) or OF_COMPOSE[name][0]
+
+
 class SettingsError(Exception):
     """A setting that the service cannot start with. The message is one line for the person who set it."""
 

@@ -33,7 +33,7 @@ def test_variables_of_compose_that_look_like_settings_are_known() -> None:
 def test_every_variable_that_compose_sets_is_a_setting(services: dict[str, Any]) -> None:
     settings = {variable(name) for name in Settings.model_fields}
     for part in (*PARTS, "migrate"):
-        assert services[part]["environment"].keys() <= settings
+        assert services[part]["environment"].keys() <= settings | OF_COMPOSE.keys()
 
 
 def test_prometheus_scrapes_the_metrics_ports(services: dict[str, Any]) -> None:

@@ -123,15 +123,6 @@ class TestVerify:
         assert giro("verify", "--public-key", "07" * 32).exit_code == 0
 
 
-class TestStatus:
-    def test_shows_running_parts_and_waiting_work(self, database: Database) -> None:
-        accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
-        said = everything_said(giro("status"))
-        assert "1 transfer, the oldest for" in said
-        assert "no `giro up` on this database" in said
-        assert "settlement not running" in said
-
-
 @contextmanager
 def settlement_worker_on(database: Path) -> Iterator[FileLock]:
     """The lock of a settlement worker, as its process holds it."""
