@@ -22,6 +22,10 @@ ISSUER = "giro"
 AUDIENCE = "giro-api"
 TOKEN_TYPE = "access"
 LONGEST_LIFE_SECONDS = 86_400
+LEEWAY_SECONDS = 30
+"""How long before its start and after its end a token is still accepted. A clock that was a little ahead when the token
+was issued, or that NTP has corrected since, ends nobody's session. It is below the margin for which an older key is
+accepted (core/security/token_keys.py), and shortens nothing else: a log-out still acts at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +106,16 @@ class AccessTokens:
                 algorithms=[ALGORITHM],
                 issuer=ISSUER,
                 audience=AUDIENCE,
+                leeway=LEEWAY_SECONDS,
                 options={"require": ["exp", "iat", "nbf", "iss", "aud", "sub", "jti"], "strict_aud": True},
             )
             payload = _json_in(token.split(".")[1])  # the library accepts names that occur twice
             claims = _claims(payload)
         except (jwt.PyJWTError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise Refusal(CommonError.UNAUTHENTICATED) from None
-        ends = payload["exp"] if key.until is None else min(payload["exp"], key.until)
-        return _Checked(claims, payload["nbf"], ends)
+        ends = payload["exp"] + LEEWAY_SECONDS
+        ends = ends if key.until is None else min(ends, key.until)
+        return _Checked(claims, payload["nbf"] - LEEWAY_SECONDS, ends)
 
     def _key_of(self, token: str) -> TokenKey:
         """Find the key that a token's header names. Raises ValueError if the header is not exactly as we write it.
@@ -132,7 +138,7 @@ class AccessTokens:
 
 
 class _Checked(NamedTuple):
-    """A checked token: its claims, and the start and end of its validity in seconds since the epoch."""
+    """A checked token: its claims, and from when until when it is accepted, in seconds since the epoch."""
 
     claims: Claims
     begins: int

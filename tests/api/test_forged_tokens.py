@@ -300,3 +300,13 @@ async def test_a_deactivated_users_token_gets_the_same_answer_at_once(
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE email = ?", (ada.email,))
     assert same(await ada.get("/users/me"), refusal)
+
+
+async def test_the_leeway_of_a_token_ends_with_a_log_out(
+    api: Api, ada: Person, good: Good, refusal: httpx2.Response
+) -> None:
+    now = int(time.time())
+    just_ended = good.saying(iat=now - 900, nbf=now - 900, exp=now - 5)
+    assert (await with_token(api, just_ended)).status_code == 200
+    assert (await ada.post("/logout")).status_code == 204
+    assert same(await with_token(api, just_ended), refusal)

@@ -12,7 +12,7 @@ import pytest
 
 from core.clock import now_us
 from core.domain.errors import CommonError, Refusal
-from core.security import access_tokens
+from core.security import access_tokens, token_keys
 from core.security.access_tokens import AccessTokens, Claims, new_refresh_token, refresh_token_digest
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
@@ -21,6 +21,7 @@ from tests.waiting import eventually
 
 KEY = "a key of this test, 32 bytes and more"
 OTHER_KEY = "another key, 32 bytes and more as well"
+LEEWAY = access_tokens.LEEWAY_SECONDS
 ADA = Claims(UUID("0190a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2b"), 3)
 
 
@@ -84,15 +85,42 @@ def test_the_payload_that_the_tests_below_change_is_valid(tokens: AccessTokens) 
 
 def test_a_token_expires(tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch) -> None:
     then = now_us()
-    monkeypatch.setattr(access_tokens, "now_us", lambda: then - 901 * 1_000_000)
+    monkeypatch.setattr(access_tokens, "now_us", lambda: then - 931 * 1_000_000)
     assert refuses(tokens, tokens.issue(ADA))
     monkeypatch.setattr(access_tokens, "now_us", lambda: then - 890 * 1_000_000)
     assert tokens.read(tokens.issue(ADA)) == ADA
 
 
+@pytest.mark.parametrize(
+    ("begins", "ends", "accepted"),
+    [(20, 920, True), (-920, -20, True), (40, 940, False), (-940, -40, False)],
+    ids=["begins in 20 s", "ended 20 s ago", "begins in 40 s", "ended 40 s ago"],
+)
+def test_a_clock_may_be_wrong_by_thirty_seconds(tokens: AccessTokens, begins: int, ends: int, accepted: bool) -> None:
+    now = now_us() // 1_000_000
+    token = signed(good_payload() | {"iat": now + begins, "nbf": now + begins, "exp": now + ends})
+    for _ in ("checked", "remembered"):
+        assert tokens.read(token) == ADA if accepted else refuses(tokens, token)
+
+
+def test_an_older_key_is_accepted_for_longer_than_the_tokens_that_it_signed() -> None:
+    assert access_tokens.LEEWAY_SECONDS < token_keys.MARGIN_SECONDS
+
+
+def test_a_remembered_token_is_accepted_as_long_as_a_new_one(
+    tokens: AccessTokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then, token = now_us(), tokens.issue(ADA)
+    assert tokens.read(token) == ADA
+    for seconds, accepted in ((929, True), (931, False), (-29, True), (-31, False)):
+        monkeypatch.setattr(access_tokens, "now_us", lambda by=seconds: then + by * 1_000_000)
+        checked = tokens._checked[token]
+        assert (checked.begins <= access_tokens.now_us() // 1_000_000 < checked.ends) is accepted
+
+
 def test_a_remembered_token_still_expires(tokens: AccessTokens) -> None:
     ends = int(time.time()) + 2
-    token = signed(good_payload() | {"exp": ends})
+    token = signed(good_payload() | {"iat": ends - 900, "nbf": ends - 900, "exp": ends - LEEWAY})
     assert tokens.read(token) == ADA
     eventually(lambda: time.time() > ends, 5)
     assert refuses(tokens, token)
@@ -137,7 +165,7 @@ def test_every_claim_is_required(tokens: AccessTokens, claim: str) -> None:
         ("ver", 3.0),
         ("ver", True),
         ("ver", None),
-        ("exp", lambda now: now - 1),
+        ("exp", lambda now: now - 31),
         ("exp", lambda now: now + 900.5),
         ("exp", lambda now: str(now + 900)),
         ("exp", True),
@@ -233,7 +261,7 @@ def test_a_token_with_the_longest_lifetime_is_accepted_and_one_second_more_is_re
 
 def test_a_token_without_a_lifetime_is_rejected(tokens: AccessTokens) -> None:
     now = now_us() // 1_000_000
-    assert refuses(tokens, signed(good_payload() | {"iat": now + 0, "exp": now}))
+    assert refuses(tokens, signed(good_payload() | {"iat": now, "exp": now}))
 
 
 # --- refresh tokens ---
