@@ -19,11 +19,20 @@ class BreachOut(Out):
         description="The place where the rule is broken, for people.",
         examples=["account 7: balance 100, sum of legs 90"],
     )
+    account: int | None = Field(description="Row id of the account that is named, if one is.", examples=[7])
+    transfer: int | None = Field(description="Sequence of the transfer that is named, if one is.", examples=[20533])
+    block: int | None = Field(description="Height of the block that is named, if one is.", examples=[8120])
 
     @classmethod
     def of(cls, breach: Breach) -> Self:
         """Show a breach."""
-        return cls(rule=breach.rule, detail=breach.detail)
+        return cls(
+            rule=breach.rule,
+            detail=breach.detail,
+            account=breach.account,
+            transfer=breach.transfer,
+            block=breach.block,
+        )
 
 
 class VerificationOut(Out):

@@ -81,7 +81,8 @@ def _print(report: Report, anchors: Anchors) -> None:
     for warning in report.warnings:
         complaints.print(warning, style="yellow", markup=False)
     for breach in report.breaches:
-        out.print(f"{breach.rule}: {breach.detail}", style="red", markup=False)
+        places = ", ".join(f"{kind} {row}" for kind, row in breach.places.items())
+        out.print(f"{breach.rule}: {breach.detail}" + (f" ({places})" if places else ""), style="red", markup=False)
     if report.head_hash is not None:
         out.print(f"block {report.height}: {report.head_hash.hex()}", soft_wrap=True)
     key = "no key yet" if anchors.public_key is None else f"key {anchors.public_key.hex()}"

@@ -16,10 +16,22 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """One place where a rule is broken."""
+    """One place where a rule is broken, with the rows that it names."""
 
     rule: str
     detail: str
+    account: int | None = None
+    """Row id of the account."""
+    transfer: int | None = None
+    """Sequence of the transfer."""
+    block: int | None = None
+    """Height of the block."""
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The rows that it names, by kind."""
+        named = {"account": self.account, "transfer": self.transfer, "block": self.block}
+        return {kind: row for kind, row in named.items() if row is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ def add(connection: Connection, result: VerificationView) -> None:
             transfers=result.transfers,
             transactions=result.transactions,
             breaches=result.breach_count,
-            details=json.dumps([[breach.rule, breach.detail] for breach in result.breaches]),
+            details=json.dumps([[breach.rule, breach.detail, breach.places] for breach in result.breaches]),
             height=result.height,
             head_hash=result.head_hash,
             anchored_height=result.anchored_height,
@@ -100,8 +100,13 @@ def _view(row: Verification) -> VerificationView:
         transfers=row.transfers,
         transactions=row.transactions,
         breach_count=row.breaches,
-        breaches=tuple(Breach(rule, detail) for rule, detail in json.loads(row.details)),
+        breaches=tuple(_breach(*stored) for stored in json.loads(row.details)),
         height=row.height,
         head_hash=row.head_hash,
         anchored_height=row.anchored_height,
     )
+
+
+def _breach(rule: str, detail: str, places: dict[str, int] | None = None) -> Breach:
+    """Read a stored breach. Older ones have no places."""
+    return Breach(rule, detail, **(places or {}))

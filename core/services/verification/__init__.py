@@ -79,7 +79,11 @@ def verify(database: Database, *, anchors: Anchors | None = None, progress: Prog
         for key, user_id, count in ledger_checks.doubled_keys(connection):
             report.add("keys_are_unique", f"user {user_id} has {count} transfers with the key {key}")
         for account, limit, was_set in ledger_checks.unset_overdraft_limits(connection):
-            report.add("limit_was_set", f"account {account} has an overdraft limit of {limit}, set was {was_set}")
+            report.add(
+                "limit_was_set",
+                f"account {account} has an overdraft limit of {limit}, set was {was_set}",
+                account=account,
+            )
         connection.rollback()
         if anchors is not None:
             check_anchors(connection, report, anchors, connection.rollback)
@@ -177,13 +181,17 @@ def _check_pending(
                 pending[row.terms.from_account_id] = reserved + row.terms.amount, count + 1
                 old += row.terms.created_at < now_us() - LONG_PENDING_SECONDS * 1_000_000
             elif row.status == "pending":
-                report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}")
+                report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}", transfer=sequence)
             elif row.status != "cancelled" or sequence not in cancelled:
-                report.add("blocks_are_whole", f"transfer {sequence} is {row.status}, and no block says so")
+                report.add(
+                    "blocks_are_whole", f"transfer {sequence} is {row.status}, and no block says so", transfer=sequence
+                )
             cancelled.discard(sequence)
         after = ledger_rows.moved_on(after, found[-1].terms.sequence)
     for sequence in sorted(cancelled):
-        report.add("blocks_are_whole", f"a block cancels transfer {sequence}, which is not cancelled")
+        report.add(
+            "blocks_are_whole", f"a block cancels transfer {sequence}, which is not cancelled", transfer=sequence
+        )
     if old:
         report.warnings.append(f"{old} transfers have been pending for more than {LONG_PENDING_SECONDS} s")
     return pending
@@ -201,7 +209,7 @@ def _check_accounts(
             balances[account.currency] += account.balance
     computed.check_milestones(connection)
     for stranger in sorted(computed.strangers):
-        report.add("chain_is_whole", f"account {stranger} has legs and does not exist")
+        report.add("chain_is_whole", f"account {stranger} has legs and does not exist", account=stranger)
     for sums, what in ((balances, "balances"), (legs, "legs")):
         for currency, total in sums.items():
             if total != 0:

@@ -83,6 +83,6 @@ def _check(connection: Connection, report: Report, anchor: Anchor, public_key: b
         return
     block = blocks.at(connection, anchor.height)
     if block is None:
-        report.add("anchor_holds", f"{name}: the ledger has no such block")
+        report.add("anchor_holds", f"{name}: the ledger has no such block", block=anchor.height)
     elif block.hash != anchor.hash:
-        report.add("anchor_holds", f"{name}: that block has another hash now")
+        report.add("anchor_holds", f"{name}: that block has another hash now", block=anchor.height)

@@ -20,7 +20,8 @@ def check_batches(
         let_go()
         for batch in found:
             for complaint in _complaints(batch):
-                report.add("batch_is_whole", f"batch of transfers {batch.first} to {batch.last}: {complaint}")
+                about = f"batch of transfers {batch.first} to {batch.last}: {complaint}"
+                report.add("batch_is_whole", about, transfer=batch.first)
         after = rows.moved_on(after, found[-1].first)
 
 

@@ -2,6 +2,7 @@
 
 from array import array
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -54,10 +55,11 @@ class ComputedAccounts:
 
     def post(self, connection: Connection, leg: LegRow) -> None:
         """Process the next leg."""
-        leg_id, _transfer, account, amount, balance_after, posted_at, previous_id = leg
+        leg_id, transfer, account, amount, balance_after, posted_at, previous_id = leg
+        place = {"account": account, "transfer": transfer}
         if posted_at < self._last_time:
             self._report.add(
-                "time_never_goes_back", f"leg {leg_id} was posted {self._last_time - posted_at} µs too early"
+                "time_never_goes_back", f"leg {leg_id} was posted {self._last_time - posted_at} µs too early", **place
             )
         self._last_time = max(self._last_time, posted_at)
         if not self._knows(connection, account):
@@ -68,24 +70,30 @@ class ComputedAccounts:
         # Computed from the balance that the previous leg states, so that one wrong leg is not blamed on all later ones.
         expected = self._balances[account] + amount
         if balance_after != expected:
-            self._report.add("balance_after_recomputes", f"leg {leg_id} says {balance_after}, not {expected}")
+            self._report.add("balance_after_recomputes", f"leg {leg_id} says {balance_after}, not {expected}", **place)
         if (previous_id or 0) != self._last_legs[account]:
             last = self._last_legs[account] or None
-            self._report.add("chain_is_whole", f"leg {leg_id} names {previous_id} before it, not {last}")
-        self._check_overdraft(connection, account, leg_id, balance_after)
+            self._report.add("chain_is_whole", f"leg {leg_id} names {previous_id} before it, not {last}", **place)
+        self._check_overdraft(connection, leg)
         self._last_legs[account], self._balances[account] = leg_id, balance_after
         if self._running is not None:
             self._running.add(connection, leg)
         try:
             self._totals[account] += amount
         except OverflowError:
-            self._report.add("balance_is_sum_of_legs", f"account {account}: its legs pass 64 bits at leg {leg_id}")
+            self._report.add(
+                "balance_is_sum_of_legs", f"account {account}: its legs pass 64 bits at leg {leg_id}", **place
+            )
 
     def send(self, connection: Connection, terms: Terms) -> None:
         """Process the next transfer, which links to the previous one from the same account."""
         if terms.created_at < self._last_accepted:
             early = self._last_accepted - terms.created_at
-            self._report.add("time_never_goes_back", f"transfer {terms.sequence} was accepted {early} µs too early")
+            self._report.add(
+                "time_never_goes_back",
+                f"transfer {terms.sequence} was accepted {early} µs too early",
+                transfer=terms.sequence,
+            )
         self._last_accepted = max(self._last_accepted, terms.created_at)
         payer, named = terms.from_account_id, terms.previous_id or 0
         if not self._knows(connection, payer):
@@ -97,6 +105,8 @@ class ComputedAccounts:
             self._report.add(
                 "transfer_chain_is_whole",
                 f"transfer {terms.sequence} names {terms.previous_id} before it, not {last or None}",
+                account=payer,
+                transfer=terms.sequence,
             )
         self._last_transfers[payer] = terms.sequence
 
@@ -109,14 +119,14 @@ class ComputedAccounts:
         """
         values = (account.balance, account.reserved, account.overdraft_limit, *account.counts)
         if any(type(value) is not int for value in values):
-            self._report.add("values_are_integers", f"account {account.id} has {values}")
+            self._report.add("values_are_integers", f"account {account.id} has {values}", account=account.id)
             return 0
         if not self._knows(connection, account.id):
             raise rows.Disordered(f"account {account.id} is found among all others, but not by its id")
         if self._last_legs[account.id] == UNKNOWN:
             self._meet(connection, account.id, before=None, previous_id=account.last_transaction_id)
         total, last_leg = self._totals[account.id], self._last_legs[account.id] or None
-        say = self._report.add
+        say = partial(self._report.add, account=account.id)
         if account.balance != total:
             say("balance_is_sum_of_legs", f"account {account.id}: {account.balance}, legs sum to {total}")
         if account.last_transaction_id != last_leg:
@@ -141,7 +151,11 @@ class ComputedAccounts:
         if last == UNKNOWN:
             last = named or 0 if _is_earlier_transfer(connection, account.id, named or 0, None) else 0
         if (named or 0) != last:
-            self._report.add("transfer_chain_is_whole", f"account {account.id} ends at {named}, not {last or None}")
+            self._report.add(
+                "transfer_chain_is_whole",
+                f"account {account.id} ends at {named}, not {last or None}",
+                account=account.id,
+            )
 
     # --- inside ----------------------------------------------------------------------------------------------
 
@@ -181,7 +195,8 @@ class ComputedAccounts:
         self._last_legs[account] = previous_id
         self._balances[account] = self._totals[account] = leg[1]
 
-    def _check_overdraft(self, connection: Connection, account: int, leg_id: int, balance: int) -> None:
+    def _check_overdraft(self, connection: Connection, leg: LegRow) -> None:
+        leg_id, transfer, account, _amount, balance, *_ = leg
         kind = self._facts.kinds[account]
         floor, ceiling = _bounds(kind, 0)
         if floor <= balance <= ceiling:
@@ -196,7 +211,10 @@ class ComputedAccounts:
                 return
             floor = -self._overdrafts[account].at(leg_id)
         self._report.add(
-            "balance_within_limit", f"leg {leg_id} leaves {balance}, which is not from {floor} to {ceiling}"
+            "balance_within_limit",
+            f"leg {leg_id} leaves {balance}, which is not from {floor} to {ceiling}",
+            account=account,
+            transfer=transfer,
         )
 
 

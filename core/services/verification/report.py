@@ -66,9 +66,17 @@ class Report:
         """True when no rule is broken."""
         return not self.counts
 
-    def add(self, rule: str, detail: str) -> None:
-        """Record a place where a rule is broken."""
+    def add(
+        self,
+        rule: str,
+        detail: str,
+        *,
+        account: int | None = None,
+        transfer: int | None = None,
+        block: int | None = None,
+    ) -> None:
+        """Record a place where a rule is broken, and the rows that it names."""
         assert rule in RULES
         self.counts[rule] += 1
         if self.counts[rule] <= MOST_BREACHES:
-            self.breaches.append(Breach(rule, detail))
+            self.breaches.append(Breach(rule, detail, account, transfer, block))

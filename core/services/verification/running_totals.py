@@ -41,7 +41,9 @@ class RunningTotals:
         """Compare the totals that an account stores."""
         says, added = (account.leg_count, account.credits), self._totals(account.id)
         if says != added:
-            self._report.add("totals_are_running", f"account {account.id} says {says}, its legs {added}")
+            self._report.add(
+                "totals_are_running", f"account {account.id} says {says}, its legs {added}", account=account.id
+            )
 
     def check_number(self, connection: Connection) -> None:
         """Report milestones that no leg has made."""
@@ -51,7 +53,9 @@ class RunningTotals:
     def _check_milestone(self, connection: Connection, leg: LegRow) -> None:
         says, added = stored.at_leg(connection, leg), self._totals(leg[2])
         if says != added:
-            self._report.add("totals_are_running", f"the milestone at leg {leg[0]} says {says}, the legs {added}")
+            self._report.add(
+                "totals_are_running", f"the milestone at leg {leg[0]} says {says}, the legs {added}", account=leg[2]
+            )
 
     def _totals(self, account: int) -> tuple[int, int]:
         """Return the number of legs, and the sum of credits in minor units."""

@@ -62,7 +62,12 @@ class LedgerScan:
             self._check_transfer(connection, transfer, own)
         for leg in legs.rest():
             if self._take(connection, leg):
-                self._report.add("completed_has_legs", f"leg {leg[0]}: transfer {leg[1]} has not ended, or is missing")
+                self._report.add(
+                    "completed_has_legs",
+                    f"leg {leg[0]}: transfer {leg[1]} has not ended, or is missing",
+                    account=leg[2],
+                    transfer=leg[1],
+                )
         self._finish(connection, following)
 
     @property
@@ -111,7 +116,7 @@ class LedgerScan:
         try:
             self._sealer.add_legs([leg])
         except UNREADABLE:
-            self._report.add("values_are_integers", f"leg {leg[0]} holds {leg[1:]}")
+            self._report.add("values_are_integers", f"leg {leg[0]} holds {leg[1:]}", account=leg[2])
             return False
         self._computed.post(connection, leg)
         return True
@@ -126,16 +131,22 @@ class LedgerScan:
             self._computed.send(connection, row.terms)
             self._check_legs(connection, row, legs)
         except UNREADABLE:
-            self._report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}")
+            self._report.add("values_are_integers", f"transfer {sequence} holds {tuple(row.terms)}", transfer=sequence)
         if has_own_block and sequence not in self._cancelled:
-            self._report.add("blocks_are_whole", f"transfer {sequence} is cancelled, and no block says so")
+            self._report.add(
+                "blocks_are_whole", f"transfer {sequence} is cancelled, and no block says so", transfer=sequence
+            )
         elif not has_own_block and not covered:
-            self._report.add("blocks_are_whole", f"transfer {sequence} has ended, and no block covers it")
+            self._report.add(
+                "blocks_are_whole", f"transfer {sequence} has ended, and no block covers it", transfer=sequence
+            )
         self._cancelled.discard(sequence)
         self._checked = sequence
         check_ending(self._report, row)
         if row.failure == BatchError.FAILED and not batches.is_atomic(connection, sequence):
-            self._report.add("batch_is_whole", f"transfer {sequence} failed with a batch, and is in no atomic one")
+            self._report.add(
+                "batch_is_whole", f"transfer {sequence} failed with a batch, and is in no atomic one", transfer=sequence
+            )
 
     @property
     def _current_kind(self) -> BlockKind | None:
@@ -150,18 +161,26 @@ class LedgerScan:
                 rule, what = (
                     ("completed_has_legs", "is missing") if missing else ("legs_match_transfer", "has legs already")
                 )
-                say(rule, f"leg {leg[0]}: transfer {leg[1]} {what}")
+                say(rule, f"leg {leg[0]}: transfer {leg[1]} {what}", account=leg[2], transfer=leg[1])
         legs = [leg for leg in legs if leg[1] == sequence]
         if (row.status == "completed") != bool(legs):
-            say("completed_has_legs", f"transfer {sequence} is {row.status} and has {len(legs) or 'no'} legs")
+            say(
+                "completed_has_legs",
+                f"transfer {sequence} is {row.status} and has {len(legs) or 'no'} legs",
+                transfer=sequence,
+            )
         if not legs:
             return
         sides = [(leg[2], leg[3]) for leg in legs]
         if sides != [(terms.from_account_id, -amount), (terms.to_account_id, amount)]:
-            say("legs_match_transfer", f"legs of transfer {sequence} say {sides}, unlike it")
+            say("legs_match_transfer", f"legs of transfer {sequence} say {sides}, unlike it", transfer=sequence)
         currencies = {self._computed.currency(connection, account) for account, _ in sides} - {None}
         if not currencies <= {terms.currency}:
-            say("legs_match_transfer", f"transfer {sequence} is in {terms.currency}, its accounts in {currencies}")
+            say(
+                "legs_match_transfer",
+                f"transfer {sequence} is in {terms.currency}, its accounts in {currencies}",
+                transfer=sequence,
+            )
 
     # --- blocks ----------------------------------------------------------------------------------------------
 
@@ -181,7 +200,11 @@ class LedgerScan:
             made = cancellation(self._previous, transfer.terms, transfer.settled_at or 0)
         self._compare(block, made)
         if block.first_sequence in self._cancelled or block.first_sequence <= self._checked:
-            self._report.add("blocks_are_whole", f"block {block.height} cancels transfer {block.first_sequence} again")
+            self._report.add(
+                "blocks_are_whole",
+                f"block {block.height} cancels transfer {block.first_sequence} again",
+                block=block.height,
+            )
         self._cancelled.add(block.first_sequence)
 
     def _close(self) -> None:
@@ -201,13 +224,11 @@ class LedgerScan:
     def _compare(self, block: Block, made: Block | None) -> None:
         """Compare a block with the one made from the ledger. The next block is checked against this one as stored."""
         if made is None or made.outline != block.outline:
-            self._report.add(
-                "blocks_are_whole", f"block {block.height} says {block.outline}, the ledger {made and made.outline}"
-            )
+            detail = f"block {block.height} says {block.outline}, the ledger {made and made.outline}"
+            self._report.add("blocks_are_whole", detail, block=block.height)
         elif made.hash != block.hash:
-            self._report.add(
-                "block_recomputes", f"block {block.height} does not have the hash of the rows that it covers"
-            )
+            detail = f"block {block.height} does not have the hash of the rows that it covers: {made.hash.hex()}"
+            self._report.add("block_recomputes", detail, block=block.height)
         self._previous = block
 
     def _finish(self, connection: Connection, following: Iterator[Block]) -> None:
@@ -223,7 +244,11 @@ def check_ending(report: Report, row: TransferRow) -> None:
     """Check that a transfer has the time and the reason that its status requires, and no others."""
     has = (row.settled_at is not None, row.failure is not None)
     if has != (row.status != "pending", row.status == "failed"):
-        report.add("ending_is_whole", f"transfer {row.terms.sequence} is {row.status}: {row.settled_at}, {row.failure}")
+        report.add(
+            "ending_is_whole",
+            f"transfer {row.terms.sequence} is {row.status}: {row.settled_at}, {row.failure}",
+            transfer=row.terms.sequence,
+        )
 
 
 class _Peekable:

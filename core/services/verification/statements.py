@@ -44,18 +44,32 @@ def _check(connection: Connection, report: Report, statement: StatementRow, late
         connection, statement.account_id, start=start, starts_at=statement.starts_at, ends_at=statement.ends_at
     )
     if figures != statement.figures:
-        report.add("statement_recomputes", f"{_name(statement)} says {statement.figures}, the legs {figures}")
+        report.add(
+            "statement_recomputes",
+            f"{_name(statement)} says {statement.figures}, the legs {figures}",
+            account=statement.account_id,
+        )
     if later and (statement.number, statement.run_id) != (later.number - 1, later.run_id - 1):
         report.add(
-            "statements_follow", f"{_name(statement)} is number {statement.number}, before number {later.number}"
+            "statements_follow",
+            f"{_name(statement)} is number {statement.number}, before number {later.number}",
+            account=statement.account_id,
         )
     if later and statement.figures.closing_transaction_id != later.figures.opening_transaction_id:
-        report.add("statements_follow", f"{_name(statement)} does not end where the next one begins")
+        report.add(
+            "statements_follow",
+            f"{_name(statement)} does not end where the next one begins",
+            account=statement.account_id,
+        )
 
 
 def _check_first(report: Report, statement: StatementRow) -> None:
     if statement.number != 1 or statement.figures.opening_transaction_id is not None:
-        report.add("statements_follow", f"{_name(statement)} is the first, and something came before it")
+        report.add(
+            "statements_follow",
+            f"{_name(statement)} is the first, and something came before it",
+            account=statement.account_id,
+        )
 
 
 def _name(statement: StatementRow) -> str:

@@ -23,6 +23,7 @@ from tests.builders import (
     from_bob_to_ada,
     fund,
     open_account,
+    rows,
     set_account,
     set_limit,
     settle_all,
@@ -440,6 +441,26 @@ def test_a_breach_names_its_place(edit: Callable[..., Report], database: Databas
     assert breach.rule == "reserved_is_pending"
     assert breach.detail.startswith("account ")
     assert "42" in breach.detail
+
+
+@pytest.mark.parametrize(
+    ("statement", "places"),
+    [
+        (f"UPDATE accounts SET reserved = 0 WHERE {ADA}", ("account",)),
+        (f"UPDATE accounts SET overdraft_limit = 7 WHERE {ADA}", ("account",)),
+        (f"UPDATE transactions SET balance_after = balance_after + 1 WHERE {LAST_CREDIT}", ("account", "transfer")),
+        (f"UPDATE transfers SET currency = 'EUR' WHERE {LAST_SETTLED}", ("transfer",)),
+        ("UPDATE blocks SET hash = zeroblob(32) WHERE height = 2", ("block",)),
+    ],
+)
+def test_a_breach_names_the_rows_where_a_rule_is_broken(
+    edit: Callable[..., Report], database: Database, statement: str, places: tuple[str, ...]
+) -> None:
+    found = edit(statement, recompute="blocks" not in statement).breaches[0].places
+    assert tuple(found) == places
+    for kind, row in found.items():
+        column = "height" if kind == "block" else "id"
+        assert rows(database, f"SELECT 1 FROM {kind}s WHERE {column} = {row}")
 
 
 def test_progress_is_reported_periodically_and_at_the_end(
