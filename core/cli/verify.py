@@ -1,8 +1,10 @@
 """`giro verify`: the check of the ledger."""
 
-import dataclasses
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -38,27 +40,33 @@ def verify(
     """
     settings = load_settings()
     database = open_database(settings)
-    anchors = _anchors(settings, public_key)
+    anchors = anchors_of(settings, public_key)
     check = verification.verify_recent if recent else verification.verify
     started_at = to_datetime(now_us())
-    with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("Reading transactions")
-        report = check(
-            database, anchors=anchors, progress=lambda done, of: progress.update(task, completed=done, total=of or 1)
-        )
+    with drawn_progress() as progress:
+        report = check(database, anchors=anchors, progress=progress)
     if keep:
         with unit_of_work(database) as connection:
             kept = verification.keep(connection, report, started_at=started_at)
         if not kept:
             report.warnings.append("the result was not kept: another verification has found breaches meanwhile")
     if as_json:
-        print(json.dumps(_as_json(report)))
+        print(json.dumps(in_json(report)))
     else:
         _print(report, anchors)
     raise typer.Exit(0 if report.holds else 1)
 
 
-def _anchors(settings: Settings, public_key: str) -> Anchors:
+@contextmanager
+def drawn_progress() -> Iterator[verification.Progress]:
+    """Draw how far a verification has read, on a terminal."""
+    with Progress(console=complaints, transient=True, disable=not sys.stderr.isatty()) as drawing:
+        task = drawing.add_task("Reading transactions")
+        yield lambda done, of: drawing.update(task, completed=done, total=of or 1)
+
+
+def anchors_of(settings: Settings, public_key: str = "") -> Anchors:
+    """Return where the anchors are, with the key given or else the bank's own. Ends the command without either."""
     if public_key:
         return Anchors(settings.anchor_path, _key(public_key))
     try:
@@ -97,8 +105,10 @@ def _print(report: Report, anchors: Anchors) -> None:
     out.print(f"{', '.join(read)}: {found}")
 
 
-def _as_json(report: Report) -> dict[str, object]:
-    values = dataclasses.asdict(report)
+def in_json(report: Report) -> dict[str, object]:
+    """Return a report as JSON can write it."""
+    values = asdict(report)
     values["counts"] = dict(report.counts)  # asdict() would count its pairs
+    values["scars"] = [asdict(scar) | {"confirmed_at": scar.confirmed_at.isoformat()} for scar in report.scars]
     values["head_hash"] = report.head_hash and report.head_hash.hex()
     return {"holds": report.holds, **values}

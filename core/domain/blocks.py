@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from core.domain.transfers import Terms, TransferStatus
 
@@ -35,6 +35,13 @@ class BlockKind(StrEnum):
     """All that one unit of work settled: completed and failed transfers from the first sequence to the last."""
     CANCELLATION = "cancellation"
     """One cancelled transfer."""
+    SCAR = "scar"
+    """All that had ended since the last block that is still trusted. Two operators wrote it after a breach."""
+
+    @property
+    def covers_cancelled(self) -> bool:
+        """Whether it also covers the cancelled transfers between its first and its last."""
+        return self in (BlockKind.GENESIS, BlockKind.SCAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,16 @@ class Block:
     def next_leg_id(self) -> int:
         """Row id of the first leg after this block."""
         return self.first_leg_id + self.leg_count
+
+
+class Testimony(Protocol):
+    """What the block of a scar says besides what every block says: see core/domain/scars.py."""
+
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def testimony(self) -> bytes: ...
 
 
 class Ending(NamedTuple):
@@ -104,14 +121,26 @@ class Sealer:
         self._endings.update(b"".join(encoded))
         self.ending_count += len(encoded)
 
+    @property
+    def digests(self) -> tuple[bytes, bytes]:
+        """The hashes of the legs and of the endings so far."""
+        return self._legs.digest(), self._endings.digest()
+
     def seal(
-        self, kind: BlockKind, previous: Block | None, *, first_sequence: int, last_sequence: int, made_at: int
+        self,
+        kind: BlockKind,
+        previous: Block | None,
+        *,
+        first_sequence: int,
+        last_sequence: int,
+        made_at: int,
+        scar: Testimony | None = None,
     ) -> Block:
-        """Make the block that follows `previous`.
+        """Make the block that follows `previous`, which is a scar's if `scar` is given.
 
         Its hash is SHA-256 over a tag, the previous block's hash, its own figures and its body. `made_at` is in µs.
         """
-        height = previous.height + 1 if previous else 0
+        height = scar.height if scar else previous.height + 1 if previous else 0
         first_leg_id = previous.next_leg_id if previous else 1
         figures = (height, first_leg_id, self.leg_count, first_sequence, last_sequence, self.ending_count, made_at)
         before = previous.hash if previous else NO_HASH
@@ -125,7 +154,7 @@ class Sealer:
             last_sequence,
             self.ending_count,
             made_at,
-            sha256(header).digest(),
+            sha256(header + (scar.testimony if scar else b"")).digest(),
         )
 
 

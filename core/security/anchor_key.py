@@ -5,6 +5,7 @@ from functools import cached_property
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from core.domain import scars
 from core.domain.anchors import Anchor, message
 from core.security.derivation import derive_key
 
@@ -25,15 +26,21 @@ class AnchorKey:
         signature = self._private.sign(message(height, block_hash, anchored_at))
         return Anchor(height, block_hash, anchored_at, self.public, signature)
 
+    def sign_scar(self, block_hash: bytes) -> bytes:
+        """Sign the block of a scar."""
+        return self._private.sign(scars.message(block_hash))
+
+
+def has_signed(public_key: bytes, signature: bytes, signed: bytes) -> bool:
+    """Return whether the private key of `public_key` has signed these bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, signed)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
 
 def is_signed_with(anchor: Anchor, public_key: bytes) -> bool:
     """Return whether an anchor was signed with the private key of `public_key`."""
-    if anchor.public_key != public_key:
-        return False
-    try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(
-            anchor.signature, message(anchor.height, anchor.hash, anchor.anchored_at)
-        )
-    except InvalidSignature:
-        return False
-    return True
+    signed = message(anchor.height, anchor.hash, anchor.anchored_at)
+    return anchor.public_key == public_key and has_signed(public_key, anchor.signature, signed)

@@ -1,12 +1,15 @@
 """Blocks in the database."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection
 
 from core.domain.blocks import Block, BlockKind
 from core.domain.errors import Unavailable
+from core.storage.scars import REPLACED
 
+_PAGE = 1000
 _COLUMNS = "height, kind, first_leg_id, leg_count, first_sequence, last_sequence, ending_count, made_at, hash"
 
 
@@ -47,10 +50,24 @@ def read(connection: Connection, *, first: int, last: int, limit: int) -> list[B
     return [_block(row) for row in connection.exec_driver_sql(query, (first, last, limit))]
 
 
+def read_all(connection: Connection, *, first: int, last: int) -> Iterator[Block]:
+    """Read blocks in their order, however many, from one height up to another."""
+    while found := read(connection, first=first, last=last, limit=_PAGE):
+        yield from found
+        first = found[-1].height + 1
+
+
 def at(connection: Connection, height: int) -> Block | None:
     """Read one block."""
     found = read(connection, first=height, last=height, limit=1)
     return found[0] if found else None
+
+
+def last_kept(connection: Connection, *, below: int) -> Block | None:
+    """Read the newest block below a height that no scar replaces."""
+    query = f"SELECT {_COLUMNS} FROM blocks WHERE height < ? AND NOT {REPLACED} ORDER BY height DESC LIMIT 1"
+    row = connection.exec_driver_sql(query, (below,)).first()
+    return _block(row) if row else None
 
 
 def _block(row: Any) -> Block:

@@ -14,6 +14,7 @@ from core.domain.transfers import Terms
 from core.ids import NEWEST
 from core.storage import blocks, transactions
 from core.storage.rows import joined
+from core.storage.scars import REPLACED
 from core.storage.transfers import TERMS, next_sequence
 
 _BLOCK = 1000
@@ -155,9 +156,15 @@ def extent(connection: Connection) -> Extent:
 
 def front(connection: Connection, height: int) -> tuple[int, set[int]]:
     """Return the last transfer settled up to a block, and the later ones that were cancelled up to that block."""
-    query = "SELECT last_sequence FROM blocks WHERE height <= ? AND kind <> 'cancellation' ORDER BY height DESC LIMIT 1"
+    query = (
+        f"SELECT last_sequence FROM blocks WHERE height <= ? AND kind <> 'cancellation' AND NOT {REPLACED} "
+        "ORDER BY height DESC LIMIT 1"
+    )
     settled: int = connection.exec_driver_sql(query, (height,)).scalar() or 0
-    query = "SELECT first_sequence FROM blocks WHERE kind = 'cancellation' AND first_sequence > ? AND height <= ?"
+    query = (
+        "SELECT first_sequence FROM blocks WHERE kind = 'cancellation' AND first_sequence > ? AND height <= ? "
+        f"AND NOT {REPLACED}"
+    )
     return settled, {row[0] for row in connection.exec_driver_sql(query, (settled, height))}
 
 
@@ -207,6 +214,13 @@ def transfer(connection: Connection, sequence: int) -> TransferRow | None:
     """Read one transfer."""
     found = transfers(connection, after=sequence - 1, through=sequence, limit=1)
     return found[0] if found else None
+
+
+def cancelled(connection: Connection, *, after: int) -> Iterator[TransferRow]:
+    """Read the cancelled transfers behind a sequence, in the order of acceptance."""
+    while found := transfers(connection, after=after, through=NEWEST, limit=_BLOCK):
+        yield from (row for row in found if row.status == "cancelled")
+        after = found[-1].terms.sequence
 
 
 def payer(connection: Connection, sequence: int) -> int | None:

@@ -325,8 +325,8 @@ MUTANTS = (
         "any signature accepted as the bank's",
         "core/security/anchor_key.py",
         (
-            ("    if anchor.public_key != public_key:\n        return False\n", ""),
-            ("from_public_bytes(public_key)", "from_public_bytes(anchor.public_key)"),
+            ("anchor.public_key == public_key and ", ""),
+            ("has_signed(public_key,", "has_signed(anchor.public_key,"),
         ),
         ("tests/unit/services/verification/test_anchors.py",),
     ),

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us
 from core.domain.blocks import Block
+from core.domain.scars import in_effect
 from core.domain.verification import Breach, Scope
 from core.services.verification.anchors import AnchorKeyMissing, Anchors, check_anchors
 from core.services.verification.batches import check_batches
@@ -28,8 +29,9 @@ from core.services.verification.kept import (
 )
 from core.services.verification.report import MOST_BREACHES, RULES, Report
 from core.services.verification.scan import LedgerScan, Progress, check_ending
+from core.services.verification.scars import tell_scars
 from core.services.verification.statements import check_statements
-from core.storage import blocks, ledger_checks, ledger_rows, verifications
+from core.storage import blocks, ledger_checks, ledger_rows, scars, verifications
 from core.storage.sqlite import integrity, schema
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import is_damage
@@ -41,6 +43,7 @@ __all__ = [
     "Anchors",
     "Breach",
     "LedgerHalted",
+    "Progress",
     "Report",
     "find_breach",
     "keep",
@@ -128,7 +131,7 @@ def _readable(report: Report) -> Iterator[None]:
 def _start(connection: Connection) -> Block | None:
     """Find the block that the last verification ended with. Returns None if the whole ledger must be read."""
     verified = verifications.last_head(connection)
-    if verified is None:
+    if verified is None or any(scar.height > verified.height for scar in scars.confirmed(connection)):
         return None
     block = blocks.at(connection, verified.height)
     return block if block is not None and block.hash == verified.hash else None
@@ -136,7 +139,8 @@ def _start(connection: Connection) -> Block | None:
 
 def _read(connection: Connection, report: Report, start: Block | None, progress: Progress) -> None:
     computed = ComputedAccounts(report, from_start=start is None)
-    scan = LedgerScan(report, computed, start, progress)
+    replacing = in_effect(scars.confirmed(connection)) if start is None else []  # none is later: see `_start`
+    scan = LedgerScan(report, computed, start, progress, replacing)
     if start is not None:
         scan.begin_behind(connection, start)
     first = scan.sequence
@@ -150,6 +154,7 @@ def _read(connection: Connection, report: Report, start: Block | None, progress:
     scan.advance(connection, extent, _keep_hold)
     pending = _check_pending(connection, report, scan, computed, extent.newest)
     _check_accounts(connection, report, computed, pending)
+    tell_scars(connection, report)
     if extent.head is not None:
         report.height, report.head_hash = extent.head.height, extent.head.hash
     progress(report.transactions, report.transactions)

@@ -8,12 +8,14 @@ from typing import Self
 from sqlalchemy import Connection
 
 from core.domain.anchors import Anchor, from_line
+from core.domain.scars import in_effect
 from core.files.append_only import read
 from core.security.anchor_key import AnchorKey, is_signed_with
 from core.security.secrets import Secrets
 from core.services.verification.report import Report
+from core.services.verification.scars import check_signatures
 from core.settings import Settings, SettingsError, variable
-from core.storage import blocks
+from core.storage import blocks, scars
 from core.storage import verifications as rows
 
 
@@ -52,10 +54,12 @@ def check_anchors(
 ) -> None:
     """Check each anchor above the height `since`: its signature, and that the ledger has the block that it names.
 
-    An invalid line is only a warning, because a power cut can tear a line. Missing anchors are found by the highest
-    one that an earlier verification saw.
+    An invalid line is only a warning, because a power cut can tear a line. So is an anchor of a block that a scar
+    replaces, if the scar is signed. Missing anchors are found by the highest one that an earlier verification saw.
     """
-    seen, unreadable = rows.highest_anchor(connection), 0
+    replacing = in_effect(scars.confirmed(connection))
+    check_signatures(connection, report, replacing, anchors.public_key)
+    seen, unreadable, replaced = rows.highest_anchor(connection), 0, 0
     let_go()  # end the earlier snapshot: the anchors read next may name newer blocks
     for line in read(anchors.path):
         try:
@@ -63,11 +67,15 @@ def check_anchors(
         except ValueError:
             unreadable += 1
             continue
-        if anchor.height > since:
+        if any(scar.first_height <= anchor.height <= scar.last_height for scar in replacing):
+            replaced += 1
+        elif anchor.height > since:
             report.anchors += 1
             _check(connection, report, anchor, anchors.public_key)
             let_go()
         report.anchored_height = max(report.anchored_height or 0, anchor.height)
+    if replaced:
+        report.warnings.append(f"{replaced} anchors name blocks that a scar replaces: they prove nothing any more")
     if unreadable:
         report.warnings.append(f"the anchor file contains {unreadable} invalid lines; a power cut can tear one")
     if seen is not None and (report.anchored_height is None or report.anchored_height < seen):

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from core.domain.scars import ScarView
 from core.domain.verification import Breach, Scope
 
 MOST_BREACHES = 100
@@ -36,6 +37,7 @@ RULES = {
     "blocks_are_whole": "Blocks follow each other, and every leg and every ending is in exactly one of them.",
     "block_recomputes": "Each block's hash is that of the previous block, its legs and its endings.",
     "anchor_holds": "Each anchor is signed with the bank's key, and the ledger has the block that it names.",
+    "scar_is_signed": "Each scar is signed with the bank's key.",
 }
 
 
@@ -58,6 +60,8 @@ class Report:
     breaches: list[Breach] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """Breaches of each broken rule, those not listed included."""
+    scars: list[ScarView] = field(default_factory=list)
+    """All scars of the ledger, which are reported for ever."""
     warnings: list[str] = field(default_factory=list)
     """Findings that an operator should look at, but that break no rule."""
 

@@ -1,7 +1,7 @@
 """Reads legs, transfers and blocks in parallel, each in its own order, and checks them against each other."""
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import Connection
 
@@ -9,9 +9,11 @@ from core.domain.batches import BatchError
 from core.domain.blocks import Block, BlockKind, LegRow, Sealer, cancellation
 from core.services.verification.computed_accounts import ComputedAccounts
 from core.services.verification.report import Report
+from core.services.verification.scars import ScarredBlocks
 from core.storage import batches, blocks
 from core.storage import ledger_rows as rows
 from core.storage.ledger_rows import Extent, TransferRow
+from core.storage.scars import ScarRow
 
 ROWS = 2000
 """Rows read in one snapshot. It takes some ten milliseconds, in which the write-ahead log cannot be truncated."""
@@ -32,14 +34,22 @@ class LedgerScan:
     can be called again when more transfers have ended.
     """
 
-    def __init__(self, report: Report, computed: ComputedAccounts, start: Block | None, progress: Progress) -> None:
-        """Begin after a block that was verified before, or at the very beginning."""
+    def __init__(
+        self,
+        report: Report,
+        computed: ComputedAccounts,
+        start: Block | None,
+        progress: Progress,
+        scars: Sequence[ScarRow] = (),
+    ) -> None:
+        """Begin after a block that was verified before, or at the very beginning. `scars` are those after it."""
         self._report, self._computed, self._progress = report, computed, progress
         self._previous = start
         self._leg = self._first_leg = start.next_leg_id - 1 if start else 0
         self._sequence = self._checked = 0
         self._current: Block | None = None
         self._sealer = Sealer()
+        self._scars = ScarredBlocks(scars)
         self._cancelled: set[int] = set()
         """Transfers that a block cancelled while an older one was pending. The scan has not reached them yet."""
 
@@ -106,7 +116,8 @@ class LedgerScan:
         first = self._previous.height + 1 if self._previous else 0
         while found := blocks.read(connection, first=first, last=extent.head.height if extent.head else -1, limit=ROWS):
             let_go()
-            yield from found
+            self._report.blocks += len(found)
+            yield from self._scars.kept(found)
             first = rows.moved_on(first - 1, found[-1].height) + 1
 
     # --- legs and transfers ----------------------------------------------------------------------------------
@@ -124,7 +135,7 @@ class LedgerScan:
     def _check_transfer(self, connection: Connection, row: TransferRow, legs: list[LegRow]) -> None:
         sequence = row.terms.sequence
         covered = self._current is not None and self._current.first_sequence <= sequence
-        has_own_block = row.status == "cancelled" and self._current_kind is not BlockKind.GENESIS
+        has_own_block = row.status == "cancelled" and (not self._covers_cancelled or sequence in self._cancelled)
         try:
             if covered and not has_own_block:
                 self._sealer.add_ending(row.terms, row.status, row.settled_at or 0, row.failure)
@@ -149,8 +160,8 @@ class LedgerScan:
             )
 
     @property
-    def _current_kind(self) -> BlockKind | None:
-        return self._current.kind if self._current else None
+    def _covers_cancelled(self) -> bool:
+        return self._current is not None and self._current.kind.covers_cancelled
 
     def _check_legs(self, connection: Connection, row: TransferRow, legs: list[LegRow]) -> None:
         terms, say = row.terms, self._report.add
@@ -187,7 +198,6 @@ class LedgerScan:
     def _next_settled(self, connection: Connection, following: Iterator[Block]) -> Block | None:
         """Return the next block that covers a span of transfers, and check the cancellations on the way."""
         for block in following:
-            self._report.blocks += 1
             if block.kind is not BlockKind.CANCELLATION:
                 return block
             self._check_cancellation(connection, block)
@@ -211,13 +221,17 @@ class LedgerScan:
         """Seal the rows read since the last block as that block was sealed, and compare."""
         if (block := self._current) is None:
             return
+        scar = self._scars.of(block)
         made = self._sealer.seal(
             block.kind,
             self._previous,
             first_sequence=block.first_sequence,
             last_sequence=block.last_sequence,
             made_at=block.made_at,
+            scar=scar,
         )
+        if block.kind is BlockKind.SCAR and scar is None:
+            self._report.add("blocks_are_whole", f"block {block.height} is a scar of nobody", block=block.height)
         self._compare(block, made)
         self._sealer, self._current = Sealer(), None
 

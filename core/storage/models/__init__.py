@@ -9,6 +9,7 @@ from core.storage.models.cards import Card
 from core.storage.models.dead_letters import DeadLetter
 from core.storage.models.documents import Document
 from core.storage.models.fences import Fence
+from core.storage.models.scars import Scar
 from core.storage.models.statements import Statement, StatementGroup, StatementRun
 from core.storage.models.tokens import RefreshToken
 from core.storage.models.transactions import Milestone, Transaction
@@ -28,6 +29,7 @@ __all__ = [
     "Fence",
     "Milestone",
     "RefreshToken",
+    "Scar",
     "Statement",
     "StatementGroup",
     "StatementRun",

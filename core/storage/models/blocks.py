@@ -19,7 +19,7 @@ class Block(Base):
         CheckConstraint("kind <> 'cancellation' OR (first_sequence = last_sequence AND leg_count = 0)", name="one"),
         CheckConstraint("leg_count >= 0 AND ending_count >= 0", name="counts"),
         CheckConstraint("length(hash) = 32", name="hash"),
-        Index("uq_blocks_cancelled", "first_sequence", unique=True, sqlite_where=text("kind = 'cancellation'")),
+        Index("ix_blocks_cancelled", "first_sequence", sqlite_where=text("kind = 'cancellation'")),
         {"sqlite_strict": True},
     )
 
