@@ -39,11 +39,11 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     """A session that only reads, closed when the call has returned. It waits for its turn among all clients."""
     identity: Identity | None = getattr(request.state, "identity", None)
     who = network_of(address_of(request)) if identity is None else identity.id
-    async with runtime_of(request).reading.session(who, partial(_disconnected, request)) as session:
+    async with runtime_of(request).reading.session(who, partial(disconnected, request)) as session:
         yield session
 
 
-async def _disconnected(request: Request) -> None:
+async def disconnected(request: Request) -> None:
     """Return when the client has disconnected."""
     await request.body()  # it is read already; the message after it is the disconnection
     while (await request.receive())["type"] != "http.disconnect":

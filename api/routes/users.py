@@ -1,9 +1,20 @@
 """Sign-up, and the caller's own user."""
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 
-from api.dependencies import RuntimeDep, SessionDep, UserDep, address_of, author_of, guessing, note_refusal
+from api.dependencies import (
+    RuntimeDep,
+    SessionDep,
+    UserDep,
+    address_of,
+    author_of,
+    disconnected,
+    guessing,
+    note_refusal,
+)
 from api.http.checks import CheckedRoute
 from api.runtime import Runtime
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
@@ -32,7 +43,8 @@ async def sign_up(
     about = (body.email, body.name, runtime.settings.bank_name)
     who = network_of(address_of(request))
     guarded = runtime.throttles.sign_up(address_of(request))
-    async with guessing(request, guarded), runtime.throttles.sign_ups.slowly(request, who):
+    # A sign-up that waits is no failed guess yet.
+    async with runtime.sign_ups.turn(who, partial(disconnected, request)), guessing(request, guarded):
         password_hash = await runtime.hashing.run(who, runtime.passwords.choose, body.password, about)
         await runtime.intake.run(
             lambda connection: users.sign_up(connection, email=body.email, name=body.name, password_hash=password_hash)

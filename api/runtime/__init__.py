@@ -11,6 +11,7 @@ from api.runtime.fair_line import FairLine
 from api.runtime.hashing import Hashing
 from api.runtime.intake import Intake
 from api.runtime.reading import Reading
+from api.runtime.sign_ups import SignUps, sign_ups_of
 from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
 from api.throttling import Throttles
@@ -48,6 +49,7 @@ class Runtime:
     passwords: Passwords
     hashing: Hashing
     reading: Reading
+    sign_ups: SignUps
     drawing: FairLine
     """Requests for documents wait here, by user: one document is drawn at a time."""
     turns: Turns
@@ -92,6 +94,7 @@ def open_runtime(
         passwords=Passwords(settings.password_hash_rounds),
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
         reading=Reading(database.async_reader),
+        sign_ups=sign_ups_of(settings),
         drawing=FairLine(
             "documents", at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER
         ),

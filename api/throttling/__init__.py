@@ -8,7 +8,6 @@ from redis.asyncio import Redis
 from api.throttling.guesses import GUESSED_AT, Attempt, Guarded, Guess, patience_of
 from api.throttling.payees import Payees
 from api.throttling.rates import Buckets, Policy, buckets_of, network_of
-from api.throttling.sign_ups import NAME, sign_ups_of
 from api.throttling.standing import add_standing, rate_limited, route_of
 from api.throttling.tally import Tally, Try, Watched
 from core.domain.throttles import Decision
@@ -30,12 +29,9 @@ class Throttles:
         self._tally = Tally(client)
         self._buckets = buckets_of(settings)
         self._patience = patience_of(settings)
-        self.sign_ups = sign_ups_of(settings, settings)
-        """Delays sign-ups of networks that have had many."""
         self.payees = Payees(self._tally)
         for route, guess in GUESSED_AT:
             metrics.throttled.labels(route, guess)
-        metrics.throttled.labels("/signup", NAME)
 
     def check_rate(self, request: Request, policy: Policy, who: int | str) -> None:
         """Count a request of `who` against its route's rate. Raises RateLimited if nothing is left."""

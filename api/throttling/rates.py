@@ -67,7 +67,7 @@ class Buckets:
     many networks costs no memory. It takes nothing from users, whose buckets belong to other rates.
     """
 
-    def __init__(self, policy: Policy, rate: Rate, *, most: int = MOST_REMEMBERED) -> None:
+    def __init__(self, policy: str, rate: Rate, *, most: int = MOST_REMEMBERED) -> None:
         self.header = policy_item(policy, rate.requests, rate.seconds)
         self._rate = rate
         self._most = most

@@ -21,7 +21,7 @@ from rich.console import Console
 from tests.flows.stack import Stack
 from tests.siege.aims import Verdict, exit_status, judge, judge_service
 from tests.siege.attacks import ATTACKS, Attack
-from tests.siege.customer import GENUINE_PATIENCE_SECONDS, PATIENCE_SECONDS, Day
+from tests.siege.customer import GENUINE_SECONDS, PATIENCE_SECONDS, Day
 from tests.siege.figures import IDLE, Attacker, Phase, Sample, kinds_of, quieter
 from tests.siege.people import Person
 from tests.siege.processes import part
@@ -59,7 +59,8 @@ class Siege:
     def play(self, attack: Attack) -> Phase:
         """Play an attack beside the customer."""
         grace = self._stage.enter(attack.name)
-        seconds = max(self._seconds, GENUINE_PATIENCE_SECONDS if attack.shared else 0) + 2 * MARGIN_SECONDS
+        # Genuine people sign up until the day's end, and must get in while the robots are still there.
+        seconds = self._seconds + (GENUINE_SECONDS if attack.shared else 0) + 2 * MARGIN_SECONDS
         plan = attack.plan(self._stage, grace, seconds=seconds, seed=self._seed)
         with Scale(self._stage.stack.pid_of("api")) as scale, part("attacker", plan.as_json()) as attacker:
             time.sleep(MARGIN_SECONDS)

@@ -56,6 +56,7 @@ def test_every_attack_has_an_aim() -> None:
         ("strangers", "login", 1000),
         ("guessing", "login", 2000),
         ("sign-ups", "accounts", 1000),
+        ("sign-ups", "shared sign-up", 15_000),
         ("payees", "accounts", 1000),
         ("hostile", "accounts", 1000),
         ("refusals", "accounts", 1000),
@@ -93,12 +94,6 @@ def test_with_slack_a_few_actions_may_fail() -> None:
     some = [with_kind("login", "readers", kind(5, outcome=count)) for count in (12, 13)]
     assert [exit_status(judge([one], IDLE, 5)) for one in some] == [0, 1]
     assert exit_status(judge([with_kind("login", "readers", kind(5, outcome=1))], IDLE)) == 1
-
-
-def test_genuine_people_may_be_told_to_come_back_by_the_budget_of_sign_ups_only() -> None:
-    told = replace(kind(5), failures={"429 rate_limited": 2})
-    assert status(with_kind("shared sign-up", "sign-ups", told)) == 0
-    assert status(with_kind("login", "sign-ups", told)) == 1
 
 
 def test_an_aim_without_measurements_is_missed() -> None:

@@ -45,12 +45,21 @@ class ThrottlingSettings(SettingsGroup):
         20,
         ge=0,
         le=100_000,
-        description="Successful sign-ups of one client address before each further one is answered later, twice as "
-        "late as the one before. One is forgotten every minute. `0`: no delay.",
+        description="Sign-ups of one client address before further ones keep a pace. One is forgotten every minute. "
+        "`0`: no pace.",
     )
-    throttle_sign_ups_longest_seconds: float = Field(5, ge=0.25, le=60, description="The longest such delay.")
-    throttle_sign_ups_held: int = Field(
-        10, ge=1, le=200, description="Sign-ups of one client address that may be delayed at a time. One more gets 429."
+    throttle_sign_ups_seconds: float = Field(
+        0.2,
+        ge=0.01,
+        le=60,
+        description="This pace: the time from one sign-up of the address to the next. Others wait in the order of "
+        "their arrival.",
+    )
+    throttle_sign_ups_waiting: int = Field(
+        128,
+        ge=1,
+        le=512,
+        description="Sign-ups of one client address that may wait. One more is answered 503 `unavailable`.",
     )
     throttle_payee_tries: int = Field(
         100,
