@@ -62,8 +62,8 @@ async def deactivate_user(
 
     The last active operator keeps its access.
     """
-    author = author_of(request, identity)
-    await runtime.intake.run(lambda connection: operators.deactivate(connection, author, user_id), by=identity)
+    author, listed = author_of(request, identity), runtime.settings.exclusions_path
+    await runtime.intake.run(lambda connection: operators.deactivate(connection, author, listed, user_id), by=identity)
     return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 
@@ -77,8 +77,11 @@ async def reactivate_user(
     user_id: UserInPath, request: Request, identity: OperatorDep, runtime: RuntimeDep, session: SessionDep
 ) -> OperatorUserOut:
     """Restore a user's access. The user has to log in again."""
-    author = author_of(request, identity)
-    await runtime.intake.run(lambda connection: operators.reactivate(connection, author, user_id), by=identity)
+    author, listed = author_of(request, identity), runtime.settings.exclusions_path
+    version = await runtime.intake.run(
+        lambda connection: operators.reactivate(connection, author, user_id), by=identity
+    )
+    await runtime.intake.run(lambda connection: operators.admit(connection, listed, user_id, version))
     return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 

@@ -26,6 +26,7 @@ from core.security.passwords import Passwords
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services.cards.keys import check_keys
+from core.services.identity.sessions import last_restore
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.glance import Glance
@@ -100,7 +101,9 @@ def open_runtime(
         ),
         turns=Turns(),
         access_tokens=AccessTokens(TokenKeys(secrets), seconds=settings.access_token_seconds),
-        device_tokens=DeviceTokens(secrets.card_index_key.read_or_make(), days=settings.device_token_days),
+        device_tokens=DeviceTokens(
+            secrets.card_index_key.read_or_make(), days=settings.device_token_days, since=last_restore(database)
+        ),
         cursors=Cursors(secrets.card_index_key.read_or_make()),
         card_vault=card_vault,
     )

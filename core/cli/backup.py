@@ -1,5 +1,6 @@
 """`giro backup` and `giro restore`."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from core.processes.database_hold import alone
 from core.services.audit import write_down
 from core.services.backups import making, restoring
 from core.services.backups.making import BackupError, LedgerBroken, Manifest
+from core.services.backups.restoring import Restored
 from core.settings import load_settings
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
@@ -73,11 +75,42 @@ def restore(
     for warning in done.warnings:
         complaints.print(f"giro: {warning}", style="yellow", soft_wrap=True, markup=False)
     if as_json:
-        print(done.manifest.model_dump_json(indent=2))
+        print(json.dumps(as_plain(done), indent=2))
     else:
         made = done.manifest.made_at.isoformat(" ", "seconds").removesuffix("+00:00")
         out.print(f"{settings.database_path}: {summary_of(done.manifest)}, verified", soft_wrap=True, markup=False)
         out.print(f"changes after {made} UTC are not in it", soft_wrap=True, markup=False)
+        for line in what_ended(done):
+            out.print(line, soft_wrap=True, markup=False)
+
+
+def as_plain(done: Restored) -> dict[str, object]:
+    """Return a restore as JSON can hold it: the backup's manifest, and what was done."""
+    ended = {
+        "users": done.sessions.users,
+        "refresh_tokens": done.sessions.refresh_tokens,
+        "excluded": done.sessions.excluded,
+        "token_keys_rotated": done.token_keys_rotated,
+    }
+    return {
+        **done.manifest.model_dump(mode="json"),
+        "migrated": done.migrated,
+        "ended": ended,
+        "warnings": done.warnings,
+    }
+
+
+def what_ended(done: Restored) -> Iterator[str]:
+    """Say which sessions ended."""
+    ended = done.sessions
+    yield (
+        f"sessions ended: those of {counted(ended.users, 'user')}, with "
+        f"{counted(ended.refresh_tokens, 'refresh token')}, and all device tokens"
+    )
+    if done.token_keys_rotated:
+        yield "a new token key signs access tokens, and the older ones are refused"
+    if ended.excluded:
+        yield f"{counted(ended.excluded, 'user')} lost access after the backup, and stay out"
 
 
 @contextmanager

@@ -106,7 +106,11 @@ def set_pending_limit(
 @one_line_errors
 def deactivate_user(user: UserName) -> None:
     """Revoke a user's access immediately."""
-    change_user(user, operators.deactivate)
+    settings = load_settings()
+    change_user(
+        user,
+        lambda connection, author, user_id: operators.deactivate(connection, author, settings.exclusions_path, user_id),
+    )
     out.print(f"{user} is deactivated")
 
 
@@ -114,7 +118,9 @@ def deactivate_user(user: UserName) -> None:
 @one_line_errors
 def reactivate_user(user: UserName) -> None:
     """Give a user access again, by a new log-in."""
-    change_user(user, operators.reactivate)
+    listed = load_settings().exclusions_path
+    version = change_user(user, operators.reactivate)
+    change_user(user, lambda connection, _author, user_id: operators.admit(connection, listed, user_id, version))
     out.print(f"{user} is active")
 
 
@@ -161,10 +167,10 @@ def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -
         act(connection, the_bank(), operators.account_by_name(connection, account))
 
 
-def change_user(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
-    """Change a user, and record in the audit log that the bank itself did it."""
+def change_user[T](name: str, act: Callable[[Connection, Author, UUID], T]) -> T:
+    """Change a user, and record in the audit log that the bank itself did it. Returns the result of the act."""
     with unit_of_work(open_database(load_settings())) as connection:
-        act(connection, the_bank(), operators.user_by_name(connection, parse_user(name)))
+        return act(connection, the_bank(), operators.user_by_name(connection, parse_user(name)))
 
 
 def erase_again(settings: Settings, database: Database, file: Path) -> None:
@@ -178,7 +184,12 @@ def erase_again(settings: Settings, database: Database, file: Path) -> None:
         try:
             with unit_of_work(database) as connection:
                 if erasures.erase_again(
-                    connection, the_bank(), settings.erasures_path, user_id, documents=settings.documents_path
+                    connection,
+                    the_bank(),
+                    settings.erasures_path,
+                    user_id,
+                    excluded=settings.exclusions_path,
+                    documents=settings.documents_path,
                 ):
                     out.print(f"{user_id} is erased again")
                     done += 1

@@ -34,16 +34,18 @@ class DeviceTokens:
 
     A token names a user, a random device, its time, and the password that it was issued under. So it ends after `days`
     and with a change of the password, and nobody can make one for another user. Like cursors, device tokens have a key
-    that is derived from a secret that is never rotated.
+    that is derived from a secret that is never rotated. A restore of a backup ends those issued before: `since` is its
+    time, in microseconds since the epoch.
     """
 
-    def __init__(self, secret: str, *, days: int) -> None:
+    def __init__(self, secret: str, *, days: int, since: int = 0) -> None:
         self._mark_key = derive_key(secret, "device password")
         # By default the library signs with SHA-1.
         sha256_only = {"digest_method": sha256, "key_derivation": "hmac"}
         key = derive_key(secret, "device")
         self._serializer = URLSafeSerializer(key, salt="device", signer_kwargs=sha256_only)
         self._life_us = days * _DAY_US
+        self._since = since
 
     def issue(self, user_id: UUID, password_hash: str) -> str:
         """Make the token of a new device, for a user whose password has this stored hash."""
@@ -52,14 +54,14 @@ class DeviceTokens:
         return token if isinstance(token, str) else token.decode()
 
     def read(self, token: str) -> Device | None:
-        """Return what a token says. None if it was not made here or is too old."""
+        """Return what a token says. None if it was not made here, is too old, or is from before the last restore."""
         if len(token) > LONGEST_TOKEN:
             return None
         try:
             device = Device(*self._serializer.loads(token))
         except (BadData, ValueError):
             return None
-        return device if device.issued_at > now_us() - self._life_us else None
+        return device if device.issued_at > max(now_us() - self._life_us, self._since) else None
 
     def is_of(self, device: Device, user_id: UUID, password_hash: str) -> bool:
         """Return whether a device is this user's, and the password has not changed since."""

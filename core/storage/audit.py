@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, Subquery, func, insert, literal, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from core.domain.audit import Act, AuditFilter, AuditView
+from core.domain.audit import Act, Action, AuditFilter, AuditView
 from core.ids import NEWEST
 from core.storage.models import AuditEntry, User
 
@@ -35,6 +35,14 @@ def add(connection: Connection, acts: Sequence[Act], *, at: datetime) -> None:
 def newest_at(connection: Connection) -> datetime | None:
     """Return when the newest entry was written; None for an empty log."""
     return connection.execute(select(AuditEntry.at).order_by(AuditEntry.id.desc()).limit(1)).scalar()
+
+
+def newest_of(connection: Connection, action: Action) -> datetime | None:
+    """Return when an action was last recorded; None if it never was."""
+    entry = AuditEntry
+    return connection.execute(
+        select(entry.at).where(entry.action == action).order_by(entry.id.desc()).limit(1)
+    ).scalar()
 
 
 async def read(

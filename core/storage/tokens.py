@@ -88,6 +88,11 @@ def forget_all_of(connection: Connection, user_id: int) -> None:
     connection.execute(delete(RefreshToken).where(RefreshToken.user_id == user_id))
 
 
+def forget_all(connection: Connection) -> int:
+    """Delete every token, and return how many."""
+    return connection.execute(delete(RefreshToken)).rowcount
+
+
 def forget_expired(connection: Connection, now: datetime, *, limit: int) -> int:
     """Delete expired tokens, at most `limit`, and return how many."""
     old = select(RefreshToken.id).where(RefreshToken.expires_at < now).limit(limit)

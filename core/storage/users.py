@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.users import NO_PASSWORD, Identity, Role, UserView
@@ -62,6 +62,15 @@ def set_password_hash(connection: Connection, user_id: int, password_hash: str) 
 def end_tokens(connection: Connection, user_id: int) -> None:
     """End all earlier tokens of a user."""
     connection.execute(update(User).where(User.id == user_id).values(token_version=User.token_version + 1))
+
+
+def end_all_tokens(connection: Connection, version: int) -> int:
+    """End all earlier tokens of all users, except erased ones, who have none. Returns the number of these users.
+
+    Token versions become `version` or higher.
+    """
+    raised = func.max(User.token_version + 1, version)
+    return connection.execute(update(User).where(User.erased_at.is_(None)).values(token_version=raised)).rowcount
 
 
 def read(connection: Connection, user_id: int) -> UserView | None:

@@ -62,14 +62,14 @@ class Order:
     seconds: float = 0.0
     """From sending the request that was answered until its answer."""
 
-    async def send(self, connection: Connection) -> int:
-        """Send it once, and return the status of the answer."""
+    async def send(self, connection: Connection, headers: bytes) -> int:
+        """Send it once, with the payer's headers, and return the status of the answer."""
         body = {
             "from_account_id": self.payer.account,
             "to_account_id": self.payee.account,
             "amount": self.amount,
         }
-        headers = self.payer.headers + f"Idempotency-Key: {self.key}\r\n".encode()
+        headers += f"Idempotency-Key: {self.key}\r\n".encode()
         begun = time.perf_counter()
         status, answer = await connection.ask("POST /transfers", headers, json.dumps(body).encode())
         if status == 202:
@@ -85,7 +85,11 @@ class Clients(threading.Thread):
         super().__init__(name="clients")
         self.orders: list[Order] = []
         self.odd: Counter[int] = Counter()
-        """Answers that were neither 202 nor 503."""
+        """Answers that were neither 202 nor 503, nor 401 after the restore."""
+        self.refused = 0
+        """Answers 401: a restore ends every session."""
+        self.headers = {payer.account: payer.headers for payer in payers}
+        """The headers of each account's owner, which a new log-in replaces."""
         self._port, self._payers, self._count = port, payers, count
         self._stop_asked = threading.Event()
 
@@ -127,10 +131,12 @@ class Clients(threading.Thread):
         while True:
             with suppress(OSError, EOFError, ValueError):
                 connection = connection or await Connection.open(self._port)
-                status = await order.send(connection)
+                status = await order.send(connection, self.headers[order.payer.account])
                 if status == 202:
                     return connection
-                if status != 503:
+                if status == 401:
+                    self.refused += 1
+                elif status != 503:
                     self.odd[status] += 1
             if connection is not None:
                 connection.close()
@@ -174,6 +180,25 @@ def destroy(stack: Stack) -> None:
     shutil.rmtree(stack.data)
 
 
+def emails_of(stack: Stack, payers: Sequence[Payer]) -> list[str]:
+    """Return the e-mail address of each payer."""
+    return [stack.client.get("/users/me", headers=headers_in(payer.headers)).json()["email"] for payer in payers]
+
+
+def headers_in(lines: bytes) -> dict[str, str]:
+    """Read the headers of a payer."""
+    return dict(line.split(": ", 1) for line in lines.decode().splitlines())
+
+
+def log_in_again(stack: Stack, clients: Clients, payers: Sequence[Payer], emails: Sequence[str]) -> None:
+    """Check that every token of before is refused, and log everybody in again."""
+    for payer, email in zip(payers, emails, strict=True):
+        old = headers_in(payer.headers)
+        assert stack.client.get("/users/me", headers=old).status_code == 401, "a session survived the restore"
+        new = old | stack.log_in(email).headers
+        clients.headers[payer.account] = "".join(f"{name}: {value}\r\n" for name, value in new.items()).encode()
+
+
 def leave_messages(url: str) -> None:
     """Queue what a worker may have left before the loss: wake-ups, and messages about rows that no longer exist."""
     broker = make_broker(connect(url))
@@ -197,15 +222,15 @@ def restore(stack: Stack, apart: Path, backup: Path) -> None:
     stack.start()
 
 
-async def missing_of(port: int, orders: Sequence[Order]) -> list[Order]:
-    """Return the orders that the service does not know, although it answered 202."""
+async def missing_of(port: int, orders: Sequence[Order], headers: dict[str, bytes]) -> list[Order]:
+    """Return the orders that the service does not know, although it answered 202. `headers` are those by account."""
     waiting, missing = list(orders), []
 
     async def look() -> None:
         connection = await Connection.open(port)
         while waiting:
             order = waiting.pop()
-            status, _ = await connection.ask(f"GET /transfers/{order.id}", order.payer.headers)
+            status, _ = await connection.ask(f"GET /transfers/{order.id}", headers[order.payer.account])
             assert status in (200, 404), status
             if status == 404:
                 missing.append(order)
@@ -215,17 +240,16 @@ async def missing_of(port: int, orders: Sequence[Order]) -> list[Order]:
     return missing
 
 
-def check_books(stack: Stack, payers: Sequence[Payer], orders: Sequence[Order]) -> None:
+def check_books(stack: Stack, clients: Clients, orders: Sequence[Order]) -> None:
     """Check that every balance matches the clients' records: each order counted once, and nothing else."""
-    expected = {payer.account: FUNDS for payer in payers}
+    expected = dict.fromkeys(clients.headers, FUNDS)
     for order in orders:
         expected[order.payer.account] -= order.amount
         expected[order.payee.account] += order.amount
     eventually(lambda: re.search(r"pending\s+0 transfers", stack.giro("status").stdout), 60)
-    for payer in payers:
-        headers = dict(line.split(": ", 1) for line in payer.headers.decode().splitlines())
-        balance = stack.client.get(f"/accounts/{payer.account}", headers=headers).json()["balance"]
-        assert balance == expected[payer.account], f"{payer.account}: {balance}, not {expected[payer.account]}"
+    for account, lines in clients.headers.items():
+        balance = stack.client.get(f"/accounts/{account}", headers=headers_in(lines)).json()["balance"]
+        assert balance == expected[account], f"{account}: {balance}, not {expected[account]}"
 
 
 def check_queue(stack: Stack, url: str) -> None:
@@ -258,7 +282,7 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
     stack.environment["REDIS_URL"] = url
     stack.start()
     payers = people(stack, 8)
-    clients = Clients(stack.port, payers, connections)
+    clients, emails = Clients(stack.port, payers, connections), emails_of(stack, payers)
     clients.start()
     try:
         time.sleep(seconds)
@@ -272,10 +296,12 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
         leave_messages(url)
         restore(stack, Path(apart), folder / "backups" / manifests[-1]["file"])
         recovery = time.perf_counter() - started
+        log_in_again(stack, clients, payers, emails)
         time.sleep(min(seconds, 3))
     finally:
         clients.stop()
     assert not clients.odd, clients.odd
+    print(f"sessions: every token of before was refused; {clients.refused} requests were answered 401 until the log-in")
     before = [order for order in clients.orders if order.answered_at < begun]
     print(describe("no backup", before))
     print(describe("while a backup is made", answered_during(manifests, clients.orders)))
@@ -286,7 +312,7 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
     )
     print(f"recovery, from the loss until ready: {recovery:.1f} s")
     report_loss(stack, clients, datetime.fromisoformat(last["made_at"]).timestamp(), lost_at)
-    check_books(stack, payers, clients.orders)
+    check_books(stack, clients, clients.orders)
     check_queue(stack, url)
     verified = stack.giro("verify")
     print(verified.stdout.strip())
@@ -297,7 +323,7 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
 def report_loss(stack: Stack, clients: Clients, backed_up_at: float, lost_at: float) -> None:
     """Look up everything that was answered before the loss, and send what is missing again, under its key."""
     answered = [order for order in clients.orders if order.answered_at < lost_at]
-    missing = asyncio.run(missing_of(stack.port, answered))
+    missing = asyncio.run(missing_of(stack.port, answered, clients.headers))
     too_old = [order for order in missing if order.answered_at < backed_up_at]
     print(
         f"lost: {len(missing)} of {len(answered)} transfers that had been answered 202, "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -28,8 +29,9 @@ class Act:
 class Acts:
     """Creates acts on the accounts and people of a template, and on the transfers in the database."""
 
-    def __init__(self, template: Template, eye: Eye) -> None:
+    def __init__(self, template: Template, eye: Eye, excluded: Path) -> None:
         self._template = template
+        self._excluded = excluded
         self._eye = eye
         self._bank = author(template.people[BANK][0])
 
@@ -71,9 +73,15 @@ class Acts:
 
     def activating(self, person: str, *, active: bool) -> Act:
         who, public_id = self._bank, self._template.people[person][1]
-        change = operators.reactivate if active else operators.deactivate
+
+        def work(connection: Connection) -> None:
+            if active:
+                operators.reactivate(connection, who, public_id)
+            else:
+                operators.deactivate(connection, who, self._excluded, public_id)
+
         return Act(
             "reactivate" if active else "deactivate",
-            lambda connection: change(connection, who, public_id),
+            work,
             lambda book: book.set_active(person, active=active),
         )

@@ -95,7 +95,7 @@ class Simulation(RuleBasedStateMachine):
         self.operator = Operator(self.world, "operator")
         names = {row_id: name for name, (row_id, _) in self.template.accounts.items()}
         self.eye = Eye(settings.database_path, names, first=self.book.next_sequence)
-        self.acts = Acts(self.template, self.eye)
+        self.acts = Acts(self.template, self.eye, settings.exclusions_path)
         self.answers: dict[int, bytes] = {}
         self.waiting: list[Asked] = []
         self.group: list[Asked] = []

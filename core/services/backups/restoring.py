@@ -12,13 +12,17 @@ from sqlalchemy import Connection
 from core.domain.audit import Action, Author
 from core.files import durable
 from core.security.card_vault import CardVault
-from core.security.fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, JWT_SECRET, fingerprints
+from core.security.fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, fingerprints
 from core.security.secrets import Secrets
+from core.security.token_keys import TokenKeys
+from core.services import token_keys
 from core.services.audit import write_down
 from core.services.backups import making
 from core.services.backups.making import FAILURES, BackupError, Manifest, Progress
 from core.services.cards.keys import check_keys
+from core.services.identity import sessions
 from core.services.identity.erasures import came_back
+from core.services.identity.sessions import Ended
 from core.services.verification import Anchors
 from core.settings import Settings
 from core.storage.sqlite import copying as storage
@@ -27,10 +31,7 @@ from core.storage.unit_of_work import unit_of_work
 
 _DRAFT = ".restoring-"
 
-EFFECTS = {
-    JWT_SECRET: "access tokens of that time are refused, and clients go on with their refresh tokens",
-    ANCHOR_KEY: "anchors of that time can only be checked with the old key",
-}
+EFFECTS = {ANCHOR_KEY: "anchors of that time can only be checked with the old key"}
 """The effect of a key that differs from the backup's, for each key that the ledger does not need."""
 
 
@@ -40,6 +41,9 @@ class Restored:
 
     manifest: Manifest
     migrated: bool
+    sessions: Ended
+    token_keys_rotated: bool
+    """False if the keys are a setting, or missing here."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -56,7 +60,7 @@ def restore(
     Everything is checked on a copy, which gets the database's name last. If the restore is interrupted, the folder has
     either the whole ledger or none. `migrate` brings an older ledger to this schema. Raises BackupError if the folder
     is not empty or the backup does not match its manifest, LedgerBroken if it does not verify, SettingsError if the
-    keys do not fit, and DatabaseError for another schema.
+    keys do not fit, and DatabaseError for another schema. All sessions end.
     """
     manifest = making.read_manifest(file)
     require_empty(settings, file, manifest)
@@ -66,19 +70,19 @@ def restore(
         with _draft_beside(settings.database_path) as draft:
             _copy(file, draft)
             here = making.settings_of(settings, draft)
-            migrated, back = _prepare(
-                here,
-                manifest,
-                _anchors(settings, file, manifest),
-                author=author,
-                progress=progress,
-                migrate=migrate,
-                erased=(settings.erasures_path, file.absolute().with_name(settings.erasures_path.name)),
-            )
+            database = Database(here)
+            migrated = _bring_up_to_date(database, here, manifest, migrate)
+            making.require_sound(database, _anchors(settings, file, manifest), progress)
+            if manifest.counts.get("cards"):
+                check_keys(database, CardVault(Secrets(here)))
+            ended, back = _reopen(database, settings, manifest, author, file.absolute().parent)
+            rotated = _rotate_token_keys(database, settings, author)
+            database.close()
+            storage.require_one_piece(draft)
             _publish(settings, file, manifest, draft)
     except FAILURES as error:
         raise BackupError(f"nothing was restored: {getattr(error, 'orig', error)}") from error
-    return Restored(manifest, migrated, warnings + back)
+    return Restored(manifest, migrated, ended, rotated, warnings + ended.warnings + back)
 
 
 def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
@@ -159,35 +163,47 @@ def _copy(file: Path, target: Path) -> None:
     shutil.copyfile(file, target)
 
 
-def _prepare(
-    here: Settings,
-    manifest: Manifest,
-    anchors: Anchors | None,
-    *,
-    author: Author,
-    progress: Progress,
-    migrate: Callable[[Settings], None] | None,
-    erased: Sequence[Path],
-) -> tuple[bool, list[str]]:
-    """Migrate, verify and record the restore. Returns whether anything was migrated, and warnings."""
-    database = Database(here)
+def _bring_up_to_date(
+    database: Database, here: Settings, manifest: Manifest, migrate: Callable[[Settings], None] | None
+) -> bool:
+    """Migrate an older ledger to this schema, and return whether that was needed."""
     revision = database.schema_revision()
     database.refuse_newer_schema(revision)
-    older = not database.is_current(revision)
-    if older:
-        if migrate is None:
-            raise BackupError(f"{manifest.file} is at migration {revision}: restore it with --migrate")
-        migrate(here)
-    making.require_sound(database, anchors, progress)
-    if manifest.counts.get("cards"):
-        check_keys(database, CardVault(Secrets(here)))
+    if database.is_current(revision):
+        return False
+    if migrate is None:
+        raise BackupError(f"{manifest.file} is at migration {revision}: restore it with --migrate")
+    migrate(here)
+    return True
+
+
+def _reopen(
+    database: Database, settings: Settings, manifest: Manifest, author: Author, beside: Path
+) -> tuple[Ended, list[str]]:
+    """Record the restore, and end all sessions, in one unit of work. Returns that, and warnings."""
+    erased, excluded = settings.erasures_path, settings.exclusions_path
     with unit_of_work(database) as connection:
+        ended = sessions.end_all(connection, author, excluded, [beside / excluded.name])
         made_at = manifest.made_at.isoformat()
-        write_down(connection, author, Action.BACKUP_RESTORED, file=manifest.file, made_at=made_at)
-        back = _who_is_back(connection, erased)
-    database.close()
-    storage.require_one_piece(here.database_path)
-    return older, back
+        write_down(
+            connection,
+            author,
+            Action.BACKUP_RESTORED,
+            file=manifest.file,
+            made_at=made_at,
+            sessions_of=ended.users,
+            excluded=ended.excluded,
+        )
+        return ended, _who_is_back(connection, (erased, beside / erased.name))
+
+
+def _rotate_token_keys(database: Database, settings: Settings, author: Author) -> bool:
+    """Replace the keys that sign access tokens, if they are in this data folder. Missing ones are made at the start."""
+    secrets = Secrets(settings)
+    if not secrets.token_keys.is_kept or not secrets.token_keys.path.exists():
+        return False
+    token_keys.rotate(database, TokenKeys(secrets), author, token_seconds=settings.access_token_seconds, at_once=True)
+    return True
 
 
 def _who_is_back(connection: Connection, lists: Sequence[Path]) -> list[str]:

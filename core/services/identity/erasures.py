@@ -54,15 +54,17 @@ def erase(connection: Connection, author: Author, listed: Path, user_id: UUID, *
         raise Unavailable("The list of erased users cannot be written. Nothing was recorded.") from error
 
 
-def erase_again(connection: Connection, author: Author, listed: Path, user_id: UUID, *, documents: Path) -> bool:
+def erase_again(
+    connection: Connection, author: Author, listed: Path, user_id: UUID, *, excluded: Path, documents: Path
+) -> bool:
     """Erase a user again whom an older backup has brought back. Returns False if the user is missing or still erased.
 
-    Raises Refusal as closing an account does.
+    `excluded` is the file of excluded users. Raises Refusal as closing an account does.
     """
     user = users.find(connection, user_id)
     if user is None or user.erased_at is not None:
         return False
-    deactivate(connection, author, user_id)
+    deactivate(connection, author, excluded, user_id)
     erase(connection, author, listed, user_id, documents=documents)
     return True
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -10,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import now_us
 from core.domain.accounts import TRANSITIONS, AccountError, AccountStatus, AccountView, AccountWithOwner, FreezeScope
 from core.domain.audit import Action, Author
-from core.domain.errors import Part, Refusal
+from core.domain.errors import Part, Refusal, Unavailable
 from core.domain.transfers import TransferError, TransferStatus, TransferView
 from core.domain.users import Role, UserError, UserView
+from core.files import exclusions
 from core.services.audit import write_down
 from core.services.identity.emails import looked_up
 from core.services.identity.users import sign_up
@@ -88,21 +90,51 @@ def set_overdraft_limit(connection: Connection, author: Author, account_id: UUID
     )
 
 
-def deactivate(connection: Connection, author: Author, user_id: UUID) -> None:
+def deactivate(connection: Connection, author: Author, listed: Path, user_id: UUID) -> None:
     """Revoke a user's access immediately; pending transfers from the user's accounts fail.
 
-    Raises Refusal: `user_not_found`, `last_operator` if nobody could run the bank afterwards.
+    `listed` is the file of excluded users, who stay out when an older backup is restored. Raises Refusal:
+    `user_not_found`, `last_operator` if nobody could run the bank afterwards. Raises Unavailable if the file cannot be
+    written.
     """
     user = _found(connection, user_id)
     # Read in the unit of work that writes: of two operators who deactivate each other at once, the second is refused.
     if user.is_active and user.role is Role.OPERATOR and not users.other_operator_is_active(connection, user.id):
         raise Refusal(UserError.LAST_OPERATOR, about=Part.USER)
-    _set_active(connection, author, user_id, active=False)
+    if _set_active(connection, author, user_id, active=False) == user.token_version:
+        return
+    # Before the commit: if that fails, the list keeps out a user whose exclusion was ordered. In the other order, a
+    # crash in between would leave a user out who comes back with a backup.
+    try:
+        exclusions.append(listed, user_id, exclusions.OUT)
+    except OSError as error:
+        raise Unavailable("The list of excluded users cannot be written. Nothing was recorded.") from error
 
 
-def reactivate(connection: Connection, author: Author, user_id: UUID) -> None:
-    """Restore a user's access; the user has to log in again. Raises Refusal: `user_not_found`, `user_erased`."""
-    _set_active(connection, author, user_id, active=True)
+def reactivate(connection: Connection, author: Author, user_id: UUID) -> int:
+    """Restore a user's access, and return the user's token version. The user has to log in again.
+
+    Once this is committed, `admit` takes the user off the list of excluded users. Raises Refusal: `user_not_found`,
+    `user_erased`.
+    """
+    return _set_active(connection, author, user_id, active=True)
+
+
+def admit(connection: Connection, listed: Path, user_id: UUID, token_version: int) -> None:
+    """Take a user off the list of excluded users whose reactivation to this token version is committed.
+
+    It needs its own unit of work: if the machine stops before it, a restore keeps the user out, and an operator can
+    correct that. If the user was deactivated in between, the version is another one, and the user stays on the list.
+    Raises Unavailable if the list cannot be written.
+    """
+    user = users.find(connection, user_id)
+    if user is None or not user.is_active or user.token_version != token_version:
+        return
+    try:
+        if user_id in exclusions.read(listed).users:
+            exclusions.append(listed, user_id, exclusions.IN)
+    except OSError as error:
+        raise Unavailable("The user has access, but the list of excluded users cannot be written.") from error
 
 
 def set_pending_limit(connection: Connection, author: Author, user_id: UUID, limit: int | None) -> None:
@@ -120,14 +152,16 @@ def set_pending_limit(connection: Connection, author: Author, user_id: UUID, lim
     write_down(connection, author, Action.PENDING_LIMIT_SET, user_id, before=before, after=after)
 
 
-def _set_active(connection: Connection, author: Author, user_id: UUID, *, active: bool) -> None:
+def _set_active(connection: Connection, author: Author, user_id: UUID, *, active: bool) -> int:
+    """Set whether a user has access, and return the user's token version, which every change raises."""
     user = _found(connection, user_id)
     if user.is_active is active:
-        return
+        return user.token_version
     if user.erased_at is not None:
         raise Refusal(UserError.ERASED)
     users.set_active(connection, user.id, active=active)
     write_down(connection, author, Action.USER_REACTIVATED if active else Action.USER_DEACTIVATED, user_id)
+    return user.token_version + 1
 
 
 def _found(connection: Connection, user_id: UUID) -> UserView:

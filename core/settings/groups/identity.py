@@ -49,3 +49,8 @@ class IdentitySettings(DataFolder):
     def erasures_path(self) -> Path:
         """The file that lists erased users, absolute. A restore reads it."""
         return self.data_dir.absolute() / "erasures"
+
+    @property
+    def exclusions_path(self) -> Path:
+        """The file that lists users without access, absolute. A restore reads it."""
+        return self.data_dir.absolute() / "exclusions"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -125,11 +124,10 @@ class TestRestore:
         assert (result.exit_code, by in result.stderr) == (3, True)
         assert not settings.database_path.exists()
 
-    def test_warns_of_another_signing_key(
-        self, made: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        shutil.rmtree(settings.data_dir / "secrets", ignore_errors=True)
-        rewritten = making.read_manifest(made).model_copy(update={"keys": {"jwt_secret": "0123456789abcdef"}})
-        making.manifest_of(made).write_text(rewritten.model_dump_json())
-        result = giro("restore", str(made))
-        assert (result.exit_code, "access tokens of that time are refused" in result.stderr) == (0, True)
+    def test_lists_the_sessions_that_it_ended(self, made: Path, settings: Settings) -> None:
+        said = giro("restore", str(made)).stdout
+        assert "sessions ended: those of 3 users, with 0 refresh tokens, and all device tokens" in said
+
+    def test_prints_the_sessions_that_it_ended_as_json(self, made: Path) -> None:
+        ended = json.loads(giro("restore", "--json", str(made)).stdout)["ended"]
+        assert ended == {"users": 3, "refresh_tokens": 0, "excluded": 0, "token_keys_rotated": False}

@@ -30,7 +30,6 @@ from tests.conftest import JWT_SECRET
 from tests.tampering import forget_erasure
 
 OTHER = "another secret of thirty-two bytes and more"
-OLDER = "an older secret of thirty-two bytes and more"
 LEDGER = "SELECT id, status, amount FROM transfers ORDER BY id"
 
 
@@ -236,32 +235,6 @@ def test_a_ledger_without_cards_needs_no_keys(settings: Settings, database: Data
     new.data_dir.mkdir()
     restore(new, path)
     assert names_in(new.data_dir) == {"banking.db"}, "no key was made"
-
-
-def test_another_signing_key_is_reported_and_does_not_prevent_a_restore(made: Path, empty: Settings) -> None:
-    (warning,) = restore(moved(empty.data_dir, jwt_secret=OTHER), made).warnings
-    assert warning == (
-        "the jwt_secret is not that of the backup: access tokens of that time are refused, and clients go on with "
-        "their refresh tokens"
-    )
-
-
-@pytest.mark.parametrize(
-    ("there", "here", "warned"),
-    [
-        (f"2:{OTHER},1:{OLDER}", f"2:{OTHER}", False),
-        (f"2:{OTHER},1:{OLDER}", OLDER, True),
-        (OLDER, f"2:{OTHER},1:{OLDER}", False),
-        (OLDER, f"2:{OTHER}", True),
-    ],
-)
-def test_the_signing_key_of_the_time_of_the_backup_must_be_available(
-    settings: Settings, database: Database, tmp_path: Path, there: str, here: str, warned: bool
-) -> None:
-    made, _ = making.make(moved(settings.data_dir, jwt_secret=there), database, tmp_path / "backups", quiet)
-    new = moved(tmp_path / "new", jwt_secret=here)
-    new.data_dir.mkdir()
-    assert bool(restore(new, made).warnings) is warned
 
 
 # --- kills ---

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -44,7 +45,9 @@ from tests.builders import (
 )
 
 DEBIT, ALL = FreezeScope
-Act = Callable[[Connection, Author, UUID], None]
+Act = Callable[[Connection, Author, UUID], object]
+LISTED = Path("exclusions")
+"""The list of excluded users, in the test's own folder."""
 
 
 @pytest.fixture
@@ -56,6 +59,10 @@ def operator(database: Database) -> Person:
 @pytest.fixture
 def author(operator: Person) -> Author:
     return Author(user_id=operator.id, request_id="an-act", address="192.0.2.7")
+
+
+def deactivate(connection: Connection, author: Author, user_id: UUID) -> None:
+    operators.deactivate(connection, author, LISTED, user_id)
 
 
 def freezing(scope: FreezeScope) -> Act:
@@ -277,7 +284,7 @@ def test_setting_the_limit_of_a_frozen_account_does_not_unfreeze_it(
 
 def test_a_user_loses_access_and_every_token(database: Database, bank: Bank, author: Author) -> None:
     ada, bob = user_row(database, bank.ada), user_row(database, bank.bob)
-    do(database, author, operators.deactivate, bank.ada.public_id)
+    do(database, author, deactivate, bank.ada.public_id)
     assert user_row(database, bank.ada) == ada | {"is_active": 0, "token_version": ada["token_version"] + 1}
     assert user_row(database, bank.bob) == bob
     assert log(database) == [("user_deactivated", {})]
@@ -285,7 +292,7 @@ def test_a_user_loses_access_and_every_token(database: Database, bank: Bank, aut
 
 def test_a_reactivated_user_has_access_but_no_old_token(database: Database, bank: Bank, author: Author) -> None:
     before = user_row(database, bank.ada)
-    for act in (operators.deactivate, operators.reactivate):
+    for act in (deactivate, operators.reactivate):
         do(database, author, act, bank.ada.public_id)
     after = user_row(database, bank.ada)
     assert after["is_active"] == 1
@@ -297,16 +304,16 @@ def test_a_repeated_act_changes_nothing(database: Database, bank: Bank, author: 
     before = user_row(database, bank.ada)
     do(database, author, operators.reactivate, bank.ada.public_id)
     assert (user_row(database, bank.ada), log(database)) == (before, [])
-    do(database, author, operators.deactivate, bank.ada.public_id)
+    do(database, author, deactivate, bank.ada.public_id)
     before = user_row(database, bank.ada)
-    do(database, author, operators.deactivate, bank.ada.public_id)
+    do(database, author, deactivate, bank.ada.public_id)
     assert (user_row(database, bank.ada), len(log(database))) == (before, 1)
 
 
 def test_pending_transfers_of_a_deactivated_owner_fail(database: Database, bank: Bank, author: Author) -> None:
     outgoing = accepted(database, from_ada_to_bob(bank, 100))
     incoming = accepted(database, deposit_request(bank.ada_account, 7))
-    do(database, author, operators.deactivate, bank.ada.public_id)
+    do(database, author, deactivate, bank.ada.public_id)
     settle_all(database)
     assert failure(database, outgoing) == (TransferStatus.FAILED, TransferError.OWNER_INACTIVE)
     assert failure(database, incoming) == (TransferStatus.COMPLETED, None)
@@ -317,7 +324,7 @@ def test_pending_transfers_of_a_deactivated_owner_fail(database: Database, bank:
     assert status_of(database, again) is TransferStatus.COMPLETED
 
 
-@pytest.mark.parametrize("act", [operators.deactivate, operators.reactivate])
+@pytest.mark.parametrize("act", [deactivate, operators.reactivate])
 def test_the_bank_itself_and_an_unknown_user_are_rejected_alike(
     database: Database, bank: Bank, author: Author, act: Act
 ) -> None:
@@ -335,7 +342,7 @@ ACTS: list[tuple[Act, str, dict[str, Any]]] = [
     (operators.unfreeze, "account_unfrozen", {}),
     (limiting(70), "overdraft_limit_set", {"before": 0, "after": 70, "last_transaction": 2}),
     (limiting(20), "overdraft_limit_set", {"before": 70, "after": 20, "last_transaction": 2}),
-    (operators.deactivate, "user_deactivated", {}),
+    (deactivate, "user_deactivated", {}),
     (operators.reactivate, "user_reactivated", {}),
 ]
 
@@ -392,7 +399,7 @@ def test_an_act_that_cannot_be_recorded_has_no_effect(
     database: Database, bank: Bank, author: Author, act: Act, action: str
 ) -> None:
     if action == "user_reactivated":
-        do(database, author, operators.deactivate, bank.ada.public_id)
+        do(database, author, deactivate, bank.ada.public_id)
     if act is ACTS[4][0]:
         do(database, author, limiting(70), bank.ada_account)
     before = account_row(database, bank.ada_account), user_row(database, bank.ada), log(database)

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -181,7 +182,7 @@ def test_a_log_in_fails_if_the_password_changed_while_it_was_hashed(database: Da
 def test_a_reactivated_user_needs_a_new_log_in(database: Database, ada: Person) -> None:
     before = log_in(database, ada)
     with unit_of_work(database) as connection:
-        operators.deactivate(connection, author(1), ada.public_id)
+        operators.deactivate(connection, author(1), Path("exclusions"), ada.public_id)
         operators.reactivate(connection, author(1), ada.public_id)
     assert version_of(database, ada) > 0
     assert refresh(database, before.refresh_token) is None
