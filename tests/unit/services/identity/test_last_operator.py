@@ -1,6 +1,7 @@
 """The last active operator keeps its access. Nobody can take it, not even two requests at once."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -17,6 +18,9 @@ from tests.unit.cli.test_cli import giro
 
 Pair = tuple[Person, Person]
 
+LISTED = Path("exclusions")
+"""In the test's own folder."""
+
 
 @pytest.fixture
 def two(database: Database) -> Pair:
@@ -29,7 +33,7 @@ def deactivate(database: Database, who: Person, by: Person | None = None) -> Err
     """Deactivate a user; by default as the bank itself, as commands do. Return the refusal's code."""
     try:
         with unit_of_work(database) as connection:
-            operators.deactivate(connection, author(by) if by else the_bank(), who.public_id)
+            operators.deactivate(connection, author(by) if by else the_bank(), LISTED, who.public_id)
     except Refusal as refusal:
         refused_part = refusal.about
         code = refusal.code
