@@ -9,7 +9,7 @@ from api.http.checks import CheckedRoute
 from api.schemas.accounts import AccountOut, OpenAccount, TransactionOut
 from api.schemas.base import Page, PageQuery
 from api.schemas.fields import EXAMPLE_ID, AccountInPath
-from api.schemas.pages import page_of
+from api.schemas.pages import long_answer, page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from core.domain.accounts import AccountError
 from core.services import accounts
@@ -70,6 +70,7 @@ async def get_account(account_id: AccountInPath, identity: UserDep, session: Ses
     "/accounts/{account_id}/transactions",
     summary="List the transactions of an account",
     response_description="A page of the account's transactions.",
+    response_model=Page[TransactionOut],
     responses=problems(*FOR_USERS, AccountError.NOT_FOUND),
 )
 async def list_transactions(
@@ -78,7 +79,7 @@ async def list_transactions(
     identity: UserDep,
     runtime: RuntimeDep,
     session: SessionDep,
-) -> Page[TransactionOut]:
+) -> Response:
     """List the transactions of an account, newest first. A cursor keeps its place while new ones are posted."""
     account = await accounts.get(session, user_id=identity.id, account_id=account_id)
     name = f"transactions:{account.id}"
@@ -90,12 +91,13 @@ async def list_transactions(
         limit=page.limit,
     )
     more = found[-1].previous_id if found else None
-    return Page(
-        items=await runtime.turns.make(TransactionOut.of, found),
+    shown = Page[TransactionOut](
+        items=[],
         limit=page.limit,
         offset=page.offset or 0,
         next_cursor=None if more is None else runtime.cursors.seal(more, of=name),
     )
+    return await long_answer(shown, "items", found, TransactionOut.of)
 
 
 @router.post(

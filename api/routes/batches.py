@@ -19,6 +19,7 @@ from api.schemas.batches import LINES, BatchOut, NewBatch, render_accepted, writ
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import FINGERPRINT_BYTES, NewTransfer, as_given
 from api.throttling.rates import Policy
+from core import turns
 from core.domain.batches import MAX_BATCH, BatchRequest
 from core.domain.errors import Refusal
 from core.domain.texts import Stripped
@@ -34,7 +35,7 @@ class BatchRoute(DirectRoute):
         await _refuse_early(request)
         lines = _Lines()
         try:
-            given = await read_long(await request.body(), "transfers", lines.take, runtime_of(request).turns.pause)
+            given = await read_long(await request.body(), "transfers", lines.take, turns.pause)
         except (ValueError, RecursionError):
             raise Refusal(WireError.MALFORMED_BODY) from None
         request.state.read = given, lines
@@ -160,7 +161,7 @@ async def submit_batch(body: NewBatch, request: Request, identity: UserDep, runt
         headers["Location"] = f"/transfers?batch_id={batch.id}"
     if batch.replayed:
         headers["Idempotent-Replayed"] = "true"
-    answer = "".join(await runtime.turns.every(render_accepted(batch)))
+    answer = "".join(await turns.every(render_accepted(batch)))
     return Response(answer, 202, headers, media_type="application/json")
 
 
@@ -168,7 +169,7 @@ async def _order(body: NewBatch, request: Request, identity: Identity, runtime: 
     key = idempotency_key(request.headers.getlist("idempotency-key"), required=True)
     assert key is not None, "required"
     request_id: str = request.state.request_id
-    orders = await runtime.turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
+    orders = await turns.make(lambda line: _line(line, identity.id, request_id), body.transfers)
     digest = await _digest(runtime, body)
     is_stripped = any(isinstance(line.description, Stripped) for line in body.transfers)
     former = (
@@ -187,7 +188,7 @@ async def _order(body: NewBatch, request: Request, identity: Identity, runtime: 
 
 
 async def _digest(runtime: Runtime, body: NewBatch) -> bytes:
-    said = b"".join(await runtime.turns.every(written(PATH, body)))
+    said = b"".join(await turns.every(written(PATH, body)))
     return blake2b(said, digest_size=FINGERPRINT_BYTES).digest()
 
 

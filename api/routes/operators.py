@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Connection
 
 from api.dependencies import OperatorDep, RuntimeDep, SessionDep, author_of
@@ -18,7 +18,7 @@ from api.schemas.operators import (
     OperatorUserOut,
     QueueOut,
 )
-from api.schemas.pages import page_of
+from api.schemas.pages import long_answer, page_of
 from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
 from core.domain.accounts import AccountError
@@ -250,23 +250,25 @@ async def set_overdraft_limit(
     "/transfers",
     summary="List all transfers",
     response_description="A page of transfers.",
+    response_model=Page[TransferOut],
     responses=problems(*FOR_OPERATORS),
 )
 async def list_all_transfers(
     query: Annotated[AllTransfersQuery, Query()], _operator: OperatorDep, runtime: RuntimeDep, session: SessionDep
-) -> Page[TransferOut]:
+) -> Response:
     """List every transfer of the bank, newest first."""
     name = f"operator:transfers:{query.status}"
     below = runtime.cursors.open(query.cursor, of=name) if query.cursor else NEWEST
     found, following = await operators.list_transfers(
         session, status=query.status, below=below, offset=query.offset or 0, limit=query.limit
     )
-    return Page(
-        items=await runtime.turns.make(TransferOut.of, found),
+    shown = Page[TransferOut](
+        items=[],
         limit=query.limit,
         offset=query.offset or 0,
         next_cursor=None if following is None else runtime.cursors.seal(following, of=name),
     )
+    return await long_answer(shown, "items", found, TransferOut.of)
 
 
 @router.get(

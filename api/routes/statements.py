@@ -13,7 +13,7 @@ from api.runtime import Runtime
 from api.schemas.accounts import TransactionOut
 from api.schemas.base import Page, PageQuery
 from api.schemas.fields import AccountInPath, StatementInPath
-from api.schemas.pages import page_of
+from api.schemas.pages import long_answer, page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.statements import AskForStatement, FullStatementOut, MonthQuery, StatementOut, StatementQuery
 from core import documents
@@ -245,10 +245,8 @@ async def _json(runtime: Runtime, session: AsyncSession, month: Month, query: St
     rows = await reading.list_transactions(session, month, start=start, limit=query.limit)
     following = rows[-1].previous_id if rows else None
     start = following if following is not None and following > month.before else None
-    answer = FullStatementOut.with_transactions(
-        month.statement,
-        await runtime.turns.make(TransactionOut.of, rows),
-        limit=query.limit,
-        next_cursor=None if start is None else runtime.cursors.seal(start, of=name),
-    )
-    return Response(answer.model_dump_json(), media_type=JSON_TYPE, headers={"Vary": "Accept"})
+    cursor = None if start is None else runtime.cursors.seal(start, of=name)
+    shown = FullStatementOut.with_transactions(month.statement, [], limit=query.limit, next_cursor=cursor)
+    answer = await long_answer(shown, "transactions", rows, TransactionOut.of)
+    answer.headers["Vary"] = "Accept"
+    return answer

@@ -15,6 +15,7 @@ from api.http.headers import etag_matches, idempotency_key, preferred_wait
 from api.runtime import Runtime
 from api.schemas.base import Page
 from api.schemas.fields import EXAMPLE_ID, TransferInPath
+from api.schemas.pages import long_answer
 from api.schemas.problems import FOR_OPERATORS, FOR_USERS, WITH_BODY, WRITES, header, problems
 from api.schemas.transfers import (
     NewDeposit,
@@ -172,19 +173,21 @@ async def submit_withdrawal(
     "/transfers",
     summary="List your transfers",
     response_description="A page of transfers.",
+    response_model=Page[TransferOut],
     responses=problems(*FOR_USERS, AccountError.NOT_FOUND),
 )
 async def list_transfers(
     query: Annotated[TransferQuery, Query()], identity: UserDep, runtime: RuntimeDep, session: SessionDep
-) -> Page[TransferOut]:
+) -> Response:
     """List transfers from the caller's accounts, and completed transfers to them, newest first."""
     page = await _find(query, identity, runtime, session)
-    return Page(
-        items=await runtime.turns.make(TransferOut.of, page.items),
+    shown = Page[TransferOut](
+        items=[],
         limit=query.limit,
         offset=query.offset or 0,
         next_cursor=runtime.cursors.seal(page.next, of=_list_name(query, identity)) if page.next is not None else None,
     )
+    return await long_answer(shown, "items", page.items, TransferOut.of)
 
 
 @router.get(

@@ -12,7 +12,6 @@ from api.runtime.hashing import Hashing
 from api.runtime.intake import Intake
 from api.runtime.reading import Reading
 from api.runtime.sign_ups import SignUps, sign_ups_of
-from api.runtime.turns import Turns
 from api.runtime.waiters import Waiters
 from api.throttling import Throttles
 from api.throttling.tally import connect as connect_tally
@@ -53,8 +52,6 @@ class Runtime:
     sign_ups: SignUps
     drawing: FairLine
     """Requests for documents wait here, by user: one document is drawn at a time."""
-    turns: Turns
-    """Lets batches of thousands of lines share the event loop with all other work."""
     access_tokens: AccessTokens
     device_tokens: DeviceTokens
     cursors: Cursors
@@ -99,7 +96,6 @@ def open_runtime(
         drawing=FairLine(
             "documents", at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER
         ),
-        turns=Turns(),
         access_tokens=AccessTokens(TokenKeys(secrets), seconds=settings.access_token_seconds),
         device_tokens=DeviceTokens(
             secrets.card_index_key.read_or_make(), days=settings.device_token_days, since=last_restore(database)

@@ -1,37 +1,21 @@
 """Reading rows as views, and inserting many rows."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from itertools import batched, chain
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Result
 
+from core import turns
 from core.storage.models import Base
 
 TOGETHER = 100
 """Rows per statement: the start and the end of each statement cost as much as writing a row."""
 
 
-MADE_TOGETHER = 100
-"""Objects that are made of rows without a pause: about a millisecond of work."""
-
-
 async def in_turns[Made](found: Result[Any], make: Callable[[Any], Made]) -> list[Made]:
     """Make an object of each row, and give other requests a turn after some: a page or an offset can be long."""
-    made: list[Made] = []
-    for rows in found.partitions(MADE_TOGETHER):
-        made += await make_in_turns(rows, make)
-    return made
-
-
-async def make_in_turns[Given, Made](given: Sequence[Given], make: Callable[[Given], Made]) -> list[Made]:
-    """Make an object of each item, and give other requests a turn after some."""
-    made: list[Made] = []
-    for some in batched(given, MADE_TOGETHER):
-        made += map(make, some)
-        await asyncio.sleep(0)
-    return made
+    return await turns.flattened(list(map(make, rows)) for rows in found.partitions(turns.TOGETHER))
 
 
 def columns(table: type[Base], view: type[Any]) -> list[Any]:

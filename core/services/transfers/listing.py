@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core import turns
 from core.domain.accounts import AccountError
 from core.domain.errors import Part, Refusal
 from core.domain.transfers import (
@@ -14,7 +15,6 @@ from core.domain.transfers import (
     TransferView,
 )
 from core.storage import accounts, batches, transfer_lists, transfers
-from core.storage.rows import make_in_turns
 from core.storage.transfer_lists import Scope, Step
 
 
@@ -132,7 +132,7 @@ async def _page(session: AsyncSession, scope: Scope, *, offset: int, limit: int)
             return TransferPage([], None)
         scope, legs, offset = replace(scope, below=place[0]), place[1], offset - len(passed)
     met, place = await _walk(session, scope, legs, count=limit)
-    return TransferPage(await make_in_turns(met, Step.transfer), None if place is None else place[0])
+    return TransferPage(await turns.make(Step.transfer, met), None if place is None else place[0])
 
 
 async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: int) -> tuple[list[Step], Place | None]:

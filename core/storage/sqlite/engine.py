@@ -5,12 +5,14 @@ import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
+import aiosqlite
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.util import await_only
 
 from core.settings.groups.storage import StorageSettings
 from core.storage.sqlite.turnstile import Turnstile
@@ -101,7 +103,7 @@ class Database:
             max_overflow=0,
         )
         event.listen(engine.sync_engine, "connect", self._prepare_session)
-        event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "begin", _begin_session)
         return engine
 
     def create(self) -> None:
@@ -212,6 +214,12 @@ def _check_version(version: str) -> None:
     if not no_wheel_exists():
         raise DatabaseError(f"SQLite {version} can corrupt a database (WAL-reset bug); install the wheel pysqlite3")
     log.warning("sqlite_affected", version=version, defence="turnstile only")
+
+
+def _begin_session(connection: Connection) -> None:
+    """Begin with one visit to the session's thread. SQLAlchemy's cursor would need three, as many as a short query."""
+    session = cast(aiosqlite.Connection, connection.connection.driver_connection)
+    await_only(session.execute("BEGIN"))
 
 
 def _begin_immediate(connection: Connection) -> None:
