@@ -9,6 +9,7 @@ COMMANDS = {
     "statements": "bench-statements",
     "metrics": "bench-metrics",
     "throttles": "bench-throttles",
+    "changes": "bench-changes",
     "chain": "bench-chain",
     "scale": "bench-scale",
 }

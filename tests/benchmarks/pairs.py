@@ -36,12 +36,17 @@ def load(stack: Stack, payers: Sequence[Payer], connections: int, seconds: float
 
 def options(description: str | None) -> argparse.Namespace:
     """Read the number of pairs, the length of each load and the connections; print the machine."""
+    return parser_of(description).parse_args()
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Make the parser of these options, for a benchmark that has more; print the machine."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=16, help="pairs of loads (default: 16)")
     parser.add_argument("--seconds", type=float, default=4, help="length of one load (default: 4)")
     parser.add_argument("--connections", type=int, default=32, help="connections of the load (default: 32)")
     print(f"{platform.platform()}, {os.cpu_count()} processors, Python {platform.python_version()}")
-    return parser.parse_args()
+    return parser
 
 
 def compare(
