@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Annotated, Self, cast
 
@@ -23,6 +23,9 @@ from core.services.audit import write_down
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
+
+ADDRESSES = 4096
+"""Addresses of clients whose usual spelling is remembered: reading one takes some ten microseconds."""
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -60,26 +63,30 @@ _bearer = OAuth2PasswordBearer(
 
 def address_of(request: Request) -> str | None:
     """The client's address, as the server and its trusted proxies report it."""
-    if request.client is None:
-        return None
+    return None if request.client is None else _address(request.client.host)
+
+
+@lru_cache(maxsize=ADDRESSES)
+def _address(host: str) -> str | None:
+    """Return an address in its usual spelling; None if it is not one."""
     try:
         # Without its zone, which can be any text: a careless proxy may pass on a zone that a client has invented.
-        address = ip_address(request.client.host.partition("%")[0])
+        return str(ip_address(host.partition("%")[0]))
     except ValueError:
         return None
-    if address.is_private:
-        _warn_of_an_ignored_proxy(request, str(address))
-    return str(address)
 
 
-def _warn_of_an_ignored_proxy(request: Request, address: str) -> None:
+def warn_of_an_ignored_proxy(request: Request) -> None:
     """Log once if a request from this machine or a private network came through a proxy that is not trusted.
 
     All clients of such a proxy count as one. Strangers on public networks cause no such line.
     """
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     if not forwarded or request.client is None or request.client.host in forwarded:
-        return  # a trusted proxy named this client
+        return  # there is no proxy, or a trusted one named this client
+    address = address_of(request)
+    if address is None or not ip_address(address).is_private:
+        return
     if not getattr(request.app.state, "has_warned_of_a_proxy", False):
         request.app.state.has_warned_of_a_proxy = True
         log.warning(

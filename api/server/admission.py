@@ -5,7 +5,7 @@ import asyncio
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.dependencies import address_of
+from api.dependencies import address_of, warn_of_an_ignored_proxy
 from api.runtime.fair_line import FairLine
 from api.throttling.rates import network_of
 
@@ -29,6 +29,8 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            async with self._line.turn(network_of(address_of(Request(scope)))):
+            request = Request(scope)
+            warn_of_an_ignored_proxy(request)
+            async with self._line.turn(network_of(address_of(request))):
                 await asyncio.sleep(0)  # the place is for one turn of the loop
         await self._app(scope, receive, send)

@@ -56,9 +56,11 @@ class Strangers:
         await self._app(scope, receive, send_counted)
 
     def _may_be_answered(self, scope: Scope) -> bool:
+        for name, _ in scope["headers"]:  # `any` would take as long as the rest of this class
+            if name == b"authorization":
+                return True
         path: str = scope["path"]
-        has_token = any(name == b"authorization" for name, _ in scope["headers"])
-        return has_token or path in self._public or path.startswith(self._below)
+        return path in self._public or path.startswith(self._below)
 
 
 def _counts(status: int, scope: Scope) -> bool:

@@ -6,6 +6,7 @@ They are kept in this process: looking one up must cost nothing.
 from collections import OrderedDict
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from api.throttling.standing import policy_item
@@ -47,6 +48,7 @@ def policy_of(path: str, methods: Iterable[str], *, signed_in: bool) -> Policy:
     return Policy.TRANSFERS if path in MONEY else Policy.WRITES
 
 
+@lru_cache(maxsize=MOST_REMEMBERED)
 def network_of(address: str | None) -> str:
     """Return the network that stands for a client: an IPv4 address, or the /64 of an IPv6 address.
 
