@@ -66,7 +66,8 @@ power: $(VENV)/.test-ready ## Simulate power cuts at every sync of a recorded se
 	@$(BIN)/python -m tests.faults.power $(if $(CUTS),--cuts $(CUTS)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: drill
-drill: $(VENV)/.test-ready ## Lose all data under load, restore a backup, and count the missing transfers
+drill: $(VENV)/.test-ready ## Break the ledger and come back; lose all data under load, restore it, count the missing transfers
+	@$(BIN)/pytest -q tests/flows/test_breaches.py
 	@$(BIN)/python -m tests.faults.drill
 
 .PHONY: siege

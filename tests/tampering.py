@@ -65,6 +65,7 @@ def forget_erasure(path: Path) -> None:
             raw.execute(f"DROP INDEX {index}")
         raw.execute("DROP TABLE documents")
         raw.execute("DROP TABLE scars")
+        raw.execute("DROP TABLE isolations")
         raw.execute("DROP TRIGGER users_stay_erased")
         raw.execute("ALTER TABLE users DROP COLUMN erased_at")
 

@@ -61,11 +61,11 @@ def _sqlite(runtime: Runtime) -> Finding:
 async def _ledger(runtime: Runtime) -> Finding:
     """Report the last verification. While a rule is broken, transfers are accepted but not settled."""
     async with runtime.reading.session("health") as session:
-        last = await verification.last(session)
+        last, isolated = await verification.last(session), await verification.isolated_accounts(session)
     if last is None:
         return Health.OK, {"verified_at": None}
-    found = {"verified_at": last.finished_at, "breaches": last.breach_count}
-    return Health.OK if last.holds else Health.DEGRADED, found
+    found = {"verified_at": last.finished_at, "breaches": last.breach_count, "isolated_accounts": isolated}
+    return Health.OK if last.holds and not isolated else Health.DEGRADED, found
 
 
 def _process(name: str) -> Callable[[Runtime], Finding]:

@@ -4,7 +4,20 @@ Files are named after the commands that they hold: `backup` has `giro backup` an
 `giro deposit` and `giro withdraw`. `service` has the commands that run the service, and `console` is shared by all.
 """
 
-from core.cli import backup, demo, deposit, keys, operator, operator_lists, queue, reseal, status, transfers, verify
+from core.cli import (
+    backup,
+    demo,
+    deposit,
+    isolate,
+    keys,
+    operator,
+    operator_lists,
+    queue,
+    reseal,
+    status,
+    transfers,
+    verify,
+)
 from core.cli.service import app, apply_migrations
 
 __all__ = ["app", "apply_migrations", "main"]
@@ -16,6 +29,7 @@ app.add_typer(deposit.app)
 app.add_typer(transfers.app, name="transfers")
 app.add_typer(verify.app)
 app.add_typer(reseal.app)
+app.add_typer(isolate.app)
 operator.app.add_typer(operator_lists.app)
 app.add_typer(operator.app, name="operator")
 app.add_typer(queue.app, name="queue")

@@ -41,8 +41,7 @@ def reseal(by: By, reason: Reason = "", confirm: Confirm = None, as_json: AsJson
     """
     if bool(reason.strip()) is (confirm is not None):
         fail("either propose with --reason TEXT, or confirm with --confirm ID")
-    if len(reason) > LONGEST_REASON or not reason.isprintable():
-        fail(f"--reason: must be at most {LONGEST_REASON} printable characters")
+    check_reason(reason)
     settings = load_settings()
     database = open_database(settings)
     with one_line_of_a_refusal(), drawn_progress() as progress:
@@ -54,6 +53,12 @@ def reseal(by: By, reason: Reason = "", confirm: Confirm = None, as_json: AsJson
             key = AnchorKey(Secrets(settings).anchor_key.read_or_make())
             report = resealing.confirm(database, author, confirm, key, settings.anchor_path, progress=progress)
             say_done(report, as_json=as_json)
+
+
+def check_reason(reason: str) -> None:
+    """End the command if a reason is too long, or has characters that a terminal cannot show."""
+    if len(reason) > LONGEST_REASON or not reason.isprintable():
+        fail(f"--reason: must be at most {LONGEST_REASON} printable characters")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -36,7 +36,7 @@ def verify(
 ) -> None:
     """Check the ledger: balances, legs, transfers, statements, the chain of blocks and its anchors.
 
-    The exit status is 0 if every rule holds, and 1 if one is broken.
+    The exit status is 0 if every rule holds, and 1 if one is broken, in an isolated account too.
     """
     settings = load_settings()
     database = open_database(settings)
@@ -54,7 +54,7 @@ def verify(
         print(json.dumps(in_json(report)))
     else:
         _print(report, anchors)
-    raise typer.Exit(0 if report.holds else 1)
+    raise typer.Exit(1 if report.all_breaches else 0)
 
 
 @contextmanager
@@ -88,14 +88,16 @@ def _key(text: str) -> bytes:
 def _print(report: Report, anchors: Anchors) -> None:
     for warning in report.warnings:
         complaints.print(warning, style="yellow", markup=False)
-    for breach in report.breaches:
+    for breach in (*report.breaches, *report.isolated):
         places = ", ".join(f"{kind} {row}" for kind, row in breach.places.items())
         out.print(f"{breach.rule}: {breach.detail}" + (f" ({places})" if places else ""), style="red", markup=False)
     if report.head_hash is not None:
         out.print(f"block {report.height}: {report.head_hash.hex()}", soft_wrap=True)
     key = "no key yet" if anchors.public_key is None else f"key {anchors.public_key.hex()}"
     out.print(f"{counted(report.anchors, 'anchor')} with {key}", soft_wrap=True)
-    found = "every rule holds" if report.holds else counted(report.counts.total(), "breach", "breaches")
+    found = counted(report.all_breaches, "breach", "breaches") if report.all_breaches else "every rule holds"
+    if report.isolation is not None:
+        found += f", {report.isolated_count} of them in {counted(len(report.isolation.accounts), 'isolated account')}"
     read = [
         counted(report.accounts, "account"),
         counted(report.transfers, "transfer"),
@@ -107,8 +109,10 @@ def _print(report: Report, anchors: Anchors) -> None:
 
 def in_json(report: Report) -> dict[str, object]:
     """Return a report as JSON can write it."""
-    values = asdict(report)
+    values = asdict(replace(report, isolation=None))
     values["counts"] = dict(report.counts)  # asdict() would count its pairs
     values["scars"] = [asdict(scar) | {"confirmed_at": scar.confirmed_at.isoformat()} for scar in report.scars]
     values["head_hash"] = report.head_hash and report.head_hash.hex()
-    return {"holds": report.holds, **values}
+    values["isolation"] = report.isolation and {"accounts": sorted(report.isolation.accounts)}
+    del values["most"]
+    return {"holds": not report.all_breaches, "halts": not report.holds, **values}

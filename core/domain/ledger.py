@@ -40,6 +40,11 @@ class LedgerAccount:
     credits: int = 0
     """The sum of its credits so far. Unlike a balance, it can exceed 64 bits."""
 
+    def isolate(self) -> None:
+        """Let it neither pay nor receive, whatever its row says, because the ledger is broken there."""
+        if self.status is not AccountStatus.CLOSED:
+            self.status, self.freeze_scope = AccountStatus.FROZEN, FreezeScope.ALL
+
     @property
     def floor(self) -> int:
         """The lowest balance that a debit may leave."""

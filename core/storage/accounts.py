@@ -1,6 +1,6 @@
 """Accounts in the database."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -99,6 +99,8 @@ def read_for_settlement(connection: Connection, account_ids: Sequence[int]) -> I
 
 def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> None:
     """Write back accounts that a settlement changed. Values are absolute: they were read in the same unit of work."""
+    if not (changed := list(accounts)):
+        return
     connection.exec_driver_sql(
         "UPDATE accounts SET balance = ?, reserved = ?, last_transaction_id = ?, pending_count = ?, leg_count = ?, "
         "credits_high = ?, credits_low = ? WHERE id = ?",
@@ -112,7 +114,7 @@ def write_settled(connection: Connection, accounts: Iterable[LedgerAccount]) -> 
                 *halves(account.credits),
                 account.id,
             )
-            for account in accounts
+            for account in changed
         ],
     )
 
@@ -165,6 +167,40 @@ def open_ids_of(connection: Connection, owner_id: int) -> Sequence[UUID]:
 def find_by_number(connection: Connection, number: str) -> UUID | None:
     """Find an account's public id by its number."""
     return connection.execute(select(Account.public_id).where(Account.account_number == number)).scalar_one_or_none()
+
+
+def release_isolated(connection: Connection, accounts: Iterable[LedgerAccount]) -> None:
+    """Write what isolated accounts reserve. A row that breaks its own CHECKs is left as it is: it needs a repair."""
+    if not (changed := list(accounts)):
+        return
+    connection.exec_driver_sql(
+        "UPDATE OR IGNORE accounts SET reserved = ?, pending_count = ? WHERE id = ?",
+        [(account.reserved, account.pending_count, account.id) for account in changed],
+    )
+
+
+def statuses(connection: Connection, account_ids: Collection[int]) -> dict[int, tuple[str, str | None]]:
+    """Read the status and the freeze scope of accounts, by row id. Unknown ones are left out."""
+    query = f"SELECT id, status, freeze_scope FROM accounts WHERE id IN ({_marks(list(account_ids))})"
+    return {row[0]: (row[1], row[2]) for row in connection.exec_driver_sql(query, tuple(account_ids))}
+
+
+def freeze_all(connection: Connection, account_ids: Collection[int]) -> list[UUID]:
+    """Freeze accounts that are not closed, and return the public ids of all. Settlement spares them in any case."""
+    connection.exec_driver_sql(
+        f"UPDATE OR IGNORE accounts SET status = 'frozen', freeze_scope = 'all' "
+        f"WHERE status <> 'closed' AND id IN ({_marks(list(account_ids))})",
+        tuple(account_ids),
+    )
+    query = f"SELECT public_id FROM accounts WHERE id IN ({_marks(list(account_ids))}) ORDER BY id"
+    return [UUID(bytes=row[0]) for row in connection.exec_driver_sql(query, tuple(account_ids))]
+
+
+def restore(connection: Connection, before: Mapping[int, tuple[str, str | None]]) -> None:
+    """Give accounts that are not closed the status and the freeze scope that they had before."""
+    for row_id, (status, scope) in before.items():
+        query = "UPDATE accounts SET status = ?, freeze_scope = ? WHERE id = ? AND status <> 'closed'"
+        connection.exec_driver_sql(query, (status, scope, row_id))
 
 
 def set_status(connection: Connection, account_id: int, status: AccountStatus, scope: FreezeScope | None) -> None:

@@ -50,6 +50,13 @@ def read(connection: Connection, *, first: int, last: int, limit: int) -> list[B
     return [_block(row) for row in connection.exec_driver_sql(query, (first, last, limit))]
 
 
+def made_between(connection: Connection, start: int, end: int) -> tuple[int, int] | None:
+    """Return the lowest and the highest block made from one time on (µs) and before another; None without any."""
+    query = "SELECT min(height), max(height) FROM blocks WHERE made_at >= ? AND made_at < ?"
+    first, last = connection.exec_driver_sql(query, (start, end)).one()
+    return None if first is None else (first, last)
+
+
 def read_all(connection: Connection, *, first: int, last: int) -> Iterator[Block]:
     """Read blocks in their order, however many, from one height up to another."""
     while found := read(connection, first=first, last=last, limit=_PAGE):

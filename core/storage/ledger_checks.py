@@ -1,5 +1,7 @@
 """Checks of the whole ledger that take one SQL statement each."""
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection
 
 _HALF = 10**9
@@ -25,8 +27,12 @@ def unset_overdraft_limits(connection: Connection) -> list[tuple[int, int, int]]
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-def imbalances(connection: Connection) -> dict[str, int]:
-    """Sum all balances of each currency, in minor units; reads every account."""
+def imbalances(connection: Connection, *, without: Collection[int] = ()) -> dict[str, int]:
+    """Sum all balances of each currency, in minor units, without some accounts; reads every account."""
     # In two halves: before it comes back to 0, a sum may exceed SQLite's 64 bits.
-    query = f"SELECT currency, sum(balance / {_HALF}), sum(balance % {_HALF}) FROM accounts GROUP BY currency"
-    return {row[0]: row[1] * _HALF + row[2] for row in connection.exec_driver_sql(query)}
+    marks = ", ".join("?" * len(without))
+    query = (
+        f"SELECT currency, sum(balance / {_HALF}), sum(balance % {_HALF}) FROM accounts WHERE id NOT IN ({marks}) "
+        "GROUP BY currency"
+    )
+    return {row[0]: row[1] * _HALF + row[2] for row in connection.exec_driver_sql(query, tuple(without))}

@@ -235,6 +235,13 @@ def account_facts(connection: Connection, *, after: int) -> list[tuple[int, str,
     return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query, (after,))]
 
 
+def account_numbers(connection: Connection) -> Iterator[tuple[int, str, str]]:
+    """Read every account: row id, number and currency."""
+    query = "SELECT id, account_number, currency FROM accounts ORDER BY id"
+    rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(query)
+    return ((row[0], row[1], row[2]) for row in rows)
+
+
 def accounts(connection: Connection) -> Iterator[AccountRow]:
     """Read every account."""
     rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(

@@ -65,11 +65,11 @@ MUTANTS = (
         "core/services/transfers/settlement.py",
         (
             (
-                "        if unit.rows:\n            accounts",
+                "        if unit.rows:\n            _write_accounts",
                 (
                     "        connection.exec_driver_sql('COMMIT')\n"
                     "        connection.exec_driver_sql('BEGIN IMMEDIATE')\n"
-                    "        if unit.rows:\n            accounts"
+                    "        if unit.rows:\n            _write_accounts"
                 ),
             ),
         ),
@@ -329,6 +329,39 @@ MUTANTS = (
             ("has_signed(public_key,", "has_signed(anchor.public_key,"),
         ),
         ("tests/unit/services/verification/test_anchors.py",),
+    ),
+    Mutant(
+        "one operator enough for a scar",
+        "core/services/verification/resealing.py",
+        (("if proposal.proposed_by == author.user_id:", "if False:"),),
+        ("tests/unit/services/verification/test_resealing.py",),
+    ),
+    Mutant(
+        "a scar although balances are wrong",
+        "core/services/verification/resealing.py",
+        (("if others := sorted(report.counts.keys() - RESEALABLE):", "if others := []:"),),
+        ("tests/unit/services/verification/test_resealing.py",),
+    ),
+    Mutant(
+        "a scar signed by anybody",
+        "core/services/verification/scars.py",
+        (("scar.public_key == public_key and ", ""), ("has_signed(public_key,", "has_signed(scar.public_key or b'',")),
+        ("tests/unit/services/verification/test_resealing.py",),
+    ),
+    Mutant(
+        "every breach covered by an isolation",
+        "core/domain/isolation.py",
+        (("return breach.rule in BLOCK_RULES and breach.detail in self.known", "return True"),),
+        ("tests/unit/services/verification/test_isolating.py",),
+    ),
+    Mutant(
+        "isolated accounts settled",
+        "core/services/transfers/settlement.py",
+        (
+            ("if account.id in unit.isolated:\n            account", "if False:\n            account"),
+            ("isolated=isolations.accounts(connection)", "isolated=frozenset()"),
+        ),
+        ("tests/unit/services/verification/test_isolating.py",),
     ),
     # --- keys ---
     Mutant(

@@ -23,7 +23,9 @@ from core.storage import (
     blocks,
     dead_letters,
     documents,
+    isolations,
     ledger_checks,
+    scars,
     statement_runs,
     statements,
     transactions,
@@ -60,6 +62,8 @@ HELP = {
     "giro_verification_timestamp_seconds": "When the last verification of the whole ledger ended.",
     "giro_verification_duration_seconds": "How long the last verification of the whole ledger took.",
     "giro_verification_breaches": "Broken rules that the last verification found.",
+    "giro_isolated_accounts": "Accounts that are set apart because the ledger is broken there.",
+    "giro_ledger_scars": "Scars in the chain of blocks.",
     "giro_block_height": "Height of the newest block.",
     "giro_anchored_height": "Height of the block in the last anchor; -1 before the first anchor.",
     "giro_unanchored_seconds": "How long the oldest block above the last anchor has waited; 0 if none waits.",
@@ -180,6 +184,8 @@ class Gauges(Collector):
         head, anchor = blocks.head(connection), last_anchor(self._anchors)
         anchored = anchor.height if anchor else -1
         waiting = blocks.at(connection, anchored + 1)
+        yield "giro_isolated_accounts", len(isolations.accounts(connection))
+        yield "giro_ledger_scars", len(scars.confirmed(connection))
         yield "giro_block_height", head.height
         yield "giro_anchored_height", anchored
         yield (

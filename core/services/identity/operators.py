@@ -18,7 +18,7 @@ from core.files import exclusions
 from core.services.audit import write_down
 from core.services.identity.emails import looked_up
 from core.services.identity.users import sign_up
-from core.storage import accounts, dead_letters, transfer_lists, transfers, users
+from core.storage import accounts, dead_letters, isolations, transfer_lists, transfers, users
 
 DEFAULT = "default"
 """In the audit log: the number in the settings, and not one for a single user."""
@@ -178,6 +178,8 @@ def _customers(connection: Connection, account_id: UUID) -> AccountView:
         raise Refusal(AccountError.NOT_FOUND, about=Part.ACCOUNT)
     if not TRANSITIONS[account.status]:
         raise Refusal(AccountError.CLOSED)
+    if account.id in isolations.accounts(connection):
+        raise Refusal(AccountError.FROZEN, detail="The account is isolated, because the ledger is broken there.")
     return account
 
 

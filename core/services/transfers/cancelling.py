@@ -15,7 +15,7 @@ from core.domain.transfers import (
     TransferView,
 )
 from core.services import verification
-from core.storage import accounts, batches, blocks, transfers
+from core.storage import accounts, batches, blocks, isolations, transfers
 
 
 def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> TransferView:
@@ -36,8 +36,10 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
     if batches.is_atomic(connection, transfer.sequence):
         raise Refusal(TransferError.NOT_CANCELLABLE, detail="The transfers of an atomic batch end together.")
     verification.require_sound(connection)
-    ended_at = max(now_us(), to_us(transfer.created_at))
     terms = transfers.terms_of(connection, transfer.sequence)
+    if terms.from_account_id in isolations.accounts(connection):
+        raise Refusal(TransferError.NOT_CANCELLABLE, detail="The payer's account is isolated; the transfer will fail.")
+    ended_at = max(now_us(), to_us(transfer.created_at))
     changed = transfers.end(connection, [Ending(terms, TransferStatus.CANCELLED.value, ended_at, None)])
     assert changed == 1, "read as pending in this unit of work"
     accounts.release(connection, terms.from_account_id, terms.amount)

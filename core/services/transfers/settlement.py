@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from logging import DEBUG
 
@@ -17,7 +17,7 @@ from core.domain.ledger import FAILURES, LedgerAccount
 from core.domain.transfers import Terms, TransferStatus
 from core.failpoints import hit
 from core.services import verification
-from core.storage import accounts, batches, blocks, running_totals, statement_runs, transactions, transfers
+from core.storage import accounts, batches, blocks, isolations, running_totals, statement_runs, transactions, transfers
 from core.storage.batches import Span
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -52,6 +52,8 @@ class _Unit:
     failed: dict[int, ErrorCode] = field(default_factory=dict)
     """The reasons of failed transfers, by sequence."""
     sealer: Sealer = field(default_factory=Sealer)
+    isolated: frozenset[int] = frozenset()
+    """Accounts that are set apart because the ledger is broken there. Transfers from and to them fail, as if frozen."""
 
 
 def count_from_zero() -> None:
@@ -85,7 +87,7 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, b
         started = time.perf_counter()
         if not _is_free(connection):
             return 0, False
-        unit = _Unit(settled_at=_posting_time(connection))
+        unit = _Unit(settled_at=_posting_time(connection), isolated=isolations.accounts(connection))
         known: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
         while is_left and len(unit.rows) < limit:
@@ -96,7 +98,7 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, b
                 break
             chunk = min(chunk * 2, LARGEST_CHUNK)
         if unit.rows:
-            accounts.write_settled(connection, known.values())
+            _write_accounts(connection, unit, known.values())
             _seal(connection, unit)
             hit("settle.before_commit")
     if unit.rows:
@@ -150,6 +152,8 @@ def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAc
         rows += transfers.read_pending(connection, after=last, limit=atomic[-1][1] - last)
     met = {account for row in rows for account in (row.from_account_id, row.to_account_id)}
     for account in accounts.read_for_settlement(connection, list(met - known.keys())):
+        if account.id in unit.isolated:
+            account.isolate()
         known[account.id] = account
     outcome = ledger.settle(
         rows, known, next_leg_id=transactions.next_id(connection), posted_at=unit.settled_at, atomic=atomic
@@ -164,6 +168,12 @@ def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAc
     _end(connection, unit, rows)
     unit.rows += rows
     return len(rows)
+
+
+def _write_accounts(connection: Connection, unit: _Unit, met: Collection[LedgerAccount]) -> None:
+    """Write back the accounts that were met. Of an isolated one only what it reserves has changed."""
+    accounts.write_settled(connection, [account for account in met if account.id not in unit.isolated])
+    accounts.release_isolated(connection, [account for account in met if account.id in unit.isolated])
 
 
 def _culprits(failed: dict[int, ErrorCode], atomic: Sequence[Span]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from core.clock import now_us, to_datetime
 from core.domain.errors import Unavailable
 from core.domain.verification import VerificationView
 from core.services.verification.report import Report
-from core.storage import blocks, transactions
+from core.storage import blocks, isolations, transactions
 from core.storage import verifications as rows
 
 
@@ -42,6 +42,12 @@ def keep(connection: Connection, report: Report, *, started_at: datetime) -> boo
 async def last(session: AsyncSession) -> VerificationView | None:
     """Read the result of the last verification; None before the first."""
     return await rows.last(session)
+
+
+async def isolated_accounts(session: AsyncSession) -> int:
+    """Return how many accounts are set apart because the ledger is broken there."""
+    connection = await session.connection()
+    return len(await connection.run_sync(isolations.accounts))
 
 
 class LedgerHalted(Unavailable):

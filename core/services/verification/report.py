@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from core.domain.isolation import Isolation
 from core.domain.scars import ScarView
 from core.domain.verification import Breach, Scope
 
@@ -46,6 +47,10 @@ class Report:
     """The extent of a verification, and its findings."""
 
     scope: Scope = Scope.FULL
+    most: int | None = None
+    """Breaches listed for each rule; None for the usual number."""
+    isolation: Isolation | None = None
+    """The accounts that are set apart; None if no account is."""
     accounts: int = 0
     transfers: int = 0
     """Transfers that this verification has read; with scope `recent` only new ones."""
@@ -58,6 +63,9 @@ class Report:
     anchored_height: int | None = None
     """The highest block that an anchor names."""
     breaches: list[Breach] = field(default_factory=list)
+    isolated: list[Breach] = field(default_factory=list)
+    """Breaches in isolated accounts, which halt nothing, and their number."""
+    isolated_count: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     """Breaches of each broken rule, those not listed included."""
     scars: list[ScarView] = field(default_factory=list)
@@ -67,8 +75,13 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """True when no rule is broken."""
+        """True when no rule is broken, except in isolated accounts."""
         return not self.counts
+
+    @property
+    def all_breaches(self) -> int:
+        """The number of all breaches, in isolated accounts too."""
+        return self.counts.total() + self.isolated_count
 
     def add(
         self,
@@ -81,6 +94,12 @@ class Report:
     ) -> None:
         """Record a place where a rule is broken, and the rows that it names."""
         assert rule in RULES
+        breach = Breach(rule, detail, account, transfer, block)
+        if self.isolation is not None and self.isolation.covers(breach):
+            self.isolated_count += 1
+            if len(self.isolated) < MOST_BREACHES:
+                self.isolated.append(breach)
+            return
         self.counts[rule] += 1
-        if self.counts[rule] <= MOST_BREACHES:
-            self.breaches.append(Breach(rule, detail, account, transfer, block))
+        if self.counts[rule] <= (self.most or MOST_BREACHES):
+            self.breaches.append(breach)

@@ -136,6 +136,8 @@ def _damage(database: Database, report: Report, anchors: Anchors) -> Damage:
     """Find what a scar must cover. Ended transfers never change, so this reads them without the lock."""
     if report.holds:
         raise CannotReseal("every rule holds: there is nothing to reseal")
+    if report.isolation is not None:
+        raise CannotReseal("accounts are isolated: release them first, with `giro isolate --release`")
     if others := sorted(report.counts.keys() - RESEALABLE):
         raise CannotReseal(f"other rules are broken as well, and a scar would hide that: {', '.join(others)}")
     with database.reader.connect() as connection:

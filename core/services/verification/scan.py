@@ -238,7 +238,8 @@ class LedgerScan:
     def _compare(self, block: Block, made: Block | None) -> None:
         """Compare a block with the one made from the ledger. The next block is checked against this one as stored."""
         if made is None or made.outline != block.outline:
-            detail = f"block {block.height} says {block.outline}, the ledger {made and made.outline}"
+            ledger = f"{made.outline} with the hash {made.hash.hex()}" if made else "nothing"
+            detail = f"block {block.height} says {block.outline}, the ledger {ledger}"
             self._report.add("blocks_are_whole", detail, block=block.height)
         elif made.hash != block.hash:
             detail = f"block {block.height} does not have the hash of the rows that it covers: {made.hash.hex()}"

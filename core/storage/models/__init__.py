@@ -9,6 +9,7 @@ from core.storage.models.cards import Card
 from core.storage.models.dead_letters import DeadLetter
 from core.storage.models.documents import Document
 from core.storage.models.fences import Fence
+from core.storage.models.isolations import Isolation
 from core.storage.models.scars import Scar
 from core.storage.models.statements import Statement, StatementGroup, StatementRun
 from core.storage.models.tokens import RefreshToken
@@ -27,6 +28,7 @@ __all__ = [
     "DeadLetter",
     "Document",
     "Fence",
+    "Isolation",
     "Milestone",
     "RefreshToken",
     "Scar",
