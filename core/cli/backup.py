@@ -13,18 +13,21 @@ from rich.progress import Progress, TaskID
 
 from core.cli.console import complaints, counted, fail, one_line_errors, open_database, out, the_bank
 from core.cli.service import apply_migrations
+from core.cli.verify import parse_public_key
 from core.domain.audit import Action
 from core.processes.data_folder import require_data_folder
 from core.processes.database_hold import alone
 from core.services.audit import write_down
 from core.services.backups import making, restoring
-from core.services.backups.making import BackupError, LedgerBroken, Manifest
+from core.services.backups.manifests import BackupError, LedgerBroken, Manifest, signature_of
 from core.services.backups.restoring import Restored
 from core.settings import load_settings
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
 
 app = typer.Typer()
+
+PUBLIC_KEY_HELP = "Public key of the backup's signature (64 hex digits), if the anchor key is not available."
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the backup's manifest, as JSON.")]
 To = Annotated[
@@ -50,7 +53,9 @@ def back_up(to: To = None, as_json: AsJson = False) -> None:
     if as_json:
         print(manifest.model_dump_json(indent=2))
     else:
-        out.print(f"{path}: {summary_of(manifest)}, verified", soft_wrap=True, markup=False)
+        signed = "signed" if signature_of(path).exists() else "not signed: there is no anchor key"
+        seals = ["sealed", signed] if manifest.sealed else [signed]
+        out.print(f"{path}: {', '.join([summary_of(manifest), 'verified', *seals])}", soft_wrap=True, markup=False)
         out.print(f"keep apart from it: {', '.join(manifest.keys)}", soft_wrap=True, markup=False)
 
 
@@ -59,6 +64,10 @@ def back_up(to: To = None, as_json: AsJson = False) -> None:
 def restore(
     file: File,
     migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older backup to this schema.")] = False,
+    public_key: Annotated[str, typer.Option(metavar="KEY", help=PUBLIC_KEY_HELP)] = "",
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Accept a backup that is not signed with a key that is trusted here.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty data folder, where nothing runs, with the keys that were kept apart.
@@ -71,7 +80,15 @@ def restore(
     os.umask(0o077)
     require_data_folder(settings)
     with one_line_of_a_backup(), alone(settings, "`giro restore`"), drawn_progress() as progress:
-        done = restoring.restore(settings, file, the_bank(), progress, migrate=apply_migrations if migrate else None)
+        done = restoring.restore(
+            settings,
+            file,
+            the_bank(),
+            progress,
+            migrate=apply_migrations if migrate else None,
+            public_key=parse_public_key(public_key) if public_key else None,
+            unsigned=unsigned,
+        )
     for warning in done.warnings:
         complaints.print(f"giro: {warning}", style="yellow", soft_wrap=True, markup=False)
     if as_json:

@@ -68,14 +68,15 @@ def drawn_progress() -> Iterator[verification.Progress]:
 def anchors_of(settings: Settings, public_key: str = "") -> Anchors:
     """Return where the anchors are, with the key given or else the bank's own. Ends the command without either."""
     if public_key:
-        return Anchors(settings.anchor_path, _key(public_key))
+        return Anchors(settings.anchor_path, parse_public_key(public_key))
     try:
         return Anchors.at_hand(settings)
     except AnchorKeyMissing as error:
         fail(f"{error}, or give --public-key")
 
 
-def _key(text: str) -> bytes:
+def parse_public_key(text: str) -> bytes:
+    """Read the option --public-key."""
     try:
         key = bytes.fromhex(text)
     except ValueError:

@@ -1,4 +1,7 @@
-"""The key that signs anchors. It is not in the database, and a machine that checks anchors does not need it."""
+"""The key that signs anchors and backups.
+
+It is not in the database, and a machine that checks signatures does not need it.
+"""
 
 from functools import cached_property
 
@@ -23,12 +26,16 @@ class AnchorKey:
 
     def sign(self, height: int, block_hash: bytes, anchored_at: int) -> Anchor:
         """Sign that a block has this hash, at a time in microseconds since the epoch."""
-        signature = self._private.sign(message(height, block_hash, anchored_at))
+        signature = self.sign_bytes(message(height, block_hash, anchored_at))
         return Anchor(height, block_hash, anchored_at, self.public, signature)
 
     def sign_scar(self, block_hash: bytes) -> bytes:
         """Sign the block of a scar."""
-        return self._private.sign(scars.message(block_hash))
+        return self.sign_bytes(scars.message(block_hash))
+
+    def sign_bytes(self, signed: bytes) -> bytes:
+        """Sign bytes, which must begin with a tag of their kind, so that they cannot be taken for another kind."""
+        return self._private.sign(signed)
 
 
 def has_signed(public_key: bytes, signature: bytes, signed: bytes) -> bool:

@@ -6,6 +6,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 KEY_BYTES = 32
 
 
-def derive_key(secret: str, purpose: str) -> bytes:
+def derive_key(secret: str, purpose: str, *, salt: bytes | None = None) -> bytes:
     """Derive a key of 256 bits for one purpose from a secret (HKDF with SHA-256, RFC 5869)."""
-    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=f"giro {purpose}".encode()).derive(secret.encode())
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=salt, info=f"giro {purpose}".encode()).derive(secret.encode())

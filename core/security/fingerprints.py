@@ -15,6 +15,7 @@ CARD_INDEX_KEY = "card_index_key"
 JWT_SECRET = "jwt_secret"
 """The key that signs access tokens. If its version is above 1, `_` and the version follow the name."""
 ANCHOR_KEY = "anchor_key"
+BACKUP_KEY = "backup_key"
 
 _HEX_DIGITS = 16
 
@@ -44,6 +45,8 @@ def _keys(secrets: Secrets) -> Iterator[tuple[str, str]]:
             yield JWT_SECRET if key.version == 1 else f"{JWT_SECRET}_{key.version}", key.secret
     if anchor_key := secrets.anchor_key.find():
         yield ANCHOR_KEY, anchor_key
+    if backup_key := secrets.backup_key.find():
+        yield BACKUP_KEY, backup_key
 
 
 def _parsed[Keys](parse: Callable[[str], Keys], secret: KeptSecret) -> Keys | None:

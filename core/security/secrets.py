@@ -81,7 +81,9 @@ class Secrets:
         )
         """The key that card numbers are found by. The keys of CVCs, cursors and throttles are derived from it."""
         self.anchor_key = KeptSecret(settings.anchor_key, folder / "anchor_key", shortest_bytes=SHORTEST_KEY_BYTES)
-        """The key that signs anchors of the ledger."""
+        """The key that signs anchors of the ledger, and backups."""
+        self.backup_key = KeptSecret(settings.backup_key, folder / "backup_key", shortest_bytes=SHORTEST_KEY_BYTES)
+        """The key that seals backups. It is never made here: an operator must know that backups need it."""
         self._settings = settings
 
     def make_missing(self) -> None:

@@ -8,7 +8,7 @@ from core.domain.users import Role
 from core.security.access_tokens import AccessTokens
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
-from core.services.backups import making, restoring
+from core.services.backups import making, manifests, restoring
 from core.services.backups.restoring import Restored
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -20,6 +20,7 @@ from tests.conftest import JWT_SECRET
 
 
 def back_up(settings: Settings) -> None:
+    Secrets(settings).anchor_key.read_or_make()
     making.make(settings, Database(settings), settings.backups_path, lambda _step, _done, _of: None)
 
 
@@ -27,7 +28,7 @@ def lose_and_restore(settings: Settings) -> Restored:
     """Delete the ledger, and restore the newest backup."""
     for file in settings.data_dir.glob("banking.db*"):
         file.unlink()
-    path, _ = making.kept(settings.backups_path)[-1]
+    path, _ = manifests.kept(settings.backups_path)[-1]
     return restoring.restore(settings, path, the_bank(), lambda _step, _done, _of: None)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from core.clock import now_us, to_datetime, to_us
 from core.queue.broker import count_messages
 from core.queue.messages import SETTLEMENT_QUEUE
-from core.services.backups.making import kept
+from core.services.backups.manifests import kept
 from core.services.statements.making import overdue_since
 from core.services.verification.anchoring import last_anchor
 from core.settings import Settings

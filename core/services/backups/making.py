@@ -3,15 +3,11 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
-from hashlib import file_digest
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Literal
 from urllib.parse import quote
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core import VERSION
 from core.clock import now_us, to_datetime
@@ -20,8 +16,23 @@ from core.failpoints import hit
 from core.files import append_only as file_of_anchors
 from core.files import durable
 from core.files.locks import FileLock
+from core.security.anchor_key import AnchorKey
 from core.security.fingerprints import fingerprints
+from core.security.sealed_files import seal
 from core.security.secrets import Secrets
+from core.services.backups import manifests
+from core.services.backups.manifests import (
+    ANCHORS,
+    SEALED,
+    BackupError,
+    LedgerBroken,
+    Manifest,
+    anchors_of,
+    backups_in,
+    digest,
+    kept,
+    parts_of,
+)
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
 from core.storage import blocks
@@ -30,46 +41,16 @@ from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import database_bytes, wal_bytes
 from core.storage.unit_of_work import DATABASE_ERRORS
 
-ANCHORS = "anchors.jsonl"
-"""The end of the name of the file next to a backup that contains the anchors of the backup's blocks."""
-
 FAILURES: tuple[type[Exception], ...] = (OSError, *DATABASE_ERRORS)
 """Errors of the disk and the database. Any other error is a bug in this module."""
+
+PURPOSE = "backup seal"
+"""What sealed backups are sealed for (core/security/sealed_files.py)."""
 
 _DRAFT = ".making-"
 
 Progress = Callable[[str, int, int], None]
 """Called now and then with the current step, how much of it is done, and the total."""
-
-
-class BackupError(Exception):
-    """A backup that could not be made, or cannot be used. The message is one line for an operator."""
-
-
-class LedgerBroken(BackupError):
-    """A copy whose ledger breaks its rules."""
-
-
-class Manifest(BaseModel):
-    """The description next to a backup: what it is, what it contains, and which keys it needs."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format: Literal[1] = 1
-    file: str
-    made_at: datetime
-    """When the copy began. The backup contains everything that was answered before."""
-    duration_seconds: float
-    giro: str
-    schema_revision: str
-    size_bytes: int
-    sha256: str
-    head: dict[str, int]
-    counts: dict[str, int]
-    keys: dict[str, str]
-    """Fingerprints (core/security/fingerprints.py) of the keys at that time. A backup never contains the keys."""
-    anchors_sha256: str | None
-    """The SHA-256 of the file with the anchors; None if there was no such file."""
 
 
 def make(settings: Settings, database: Database, folder: Path, progress: Progress) -> tuple[Path, Manifest]:
@@ -86,22 +67,10 @@ def make(settings: Settings, database: Database, folder: Path, progress: Progres
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(folder):
             _require_room(settings, database, folder)
-            draft = Path(mkdtemp(prefix=_DRAFT, dir=folder))
-            try:
-                return _publish(_draw(settings, database, draft, public_key, progress), folder)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
+            with _drafts(settings, database, folder) as drafts:
+                return _publish(_draw(settings, database, drafts, public_key, progress), folder)
     except FAILURES as error:
         raise BackupError(f"no backup was made in {folder}: {getattr(error, 'orig', error)}") from error
-
-
-def kept(folder: Path) -> list[tuple[Path, Manifest]]:
-    """List the backups of a folder, oldest first. Files without a readable manifest do not count."""
-    found = []
-    for path in folder.glob("giro-*.db"):
-        with suppress(BackupError):
-            found.append((path, read_manifest(path)))
-    return sorted(found, key=lambda backup: backup[1].made_at)
 
 
 def is_due(folder: Path, hours: float) -> bool:
@@ -119,39 +88,9 @@ def prune(folder: Path, keep: int, made: Path) -> int:
     older = [path for path, _ in kept(folder) if path != made]
     doomed = older[: max(len(older) - (keep - 1), 0)]
     for path in doomed:
-        for part in (path, anchors_of(path), manifest_of(path)):
+        for part in parts_of(path):
             part.unlink(missing_ok=True)
     return len(doomed)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read the manifest of a backup; raises BackupError if it is missing or invalid."""
-    manifest_path = manifest_of(path)
-    try:
-        return Manifest.model_validate_json(manifest_path.read_bytes())
-    except OSError as error:
-        raise BackupError(f"cannot read the manifest {manifest_path} ({error.strerror})") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise BackupError(
-            f"{manifest_path} is not a manifest: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
-
-
-def manifest_of(path: Path) -> Path:
-    """Return the path of a backup's manifest."""
-    return path.with_suffix(".json")
-
-
-def anchors_of(path: Path) -> Path:
-    """Return the path of the file with a backup's anchors."""
-    return path.with_suffix(f".{ANCHORS}")
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits. Not for an open database."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def settings_of(settings: Settings, path: Path) -> Settings:
@@ -182,22 +121,52 @@ def _alone(folder: Path) -> Iterator[None]:
             raise BackupError(f"another backup is being made in {folder}")
         for draft in folder.glob(f"{_DRAFT}*"):
             shutil.rmtree(draft, ignore_errors=True)
-        for suffix in (".json", f".{ANCHORS}"):
+        whole = {part for path in backups_in(folder) for part in parts_of(path)}
+        for suffix in (".json", ".sig", f".{ANCHORS}"):
             for part in folder.glob(f"giro-*{suffix}"):
-                if not (folder / f"{part.name.removesuffix(suffix)}.db").exists():
+                if part not in whole:
                     part.unlink(missing_ok=True)
         yield
     finally:
         lock.close()
 
 
+@contextmanager
+def _drafts(settings: Settings, database: Database, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the folder in which a backup gets its form, and the folder of the copy that is not sealed.
+
+    If backups are sealed, that copy stays with the database: their own folder may be on a disk of somebody else.
+    """
+    with ExitStack() as stack:
+        draft = Path(mkdtemp(prefix=_DRAFT, dir=folder))
+        stack.callback(shutil.rmtree, draft, ignore_errors=True)
+        if Secrets(settings).backup_key.find() is None:
+            yield draft, draft
+            return
+        lock = FileLock(database.path.with_name(f"{database.path.name}.sealing.lock"))
+        stack.callback(lock.close)
+        if not lock.try_acquire():
+            raise BackupError(f"another sealed backup of {database.path} is being made")
+        plain = database.path.with_name(f"{database.path.name}.sealing")
+        shutil.rmtree(plain, ignore_errors=True)  # of a killed process
+        plain.mkdir(mode=0o700)
+        stack.callback(shutil.rmtree, plain, ignore_errors=True)
+        yield draft, plain
+
+
 def _require_room(settings: Settings, database: Database, folder: Path) -> None:
     """Refuse a backup that does not fit on the disk, or that would leave the service too little room to continue."""
-    disk, needed = shutil.disk_usage(folder), database_bytes(database) + wal_bytes(database)
-    if folder.stat().st_dev == database.path.parent.stat().st_dev:
-        needed += settings.disk_free_mb * 1_000_000
-    if disk.free < needed:
-        raise BackupError(f"{folder} has {disk.free // 1_000_000} MB free, and a backup needs {needed // 1_000_000}")
+    copies = {folder: 1} if Secrets(settings).backup_key.find() is None else {folder: 1, database.path.parent: 1}
+    here = database.path.parent.stat().st_dev
+    if len(copies) == 2 and folder.stat().st_dev == here:
+        copies = {folder: 2}
+    for place, count in copies.items():
+        needed = count * (database_bytes(database) + wal_bytes(database))
+        if place.stat().st_dev == here:
+            needed += settings.disk_free_mb * 1_000_000
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise BackupError(f"{place} has {free // 1_000_000} MB free, and a backup needs {needed // 1_000_000}")
 
 
 def _public_key(settings: Settings) -> bytes | None:
@@ -209,20 +178,26 @@ def _public_key(settings: Settings) -> bytes | None:
 
 
 def _draw(
-    settings: Settings, database: Database, draft: Path, public_key: bytes | None, progress: Progress
+    settings: Settings,
+    database: Database,
+    drafts: tuple[Path, Path],
+    public_key: bytes | None,
+    progress: Progress,
 ) -> tuple[Path, Manifest]:
-    """Make all files of a backup, complete and verified, in a folder that is not read by others."""
+    """Make all files of a backup, complete, verified and sealed, in a folder that is not read by others."""
+    draft, plain = drafts
     started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(Secrets(settings))
-    path = draft / f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
-    storage.copy(database, path, lambda done, of: progress("Copying", done, of))
-    copy = Database(settings_of(settings, path))
+    name = f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
+    storage.copy(database, plain / name, lambda done, of: progress("Copying", done, of))
+    copy = Database(settings_of(settings, plain / name))
     copy.require_schema()
-    anchors_sha256 = _copy_anchors(settings, copy, anchors_of(path))
-    anchors = None if public_key is None else Anchors(anchors_of(path), public_key)
+    anchors_sha256 = _copy_anchors(settings, copy, anchors_of(draft / name))
+    anchors = None if public_key is None else Anchors(anchors_of(draft / name), public_key)
     require_sound(copy, anchors, progress)
     with copy.reader.connect() as connection:
         head, counts = storage.head(connection), storage.counts(connection)
     copy.close()
+    path = _seal(settings, plain / name, draft, progress)
     manifest = Manifest(
         file=path.name,
         made_at=made_at,
@@ -231,14 +206,30 @@ def _draw(
         schema_revision=str(copy.schema_revision()),
         size_bytes=path.stat().st_size,
         sha256=digest(path),
+        sealed=path.suffix == SEALED,
         head=head,
         counts=counts,
         keys=fingerprints(Secrets(settings))
         | keys,  # cards may have been resealed meanwhile; the newest keys come first
         anchors_sha256=anchors_sha256,
     )
-    durable.write(manifest_of(path), f"{manifest.model_dump_json(indent=2)}\n".encode())
+    anchor_key = Secrets(settings).anchor_key.find()
+    manifests.write(path, manifest, None if anchor_key is None else AnchorKey(anchor_key))
     return path, manifest
+
+
+def _seal(settings: Settings, copy: Path, draft: Path, progress: Progress) -> Path:
+    """Seal a copy, if there is a key for that, and return the file that becomes the backup."""
+    secret = Secrets(settings).backup_key.find()
+    if secret is None:
+        return copy
+    progress("Sealing", 0, 1)
+    target = draft / f"{copy.name}{SEALED}"
+    durable.write(target, b"")
+    with copy.open("rb") as source, target.open("wb") as sealed:
+        seal(source, sealed, secret, PURPOSE)
+    durable.sync(target)
+    return target
 
 
 def _copy_anchors(settings: Settings, copy: Database, target: Path) -> str | None:
@@ -266,7 +257,7 @@ def _publish(drawn: tuple[Path, Manifest], folder: Path) -> tuple[Path, Manifest
     if final.exists():
         raise BackupError(f"{final} already exists")
     hit("backup.before_names")
-    for part in (anchors_of(draft), manifest_of(draft)):
+    for part in parts_of(draft)[1:]:
         if part.exists():
             part.rename(folder / part.name)
     hit("backup.between_names")

@@ -11,14 +11,17 @@ from sqlalchemy import Connection
 
 from core.domain.audit import Action, Author
 from core.files import durable
+from core.security.anchor_key import AnchorKey
 from core.security.card_vault import CardVault
 from core.security.fingerprints import ANCHOR_KEY, CARD_INDEX_KEY, CARD_KEY, fingerprints
+from core.security.sealed_files import SealBroken, unseal
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services import token_keys
 from core.services.audit import write_down
-from core.services.backups import making
-from core.services.backups.making import FAILURES, BackupError, Manifest, Progress
+from core.services.backups import making, manifests
+from core.services.backups.making import FAILURES, PURPOSE, Progress
+from core.services.backups.manifests import BackupError, Manifest
 from core.services.cards.keys import check_keys
 from core.services.identity import sessions
 from core.services.identity.erasures import came_back
@@ -54,21 +57,27 @@ def restore(
     progress: Progress,
     *,
     migrate: Callable[[Settings], None] | None = None,
+    public_key: bytes | None = None,
+    unsigned: bool = False,
 ) -> Restored:
     """Restore a backup into a data folder without a ledger. Nothing may run on that folder.
 
     Everything is checked on a copy, which gets the database's name last. If the restore is interrupted, the folder has
-    either the whole ledger or none. `migrate` brings an older ledger to this schema. Raises BackupError if the folder
-    is not empty or the backup does not match its manifest, LedgerBroken if it does not verify, SettingsError if the
-    keys do not fit, and DatabaseError for another schema. All sessions end.
+    either the whole ledger or none. `migrate` brings an older ledger to this schema. The backup must be signed with
+    `public_key`, or else with the anchor key of this folder, unless `unsigned` accepts it without that. All sessions
+    end.
+
+    Raises BackupError if the folder is not empty or the backup does not match its manifest, LedgerBroken if it does not
+    verify, SettingsError if the keys do not fit, and DatabaseError for another schema.
     """
-    manifest = making.read_manifest(file)
+    manifest = manifests.read_manifest(file)
     require_empty(settings, file, manifest)
+    warnings = _require_signed(settings, file, public_key, unsigned=unsigned)
     require_intact(file, manifest)
-    warnings = _require_keys(settings, manifest)
+    warnings += _require_keys(settings, manifest)
     try:
         with _draft_beside(settings.database_path) as draft:
-            _copy(file, draft)
+            _open(settings, file, manifest, draft)
             here = making.settings_of(settings, draft)
             database = Database(here)
             migrated = _bring_up_to_date(database, here, manifest, migrate)
@@ -92,7 +101,7 @@ def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
         if path.exists():
             raise BackupError(f"{path} exists: a backup is only restored to an empty data folder; move it away first")
     # nosemgrep: secrets-are-compared-in-constant-time - the digest of a file authenticates nobody
-    if anchors.exists() and making.digest(anchors) != manifest.anchors_sha256:
+    if anchors.exists() and manifests.digest(anchors) != manifest.anchors_sha256:
         raise BackupError(f"{anchors} exists, and is not that of {file.name}: it is evidence; move it away first")
 
 
@@ -100,14 +109,39 @@ def require_intact(file: Path, manifest: Manifest) -> None:
     """Raise BackupError unless the digests of a backup's files match its manifest."""
     parts = {file: manifest.sha256}
     if manifest.anchors_sha256:
-        parts[making.anchors_of(file)] = manifest.anchors_sha256
+        parts[manifests.anchors_of(file)] = manifest.anchors_sha256
     for path, expected in parts.items():
         try:
-            found = making.digest(path)
+            found = manifests.digest(path)
         except OSError as error:
             raise BackupError(f"cannot read {path} ({error.strerror})") from None
         if found != expected:
             raise BackupError(f"{path} does not match its manifest (SHA-256 {found}); take another backup")
+
+
+def _require_signed(settings: Settings, file: Path, trusted: bytes | None, *, unsigned: bool) -> list[str]:
+    """Raise BackupError unless a backup is signed with a key that is trusted here. Returns warnings.
+
+    The key in the signature proves nothing by itself, since anybody can make one. A signature that does not fit is
+    never accepted.
+    """
+    if trusted is None and (secret := Secrets(settings).anchor_key.find()):
+        trusted = AnchorKey(secret).public
+    signer = manifests.signer_of(file)
+    if signer is None:
+        problem = f"{file} is not signed"
+    elif trusted is None:
+        problem = f"no key here can check the signature of {file}"
+    elif signer != trusted:
+        problem = f"{file} is signed with another key ({signer.hex()})"
+    else:
+        return []
+    if unsigned:
+        return [f"{problem}: nothing but its folder vouches for it"]
+    raise BackupError(
+        f"{problem}: put the anchor key into the data folder's `secrets`, or give --public-key; --unsigned restores it "
+        "all the same, if only you can have written to its folder"
+    )
 
 
 def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:
@@ -142,7 +176,7 @@ def _anchors(settings: Settings, file: Path, manifest: Manifest) -> Anchors | No
     )
     if not manifest.anchors_sha256 or not key_is_here:
         return None
-    return Anchors(making.anchors_of(file), Anchors.of(settings).public_key)
+    return Anchors(manifests.anchors_of(file), Anchors.of(settings).public_key)
 
 
 @contextmanager
@@ -156,6 +190,22 @@ def _draft_beside(database: Path) -> Iterator[Path]:
         yield folder / database.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open(settings: Settings, file: Path, manifest: Manifest, target: Path) -> None:
+    """Copy the database of a backup, and open its seal."""
+    if not manifest.sealed:
+        _copy(file, target)
+        return
+    secret = Secrets(settings).backup_key.find()
+    if secret is None:
+        raise BackupError(f"{file} is sealed, and there is no backup key here: put `backup_key` into `secrets`")
+    durable.write(target, b"")
+    try:
+        with file.open("rb") as source, target.open("wb") as plain:
+            unseal(source, plain, secret, PURPOSE)
+    except SealBroken as error:
+        raise BackupError(f"{file} cannot be opened: {error}") from None
 
 
 def _copy(file: Path, target: Path) -> None:
@@ -227,7 +277,7 @@ def _publish(settings: Settings, file: Path, manifest: Manifest, draft: Path) ->
         anchors.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         beside = anchors.with_name(f"{anchors.name}.restoring")
         beside.unlink(missing_ok=True)
-        _copy(making.anchors_of(file), beside)
+        _copy(manifests.anchors_of(file), beside)
         durable.sync(beside)
         beside.rename(anchors)
         durable.sync(anchors.parent)

@@ -37,6 +37,13 @@ class SecretSettings(DataFolder):
         "`secrets/anchor_key` in the data folder (mode 0600).",
     )
 
+    backup_key: Secret | None = Field(
+        None,
+        description="Key that seals backups, at least 32 bytes. Default: the file `secrets/backup_key` in the data "
+        "folder, if you make one; otherwise backups are not sealed. No backup can be restored without the key that "
+        "sealed it.",
+    )
+
     @property
     def secrets_dir(self) -> Path:
         """The folder of generated secrets, absolute."""

@@ -8,8 +8,9 @@ import pytest
 
 from core.processes import heartbeats
 from core.processes.database_hold import hold_database
+from core.security.anchor_key import AnchorKey
 from core.security.secrets import Secrets
-from core.services.backups import making
+from core.services.backups import making, manifests
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -22,8 +23,9 @@ pytestmark = pytest.mark.usefixtures("as_it_was")
 @pytest.fixture
 def made(bank: Bank, settings: Settings) -> Path:
     """A backup of a ledger that has since been lost."""
+    Secrets(settings).anchor_key.read_or_make()
     assert giro("backup").exit_code == 0
-    ((path, _),) = making.kept(settings.backups_path)
+    ((path, _),) = manifests.kept(settings.backups_path)
     settings.database_path.unlink()
     for log in settings.data_dir.glob("banking.db-*"):
         log.unlink()
@@ -37,7 +39,7 @@ def actions(settings: Settings) -> list[str]:
 class TestBackup:
     def test_prints_the_path_the_content_and_the_keys_to_store_separately(self, bank: Bank, settings: Settings) -> None:
         result = giro("backup")
-        ((path, _),) = making.kept(settings.backups_path)
+        ((path, _),) = manifests.kept(settings.backups_path)
         assert result.exit_code == 0, result.stderr
         said = everything_said(result)
         assert f"{path}: 3 accounts, 1 transfer, 2 transactions" in said
@@ -45,13 +47,13 @@ class TestBackup:
 
     def test_writes_to_another_folder_and_prints_the_manifest(self, bank: Bank, tmp_path: Path) -> None:
         result = giro("backup", "--to", str(tmp_path / "usb"), "--json")
-        ((path, manifest),) = making.kept(tmp_path / "usb")
-        assert json.loads(result.stdout) == json.loads(making.manifest_of(path).read_text())
+        ((path, manifest),) = manifests.kept(tmp_path / "usb")
+        assert json.loads(result.stdout) == json.loads(manifests.manifest_of(path).read_text())
         assert manifest.counts["transfers"] == 1
 
     def test_is_recorded_after_it_was_made(self, bank: Bank, settings: Settings) -> None:
         giro("backup")
-        ((path, _),) = making.kept(settings.backups_path)
+        ((path, _),) = manifests.kept(settings.backups_path)
         assert actions(settings)[-1] == "backup_taken"
         assert actions(making.settings_of(settings, path))[-1:] != ["backup_taken"]
 
@@ -69,7 +71,7 @@ class TestBackup:
             "giro: there are anchors but no anchor key: set GIRO_ANCHOR_KEY",
         )
         assert not Secrets(settings).anchor_key.path.exists()
-        assert making.kept(settings.backups_path) == []
+        assert manifests.kept(settings.backups_path) == []
 
     def test_reports_a_file_that_is_not_a_folder(self, bank: Bank, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
@@ -104,9 +106,10 @@ class TestRestore:
         with unit_of_work(broken) as connection:
             connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
         broken.close()
-        changed = making.read_manifest(made).model_copy(update={"sha256": making.digest(made)})
-        making.manifest_of(made).write_text(changed.model_dump_json())
-        result = giro("restore", str(made))
+        changed = manifests.read_manifest(made).model_copy(update={"sha256": manifests.digest(made)})
+        manifests.manifest_of(made).write_text(changed.model_dump_json())
+        manifests.signature_of(made).unlink()
+        result = giro("restore", "--unsigned", str(made))
         assert (result.exit_code, "reserved_is_pending" in result.stderr) == (1, True)
         assert not settings.database_path.exists()
 
@@ -131,3 +134,28 @@ class TestRestore:
     def test_prints_the_sessions_that_it_ended_as_json(self, made: Path) -> None:
         ended = json.loads(giro("restore", "--json", str(made)).stdout)["ended"]
         assert ended == {"users": 3, "refresh_tokens": 0, "excluded": 0, "token_keys_rotated": False}
+
+    def test_needs_a_signature_or_the_word_that_it_needs_none(self, made: Path) -> None:
+        manifests.signature_of(made).unlink()
+        result = giro("restore", str(made))
+        assert (result.exit_code, "is not signed" in result.stderr, "--unsigned" in result.stderr) == (2, True, True)
+        assert giro("restore", "--unsigned", str(made)).exit_code == 0
+
+    def test_takes_a_public_key_in_place_of_the_secret(self, made: Path, settings: Settings) -> None:
+        public = AnchorKey(Secrets(settings).anchor_key.read()).public.hex()
+        Secrets(settings).anchor_key.path.unlink()
+        assert giro("restore", "--public-key", "ab" * 32, str(made)).exit_code == 2
+        assert giro("restore", "--public-key", public, str(made)).exit_code == 0
+
+    def test_opens_a_sealed_backup(self, bank: Bank, settings: Settings) -> None:
+        Secrets(settings).anchor_key.read_or_make()
+        Secrets(settings).backup_key.replace("a key of backups that is long enough to be one")
+        said = everything_said(giro("backup"))
+        assert "verified, sealed, signed" in said
+        assert "backup_key" in said
+        settings.database_path.unlink()
+        for log in settings.data_dir.glob("banking.db-*"):
+            log.unlink()
+        ((path, _),) = manifests.kept(settings.backups_path)
+        assert giro("restore", str(path)).exit_code == 0
+        assert giro("verify").exit_code == 0

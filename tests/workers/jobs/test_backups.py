@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from dramatiq.brokers.redis import RedisBroker
 
-from core.services.backups import making
+from core.services.backups import making, manifests
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.builders import bank_of_two, rows
@@ -14,7 +14,7 @@ from workers.jobs.backups import BACK_UP, back_up
 
 
 def kept(settings: Settings) -> list[Path]:
-    return [path for path, _ in making.kept(settings.backups_path)]
+    return [path for path, _ in manifests.kept(settings.backups_path)]
 
 
 def with_others(settings: Settings, **others: object) -> Settings:
@@ -28,7 +28,7 @@ def test_message_makes_a_backup_whatever_its_content(
     broker.get_actor(BACK_UP)("forged", unknown=1)
     (path,) = kept(settings)
     assert path.parent == settings.data_dir / "backups"
-    assert making.read_manifest(path).counts["transfers"] == 1
+    assert manifests.read_manifest(path).counts["transfers"] == 1
 
 
 def test_one_backup_is_made_when_the_newest_is_old(settings: Settings, database: Database, clock: Clock) -> None:

@@ -17,8 +17,8 @@ from core.files.locks import FileLock
 from core.security.anchor_key import AnchorKey
 from core.security.card_vault import CardVault
 from core.security.secrets import Secrets
-from core.services.backups import making
-from core.services.backups.making import BackupError, LedgerBroken, Manifest, kept, read_manifest
+from core.services.backups import making, manifests
+from core.services.backups.manifests import BackupError, LedgerBroken, Manifest, kept, read_manifest
 from core.services.verification import verify
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
@@ -67,7 +67,7 @@ def test_a_backup_is_a_separate_database_with_everything_that_was_committed(
 def test_only_the_owner_can_read_a_backup(settings: Settings, database: Database, folder: Path) -> None:
     (settings.data_dir / "anchors.jsonl").touch()
     path, _ = make(settings, database, folder)
-    files = [path, making.manifest_of(path), making.anchors_of(path)]
+    files = [path, manifests.manifest_of(path), manifests.anchors_of(path)]
     assert [stat.S_IMODE(file.stat().st_mode) for file in [folder, *files]] == [0o700, 0o600, 0o600, 0o600]
 
 
@@ -75,7 +75,7 @@ def test_the_manifest_describes_the_backup(settings: Settings, database: Databas
     path, manifest = make(settings, database, folder)
     assert read_manifest(path) == manifest
     assert manifest.file == path.name
-    assert (manifest.size_bytes, manifest.sha256) == (path.stat().st_size, making.digest(path))
+    assert (manifest.size_bytes, manifest.sha256) == (path.stat().st_size, manifests.digest(path))
     assert manifest.schema_revision == database.schema_revision()
     assert manifest.head == {"transfer": 3, "transaction": 4, "audit_entry": 1}
     assert {name: manifest.counts[name] for name in ("users", "accounts", "transfers", "transactions")} == {
@@ -123,9 +123,9 @@ def test_anchors_of_the_copied_blocks_are_copied_without_invalid_lines(
     with settings.anchor_path.open("a") as file:
         file.write(to_line(AnchorKey(Secrets(settings).anchor_key.read_or_make()).sign(9999, bytes(32), 5)) + '\n{"bl')
     path, manifest = make(settings, database, folder)
-    beside = making.anchors_of(path)
+    beside = manifests.anchors_of(path)
     assert beside.read_text() == of_the_copy
-    assert manifest.anchors_sha256 == making.digest(beside)
+    assert manifest.anchors_sha256 == manifests.digest(beside)
 
 
 def test_a_second_backup_at_once_in_one_folder_is_rejected(
@@ -153,7 +153,7 @@ def test_keys_are_named_by_fingerprints_and_are_in_no_part_of_a_backup(
     secrets = [file.read_text().strip() for file in (settings.data_dir / "secrets").iterdir()]
     assert settings.jwt_secret is not None
     for secret in [*secrets, settings.jwt_secret.get_secret_value()]:
-        for part in (path, making.manifest_of(path)):
+        for part in (path, manifests.manifest_of(path)):
             assert secret.rpartition(":")[2].encode() not in part.read_bytes()
 
 
@@ -178,7 +178,7 @@ def test_a_key_has_the_same_fingerprint_wherever_it_comes_from(
 
 MAKE = """
 import sys, time
-from core.services.backups import making
+from core.services.backups import making, manifests
 from core.settings import load_settings
 from core.storage.sqlite.engine import Database
 
@@ -191,7 +191,7 @@ settings = load_settings(_env_file=None)
 {before}
 try:
     making.make(settings, Database(settings), settings.backups_path, report)
-except making.BackupError as error:
+except manifests.BackupError as error:
     sys.exit(str(error))
 """
 
@@ -353,6 +353,6 @@ def test_nothing_is_deleted_until_there_are_too_many_backups(
 
 def test_the_manifest_is_plain_json(settings: Settings, database: Database, folder: Path) -> None:
     path, manifest = make(settings, database, folder)
-    written = json.loads(making.manifest_of(path).read_text())
+    written = json.loads(manifests.manifest_of(path).read_text())
     assert written["format"] == 1
     assert written["sha256"] == manifest.sha256

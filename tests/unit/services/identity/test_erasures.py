@@ -349,7 +349,7 @@ def restored(
     folder.mkdir()
     settings.erasures_path.rename(folder / "erasures")
     new = load_settings(_env_file=None, data_dir=folder)
-    return new, restoring.restore(new, file, the_bank(), quiet, migrate=apply_migrations).warnings
+    return new, restoring.restore(new, file, the_bank(), quiet, migrate=apply_migrations, unsigned=True).warnings
 
 
 def test_restoring_an_older_backup_names_the_erased_users_that_it_brings_back(
