@@ -3,6 +3,7 @@
 Nothing here is a test double: the real migration makes the template once, and each test works on a copy of it.
 """
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from tests.compiled_once import share_compiled_statements
 
 pytest_plugins = ("tests.time_travel",)
 
+gc.disable()  # until all tests are collected: a million objects are made then, and almost all of them stay
+
 JWT_SECRET = "a signing key that only tests use, 32 bytes and more"
 UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 
@@ -36,6 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], renderer])  # boxes take seconds to draw
     if config.args_source is not pytest.Config.ArgsSource.ARGS and not config.option.markexpr:
         config.option.markexpr = f"not ({' or '.join(NOT_QUICK)})"
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but never again look at what was made to collect the tests."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _forget_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
