@@ -21,7 +21,7 @@ from core.storage.sqlite.upkeep import checkpoint
 from tests.builders import Bank, bank_of_two
 from tests.compiled_once import share_compiled_statements
 
-pytest_plugins = ("tests.time_travel",)
+pytest_plugins = ("tests.drawing", "tests.time_travel")
 
 gc.disable()  # until all tests are collected: a million objects are made then, and almost all of them stay
 

@@ -405,7 +405,7 @@ async def test_a_month_with_exactly_the_maximum_of_transactions_is_a_document(
 
 
 async def test_a_killed_drawing_is_unavailable_and_the_next_one_is_drawn(
-    ada: Person, made: str, monkeypatch: pytest.MonkeyPatch
+    ada: Person, made: str, own_drawing: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, headers = f"/accounts/{made}/statement?month=2026-02", {"Accept": PDF}
     with monkeypatch.context() as patch:

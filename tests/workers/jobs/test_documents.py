@@ -155,7 +155,12 @@ def test_parked_document_does_not_block_the_others_of_its_user(
 
 
 def test_killed_drawing_counts_as_a_failure_and_the_next_message_makes_the_document(
-    database: Database, settings: Settings, broker: RedisBroker, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    settings: Settings,
+    broker: RedisBroker,
+    asked: dict[str, Any],
+    own_drawing: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(reading, "draw", end_the_process)
