@@ -16,6 +16,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 # Plain pytest uses one process, so that a debugger works and a single file starts at once. The targets use two
 # processes. Each file runs in one of them, so that module fixtures are created once.
 PARALLEL := -n 2 --dist loadfile
+# Hundreds of short processes start, so each module is compiled once, even where the environment forbids it.
+test coverage thorough: export PYTHONDONTWRITEBYTECODE :=
 SIEGE := $(if $(SIEGE_SECONDS),--seconds $(SIEGE_SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(ATTACK),--attack $(ATTACK))
 
 .PHONY: help
@@ -36,6 +38,10 @@ demo: $(VENV)/.ready ## Send several hundred transfers through a throwaway servi
 .PHONY: test
 test: $(VENV)/.test-ready ## Run the quick tests with coverage
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered
+
+.PHONY: thorough
+thorough: $(VENV)/.test-ready ## Play all examples of the quick tests that have many (two minutes)
+	@THOROUGH=1 $(BIN)/pytest $(PARALLEL) -m "thorough or hypothesis" tests/unit tests/api
 
 .PHONY: coverage
 coverage: $(VENV)/.test-ready ## Run the quick tests, and write an HTML report of the covered lines to tests/coverage/html

@@ -12,8 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.storage.sqlite.engine import Database
+from tests.thorough import examples
 
-hypothesis_settings.register_profile("giro", deadline=None, max_examples=100, derandomize=False)
+hypothesis_settings.register_profile(
+    "giro", deadline=None, max_examples=examples(quick=30, thorough=100), derandomize=False
+)
 hypothesis_settings.load_profile("giro")
 
 

@@ -19,6 +19,7 @@ from core.documents import render
 from core.domain.statements import BankDetails, Period
 from core.domain.transfers import TransferKind
 from core.ids import transaction_id
+from tests.thorough import examples
 from tests.unit.documents.statement_builders import MONTHS, STATEMENT, Month, busy, month
 
 HARD: dict[str, Month] = MONTHS | {
@@ -80,7 +81,11 @@ def test_the_schema_rejects_a_mistake(right: bytes, wrong: bytes, schema: xmlsch
 
 
 @given(description=st.text("<>&'\"]- aß中😀\0\t\r\n\x0b\x85\u2028\ufffe\ud800", max_size=140))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(quick=15, thorough=40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_every_description_leaves_the_document_valid(description: str, schema: xmlschema.XMLSchema) -> None:
     assert schema.is_valid(document([5], descriptions=[description]).decode())
 

@@ -22,6 +22,7 @@ from core.domain.money import EXPONENTS
 from core.domain.statements import Period, StatementStatus
 from core.domain.transfers import TransferKind
 from core.ids import transaction_id
+from tests.thorough import examples
 from tests.unit.documents.statement_builders import MONTHS, OCTOBER, Month, busy, month
 
 TOTALS = ("Total credits", "Total debits")
@@ -295,7 +296,7 @@ def test_csv_writes_negative_balances_as_numbers() -> None:
 
 
 @given(description=st.text("=+-@\t\r\n\"',; aß中😀\0\x0b\x85\u2028\u202e", max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(quick=20, thorough=60), deadline=None)
 def test_csv_keeps_every_description(description: str) -> None:
     """Only its bidirectional controls are removed."""
     row = rows_of(render("text/csv", *month([5], descriptions=[description])))[1]

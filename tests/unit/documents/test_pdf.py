@@ -18,6 +18,7 @@ from core.documents.typeface import ELLIPSIS, REPLACEMENT, Typeface, bold, regul
 from core.domain.money import CUSTOMER_BALANCE_BOUND, MAX_AMOUNT
 from core.domain.statements import BankDetails
 from core.domain.transfers import TransferKind
+from tests.thorough import examples
 from tests.unit.documents.statement_builders import MONTHS, Month, busy, month
 
 LONG_BANK = BankDetails(
@@ -292,7 +293,7 @@ def test_amounts_are_aligned_to_the_right() -> None:
     most=st.integers(1, 4),
     face=st.sampled_from(["regular", "bold"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(quick=30, thorough=100), deadline=None)
 def test_wrapped_lines_fit_and_lose_only_the_text_that_the_ellipsis_replaces(
     text: str, width: float, size: float, most: int, face: str
 ) -> None:

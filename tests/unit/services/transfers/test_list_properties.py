@@ -36,6 +36,9 @@ from tests.builders import (
     transfer_request,
     withdrawal_request,
 )
+from tests.thorough import examples
+
+pytestmark = pytest.mark.thorough
 
 ROUNDS = 40
 LISTS = 40
@@ -182,7 +185,7 @@ def expected(world: World, person: Person, wanted: TransferFilter) -> list[int]:
     return [row["id"] for row in world.table() if belongs(row, person, wanted)]
 
 
-@pytest.fixture(params=range(5))
+@pytest.fixture(params=range(examples(quick=2, thorough=5)))
 def world(database: Database, request: pytest.FixtureRequest) -> World:
     world = World(database, request.param)
     for _ in range(ROUNDS):

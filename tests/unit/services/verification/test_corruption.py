@@ -16,6 +16,7 @@ from core.storage.sqlite.engine import Database
 from core.storage.statements import figures
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, fund, settle_all
 from tests.tampering import tamper
+from tests.thorough import examples
 
 FLIPS = 60
 PAGE = 4096
@@ -78,7 +79,8 @@ def sqlite_is_content(path: Path) -> bool:
         return False
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.thorough
+@pytest.mark.parametrize("seed", range(examples(quick=2, thorough=5)))
 def test_no_flipped_bit_changes_verified_rows_undetected(database: Database, sound: bytes, seed: int) -> None:
     before, dice = verified_content(database.path), random.Random(seed)
     used = [place for place, byte in enumerate(sound) if byte]  # free space is zero, and contains nothing
