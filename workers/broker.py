@@ -14,7 +14,7 @@ from dramatiq.middleware import Middleware, MiddlewareError
 from core.domain.dead_letters import Letter
 from core.files.locks import FileLock
 from core.queue.broker import make_broker
-from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
+from core.queue.messages import SETTLEMENT_QUEUE
 from core.services.transfers.settlement import count_from_zero
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -25,6 +25,8 @@ from core.telemetry.metrics import settlement as metrics
 from workers.guard import Guard
 from workers.jobs import JOBS, settlement
 from workers.jobs.job import Job
+from workers.jobs.settlement import Settling
+from workers.lookout import Lookout
 from workers.metrics.queue import QueueMetrics
 
 log = get_logger(__name__)
@@ -48,15 +50,23 @@ class OneSettlementWorker(Middleware):
     This runs in the process that settles, after every fork, so the lock has one holder.
     """
 
-    def __init__(self, database: Database, stop: threading.Event, settling: Callable[[], None]) -> None:
-        """`settling` is called when this worker has the lock."""
+    def __init__(
+        self,
+        database: Database,
+        stop: threading.Event,
+        *,
+        settling: Callable[[], None],
+        settle: Callable[[], int | None],
+    ) -> None:
+        """`settling` is called when this worker has the lock, `settle` to settle without a message."""
         self._database = database
         self._stop = stop
         self._settling = settling
+        self._lookout = Lookout(database, settle)
         self._lock: FileLock | None = None
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Wait for the lock, then settle the pending transfers, without waiting for a message.
+        """Wait for the lock, then settle the pending transfers, without waiting for the queue.
 
         Raises StoodDown if the process is asked to stop first: the worker must not start without the lock.
         """
@@ -77,7 +87,11 @@ class OneSettlementWorker(Middleware):
         self._lock = lock
         self._settling()
         metrics.settlement_active.set(1)
-        broker.get_actor(SETTLE)()
+        self._lookout.start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Stop looking. The lock is held until the actor has ended too."""
+        self._lookout.stop()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Let the next worker settle."""
@@ -98,9 +112,12 @@ def create_broker(
 
     `stop` ends a settlement between two units of work. `settling` is called when the worker is no longer a standby.
     """
-    broker = make_broker(client, [OneSettlementWorker(database, stop, settling), QueueMetrics()])
-    settlement.declare(broker, database, settings, stop)
-    guard = Guard(database)
+    guard, work = Guard(database), Settling(database, settings, stop)
+    one = OneSettlementWorker(
+        database, stop, settling=settling, settle=lambda: guard.run(settlement.LETTER, work.settle)
+    )
+    broker = make_broker(client, [one, QueueMetrics()])
+    settlement.declare(broker, guard, work)
     for job in JOBS:
         actor = (_of_one_row if job.of_row else _of_none)(guard, job, partial(_traced, job, database, settings))
         dramatiq.actor(broker=broker, actor_name=job.name, queue_name=job.queue)(actor)

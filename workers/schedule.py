@@ -13,7 +13,7 @@ from dramatiq.brokers.redis import RedisBroker
 from core.clock import now_us
 from core.domain.dead_letters import Letter
 from core.processes.lifeline import Heartbeat
-from core.queue.broker import connect, is_idle, make_broker
+from core.queue.broker import connect, is_idle, make_broker, queue_away
 from core.queue.messages import JOBS_QUEUE, message
 from core.queue.wakeups import send_wakeup
 from core.security.secrets import Secrets
@@ -107,7 +107,7 @@ def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_s
             broker.enqueue(message(job, JOBS_QUEUE))
             timetable.done(job, now)
     except redis.RedisError as error:
-        log.warning("queue_unreachable", error=str(error))
+        queue_away.warn(error=error)
     except DATABASE_ERRORS as error:
         count_error(error)
         log.warning("database_unavailable", error=str(getattr(error, "orig", error)))

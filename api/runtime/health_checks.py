@@ -47,7 +47,7 @@ def _disk(runtime: Runtime) -> Finding:
 
 def _queue(runtime: Runtime) -> Finding:
     try:
-        runtime.waker.ping()
+        runtime.waker.probe()
     except redis.RedisError:
         return Health.DEGRADED, {}
     return Health.OK, {}

@@ -36,7 +36,9 @@ class Child:
     (core/processes/heartbeats.py)."""
     socket: Path | None = None
     """A socket that it listens on. A stale one is removed first. Before the service is ready, the children after this
-    one are started only once the socket exists."""
+    one wait a moment for it."""
+    is_needed: bool = True
+    """Whether the service is ready only while it runs, and is given up if it dies at every start."""
     output: Path | None = None
     """The file for its output, for programs that do not log in Giro's format. None: the supervisor's own output."""
     environment: Mapping[str, str] = field(default_factory=dict)

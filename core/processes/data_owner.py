@@ -15,7 +15,7 @@ from typing import NoReturn
 CANNOT_START = 2
 LARGEST_ID = 2**31 - 1
 """Docker does not accept larger numbers."""
-QUEUE_FOLDERS = ("redis", "secrets/redis")
+QUEUE_FOLDERS = ("secrets/redis",)
 """Folders that Compose mounts into the queue's container. Docker would make missing ones, with root as the owner."""
 
 

@@ -82,6 +82,7 @@ def _valkey(settings: Settings) -> Child:
         stop_order=4,
         grace_seconds=0.5,
         has_heartbeat=False,
+        is_needed=False,  # transfers settle without it
         socket=settings.embedded_queue_socket,
         output=settings.run_dir / "valkey.log",
     )

@@ -22,6 +22,9 @@ READY_SECONDS = 60.0
 DEATHS_BEFORE_READY = 3
 """After one more death the service is given up: a child that dies at every start is set up wrongly."""
 
+SOCKET_SECONDS = 2.0
+"""Time that the children after one with a socket wait for it, at the start."""
+
 LONGEST_PAUSE_SECONDS = 1.0
 STARTING_PAUSE_SECONDS = 0.1
 SHORTEST_PAUSE_SECONDS = 0.02
@@ -92,9 +95,9 @@ class Supervisor:
         """Check whether the service is ready. Returns the reason if it is given up after these `seconds`."""
         missing: str | None = "not everything has been started"
         for slot in self._slots:
-            if slot.deaths > DEATHS_BEFORE_READY:
+            if slot.child.is_needed and slot.deaths > DEATHS_BEFORE_READY:
                 return f"{slot.child.name} died {slot.deaths} times before the service was ready; the log says how"
-        if all(slot.runs for slot in self._slots):
+        if all(slot.runs for slot in self._slots if slot.child.is_needed):
             missing = self._missing()
         if missing is None:
             self._ready = True
@@ -116,9 +119,8 @@ class Supervisor:
         for slot in self._slots:
             if not slot.runs and time.monotonic() >= slot.start_due_at:
                 self._start(slot)
-            listens_on = slot.child.socket
-            if not self._ready and listens_on is not None and not listens_on.exists():
-                return  # the children after it would fail to connect, and restart with a delay
+            if not self._ready and _may_still_listen(slot):
+                return  # the children after it would not find it, and look again only after a pause
 
     def _start(self, slot: Slot) -> None:
         if slot.deaths:
@@ -215,6 +217,13 @@ class Supervisor:
 
 def _stop_order(slot: Slot) -> int:
     return slot.child.stop_order
+
+
+def _may_still_listen(slot: Slot) -> bool:
+    """Return whether a child has just been started for the first time, and its socket does not exist yet."""
+    listens_on = slot.child.socket
+    is_new = slot.deaths == 0 and time.monotonic() < slot.started_at + SOCKET_SECONDS
+    return listens_on is not None and is_new and not listens_on.exists()
 
 
 def _remove_traces(child: Child) -> None:

@@ -1,7 +1,7 @@
 """The queue. Its messages are only hints to look at the database, and their content is never trusted.
 
 A wake-up only means that something may have to be settled. Losing, repeating, delaying or forging one changes nothing:
-the worker reads the pending transfers from the database, and the sweep wakes it if a wake-up was lost.
+the worker reads the pending transfers from the database, and looks there itself if a wake-up was lost.
 """
 
 import os

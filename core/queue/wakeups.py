@@ -6,6 +6,7 @@ import redis
 from dramatiq.brokers.redis import RedisBroker
 
 from core.failpoints import hit
+from core.queue.broker import probe, queue_away
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE, message
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import wakeups as metrics
@@ -40,8 +41,7 @@ def take_wakeup(broker: RedisBroker) -> None:
     try:
         broker.client.delete(WAKE_KEY)
     except redis.RedisError as error:
-        # The key expires by itself, and the sweep covers the time until then.
-        log.warning("queue_unreachable", error=str(error))
+        queue_away.warn(error=error)  # the key expires by itself, and the lookout covers the time until then
 
 
 class Waker(threading.Thread):
@@ -64,9 +64,9 @@ class Waker(threading.Thread):
         self._asked = True
         self._called.set()
 
-    def ping(self) -> None:
-        """Check that the queue's server answers. Raises redis.RedisError if it does not."""
-        self._broker.client.ping()
+    def probe(self) -> None:
+        """Check that the queue can be used. Raises redis.RedisError if it cannot."""
+        probe(self._broker)
 
     def stop(self) -> None:
         """Send the wake-up that was asked for, if any, and end."""
@@ -90,7 +90,7 @@ class Waker(threading.Thread):
             outcome = "sent" if send_wakeup(self._broker) else "coalesced"
         except redis.RedisError as error:
             outcome = "failed"
-            log.warning("wakeup_failed", error=str(error))
+            queue_away.warn(error=error)
         except Exception:  # without this thread every transfer would wait for the sweep
             outcome = "failed"
             log.exception("wakeup_failed")

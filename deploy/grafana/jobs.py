@@ -100,7 +100,7 @@ TIMETABLE = Stat(
     " By default `anchor` runs every 5 minutes, `checkpoint` and `back_up` (which checks whether a backup is due) every"
     " 10, `verify_recent` every 15, `forget_expired_tokens` every hour, and `verify` every 24 hours.",
     bad="If a job has run too rarely for the time, the scheduler is down, or it cannot reach the queue"
-    " (`queue_unreachable` in its log). A job that is not shown has not run at all.",
+    " (`queue_away` in its log). A job that is not shown has not run at all.",
     unit=units.Short,
     decimals=0,
     queries={

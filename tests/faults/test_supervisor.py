@@ -474,6 +474,14 @@ def test_banner_lists_all_addresses(house: House) -> None:
         assert told in banner
 
 
+def test_service_becomes_ready_without_an_embedded_queue_that_dies_at_every_start(house: House) -> None:
+    (house.run_dir / "valkey.sock").mkdir(parents=True)  # a folder in the place of its socket
+    (house.run_dir / "valkey.sock" / "kept").touch()
+    supervised = house.supervise_ready(child("jobs", SLEEPS), queue="with-queue")
+    supervised.wait_for("child_died", 5, child="valkey")
+    assert supervised.stop() == 0
+
+
 def test_embedded_queue_starts_before_the_others_and_is_gone_at_the_end(house: House) -> None:
     house.run_dir.mkdir(parents=True)
     queue_socket = house.run_dir / "valkey.sock"

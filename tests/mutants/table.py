@@ -159,8 +159,10 @@ MUTANTS = (
         "the wake-up key cleared after the read",
         "workers/jobs/settlement.py",
         (
-            ("    take_wakeup(broker)\n    settled", "    settled"),
-            ("stop=stop.is_set\n    )\n", "stop=stop.is_set\n    )\n    take_wakeup(broker)\n"),
+            (
+                "        take_wakeup(broker)\n        settled = self.settle()\n",
+                "        settled = self.settle()\n        take_wakeup(broker)\n",
+            ),
         ),
         (SIMULATION,),
     ),

@@ -32,7 +32,7 @@ from tests.builders import BOUNDS
 from tests.simulation.queue import Queue
 from tests.simulation.time import Clock, Loop
 from workers.guard import Guard
-from workers.jobs.settlement import settle
+from workers.jobs.settlement import Settling
 from workers.schedule import sweep
 
 BEFORE_COMMIT, AFTER_COMMIT, COMMIT_FAILS = "before its commit", "after its commit", "its commit fails"
@@ -226,7 +226,7 @@ class Worker(Process):
     def settle(self, *, batch: int, effect: Callable[[], None], strike: Strike | None) -> None:
         """Process a message, whatever its content."""
         settings = self.world.settings.model_copy(update={"settlement_batch": batch})
-        work = partial(settle, self.world.queue, self.database, settings, threading.Event())  # type: ignore[arg-type]
+        work = partial(Settling(self.database, settings, threading.Event()).on_message, self.world.queue)  # type: ignore[arg-type]
         with self.at_work(effect=effect, strike=strike):
             Guard(self.database).run(Letter(SETTLEMENT_QUEUE, SETTLE), work)
 

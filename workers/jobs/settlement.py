@@ -1,7 +1,6 @@
 """The actor that settles transfers."""
 
 import threading
-from functools import partial
 from typing import Any
 
 import dramatiq
@@ -16,25 +15,41 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from workers.guard import Guard
 
-
-def settle(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> int:
-    """Settle all pending transfers and return their number.
-
-    Transfers that could not be settled are still pending, and the sweep sends another wake-up for them.
-    """
-    take_wakeup(broker)
-    settled = settle_pending(
-        database, batch=settings.settlement_batch, lock_ms=settings.settlement_lock_ms, stop=stop.is_set
-    )
-    hit("settle.before_ack")
-    return settled
+LETTER = Letter(SETTLEMENT_QUEUE, SETTLE)
 
 
-def declare(broker: RedisBroker, database: Database, settings: Settings, stop: threading.Event) -> None:
+class Settling:
+    """Settles pending transfers for the two that call: the actor, and the lookout (workers/lookout.py)."""
+
+    def __init__(self, database: Database, settings: Settings, stop: threading.Event) -> None:
+        self._database = database
+        self._settings = settings
+        self._stop = stop
+        self._turn = threading.Lock()
+
+    def settle(self) -> int:
+        """Settle all pending transfers and return their number. Transfers that could not be settled stay pending."""
+        settings = self._settings
+        with self._turn:
+            return settle_pending(
+                self._database,
+                batch=settings.settlement_batch,
+                lock_ms=settings.settlement_lock_ms,
+                stop=self._stop.is_set,
+            )
+
+    def on_message(self, broker: RedisBroker) -> int:
+        """Settle for a message. The queue is used outside of the turn, so that a hanging one delays no lookout."""
+        take_wakeup(broker)
+        settled = self.settle()
+        hit("settle.before_ack")
+        return settled
+
+
+def declare(broker: RedisBroker, guard: Guard, settling: Settling) -> None:
     """Declare the actor. It has no time limit, which could raise an exception in the middle of a commit."""
-    guard = Guard(database)
 
     @dramatiq.actor(broker=broker, actor_name=SETTLE, queue_name=SETTLEMENT_QUEUE)
     def look(*_ignored: Any, **_forged: Any) -> None:
         # The content of a message is ignored. It only means that something may have to be settled.
-        guard.run(Letter(SETTLEMENT_QUEUE, SETTLE), partial(settle, broker, database, settings, stop))
+        guard.run(LETTER, lambda: settling.on_message(broker))

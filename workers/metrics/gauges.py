@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from core.clock import now_us, to_datetime, to_us
-from core.queue.broker import count_messages
+from core.queue.broker import count_messages, probe
 from core.queue.messages import SETTLEMENT_QUEUE
 from core.services.backups.manifests import kept
 from core.services.statements.making import overdue_since
@@ -46,7 +46,7 @@ IMBALANCE_SECONDS = 60
 HELP = {
     "giro_pending_transfers": "Transfers that wait to be settled.",
     "giro_oldest_pending_age_seconds": "Age of the oldest transfer that waits to be settled; 0 if none waits.",
-    "giro_queue_up": "1 if the queue's server answers, else 0.",
+    "giro_queue_up": "1 if the queue can be written and read, else 0.",
     "giro_queue_messages": "Messages in a queue, waiting or in work.",
     "giro_dead_letters": "Parked messages, whose work kept failing.",
     "giro_database_size_bytes": "Size of the database file, without its write-ahead log.",
@@ -134,6 +134,7 @@ class Gauges(Collector):
         yield "giro_wal_size_bytes", upkeep.wal_bytes(self._database)
 
     def _of_queue(self) -> Reading:
+        probe(self._broker)
         yield (
             "giro_queue_messages",
             {queue: count_messages(self._broker, queue) for queue in (SETTLEMENT_QUEUE, *QUEUES)},

@@ -202,7 +202,7 @@ class TestDegraded:
             pings.append(1)
             may_end.wait(30)
 
-        monkeypatch.setattr(api.runtime.waker, "ping", ping)
+        monkeypatch.setattr(api.runtime.waker, "probe", ping)
         monkeypatch.setattr("api.runtime.health.CHECK_SECONDS", 0.2)
         try:
             for _ in range(3):

@@ -227,11 +227,11 @@ def test_wakeups_are_counted_by_their_outcome(broker: RedisBroker, waker: Waker)
     eventually(lambda: sent("coalesced") == before + 1)
 
 
-def test_a_ping_reports_whether_the_server_is_available(server: fakeredis.FakeServer, waker: Waker) -> None:
-    waker.ping()
+def test_a_probe_reports_whether_the_server_is_available(server: fakeredis.FakeServer, waker: Waker) -> None:
+    waker.probe()
     server.connected = False
     with pytest.raises(redis.RedisError):
-        waker.ping()
+        waker.probe()
 
 
 def test_stopping_without_a_request_ends_the_thread_and_sends_nothing(broker: RedisBroker) -> None:

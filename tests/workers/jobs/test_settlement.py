@@ -90,7 +90,7 @@ def test_next_wakeup_is_allowed_before_the_first_read(
         return 0
 
     monkeypatch.setattr(settlement, "settle_pending", note)
-    settlement.settle(broker, database, settings, stop)
+    settlement.Settling(database, settings, stop).on_message(broker)
     assert keys_at_first_read == [0]
 
 
@@ -119,7 +119,7 @@ def test_settlement_continues_without_the_queue(
     bank = bank_of_two(database, ada_has=500)
     transfer = accepted(database, from_ada_to_bob(bank))
     server.connected = False
-    assert settlement.settle(broker, database, settings, stop) == 1
+    assert settlement.Settling(database, settings, stop).on_message(broker) == 1
     assert status_of(database, transfer) is TransferStatus.COMPLETED
 
 
