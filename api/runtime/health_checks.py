@@ -8,10 +8,18 @@ import redis
 
 from api.runtime import Runtime
 from api.schemas.health import Health
+from core.clock import now_us
 from core.processes import heartbeats
 from core.services import verification
+from core.storage import fences, pending
 
 MEGABYTE = 1_000_000
+
+PROVEN_SECONDS = 1.0
+"""While transfers are accepted, their commits prove that the database can be written, and the check writes nothing."""
+
+PENDING_SECONDS = 10.0
+"""Age of the oldest pending transfer above which the service is degraded, as for the alert PendingTooOld."""
 
 Finding = tuple[Health, dict[str, Any]]
 """The result of a check, and the fields that it adds for operators."""
@@ -28,8 +36,9 @@ class Check(NamedTuple):
 
 
 async def _database(runtime: Runtime) -> Finding:
-    """Take a turn as a writer, without writing."""
-    await runtime.intake.run(lambda _connection: None)
+    """Write, and wait for the disk: a turn without a write succeeds on a full or read-only disk."""
+    if not runtime.intake.has_accepted_within(PROVEN_SECONDS):
+        await runtime.intake.run(fences.write)
     return Health.OK, {}
 
 
@@ -68,6 +77,15 @@ async def _ledger(runtime: Runtime) -> Finding:
     return Health.OK if last.holds and not isolated else Health.DEGRADED, found
 
 
+def _settling(runtime: Runtime) -> Finding:
+    """Report how long the oldest pending transfer has waited, whatever its cause."""
+    with runtime.database.reader.connect() as connection:
+        accepted_at = pending.oldest_accepted_at(connection)
+    age = 0.0 if accepted_at is None else max(0.0, (now_us() - accepted_at) / 1e6)
+    found = {"oldest_pending_age_seconds": round(age, 3)}
+    return Health.DEGRADED if age > PENDING_SECONDS else Health.OK, found
+
+
 def _process(name: str) -> Callable[[Runtime], Finding]:
     def look(runtime: Runtime) -> Finding:
         age = heartbeats.age(runtime.settings.run_dir, name)
@@ -84,6 +102,7 @@ CHECKS: dict[str, Check] = {
     "queue": Check(_queue, Health.DEGRADED),
     "sqlite": Check(_sqlite, Health.DEGRADED),
     "ledger": Check(_ledger, Health.DEGRADED),
+    "settling": Check(_settling, Health.DEGRADED),
     "settlement": Check(_process("settlement"), Health.DEGRADED),
     "jobs": Check(_process("jobs"), Health.DEGRADED),
     "scheduler": Check(_process("scheduler"), Health.DEGRADED),

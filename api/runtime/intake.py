@@ -5,6 +5,7 @@ next group. A lone request is a group of one and waits for nobody. All writing h
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -75,6 +76,8 @@ class Intake:
         self._jobs: dict[Job, None] = {}  # in order of insertion, and with fast removal
         self._changed = threading.Condition()
         self._stopping = False
+        self._accepted_at = -math.inf
+        """When the last commit that accepted transfers ended (monotonic)."""
         self._call_scheduled = False
         for code in (CommonError.UNAVAILABLE, CommonError.OUTCOME_UNKNOWN, CommonError.INTERNAL_ERROR):
             metrics.transfers_refused.labels(code)  # starts at 0, so that the first increase is visible
@@ -98,6 +101,10 @@ class Intake:
         cannot be written), OutcomeUnknown if the commit failed, and the exceptions of the work itself.
         """
         return cast(T, await self._submit(work, by))
+
+    def has_accepted_within(self, seconds: float) -> bool:
+        """Return whether transfers were accepted a moment ago: then the database could be written."""
+        return time.monotonic() - self._accepted_at < seconds
 
     async def stop(self) -> None:
         """Write the waiting jobs, then end the thread."""
@@ -230,6 +237,7 @@ class Intake:
         tracer = tracing.active
         ended = 0.0 if tracer is None else time.perf_counter()
         if report([(job, outcome) for job, outcome in answers if is_order(job.task)]):
+            self._accepted_at = time.monotonic()
             self._on_accepted()
         self._loop.call_soon_threadsafe(_resolve, answers)
         if tracer is not None:  # last, because callers wait for the lines above

@@ -1,16 +1,23 @@
 """Heartbeats: files that processes touch every second.
 
 Each process has its own file, named after its work, its host and its number. So in a folder that containers share, a
-process that hangs is not hidden by another one with the same work. Only the standard library is used here, because the
-health check of a container (core/processes/healthcheck.py) runs often and must start fast.
+process that hangs is not hidden by another one with the same work.
+
+Each beats twice: in the data folder, which containers share, and in a folder in memory, which only this host sees. So a
+full, read-only or hanging disk silences no process, and the supervisor kills none because of it.
+
+Only the standard library is used here, because the health check of a container (core/processes/healthcheck.py) runs
+often and must start fast.
 """
 
 import os
 import re
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +25,35 @@ HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())
 """In a container its id. Process numbers alone would be the same in all containers."""
 
 STALE_SECONDS = 3600.0
+
+MEMORY = Path("/dev/shm")  # noqa: S108 # nosec B108 # the folder below it is checked to be ours
+"""A file system in memory, also in containers. Systems without it only have the data folder."""
+
+
+def memory_dir(run_dir: Path) -> Path:
+    """Return the folder in memory for the heartbeats of this user's processes that belong to a data folder."""
+    return MEMORY / f"giro-{os.geteuid()}-{blake2b(os.fsencode(run_dir), digest_size=8).hexdigest()}"
+
+
+def folders(run_dir: Path) -> list[Path]:
+    """Return the folders to beat in: in memory, if the system has that, and in the data folder."""
+    with suppress(OSError):
+        memory_dir(run_dir).mkdir(mode=0o700, exist_ok=True)
+    return [folder for folder in (memory_dir(run_dir), run_dir) if folder == run_dir or _is_ours(folder)]
+
+
+def remove_memory_dir(run_dir: Path) -> None:
+    """Remove the folder in memory, unless a process beats there."""
+    with suppress(OSError):
+        memory_dir(run_dir).rmdir()
+
+
+def _is_ours(folder: Path) -> bool:
+    with suppress(OSError):
+        found = folder.lstat()
+        return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+    return False
+
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{12}")
 """The name that a container engine gives a container's host."""
@@ -59,11 +95,10 @@ def here(run_dir: Path) -> dict[str, float]:
 
 def everywhere(run_dir: Path) -> list[Beat]:
     """Return the last beat of each process on any host that shares the folder, the newest first."""
-    beats = []
+    newest: dict[str, float] = {}  # of both folders
     for path, old in _beats(run_dir, "*.*.*.heartbeat"):
-        name, host, pid, _ = path.name.split(".")
-        beats.append(Beat(name, host, pid, old))
-    return sorted(beats, key=lambda beat: beat.age_seconds)
+        newest[path.name] = min(old, newest.get(path.name, old))
+    return [Beat(*file.split(".")[:3], old) for file, old in sorted(newest.items(), key=lambda beat: beat[1])]
 
 
 def fresh(run_dir: Path, seconds: float) -> list[Beat]:
@@ -85,6 +120,7 @@ def forget(run_dir: Path, pid: int) -> None:
     for path in _files_of(run_dir, pid):
         with suppress(OSError):
             path.unlink()
+    remove_memory_dir(run_dir)
 
 
 def forget_stale(run_dir: Path) -> None:
@@ -96,11 +132,18 @@ def forget_stale(run_dir: Path) -> None:
 
 
 def _files_of(run_dir: Path, pid: int) -> list[Path]:
-    return list(run_dir.glob(f"*.{HOST}.{pid}.heartbeat"))
+    return list(_glob(run_dir, f"*.{HOST}.{pid}.heartbeat"))
+
+
+def _glob(run_dir: Path, pattern: str) -> Iterator[Path]:
+    memory = memory_dir(run_dir)
+    for folder in (memory, run_dir) if _is_ours(memory) else (run_dir,):
+        with suppress(OSError):
+            yield from folder.glob(pattern)
 
 
 def _beats(run_dir: Path, pattern: str) -> Iterator[tuple[Path, float]]:
     now = time.time()
-    for path in run_dir.glob(pattern):
+    for path in _glob(run_dir, pattern):
         with suppress(OSError):
             yield path, max(0.0, now - path.stat().st_mtime)

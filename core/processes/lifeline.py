@@ -17,6 +17,8 @@ from core.settings import Settings
 from core.telemetry.metrics import processes as metrics
 
 HEARTBEAT_SECONDS = 1.0
+STOP_SECONDS = 1.0
+"""Time that a stopping process waits for a beat that hangs."""
 
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""
@@ -27,54 +29,61 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class Heartbeat:
-    """A thread that touches this process's heartbeat file every second for as long as the process is alive.
+    """Touches this process's heartbeat files every second for as long as the process is alive.
 
-    The supervisor and the health checks read the file's time (core/processes/heartbeats.py). A beat is left out
-    whenever `alive` returns False. This thread would keep beating in a process whose event loop or worker hangs, so
-    `alive` should check these. Threads do not survive a fork, so start the heartbeat after it.
+    The supervisor and the health checks read the files' times (core/processes/heartbeats.py). Each folder has its own
+    thread, so that a disk that hangs does not stop the beat in memory. A beat is left out whenever `alive` returns
+    False. The threads would keep beating in a process whose event loop or worker hangs, so `alive` should check these.
+    Threads do not survive a fork, so start the heartbeat after it.
     """
 
     def __init__(self, settings: Settings, name: str, *, alive: Callable[[], bool] | None = None) -> None:
         self._run_dir = settings.run_dir
         self._name = name
         self._alive = alive or (lambda: True)
-        self._turn = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._folders = heartbeats.folders(settings.run_dir)
+        self._turns = {folder: threading.Lock() for folder in self._folders}
+        self._threads = [
+            threading.Thread(target=self._run, args=(folder,), name="heartbeat", daemon=True)
+            for folder in self._folders
+        ]
 
     def start(self) -> None:
-        """Beat once, so that the file exists when this returns, and then every second."""
-        self._beat()
-        self._thread.start()
+        """Beat once, so that the files exist when this returns, and then every second."""
+        for folder, thread in zip(self._folders, self._threads, strict=True):
+            self._beat(folder)
+            thread.start()
 
     def rename(self, name: str) -> None:
         """Beat under another name from now on, because the process does other work than before."""
-        with self._turn:
-            before, self._name = self._path(), name
-            with suppress(OSError):
-                before.replace(self._path())
+        before, self._name = self._name, name
+        for folder, turn in self._turns.items():
+            with turn, suppress(OSError):
+                heartbeats.path_of(folder, before).replace(heartbeats.path_of(folder, name))
 
     def stop(self) -> None:
-        """End the thread and remove the file; a second call does nothing."""
+        """End the threads and remove the files; a second call does nothing."""
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._path().unlink(missing_ok=True)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
+        for folder in self._folders:
+            with suppress(OSError):
+                heartbeats.path_of(folder, self._name).unlink(missing_ok=True)
+        heartbeats.remove_memory_dir(self._run_dir)
 
-    def _path(self) -> Path:
-        return heartbeats.path_of(self._run_dir, self._name)
-
-    def _run(self) -> None:
+    def _run(self, folder: Path) -> None:
         while not self._stopped.wait(HEARTBEAT_SECONDS):
-            self._beat()
+            self._beat(folder)
 
-    def _beat(self) -> None:
+    def _beat(self, folder: Path) -> None:
         if not self._alive():
             return
         metrics.heartbeat.set(time.time())
         # A full disk must not end this thread: the process would be killed although it is alive.
-        with self._turn, suppress(OSError):
-            self._touch(self._path())
+        with self._turns[folder], suppress(OSError):
+            self._touch(heartbeats.path_of(folder, self._name))
 
     def _touch(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoSessionFree
 
 from core.domain.errors import OutcomeUnknown, Unavailable
+from core.storage import fences
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import database as metrics
@@ -137,7 +138,7 @@ def _pass_fence(connection: Connection) -> None:
     assert raw is not None
     try:
         raw.execute("BEGIN IMMEDIATE")
-        raw.execute("UPDATE fences SET passed = passed + 1")
+        raw.execute(fences.PASS)
         raw.execute("COMMIT")
     except Exception as error:
         count_error(error)

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from typing import Any
+from unittest.mock import ANY
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
@@ -23,12 +24,13 @@ from core.services.verification import Report, keep
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.api.conftest import Api, Person, Start, locked, until
+from tests.api.conftest import Api, Pair, Person, Start, locked, payment, until
 from tests.api.contract import Json
-from tests.builders import move_on
+from tests.builders import accepted, bank_of_two, from_ada_to_bob, move_on
+from tests.time_travel import Clock
 
 NEEDED = {"database", "migrations", "disk"}
-WANTED = {"queue", "sqlite", "ledger", "settlement", "jobs", "scheduler"}
+WANTED = {"queue", "sqlite", "ledger", "settling", "settlement", "jobs", "scheduler"}
 
 
 def statuses(body: Json) -> dict[str, str]:
@@ -178,10 +180,9 @@ class TestDegraded:
 
     async def test_is_a_service_with_a_silent_worker(self, api: Api, settings: Settings, workers: Any) -> None:
         workers[0]._stopped.set()
-        workers[0]._thread.join()
-        path, long_ago = heartbeats.path_of(settings.run_dir, "settlement"), 1_000_000_000
-        path.touch()
-        os.utime(path, (long_ago, long_ago))
+        for thread, folder in zip(workers[0]._threads, workers[0]._folders, strict=True):
+            thread.join()
+            os.utime(heartbeats.path_of(folder, "settlement"), (1_000_000_000, 1_000_000_000))
         found = await api.health()
         assert found["checks"]["settlement"]["status"] == "degraded"
         assert found["checks"]["settlement"]["heartbeat_age_seconds"] > settings.silent_seconds
@@ -213,6 +214,18 @@ class TestDegraded:
             may_end.set()
         assert len(pings) == 1, "a check that hangs is not started again"
 
+    async def test_is_a_service_whose_oldest_transfer_waits_for_too_long(
+        self, api: Api, database: Database, workers: Any, clock: Clock
+    ) -> None:
+        accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
+        clock.advance(seconds=9)
+        assert (await api.health())["checks"]["settling"] == {"status": "ok", "oldest_pending_age_seconds": 9.0} | {
+            "latency_ms": ANY
+        }
+        clock.advance(seconds=2)
+        assert statuses(await api.health())["settling"] == "degraded"
+        assert (await api.client.get("/health/ready")).json()["status"] == "ok"
+
     async def test_is_a_service_whose_ledger_does_not_verify(self, api: Api, database: Database, workers: Any) -> None:
         report = Report()
         report.add("reserved_is_pending", "account 2: 7 reserved, 0 pending")
@@ -235,10 +248,41 @@ async def assert_unavailable(api: Api, check: str) -> None:
     assert (await api.client.get("/health/live")).status_code == 200
 
 
+class TestTheWrite:
+    """The check of the database writes, unless a transfer has just shown that it can be written."""
+
+    @staticmethod
+    def passed(database: Database) -> int:
+        with database.reader.connect() as connection:
+            count: int = connection.exec_driver_sql("SELECT passed FROM fences").scalar_one()
+        return count
+
+    async def test_is_made_each_second_while_nothing_is_accepted(self, api: Api, database: Database) -> None:
+        before = self.passed(database)
+        await api.health()
+        await api.health()
+        assert self.passed(database) == before + 2
+
+    async def test_is_left_out_while_transfers_are_accepted(
+        self, api: Api, database: Database, ada: Person, pair: Pair
+    ) -> None:
+        before = self.passed(database)
+        assert (await ada.post("/transfers", payment(pair.payer, pair.payee, 1))).status_code == 202
+        await api.health()
+        assert self.passed(database) == before
+
+
 class TestUnavailable:
     async def test_is_a_database_that_cannot_be_written(self, api: Api) -> None:
         # The writer's connection is made to fail like one on a read-only file.
         api.runtime.database.writer.raw_connection().driver_connection.execute("PRAGMA query_only=ON")
+        await assert_unavailable(api, "database")
+
+    async def test_is_a_database_that_gives_a_turn_and_refuses_the_write(self, api: Api, database: Database) -> None:
+        with unit_of_work(database) as connection:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER full BEFORE UPDATE ON fences BEGIN SELECT RAISE(ABORT, 'no write'); END"
+            )
         await assert_unavailable(api, "database")
 
     async def test_is_a_database_that_another_process_keeps_locked(self, start: Start, database: Database) -> None:

@@ -1,6 +1,7 @@
 """Heartbeats: each process has its own, so no process hides the silence of another."""
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from core.processes import heartbeats
 from core.processes.healthcheck import complaint
 from core.processes.lifeline import Heartbeat
 from core.settings import load_settings
+from tests.waiting import eventually
 
 LONG_AGO = 1_000_000_000
 
@@ -105,3 +107,58 @@ class TestAContainer:
         touch(heartbeats.path_of(run_dir, "api"))
         clean_environment.setenv("GIRO_PORT", "1")
         assert str(complaint()).startswith("the API does not answer: ")
+
+
+class TestADiskThatFails:
+    """Processes also beat in memory, so the disk of the data folder silences none."""
+
+    @pytest.fixture
+    def broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A folder for runs that cannot be made, because a file is in its place."""
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "run").touch()
+        monkeypatch.setenv("GIRO_DATA_DIR", str(tmp_path / "data"))
+        return tmp_path / "data" / "run"
+
+    def test_silences_no_process(self, broken: Path) -> None:
+        heartbeat = Heartbeat(load_settings(), "jobs")
+        heartbeat.start()
+        try:
+            assert heartbeats.last_beat_ns(broken, os.getpid()) is not None, "the supervisor does not kill it"
+            assert heartbeats.here(broken).keys() == {"jobs"}
+            assert complaint() is None, "its container is healthy"
+        finally:
+            heartbeat.stop()
+        assert not heartbeats.memory_dir(broken).exists(), "nothing is left in memory"
+
+    def test_that_hangs_delays_no_other_beat(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings, may_go_on, beats = load_settings(data_dir=tmp_path), threading.Event(), []
+        touch_file = Heartbeat._touch
+
+        def touched(self: Heartbeat, path: Path) -> None:
+            if path.parent == settings.run_dir and beats:
+                may_go_on.wait(30)
+            beats.append(path)
+            touch_file(self, path)
+
+        monkeypatch.setattr(Heartbeat, "_touch", touched)
+        monkeypatch.setattr("core.processes.lifeline.HEARTBEAT_SECONDS", 0.01)
+        monkeypatch.setattr("core.processes.lifeline.STOP_SECONDS", 0.01)
+        heartbeat = Heartbeat(settings, "jobs")
+        beating = threading.Thread(target=heartbeat._run, args=(settings.run_dir,), daemon=True)
+        heartbeat._beat(heartbeats.memory_dir(settings.run_dir))
+        beating.start()
+        heartbeat._threads[0].start()
+        eventually(lambda: len(beats) > 5)
+        assert {path.parent for path in beats} == {heartbeats.memory_dir(settings.run_dir)}
+        may_go_on.set()
+        heartbeat.stop()
+        beating.join()
+        heartbeats.forget(settings.run_dir, os.getpid())
+
+    def test_in_memory_a_folder_of_another_user_is_not_used(self, tmp_path: Path) -> None:
+        heartbeats.memory_dir(tmp_path).symlink_to(tmp_path)
+        try:
+            assert heartbeats.folders(tmp_path) == [tmp_path]
+        finally:
+            heartbeats.memory_dir(tmp_path).unlink()
