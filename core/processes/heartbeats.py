@@ -98,7 +98,11 @@ def everywhere(run_dir: Path) -> list[Beat]:
     newest: dict[str, float] = {}  # of both folders
     for path, old in _beats(run_dir, "*.*.*.heartbeat"):
         newest[path.name] = min(old, newest.get(path.name, old))
-    return [Beat(*file.split(".")[:3], old) for file, old in sorted(newest.items(), key=lambda beat: beat[1])]
+    beats = []
+    for file, old in newest.items():
+        name, host, pid, _ = file.split(".")
+        beats.append(Beat(name, host, pid, old))
+    return sorted(beats, key=lambda beat: beat.age_seconds)
 
 
 def fresh(run_dir: Path, seconds: float) -> list[Beat]:
