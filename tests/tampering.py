@@ -63,9 +63,8 @@ def forget_erasure(path: Path) -> None:
             raw.execute(statement)
         for index in LIST_INDEXES:
             raw.execute(f"DROP INDEX {index}")
-        raw.execute("DROP TABLE documents")
-        raw.execute("DROP TABLE scars")
-        raw.execute("DROP TABLE isolations")
+        for table in ("clocks", "documents", "scars", "isolations"):
+            raw.execute(f"DROP TABLE {table}")
         raw.execute("DROP TRIGGER users_stay_erased")
         raw.execute("ALTER TABLE users DROP COLUMN erased_at")
 

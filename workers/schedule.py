@@ -24,6 +24,7 @@ from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_at_this_s
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from core.telemetry.metrics import wakeups as metrics
+from workers.clock_watch import ClockWatch
 from workers.jobs import JOBS
 from workers.metrics.gauges import Gauges
 from workers.timetable import Timetable, timetable_of
@@ -133,7 +134,9 @@ def run(settings: Settings) -> None:
     timetable = timetable_of(settings, database)
     log.info("scheduler_ready")
     age_seconds = 0.0  # at the start, every pending transfer may have lost its wake-up
+    watch = ClockWatch(database)
     while not stop.is_set():
+        watch.look()  # before the first tick, which may close a month
         tick(database, broker, timetable, age_seconds=age_seconds, zone=settings.zone)
         age_seconds = settings.sweep_age_seconds
         stop.wait(settings.sweep_seconds)

@@ -10,7 +10,7 @@ from api.runtime import Runtime
 from api.schemas.health import Health
 from core.clock import now_us
 from core.processes import heartbeats
-from core.services import verification
+from core.services import clocks, verification
 from core.storage import fences, pending
 
 MEGABYTE = 1_000_000
@@ -86,6 +86,15 @@ def _settling(runtime: Runtime) -> Finding:
     return Health.DEGRADED if age > PENDING_SECONDS else Health.OK, found
 
 
+def _clock(runtime: Runtime) -> Finding:
+    """Report a clock that jumped. Transfers settle, but no month is closed and nothing expires."""
+    with runtime.database.reader.connect() as connection:
+        found = clocks.state(connection)
+    if found.doubt is None:
+        return Health.OK, {"difference_seconds": round(found.difference / 1e6, 3)}
+    return Health.DEGRADED, clocks.details_of(found)
+
+
 def _process(name: str) -> Callable[[Runtime], Finding]:
     def look(runtime: Runtime) -> Finding:
         age = heartbeats.age(runtime.settings.run_dir, name)
@@ -103,6 +112,7 @@ CHECKS: dict[str, Check] = {
     "sqlite": Check(_sqlite, Health.DEGRADED),
     "ledger": Check(_ledger, Health.DEGRADED),
     "settling": Check(_settling, Health.DEGRADED),
+    "clock": Check(_clock, Health.DEGRADED),
     "settlement": Check(_process("settlement"), Health.DEGRADED),
     "jobs": Check(_process("jobs"), Health.DEGRADED),
     "scheduler": Check(_process("scheduler"), Health.DEGRADED),

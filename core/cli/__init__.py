@@ -6,6 +6,7 @@ Files are named after the commands that they hold: `backup` has `giro backup` an
 
 from core.cli import (
     backup,
+    clock,
     demo,
     deposit,
     isolate,
@@ -32,6 +33,7 @@ app.add_typer(reseal.app)
 app.add_typer(isolate.app)
 operator.app.add_typer(operator_lists.app)
 app.add_typer(operator.app, name="operator")
+app.add_typer(clock.app, name="clock")
 app.add_typer(queue.app, name="queue")
 app.add_typer(keys.app, name="keys")
 

@@ -10,6 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from core.cli.clock import as_object
+from core.cli.clock import state_of as state_of_clock
 from core.cli.console import counted, one_line_errors, open_database, tables
 from core.clock import now_us, to_us
 from core.processes import heartbeats
@@ -17,6 +19,7 @@ from core.processes.addresses import api_url, published_url
 from core.processes.database_hold import holder
 from core.processes.heartbeats import Beat
 from core.processes.parts import PROCESSES
+from core.services import clocks
 from core.settings import Settings, load_settings, of_compose
 from core.storage import transfers as stored
 from core.storage.sqlite.engine import Database
@@ -56,7 +59,7 @@ def state_of(settings: Settings, database: Database) -> dict[str, Any]:
     """Read the state, as `--json` prints it."""
     version_of_sqlite, affected = database.sqlite()
     with database.reader.connect() as connection:
-        backlog, verified = stored.backlog(connection), newest(connection)
+        backlog, verified, clock = stored.backlog(connection), newest(connection), clocks.state(connection)
     return {
         "database": str(database.path),
         "migration": database.schema_revision(),
@@ -66,6 +69,7 @@ def state_of(settings: Settings, database: Database) -> dict[str, Any]:
         "pending": backlog.pending,
         "oldest_pending_seconds": None if backlog.oldest_created_at is None else _age_of(backlog.oldest_created_at),
         "ledger": _as_verified(verified),
+        "clock": as_object(clock),
     }
 
 
@@ -115,6 +119,7 @@ def rows_of(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     age = "" if oldest is None else f", the oldest for {oldest:.1f} s"
     yield "pending", f"{counted(found['pending'], 'transfer')}{age}"
     yield "ledger", found["ledger"]
+    yield "clock", state_of_clock(found["clock"]["doubt"])
     by_name = {name: list(some) for name, some in groupby(found["processes"], lambda each: each["name"])}
     for name in dict.fromkeys((*PROCESSES, *by_name)):
         if name not in by_name:

@@ -19,6 +19,8 @@ class Action(StrEnum):
     CARD_KEYS_ROTATED = "card_keys_rotated"
     CARD_REVEALED = "card_revealed"
     """The card's number and CVC were shown once, to the customer that it was issued to."""
+    CLOCK_ACCEPTED = "clock_accepted"
+    """An operator confirmed the wall clock after a jump. Months are closed and things expire by it again."""
     DEAD_LETTER_DROPPED = "dead_letter_dropped"
     DEAD_LETTER_RETRIED = "dead_letter_retried"
     ACCOUNT_ISOLATED = "account_isolated"

@@ -241,16 +241,18 @@ MACHINE = Section(
                 title="Clocks",
                 question="Do the clocks agree?",
                 shows="How far the clock of each process is ahead of Prometheus's clock, and how far the newest"
-                " transaction is ahead of the scheduler's clock. A single peak is a slow scrape.",
+                " transaction is ahead of the scheduler's clock. A single peak is a slow scrape. The jump is how far"
+                " the clock moved more than the monotonic clock since it was last trusted.",
                 bad="Half a second or more: fix the time service (NTP) of that machine. If the ledger is ahead, a clock"
                 " was wrong before: new transactions get that time until it is reached, and a clock that is ahead at a"
-                " month's end closes the month too early.",
+                " month's end closes the month too early. A jump of more than a day holds that until you confirm it.",
                 unit=units.Seconds,
                 least=None,
                 queries={
                     "{{process}}": "max by (process)"
                     f" (giro_clock_timestamp_seconds{CHOSEN} - timestamp(giro_clock_timestamp_seconds{CHOSEN}))",
                     "ledger": read_by_scheduler("giro_ledger_ahead_seconds"),
+                    "jump": read_by_scheduler("giro_clock_difference_seconds"),
                 },
             ),
         ),

@@ -1,5 +1,8 @@
 """The job that makes backups. It is on the jobs queue, so it never runs during a checkpoint or a verification."""
 
+from pathlib import Path
+
+from core.services import clocks
 from core.services.backups import making
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -28,8 +31,16 @@ def back_up(database: Database, settings: Settings) -> None:
         file=path.name,
         size_bytes=manifest.size_bytes,
         duration_ms=round(manifest.duration_seconds * 1000, 3),
-        deleted=making.prune(folder, settings.backup_keep, path),
+        deleted=_prune(database, settings, path),
     )
+
+
+def _prune(database: Database, settings: Settings, made: Path) -> int:
+    """Delete surplus backups, but none while the clock is in doubt: they are sorted by the time of the clock."""
+    with database.reader.connect() as connection:
+        if clocks.holds(connection, "the deletion of surplus backups"):
+            return 0
+    return making.prune(settings.backups_path, settings.backup_keep, made)
 
 
 # The worker checks whether a backup is due. A failed or interrupted one is tried again soon.

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from core.clock import now_us, to_datetime, to_us
 from core.queue.broker import count_messages, probe
 from core.queue.messages import SETTLEMENT_QUEUE
+from core.services import clocks
 from core.services.backups.manifests import kept
 from core.services.statements.making import overdue_since
 from core.services.verification.anchoring import last_anchor
@@ -72,6 +73,8 @@ HELP = {
     "giro_backup_duration_seconds": "How long the newest backup took, with its verification.",
     "giro_backup_interval_seconds": "Age of the newest backup at which the next one is made; 0: no backups are made.",
     "giro_imbalance_minor_units": "Sum of all balances of a currency, which must be 0.",
+    "giro_clock_in_doubt": "1 if no month is closed and nothing expires until an operator confirms the clock, else 0.",
+    "giro_clock_difference_seconds": "How far the clock is ahead of what it should show; negative if it is behind.",
     "giro_ledger_ahead_seconds": "How far the newest transaction is ahead of this clock; 0 if it is not.",
 }
 LABELS = {"giro_queue_messages": ["queue"], "giro_imbalance_minor_units": ["currency"]}
@@ -155,6 +158,9 @@ class Gauges(Collector):
             yield from self._of_transfers(connection)
             yield from self._of_jobs(connection)
             yield from self._of_blocks(connection)
+            clock = clocks.state(connection)
+            yield "giro_clock_in_doubt", clock.doubt is not None
+            yield "giro_clock_difference_seconds", clock.difference / 1e6
             yield "giro_imbalance_minor_units", self._sums(connection)
 
     def _of_transfers(self, connection: Connection) -> Reading:

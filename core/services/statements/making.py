@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import now_us, to_datetime
 from core.domain.statements import BankDetails, Period, Run
 from core.failpoints import hit
+from core.services import clocks
 from core.storage import statement_runs, statements
 from core.storage.sqlite.engine import Database
 from core.storage.statements import Holding, NewStatement
@@ -29,7 +30,10 @@ class BrokenChain(Exception):
 
 
 def month_due(connection: Connection, zone: ZoneInfo) -> Period | None:
-    """Find the oldest finished month that is not closed yet, starting with that of the first customer's account."""
+    """Find the oldest finished month that is not closed yet, starting with that of the first customer's account.
+
+    While the clock is in doubt, no month counts as finished: a closed month cannot be opened again.
+    """
     newest = statement_runs.newest(connection)
     if newest is not None:
         period = newest.period.following
@@ -38,7 +42,8 @@ def month_due(connection: Connection, zone: ZoneInfo) -> Period | None:
         if opened_at is None:
             return None
         period = Period.of(opened_at, zone)
-    return period if period.ends_at(zone) <= to_datetime(now_us()) else None
+    is_over = period.ends_at(zone) <= to_datetime(now_us())
+    return period if is_over and clocks.state(connection).doubt is None else None
 
 
 def overdue_since(connection: Connection, zone: ZoneInfo) -> datetime | None:

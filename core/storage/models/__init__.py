@@ -6,6 +6,7 @@ from core.storage.models.base import Base
 from core.storage.models.batches import Batch
 from core.storage.models.blocks import Block
 from core.storage.models.cards import Card
+from core.storage.models.clocks import Clock
 from core.storage.models.dead_letters import DeadLetter
 from core.storage.models.documents import Document
 from core.storage.models.fences import Fence
@@ -25,6 +26,7 @@ __all__ = [
     "Batch",
     "Block",
     "Card",
+    "Clock",
     "DeadLetter",
     "Document",
     "Fence",

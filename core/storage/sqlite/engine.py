@@ -20,7 +20,7 @@ from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
 
-SCHEMA_REVISION = "0014"
+SCHEMA_REVISION = "0015"
 """The migration that this code needs. A test checks that it is the newest in migrations/versions."""
 
 AUTOCHECKPOINT_PAGES = 2000

@@ -14,12 +14,14 @@ import httpx2
 import pytest
 import structlog
 
+import core.services.clocks
 from api.runtime.health import HealthState
 from api.runtime.health_checks import CHECKS, Check
 from api.schemas.health import Health
 from core.clock import now_us, to_datetime
 from core.processes import heartbeats
 from core.processes.lifeline import Heartbeat
+from core.services import clocks
 from core.services.verification import Report, keep
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
@@ -30,7 +32,7 @@ from tests.builders import accepted, bank_of_two, from_ada_to_bob, move_on
 from tests.time_travel import Clock
 
 NEEDED = {"database", "migrations", "disk"}
-WANTED = {"queue", "sqlite", "ledger", "settling", "settlement", "jobs", "scheduler"}
+WANTED = {"queue", "sqlite", "ledger", "settling", "clock", "settlement", "jobs", "scheduler"}
 
 
 def statuses(body: Json) -> dict[str, str]:
@@ -225,6 +227,19 @@ class TestDegraded:
         clock.advance(seconds=2)
         assert statuses(await api.health())["settling"] == "degraded"
         assert (await api.client.get("/health/ready")).json()["status"] == "ok"
+
+    async def test_is_degraded_while_the_clock_is_in_doubt(
+        self, api: Api, operator: Person, workers: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clocks.observe(database)
+        real = core.services.clocks.now_us
+        monkeypatch.setattr(core.services.clocks, "now_us", lambda: real() + 40 * 86_400 * 1_000_000)
+        await api.health()
+        found = (await operator.get("/health")).json()
+        assert statuses(found) == dict.fromkeys(NEEDED | WANTED, "ok") | {"clock": "degraded"}
+        check = found["checks"]["clock"]
+        assert (check["doubt"], round(check["difference_seconds"] / 86_400)) == ("jumped", 40)
+        assert check["wall_at"] > check["expected_at"]
 
     async def test_is_a_service_whose_ledger_does_not_verify(self, api: Api, database: Database, workers: Any) -> None:
         report = Report()

@@ -189,6 +189,9 @@ DOCUMENT: dict[str, Any] = {
     "made_at": None,
     "expires_at": 1,
 }
+CLOCK: dict[str, Any] = {"id": 1, "wall_at": 0, "uptime": 0, "boot_id": "", "ledger_at": 0}
+
+
 GOOD = {
     "accounts": ACCOUNT,
     "users": USER,
@@ -204,6 +207,7 @@ GOOD = {
     "batches": BATCH,
     "blocks": BLOCK,
     "cards": CARD,
+    "clocks": CLOCK,
     "documents": DOCUMENT,
 }
 NEEDS_A_RUN = {"statement_groups", "statements"}

@@ -188,7 +188,18 @@ def test_a_row_at_its_limit_is_accepted(database: Database, bank: Bank, table: s
 
 def wrong_values(column: str) -> list[Any]:
     """Values of types other than the column's type."""
-    texts = {"kind", "status", "currency", "description", "request_id", "email", "name", "role", "account_number"}
+    texts = {
+        "boot_id",
+        "kind",
+        "status",
+        "currency",
+        "description",
+        "request_id",
+        "email",
+        "name",
+        "role",
+        "account_number",
+    }
     texts |= {"password_hash", "freeze_scope", "failure_code", "idempotency_key", "action", "details", "address"}
     texts |= {"period", "time_zone", "holder", "bank_name", "bank_address", "bank_bic", "total_credits", "total_debits"}
     texts |= {"queue", "actor", "arguments", "error", "type", "last4", "expiry", "scope", "mode", "refused"}
@@ -216,7 +227,7 @@ def test_a_column_accepts_only_its_own_type(database: Database, table: str) -> N
             refused(database, statement, *values, because=because)
 
 
-ROW_IDS = {("blocks", "height"), ("batches", "id")}
+ROW_IDS = {("blocks", "height"), ("batches", "id"), ("clocks", "id")}
 """Row ids. The code always sets them, and SQLite reports a wrong type with another message."""
 
 
