@@ -9,6 +9,7 @@ from core.cli import (
     clock,
     demo,
     deposit,
+    erase_user,
     isolate,
     keys,
     operator,
@@ -32,6 +33,7 @@ app.add_typer(verify.app)
 app.add_typer(reseal.app)
 app.add_typer(isolate.app)
 operator.app.add_typer(operator_lists.app)
+operator.app.add_typer(erase_user.app)
 app.add_typer(operator.app, name="operator")
 app.add_typer(clock.app, name="clock")
 app.add_typer(queue.app, name="queue")

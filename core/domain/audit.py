@@ -11,6 +11,8 @@ class Action(StrEnum):
     """Every act that the audit log records."""
 
     ACCOUNT_FROZEN = "account_frozen"
+    ACCOUNT_PAID_OUT = "account_paid_out"
+    """The rest of an account's money was sent away, because its owner will be erased."""
     ACCOUNT_UNFROZEN = "account_unfrozen"
     BACKUP_TAKEN = "backup_taken"
     """A backup made by hand: a person now has a copy of all data."""

@@ -116,6 +116,16 @@ def cancel_all_of(connection: Connection, account_id: int, cancelled_at: datetim
     )
 
 
+def count_live_of(connection: Connection, owner_id: int) -> int:
+    """Count the cards of all accounts of a user that are not cancelled."""
+    query = (
+        "SELECT count(*) FROM cards JOIN accounts ON accounts.id = cards.account_id "
+        "WHERE accounts.owner_id = ? AND cards.status <> 'cancelled'"
+    )
+    count: int = connection.exec_driver_sql(query, (owner_id,)).scalar_one()
+    return count
+
+
 def shred_all_of(connection: Connection, owner_id: int) -> int:
     """Destroy the numbers of a user's cards, which are all cancelled, and return how many."""
     return connection.execute(

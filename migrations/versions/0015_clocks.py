@@ -1,6 +1,6 @@
 """The last trusted observation of the clocks.
 
-Revision: 0015, after 0012
+Revision: 0015, after 0014
 """
 
 from alembic import op
