@@ -67,6 +67,11 @@ else
 	@$(BIN)/pytest $(PARALLEL) tests/faults
 endif
 
+.PHONY: faults-all
+faults-all: $(VENV)/.test-ready ## Make each disk call of five operations fail in turn (OPERATION=settle CALL=sync STEP=10; needs cc)
+	@$(BIN)/python -m tests.faults.every $(if $(OPERATION),--operation $(OPERATION)) $(if $(CALL),--call $(CALL)) \
+	    $(if $(STEP),--step $(STEP))
+
 .PHONY: power
 power: $(VENV)/.test-ready ## Simulate power cuts at every sync of a recorded service (CUTS=5000 SEED=2: more; needs strace)
 	@$(BIN)/python -m tests.faults.power $(if $(CUTS),--cuts $(CUTS)) $(if $(SEED),--seed $(SEED))

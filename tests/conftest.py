@@ -28,7 +28,18 @@ gc.disable()  # until all tests are collected: a million objects are made then, 
 JWT_SECRET = "a signing key that only tests use, 32 bytes and more"
 UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 
-NOT_QUICK = ("whole_service", "clients", "long", "container", "prometheus", "proxy", "scanner", "strace", "systemd")
+NOT_QUICK = (
+    "whole_service",
+    "clients",
+    "compiler",
+    "long",
+    "container",
+    "prometheus",
+    "proxy",
+    "scanner",
+    "strace",
+    "systemd",
+)
 """Markers of tests that take long, or need a program that is not a Python package."""
 
 

@@ -76,7 +76,7 @@ def erase_user(
         typer.confirm("Pay out, close and erase? This cannot be undone.", abort=True)
     paid = list(_empty(database, settings, user_id, payees))
     with unit_of_work(database) as connection:
-        operators.deactivate(connection, the_bank(), user_id)
+        operators.deactivate(connection, the_bank(), settings.exclusions_path, user_id)
     with unit_of_work(database) as connection:
         erasures.erase(connection, the_bank(), settings.erasures_path, user_id, documents=settings.documents_path)
     if not as_json:

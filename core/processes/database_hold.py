@@ -35,7 +35,7 @@ def hold_database(settings: Settings) -> Iterator[int]:
     try:
         _lock(descriptor, settings.database_path)
         yield descriptor
-        os.ftruncate(descriptor, 0)
+        _forget_holder(descriptor)
     finally:
         os.close(descriptor)
 
@@ -47,9 +47,15 @@ def _lock(descriptor: int, database: Path) -> None:
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Until this holder has signed, no name is better than the name of a killed one.
-            os.ftruncate(descriptor, 0)
+            _forget_holder(descriptor)
             return
     raise _held(database, signature(descriptor))
+
+
+def _forget_holder(descriptor: int) -> None:
+    """Remove the signature from the file of the lock. On a broken disk it stays; what counts is the lock itself."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
 
 
 def _held(database: Path, by: str) -> StartRefused:

@@ -54,10 +54,16 @@ class KeptSecret:
         return secret
 
     def read_or_make(self) -> str:
-        """Return the secret, and make it first if it is missing. Of processes that make it at once, the first wins."""
+        """Return the secret, and make it first if it is missing. Of processes that make it at once, the first wins.
+
+        Raises as `read` does, and SettingsError if the file cannot be made.
+        """
         if self.is_kept and not self.path.exists():
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            durable.create(self.path, self._make().encode())
+            try:
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                durable.create(self.path, self._make().encode())
+            except OSError as error:
+                raise SettingsError(f"cannot make {self.path} ({error.strerror})") from None
         return self.read()
 
     def replace(self, secret: str) -> None:

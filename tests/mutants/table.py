@@ -432,6 +432,12 @@ MUTANTS = (
         ("tests/faults/test_power.py::test_power_cut_loses_nothing_that_a_client_was_told",),
     ),
     Mutant(
+        "a migration in many transactions",
+        "migrations/env.py",
+        (('("BEGIN IMMEDIATE")', '("SELECT 1")'), ('("COMMIT")', '("SELECT 1")')),
+        ("tests/faults/test_every_call.py::test_sampled_faults_of_a_migration_leave_the_old_ledger_or_the_new_one",),
+    ),
+    Mutant(
         "no turnstile",
         "core/storage/unit_of_work.py",
         (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),

@@ -77,6 +77,14 @@ def test_a_file_without_a_key_is_an_error_that_names_it(unset: Settings, name: s
         secret.find()
 
 
+def test_a_secret_that_cannot_be_made_is_an_error_that_names_its_file(unset: Settings) -> None:
+    secret = Secrets(unset).anchor_key
+    secret.path.parent.parent.mkdir(parents=True)
+    secret.path.parent.touch()
+    with pytest.raises(SettingsError, match=r"cannot make .*anchor_key \(File exists\)"):
+        secret.read_or_make()
+
+
 def test_a_replaced_secret_is_read_by_all_processes(unset: Settings) -> None:
     mine, other = Secrets(unset).card_keys, Secrets(unset).card_keys
     assert mine.read_or_make() == other.read_or_make()

@@ -1,59 +1,20 @@
 """Migrations of a database with data: they always have the same result as when they were written."""
 
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 
-import core
 from core.cli.service import prepare
 from core.processes.database_hold import alone
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage.sqlite.engine import SCHEMA_REVISION, Database
 from tests.builders import rows
+from tests.old_ledger import LEDGER, MADE_AT, make_old_ledger, upgrade
 from tests.tampering import recompute_chain
-
-LEDGER = """
-    INSERT INTO users (id, public_id, email, name, password_hash, role, is_active, token_version, created_at)
-    VALUES (2, x'02', 'ada@example.com', NULL, '!', 'customer', 1, 0, 0);
-    INSERT INTO accounts (id, public_id, owner_id, account_number, kind, currency, status, balance, reserved,
-        overdraft_limit, last_transaction_id, last_transfer_id, created_at) VALUES
-        (1, x'11', NULL, '1', 'external', 'EUR', 'active', -100, 0, 0, 1, 1, 0),
-        (2, x'12', 2, '2', 'customer', 'EUR', 'active', 70, 10, 0, 3, 6, 0),
-        (3, x'13', 2, '3', 'customer', 'EUR', 'active', 30, 0, 0, 4, NULL, 0);
-    INSERT INTO transfers (id, public_id, kind, status, from_account_id, to_account_id, amount, currency, description,
-        submitted_by, request_id, idempotency_key, fingerprint, answer_version, previous_id, created_at, settled_at,
-        failure_code) VALUES
-        (1, x'1a000000000000000000000000000001', 'deposit', 'completed', 1, 2, 100, 'EUR', NULL, 1, 'r-1', NULL,
-            NULL, 1, NULL, 1000, 2000, NULL),
-        (2, x'1a000000000000000000000000000002', 'transfer', 'completed', 2, 3, 30, 'EUR', 'für Käse', 2, 'r-2', 'k',
-            x'ff00', 1, NULL, 1000, 2000, NULL),
-        (3, x'1a000000000000000000000000000003', 'transfer', 'failed', 2, 3, 90, 'EUR', '', 2, 'r-3', NULL, NULL,
-            1, 2, 1001, 2000, 'insufficient_funds'),
-        (4, x'1a000000000000000000000000000004', 'transfer', 'pending', 2, 3, 10, 'EUR', NULL, 2, 'r-4', NULL,
-            NULL, 1, 3, 1002, NULL, NULL),
-        (5, x'1a000000000000000000000000000005', 'transfer', 'cancelled', 2, 3, 20, 'EUR', 'no', 2, 'r-5', 'l',
-            x'01', 1, 4, 1003, 3000, NULL),
-        (6, x'1a000000000000000000000000000006', 'transfer', 'cancelled', 2, 3, 20, 'EUR', NULL, 2, 'r-6', NULL,
-            NULL, 1, 5, 1004, 2999, NULL);
-    INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id) VALUES
-        (1, 1, 1, -100, -100, 2000, NULL),
-        (2, 1, 2, 100, 100, 2000, NULL),
-        (3, 2, 2, -30, 70, 2000, 2),
-        (4, 2, 3, 30, 30, 2000, NULL);
-"""
-"""A small ledger at revision 0006, with one transfer for everything that can happen to a transfer."""
-
-MADE_AT = 5_000
-"""The time when the chain begins, in microseconds since the epoch."""
 
 CHAIN = [
     (0, "genesis", 1, 4, 1, 3, 3, MADE_AT, "354c4e795ba78e6a4f7e825aea45eb94488bd14346077da71d643f73d629f1d1"),
@@ -81,24 +42,12 @@ BUSY = """
 """A ledger at revision 0006: the largest amount goes back and forth 300 times."""
 
 
-def migrations_of(settings: Settings) -> Config:
-    """The configuration that runs the migrations on a test's own database."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(core.__file__).parent.parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["settings"] = settings
-    return config
-
-
 @pytest.fixture
 def upgraded(settings: Settings, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Database]:
     """A database with the small ledger or another one, brought from revision 0006 to the newest."""
-    config = migrations_of(settings)
-    command.upgrade(config, "0006")
-    with closing(sqlite3.connect(settings.database_path)) as raw:
-        raw.executescript(getattr(request, "param", LEDGER))
+    make_old_ledger(settings, getattr(request, "param", LEDGER))
     monkeypatch.setattr(time, "time_ns", lambda: MADE_AT * 1000)
-    command.upgrade(config, "head")
+    upgrade(settings, "head")
     database = Database(settings)
     yield database
     database.close()
@@ -110,10 +59,9 @@ def chain(database: Database) -> list[tuple[object, ...]]:
 
 
 def test_an_upgrade_logs_each_migration_that_it_ran(settings: Settings) -> None:
-    config = migrations_of(settings)
-    command.upgrade(config, "0010")
+    upgrade(settings, "0010")
     with capture_logs() as lines:
-        command.upgrade(config, "head")
+        upgrade(settings, "head")
     steps, (last,) = lines[:-1], lines[-1:]
     revisions = [line["revision"] for line in steps]
     assert {line["event"] for line in steps} == {"migration_ran"}
@@ -127,18 +75,17 @@ def test_an_upgrade_logs_each_migration_that_it_ran(settings: Settings) -> None:
 
 def test_an_upgrade_without_work_logs_that(settings: Settings, database: Database) -> None:
     with capture_logs() as lines:
-        command.upgrade(migrations_of(settings), "head")
+        upgrade(settings, "head")
         prepare(settings, hold=alone)
     assert [(line["event"], line["revision"]) for line in lines] == [("schema_current", SCHEMA_REVISION)] * 2
 
 
 def test_a_failed_upgrade_does_not_log_that_it_is_done(settings: Settings) -> None:
-    config = migrations_of(settings)
-    command.upgrade(config, "0010")
+    upgrade(settings, "0010")
     with closing(sqlite3.connect(settings.database_path)) as raw:
         raw.execute("CREATE TABLE documents (id INTEGER)")  # 0012 cannot make it any more
     with capture_logs() as lines, pytest.raises(DBAPIError, match="already exists"):
-        command.upgrade(config, "head")
+        upgrade(settings, "head")
     assert [(line["event"], line.get("revision")) for line in lines] == [("migration_ran", "0011")]
     assert Database(settings).schema_revision() == "0010"
 

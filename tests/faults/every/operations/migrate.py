@@ -1,0 +1,79 @@
+"""`giro migrate` of a ledger of an early version, through several migrations, and the making of secrets."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+from core.security.card_vault import CardVault
+from core.security.secrets import Secrets
+from core.security.token_keys import TokenKeys
+from core.settings import Settings
+from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.sqlite.upkeep import checkpoint
+from tests.faults.every.operation import DONE, Said, Tell, unsound
+from tests.faults.every.operations.commands import giro
+from tests.old_ledger import MADE_AT, make_old_ledger, upgrade
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Every row before and after the migration."""
+
+    before: list[str]
+    after: list[str]
+
+
+def prepare(settings: Settings) -> Facts:
+    """Make the old ledger, and learn from a copy what the migration makes of it."""
+    make_old_ledger(settings)
+    database = Database(settings)
+    checkpoint(database)
+    database.close()
+    old, before = settings.database_path.read_bytes(), _content(settings.database_path)
+    with _fixed_time():
+        upgrade(settings, "head")
+    after = _content(settings.database_path)
+    for path in settings.database_path.parent.glob(f"{settings.database_path.name}*"):
+        path.unlink()
+    settings.database_path.write_bytes(old)
+    return Facts(before, after)
+
+
+def do(_settings: Settings, _facts: Facts, tell: Tell) -> None:
+    """Migrate once. An operator reads the message, and types the command again."""
+    with _fixed_time():
+        giro(tell, "migrate")
+
+
+def judge(settings: Settings, facts: Facts, told: Sequence[Said]) -> list[str]:
+    """The ledger is the old one or the new one, nothing in between, and a second migration finishes."""
+    content = _content(settings.database_path)
+    found = ["the ledger is neither the old one nor the new one"] * (content not in (facts.before, facts.after))
+    if told and told[-1]["what"] == DONE and content != facts.after:
+        found.append("the migration was said to be done, and is not")
+    again: list[str] = []
+    with _fixed_time():
+        giro(lambda what, **_: again.append(what), "migrate")
+    if again != [DONE]:
+        found.append(f"the second migration: {again}")
+    if _content(settings.database_path) != facts.after:
+        found.append(f"after the second migration, the ledger is not that of {SCHEMA_REVISION}")
+    TokenKeys(secrets := Secrets(settings))
+    CardVault(secrets)
+    return found + unsound(settings)
+
+
+def _content(database: Path) -> list[str]:
+    """Read the schema and every row."""
+    with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True)) as raw:
+        tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        queries = ["SELECT type, name, sql FROM sqlite_master", *(f"SELECT '{name}', * FROM {name}" for name in tables)]
+        return sorted(str(row) for query in queries for row in raw.execute(query))
+
+
+def _fixed_time() -> AbstractContextManager[object]:
+    """Let a migration always write the same time."""
+    return patch("time.time_ns", lambda: MADE_AT * 1000)
