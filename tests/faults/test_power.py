@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.power.check import Examiner, Ledger, Told, judge
+from tests.faults.power.controls import CONTROLS, LOG, cut
 from tests.faults.power.disk import Disk, Files
 from tests.faults.power.record import DATABASE, Answer, Truncate, Write
 from tests.faults.power.replay import Replay
@@ -22,7 +23,6 @@ pytestmark = [
     pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE)),
 ]
 
-LOG = f"{DATABASE}-wal"
 LOG_HEADER, FRAME = 32, 24 + 4096
 """Bytes. Source: https://www.sqlite.org/fileformat2.html#walformat."""
 DAMAGED_FRAMES = 30
@@ -54,6 +54,14 @@ def test_power_cut_loses_nothing_that_a_client_was_told(recording: Recording, tm
     assert result.went_on > 10
 
 
+@pytest.mark.parametrize("control", CONTROLS)
+def test_control_loses_answered_transfers_and_is_noticed(control: str, recording: Recording, tmp_path: Path) -> None:
+    result = cut(control, recording.before, recording.events, tmp_path)
+    assert "every_transfer_answered_202_exists" in result.findings
+    assert "every_transfer_reported_as_ended_has_ended" in result.findings
+    assert result.lossy_cuts > result.cuts / 10
+
+
 def test_torn_log_loses_only_what_follows_the_tear(recording: Recording, tmp_path: Path) -> None:
     files, examiner, dice = longest_log(recording), Examiner(tmp_path), random.Random(1)
     database, log = files[DATABASE], files[LOG]
@@ -65,6 +73,8 @@ def test_torn_log_loses_only_what_follows_the_tear(recording: Recording, tmp_pat
     sizes = [size(left) for left in by_length]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] == size(whole)
+    answered = Told(accepted=set(whole.endings))
+    assert set(judge(by_length[0], whole, answered)) == {"every_transfer_answered_202_exists"}, "the control loses"
     for length, left in dice.sample(list(zip(lengths, by_length, strict=False)), DAMAGED_FRAMES):
         torn = log[: length + dice.randrange(1, FRAME)]
         flipped = bytearray(log)

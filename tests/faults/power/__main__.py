@@ -13,6 +13,7 @@ from pathlib import Path
 from core.settings import load_settings
 from core.telemetry.logging import configure_logging
 from tests.faults.power.check import CHECKS
+from tests.faults.power.controls import CONTROLS, cut
 from tests.faults.power.replay import GOES_ON, Replay, Result
 from tests.faults.power.service import record, why_impossible
 
@@ -54,6 +55,11 @@ def _run(folder: Path, cuts: int, seed: int) -> Result:
     result = replay.run(cuts=cuts, ways=WAYS)
     if not same:
         result.findings["replaying_the_whole_record_gives_the_final_files"] = ["the files differ"]
+    for control in CONTROLS:
+        lost = cut(control, recording.before, recording.events, left, seed=seed)
+        print(f"control, {control}: {lost.lossy_cuts} of {lost.cuts} cuts lost a 202", flush=True)
+        if lost.holds:
+            result.findings[f"control {control} is noticed"] = ["its power cuts lost nothing that the checks found"]
     print(f"replayed in {time.monotonic() - recorded:.0f} s", _table(result), sep="\n\n")
     return result
 
