@@ -5,6 +5,7 @@ Files are named after the commands that they hold: `backup` has `giro backup` an
 """
 
 from core.cli import (
+    audit_bundle,
     backup,
     clock,
     demo,
@@ -32,6 +33,7 @@ app.add_typer(transfers.app, name="transfers")
 app.add_typer(verify.app)
 app.add_typer(reseal.app)
 app.add_typer(isolate.app)
+app.add_typer(audit_bundle.app)
 operator.app.add_typer(operator_lists.app)
 operator.app.add_typer(erase_user.app)
 app.add_typer(operator.app, name="operator")

@@ -14,6 +14,8 @@ class Action(StrEnum):
     ACCOUNT_PAID_OUT = "account_paid_out"
     """The rest of an account's money was sent away, because its owner will be erased."""
     ACCOUNT_UNFROZEN = "account_unfrozen"
+    AUDIT_BUNDLE_MADE = "audit_bundle_made"
+    """A person now has a copy of the month's transfers."""
     BACKUP_TAKEN = "backup_taken"
     """A backup made by hand: a person now has a copy of all data."""
     BACKUP_RESTORED = "backup_restored"

@@ -3,36 +3,13 @@
 A surviving mutant is a gap in the tests: add a test. A mutant whose text is no longer in the code must be updated.
 """
 
-from dataclasses import dataclass
+from tests.mutants.breaches import BREACHES
+from tests.mutants.mutant import SIMULATION, Mutant
 
-SIMULATION = "tests/simulation"
-"""Stands for one minute of simulation with its own seed, until the first failing sequence."""
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One bug."""
-
-    bug: str
-    """The bug in a few words."""
-    path: str
-    swaps: tuple[tuple[str, str], ...]
-    """Texts that occur once each in the file, and their replacements."""
-    killers: tuple[str, ...]
-    """Tests that must fail; each of them alone is enough."""
-    quick: bool = False
-    """Part of the short run in CI."""
-
-    def applied_to(self, text: str) -> str:
-        """Put the bug into the text of its file; raises LookupError unless the text to replace occurs exactly once."""
-        for old, new in self.swaps:
-            if text.count(old) != 1:
-                raise LookupError(f"found {text.count(old)} times in {self.path}: {old!r}")
-            text = text.replace(old, new)
-        return text
-
+__all__ = ["MUTANTS", "SIMULATION", "Mutant"]
 
 MUTANTS = (
+    *BREACHES,
     # --- settlement ---
     Mutant(
         "no status guard where a transfer ends",
@@ -331,39 +308,6 @@ MUTANTS = (
             ("has_signed(public_key,", "has_signed(anchor.public_key,"),
         ),
         ("tests/unit/services/verification/test_anchors.py",),
-    ),
-    Mutant(
-        "one operator enough for a scar",
-        "core/services/verification/resealing.py",
-        (("if proposal.proposed_by == author.user_id:", "if False:"),),
-        ("tests/unit/services/verification/test_resealing.py",),
-    ),
-    Mutant(
-        "a scar although balances are wrong",
-        "core/services/verification/resealing.py",
-        (("if others := sorted(report.counts.keys() - RESEALABLE):", "if others := []:"),),
-        ("tests/unit/services/verification/test_resealing.py",),
-    ),
-    Mutant(
-        "a scar signed by anybody",
-        "core/services/verification/scars.py",
-        (("scar.public_key == public_key and ", ""), ("has_signed(public_key,", "has_signed(scar.public_key or b'',")),
-        ("tests/unit/services/verification/test_resealing.py",),
-    ),
-    Mutant(
-        "every breach covered by an isolation",
-        "core/domain/isolation.py",
-        (("return breach.rule in BLOCK_RULES and breach.detail in self.known", "return True"),),
-        ("tests/unit/services/verification/test_isolating.py",),
-    ),
-    Mutant(
-        "isolated accounts settled",
-        "core/services/transfers/settlement.py",
-        (
-            ("if account.id in unit.isolated:\n            account", "if False:\n            account"),
-            ("isolated=isolations.accounts(connection)", "isolated=frozenset()"),
-        ),
-        ("tests/unit/services/verification/test_isolating.py",),
     ),
     # --- keys ---
     Mutant(

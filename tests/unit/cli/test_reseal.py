@@ -1,6 +1,8 @@
 """`giro reseal` as two operators run it, each with a password."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,16 @@ def test_nobody_but_an_active_operator_with_the_password_proposes(broken: Databa
 def test_other_words_are_refused(broken: Database, words: tuple[str, ...]) -> None:
     assert giro("reseal", *words, "--as", "one@example.com", stdin=PASSWORD).exit_code == 2
     assert not rows(broken, "SELECT 1 FROM scars")
+
+
+def test_a_month_is_written_once_for_others_and_recorded(database: Database, tmp_path: Path) -> None:
+    bank_of_two(database, ada_has=500)
+    month, file = f"{datetime.now(UTC):%Y-%m}", tmp_path / "month.zip"
+    made = giro("audit-bundle", "--month", month, "--to", str(file))
+    assert (made.exit_code, "1 transfer, 2 transactions" in everything_said(made)) == (0, True), everything_said(made)
+    assert giro("audit-bundle", "--month", month, "--to", str(file)).exit_code == 2
+    assert giro("audit-bundle", "--month", "2026-13", "--to", str(tmp_path / "no.zip")).exit_code == 2
+    assert giro("audit-bundle", "--month", "2019-01", "--to", str(tmp_path / "no.zip")).exit_code in (1, 2)
+    (entry,) = rows(database, "SELECT details ->> 'file' AS file FROM audit_entries WHERE action = 'audit_bundle_made'")
+    assert entry["file"] == "month.zip"
+    assert file.stat().st_mode & 0o777 == 0o600

@@ -1,7 +1,9 @@
 """Migrations of a database with data: they always have the same result as when they were written."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from sqlalchemy.exc import DBAPIError
