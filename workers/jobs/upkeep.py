@@ -7,10 +7,12 @@ from functools import partial
 from core.clock import now_us, to_datetime, to_us
 from core.security.anchor_key import AnchorKey
 from core.security.secrets import Secrets
+from core.security.time_stamps import NotStamped
 from core.services import verification
 from core.services.identity import log_ins
 from core.services.verification import Anchors, Report
 from core.services.verification.anchoring import anchor_head
+from core.services.verification.stamping import stamp_last
 from core.settings import Settings
 from core.storage import verifications
 from core.storage.sqlite import upkeep
@@ -66,6 +68,17 @@ def anchor(database: Database, settings: Settings) -> None:
         log.info("ledger_anchored", height=made.height, hash=made.hash.hex())
 
 
+def stamp(_database: Database, settings: Settings) -> None:
+    """Let the authority stamp the newest anchor. A failure is logged, and the next run tries again."""
+    try:
+        made = stamp_last(settings.anchor_path, settings.anchor_stamp_url)
+    except (NotStamped, OSError) as error:
+        log.error("anchor_not_stamped", url=settings.anchor_stamp_url, error=str(error))
+        return
+    if made is not None:
+        log.info("anchor_stamped", file=made.name)
+
+
 def checkpoint(database: Database, _settings: Settings) -> None:
     """Truncate the write-ahead log."""
     done = upkeep.checkpoint(database)
@@ -97,6 +110,11 @@ JOBS = (
         wait_seconds=seconds_to_full_verification,
     ),
     Job(name="anchor", work=anchor, every_seconds=lambda settings: settings.anchor_minutes * 60),
+    Job(
+        name="stamp",
+        work=stamp,
+        every_seconds=lambda settings: settings.anchor_minutes * 60 if settings.anchor_stamp_url else 0,
+    ),
     Job(name="checkpoint", work=checkpoint, every_seconds=lambda settings: settings.checkpoint_minutes * 60),
     Job(name="forget_expired_tokens", work=forget_expired_tokens, every_seconds=lambda _settings: 3600),
 )

@@ -19,6 +19,7 @@ from core.services import clocks
 from core.services.backups.manifests import kept
 from core.services.statements.making import overdue_since
 from core.services.verification.anchoring import last_anchor
+from core.services.verification.stamping import unstamped_seconds
 from core.settings import Settings
 from core.storage import (
     blocks,
@@ -68,6 +69,7 @@ HELP = {
     "giro_block_height": "Height of the newest block.",
     "giro_anchored_height": "Height of the block in the last anchor; -1 before the first anchor.",
     "giro_unanchored_seconds": "How long the oldest block above the last anchor has waited; 0 if none waits.",
+    "giro_unstamped_seconds": "How much newer the last anchor is than the last stamped one; 0 without stamps.",
     "giro_backup_timestamp_seconds": "When the copy of the newest backup began. It has all that was answered before.",
     "giro_backup_size_bytes": "Size of the newest backup.",
     "giro_backup_duration_seconds": "How long the newest backup took, with its verification.",
@@ -92,6 +94,7 @@ class Gauges(Collector):
     def __init__(self, database: Database, broker: RedisBroker, settings: Settings) -> None:
         self._database = database
         self._anchors = settings.anchor_path
+        self._stamps = bool(settings.anchor_stamp_url)
         self._broker = broker
         self._zone = settings.zone
         self._backups = settings.backups_path
@@ -193,6 +196,7 @@ class Gauges(Collector):
         waiting = blocks.at(connection, anchored + 1)
         yield "giro_isolated_accounts", len(isolations.accounts(connection))
         yield "giro_ledger_scars", len(scars.confirmed(connection))
+        yield "giro_unstamped_seconds", unstamped_seconds(self._anchors) if self._stamps else 0
         yield "giro_block_height", head.height
         yield "giro_anchored_height", anchored
         yield (

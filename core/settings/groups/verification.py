@@ -29,6 +29,11 @@ class VerificationSettings(DataFolder):
         description="File that anchors are appended to. A disk of another machine protects more. Default: "
         "`anchors.jsonl` in the data folder.",
     )
+    anchor_stamp_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="Address of a time-stamping authority (RFC 3161) that stamps the newest anchor. Empty: no stamps.",
+    )
 
     @property
     def anchor_path(self) -> Path:
