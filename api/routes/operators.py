@@ -29,7 +29,8 @@ from core.services.identity import erasures, operators
 
 router = APIRouter(prefix="/operator", tags=["operator"], route_class=CheckedRoute)
 
-_ACCOUNT = (AccountError.NOT_FOUND, AccountError.CLOSED)
+_ACCOUNT = (AccountError.NOT_FOUND, AccountError.CLOSED, AccountError.FROZEN)
+"""`account_frozen`: the account is isolated after a breach."""
 
 
 # --- users -------------------------------------------------------------------------------------------------------

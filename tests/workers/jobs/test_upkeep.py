@@ -138,4 +138,4 @@ def test_findings_of_a_verification_are_stored(database: Database, settings: Set
     assert (first["accounts"], first["transfers"], first["transactions"], first["breaches"]) == (3, 1, 2, 0)
     assert (first["details"], second["breaches"]) == ("[]", 2)
     assert second["started_at"] == second["finished_at"] == to_us(later)
-    assert {rule for rule, _ in json.loads(second["details"])} == {"reserved_is_pending"}
+    assert {rule for rule, *_ in json.loads(second["details"])} == {"reserved_is_pending"}
