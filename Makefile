@@ -62,7 +62,7 @@ fuzz: $(VENV)/.test-ready ## Fuzz a throwaway service with hostile input (FUZZ_S
 .PHONY: faults
 faults: $(VENV)/.test-ready ## Inject faults into whole services, and check the money (KILLS=1000 SEED=1: the long run)
 ifdef KILLS
-	@$(BIN)/python -m tests.faults.harness --kills $(KILLS) --seed $(or $(SEED),1)
+	@$(BIN)/python -m tests.faults.harness --kills $(KILLS) --seed $(or $(SEED),1) $(if $(ELLE),--elle $(ELLE))
 else
 	@$(BIN)/pytest $(PARALLEL) tests/faults
 endif

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.harness.edn import problems, read_edn
 from tests.faults.harness.report import table
-from tests.faults.harness.run import run
+from tests.faults.harness.run import ELLE, run
 
 pytestmark = pytest.mark.whole_service
 
@@ -18,5 +19,8 @@ def test_no_fault_loses_creates_or_doubles_money(seed: int, tmp_path: Path) -> N
     result = run(seed, KILLS, tmp_path)
     print(table([result]))
     assert result.holds, result.findings
+    operations = read_edn((tmp_path / ELLE).read_text())
+    assert problems(operations) == []
+    assert any(operation["type"] == "ok" and operation["value"][0][0] == "r" for operation in operations)
     assert result.transfers > 100, "clients were served during the run"
     assert result.recoveries

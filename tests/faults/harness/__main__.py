@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.faults.harness.report import killed, one_line, table
-from tests.faults.harness.run import Result, run
+from tests.faults.harness.run import ELLE, Result, run
 
 KILLS_IN_A_RUN = 25
 
@@ -22,12 +22,15 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, default=1, help="the seed of the first run; each following run uses the next number"
     )
+    parser.add_argument(
+        "--elle", type=Path, metavar="FILE", help="write the history for Elle; further runs add their seed to the name"
+    )
     arguments = parser.parse_args()
     results: list[Result] = []
     left, seed = arguments.kills, arguments.seed
     try:
         while left > 0:
-            results.append(_one(seed, min(left, KILLS_IN_A_RUN)))
+            results.append(_one(seed, min(left, KILLS_IN_A_RUN), _elle_file(arguments.elle, seed, arguments.seed)))
             left, seed = left - max(killed(results[-1]), 1), seed + 1
             print(f"{one_line(results[-1])}; left: KILLS={max(left, 0)} SEED={seed}", flush=True)
     except KeyboardInterrupt:
@@ -36,10 +39,16 @@ def main() -> int:
     return 0 if all(result.holds for result in results) else 1
 
 
-def _one(seed: int, kills: int) -> Result:
+def _elle_file(file: Path | None, seed: int, first: int) -> Path | None:
+    return file if file is None or seed == first else file.with_stem(f"{file.stem}-{seed}")
+
+
+def _one(seed: int, kills: int, elle: Path | None) -> Result:
     """Run one seed in its own folder, which is kept if a check failed."""
     folder = Path(tempfile.mkdtemp(prefix=f"giro-faults-{seed}-"))
     result = run(seed, kills, folder)
+    if elle is not None:
+        shutil.copyfile(folder / ELLE, elle)
     if result.holds:
         shutil.rmtree(folder)
     else:

@@ -3,10 +3,11 @@
 import random
 import threading
 import time
+from itertools import cycle
 
 import httpx2
 
-from tests.faults.harness.history import History, Submission
+from tests.faults.harness.history import History, ListRead, Submission
 
 TIMEOUT_SECONDS = 4.0
 PAUSE_SECONDS = 0.05
@@ -142,3 +143,34 @@ class Reader(Client):
         if len(balances) != self._accounts or sum(balances) != self._total:
             self.history.wrong_sums.append(f"{sum(balances)} on {len(balances)} accounts: {balances}")
         time.sleep(PAUSE_SECONDS / 2)
+
+
+class Lister(Client):
+    """Reads all transactions of one account after the other.
+
+    Pages go from the newest to the oldest, and a transaction never changes. So the list is as it was at the first page.
+    """
+
+    def __init__(self, url: str, headers: dict[str, str], history: History, accounts: list[str]) -> None:
+        super().__init__("lister", url, headers, history)
+        self._accounts = cycle(accounts)
+
+    def act(self) -> None:
+        account, invoked_at = next(self._accounts), time.monotonic()
+        transfers = self._transfers(account)
+        self.history.lists.append(ListRead(account, invoked_at, time.monotonic(), transfers))
+        time.sleep(PAUSE_SECONDS * 4)
+
+    def _transfers(self, account: str) -> list[str] | None:
+        """Read every page; None if one is not answered."""
+        newest_first: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            answer = self.ask("GET", f"/accounts/{account}/transactions", params={"limit": 100, **cursor})
+            if answer is None or answer.status_code != 200:
+                return None
+            page = answer.json()
+            newest_first += [item["transfer_id"] for item in page["items"]]
+            if page["next_cursor"] is None:
+                return newest_first[::-1]
+            cursor = {"cursor": page["next_cursor"]}

@@ -40,11 +40,25 @@ class Submission:
         return "unknown" if self.doubtful else "fail"
 
 
+@dataclass(frozen=True, slots=True)
+class ListRead:
+    """All transfers of an account that a client read, as they were when its first page was answered."""
+
+    account: str
+    invoked_at: float
+    answered_at: float
+    transfers: list[str] | None
+    """Their ids, oldest first; None if a page was not answered."""
+
+
 @dataclass(slots=True)
 class History:
     """Everything that clients did and saw in a run."""
 
     submissions: list[Submission] = field(default_factory=list)
+    lists: list[ListRead] = field(default_factory=list)
+    deposits: set[str] = field(default_factory=set)
+    """Ids of the deposits that funded the accounts before the run."""
     pages: int = 0
     wrong_sums: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx2
 
 from tests.faults.harness.checks import CHECKS, Ledger, read_ledger
-from tests.faults.harness.clients import Client, Reader, Teller
+from tests.faults.harness.clients import Client, Lister, Reader, Teller
+from tests.faults.harness.elle import export
 from tests.faults.harness.history import History, Submission
 from tests.faults.harness.nemesis import Nemesis
 from tests.faults.harness.plan import make_plan
@@ -27,6 +28,8 @@ TELLERS = 3
 ACCOUNTS = 6
 FUNDS = 100_000
 """Minor units on each account."""
+ELLE = "history.edn"
+"""The file with the history for Elle, in the folder of a run."""
 RECOVERED = 10
 """Number of transfers that must be submitted and end after the last fault before the clients stop."""
 HEALED_WITHIN_SECONDS = 60
@@ -75,7 +78,7 @@ def run(seed: int, kills: int, folder: Path) -> Result:
     stack.environment["GIRO_FAILPOINTS"] = f"@{failpoints}"
     try:
         stack.start()
-        person, accounts = _bank(stack)
+        person, accounts = _bank(stack, history)
         nemesis = Nemesis(stack, failpoints, seed)
         with _clients(stack, person, accounts, history, seed) as clients:
             nemesis.carry_out(make_plan(seed, kills))
@@ -98,13 +101,15 @@ def run(seed: int, kills: int, folder: Path) -> Result:
     return result
 
 
-def _bank(stack: Stack) -> tuple[Person, list[str]]:
+def _bank(stack: Stack, history: History) -> tuple[Person, list[str]]:
     """Create one user who owns all the accounts, so that one page shows all of them, and fund each account."""
     operator, person = stack.sign_up("operator"), stack.sign_up()
     accounts = [person.open_account() for _ in range(ACCOUNTS)]
     for account in accounts:
         body = {"to_account_id": account, "amount": FUNDS}
-        assert operator.post("/deposits", body, Prefer="wait=30").status_code == 200
+        answer = operator.post("/deposits", body, Prefer="wait=30")
+        assert answer.status_code == 200
+        history.deposits.add(answer.json()["id"])
     return person, accounts
 
 
@@ -115,6 +120,7 @@ def _clients(stack: Stack, person: Person, accounts: list[str], history: History
         for number in range(TELLERS)
     ]
     clients.append(Reader(stack.url, person.headers, history, len(accounts), FUNDS * len(accounts)))
+    clients.append(Lister(stack.url, person.headers, history, accounts))
     for client in clients:
         client.start()
     try:
@@ -221,4 +227,5 @@ def _keep(folder: Path, history: History, result: Result) -> None:
     text = partial(json.dumps, default=lambda value: sorted(item.decode() for item in value))
     lines = [text(asdict(submission)) for submission in history.submissions]
     (folder / "history.jsonl").write_text(os.linesep.join(lines))
+    (folder / ELLE).write_text(export(history))
     (folder / "findings.json").write_text(json.dumps(result.findings, indent=2))
