@@ -55,11 +55,12 @@ def anchors(tmp_path: Path) -> Anchors:
 
 @pytest.fixture
 def bank(database: Database, bank: Bank, anchors: Anchors) -> Bank:
-    """A bank with settled, failed and cancelled transfers in several blocks, and two anchors."""
+    """A bank with settled transfers in several blocks, a cancelled one between two of them, and two anchors."""
     accepted(database, from_ada_to_bob(bank, 100))
     accepted(database, from_bob_to_ada(bank, 40))
     settle_all(database)
     assert anchor_head(database, KEY, anchors.path)
+    accepted(database, from_ada_to_bob(bank, 6))
     cancelled = accepted(database, from_ada_to_bob(bank, 5))
     with unit_of_work(database) as connection:
         cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=cancelled.id)
@@ -139,10 +140,10 @@ def consistent_amount(lines: Lines, _manifest: dict[str, Any]) -> None:
 
 
 def drop_block(lines: Lines, manifest: dict[str, Any]) -> None:
-    """Drop the last block with its transfer, its legs and its anchor."""
-    lines["blocks.jsonl"].pop()
-    lines["transfers.jsonl"].pop()
-    del lines["legs.jsonl"][-2:]
+    """Drop the last block with its transfers, their legs and its anchor."""
+    block = lines["blocks.jsonl"].pop()
+    del lines["transfers.jsonl"][-block["ending_count"] :]
+    del lines["legs.jsonl"][-block["leg_count"] :]
     lines["anchors.jsonl"].pop()
     manifest["last_height"] -= 1
     for account in lines["accounts.jsonl"]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from core.security import time_stamps
 from core.security.anchor_key import AnchorKey
 from core.security.time_stamps import NotStamped
 from core.services.verification.anchoring import anchor_head
@@ -162,7 +163,7 @@ ANSWERS: dict[str, tuple[Answer, str]] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_another_answer_is_no_stamp_and_is_tried_again(anchors: Path, authority: Authority, answer: str) -> None:
-    stamped(authority.folder, (authority.folder / "query").read_bytes())
+    stamped(authority.folder, time_stamps.request(anchors.read_bytes().strip())[0])
     authority.answer, said = ANSWERS[answer]
     with pytest.raises(NotStamped, match=said):
         stamp_last(anchors, authority.url)
