@@ -3,6 +3,7 @@
 The kernel drops a lock when the process that holds it ends, however it ends.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -18,8 +19,7 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Python opens with O_CLOEXEC: no child ever inherits the lock.
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._descriptor = open_lock(path)
 
     def acquire(self) -> None:
         """Wait for the lock, for as long as it takes."""
@@ -51,6 +51,17 @@ class FileLock:
     def close(self) -> None:
         """Close the descriptor, which releases the lock."""
         os.close(self._descriptor)
+
+
+def open_lock(path: Path) -> int:
+    """Open the file of a lock, and make it if it is missing. On a read-only disk the lock works without a signature."""
+    # Python opens with O_CLOEXEC: no child ever inherits the lock.
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def sign(descriptor: int, what: str) -> None:

@@ -13,6 +13,11 @@ def api_url(settings: Settings) -> str:
     return _url(settings.host, settings.port)
 
 
+def metrics_url(settings: Settings) -> str:
+    """Return the URL of the API's metrics port, as seen from this machine."""
+    return _url(settings.metrics_host, settings.metrics_port_api)
+
+
 def operator_url(settings: Settings) -> str | None:
     """Return the URL of the operators' own port for this machine; None if they have none."""
     return _url(settings.operator_host, settings.operator_port) if settings.operator_port else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.files.locks import sign, signature
+from core.files.locks import open_lock, sign, signature
 from core.processes import heartbeats
 from core.processes.exit_statuses import CANNOT_START, HELD, StartRefused
 from core.settings import Settings
@@ -28,7 +28,7 @@ def hold_database(settings: Settings) -> Iterator[int]:
         for folder in (path.parent, settings.run_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Closed in the children: the lock must be free when the supervisor dies, even if a child outlives it.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock(path)
     except OSError as error:
         name = error.filename or path
         raise StartRefused(CANNOT_START, f"GIRO_DATA_DIR: cannot use {name} ({error.strerror})") from None

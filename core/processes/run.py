@@ -10,14 +10,21 @@ import httpx2
 
 from core.files.locks import sign
 from core.processes import heartbeats
-from core.processes.addresses import api_url, bindable_port, check_metrics_ports, check_operator_port, operator_url
+from core.processes.addresses import (
+    api_url,
+    bindable_port,
+    check_metrics_ports,
+    check_operator_port,
+    metrics_url,
+    operator_url,
+)
 from core.processes.child import Child
 from core.processes.data_folder import require_data_folder
 from core.processes.database_hold import hold_database
 from core.processes.exit_statuses import CANNOT_START, NEVER_READY, StartRefused
 from core.processes.lifeline import never_dump_core
 from core.processes.parts import PROCESSES, child_environment, forget, listeners_of, part, service_children
-from core.processes.supervisor import Supervisor
+from core.processes.supervisor import Missing, Supervisor
 from core.settings import Settings, SettingsError
 from core.storage.sqlite.engine import Database, DatabaseError
 from core.telemetry.logging import configure_logging
@@ -91,7 +98,7 @@ def _exit_status(settings: Settings, start: Callable[[], str | None]) -> int:
 
 
 def _supervise(
-    settings: Settings, children: Sequence[Child], missing: Callable[[], str | None], announce: Callable[[], None]
+    settings: Settings, children: Sequence[Child], missing: Callable[[], Missing | None], announce: Callable[[], None]
 ) -> str | None:
     return Supervisor(
         settings,
@@ -99,6 +106,7 @@ def _supervise(
         environment=child_environment(settings),
         missing=missing,
         announce=announce,
+        say=partial(_say, status=NEVER_READY),
         forget=partial(forget, settings),
         before_restart=partial(_require_schema, settings),
     ).run()
@@ -116,26 +124,42 @@ def _require_schema(settings: Settings) -> None:
     database.require_revision(revision)
 
 
-def _silent(settings: Settings, name: str) -> str | None:
+def _silent(settings: Settings, name: str) -> Missing | None:
     """Return a message if a part has not beaten yet, under its name or as a standby."""
-    return None if heartbeats.here(settings.run_dir).keys() & {name, "standby"} else "it has not beaten yet"
+    return None if heartbeats.here(settings.run_dir).keys() & {name, "standby"} else Missing("it has not beaten yet")
 
 
 @contextmanager
-def _probe(settings: Settings) -> Iterator[Callable[[], str | None]]:
+def _probe(settings: Settings) -> Iterator[Callable[[], Missing | None]]:
     """Yield a function that asks the API whether it is ready."""
     # Without the environment's proxies, because the API is on this machine.
     with httpx2.Client(trust_env=False, timeout=PROBE_SECONDS, headers={"Connection": "close"}) as client:
-        yield partial(_missing, client, f"{api_url(settings)}/health/ready")
+        yield partial(_missing, client, settings)
 
 
-def _missing(client: httpx2.Client, url: str) -> str | None:
-    """Ask the API whether it is ready. Returns None, or its answer if it is not. Takes up to PROBE_SECONDS."""
+def _missing(client: httpx2.Client, settings: Settings) -> Missing | None:
+    """Ask the API whether it is ready. Returns None, or what fails if it is not. Takes up to twice PROBE_SECONDS."""
+    url = f"{api_url(settings)}/health/ready"
     try:
         answer = client.get(url)
     except httpx2.HTTPError as error:
-        return f"GET {url}: {str(error) or type(error).__name__}"
-    return None if answer.status_code == 200 else f"GET {url}: {answer.status_code} {answer.text[:300]}"
+        return Missing(f"GET {url}: {str(error) or type(error).__name__}")
+    if answer.status_code == 200:
+        return None
+    failing = _failing(client, settings)
+    why = f"failing checks: {', '.join(failing)}" if failing else "`check_failed` in the log names the failing check"
+    return Missing(f"GET {url}: {answer.status_code}, {why}", answers=True)
+
+
+def _failing(client: httpx2.Client, settings: Settings) -> list[str]:
+    """Return the checks that fail, from the metrics port, which shows them without a token; none without that port."""
+    if not settings.metrics_port_api:
+        return []
+    try:
+        checks = client.get(f"{metrics_url(settings)}/health").json()["checks"]
+        return [name for name, check in checks.items() if check["status"] == "unavailable"]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _announce(settings: Settings) -> None:

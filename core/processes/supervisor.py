@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
+from typing import NamedTuple
 
 from core.processes import heartbeats
 from core.processes.child import Child, Silence, Slot
@@ -19,6 +20,9 @@ from core.settings import Settings
 from core.telemetry.logging import get_logger
 
 READY_SECONDS = 60.0
+NOT_READY_SECONDS = 10.0
+"""Time after which the supervisor says what a service that answers is missing."""
+
 DEATHS_BEFORE_READY = 3
 """After one more death the service is given up: a child that dies at every start is set up wrongly."""
 
@@ -34,6 +38,14 @@ KILL_SECONDS = 1.0
 log = get_logger(__name__)
 
 
+class Missing(NamedTuple):
+    """What a service that is not ready needs."""
+
+    what: str
+    answers: bool = False
+    """Whether it answers all the same. Then it is not given up: on a full disk it still serves reads."""
+
+
 class Supervisor:
     """Keeps `children` running until a signal asks it to stop. Use it in the main thread of its process.
 
@@ -46,19 +58,23 @@ class Supervisor:
         children: Sequence[Child],
         *,
         environment: Mapping[str, str],
-        missing: Callable[[], str | None],
+        missing: Callable[[], Missing | None],
         announce: Callable[[], None],
+        say: Callable[[str], object] = lambda _problem: None,
         forget: Callable[[int], None],
         before_restart: Callable[[], None],
     ) -> None:
         """`missing` returns what the service still needs to be ready, or None. `announce` is called once it is ready.
 
+        `say` tells the operator, once, what a service is missing that answers all the same.
         `forget` is called with the number of each child's process that has ended. `before_restart` is called before a
         child is started again. Its exceptions end the service, for errors that a restart cannot fix.
         """
         self._settings = settings
         self._missing = missing
         self._announce = announce
+        self._say = say
+        self._said = False
         self._forget = forget
         self._before_restart = before_restart
         self._slots = [Slot(child) for child in children]
@@ -93,7 +109,7 @@ class Supervisor:
 
     def _become_ready(self, seconds: float) -> str | None:
         """Check whether the service is ready. Returns the reason if it is given up after these `seconds`."""
-        missing: str | None = "not everything has been started"
+        missing: Missing | None = Missing("not everything has been started")
         for slot in self._slots:
             if slot.child.is_needed and slot.deaths > DEATHS_BEFORE_READY:
                 return f"{slot.child.name} died {slot.deaths} times before the service was ready; the log says how"
@@ -103,9 +119,18 @@ class Supervisor:
             self._ready = True
             log.info("service_ready", seconds=round(seconds, 3))
             self._announce()
+        elif missing.answers:
+            self._tell(missing, seconds)
         elif seconds > READY_SECONDS:
-            return f"the service was not ready within {READY_SECONDS:.0f} s: {missing}"
+            return f"the service was not ready within {READY_SECONDS:.0f} s: {missing.what}"
         return None
+
+    def _tell(self, missing: Missing, seconds: float) -> None:
+        """Say once what a service that answers is missing, unless it has only just started."""
+        if not self._said and seconds > NOT_READY_SECONDS:
+            self._said = True
+            log.warning("service_not_ready", missing=missing.what)
+            self._say(f"not ready: {missing.what}; reads are answered, and the service goes on trying")
 
     def _pause(self) -> float:
         """Return the seconds until the next check, which no signal announces."""

@@ -1,0 +1,122 @@
+"""A service on a real disk that is full or read-only: it answers reads, and kills none of its parts."""
+
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+
+SIZE = "32m"
+SEEN_SECONDS = 5
+SILENT_SECONDS = 3
+
+pytestmark = [
+    pytest.mark.whole_service,
+    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounting a disk needs root"),
+]
+
+
+class Disk:
+    """A file system in memory with little room, mounted on a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", folder], check=True)
+
+    def fill(self) -> None:
+        """Write until no byte is free."""
+        with suppress(OSError), (self.folder / "filling").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    def free(self) -> None:
+        """Remove what filled the disk."""
+        (self.folder / "filling").unlink()
+
+    def close(self) -> None:
+        """Unmount the disk."""
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    try:
+        disk = Disk(tmp_path / "data")
+    except subprocess.CalledProcessError:
+        pytest.skip("this machine does not let root mount a disk")
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def stack(disk: Disk) -> Iterator[Stack]:
+    stack = Stack(disk.folder.parent, measured=False, scraped=True, silent_seconds=SILENT_SECONDS, disk_free_mb=1)
+    yield stack
+    stack.close()
+
+
+def ready(stack: Stack) -> int:
+    with suppress(httpx2.HTTPError):  # it is still starting
+        return stack.client.get("/health/ready").status_code
+    return 0
+
+
+def customer(stack: Stack) -> tuple[Client, str, str]:
+    ada = stack.sign_up()
+    return ada, ada.open_account(funds=1000), ada.open_account()
+
+
+def test_disk_that_fills_up_is_seen_within_seconds_and_reads_go_on(stack: Stack, disk: Disk) -> None:
+    stack.start()
+    ada, payer, payee = customer(stack)
+    disk.fill()
+    filled_at = time.monotonic()
+    eventually(lambda: ready(stack) == 503, SEEN_SECONDS)
+    print(f"seen after {time.monotonic() - filled_at:.2f} s")
+    while time.monotonic() < filled_at + 3 * SILENT_SECONDS:
+        assert ada.balance(payer) == 1000
+        time.sleep(0.2)
+    assert not stack.logged("child_silent")
+    assert not stack.logged("child_died")
+    disk.free()
+    eventually(lambda: ready(stack) == 200, SEEN_SECONDS)
+    assert ada.poll_to_end(ada.submit(payer, payee).json()["id"]) == "completed"
+
+
+def test_service_starts_for_reads_on_a_full_disk_and_accepts_once_there_is_room(stack: Stack, disk: Disk) -> None:
+    stack.start()
+    ada, payer, payee = customer(stack)
+    assert stack.stop() == 0
+    disk.fill()
+    stack.supervisor = stack.run("up")
+    eventually(lambda: ready(stack) == 503, 60)
+    assert ada.balance(payer) == 1000
+    eventually(lambda: "giro: not ready" in stack.log_text("up"))
+    line = next(line for line in stack.log_text("up").splitlines() if line.startswith("giro: not ready"))
+    assert "failing checks: " in line
+    assert "disk" in line
+    disk.free()
+    eventually(lambda: ready(stack) == 200)
+    assert ada.poll_to_end(ada.submit(payer, payee).json()["id"]) == "completed"
+    eventually(lambda: stack.output("up").count("is ready") == 2)
+
+
+def test_service_starts_for_reads_on_a_disk_that_became_read_only(stack: Stack, disk: Disk) -> None:
+    """A disk becomes read-only under a running service, so the files of the write-ahead log are still there."""
+    stack.start()
+    ada, payer, payee = customer(stack)
+    stack.supervisor.kill()
+    stack.supervisor.wait()
+    remount = ["mount", "-o", "remount,ro", str(disk.folder)]
+    eventually(lambda: subprocess.run(remount, check=False, capture_output=True).returncode == 0)
+    stack.supervisor = stack.run("up")
+    eventually(lambda: ready(stack) == 503, 60)
+    assert ada.balance(payer) == 1000
+    refused = ada.submit(payer, payee)
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    eventually(lambda: "giro: not ready" in stack.log_text("up"))
+    assert "database" in stack.log_text("up").partition("giro: not ready")[2].splitlines()[0]
