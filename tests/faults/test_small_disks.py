@@ -3,11 +3,16 @@
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import httpx2
 import pytest
+
+from tests.flows.stack import Client, Stack
+from tests.waiting import eventually
 
 SIZE = "32m"
 SEEN_SECONDS = 5
