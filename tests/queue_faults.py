@@ -62,30 +62,48 @@ class QueueServer:
             return False
 
 
-def _fill(server: QueueServer) -> None:
-    with server.client() as client:
-        client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", "1")
+def _fill(client: redis.Redis) -> None:
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", "1")
 
 
-def _make_replica(server: QueueServer) -> None:
-    with server.client() as client:
-        client.execute_command("REPLICAOF", "127.0.0.1", "1")  # nothing listens there
+def _make_replica(client: redis.Redis) -> None:
+    client.execute_command("REPLICAOF", "127.0.0.1", "1")  # nothing listens there
 
 
-def _misuse(server: QueueServer) -> None:
-    with server.client() as client:
-        client.flushall()
-        for key in (f"dramatiq:{SETTLEMENT_QUEUE}", f"dramatiq:{SETTLEMENT_QUEUE}.msgs", "dramatiq:__heartbeats__"):
-            client.set(key, "of another program")
-        client.lpush(WAKE_KEY, "of another program")
+def _misuse(client: redis.Redis) -> None:
+    client.flushall()
+    for key in (f"dramatiq:{SETTLEMENT_QUEUE}", f"dramatiq:{SETTLEMENT_QUEUE}.msgs", "dramatiq:__heartbeats__"):
+        client.set(key, "of another program")
+    client.lpush(WAKE_KEY, "of another program")
+
+
+def repair(client: redis.Redis) -> None:
+    """End every fault of BROKEN. The server is empty afterwards."""
+    client.execute_command("REPLICAOF", "NO", "ONE")
+    client.config_set("maxmemory", "0")
+    client.flushall()
+
+
+BROKEN: dict[str, Callable[[redis.Redis], None]] = {
+    "full": _fill,
+    "a replica that cannot be written": _make_replica,
+    "keys of another type": _misuse,
+}
+"""The states in which a server answers a PING and cannot be used as a queue."""
+
+
+def _broken(name: str) -> Callable[[QueueServer], None]:
+    def break_it(server: QueueServer) -> None:
+        with server.client() as client:
+            BROKEN[name](client)
+
+    return break_it
 
 
 FAULTS: dict[str, Callable[[QueueServer], None]] = {
     "away": QueueServer.close,
     "stopped": lambda server: server.signal(signal.SIGSTOP),
-    "full": _fill,
-    "a replica that cannot be written": _make_replica,
-    "keys of another type": _misuse,
+    **{name: _broken(name) for name in BROKEN},
 }
 """What can be wrong with a queue, by name, and how to make it so."""

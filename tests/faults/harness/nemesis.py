@@ -43,6 +43,7 @@ class Nemesis:
             "stop and continue": self._stop,
             "failpoint": self._fail,
             "flush the queue": lambda _: _done(self._tamperer.flush()),
+            "break the queue": self._break_queue,
             "restore an old queue": lambda fault: _done(self._tamperer.restore_dump(int(fault.what[0]))),
             "duplicate messages": lambda _: _done(self._tamperer.duplicate()),
             "reorder messages": lambda _: _done(self._tamperer.reorder()),
@@ -165,6 +166,9 @@ class Nemesis:
         new.replace(self._failpoints)
 
     # --- queue and locks ---
+
+    def _break_queue(self, fault: Fault) -> Undo | None:
+        return self._tamperer.repair if self._tamperer.break_as(fault.what[0]) else None
 
     def _delay_messages(self, _fault: Fault) -> Undo:
         withheld = self._tamperer.withhold()

@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass
 
+from tests.queue_faults import BROKEN
+
 CHILDREN = ("settlement", "api", "jobs", "scheduler", "valkey")
 SECONDS_PER_KILL = 2.2
 """A plan's length per kill; about as many faults of other kinds happen between the kills."""
@@ -23,6 +25,8 @@ FAILPOINTS = (
 )
 SHIFTS = (-7_200_000, -60_000, -1_000, 1_000, 60_000, 7_200_000)
 """Errors of the clock in milliseconds."""
+
+BROKEN_QUEUES = tuple(BROKEN)
 
 FORGERIES = (
     "undecodable",
@@ -93,6 +97,7 @@ _OTHERS: dict[str, tuple[tuple[str, ...], float, float]] = {
     "failpoint": (FAILPOINTS, 1.0, 4.0),
     "terminate": (CHILDREN, 0, 0),
     "flush the queue": ((), 0, 0),
+    "break the queue": (BROKEN_QUEUES, 1.0, 4.0),
     "restore an old queue": (("1", "2", "4", "8"), 0, 0),
     "duplicate messages": ((), 0, 0),
     "reorder messages": ((), 0, 0),

@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from core.queue.messages import JOBS_QUEUE, SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import WAKE_KEY
+from tests.queue_faults import BROKEN, repair
 from workers.jobs.statements import MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
@@ -30,9 +31,26 @@ class Tamperer:
         self._dice = dice
         self._dumps: list[dict[bytes, tuple[int, bytes]]] = []
         self._forged = 0
+        self._broken = False
+
+    def break_as(self, state: str) -> bool:
+        """Bring the server into a state in which it cannot be used."""
+        with suppress(redis.RedisError):
+            BROKEN[state](self._client)
+            self._broken = True
+            return True
+        return False
+
+    def repair(self) -> None:
+        """End that state. A server that was killed meanwhile has lost it."""
+        self._broken = False
+        with suppress(redis.RedisError):
+            repair(self._client)
 
     def take_dump(self) -> None:
-        """Save a copy of the server's whole content."""
+        """Save a copy of the server's whole content, unless it is that of a broken queue."""
+        if self._broken:
+            return
         with suppress(redis.RedisError):
             dump = {}
             for key in self._client.scan_iter(count=1000):
