@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from core.cli.console import the_bank
+from core.services.identity import pay_outs
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
@@ -117,6 +119,15 @@ def test_an_interrupted_erasure_is_continued_without_paying_twice(
     settle_all(database)
     assert erase(bank, "--withdraw", "--yes")[0] == 0
     assert is_erased(database, bank)
+
+
+def test_reserved_money_is_not_paid_out_twice(database: Database, settings: Settings, bank: Bank) -> None:
+    accepted(database, from_ada_to_bob(bank, 300))
+    with unit_of_work(database) as connection:
+        orders = pay_outs.pay_out(connection, the_bank(), bank.ada.public_id, {}, settings.pending_bounds)
+    assert [order.amount for order in orders] == [700]
+    settle_all(database)
+    assert (balance_of(database, bank.ada_account), balance_of(database, bank.bob_account)) == (0, 300)
 
 
 def test_a_dry_run_shows_everything_and_changes_nothing(database: Database, bank: Bank) -> None:
