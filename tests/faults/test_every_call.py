@@ -31,7 +31,7 @@ can_fail = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 pytestmark = [pytest.mark.compiler, pytest.mark.timeout(600)]
 
 EVERY_OUTCOME = {"done", "unavailable", "outcome_unknown", "killed", "not reached"}
-SAMPLE = {"accept": 10, "settle": 10, "start": 20, "backup": 50}
+SAMPLE = {"accept": 25, "settle": 25, "start": 70, "backup": 120}
 """Operation → only each call with this distance is tried here."""
 
 
@@ -60,14 +60,8 @@ def test_every_failed_sync_of_a_settlement_is_answered_truthfully() -> None:
 
 
 @can_fail
-@pytest.mark.parametrize("call", ["truncate", "name"])
-def test_start_survives_every_failed_truncation_and_name(call: str) -> None:
-    assert outcomes("--operation", "start", "--call", call)["killed"] > 0
-
-
-@can_fail
-def test_backup_survives_every_failed_name() -> None:
-    assert outcomes("--operation", "backup", "--call", "name")["killed"] > 0
+def test_start_survives_every_failed_truncation() -> None:
+    assert outcomes("--operation", "start", "--call", "truncate")["killed"] > 0
 
 
 @can_fail
@@ -80,7 +74,7 @@ def test_sampled_faults_of_every_kind_are_survived(operation: str) -> None:
 
 @can_fail
 def test_sampled_faults_of_a_migration_leave_the_old_ledger_or_the_new_one() -> None:
-    assert outcomes("--operation", "migrate", "--step", "35")["killed"] > 0
+    assert outcomes("--operation", "migrate", "--step", "70")["killed"] > 0
 
 
 # --- the judges ------------------------------------------------------------------------------------------------------
