@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from api.http.long_json import PIECE_BYTES
-from api.runtime import turns
+from core import turns
 from core.services.verification import verify
 from core.storage.sqlite.engine import Database
 from tests.api.conftest import JSON, Pair, Person, Start, join, payment, refused, written
 from tests.api.contract import Json
 from tests.api.routes.test_batches import BULK, Settle, batch, key, recorded
-from tests.api.runtime.test_turns import Ticks
+from tests.unit.test_turns import Ticks
 
 
 class TestItsForm:

@@ -20,7 +20,7 @@ from api.throttling.rates import Buckets
 from core.settings import Settings
 from tests.api.conftest import Api, Person, until
 from tests.api.contract import SECURITY_HEADERS, Json
-from tests.api.runtime.test_turns import Ticks
+from tests.unit.test_turns import Ticks
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: giro.test\r\n\r\n"
 CLOSING = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")

@@ -1,14 +1,14 @@
 """The file of excluded users."""
 
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 
 from core.files import exclusions
 from core.files.exclusions import IN, OUT
 
-ADA, BOB = uuid4(), uuid4()
+ADA, BOB = UUID(int=1), UUID(int=2)
 
 
 @pytest.fixture
