@@ -34,6 +34,10 @@ POINTS = {
     "documents.before_commit": "The file of a document is on disk, but the document is not marked as made.",
     "backup.before_names": "A backup is complete and verified, but its files do not have their names yet.",
     "backup.between_names": "The other files of a backup have their names, but the database does not.",
+    "ship.before_backup": "A series of shipments has begun, and its backup is not made yet.",
+    "ship.captured": "Pages of the log are captured, and nothing of their shipment is on disk.",
+    "ship.before_name": "A shipment is on disk, but does not have its name yet.",
+    "ship.after_name": "A shipment has its name.",
 }
 """Every place, and the state of the work there."""
 

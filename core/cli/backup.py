@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +20,12 @@ from core.domain.audit import Action
 from core.processes.data_folder import require_data_folder
 from core.processes.database_hold import alone
 from core.services.audit import write_down
-from core.services.backups import making, restoring
+from core.services.backups import following, making, restoring
 from core.services.backups.manifests import BackupError, LedgerBroken, Manifest, signature_of
 from core.services.backups.restoring import Restored
-from core.settings import load_settings
+from core.services.backups.shipments import Header
+from core.settings import Settings, load_settings
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
 
@@ -38,14 +42,27 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup: giro-…
 
 @app.command("backup")
 @one_line_errors
-def back_up(to: To = None, as_json: AsJson = False) -> None:
+def back_up(
+    to: To = None,
+    as_json: AsJson = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Ship every change to the same folder, until Ctrl-C, after a first backup.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=3600, help="With --follow: time between two shipments.")
+    ] = 5,
+) -> None:
     """Copy the ledger while the service runs, and verify the copy. A backup contains no keys: keep them apart from it.
 
-    Exit status 0 when it is made, 1 when the copy breaks a rule, 2 when it cannot be made.
+    Exit status 0 when it is made, 1 when the copy breaks a rule, 2 when it cannot be made. With --follow, 0 after
+    Ctrl-C or SIGTERM, and 2 when shipping failed.
     """
     settings = load_settings()
     database = open_database(settings)
     os.umask(0o077)
+    if follow:
+        ship_until_stopped(settings, database, to or settings.backups_path, every, as_json=as_json)
+        return
     with one_line_of_a_backup(), drawn_progress() as progress:
         path, manifest = making.make(settings, database, to or settings.backups_path, progress)
     with unit_of_work(database) as connection:
@@ -63,11 +80,16 @@ def back_up(to: To = None, as_json: AsJson = False) -> None:
 @one_line_errors
 def restore(
     file: File,
+    *,
     migrate: Annotated[bool, typer.Option("--migrate", help="Bring an older backup to this schema.")] = False,
     public_key: Annotated[str, typer.Option(metavar="KEY", help=PUBLIC_KEY_HELP)] = "",
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Accept a backup that is not signed with a key that is trusted here.")
     ] = False,
+    until: Annotated[
+        int | None,
+        typer.Option(metavar="TICK", min=0, help="Apply shipments only up to this one. 0: only the backup."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup into an empty data folder, where nothing runs, with the keys that were kept apart.
@@ -88,17 +110,38 @@ def restore(
             migrate=apply_migrations if migrate else None,
             public_key=parse_public_key(public_key) if public_key else None,
             unsigned=unsigned,
+            until=until,
         )
     for warning in done.warnings:
         complaints.print(f"giro: {warning}", style="yellow", soft_wrap=True, markup=False)
     if as_json:
         print(json.dumps(as_plain(done), indent=2))
     else:
-        made = done.manifest.made_at.isoformat(" ", "seconds").removesuffix("+00:00")
+        made = done.up_to.isoformat(" ", "seconds").removesuffix("+00:00")
         out.print(f"{settings.database_path}: {summary_of(done.manifest)}, verified", soft_wrap=True, markup=False)
+        if done.shipments:
+            out.print(f"{counted(done.shipments, 'shipment')} applied to it", soft_wrap=True, markup=False)
         out.print(f"changes after {made} UTC are not in it", soft_wrap=True, markup=False)
         for line in what_ended(done):
             out.print(line, soft_wrap=True, markup=False)
+
+
+def ship_until_stopped(settings: Settings, database: Database, folder: Path, every: float, *, as_json: bool) -> None:
+    """Ship every change until a signal, and print a line for each shipment."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+
+    def say(header: Header, size: int, seconds: float) -> None:
+        if as_json:
+            facts = header.model_dump(mode="json") | {"bytes": size, "turn_seconds": round(seconds, 6)}
+            print(json.dumps(facts), flush=True)
+        else:
+            at = header.shipped_at.isoformat(" ", "seconds").removesuffix("+00:00")
+            out.print(f"{at} UTC: {size / 1e6:.2f} MB shipped, turn of {seconds * 1000:.1f} ms", markup=False)
+
+    with one_line_of_a_backup(), drawn_progress() as progress:
+        following.follow(settings, database, folder, every, stop, progress=progress, shipped=say)
 
 
 def as_plain(done: Restored) -> dict[str, object]:
@@ -112,6 +155,8 @@ def as_plain(done: Restored) -> dict[str, object]:
     return {
         **done.manifest.model_dump(mode="json"),
         "migrated": done.migrated,
+        "shipments": done.shipments,
+        "up_to": done.up_to.isoformat(),
         "ended": ended,
         "warnings": done.warnings,
     }

@@ -15,6 +15,7 @@ UNDONE = read_by_scheduler("giro_statement_groups_undone")
 REQUESTED = read_by_scheduler("giro_statements_requested")
 DEAD_LETTERS = read_by_scheduler("giro_dead_letters")
 SINCE_BACKUP = 'time() - max(giro_backup_timestamp_seconds{process="scheduler"})'
+SINCE_SHIPPED = 'time() - max(giro_backup_shipped_timestamp_seconds{process="scheduler"})'
 SINCE_VERIFICATION = 'time() - max(giro_verification_timestamp_seconds{process="scheduler"})'
 JOBS_WORKER = 'max(time() - process_start_time_seconds{process="jobs"})'
 
@@ -192,10 +193,15 @@ BACKUPS = Section(
                 title="Age of the newest backup",
                 question="Are backups made regularly?",
                 shows="Time since the newest backup began, and the age at which the next one is due"
-                " (`GIRO_BACKUP_HOURS`; 0: no backups are made).",
+                " (`GIRO_BACKUP_HOURS`; 0: no backups are made). Where changes are shipped, also the time"
+                " since everything was.",
                 bad="Above the line, no backups are made. If the peaks become higher, the jobs worker is busy or down.",
                 unit=units.Seconds,
-                queries={"age": SINCE_BACKUP, "due at": read_by_scheduler("giro_backup_interval_seconds")},
+                queries={
+                    "age": SINCE_BACKUP,
+                    "due at": read_by_scheduler("giro_backup_interval_seconds"),
+                    "of the shipments": SINCE_SHIPPED,
+                },
             ),
             Graph(
                 title="Size of the newest backup",

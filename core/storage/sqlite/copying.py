@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.files import durable
 from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.sqlite.log import read_tick
 
 STEP_PAGES = 1000
 """Pages copied between two reports of progress: some four megabytes."""
@@ -21,23 +22,28 @@ Progress = Callable[[int, int], None]
 """Called now and then with how much is done, and the total."""
 
 
-def copy(database: Database, target: Path, progress: Progress) -> None:
+def copy(database: Database, target: Path, progress: Progress) -> tuple[str, int] | None:
     """Copy one snapshot of the database into a new file with mode 0600, a single file without a write-ahead log.
 
-    No writer waits for it. Only SQLite opens the database: closing a descriptor of ours would drop its locks. The copy
-    is on disk when this returns. Raises DatabaseError, and sqlite3.Error or OSError if it cannot be written.
+    Returns the series and the tick of the last capture (core/storage/sqlite/log.py) before the snapshot. Writers wait
+    only until the snapshot has begun. Only SQLite opens the database: closing a descriptor of ours would drop its
+    locks. The copy is on disk when this returns. Raises DatabaseError, and sqlite3.Error or OSError if it cannot be
+    written.
     """
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with database.reader.connect() as connection, closing(sqlite3.connect(target, isolation_level=None)) as new:
         # Reading begins the transaction that holds the snapshot from the first page to the last. Without one, each
         # step would see what was committed before it, and the copy would start again.
-        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+        with database.turnstile.turn():
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+            last_capture = read_tick(database.path)
         source = connection.connection.driver_connection
         assert source is not None
         new.execute("PRAGMA synchronous=OFF")  # an interrupted copy is deleted, and a complete one is synced below
         source.backup(new, pages=STEP_PAGES, sleep=0, progress=lambda _status, left, of: progress(of - left, of))
         new.execute("PRAGMA journal_mode=DELETE").fetchall()
     durable.sync(target)
+    return last_capture
 
 
 def broken_pages(database: Database) -> list[str]:

@@ -22,6 +22,7 @@ from core.queue.messages import JOBS_QUEUE, SETTLEMENT_QUEUE, message
 from core.queue.wakeups import send_wakeup
 from core.services import dead_letters
 from core.services.backups import making as backups_making
+from core.services.backups.shipments import current_path
 from core.services.statements import making as statements_making
 from core.services.statements import reading
 from core.settings import Settings
@@ -98,6 +99,8 @@ def test_exactly_the_announced_gauges_are_shown(
 ) -> None:
     upkeep.verify(database, settings)
     back_up(database, settings)
+    current_path(settings.backups_path).parent.mkdir()
+    current_path(settings.backups_path).touch()
     assert scrape().keys() == HELP.keys()
     announced = {family.name for family in Gauges.describe(SimpleNamespace())}  # type: ignore[arg-type]
     assert announced == HELP.keys()
@@ -298,6 +301,14 @@ def test_newest_backup_is_shown_from_its_manifest(
     assert shown["giro_backup_size_bytes"] == path.stat().st_size
     assert shown["giro_backup_duration_seconds"] == manifest.duration_seconds
     assert shown["giro_backup_interval_seconds"] == DAY
+    assert "giro_backup_shipped_timestamp_seconds" not in shown
+
+
+def test_time_of_the_newest_shipment_is_shown(settings: Settings, scrape: Scrape) -> None:
+    current = current_path(settings.backups_path)
+    current.parent.mkdir(parents=True)
+    current.touch()
+    assert scrape()["giro_backup_shipped_timestamp_seconds"] == current.stat().st_mtime
 
 
 # --- balances ----------------------------------------------------------------------------------------------------
