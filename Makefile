@@ -228,8 +228,9 @@ lock: $(VENV)/.test-ready ## Compile the lock files again, for all platforms (ne
 	    --python-version 3.12 --group security --output-file tests/security/requirements.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group clients --output-file tests/clients/requirements.lock
-	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
+	@uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url \
 	    --python-version 3.12 --group docs --output-file deploy/docs/requirements.lock
+	@cd tests/clients && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: clean
 clean: ## Remove all virtual environments, build/ and every cache; data/ stays
