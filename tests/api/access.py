@@ -310,12 +310,13 @@ NOT_COMPARED = ("sqlite_sequence", "audit_entries")
 
 def snapshot(database: Database) -> Snapshot:
     """All rows of all tables, except the records of rejected callers."""
-    tables = builders.rows(database, "SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {
-        row["name"]: [tuple(each.values()) for each in builders.rows(database, f"SELECT * FROM {row['name']}")]
-        for row in tables
-        if row["name"] not in NOT_COMPARED
-    }
+    with database.reader.connect() as connection:
+        tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+        return {
+            name: [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {name}")]
+            for name in tables
+            if name not in NOT_COMPARED
+        }
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:
