@@ -1,16 +1,58 @@
-"""Disk failures: `strace` injects errors into the system calls of a running process."""
+"""Disk failures: a small disk that can be full or read-only, and `strace`, which makes single system calls fail."""
 
+import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.waiting import eventually
 
 STRACE = shutil.which("strace")
 DETACH_SECONDS = 3
+
+
+class Disk:
+    """A file system in memory with little room, mounted on a new folder. Mounting needs root."""
+
+    def __init__(self, folder: Path, size: str = "32m") -> None:
+        """Raise CalledProcessError if this machine does not let its root mount a disk."""
+        self.folder = folder
+        folder.mkdir(mode=0o700)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", folder], check=True)
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether the caller may try to mount a disk."""
+        return os.geteuid() == 0 and shutil.which("mount") is not None
+
+    def fill(self) -> None:
+        """Write until no byte is free."""
+        with suppress(OSError), (self.folder / "filling").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    def free(self) -> None:
+        """Remove what filled the disk."""
+        (self.folder / "filling").unlink(missing_ok=True)
+
+    def make_read_only(self) -> None:
+        """Let nothing be written. The kernel allows that once no process has a file open for writing."""
+        eventually(lambda: self._remount("ro"))
+
+    def make_writable(self) -> None:
+        """Let files be written again."""
+        assert self._remount("rw")
+
+    def close(self) -> None:
+        """Unmount the disk."""
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+    def _remount(self, how: str) -> bool:
+        command = ["mount", "-o", f"remount,{how}", str(self.folder)]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 @contextmanager

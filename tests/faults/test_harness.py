@@ -75,7 +75,7 @@ def test_plan_has_the_requested_kills_and_every_other_fault() -> None:
     plan = make_plan(3, 50)
     kinds = Counter(fault.kind for fault in plan)
     assert kinds["kill"] + kinds["kill everything"] == 50
-    assert len(kinds) == 16
+    assert len(kinds) == 19
     assert plan == sorted(plan, key=lambda fault: fault.at)
     assert plan[-1].at <= 50 * SECONDS_PER_KILL
 

@@ -1,7 +1,5 @@
 """A service on a real disk that is full or read-only: it answers reads, and kills none of its parts."""
 
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,40 +9,17 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.faults.disks import Disk
 from tests.flows.stack import Client, Stack
 from tests.waiting import eventually
 
-SIZE = "32m"
 SEEN_SECONDS = 5
 SILENT_SECONDS = 3
 
 pytestmark = [
     pytest.mark.whole_service,
-    pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounting a disk needs root"),
+    pytest.mark.skipif(not Disk.is_possible(), reason="mounting a disk needs root"),
 ]
-
-
-class Disk:
-    """A file system in memory with little room, mounted on a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir(mode=0o700)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", folder], check=True)
-
-    def fill(self) -> None:
-        """Write until no byte is free."""
-        with suppress(OSError), (self.folder / "filling").open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-
-    def free(self) -> None:
-        """Remove what filled the disk."""
-        (self.folder / "filling").unlink()
-
-    def close(self) -> None:
-        """Unmount the disk."""
-        subprocess.run(["umount", "--lazy", self.folder], check=True)
 
 
 @pytest.fixture
@@ -116,8 +91,7 @@ def test_service_starts_for_reads_on_a_disk_that_became_read_only(stack: Stack, 
     ada, payer, payee = customer(stack)
     stack.supervisor.kill()
     stack.supervisor.wait()
-    remount = ["mount", "-o", "remount,ro", str(disk.folder)]
-    eventually(lambda: subprocess.run(remount, check=False, capture_output=True).returncode == 0)
+    disk.make_read_only()
     stack.supervisor = stack.run("up")
     eventually(lambda: ready(stack) == 503, 60)
     assert ada.balance(payer) == 1000

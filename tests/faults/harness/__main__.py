@@ -23,14 +23,21 @@ def main() -> int:
         "--seed", type=int, default=1, help="the seed of the first run; each following run uses the next number"
     )
     parser.add_argument(
+        "--lasting",
+        type=int,
+        default=2,
+        help="number of faults at the end of each run that last until health must name them (about 23 s each)",
+    )
+    parser.add_argument(
         "--elle", type=Path, metavar="FILE", help="write the history for Elle; further runs add their seed to the name"
     )
     arguments = parser.parse_args()
     results: list[Result] = []
     left, seed = arguments.kills, arguments.seed
     try:
-        while left > 0:
-            results.append(_one(seed, min(left, KILLS_IN_A_RUN), _elle_file(arguments.elle, seed, arguments.seed)))
+        while left > 0 or not results:
+            elle = _elle_file(arguments.elle, seed, arguments.seed)
+            results.append(_one(seed, min(left, KILLS_IN_A_RUN), arguments.lasting, elle))
             left, seed = left - max(killed(results[-1]), 1), seed + 1
             print(f"{one_line(results[-1])}; left: KILLS={max(left, 0)} SEED={seed}", flush=True)
     except KeyboardInterrupt:
@@ -43,10 +50,10 @@ def _elle_file(file: Path | None, seed: int, first: int) -> Path | None:
     return file if file is None or seed == first else file.with_stem(f"{file.stem}-{seed}")
 
 
-def _one(seed: int, kills: int, elle: Path | None) -> Result:
+def _one(seed: int, kills: int, lasting: int, elle: Path | None) -> Result:
     """Run one seed in its own folder, which is kept if a check failed."""
     folder = Path(tempfile.mkdtemp(prefix=f"giro-faults-{seed}-"))
-    result = run(seed, kills, folder)
+    result = run(seed, kills, folder, lasting)
     if elle is not None:
         shutil.copyfile(folder / ELLE, elle)
     if result.holds:

@@ -13,6 +13,8 @@ from itertools import count
 from pathlib import Path
 
 from core.storage.sqlite.turnstile import Turnstile
+from tests.faults.disks import Disk
+from tests.faults.harness.health import Span
 from tests.faults.harness.plan import Fault
 from tests.faults.harness.processes import children_of, send
 from tests.faults.harness.queue import Tamperer
@@ -24,12 +26,15 @@ Undo = Callable[[], None]
 class Nemesis:
     """Carries out a plan. Each kind of fault is a method that returns how to end it, or None if it was not possible."""
 
-    def __init__(self, stack: Stack, failpoints: Path, seed: int) -> None:
-        """`failpoints` is the file that the service's processes read their failpoints from."""
+    def __init__(self, stack: Stack, failpoints: Path, seed: int, disk: Disk | None = None) -> None:
+        """`failpoints` is the file that the service's processes read their failpoints from, `disk` has its data."""
         self.done: Counter[str] = Counter()
         self.kills: list[tuple[float, str]] = []
         """The time of each kill (monotonic seconds), and the process."""
+        self.spans: list[Span] = []
+        """The time of each fault; a fault that is over at once has no length."""
         self._stack = stack
+        self._disk = disk
         self._failpoints = failpoints
         self._switched_on: dict[str, str] = {}
         self._tamperer = Tamperer(stack.data / "run" / "valkey.sock", random.Random(seed))
@@ -44,6 +49,9 @@ class Nemesis:
             "failpoint": self._fail,
             "flush the queue": lambda _: _done(self._tamperer.flush()),
             "break the queue": self._break_queue,
+            "take the queue away": self._take_queue_away,
+            "fill the disk": self._fill_disk,
+            "make the disk read-only": self._make_disk_read_only,
             "restore an old queue": lambda fault: _done(self._tamperer.restore_dump(int(fault.what[0]))),
             "duplicate messages": lambda _: _done(self._tamperer.duplicate()),
             "reorder messages": lambda _: _done(self._tamperer.reorder()),
@@ -74,6 +82,8 @@ class Nemesis:
     def heal(self) -> None:
         """End every active fault, and make sure that the service runs."""
         self._over.set()
+        self._repair_disk()
+        self._tamperer.bring_back()
         self._switched_on.clear()
         self._write_failpoints()
         for pid in self._stopped:
@@ -82,6 +92,8 @@ class Nemesis:
             if process is not self._stack.supervisor and process.poll() is None:
                 process.terminate()
         self.keep_running()
+        now = time.monotonic()
+        self.spans.append(Span("start again", now, now))
 
     def keep_running(self) -> None:
         """Start the service if it is down, as systemd would. It exits if a child dies before it is ready."""
@@ -93,8 +105,22 @@ class Nemesis:
         self._tamperer.take_dump()
         undo = self._kinds[fault.kind](fault)
         if undo is not None:
+            undo = self._timed(fault, undo)
             self.done[fault.kind if fault.kind != "failpoint" else f"failpoint: {_action(fault.what[0])}"] += 1
         return undo
+
+    def _timed(self, fault: Fault, undo: Undo) -> Undo:
+        """Record when the fault began, and when it ends."""
+        span = Span(fault.name, time.monotonic())
+        self.spans.append(span)
+        if not fault.seconds:
+            span.ended = span.began
+
+        def end() -> None:
+            span.ended = time.monotonic()
+            undo()
+
+        return end
 
     # --- processes ---
 
@@ -165,7 +191,33 @@ class Nemesis:
         new.write_text(text)
         new.replace(self._failpoints)
 
+    # --- disk ---
+
+    def _fill_disk(self, _fault: Fault) -> Undo | None:
+        if self._disk is None:
+            return None
+        self._disk.fill()
+        return self._disk.free
+
+    def _make_disk_read_only(self, _fault: Fault) -> Undo | None:
+        """Start the service again on a read-only disk: Linux refuses to make a disk read-only that is written to."""
+        if self._disk is None:
+            return None
+        self._stack.supervisor.kill()
+        self._stack.supervisor.wait()
+        self._disk.make_read_only()
+        self.keep_running()
+        return self._disk.make_writable
+
+    def _repair_disk(self) -> None:
+        if self._disk is not None:
+            self._disk.make_writable()
+            self._disk.free()
+
     # --- queue and locks ---
+
+    def _take_queue_away(self, _fault: Fault) -> Undo | None:
+        return self._tamperer.bring_back if self._tamperer.take_away() else None
 
     def _break_queue(self, fault: Fault) -> Undo | None:
         return self._tamperer.repair if self._tamperer.break_as(fault.what[0]) else None
@@ -180,10 +232,11 @@ class Nemesis:
         return enough.set
 
     def _hold_turn(self, enough: threading.Event) -> None:
-        turnstile = Turnstile(self._database)
-        with turnstile.turn():
-            self._wait(enough)
-        turnstile.close()
+        with suppress(OSError):  # the disk is full or read-only
+            turnstile = Turnstile(self._database)
+            with turnstile.turn():
+                self._wait(enough)
+            turnstile.close()
 
     def _hold_database(self, enough: threading.Event) -> None:
         connection = sqlite3.connect(self._database, timeout=0.5, isolation_level=None)

@@ -28,6 +28,19 @@ SHIFTS = (-7_200_000, -60_000, -1_000, 1_000, 60_000, 7_200_000)
 
 BROKEN_QUEUES = tuple(BROKEN)
 
+LASTING = (
+    *(("break the queue", state, 8.0) for state in BROKEN_QUEUES),
+    ("take the queue away", "", 8.0),
+    ("stop and continue", "valkey", 8.0),
+    ("failpoint", "settle.before_write=raise:1.0", 18.0),
+    ("fill the disk", "", 8.0),
+    ("make the disk read-only", "", 12.0),
+)
+"""Faults that last longer than health needs to see them: kind, value, seconds."""
+
+QUIET_SECONDS = 14.0
+"""Time before each of them without any fault, so that health must say ok."""
+
 FORGERIES = (
     "undecodable",
     "no message",
@@ -51,9 +64,16 @@ class Fault:
     seconds: float = 0.0
     """How long it lasts."""
 
+    @property
+    def name(self) -> str:
+        """The kind, and the value if there is only one, without its chance: `stop and continue: valkey`."""
+        return f"{self.kind}: {self.what[0].rpartition(':')[0] or self.what[0]}" if len(self.what) == 1 else self.kind
+
 
 def make_plan(seed: int, kills: int) -> list[Fault]:
     """Plan a run with `kills` kills (SIGKILL), in order of time. The same arguments give the same plan."""
+    if not kills:
+        return []
     dice = random.Random(seed)
     length = kills * SECONDS_PER_KILL
     targets = list(CHILDREN) * (kills // len(CHILDREN) + 1)
@@ -64,6 +84,18 @@ def make_plan(seed: int, kills: int) -> list[Fault]:
     dice.shuffle(kinds)
     plan += [_other(dice, at, kind) for at, kind in zip(_spread(dice, len(kinds), length), kinds, strict=True)]
     return sorted(plan, key=lambda fault: fault.at)
+
+
+def make_lasting_plan(seed: int, faults: int) -> list[Fault]:
+    """Plan `faults` lasting faults, one after the other; each run through all of them has its own order."""
+    dice = random.Random(seed)
+    plan: list[Fault] = []
+    at = 0.0
+    while len(plan) < faults:
+        for kind, value, seconds in dice.sample(LASTING, k=min(len(LASTING), faults - len(plan))):
+            plan.append(Fault(at + QUIET_SECONDS, kind, (value,) if value else (), seconds))
+            at += QUIET_SECONDS + seconds
+    return plan
 
 
 def length_of(plan: list[Fault]) -> float:
@@ -98,6 +130,9 @@ _OTHERS: dict[str, tuple[tuple[str, ...], float, float]] = {
     "terminate": (CHILDREN, 0, 0),
     "flush the queue": ((), 0, 0),
     "break the queue": (BROKEN_QUEUES, 1.0, 4.0),
+    "take the queue away": ((), 1.0, 4.0),
+    "fill the disk": ((), 1.0, 3.0),
+    "make the disk read-only": ((), 1.0, 3.0),
     "restore an old queue": (("1", "2", "4", "8"), 0, 0),
     "duplicate messages": ((), 0, 0),
     "reorder messages": ((), 0, 0),

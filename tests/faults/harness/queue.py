@@ -28,6 +28,7 @@ class Tamperer:
         self._client = redis.Redis(
             unix_socket_path=str(socket), socket_timeout=0.3, socket_connect_timeout=0.3, retry=once
         )
+        self._socket = socket
         self._dice = dice
         self._dumps: list[dict[bytes, tuple[int, bytes]]] = []
         self._forged = 0
@@ -46,6 +47,26 @@ class Tamperer:
         self._broken = False
         with suppress(redis.RedisError):
             repair(self._client)
+
+    def take_away(self) -> bool:
+        """Let no process reach the server: its socket has another name, and its connections end."""
+        with suppress(redis.RedisError, OSError):
+            self._client.ping()
+            self._socket.rename(self._away)
+            with redis.Redis(unix_socket_path=str(self._away), socket_timeout=0.3) as client:
+                client.execute_command("CLIENT", "KILL", "TYPE", "normal")
+            return True
+        return False
+
+    def bring_back(self) -> None:
+        """Let the server be reached again, unless it was killed meanwhile: a new one has its own socket."""
+        if not self._socket.exists():
+            with suppress(OSError):
+                self._away.rename(self._socket)
+
+    @property
+    def _away(self) -> Path:
+        return self._socket.with_suffix(".away")
 
     def take_dump(self) -> None:
         """Save a copy of the server's whole content, unless it is that of a broken queue."""

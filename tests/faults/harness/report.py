@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import median
 
+from tests.faults.harness.health import PROMISES
 from tests.faults.harness.run import Result
 
 MOST_FINDINGS = 5
@@ -40,9 +41,20 @@ def table(results: Sequence[Result]) -> str:
         lines += [f"  {count:>7}  {name}" for name, count in counter.most_common()]
     recoveries = [seconds for result in results for seconds in result.recoveries]
     lines += ["", f"from a kill to the end of a transfer submitted after it ({len(recoveries)}): {spread(recoveries)}"]
-    lines += [f"transfers in the ledgers: {sum(result.transfers for result in results)}"]
+    lines += ["", f"until health named a fault ({sum(result.health_answers for result in results)} answers of health)"]
+    lines += _detections(results)
+    lines += ["", f"transfers in the ledgers: {sum(result.transfers for result in results)}"]
     lines += [f"pages of balances added up: {sum(result.pages for result in results)}", "", "what holds"]
     return "\n".join([*lines, *_verdicts(results)])
+
+
+def _detections(results: Sequence[Result]) -> list[str]:
+    """Line up, for each fault that health must name, how often and how soon it did."""
+    found: dict[str, list[float]] = {name: [] for name in PROMISES}
+    for result in results:
+        for name, seconds in result.detections.items():
+            found[name] += seconds
+    return [f"  {len(seconds):>7}  {name}: {spread(seconds)}" for name, seconds in found.items()]
 
 
 def _verdicts(results: Sequence[Result]) -> list[str]:

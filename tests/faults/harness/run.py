@@ -3,22 +3,26 @@
 import json
 import os
 import random
+import shutil
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import httpx2
 
+from tests.faults.disks import Disk
 from tests.faults.harness.checks import CHECKS, Ledger, read_ledger
 from tests.faults.harness.clients import Client, Lister, Reader, Teller
 from tests.faults.harness.elle import export
+from tests.faults.harness.health import Watcher, detections, tells_the_truth
 from tests.faults.harness.history import History, Submission
 from tests.faults.harness.nemesis import Nemesis
-from tests.faults.harness.plan import make_plan
+from tests.faults.harness.plan import QUIET_SECONDS, make_lasting_plan, make_plan
 from tests.flows.stack import Client as Person
 from tests.flows.stack import Stack
 from tests.unthrottled import UNTHROTTLED
@@ -32,6 +36,8 @@ ELLE = "history.edn"
 """The file with the history for Elle, in the folder of a run."""
 RECOVERED = 10
 """Number of transfers that must be submitted and end after the last fault before the clients stop."""
+DISK = "96m"
+"""Size of the disk with the data, where one can be mounted."""
 HEALED_WITHIN_SECONDS = 60
 """Time limit after the last fault for everything to end."""
 
@@ -43,6 +49,7 @@ SETTINGS = {
     "verify_hours": 0.002,  # every seven seconds: the ledger must verify during the run as well
     "checkpoint_minutes": 0.05,
     "settlement_batch": 50,
+    "disk_free_mb": 16,  # more than the write-ahead log gives back on a full disk
 }
 
 
@@ -59,6 +66,9 @@ class Result:
     """How the service's processes ended, according to its supervisor."""
     recoveries: list[float] = field(default_factory=list)
     """Seconds from a kill until the end of a transfer that was submitted after it."""
+    detections: dict[str, list[float]] = field(default_factory=dict)
+    """Fault → seconds until health named it."""
+    health_answers: int = 0
     pages: int = 0
     transfers: int = 0
     findings: dict[str, list[str]] = field(default_factory=dict)
@@ -69,25 +79,30 @@ class Result:
         return not any(self.findings.values())
 
 
-def run(seed: int, kills: int, folder: Path) -> Result:
-    """Run one plan on a separate service below `folder`, and leave the records there."""
+def run(seed: int, kills: int, folder: Path, lasting: int = 0) -> Result:
+    """Run one plan on a separate service below `folder`, and leave the records there.
+
+    After `kills` kills and as many other faults, `lasting` faults follow, one after the other.
+    """
     started = time.monotonic()
     result, history = Result(seed, kills), History()
-    failpoints = folder / "failpoints"
+    failpoints, disk = folder / "failpoints", _disk(folder)
     stack = Stack(folder, measured=False, **UNTHROTTLED | SETTINGS)
     stack.environment["GIRO_FAILPOINTS"] = f"@{failpoints}"
     try:
         stack.start()
         person, accounts = _bank(stack, history)
-        nemesis = Nemesis(stack, failpoints, seed)
-        with _clients(stack, person, accounts, history, seed) as clients:
-            nemesis.carry_out(make_plan(seed, kills))
-            nemesis.heal()
-            healed_at = time.monotonic()
-            result.findings["recovers"] = _wait_for_recovery(nemesis, history)
+        nemesis = Nemesis(stack, failpoints, seed, disk)
+        with _watched(stack, nemesis, result), _clients(stack, person, accounts, history, seed) as clients:
+            for plan in (make_plan(seed, kills), make_lasting_plan(seed, lasting)):
+                nemesis.carry_out(plan)
+                nemesis.heal()
+                healed_at = time.monotonic()
+                result.findings["recovers"] = result.findings.get("recovers") or _wait_for_recovery(nemesis, history)
+            time.sleep(QUIET_SECONDS if lasting else 0)
             _stop(clients)
         result.findings["ends_in_time"] = _wait_for_the_end(stack, healed_at)
-        if result.holds:
+        if not result.findings["recovers"] + result.findings["ends_in_time"]:
             _resolve(stack, person, history)
             _repeat(stack, person, history, random.Random(seed))
         result.findings["verify"] = _verify(stack)
@@ -97,6 +112,8 @@ def run(seed: int, kills: int, folder: Path) -> Result:
     finally:
         stack.close()
         _keep(folder, history, result)
+        if disk is not None:
+            disk.close()
     result.seconds = time.monotonic() - started
     return result
 
@@ -127,6 +144,28 @@ def _clients(stack: Stack, person: Person, accounts: list[str], history: History
         yield clients
     finally:
         _stop(clients)
+
+
+def _disk(folder: Path) -> Disk | None:
+    """A small disk for the data; None if none can be mounted, and then the faults of disks are left out."""
+    if Disk.is_possible():
+        with suppress(subprocess.CalledProcessError):
+            return Disk(folder / "data", DISK)
+    return None
+
+
+@contextmanager
+def _watched(stack: Stack, nemesis: Nemesis, result: Result) -> Iterator[None]:
+    """Ask for health meanwhile, and compare its answers with the faults."""
+    watcher = Watcher(stack.url, stack.data / "banking.db")
+    watcher.start()
+    try:
+        yield
+    finally:
+        watcher.stop()
+        result.health_answers = len(watcher.answers)
+        result.detections = detections(watcher.answers, nemesis.spans)
+        result.findings["health_tells_the_truth"] = tells_the_truth(watcher.answers, nemesis.spans)
 
 
 def _stop(clients: list[Client]) -> None:
@@ -228,4 +267,6 @@ def _keep(folder: Path, history: History, result: Result) -> None:
     lines = [text(asdict(submission)) for submission in history.submissions]
     (folder / "history.jsonl").write_text(os.linesep.join(lines))
     (folder / ELLE).write_text(export(history))
+    if not result.holds:
+        shutil.copytree(folder / "data", folder / "kept", ignore=shutil.ignore_patterns("filling", "run"))
     (folder / "findings.json").write_text(json.dumps(result.findings, indent=2))
