@@ -15,18 +15,23 @@ DETACH_SECONDS = 3
 
 
 class Disk:
-    """A file system in memory with little room, mounted on a new folder. Mounting needs root."""
+    """A small disk: ext4 in a file, mounted on a new folder. It can be full, and break under a running service."""
 
-    def __init__(self, folder: Path, size: str = "32m") -> None:
+    def __init__(self, folder: Path, megabytes: int) -> None:
         """Raise CalledProcessError if this machine does not let its root mount a disk."""
         self.folder = folder
-        folder.mkdir(mode=0o700)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", folder], check=True)
+        self._image = folder.with_suffix(".img")
+        folder.mkdir()
+        _run("truncate", "-s", f"{megabytes}m", self._image)
+        _run("mkfs.ext4", "-q", "-F", "-m", "0", "-J", "size=4", self._image)
+        self._mount()
+        folder.chmod(0o700)
+        (folder / "lost+found").rmdir()
 
     @staticmethod
     def is_possible() -> bool:
         """Whether the caller may try to mount a disk."""
-        return os.geteuid() == 0 and shutil.which("mount") is not None
+        return os.geteuid() == 0 and all(map(shutil.which, ("mount", "mkfs.ext4")))
 
     def fill(self) -> None:
         """Write until no byte is free."""
@@ -39,20 +44,25 @@ class Disk:
         (self.folder / "filling").unlink(missing_ok=True)
 
     def make_read_only(self) -> None:
-        """Let nothing be written. The kernel allows that once no process has a file open for writing."""
-        eventually(lambda: self._remount("ro"))
+        """Break the disk, as an error in its journal does: from now on each write fails, also to an open file."""
+        _run("mount", "-o", "remount,abort", self.folder)
 
     def make_writable(self) -> None:
-        """Let files be written again."""
-        assert self._remount("rw")
+        """Repair the disk. Each process that uses it must have ended, or end soon."""
+        eventually(lambda: subprocess.run(["umount", self.folder], check=False, capture_output=True).returncode == 0)
+        self._mount()
 
     def close(self) -> None:
-        """Unmount the disk."""
-        subprocess.run(["umount", "--lazy", self.folder], check=True)
+        """Unmount the disk and remove it."""
+        _run("umount", "--lazy", self.folder)
+        self._image.unlink()
 
-    def _remount(self, how: str) -> bool:
-        command = ["mount", "-o", f"remount,{how}", str(self.folder)]
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    def _mount(self) -> None:
+        _run("mount", "-o", "loop,errors=remount-ro", self._image, self.folder)
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def at(history: list[Answer], second: int, **said: object) -> list[Answer]:
 
 
 def queue_fault(name: str = QUEUE) -> list[Span]:
-    return [Span("start again", 60, 60), Span(name, BEGAN, ENDED)]
+    return [Span("kill", 60, 60), Span(name, BEGAN, ENDED)]
 
 
 @pytest.mark.parametrize("name", PROMISES)

@@ -13,6 +13,7 @@ from tests.faults.disks import Disk
 from tests.flows.stack import Client, Stack
 from tests.waiting import eventually
 
+MEGABYTES = 32
 SEEN_SECONDS = 5
 SILENT_SECONDS = 3
 
@@ -25,7 +26,7 @@ pytestmark = [
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     try:
-        disk = Disk(tmp_path / "data")
+        disk = Disk(tmp_path / "data", MEGABYTES)
     except subprocess.CalledProcessError:
         pytest.skip("this machine does not let root mount a disk")
     yield disk
@@ -85,13 +86,18 @@ def test_service_starts_for_reads_on_a_full_disk_and_accepts_once_there_is_room(
     eventually(lambda: stack.output("up").count("is ready") == 2)
 
 
-def test_service_starts_for_reads_on_a_disk_that_became_read_only(stack: Stack, disk: Disk) -> None:
-    """A disk becomes read-only under a running service, so the files of the write-ahead log are still there."""
+def test_disk_that_becomes_read_only_is_seen_within_seconds_and_the_service_starts_on_it(
+    stack: Stack, disk: Disk
+) -> None:
+    """The files of the write-ahead log are still there, so that reads go on."""
     stack.start()
     ada, payer, payee = customer(stack)
+    disk.make_read_only()
+    broken_at = time.monotonic()
+    eventually(lambda: ready(stack) == 503, SEEN_SECONDS)
+    print(f"seen after {time.monotonic() - broken_at:.2f} s")
     stack.supervisor.kill()
     stack.supervisor.wait()
-    disk.make_read_only()
     stack.supervisor = stack.run("up")
     eventually(lambda: ready(stack) == 503, 60)
     assert ada.balance(payer) == 1000
@@ -99,3 +105,9 @@ def test_service_starts_for_reads_on_a_disk_that_became_read_only(stack: Stack, 
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     eventually(lambda: "giro: not ready" in stack.log_text("up"))
     assert "database" in stack.log_text("up").partition("giro: not ready")[2].splitlines()[0]
+    stack.supervisor.kill()
+    stack.supervisor.wait()
+    disk.make_writable()
+    stack.supervisor = stack.run("up")
+    eventually(lambda: ready(stack) == 200, 60)
+    assert ada.poll_to_end(ada.submit(payer, payee).json()["id"]) == "completed"

@@ -29,6 +29,10 @@ HEALED_SECONDS = 10.0
 EDGE_SECONDS = 1.0
 """An answer this close to the limit may be either: beginning and ending a fault takes time, and so does an answer."""
 
+START_SECONDS = 10.0
+RESTARTS = ("start again", "kill everything", "make the disk read-only")
+"""After these the whole service starts again, which takes some seconds more on a busy machine."""
+
 SKEW = "skew the clock"
 
 PROMISES: dict[str, tuple[Health, float]] = {
@@ -153,8 +157,12 @@ def _touches(span: Span, answer: Answer, since: float | None = None) -> bool:
 
 def _is_quiet(answer: Answer, spans: Sequence[Span]) -> bool:
     """Whether no fault has been on for long, and no transfer waits for longer than usual."""
-    last = max((span.ended for span in spans if span.began <= answer.answered_at), default=0.0)
-    return answer.asked_at > last + HEALED_SECONDS + EDGE_SECONDS and answer.waited < EDGE_SECONDS
+    over = (
+        span.ended + (START_SECONDS if span.name in RESTARTS else 0)
+        for span in spans
+        if span.began <= answer.answered_at
+    )
+    return answer.asked_at > max(over, default=0.0) + HEALED_SECONDS + EDGE_SECONDS and answer.waited < EDGE_SECONDS
 
 
 def detections(answers: Sequence[Answer], spans: Iterable[Span]) -> dict[str, list[float]]:

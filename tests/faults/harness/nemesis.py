@@ -35,6 +35,7 @@ class Nemesis:
         """The time of each fault; a fault that is over at once has no length."""
         self._stack = stack
         self._disk = disk
+        self._disk_is_broken = False
         self._failpoints = failpoints
         self._switched_on: dict[str, str] = {}
         self._tamperer = Tamperer(stack.data / "run" / "valkey.sock", random.Random(seed))
@@ -77,12 +78,13 @@ class Nemesis:
             if undo is not None:
                 undo()
             elif (end := self._begin(fault)) is not None and fault.seconds:
-                heapq.heappush(agenda, (at + fault.seconds, next(order), fault, end))
+                heapq.heappush(agenda, (time.monotonic() - started + fault.seconds, next(order), fault, end))
 
     def heal(self) -> None:
         """End every active fault, and make sure that the service runs."""
-        self._over.set()
         self._repair_disk()
+        self._free_disk()
+        self._over.set()
         self._tamperer.bring_back()
         self._switched_on.clear()
         self._write_failpoints()
@@ -194,25 +196,36 @@ class Nemesis:
     # --- disk ---
 
     def _fill_disk(self, _fault: Fault) -> Undo | None:
-        if self._disk is None:
+        if self._disk is None or self._disk_is_broken:
             return None
         self._disk.fill()
-        return self._disk.free
+        return self._free_disk
+
+    def _free_disk(self) -> None:
+        """Remove what fills the disk; repairing a broken one does that later."""
+        if self._disk is not None and not self._disk_is_broken:
+            self._disk.free()
 
     def _make_disk_read_only(self, _fault: Fault) -> Undo | None:
-        """Start the service again on a read-only disk: Linux refuses to make a disk read-only that is written to."""
-        if self._disk is None:
+        if self._disk is None or self._disk_is_broken:
             return None
-        self._stack.supervisor.kill()
-        self._stack.supervisor.wait()
         self._disk.make_read_only()
-        self.keep_running()
-        return self._disk.make_writable
+        self._disk_is_broken = True
+        return self._repair_disk
 
     def _repair_disk(self) -> None:
-        if self._disk is not None:
-            self._disk.make_writable()
-            self._disk.free()
+        """Repair a broken disk, which no process may use meanwhile, and start the service again."""
+        if self._disk is None or not self._disk_is_broken:
+            return
+        for process in self._stack.processes:
+            process.kill()
+            process.wait()
+        self._over.set()  # the locks that this process holds are files of that disk
+        self._disk.make_writable()
+        self._over.clear()
+        self._disk_is_broken = False
+        self._disk.free()
+        self.keep_running()
 
     # --- queue and locks ---
 

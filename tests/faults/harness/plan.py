@@ -34,7 +34,7 @@ LASTING = (
     ("stop and continue", "valkey", 8.0),
     ("failpoint", "settle.before_write=raise:1.0", 18.0),
     ("fill the disk", "", 8.0),
-    ("make the disk read-only", "", 12.0),
+    ("make the disk read-only", "", 8.0),
 )
 """Faults that last longer than health needs to see them: kind, value, seconds."""
 

@@ -36,7 +36,7 @@ ELLE = "history.edn"
 """The file with the history for Elle, in the folder of a run."""
 RECOVERED = 10
 """Number of transfers that must be submitted and end after the last fault before the clients stop."""
-DISK = "96m"
+DISK_MEGABYTES = 96
 """Size of the disk with the data, where one can be mounted."""
 HEALED_WITHIN_SECONDS = 60
 """Time limit after the last fault for everything to end."""
@@ -150,7 +150,7 @@ def _disk(folder: Path) -> Disk | None:
     """A small disk for the data; None if none can be mounted, and then the faults of disks are left out."""
     if Disk.is_possible():
         with suppress(subprocess.CalledProcessError):
-            return Disk(folder / "data", DISK)
+            return Disk(folder / "data", DISK_MEGABYTES)
     return None
 
 
