@@ -93,6 +93,10 @@ def test_fault_that_another_one_may_have_ended_is_not_expected_if_it_is_of_the_q
     assert tells_the_truth(answers(Health.OK), [*queue_fault(DISK), kill])
 
 
+def test_nothing_is_expected_of_health_about_a_fault_without_a_promise() -> None:
+    assert tells_the_truth(answers(Health.OK), queue_fault("failpoint: accept.before_commit=delay:300")) == []
+
+
 def test_fault_under_which_health_was_not_ok_before_is_not_measured() -> None:
     history = at(answers(Health.DEGRADED), 99, status=Health.DEGRADED)
     assert detections(history, queue_fault()) == {}

@@ -134,7 +134,9 @@ def _wrong(answer: Answer, spans: Sequence[Span]) -> Iterable[str]:
 def _reasons(answer: Answer, spans: Sequence[Span]) -> Iterable[tuple[str, Health]]:
     """What was wrong for so long that health must have said it."""
     for span in spans:
-        least, seconds = PROMISES.get(span.name, (Health.OK, 0.0))
+        if span.name not in PROMISES:
+            continue
+        least, seconds = PROMISES[span.name]
         since = answer.asked_at - span.began
         if seconds + EDGE_SECONDS < since and answer.answered_at < span.ended and _lasts(span, answer, spans):
             yield f"for {since:.1f} s: {span.name}", least

@@ -69,6 +69,8 @@ class Result:
     detections: dict[str, list[float]] = field(default_factory=dict)
     """Fault → seconds until health named it."""
     health_answers: int = 0
+    ready_answers: int = 0
+    """How many of them said that transfers can be accepted."""
     pages: int = 0
     transfers: int = 0
     findings: dict[str, list[str]] = field(default_factory=dict)
@@ -164,6 +166,7 @@ def _watched(stack: Stack, nemesis: Nemesis, result: Result) -> Iterator[None]:
     finally:
         watcher.stop()
         result.health_answers = len(watcher.answers)
+        result.ready_answers = sum(answer.ready for answer in watcher.answers)
         result.detections = detections(watcher.answers, nemesis.spans)
         result.findings["health_tells_the_truth"] = tells_the_truth(watcher.answers, nemesis.spans)
 
