@@ -255,6 +255,14 @@ MACHINE = Section(
                     "jump": read_by_scheduler("giro_clock_difference_seconds"),
                 },
             ),
+            Graph(
+                title="Clock in doubt",
+                question="Are months closed, and does what has expired go?",
+                shows="1 while the clock has jumped by more than a day, and until it is right again or confirmed.",
+                bad="Fix the clock. If it is right, confirm it with `giro clock accept`.",
+                unit=units.Short,
+                queries={"in doubt": read_by_scheduler("giro_clock_in_doubt")},
+            ),
         ),
     ),
 )

@@ -62,7 +62,7 @@ def test_every_secret_can_be_a_credential() -> None:
         variable(name).lower() for name, field in Settings.model_fields.items() if SecretStr in annotations_of(field)
     }
     assert given == secrets
-    assert len(secrets) == 7
+    assert len(secrets) == 8
 
 
 def annotations_of(field: object) -> set[object]:

@@ -111,9 +111,18 @@ def test_worker_declares_settlement_and_every_job(
 ) -> None:
     broker = create_broker(settings, database, fakeredis.FakeRedis(), stop)
     assert broker.get_declared_queues() == {SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE, DOCUMENTS_QUEUE}
-    jobs = {"verify", "verify_recent", "anchor", "checkpoint", "forget_expired_tokens", BACK_UP, FORGET_DOCUMENTS}
+    jobs = {
+        "verify",
+        "verify_recent",
+        "anchor",
+        "stamp",
+        "checkpoint",
+        "forget_expired_tokens",
+        BACK_UP,
+        FORGET_DOCUMENTS,
+    }
     rows = {CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, MAKE_DOCUMENT}
-    assert broker.get_declared_actors() == {"settle", *jobs, *rows}
+    assert broker.get_declared_actors() == {"settle", *jobs, BACK_UP, FORGET_DOCUMENTS, *rows}
 
 
 @pytest.mark.parametrize("said", ["made-up", JOBS_QUEUE, ""])

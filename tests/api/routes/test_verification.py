@@ -66,7 +66,8 @@ async def test_a_failed_verification_reports_its_breaches(
     found = (await operator.get(PATH)).json()
     assert (found["holds"], found["breach_count"], found["started_at"]) == (False, 1, "2026-01-16T12:00:00Z")
     detail = "account 2: (7, 0) reserved (amount, number), (0, 0) pending"
-    assert found["breaches"] == [{"rule": "reserved_is_pending", "detail": detail}]
+    places = {"account": 2, "transfer": None, "block": None}
+    assert found["breaches"] == [{"rule": "reserved_is_pending", "detail": detail, **places}]
 
 
 async def test_it_is_for_operators_only(ada: Person) -> None:

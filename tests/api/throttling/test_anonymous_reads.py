@@ -99,10 +99,10 @@ class TestTheMachineItself:
         async with start(limit_anonymous_reads="1/3600") as api, served(api) as port:
             monkeypatch.setenv("GIRO_PORT", str(port))
             monkeypatch.setenv("GIRO_DATA_DIR", str(api.runtime.settings.data_dir))
+            settings = api.runtime.settings.model_copy(update={"port": port})
             with httpx2.Client(trust_env=False) as supervisor:
                 for _ in range(3):
-                    url = f"http://127.0.0.1:{port}/health/ready"
-                    assert await asyncio.to_thread(_missing, supervisor, url) is None
+                    assert await asyncio.to_thread(_missing, supervisor, settings) is None
                     assert await asyncio.to_thread(complaint) is None
 
 

@@ -94,7 +94,7 @@ def test_a_batch_is_accepted_with_a_few_statements(ledger: Ledger, mode: BatchMo
     assert len(run) <= 8 + MANY // TOGETHER, run
 
 
-@pytest.mark.parametrize(("count", "most"), [(1, 17), (100, 17), (MANY, 34)])
+@pytest.mark.parametrize(("count", "most"), [(1, 18), (100, 18), (MANY, 35)])
 def test_settling_runs_a_few_statements_for_each_chunk(ledger: Ledger, count: int, most: int) -> None:
     accept(ledger.database, *ledger.orders(count))
     with statements(ledger.database) as run:

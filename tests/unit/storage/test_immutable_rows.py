@@ -116,13 +116,6 @@ def test_a_batch_fails_once_and_is_never_deleted(database: Database) -> None:
     refused(database, "DELETE FROM batches", because="a batch is never deleted")
 
 
-def test_a_transfer_is_cancelled_by_one_block(database: Database, bank: Bank) -> None:
-    statement, values = insert("blocks", kind="cancellation")
-    written(database, statement, *values)
-    statement, values = insert("blocks", kind="cancellation", height=100)
-    refused(database, statement, *values, because="UNIQUE constraint failed: blocks.first_sequence")
-
-
 @pytest.mark.parametrize("column", ["id", "at", "author_id", "action", "object_id", "details", "request_id", "address"])
 def test_an_audit_entry_never_changes(database: Database, column: str) -> None:
     statement, values = insert("audit_entries")
