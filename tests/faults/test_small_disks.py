@@ -1,5 +1,6 @@
 """A service on a real disk that is full or read-only: it answers reads, and kills none of its parts."""
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,6 +47,14 @@ def ready(stack: Stack) -> int:
     return 0
 
 
+def pages_somebody(stack: Stack) -> bool:
+    """Whether the errors of the API are those for which the alert DatabaseErrors pages."""
+    counted = re.findall(
+        r'giro_database_errors_total\{error="SQLITE_(?:IOERR|FULL|READONLY)"\} (\S+)', stack.scrape("api")
+    )
+    return any(float(count) > 0 for count in counted)
+
+
 def customer(stack: Stack) -> tuple[Client, str, str]:
     ada = stack.sign_up()
     return ada, ada.open_account(funds=1000), ada.open_account()
@@ -58,6 +67,7 @@ def test_disk_that_fills_up_is_seen_within_seconds_and_reads_go_on(stack: Stack,
     filled_at = time.monotonic()
     eventually(lambda: ready(stack) == 503, SEEN_SECONDS)
     print(f"seen after {time.monotonic() - filled_at:.2f} s")
+    eventually(lambda: pages_somebody(stack), SEEN_SECONDS)
     while time.monotonic() < filled_at + 3 * SILENT_SECONDS:
         assert ada.balance(payer) == 1000
         time.sleep(0.2)
@@ -96,6 +106,7 @@ def test_disk_that_becomes_read_only_is_seen_within_seconds_and_the_service_star
     broken_at = time.monotonic()
     eventually(lambda: ready(stack) == 503, SEEN_SECONDS)
     print(f"seen after {time.monotonic() - broken_at:.2f} s")
+    eventually(lambda: pages_somebody(stack), SEEN_SECONDS)
     stack.supervisor.kill()
     stack.supervisor.wait()
     stack.supervisor = stack.run("up")
