@@ -13,7 +13,7 @@ UNDONE = read_by_scheduler("giro_statement_groups_undone")
 REQUESTED = read_by_scheduler("giro_statements_requested")
 DEAD_LETTERS = read_by_scheduler("giro_dead_letters")
 SINCE_BACKUP = 'time() - max(giro_backup_timestamp_seconds{process="scheduler"})'
-SINCE_SHIPPED = 'time() - max(giro_backup_shipped_timestamp_seconds{process="scheduler"})'
+SINCE_SHIPPED = '(time() - max(giro_backup_shipped_timestamp_seconds{process="scheduler"})) or vector(0)'
 JOBS_WORKER = 'max(time() - process_start_time_seconds{process="jobs"})'
 
 AT_A_GLANCE = (
@@ -191,7 +191,7 @@ BACKUPS = Section(
                 question="Are backups made regularly?",
                 shows="Time since the newest backup began, and the age at which the next one is due"
                 " (`GIRO_BACKUP_HOURS`; 0: no backups are made). Where changes are shipped, also the time"
-                " since everything was.",
+                " since everything was, otherwise 0.",
                 bad="Above the line, no backups are made. If the peaks become higher, the jobs worker is busy or down.",
                 unit=units.Seconds,
                 queries={

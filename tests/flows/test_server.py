@@ -62,7 +62,8 @@ MEASURED_BY = {
         "giro_checkpoints_blocked_total",
         *MESSAGES,
     },
-    "scheduler": {*HELP, "giro_sweep_wakeups_total"},
+    # Nothing is shipped here.
+    "scheduler": {*HELP, "giro_sweep_wakeups_total"} - {"giro_backup_shipped_timestamp_seconds"},
 }
 
 

@@ -6,6 +6,7 @@ An anchor fixes all earlier blocks, so only the newest one is stamped. After a f
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 from core.files import append_only, durable
 from core.security import time_stamps
@@ -46,11 +47,20 @@ def unstamped_seconds(anchors: Path) -> float:
     return 0.0 if anchor is None else max(anchor.anchored_at - max(times, default=0), 0) / 1e6
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow no redirect: the answer counts as an error."""
+
+
+_authority = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
+"""Ignores proxies in the environment, and follows no redirects."""
+
+
 def _ask(url: str, content: bytes) -> bytes:
     query, nonce = time_stamps.request(content)
     request = urllib.request.Request(url, query, {"Content-Type": MEDIA_TYPE})  # noqa: S310 (the setting allows http only)
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310
+        with _authority.open(request, timeout=SECONDS) as response:
             answer: bytes = response.read(LARGEST_ANSWER)
     except (OSError, HTTPException, ValueError) as error:
         raise NotStamped(f"the authority does not answer: {error}") from None

