@@ -7,7 +7,7 @@ from pathlib import Path
 from core.cli.console import the_bank
 from core.security.anchor_key import AnchorKey
 from core.security.secrets import Secrets
-from core.services.backups import making, restoring
+from core.services.backups import manifests, restoring
 from core.services.backups.making import BackupError, kept
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
@@ -64,7 +64,7 @@ def judge(settings: Settings, facts: Facts, told: Sequence[Said]) -> list[str]:
 
 
 def _names_of(path: Path) -> set[str]:
-    return {path.name, making.manifest_of(path).name, making.anchors_of(path).name}
+    return {path.name, manifests.manifest_of(path).name, manifests.anchors_of(path).name}
 
 
 def _restored(settings: Settings, facts: Facts, file: Path) -> list[str]:
