@@ -82,7 +82,9 @@ class FollowedLog:
         with self._database.turnstile.turn():
             self._begin_pin()
             command = [sys.executable, "-m", "core.storage.sqlite.log_reader", str(self._database.path)]
-            self._reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # nosec B603
+            self._reader = subprocess.Popen(  # nosec B603 # a list of words, and no shell
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
             given = json.dumps({name: getattr(wanted, name) for name in Position.__slots__}) if wanted else ""
             continues: bool = self._ask(f"start {given}")["continues"]
             if not continues:
