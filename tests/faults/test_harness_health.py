@@ -87,6 +87,12 @@ def test_transfer_that_waits_long_must_be_named_whatever_its_cause() -> None:
     assert tells_the_truth(waits, [*queue_fault(), Span(SKEW, 129, 131)]) == []
 
 
+def test_api_that_starts_again_after_a_fault_may_be_silent_about_a_transfer_that_waits() -> None:
+    silent = at(answers(Health.DEGRADED), 130, waited=16.0, status=None, ready=False)
+    assert any("waited" in finding for finding in tells_the_truth(silent, queue_fault()))
+    assert tells_the_truth(silent, [*queue_fault(), Span("kill everything", 125, 125)]) == []
+
+
 def test_fault_that_another_one_may_have_ended_is_not_expected_if_it_is_of_the_queue() -> None:
     kill = Span("kill", 104, 104)
     assert tells_the_truth(answers(Health.OK), [*queue_fault(), kill]) == []

@@ -141,7 +141,9 @@ def _reasons(answer: Answer, spans: Sequence[Span]) -> Iterable[tuple[str, Healt
         if seconds + EDGE_SECONDS < since and answer.answered_at < span.ended and _lasts(span, answer, spans):
             yield f"for {since:.1f} s: {span.name}", least
     skewed = any(span.name.startswith(SKEW) and _touches(span, answer) for span in spans)
-    if answer.waited > PENDING_SECONDS + SEEN_SECONDS and not skewed:
+    # A fault may have ended the API: then it is silent until it has started again.
+    may_start = answer.status is None and any(_touches(span, answer, answer.asked_at - START_SECONDS) for span in spans)
+    if answer.waited > PENDING_SECONDS + SEEN_SECONDS and not skewed and not may_start:
         yield f"a transfer waited for {answer.waited:.1f} s", Health.DEGRADED
 
 

@@ -59,12 +59,8 @@ def judge(settings: Settings, facts: Facts, told: Sequence[Said]) -> list[str]:
     for path, _ in kept(settings.backups_path)[-1:]:
         found += _restored(settings, facts, path)
     names = {path.name for path in settings.backups_path.iterdir() if path.name != ".lock"}
-    known = {name for path, _ in kept(settings.backups_path) for name in _names_of(path)}
+    known = {part.name for path, _ in kept(settings.backups_path) for part in manifests.parts_of(path)}
     return found + [f"a leftover stays: {name}" for name in names - known]
-
-
-def _names_of(path: Path) -> set[str]:
-    return {path.name, manifests.manifest_of(path).name, manifests.anchors_of(path).name}
 
 
 def _restored(settings: Settings, facts: Facts, file: Path) -> list[str]:
