@@ -84,7 +84,11 @@ class HealthState:
         found = await asyncio.gather(
             *(self._look(runtime, name, check, before.get(name)) for name, check in CHECKS.items())
         )
-        self._state = _State(dict(zip(CHECKS, found, strict=True)), time.monotonic())
+        self.take(dict(zip(CHECKS, found, strict=True)))
+
+    def take(self, checks: Mapping[str, CheckOut]) -> None:
+        """Keep the results of all checks as the state of now."""
+        self._state = _State(checks, time.monotonic())
 
     async def _keep(self, runtime: Runtime) -> None:
         while True:

@@ -24,6 +24,8 @@ from sqlalchemy import Connection
 import api.app as application
 from api.app import create_app
 from api.runtime import Runtime
+from api.runtime.health import HealthState
+from api.schemas.health import CheckOut, Health
 from core.domain.users import Role
 from core.files.locks import FileLock
 from core.security.access_tokens import Claims
@@ -183,11 +185,35 @@ def without_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "freeze_garbage_collector", lambda: None)
 
 
+@pytest.fixture(scope="session")
+def first_checks() -> dict[str, CheckOut]:
+    """The results of the checks at the start of the session's first application."""
+    return {}
+
+
 @pytest.fixture
-def without_refreshing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refresh the state of the service at the start and by `Api.health`, and not in the middle of a test."""
+def without_refreshing(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, first_checks: dict[str, CheckOut]
+) -> None:
+    """Refresh the state of the service by `Api.health`, and not in the middle of a test.
+
+    The checks at the start take half of its time, and find the same in each test. So only the first application runs
+    them, and those of tests with the marker `checks_at_start`.
+    """
     monkeypatch.setattr("api.runtime.health.REFRESH_SECONDS", 3600)
     monkeypatch.setattr("api.runtime.health.STALE_SECONDS", 3600)
+    if request.node.get_closest_marker("checks_at_start"):
+        return
+    really_start = HealthState.start
+
+    async def start(state: HealthState, runtime: Runtime) -> None:
+        if first_checks:
+            state.take(first_checks)
+        else:
+            await really_start(state, runtime)
+            first_checks.update(state.details().checks if state.ready() is Health.OK else {})
+
+    monkeypatch.setattr(HealthState, "start", start)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.conftest import NOT_QUICK
 SETTINGS = tomllib.loads((Path(core.__file__).parent.parent / "pyproject.toml").read_text())
 
 
-QUICK = {"funded(ada_has=0, bob_has=0)", "thorough"}
+QUICK = {"checks_at_start", "funded(ada_has=0, bob_has=0)", "thorough"}
 
 
 def test_quick_tests_exclude_every_other_marker() -> None:

@@ -31,6 +31,8 @@ from tests.api.contract import Json
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, move_on
 from tests.time_travel import Clock
 
+pytestmark = pytest.mark.checks_at_start
+
 NEEDED = {"database", "migrations", "disk"}
 WANTED = {"queue", "sqlite", "ledger", "settling", "clock", "settlement", "jobs", "scheduler"}
 
