@@ -18,6 +18,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 PARALLEL := -n 2 --dist loadfile
 # Hundreds of short processes start, so each module is compiled once, even where the environment forbids it.
 test coverage thorough: export PYTHONDONTWRITEBYTECODE :=
+# Their folders are in memory if there is a gigabyte for them: thousands of databases wait for the disk otherwise.
+ROOMY := [ -w /dev/shm ] && [ "$$(df -Pk /dev/shm | awk 'END {print $$4}')" -gt 1000000 ] && echo /dev/shm
+test coverage thorough: export PYTEST_DEBUG_TEMPROOT = $(shell $(ROOMY))
 SIEGE := $(if $(SIEGE_SECONDS),--seconds $(SIEGE_SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(ATTACK),--attack $(ATTACK))
 
 .PHONY: help
@@ -48,8 +51,8 @@ coverage: $(VENV)/.test-ready ## Run the quick tests, and write an HTML report o
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-report=html
 
 .PHONY: flows
-flows: $(VENV)/.test-ready ## Start, use, stop and restart whole services
-	@$(BIN)/pytest $(PARALLEL) tests/flows
+flows: $(VENV)/.test-ready ## Start, use, stop and restart whole services, and single processes
+	@$(BIN)/pytest $(PARALLEL) -m "whole_service or processes" tests/flows tests/unit tests/api tests/workers tests/tidy
 
 .PHONY: contract
 contract: $(VENV)/.test-ready ## Check a throwaway service against its OpenAPI document, as a customer and as an operator

@@ -30,6 +30,7 @@ UNPREFIXED = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "SENTRY_DSN")
 
 NOT_QUICK = (
     "whole_service",
+    "processes",
     "clients",
     "compiler",
     "long",

@@ -5,6 +5,7 @@ It is a real process that starts with the first document. To start the service's
 
 import asyncio
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -18,7 +19,10 @@ own_run_sync = to_process.run_sync
 @pytest.fixture(scope="session", autouse=True)
 def drawing_is_shared() -> Iterator[None]:
     """Draw in the shared process, unless a test uses `own_drawing`."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process, pytest.MonkeyPatch.context() as patch:
+    spawn = multiprocessing.get_context("spawn")
+    # Its working directory outlives the test in which it starts.
+    pool = ProcessPoolExecutor(1, spawn, initializer=os.chdir, initargs=("/",))
+    with pool as process, pytest.MonkeyPatch.context() as patch:
 
         async def run_sync(work: Callable[..., Any], *arguments: Any) -> Any:
             return await asyncio.get_running_loop().run_in_executor(process, work, *arguments)

@@ -50,6 +50,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=HOME, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.processes
 def test_alembic_upgrade_head_works_by_itself_and_can_be_repeated(
     alembic: list[str], tmp_path: Path, settings: Settings
 ) -> None:
@@ -63,6 +64,7 @@ def test_alembic_upgrade_head_works_by_itself_and_can_be_repeated(
     database.close()
 
 
+@pytest.mark.processes
 def test_alembic_upgrade_head_changes_nothing_while_a_settlement_worker_runs(
     alembic: list[str], tmp_path: Path
 ) -> None:

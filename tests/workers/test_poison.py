@@ -26,6 +26,8 @@ from tests.waiting import eventually
 from workers.broker import create_broker
 from workers.jobs.statements import CLOSE_MONTHS, MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[redis.Redis]:

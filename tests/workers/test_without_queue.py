@@ -27,6 +27,8 @@ from workers import lookout
 from workers.broker import create_broker
 from workers.lookout import Lookout
 
+pytestmark = pytest.mark.processes
+
 SETTLED_SECONDS = 1.0
 
 

@@ -404,6 +404,7 @@ async def test_a_month_with_exactly_the_maximum_of_transactions_is_a_document(
         assert answer.status_code == 200
 
 
+@pytest.mark.processes
 async def test_a_killed_drawing_is_unavailable_and_the_next_one_is_drawn(
     ada: Person, made: str, own_drawing: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

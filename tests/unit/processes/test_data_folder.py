@@ -31,6 +31,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert str(refused.value).startswith(f"GIRO_DATA_DIR: cannot make {tmp_path / 'file'}")
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write there")
 @pytest.mark.parametrize("strange", [".", "banking.db", "secrets", "run"])
 def test_an_item_of_another_user_is_named_with_the_command_that_fixes_it(open_folder: Path, strange: str) -> None:

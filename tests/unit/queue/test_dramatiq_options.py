@@ -8,6 +8,8 @@ import pytest
 
 from core.settings import Settings
 
+pytestmark = pytest.mark.processes
+
 PRINT = "from dramatiq import worker; print(worker.CONSUMER_RESTART_DELAY, worker.QUEUE_PREFETCH)"
 
 

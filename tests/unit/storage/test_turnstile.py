@@ -193,6 +193,7 @@ def test_an_exception_ends_the_turn(opened: Callable[[], Turnstile]) -> None:
         pass
 
 
+@pytest.mark.processes
 def test_another_process_keeps_its_turn_until_it_ends(path: Path, opened: Callable[[], Turnstile]) -> None:
     lock = FileLock(path.with_name("bank.db.write.lock"))
     with process_that_holds("turn", path):
@@ -201,6 +202,7 @@ def test_another_process_keeps_its_turn_until_it_ends(path: Path, opened: Callab
     lock.close()
 
 
+@pytest.mark.processes
 def test_the_turn_of_a_killed_process_goes_to_the_waiting_writer(path: Path, opened: Callable[[], Turnstile]) -> None:
     turnstile = opened()
     taken = threading.Event()
@@ -224,6 +226,7 @@ def is_queued(path: Path) -> bool:
     return not taken
 
 
+@pytest.mark.processes
 def test_only_one_settlement_worker_runs_until_it_is_killed(path: Path) -> None:
     lock = settlement_lock(path)
     with process_that_holds("settlement", path) as process:

@@ -152,6 +152,7 @@ print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=
 """
 
 
+@pytest.mark.processes
 def test_processes_that_share_a_folder_are_counted_together(tmp_path: Path) -> None:
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
 

@@ -67,6 +67,7 @@ def fail_and_log(dsn: str) -> None:
     assert '"exception"' in done.stderr, "it is always logged"
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("clean_environment")
 def test_an_unhandled_exception_is_reported_without_values_of_the_bank(reports: tuple[str, list[bytes]]) -> None:
     dsn, received = reports
@@ -101,6 +102,7 @@ def test_a_report_contains_no_input_of_a_client(transaction: str, source: str, *
     assert ("transaction" in reported) == kept
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("clean_environment")
 def test_without_the_setting_nothing_is_reported(reports: tuple[str, list[bytes]]) -> None:
     fail_and_log("")

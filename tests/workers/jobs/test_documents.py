@@ -154,6 +154,7 @@ def test_parked_document_does_not_block_the_others_of_its_user(
     assert sent(database, broker) == [second]
 
 
+@pytest.mark.processes
 def test_killed_drawing_counts_as_a_failure_and_the_next_message_makes_the_document(
     database: Database,
     settings: Settings,

@@ -290,6 +290,7 @@ follow(settings, Database(settings), settings.backups_path, 0.1, threading.Event
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("place", ["ship.before_backup", "ship.captured", "ship.before_name", "ship.after_name"])
 def test_a_follower_killed_anywhere_loses_nothing_that_was_shipped(
     here: Settings, database: Database, bank: Bank, start: Start, tmp_path: Path, place: str

@@ -212,6 +212,7 @@ def start(settings: Settings) -> Callable[..., "subprocess.Popen[str]"]:
     return start_making
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("step", ["Copying", "Checking pages", "Verifying"])
 def test_a_killed_backup_leaves_no_named_file_and_the_next_one_cleans_up(
     settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"], step: str
@@ -229,6 +230,7 @@ def test_a_killed_backup_leaves_no_named_file_and_the_next_one_cleans_up(
     assert names_in(settings.backups_path) == {path.name, f"{path.stem}.json"}
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("place", ["backup.before_names", "backup.between_names"])
 def test_a_backup_killed_before_it_has_its_name_does_not_count(
     settings: Settings, database: Database, bank: Bank, start: Callable[..., "subprocess.Popen[str]"], place: str

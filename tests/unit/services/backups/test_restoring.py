@@ -258,6 +258,7 @@ restoring.restore(load_settings(_env_file=None), Path({file!r}), the_bank(), rep
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("step", ["Checking pages", "Verifying"])
 def test_a_killed_restore_leaves_no_database_and_can_be_repeated(made: Path, empty: Settings, step: str) -> None:
     with subprocess.Popen(

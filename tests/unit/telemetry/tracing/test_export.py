@@ -74,6 +74,7 @@ def test_the_standard_switch_turns_them_off(on: Settings, monkeypatch: pytest.Mo
     assert tracing.active is None
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("clean_environment")
 def test_off_imports_no_exporter() -> None:
     look = (
@@ -119,6 +120,7 @@ def test_an_invalid_variable_stops_the_start(
         start_tracing(on, process="api")
 
 
+@pytest.mark.processes
 def test_a_service_with_an_invalid_variable_ends_at_once(clean_environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = {"GIRO_TRACES": "true", "GIRO_DATA_DIR": str(tmp_path / "data"), "OTEL_TRACES_SAMPLER": "xray"}
     done = subprocess.run(

@@ -50,6 +50,7 @@ def test_a_larger_ratio_samples_the_same_traces_and_more() -> None:
     assert {i for i in ids if few(i)} < {i for i in ids if many(i)}
 
 
+@pytest.mark.processes
 def test_processes_decide_the_same() -> None:
     ids = [new_id().int for _ in range(200)]
     is_sampled = sampler_of(ratio("0.5"))
