@@ -184,6 +184,10 @@ bench-throttles: $(VENV)/.test-ready ## Measure what throttling costs when trans
 bench-changes: $(VENV)/.test-ready ## Measure what all changes since a revision cost when transfers are accepted (BASE=04afee0)
 	@$(BIN)/python -m tests.benchmarks.changes $(if $(BASE),--base $(BASE))
 
+.PHONY: bench-following
+bench-following: $(VENV)/.test-ready ## Measure what `giro backup --follow` costs when transfers are accepted
+	@$(BIN)/python -m tests.benchmarks.following
+
 .PHONY: bench-chain
 bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settlement, and how fast a ledger is verified
 	@$(BIN)/python -m tests.benchmarks.chain

@@ -4,10 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.faults.harness.processes import send
 from tests.waiting import eventually
 
 STRACE = shutil.which("strace")
@@ -43,9 +44,19 @@ class Disk:
         """Remove what filled the disk."""
         (self.folder / "filling").unlink(missing_ok=True)
 
-    def make_read_only(self) -> None:
-        """Break the disk, as an error in its journal does: from now on each write fails, also to an open file."""
-        _run("mount", "-o", "remount,abort", self.folder)
+    def make_read_only(self, writers: Iterable[int] = ()) -> None:
+        """Break the disk, as an error in its journal does: from now on each write fails, also to an open file.
+
+        The processes that write pause meanwhile, with everything on the disk. Otherwise ext4 reports a sync as done
+        that fails in the same moment (7 of 100 with a loop of pwrite and fdatasync alone), and nobody can notice that.
+        """
+        paused = [pid for pid in writers if send(pid, signal.SIGSTOP)]
+        try:
+            _run("sync", "-f", self.folder)
+            _run("mount", "-o", "remount,abort", self.folder)
+        finally:
+            for pid in paused:
+                send(pid, signal.SIGCONT)
 
     def make_writable(self) -> None:
         """Repair the disk. Each process that uses it must have ended, or end soon."""

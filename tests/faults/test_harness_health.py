@@ -79,6 +79,12 @@ def test_alarm_long_after_every_fault_is_found(said: dict[str, object]) -> None:
     assert tells_the_truth(at(answers(Health.DEGRADED), 90, **said), queue_fault())
 
 
+def test_process_that_is_away_for_some_seconds_after_it_was_killed_is_no_false_alarm() -> None:
+    away = at(answers(Health.DEGRADED), 125, status=Health.DEGRADED, lost=("jobs",))
+    assert tells_the_truth(away, queue_fault()) == []
+    assert tells_the_truth(away, [Span("kill", 60, 60)])
+
+
 def test_transfer_that_waits_long_must_be_named_whatever_its_cause() -> None:
     waits = at(answers(Health.DEGRADED), 130, waited=16.0)
     assert tells_the_truth(waits, queue_fault())

@@ -19,7 +19,7 @@ LASTING = 2
 def test_no_fault_loses_creates_or_doubles_money(seed: int, tmp_path: Path) -> None:
     result = run(seed, KILLS, tmp_path, LASTING)
     print(table([result]))
-    assert result.holds, result.findings
+    assert result.holds, {check: found for check, found in result.findings.items() if found}
     operations = read_edn((tmp_path / ELLE).read_text())
     assert problems(operations) == []
     assert any(operation["type"] == "ok" and operation["value"][0][0] == "r" for operation in operations)

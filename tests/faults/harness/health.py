@@ -13,6 +13,7 @@ import httpx2
 
 from api.schemas.health import Health
 from core.clock import now_us
+from core.processes import heartbeats
 
 ASK_SECONDS = 0.2
 TIMEOUT_SECONDS = 4.0
@@ -32,6 +33,16 @@ EDGE_SECONDS = 1.0
 START_SECONDS = 10.0
 RESTARTS = ("start again", "kill everything", "make the disk read-only")
 """After these the whole service starts again, which takes some seconds more on a busy machine."""
+
+LOST_SECONDS = 20.0
+"""Time in which a process that was killed may still be missing: after several deaths in a row, the supervisor waits for
+up to ten seconds before it starts one again."""
+
+PROCESSES = ("settlement", "jobs", "scheduler")
+SILENT_SECONDS = 5
+"""Age of a heartbeat after which its process counts as lost."""
+BACK_SECONDS = 3.0
+"""Time until health knows that a process is back."""
 
 SKEW = "skew the clock"
 
@@ -69,18 +80,21 @@ class Answer:
     """None: there was no answer."""
     ready: bool
     waited: float = 0.0
+    lost: tuple[str, ...] = ()
+    """The processes that were not there, by their heartbeats."""
 
 
 class Watcher(threading.Thread):
     """Asks for the health of a service until it is told to stop."""
 
-    def __init__(self, url: str, database: Path) -> None:
+    def __init__(self, url: str, data: Path) -> None:
         super().__init__(name="watcher", daemon=True)
         self.answers: list[Answer] = []
         self._http = httpx2.Client(base_url=url, trust_env=False, timeout=TIMEOUT_SECONDS)
-        self._database = database
+        self._database, self._run_dir = data / "banking.db", data / "run"
         self._oldest: tuple[int, float] | None = None
         """The oldest pending transfer of the last look, and when it was first seen."""
+        self._lost_at: dict[str, float] = {}
         self._enough = threading.Event()
 
     def stop(self) -> None:
@@ -91,11 +105,20 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         while not self._enough.wait(ASK_SECONDS):
-            waited, asked_at, status, ready = self._look(), time.monotonic(), None, False
+            waited, lost, asked_at, status, ready = self._look(), self._lost(), time.monotonic(), None, False
             with suppress(httpx2.TransportError):
                 status = Health(self._http.get("/health").json()["status"])
                 ready = self._http.get("/health/ready").status_code == 200
-            self.answers.append(Answer(asked_at, time.monotonic(), status, ready, waited))
+            self.answers.append(Answer(asked_at, time.monotonic(), status, ready, waited, lost))
+
+    def _lost(self) -> tuple[str, ...]:
+        """The processes that are not there, or came back so lately that health may not know."""
+        now = time.monotonic()
+        for name in PROCESSES:
+            age = heartbeats.age(self._run_dir, name)
+            if age is None or age > SILENT_SECONDS:
+                self._lost_at[name] = now
+        return tuple(name for name, lost_at in self._lost_at.items() if lost_at > now - BACK_SECONDS)
 
     def _look(self) -> float:
         """Seconds that the oldest pending transfer has waited, by its own time and by ours: clocks may be wrong."""
@@ -128,7 +151,9 @@ def _wrong(answer: Answer, spans: Sequence[Span]) -> Iterable[str]:
         elif least is Health.DEGRADED and answer.status is None:
             yield f"{said}, not {least}: {reason}"
     if _is_quiet(answer, spans) and not (answer.status is Health.OK and answer.ready):
-        yield f"{said} {answer.asked_at - max((span.ended for span in spans), default=0):.1f} s after the last fault"
+        last = max((span for span in spans if span.ended < answer.asked_at), key=lambda span: span.ended, default=None)
+        said += f", lost: {' '.join(answer.lost)}," if answer.lost else ""
+        yield f"{said} {answer.asked_at - last.ended:.1f} s after {last.name}" if last else f"{said} before any fault"
 
 
 def _reasons(answer: Answer, spans: Sequence[Span]) -> Iterable[tuple[str, Health]]:
@@ -160,13 +185,14 @@ def _touches(span: Span, answer: Answer, since: float | None = None) -> bool:
 
 
 def _is_quiet(answer: Answer, spans: Sequence[Span]) -> bool:
-    """Whether no fault has been on for long, and no transfer waits for longer than usual."""
+    """Whether no fault has been on for long, no transfer waits for longer than usual, and all processes are back."""
+    healed = HEALED_SECONDS + EDGE_SECONDS + (LOST_SECONDS if answer.lost else 0)
     over = (
         span.ended + (START_SECONDS if span.name in RESTARTS else 0)
         for span in spans
         if span.began <= answer.answered_at
     )
-    return answer.asked_at > max(over, default=0.0) + HEALED_SECONDS + EDGE_SECONDS and answer.waited < EDGE_SECONDS
+    return answer.asked_at > max(over, default=0.0) + healed and answer.waited < EDGE_SECONDS
 
 
 def detections(answers: Sequence[Answer], spans: Iterable[Span]) -> dict[str, list[float]]:

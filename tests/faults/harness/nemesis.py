@@ -86,6 +86,7 @@ class Nemesis:
         self._free_disk()
         self._over.set()
         self._tamperer.bring_back()
+        self._tamperer.repair()
         self._switched_on.clear()
         self._write_failpoints()
         for pid in self._stopped:
@@ -209,9 +210,13 @@ class Nemesis:
     def _make_disk_read_only(self, _fault: Fault) -> Undo | None:
         if self._disk is None or self._disk_is_broken:
             return None
-        self._disk.make_read_only()
+        self._disk.make_read_only(pid for pid in self._pids() if pid not in self._stopped)
         self._disk_is_broken = True
         return self._repair_disk
+
+    def _pids(self) -> list[int]:
+        own = [process.pid for process in self._stack.processes if process.poll() is None]
+        return [*children_of(self._stack.supervisor.pid).values(), *own]
 
     def _repair_disk(self) -> None:
         """Repair a broken disk, which no process may use meanwhile, and start the service again."""

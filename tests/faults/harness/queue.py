@@ -17,6 +17,7 @@ from workers.jobs.statements import MAKE_GROUP, MAKE_STATEMENT, STATEMENTS_QUEUE
 QUEUES = (SETTLEMENT_QUEUE, JOBS_QUEUE, STATEMENTS_QUEUE)
 NAMESPACE = "dramatiq"
 MOST_DUMPS = 20
+REPAIRS = 5
 
 
 class Tamperer:
@@ -43,10 +44,12 @@ class Tamperer:
         return False
 
     def repair(self) -> None:
-        """End that state. A server that was killed meanwhile has lost it."""
+        """End that state. A server that was killed meanwhile has lost it, and a busy one needs a second try."""
         self._broken = False
-        with suppress(redis.RedisError):
-            repair(self._client)
+        for _ in range(REPAIRS):
+            with suppress(redis.RedisError):
+                repair(self._client)
+                return
 
     def take_away(self) -> bool:
         """Let no process reach the server: its socket has another name, and its connections end."""

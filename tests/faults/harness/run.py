@@ -19,7 +19,7 @@ from tests.faults.disks import Disk
 from tests.faults.harness.checks import CHECKS, Ledger, read_ledger
 from tests.faults.harness.clients import Client, Lister, Reader, Teller
 from tests.faults.harness.elle import export
-from tests.faults.harness.health import Watcher, detections, tells_the_truth
+from tests.faults.harness.health import SILENT_SECONDS, Watcher, detections, tells_the_truth
 from tests.faults.harness.history import History, Submission
 from tests.faults.harness.nemesis import Nemesis
 from tests.faults.harness.plan import QUIET_SECONDS, make_lasting_plan, make_plan
@@ -44,7 +44,7 @@ HEALED_WITHIN_SECONDS = 60
 SETTINGS = {
     "access_token_seconds": 86_400,
     "intake_seconds": 2,
-    "silent_seconds": 5,
+    "silent_seconds": SILENT_SECONDS,
     "sqlite_busy_ms": 1_000,
     "verify_hours": 0.002,  # every seven seconds: the ledger must verify during the run as well
     "checkpoint_minutes": 0.05,
@@ -159,7 +159,7 @@ def _disk(folder: Path) -> Disk | None:
 @contextmanager
 def _watched(stack: Stack, nemesis: Nemesis, result: Result) -> Iterator[None]:
     """Ask for health meanwhile, and compare its answers with the faults."""
-    watcher = Watcher(stack.url, stack.data / "banking.db")
+    watcher = Watcher(stack.url, stack.data)
     watcher.start()
     try:
         yield
