@@ -97,6 +97,8 @@ def everywhere(run_dir: Path) -> list[Beat]:
     """Return the last beat of each process on any host that shares the folder, the newest first."""
     newest: dict[str, float] = {}  # of both folders
     for path, old in _beats(run_dir, "*.*.*.heartbeat"):
+        if path.parent != run_dir and _has_ended(path):
+            continue
         newest[path.name] = min(old, newest.get(path.name, old))
     beats = []
     for file, old in newest.items():
@@ -137,6 +139,20 @@ def forget_stale(run_dir: Path) -> None:
 
 def _files_of(run_dir: Path, pid: int) -> list[Path]:
     return list(_glob(run_dir, f"*.{HOST}.{pid}.heartbeat"))
+
+
+def _has_ended(path: Path) -> bool:
+    """Return whether a beat in memory is of a killed process of this host. It outlives a data folder that is lost."""
+    _, host, pid, _ = path.name.split(".")
+    if host != HOST:
+        return False  # of a container that shares the memory, with its own process numbers
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:
+        return False
+    return state == b"Z"
 
 
 def _glob(run_dir: Path, pattern: str) -> Iterator[Path]:

@@ -10,6 +10,7 @@ COMMANDS = {
     "metrics": "bench-metrics",
     "throttles": "bench-throttles",
     "changes": "bench-changes",
+    "following": "bench-following",
     "chain": "bench-chain",
     "scale": "bench-scale",
 }

@@ -96,6 +96,7 @@ class Clients(threading.Thread):
         """The headers of each account's owner, which a new log-in replaces."""
         self._port, self._payers, self._count = port, payers, count
         self._stop_asked = threading.Event()
+        self._abandoned = threading.Event()
 
     def run(self) -> None:
         async def all_of_them() -> None:
@@ -107,6 +108,10 @@ class Clients(threading.Thread):
         """Let each client finish its current order, then stop."""
         self._stop_asked.set()
         self.join()
+
+    def abandon(self) -> None:
+        """Let the clients give up, because the drill failed and nobody may answer them."""
+        self._abandoned.set()
 
     def send_again(self, orders: Sequence[Order]) -> None:
         """Send each order until it is answered 202."""
@@ -131,8 +136,8 @@ class Clients(threading.Thread):
         if connection is not None:
             connection.close()
 
-    async def _until_answered(self, order: Order, connection: Connection | None) -> Connection:
-        while True:
+    async def _until_answered(self, order: Order, connection: Connection | None) -> Connection | None:
+        while not self._abandoned.is_set():
             with suppress(OSError, EOFError, ValueError):
                 connection = connection or await Connection.open(self._port)
                 status = await order.send(connection, self.headers[order.payer.account])
@@ -146,6 +151,7 @@ class Clients(threading.Thread):
                 connection.close()
                 connection = None
             await asyncio.sleep(RETRY_SECONDS)
+        return connection
 
 
 @contextmanager
@@ -322,6 +328,9 @@ def drill(folder: Path, url: str, *, seconds: float, connections: int, every: fl
         recovery = time.perf_counter() - started
         log_in_again(stack, clients, payers, emails)
         time.sleep(min(seconds, 3))
+    except BaseException:
+        clients.abandon()
+        raise
     finally:
         clients.stop()
     assert not clients.odd, clients.odd

@@ -1,6 +1,7 @@
 """Heartbeats: each process has its own, so no process hides the silence of another."""
 
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -66,6 +67,26 @@ def test_only_the_heartbeats_of_the_given_process_are_deleted(tmp_path: Path) ->
     heartbeats.forget(tmp_path, 7)
     assert sorted(tmp_path.iterdir()) == sorted([kept, strange])
     assert not gone.exists()
+
+
+def test_beats_in_memory_of_a_killed_process_do_not_hold_a_database_whose_folder_was_lost(tmp_path: Path) -> None:
+    killed = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # a zombie, as after the end of its supervisor
+    memory = heartbeats.memory_dir(tmp_path)
+    names = (
+        heartbeats.path_of(tmp_path, "api", killed.pid).name,
+        heartbeats.path_of(tmp_path, "jobs").name,
+        f"scheduler.another-host.{killed.pid}.heartbeat",
+    )
+    beats = [touch(memory / name) for name in names]
+    try:
+        assert {beat.name for beat in heartbeats.fresh(tmp_path, 20)} == {"jobs", "scheduler"}
+        killed.wait()
+        assert {beat.name for beat in heartbeats.fresh(tmp_path, 20)} == {"jobs", "scheduler"}
+    finally:
+        for beat in beats:
+            beat.unlink()
+        memory.rmdir()
 
 
 def test_heartbeats_older_than_an_hour_are_deleted_at_the_next_start(tmp_path: Path) -> None:
