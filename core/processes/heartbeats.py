@@ -142,7 +142,7 @@ def _files_of(run_dir: Path, pid: int) -> list[Path]:
 
 
 def _has_ended(path: Path) -> bool:
-    """Return whether a beat in memory is of a killed process of this host. It outlives a data folder that is lost."""
+    """Return whether a beat in memory was left by a killed process of this host, even if its data folder was lost."""
     _, host, pid, _ = path.name.split(".")
     if host != HOST:
         return False  # of a container that shares the memory, with its own process numbers

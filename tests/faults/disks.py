@@ -47,8 +47,8 @@ class Disk:
     def make_read_only(self, writers: Iterable[int] = ()) -> None:
         """Break the disk, as an error in its journal does: from now on each write fails, also to an open file.
 
-        The processes that write pause meanwhile, with everything on the disk. Otherwise ext4 reports a sync as done
-        that fails in the same moment (7 of 100 with a loop of pwrite and fdatasync alone), and nobody can notice that.
+        The processes that write pause meanwhile, with everything on the disk. Otherwise Linux can report a sync as done
+        although it failed (docs/explanation/promises.md).
         """
         paused = [pid for pid in writers if send(pid, signal.SIGSTOP)]
         try:
