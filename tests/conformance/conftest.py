@@ -1,0 +1,39 @@
+"""The engines that the history is played on: each gives an empty database, migrated while the test runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import pytest
+
+from core.settings import Settings
+from core.storage.sqlite.engine import Database
+from tests.conformance.playing import NewDatabase
+from tests.old_ledger import upgrade
+
+
+@pytest.fixture(scope="session")
+def new_sqlite(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    """Make SQLite databases, each in its own folder and by its own migration."""
+    numbers = count(1)
+
+    @contextmanager
+    def made() -> Iterator[Database]:
+        folder = tmp_path_factory.mktemp(f"history{next(numbers)}")
+        url = f"sqlite+aiosqlite:///{folder}/banking.db"
+        settings = shared_settings.model_copy(update={"data_dir": folder, "database_url": url})
+        upgrade(settings, "head")
+        database = Database(settings)
+        try:
+            yield database
+        finally:
+            database.close()
+
+    return made
+
+
+@pytest.fixture(scope="session", params=["sqlite"])
+def new_database(request: pytest.FixtureRequest) -> NewDatabase:
+    """Make databases of each engine in turn. A new engine needs a fixture like `new_sqlite`, and its name here."""
+    made: NewDatabase = request.getfixturevalue(f"new_{request.param}")
+    return made
