@@ -38,7 +38,7 @@ from api.server.strangers import Strangers
 from core import VERSION
 from core.processes.lifeline import Heartbeat, ask_to_stop, freeze_garbage_collector
 from core.settings import Settings, load_settings, variable
-from core.storage.sqlite.engine import Database
+from core.storage.engines import open_engine
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from core.telemetry.tracing import start_tracing, stop_tracing
@@ -145,7 +145,7 @@ def _lifespan(
             variable=variable("metrics_port_api"),
             health=lambda: _shown(health),
         )
-        database = Database(settings)
+        database = open_engine(settings)
         database.require_schema()
         database.moved_on = ask_to_stop
         runtime = open_runtime(settings, database, queue, tally)

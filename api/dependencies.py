@@ -206,7 +206,7 @@ class NamingPayees:
             runtime.throttles.payees.keep_untold(user_id, untold)
 
 
-def authenticate(request: Request) -> Identity:
+async def authenticate(request: Request) -> Identity:
     """Identify the caller. Raises Refusal (`unauthenticated`), the same for every reason.
 
     A refused token is recorded in the audit log. A request without a token is not.
@@ -215,7 +215,7 @@ def authenticate(request: Request) -> Identity:
     if not token:
         raise Refusal(CommonError.UNAUTHENTICATED)
     try:
-        identity = _identify(runtime_of(request), token)
+        identity = await _identify(runtime_of(request), token)
     except Refusal:
         note_refusal(request, 401)
         raise
@@ -223,25 +223,25 @@ def authenticate(request: Request) -> Identity:
     return identity
 
 
-def user_of(scope: Scope) -> int | None:
+async def user_of(scope: Scope) -> int | None:
     """Return the row id of the user whose token a request has, before the route checks it; None if that is unknown.
 
     The route answers with the reason: the token is missing or invalid, or the database cannot be read.
     """
-    identity = _known(Request(scope))
+    identity = await _known(Request(scope))
     return None if identity is None else identity.id
 
 
-def is_operator(request: Request) -> bool:
+async def is_operator(request: Request) -> bool:
     """Return whether an operator sent a request, to a port of operators. Any other token is like none."""
-    identity = _known(request) if serves_operators(request.scope) else None
+    identity = await _known(request) if serves_operators(request.scope) else None
     return identity is not None and identity.role is Role.OPERATOR
 
 
-def _known(request: Request) -> Identity | None:
+async def _known(request: Request) -> Identity | None:
     token = _token_of(request)
     try:
-        return _identify(runtime_of(request), token) if token else None
+        return await _identify(runtime_of(request), token) if token else None
     except Refusal:
         return None
     except READ_ERRORS:
@@ -254,10 +254,10 @@ def _token_of(request: Request) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _identify(runtime: Runtime, token: str) -> Identity:
+async def _identify(runtime: Runtime, token: str) -> Identity:
     """Read the user for each request, so that deactivation, log-out and a new password take effect immediately."""
     claims = runtime.access_tokens.read(token)
-    identity = runtime.peek.identity(claims.user_id)
+    identity = await runtime.glance.identity(claims.user_id)
     if identity is None or identity.token_version != claims.token_version:
         raise Refusal(CommonError.UNAUTHENTICATED)
     return identity

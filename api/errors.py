@@ -16,7 +16,8 @@ from api.http.validation_messages import message_of
 from api.runtime.intake import has_recorded
 from core.domain.cards import without_card_numbers
 from core.domain.errors import CommonError, Crowded, ErrorCode, GiroError, RateLimited, Unavailable
-from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable
+from core.storage.engines import DATABASE_ERRORS, Engine
+from core.storage.unit_of_work import count_error
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import processes as metrics
 
@@ -154,16 +155,17 @@ READ_ERRORS = DATABASE_ERRORS
 """The database errors that a read can raise. No unit of work translates them."""
 
 
-def note_read_error(error: Exception) -> None:
+def note_read_error(database: Engine, error: Exception) -> None:
     """Count and log a database error of a read."""
-    count_error(error)
+    count_error(database, error)
     log.error("database_unavailable", error=str(error))
 
 
 async def _database_error(request: Request, error: Exception) -> Response:
-    if not is_unavailable(error):
+    database: Engine = request.app.state.runtime.database
+    if not database.is_unavailable(error):
         raise error
-    note_read_error(error)
+    note_read_error(database, error)
     return (
         _recorded(request) if has_recorded() else problem(CommonError.UNAVAILABLE, request_id=request.state.request_id)
     )

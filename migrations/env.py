@@ -17,7 +17,8 @@ from sqlalchemy.pool import NullPool
 import core.storage.models
 from core.processes.database_hold import alone
 from core.settings import load_settings
-from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.engines import DatabaseError
+from core.storage.sqlite.engine import Database
 from core.telemetry.logging import get_logger
 
 log = get_logger("migrations")

@@ -12,13 +12,11 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Middleware, MiddlewareError
 
 from core.domain.dead_letters import Letter
-from core.files.locks import FileLock
 from core.queue.broker import make_broker
 from core.queue.messages import SETTLEMENT_QUEUE
 from core.services.transfers.settlement import count_from_zero
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
-from core.storage.sqlite.turnstile import settlement_lock
+from core.storage.engines import Engine, SettlerLock
 from core.telemetry import tracing
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import settlement as metrics
@@ -44,15 +42,15 @@ class StoodDown(MiddlewareError):
 
 
 class OneSettlementWorker(Middleware):
-    """Lets a worker settle only if no other worker on this machine settles on this database.
+    """Lets a worker settle only if no other worker settles on this database.
 
-    The second worker stands by, and takes over when the first one ends, however it ends: the kernel releases its lock.
+    The second worker stands by, and takes over when the first one ends, however it ends: its lock is then free.
     This runs in the process that settles, after every fork, so the lock has one holder.
     """
 
     def __init__(
         self,
-        database: Database,
+        database: Engine,
         stop: threading.Event,
         *,
         settling: Callable[[], None],
@@ -63,7 +61,7 @@ class OneSettlementWorker(Middleware):
         self._stop = stop
         self._settling = settling
         self._lookout = Lookout(database, settle)
-        self._lock: FileLock | None = None
+        self._lock: SettlerLock | None = None
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Wait for the lock, then settle the pending transfers, without waiting for the queue.
@@ -76,14 +74,14 @@ class OneSettlementWorker(Middleware):
             raise MiddlewareError("settlement is serial: start the worker with --processes 1 --threads 1")
         metrics.settlement_active.set(0)
         count_from_zero()
-        lock = settlement_lock(self._database.path)
+        lock = self._database.settler()
         if not lock.take(SETTLES):
-            log.warning("standing_by", database=str(self._database.path))
+            log.warning("standing_by", database=self._database.place)
             while not lock.take(SETTLES):
                 if self._stop.wait(STANDBY_SECONDS):
                     lock.close()
                     raise StoodDown
-            log.warning("taking_over", database=str(self._database.path))
+            log.warning("taking_over", database=self._database.place)
         self._lock = lock
         self._settling()
         metrics.settlement_active.set(1)
@@ -102,7 +100,7 @@ class OneSettlementWorker(Middleware):
 
 def create_broker(
     settings: Settings,
-    database: Database,
+    database: Engine,
     client: redis.Redis,
     stop: threading.Event,
     *,
@@ -124,7 +122,7 @@ def create_broker(
     return broker
 
 
-def _traced(job: Job, database: Database, settings: Settings, *arguments: int) -> None:
+def _traced(job: Job, database: Engine, settings: Settings, *arguments: int) -> None:
     """Do the work of a job, in a trace if traces are on."""
     if tracing.active is None:
         job.work(database, settings, *arguments)

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from core.domain.clocks import ClockState, Doubt
 from core.domain.errors import GiroError
 from core.services import clocks
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -21,7 +21,7 @@ class ClockWatch:
     Other processes do not wait for this: each judges its own clock by the stored observation.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Engine) -> None:
         self._database = database
         self._next = 0.0
         self._doubt: Doubt | None = None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from core.domain.dead_letters import Letter
 from core.domain.errors import CommonError, GiroError
 from core.services import dead_letters
-from core.storage.sqlite.engine import Database
-from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_unavailable, unit_of_work
+from core.storage.engines import DATABASE_ERRORS, Engine
+from core.storage.unit_of_work import count_error, unit_of_work
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import processes as metrics
 
@@ -20,7 +20,7 @@ LOOK_AGAIN_SECONDS = 60
 class Guard:
     """Runs the work of messages. Unexpected failures are counted in the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Engine) -> None:
         self._database = database
         self._failing: set[tuple[str, str]] = set()
         self._look_again_at = 0.0
@@ -36,8 +36,8 @@ class Guard:
         except GiroError as error:
             log.warning("job_postponed", job=letter.actor, code=error.code, detail=error.detail)
         except Exception as error:
-            if _is_away(error):
-                count_error(error)
+            if self._is_away(error):
+                count_error(self._database, error)
                 log.warning("job_postponed", job=letter.actor, code=CommonError.UNAVAILABLE, detail=str(error))
             else:
                 self._note_failure(letter, error)
@@ -58,7 +58,7 @@ class Guard:
     def _note_success(self, letter: Letter) -> None:
         """Forget earlier failures, also of other processes. Reading them takes milliseconds, so it is done rarely."""
         if time.monotonic() >= self._look_again_at:
-            with self._database.reader.connect() as connection:
+            with self._database.reading() as connection:
                 self._failing = dead_letters.failing(connection)
             self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
         key = (letter.actor, letter.text)
@@ -67,7 +67,6 @@ class Guard:
                 dead_letters.succeed(connection, letter)
             self._failing.discard(key)
 
-
-def _is_away(error: Exception) -> bool:
-    """Return whether the database was locked, full … during a read, where no unit of work translates the error."""
-    return isinstance(error, DATABASE_ERRORS) and is_unavailable(error)
+    def _is_away(self, error: Exception) -> bool:
+        """Return whether the database was locked, full … during a read, where no unit of work translates the error."""
+        return isinstance(error, DATABASE_ERRORS) and self._database.is_unavailable(error)

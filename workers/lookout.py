@@ -1,12 +1,12 @@
 """The lookout of the settlement worker: it finds pending transfers in the database, without the queue."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 
 from core.queue.broker import queue_away
-from core.storage.sqlite.engine import Database
-from core.storage.sqlite.glance import Glance
+from core.storage.engines import Engine, Glance
 from core.telemetry.logging import get_logger
 from core.telemetry.seldom import Seldom
 
@@ -26,7 +26,7 @@ class Lookout(threading.Thread):
     makes settlement sooner, and is not needed for it. The thread runs only in the process that has the settlement lock.
     """
 
-    def __init__(self, database: Database, settle: Callable[[], int | None]) -> None:
+    def __init__(self, database: Engine, settle: Callable[[], int | None]) -> None:
         """`settle` returns the number of settled transfers, or None if it failed. It never raises."""
         super().__init__(name="lookout", daemon=True)
         self._database = database
@@ -51,19 +51,20 @@ class Lookout(threading.Thread):
 
     def run(self) -> None:
         """Look until stopped."""
-        while not self._stopped.wait(LOOK_SECONDS):
-            try:
-                self._look()
-            except Exception as error:  # without this thread, a lost message could delay transfers for seconds
-                look_failed.warn(error=error)
-                self._close()
-                self._stopped.wait(AGAIN_SECONDS)
-        self._close()
+        with asyncio.Runner() as runner:
+            while not self._stopped.wait(LOOK_SECONDS):
+                try:
+                    self._look(runner)
+                except Exception as error:  # without this thread, a lost message could delay transfers for seconds
+                    look_failed.warn(error=error)
+                    self._close(runner)
+                    self._stopped.wait(AGAIN_SECONDS)
+            self._close(runner)
 
-    def _look(self) -> None:
+    def _look(self, runner: asyncio.Runner) -> None:
         if self._glance is None:
-            self._glance = Glance(self._database)
-        oldest, before = self._glance.oldest_pending(), self._seen
+            self._glance = self._database.glance()
+        oldest, before = runner.run(self._glance.oldest_pending()), self._seen
         self._seen = oldest
         if oldest is None or oldest != before:
             return
@@ -73,7 +74,7 @@ class Lookout(threading.Thread):
         if settled := self._settle():
             queue_away.warn(settled_without_it=settled)
 
-    def _close(self) -> None:
-        if self._glance is not None:
-            self._glance.close()
-            self._glance = None
+    def _close(self, runner: asyncio.Runner) -> None:
+        glance, self._glance = self._glance, None
+        if glance is not None:
+            runner.run(glance.close())

@@ -13,7 +13,7 @@ from core.queue.broker import connect
 from core.queue.messages import SETTLEMENT_QUEUE
 from core.security.secrets import Secrets
 from core.settings import Settings, SettingsError, load_settings, variable
-from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.engines import DatabaseError, open_engine
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from core.telemetry.tracing import start_tracing, stop_tracing
@@ -44,7 +44,7 @@ def run(settings: Settings, role: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    database = Database(settings)
+    database = open_engine(settings)
     database.require_schema()
     database.moved_on = stop.set
     port = f"metrics_port_{role}"
@@ -114,4 +114,6 @@ if __name__ == "__main__":
 # documents loads it under another name, and needs no broker.
 if __name__ == "workers.main":
     _settings = load_settings()
-    broker = create_broker(_settings, Database(_settings), connect(Secrets(_settings).queue_url()), threading.Event())
+    broker = create_broker(
+        _settings, open_engine(_settings), connect(Secrets(_settings).queue_url()), threading.Event()
+    )

@@ -19,8 +19,8 @@ from core.queue.wakeups import send_wakeup
 from core.security.secrets import Secrets
 from core.settings import Settings, SettingsError, load_settings, variable
 from core.storage import dead_letters, transfers
-from core.storage.sqlite.engine import Database, DatabaseError
-from core.storage.unit_of_work import DATABASE_ERRORS, count_error, is_at_this_schema
+from core.storage.engines import DATABASE_ERRORS, DatabaseError, Engine, open_engine
+from core.storage.unit_of_work import count_error, is_at_this_schema
 from core.telemetry.logging import configure_logging, get_logger, report_to_sentry
 from core.telemetry.metrics import serve_metrics
 from core.telemetry.metrics import wakeups as metrics
@@ -35,13 +35,13 @@ MOST_AT_ONCE = 100
 """Maximum messages of one kind that a tick sends. The next tick that finds the queue empty sends more."""
 
 
-def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> bool:
+def sweep(database: Engine, broker: RedisBroker, *, age_seconds: float) -> bool:
     """Wake the settlement worker if a transfer has been pending for longer than `age_seconds`. Returns whether it was.
 
     This covers every lost message, and every crash between a commit and its wake-up. If the clock was set back, a
     transfer can be in the future. It is unknown how long it has waited, so the worker is woken too.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         backlog = transfers.backlog(connection)
     if backlog.oldest_created_at is None:
         return False
@@ -55,12 +55,12 @@ def sweep(database: Database, broker: RedisBroker, *, age_seconds: float) -> boo
     return sent
 
 
-def send_due(database: Database, broker: RedisBroker, zone: ZoneInfo) -> int:
+def send_due(database: Engine, broker: RedisBroker, zone: ZoneInfo) -> int:
     """Send the messages that follow from the database, for each queue that has no messages left. Returns their number.
 
     A message that was lost is sent again once its queue is empty. A parked one waits for an operator.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         parked = dead_letters.parked(connection)
         most = MOST_AT_ONCE + len(parked)
         letters = [
@@ -77,9 +77,9 @@ def send_due(database: Database, broker: RedisBroker, zone: ZoneInfo) -> int:
     )
 
 
-def send_again(database: Database, broker: RedisBroker) -> int:
+def send_again(database: Engine, broker: RedisBroker) -> int:
     """Send the messages that operators have retried, each once its queue is empty. Returns their number."""
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         letters = dead_letters.to_retry(connection)
     return _send(broker, [letter for letter in letters if is_idle(broker, letter.queue)])
 
@@ -90,14 +90,14 @@ def _send(broker: RedisBroker, letters: Sequence[Letter]) -> int:
     return len(letters)
 
 
-def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
+def tick(database: Engine, broker: RedisBroker, timetable: Timetable, *, age_seconds: float, zone: ZoneInfo) -> None:
     """Do everything that is due now.
 
     If the queue or the database is not available, that is logged, and the next tick tries again. Under another schema
     than this code's, nothing is due, because its tables and messages may have another meaning.
     """
     try:
-        with database.reader.connect() as connection:
+        with database.reading() as connection:
             if not is_at_this_schema(database, connection):
                 return
         sweep(database, broker, age_seconds=age_seconds)
@@ -110,7 +110,7 @@ def tick(database: Database, broker: RedisBroker, timetable: Timetable, *, age_s
     except redis.RedisError as error:
         queue_away.warn(error=error)
     except DATABASE_ERRORS as error:
-        count_error(error)
+        count_error(database, error)
         log.warning("database_unavailable", error=str(getattr(error, "orig", error)))
 
 
@@ -119,7 +119,7 @@ def run(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    database = Database(settings)
+    database = open_engine(settings)
     database.require_schema()
     database.moved_on = stop.set
     broker = make_broker(connect(Secrets(settings).queue_url()))

@@ -3,7 +3,7 @@
 import time
 
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from workers.jobs import JOBS
 
 
@@ -24,7 +24,7 @@ class Timetable:
         self._next[job] = now + self._every[job]
 
 
-def timetable_of(settings: Settings, database: Database) -> Timetable:
+def timetable_of(settings: Settings, database: Engine) -> Timetable:
     """Return the timetable of these settings."""
     every_seconds, later, now = {}, {}, time.monotonic()
     for job in JOBS:

@@ -91,7 +91,7 @@ class CheckedRoute(APIRoute):
             if not isinstance(request, StrictRequest):
                 request = StrictRequest(request.scope, request.receive)
             if needs_user or needs_operator:
-                identity = authenticate(request)
+                identity = await authenticate(request)
                 if needs_operator and identity.role is not Role.OPERATOR:
                     note_refusal(request, 403, identity)
                     raise Refusal(CommonError.FORBIDDEN)

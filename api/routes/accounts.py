@@ -12,6 +12,7 @@ from api.schemas.fields import EXAMPLE_ID, AccountInPath
 from api.schemas.pages import long_answer, page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, created, problems
 from core.domain.accounts import AccountError
+from core.domain.lanes import Lane
 from core.services import accounts
 
 router = APIRouter(tags=["accounts"], route_class=CheckedRoute)
@@ -31,6 +32,8 @@ async def open_account(
     most = runtime.settings.accounts_per_user
     account_id = await runtime.intake.run(
         lambda connection: accounts.open_account(connection, owner_id=identity.id, currency=body.currency, most=most),
+        Lane.ACCEPT,
+        Lane.SETTLE,
         by=identity,
     )
     response.headers["Location"] = f"/accounts/{account_id}"
@@ -119,6 +122,8 @@ async def close_account(
     """Close an account permanently. Its balance must be 0, and no transfer may be pending from or to it."""
     await runtime.intake.run(
         lambda connection: accounts.close_account(connection, user_id=identity.id, account_id=account_id),
+        Lane.ACCEPT,
+        Lane.SETTLE,
         by=identity,
     )
     return AccountOut.of(await accounts.get(session, user_id=identity.id, account_id=account_id))

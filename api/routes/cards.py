@@ -14,6 +14,7 @@ from api.schemas.pages import page_of
 from api.schemas.problems import FOR_USERS, WITH_BODY, WRITES, header, problems
 from core.domain.accounts import AccountError
 from core.domain.cards import CardError
+from core.domain.lanes import Lane
 from core.services.cards import issuing
 from core.services.cards.issuing import IssuedCard
 
@@ -65,7 +66,7 @@ async def issue_card(
             years=settings.card_years,
         )
 
-    issued = await runtime.intake.run(work, by=identity)
+    issued = await runtime.intake.run(work, Lane.ACCEPT, by=identity)
     response.headers["Location"] = f"/cards/{issued.view.id}"
     response.headers["Cache-Control"] = "no-store"
     return IssuedCardOut.revealed(issued)

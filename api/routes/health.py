@@ -53,7 +53,7 @@ async def get_health(request: Request, response: Response) -> HealthOut:
     `checks` is empty, unless an operator sends an access token. Any other token is ignored.
     """
     state = _state_of(request)
-    found = state.details() if is_operator(request) else HealthOut(status=state.overall(), checks={})
+    found = state.details() if await is_operator(request) else HealthOut(status=state.overall(), checks={})
     return _answer(response, found)
 
 

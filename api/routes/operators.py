@@ -22,6 +22,7 @@ from api.schemas.pages import long_answer, page_of
 from api.schemas.problems import FOR_OPERATORS, WITH_BODY, WRITES, problems
 from api.schemas.transfers import TransferOut
 from core.domain.accounts import AccountError
+from core.domain.lanes import Lane
 from core.domain.transfers import TransferError
 from core.domain.users import UserError
 from core.ids import NEWEST
@@ -64,7 +65,12 @@ async def deactivate_user(
     The last active operator keeps its access.
     """
     author, listed = author_of(request, identity), runtime.settings.exclusions_path
-    await runtime.intake.run(lambda connection: operators.deactivate(connection, author, listed, user_id), by=identity)
+    await runtime.intake.run(
+        lambda connection: operators.deactivate(connection, author, listed, user_id),
+        Lane.ACCEPT,
+        Lane.SETTLE,
+        by=identity,
+    )
     return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 
@@ -80,9 +86,11 @@ async def reactivate_user(
     """Restore a user's access. The user has to log in again."""
     author, listed = author_of(request, identity), runtime.settings.exclusions_path
     version = await runtime.intake.run(
-        lambda connection: operators.reactivate(connection, author, user_id), by=identity
+        lambda connection: operators.reactivate(connection, author, user_id), Lane.ACCEPT, Lane.SETTLE, by=identity
     )
-    await runtime.intake.run(lambda connection: operators.admit(connection, listed, user_id, version))
+    await runtime.intake.run(
+        lambda connection: operators.admit(connection, listed, user_id, version), Lane.ACCEPT, Lane.SETTLE
+    )
     return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 
@@ -110,7 +118,7 @@ async def set_pending_limit(
     def work(connection: Connection) -> None:
         operators.set_pending_limit(connection, author, user_id, body.transfers)
 
-    await runtime.intake.run(work, by=identity)
+    await runtime.intake.run(work, Lane.ACCEPT, by=identity)
     return OperatorUserOut.of(await operators.get_user(session, user_id))
 
 
@@ -140,6 +148,8 @@ async def erase_user(
         lambda connection: erasures.erase(
             connection, author, settings.erasures_path, user_id, documents=settings.documents_path
         ),
+        Lane.ACCEPT,
+        Lane.SETTLE,
         by=identity,
     )
     return OperatorUserOut.of(await operators.get_user(session, user_id))
@@ -200,7 +210,7 @@ async def freeze_account(
     def work(connection: Connection) -> None:
         operators.freeze(connection, author, account_id, body.scope)
 
-    await runtime.intake.run(work, by=identity)
+    await runtime.intake.run(work, Lane.ACCEPT, Lane.SETTLE, by=identity)
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
@@ -215,7 +225,9 @@ async def unfreeze_account(
 ) -> OperatorAccountOut:
     """Make a frozen account active again."""
     author = author_of(request, identity)
-    await runtime.intake.run(lambda connection: operators.unfreeze(connection, author, account_id), by=identity)
+    await runtime.intake.run(
+        lambda connection: operators.unfreeze(connection, author, account_id), Lane.ACCEPT, Lane.SETTLE, by=identity
+    )
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 
@@ -240,7 +252,7 @@ async def set_overdraft_limit(
     def work(connection: Connection) -> None:
         operators.set_overdraft_limit(connection, author, account_id, body.amount)
 
-    await runtime.intake.run(work, by=identity)
+    await runtime.intake.run(work, Lane.ACCEPT, Lane.SETTLE, by=identity)
     return OperatorAccountOut.with_owner(await operators.get_account(session, account_id))
 
 

@@ -20,6 +20,7 @@ from core import documents
 from core.domain.accounts import AccountError
 from core.domain.documents import DocumentError
 from core.domain.errors import CommonError, GiroError, Refusal, Unavailable
+from core.domain.lanes import Lane
 from core.domain.statements import PendingStatement, Period, StatementError
 from core.ids import NEWEST
 from core.services import accounts
@@ -193,6 +194,8 @@ async def ask_for_statement(
             zone=runtime.settings.zone,
             group=runtime.settings.statement_group,
         ),
+        Lane.ACCEPT,
+        Lane.SETTLE,
         by=identity,
     )
     found = await reading.get(session, user_id=identity.id, statement_id=statement_id)

@@ -29,6 +29,7 @@ from api.schemas.transfers import (
 )
 from core.domain.accounts import AccountError
 from core.domain.errors import Unavailable
+from core.domain.lanes import Lane
 from core.domain.transfers import TransferError, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import Identity
 from core.ids import NEWEST
@@ -239,6 +240,7 @@ async def cancel_transfer(transfer_id: TransferInPath, identity: UserDep, runtim
     return TransferOut.of(
         await runtime.intake.run(
             lambda connection: cancelling.cancel(connection, user_id=identity.id, transfer_id=transfer_id),
+            Lane.SETTLE,
             by=identity,
         )
     )
@@ -295,7 +297,7 @@ async def _ended(runtime: Runtime, user_id: int, transfer_id: UUID, wait: int) -
         async with runtime.reading.session(user_id) as session:
             row = await listing.get(session, user_id=user_id, transfer_id=transfer_id)
     except READ_ERRORS as error:
-        note_read_error(error)
+        note_read_error(runtime.database, error)
         return None
     except Unavailable:
         return None

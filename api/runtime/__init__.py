@@ -27,8 +27,7 @@ from core.security.token_keys import TokenKeys
 from core.services.cards.keys import check_keys
 from core.services.identity.sessions import last_restore
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
-from core.storage.sqlite.glance import Glance
+from core.storage.engines import Engine, Glance
 
 DOCUMENTS_OF_ONE_USER = 2
 """Documents that one user may have waiting to be drawn."""
@@ -39,8 +38,8 @@ class Runtime:
     """The parts of a running API, made once at its start."""
 
     settings: Settings
-    database: Database
-    peek: Glance
+    database: Engine
+    glance: Glance
     intake: Intake
     refusals: AccessLog
     throttles: Throttles
@@ -59,7 +58,7 @@ class Runtime:
 
 
 def open_runtime(
-    settings: Settings, database: Database, queue: redis.Redis | None, tally: redis.asyncio.Redis | None
+    settings: Settings, database: Engine, queue: redis.Redis | None, tally: redis.asyncio.Redis | None
 ) -> Runtime:
     """Make the parts of an API process, and start those that run on threads.
 
@@ -71,7 +70,7 @@ def open_runtime(
     check_keys(database, card_vault)
     waker = Waker(make_broker(queue or connect(secrets.queue_url())))
     waker.start()
-    peek = Glance(database)
+    glance = database.glance()
     intake = Intake(
         database,
         waiting=settings.intake_waiting,
@@ -83,15 +82,15 @@ def open_runtime(
     return Runtime(
         settings=settings,
         database=database,
-        peek=peek,
+        glance=glance,
         intake=intake,
         refusals=AccessLog(intake),
         throttles=Throttles(settings, secrets, tally or connect_tally(secrets.queue_url())),
-        waiters=Waiters(peek, poll_seconds=settings.wait_poll_seconds),
+        waiters=Waiters(glance, poll_seconds=settings.wait_poll_seconds),
         waker=waker,
         passwords=Passwords(settings.password_hash_rounds),
         hashing=Hashing(threads=settings.password_hash_threads, waiting=settings.password_hash_waiting),
-        reading=Reading(database.async_reader),
+        reading=Reading(database),
         sign_ups=sign_ups_of(settings),
         drawing=FairLine(
             "documents", at_once=1, waiting=settings.documents_waiting, waiting_each=DOCUMENTS_OF_ONE_USER
@@ -112,6 +111,6 @@ async def close_runtime(runtime: Runtime) -> None:
     await runtime.intake.stop()
     await runtime.throttles.close()
     await asyncio.to_thread(runtime.waker.stop)
-    runtime.peek.close()
+    await runtime.glance.close()
     await runtime.database.async_reader.dispose()
     runtime.database.close()

@@ -49,7 +49,7 @@ def _migrations(runtime: Runtime) -> Finding:
 
 
 def _disk(runtime: Runtime) -> Finding:
-    free = shutil.disk_usage(runtime.database.path.parent).free
+    free = shutil.disk_usage(runtime.database.folder).free
     enough = free >= runtime.settings.disk_free_mb * MEGABYTE
     return Health.OK if enough else Health.UNAVAILABLE, {"free_bytes": free}
 
@@ -63,8 +63,8 @@ def _queue(runtime: Runtime) -> Finding:
 
 
 def _sqlite(runtime: Runtime) -> Finding:
-    version, affected = runtime.database.sqlite()
-    return Health.DEGRADED if affected else Health.OK, {"version": version}
+    library = runtime.database.library()
+    return Health.DEGRADED if library.is_affected else Health.OK, {"version": library.version}
 
 
 async def _ledger(runtime: Runtime) -> Finding:
@@ -79,7 +79,7 @@ async def _ledger(runtime: Runtime) -> Finding:
 
 def _settling(runtime: Runtime) -> Finding:
     """Report how long the oldest pending transfer has waited, whatever its cause."""
-    with runtime.database.reader.connect() as connection:
+    with runtime.database.reading() as connection:
         accepted_at = pending.oldest_accepted_at(connection)
     age = 0.0 if accepted_at is None else max(0.0, (now_us() - accepted_at) / 1e6)
     found = {"oldest_pending_age_seconds": round(age, 3)}
@@ -88,7 +88,7 @@ def _settling(runtime: Runtime) -> Finding:
 
 def _clock(runtime: Runtime) -> Finding:
     """Report a clock that jumped. Transfers settle, but no month is closed and nothing expires."""
-    with runtime.database.reader.connect() as connection:
+    with runtime.database.reading() as connection:
         found = clocks.state(connection)
     if found.doubt is None:
         return Health.OK, {"difference_seconds": round(found.difference / 1e6, 3)}

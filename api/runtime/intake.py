@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
+from itertools import takewhile
 from typing import Any, cast
 
 from sqlalchemy import Connection
@@ -19,6 +20,7 @@ from api.runtime.intake_jobs import Job, JobState, Task, TracedJob, Work, first,
 from api.runtime.intake_report import count_refusal, report, time_and_count, trace
 from core.domain.batches import AcceptedBatch, BatchRequest
 from core.domain.errors import CommonError, GiroError, Refusal, Unavailable
+from core.domain.lanes import Lane
 from core.domain.pending import PendingBounds
 from core.domain.transfers import AcceptedTransfer, TransferRequest
 from core.domain.users import Identity
@@ -27,7 +29,7 @@ from core.services.identity import users
 from core.services.transfers import batches
 from core.services.transfers.accepting import accept
 from core.services.verification import LedgerHalted, keep_breach
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry import tracing
 from core.telemetry.logging import get_logger
@@ -58,7 +60,7 @@ class Intake:
 
     def __init__(
         self,
-        database: Database,
+        database: Engine,
         *,
         waiting: int,
         group: int,
@@ -87,20 +89,20 @@ class Intake:
 
     async def accept(self, request: TransferRequest, *, by: Identity | None = None) -> AcceptedTransfer:
         """Accept a transfer: when this returns, it is on disk. Raises what `run` raises."""
-        return cast(AcceptedTransfer, await self._submit(request, by))
+        return cast(AcceptedTransfer, await self._submit(request, by, Lane.ACCEPT))
 
     async def accept_batch(self, request: BatchRequest, *, by: Identity | None = None) -> AcceptedBatch:
         """Accept a batch: when this returns, it is on disk. Raises what `run` raises."""
-        return cast(AcceptedBatch, await self._submit(request, by))
+        return cast(AcceptedBatch, await self._submit(request, by, Lane.ACCEPT))
 
-    async def run[T](self, work: Callable[[Connection], T], *, by: Identity | None = None) -> T:
-        """Do a piece of work in the next unit of work, and return its result once that is committed.
+    async def run[T](self, work: Callable[[Connection], T], *lanes: Lane, by: Identity | None = None) -> T:
+        """Do a piece of work in the next unit of work with its lanes, and return its result once that is committed.
 
         `by` is the caller, if the work needs one. Raises Refusal (`unauthenticated`) if the caller has lost access or
         role by then, Unavailable if nothing was recorded (too many requests wait, no turn came in time, the database
         cannot be written), OutcomeUnknown if the commit failed, and the exceptions of the work itself.
         """
-        return cast(T, await self._submit(work, by))
+        return cast(T, await self._submit(work, by, *lanes))
 
     def has_accepted_within(self, seconds: float) -> bool:
         """Return whether transfers were accepted a moment ago: then the database could be written."""
@@ -115,8 +117,8 @@ class Intake:
 
     # --- on the event loop ---
 
-    async def _submit(self, task: Task, by: Identity | None) -> Any:
-        job = Job(task, by, self._loop.create_future())
+    async def _submit(self, task: Task, by: Identity | None, *lanes: Lane) -> Any:
+        job = Job(task, by, frozenset(lanes), self._loop.create_future())
         if tracing.active is not None and (request := tracing.active.current_request()):
             job.traced = TracedJob(request.trace_id, tracing.Moment())
         with self._changed:
@@ -173,10 +175,18 @@ class Intake:
             self._changed.wait_for(lambda: self._jobs or self._stopping)
             return bool(self._jobs)
 
-    def _take(self) -> list[Job]:
-        """Claim the next group. Call it only with the database's lock held: until then, a request may still expire."""
+    def _wanted(self) -> frozenset[Lane]:
+        """Return the lanes that the next group needs, by the requests that wait now."""
         with self._changed:
-            group = list(first(self._jobs, self._group))
+            return frozenset().union(*(job.lanes for job in first(self._jobs, self._group)))
+
+    def _take(self, held: frozenset[Lane]) -> list[Job]:
+        """Claim the next group. Call it only with its lanes held: until then, a request may still expire.
+
+        The group ends before a request that came meanwhile and needs another lane.
+        """
+        with self._changed:
+            group = list(takewhile(lambda job: job.lanes <= held, first(self._jobs, self._group)))
             for job in group:
                 job.state = JobState.TAKEN
                 del self._jobs[job]
@@ -184,21 +194,23 @@ class Intake:
         return group
 
     def _write_group(self) -> None:
+        lanes = self._wanted()
+        held = self._database.held(lanes)
         group: list[Job] = []
         try:
-            with unit_of_work(self._database) as connection:
+            with unit_of_work(self._database, *lanes) as connection:
                 started = time.perf_counter()
-                group = self._take()
+                group = self._take(held)
                 hit("accept.before_write")
                 outcomes = self._perform(connection, group)
                 hit("accept.before_commit")
         except GiroError as error:
             # Failed before it was taken (the lock was not available), or rolled back: the whole group gets this answer.
-            self._answer([(job, error) for job in group or self._take()])
+            self._answer([(job, error) for job in group or self._take(held)])
         except Exception:
             # One job made the whole group fail. If each is written alone, only that one fails.
             log.exception("group_failed", count=len(group))
-            for job in group or self._take():
+            for job in group or self._take(held):
                 self._write_alone(job)
         else:
             hit("accept.after_commit")
@@ -208,7 +220,7 @@ class Intake:
 
     def _write_alone(self, job: Job) -> None:
         try:
-            with unit_of_work(self._database) as connection:
+            with unit_of_work(self._database, *job.lanes) as connection:
                 (outcome,) = self._perform(connection, [job])
         except Exception as error:
             outcome = error

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from core.domain.batches import BatchRequest
+from core.domain.lanes import Lane
 from core.domain.transfers import TransferRequest
 from core.domain.users import Identity
 from core.telemetry.tracing import Moment
@@ -28,10 +29,11 @@ class JobState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request: its task, its caller if it has one, and the answer that the caller waits for."""
+    """One request: its task, its caller if it has one, the lanes it needs, and the answer that the caller waits for."""
 
     task: Task
     by: Identity | None
+    lanes: frozenset[Lane]
     answer: "asyncio.Future[Any]"
     state: JobState = JobState.WAITING
     arrived: float = field(default_factory=time.perf_counter)

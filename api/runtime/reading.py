@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 
 from api.runtime.fair_line import FairLine, Gone
-from core.storage.sqlite.engine import SESSIONS
+from core.storage.engines import Engine
 
 OF_STRANGERS = 4
 """Sessions for callers without a token, who log in or sign up. Signed-in users cannot take them."""
@@ -26,9 +26,9 @@ class Reading:
     A user has at most a quarter of the sessions for users, and a network a quarter of those for strangers.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self.users = _line("reads", SESSIONS - OF_STRANGERS)
+    def __init__(self, database: Engine) -> None:
+        self._engine = database.async_reader
+        self.users = _line("reads", database.sessions - OF_STRANGERS)
         self.strangers = _line("log-ins", OF_STRANGERS)
 
     @asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from core.storage.sqlite.glance import Glance
+from core.storage.engines import Glance
 from core.telemetry.logging import get_logger
 
 log = get_logger(__name__)
@@ -17,8 +17,8 @@ class Waiters:
     reads which of the awaited transfers have ended. When no request waits, no task runs.
     """
 
-    def __init__(self, peek: Glance, *, poll_seconds: float) -> None:
-        self._peek = peek
+    def __init__(self, glance: Glance, *, poll_seconds: float) -> None:
+        self._glance = glance
         self._poll_seconds = poll_seconds
         self._events: dict[UUID, tuple[asyncio.Event, int]] = {}  # with the number of requests that wait
         self._has_new_waiter = False
@@ -64,16 +64,18 @@ class Waiters:
         seen = None
         while self._events:
             try:
-                version = self._peek.data_version()
+                version = await self._glance.data_version()
                 if version != seen or self._has_new_waiter:
-                    self._look()
-                    seen, self._has_new_waiter = version, False  # set after the look, so that a failed look is repeated
+                    self._has_new_waiter = False  # set before the look, during which others may come
+                    await self._look()
+                    seen = version
             except Exception:
+                seen = None  # a failed look is repeated
                 # Waiting requests still get an answer at their timeout, because each of them then reads its transfer.
                 log.exception("watch_failed")
             await asyncio.sleep(self._poll_seconds)
 
-    def _look(self) -> None:
-        for transfer_id in self._peek.ended(self._events.keys()):
+    async def _look(self) -> None:
+        for transfer_id in await self._glance.ended(list(self._events)):
             if transfer_id in self._events:
                 self._events[transfer_id][0].set()

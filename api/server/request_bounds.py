@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -45,7 +45,7 @@ class RequestBounds:
         url_bytes: int,
         bulk: Mapping[str, int],
         bulk_requests: int,
-        user_of: Callable[[Scope], Hashable | None],
+        user_of: Callable[[Scope], Awaitable[Hashable | None]],
     ) -> None:
         self._app = app
         self._body_bytes = body_bytes
@@ -68,7 +68,7 @@ class RequestBounds:
             await self._handle_bulk(scope, receive, send, self._bulk[scope["path"]])
 
     async def _handle_bulk(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
-        user = self._user_of(scope)
+        user = await self._user_of(scope)
         if user is None:
             await self._handle(scope, receive, send, most, kept=self._body_bytes)
         elif self._has_room(user):

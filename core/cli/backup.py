@@ -25,7 +25,7 @@ from core.services.backups.manifests import BackupError, LedgerBroken, Manifest,
 from core.services.backups.restoring import Restored
 from core.services.backups.shipments import Header
 from core.settings import Settings, load_settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import configure_logging
 
@@ -126,7 +126,7 @@ def restore(
             out.print(line, soft_wrap=True, markup=False)
 
 
-def ship_until_stopped(settings: Settings, database: Database, folder: Path, every: float, *, as_json: bool) -> None:
+def ship_until_stopped(settings: Settings, database: Engine, folder: Path, every: float, *, as_json: bool) -> None:
     """Ship every change until a signal, and print a line for each shipment."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

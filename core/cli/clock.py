@@ -32,7 +32,7 @@ def show_clock(context: typer.Context, as_json: AsJson = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    with open_database(load_settings()).reader.connect() as connection:
+    with open_database(load_settings()).reading() as connection:
         found = clocks.state(connection)
     if as_json:
         print(json.dumps(as_object(found)))

@@ -24,7 +24,7 @@ from core.domain.users import SYSTEM_USER_ID
 from core.ids import new_id
 from core.processes.exit_statuses import StartRefused
 from core.settings import Settings, SettingsError, load_settings
-from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.engines import DatabaseError, Engine, open_engine
 from core.telemetry.logging import configure_logging
 
 out = Console(highlight=False)
@@ -64,10 +64,10 @@ def one_line_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def open_database(settings: Settings) -> Database:
+def open_database(settings: Settings) -> Engine:
     """Open the database for a command. Raises DatabaseError if it is missing or not migrated."""
     configure_logging(settings.model_copy(update={"log_level": "error"}), process="cli")
-    database = Database(settings)
+    database = open_engine(settings)
     database.require_schema()
     return database
 

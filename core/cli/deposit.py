@@ -9,6 +9,7 @@ import typer
 
 from core.cli.console import DESCRIPTION, fail, is_description, one_line_errors, open_database, out, parse_account
 from core.domain.errors import GiroError
+from core.domain.lanes import Lane
 from core.domain.money import MAX_AMOUNT, decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import SYSTEM_USER_ID
@@ -20,7 +21,7 @@ from core.services.identity import operators
 from core.services.transfers import accepting
 from core.settings import load_settings
 from core.storage import transfers as stored
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer()
@@ -53,7 +54,7 @@ def order(kind: TransferKind, name: str, amount: int, description: str) -> None:
     settings = load_settings()
     account = parse_account(name)
     database = open_database(settings)
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT) as connection:
         customers = operators.account_by_name(connection, account)
         request = request_of(kind, customers, amount, description)
         (accepted,) = accepting.accept(connection, [request], settings.pending_bounds)
@@ -85,11 +86,11 @@ def request_of(kind: TransferKind, customers: UUID, amount: int, description: st
     )
 
 
-def wait_for_end(database: Database, transfer_id: UUID) -> TransferView:
+def wait_for_end(database: Engine, transfer_id: UUID) -> TransferView:
     """Read a transfer until it has ended, for at most `WAIT_SECONDS`. Returns its last state."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
-        with database.reader.connect() as connection:
+        with database.reading() as connection:
             row = stored.read(connection, transfer_id)
         assert row is not None, "accepted above"
         if row.status is not TransferStatus.PENDING or time.monotonic() > deadline:

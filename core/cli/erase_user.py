@@ -15,6 +15,7 @@ from core.cli.console import counted, fail, one_line_errors, open_database, out,
 from core.cli.deposit import WAIT_SECONDS, amount_of, wait_for_end
 from core.cli.operator import UserName, parse_user
 from core.domain.accounts import AccountView
+from core.domain.lanes import Lane
 from core.domain.money import decimal_string
 from core.domain.transfers import AcceptedTransfer, TransferStatus
 from core.queue.broker import connect, make_broker
@@ -24,7 +25,7 @@ from core.services.identity import erasures, operators, pay_outs
 from core.services.identity.pay_outs import Holdings
 from core.settings import Settings, load_settings
 from core.storage import accounts
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer()
@@ -56,7 +57,7 @@ def erase_user(
     """
     settings = load_settings()
     database = open_database(settings)
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         user_id = operators.user_by_name(connection, parse_user(user))
         found = pay_outs.holdings(connection, user_id)
         payees = _payees(connection, found, pay_out_to or [])
@@ -75,9 +76,9 @@ def erase_user(
             fail("the erasure cannot be undone: confirm it with --yes")
         typer.confirm("Pay out, close and erase? This cannot be undone.", abort=True)
     paid = list(_empty(database, settings, user_id, payees))
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
         operators.deactivate(connection, the_bank(), settings.exclusions_path, user_id)
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
         erasures.erase(connection, the_bank(), settings.erasures_path, user_id, documents=settings.documents_path)
     if not as_json:
         for transfer in paid:
@@ -115,12 +116,10 @@ def _require_possible(found: Holdings, payees: dict[str, UUID], *, withdraw: boo
         )
 
 
-def _empty(
-    database: Database, settings: Settings, user_id: UUID, payees: dict[str, UUID]
-) -> Iterator[AcceptedTransfer]:
+def _empty(database: Engine, settings: Settings, user_id: UUID, payees: dict[str, UUID]) -> Iterator[AcceptedTransfer]:
     """Pay out until nothing is left and nothing is pending. Yields each transfer when it is completed."""
     for _ in range(ROUNDS):
-        with unit_of_work(database) as connection:
+        with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
             orders = pay_outs.pay_out(connection, the_bank(), user_id, payees, settings.pending_bounds)
         with suppress(Exception):  # if this fails, the sweep wakes the worker
             send_wakeup(make_broker(connect(Secrets(settings).queue_url())))
@@ -131,7 +130,7 @@ def _empty(
             if end.status is not TransferStatus.COMPLETED:
                 fail(f"transfer {order.id} is {end.status} ({end.failure_told}): run this again", status=1)
             yield order
-        with database.reader.connect() as connection:
+        with database.reading() as connection:
             left = pay_outs.holdings(connection, user_id)
         if not left.to_pay_out and not left.waiting:
             return
@@ -140,11 +139,11 @@ def _empty(
     fail("transfers are still pending: run this again when they have ended", status=1)
 
 
-def _wait(database: Database, user_id: UUID) -> bool:
+def _wait(database: Engine, user_id: UUID) -> bool:
     """Wait for the transfers that the user's accounts have pending. Return whether they have ended."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline:
-        with database.reader.connect() as connection:
+        with database.reading() as connection:
             if not pay_outs.holdings(connection, user_id).waiting:
                 return True
         time.sleep(0.05)

@@ -16,6 +16,7 @@ from core.cli.deposit import AccountName
 from core.domain.accounts import FreezeScope
 from core.domain.audit import Author
 from core.domain.errors import Refusal
+from core.domain.lanes import Lane
 from core.domain.money import CUSTOMER_BALANCE_BOUND
 from core.domain.pending import MOST_PENDING
 from core.domain.users import LONGEST_PASSWORD, SHORTEST_PASSWORD
@@ -24,7 +25,7 @@ from core.security.passwords import Passwords
 from core.services.identity import erasures, operators
 from core.services.identity.emails import check_domain, normalised
 from core.settings import Settings, load_settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(help="Actions and views of operators, who run the bank.", no_args_is_help=True)
@@ -150,7 +151,7 @@ def erase_user(
     database = open_database(settings)
     with alone(settings, "`giro operator erase`"):
         if user is not None:
-            with unit_of_work(database) as connection:
+            with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
                 user_id = operators.user_by_name(connection, parse_user(user))
                 erasures.erase(
                     connection, the_bank(), settings.erasures_path, user_id, documents=settings.documents_path
@@ -163,17 +164,17 @@ def erase_user(
 def change_account(name: str, act: Callable[[Connection, Author, UUID], None]) -> None:
     """Change an account, and record in the audit log that the bank itself did it."""
     account = parse_account(name)
-    with unit_of_work(open_database(load_settings())) as connection:
+    with unit_of_work(open_database(load_settings()), Lane.ACCEPT, Lane.SETTLE) as connection:
         act(connection, the_bank(), operators.account_by_name(connection, account))
 
 
 def change_user[T](name: str, act: Callable[[Connection, Author, UUID], T]) -> T:
     """Change a user, and record in the audit log that the bank itself did it. Returns the result of the act."""
-    with unit_of_work(open_database(load_settings())) as connection:
+    with unit_of_work(open_database(load_settings()), Lane.ACCEPT, Lane.SETTLE) as connection:
         return act(connection, the_bank(), operators.user_by_name(connection, parse_user(name)))
 
 
-def erase_again(settings: Settings, database: Database, file: Path) -> None:
+def erase_again(settings: Settings, database: Engine, file: Path) -> None:
     """Erase and print the users of a list that are back. Exits with status 1 if one could not be erased."""
     done, left = 0, 0
     try:
@@ -182,7 +183,7 @@ def erase_again(settings: Settings, database: Database, file: Path) -> None:
         fail(f"{file} is not a list of erased users: {error}")
     for user_id in listed:
         try:
-            with unit_of_work(database) as connection:
+            with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
                 if erasures.erase_again(
                     connection,
                     the_bank(),

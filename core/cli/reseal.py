@@ -18,8 +18,8 @@ from core.services.identity.acting import NotAnOperator, identify
 from core.services.verification import Report, resealing
 from core.services.verification.resealing import CannotReseal
 from core.settings import Settings, load_settings
+from core.storage.engines import Engine
 from core.storage.scars import ScarRow
-from core.storage.sqlite.engine import Database
 
 app = typer.Typer()
 
@@ -72,7 +72,7 @@ def one_line_of_a_refusal() -> Iterator[None]:
         fail(f"the anchor was not written: {error}; once it can be, run `giro verify --keep`", status=1)
 
 
-def acting_operator(settings: Settings, database: Database, email: str) -> Author:
+def acting_operator(settings: Settings, database: Engine, email: str) -> Author:
     """Ask for an operator's password, on a terminal; read one line of any other input."""
     if sys.stdin.isatty():
         password = typer.prompt(f"Password of {email}", hide_input=True)

@@ -22,7 +22,7 @@ from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.services.cards.keys import check_keys
 from core.settings import Settings, load_settings, reference, variable
-from core.storage.sqlite.engine import Database
+from core.storage.engines import open_engine
 from core.telemetry.logging import configure_logging, get_logger
 
 log = get_logger(__name__)
@@ -67,7 +67,7 @@ def migrate(
     require_data_folder(settings)
     prepare_patiently(settings, wait)
     make_secrets(Secrets(settings))
-    revision = Database(settings).schema_revision()
+    revision = open_engine(settings).schema_revision()
     out.print(f"{settings.database_path} is at migration {revision}", soft_wrap=True, markup=False)
 
 
@@ -159,8 +159,8 @@ def prepare(settings: Settings, *, hold: Hold) -> None:
 
     A database that already has the newest migration may be in use by processes of this version.
     """
-    database = Database(settings)
-    revision = database.schema_revision() if database.path.exists() else None
+    database = open_engine(settings)
+    revision = database.schema_revision() if database.exists() else None
     database.refuse_newer_schema(revision)
     if database.is_current(revision):
         log.info("schema_current", revision=revision)
@@ -199,7 +199,7 @@ def run_part(name: str) -> NoReturn:
 
 def check(settings: Settings) -> None:
     """Check that a part can run. Errors are reported in one line here, instead of by a process that fails to start."""
-    database = Database(settings)
+    database = open_engine(settings)
     database.require_schema()
     check_keys(database, CardVault(Secrets(settings)))
     database.close()

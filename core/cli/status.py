@@ -22,7 +22,7 @@ from core.processes.parts import PROCESSES
 from core.services import clocks
 from core.settings import Settings, load_settings, of_compose
 from core.storage import transfers as stored
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.verifications import newest
 
 app = typer.Typer()
@@ -55,16 +55,16 @@ def status(
     tables.print(table)
 
 
-def state_of(settings: Settings, database: Database) -> dict[str, Any]:
+def state_of(settings: Settings, database: Engine) -> dict[str, Any]:
     """Read the state, as `--json` prints it."""
-    version_of_sqlite, affected = database.sqlite()
-    with database.reader.connect() as connection:
+    library = database.library()
+    with database.reading() as connection:
         backlog, verified, clock = stored.backlog(connection), newest(connection), clocks.state(connection)
     return {
-        "database": str(database.path),
+        "database": database.place,
         "migration": database.schema_revision(),
-        "sqlite": version_of_sqlite,
-        "sqlite_affected": affected,
+        "sqlite": library.version,
+        "sqlite_affected": library.is_affected,
         **_running(settings),
         "pending": backlog.pending,
         "oldest_pending_seconds": None if backlog.oldest_created_at is None else _age_of(backlog.oldest_created_at),

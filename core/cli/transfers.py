@@ -31,6 +31,7 @@ from core.cli.console import (
 from core.domain.accounts import is_account_number
 from core.domain.batches import MAX_BATCH, AcceptedBatch, BatchMode, BatchRequest
 from core.domain.errors import ErrorCode, RateLimited, Refusal, Unavailable
+from core.domain.lanes import Lane
 from core.domain.money import EXPONENTS, MAX_AMOUNT
 from core.domain.pending import PendingBounds
 from core.domain.transfers import MAX_IDEMPOTENCY_KEY, TransferError, TransferKind, TransferRequest
@@ -41,7 +42,7 @@ from core.security.secrets import Secrets
 from core.services.identity import operators
 from core.services.transfers import batches
 from core.settings import Settings, load_settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 app = typer.Typer(no_args_is_help=True, help="Transfers, many at a time.")
@@ -185,10 +186,10 @@ def _is_account(text: str) -> bool:
 class Orders:
     """Submits the lines of a file in batches. The same lines always get the same idempotency key."""
 
-    def __init__(self, database: Database, email: str, name: str, mode: BatchMode) -> None:
+    def __init__(self, database: Engine, email: str, name: str, mode: BatchMode) -> None:
         """Raises Refusal (`user_not_found`) if no active user has this e-mail address."""
         self._database = database
-        with database.reader.connect() as connection:
+        with database.reading() as connection:
             self._user_id = operators.active_user_by_email(connection, email)
         self._name, self._mode = name, mode
         self._request_id = str(new_id())
@@ -207,7 +208,7 @@ class Orders:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with unit_of_work(self._database) as connection:
+                with unit_of_work(self._database, Lane.ACCEPT) as connection:
                     self._refuse_other_keys(connection, lines)
                     return batches.accept(connection, request, bounds)
             except (RateLimited, Unavailable):
@@ -217,7 +218,7 @@ class Orders:
 
     def _request(self, lines: Sequence[Line]) -> BatchRequest:
         said = "\n".join(repr(tuple(line)) for line in lines)
-        with self._database.reader.connect() as connection:
+        with self._database.reading() as connection:
             transfers = [self._transfer(connection, line) for line in lines]
         return BatchRequest(
             mode=self._mode,

@@ -11,7 +11,7 @@ from core.files.locks import open_lock, sign, signature
 from core.processes import heartbeats
 from core.processes.exit_statuses import CANNOT_START, HELD, StartRefused
 from core.settings import Settings
-from core.storage.sqlite.turnstile import settlement_lock
+from core.storage.engines import open_engine
 
 LOCK_ATTEMPTS = 5
 LOCK_PAUSE_SECONDS = 0.02
@@ -81,7 +81,7 @@ def no_part_beside(settings: Settings, what: str) -> Iterator[None]:
     The settlement worker is found by its lock. The other parts have no lock, and are found by their heartbeats. So is a
     standby worker of an older version, which would settle as soon as the migration is done.
     """
-    lock = settlement_lock(settings.database_path)
+    lock = open_engine(settings).settler()
     try:
         if not lock.take(what):
             raise _held(settings.database_path, lock.holder())

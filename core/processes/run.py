@@ -26,7 +26,7 @@ from core.processes.lifeline import never_dump_core
 from core.processes.parts import PROCESSES, child_environment, forget, listeners_of, part, service_children
 from core.processes.supervisor import Missing, Supervisor
 from core.settings import Settings, SettingsError
-from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.engines import DatabaseError, open_engine
 from core.telemetry.logging import configure_logging
 from core.telemetry.tracing import check_tracing
 
@@ -114,7 +114,7 @@ def _supervise(
 
 def _require_schema(settings: Settings) -> None:
     """Raise DatabaseError if another version has migrated the database: a restarted process would end again."""
-    database = Database(settings)
+    database = open_engine(settings)
     try:
         revision = database.schema_revision()
     except DatabaseError:

@@ -11,7 +11,7 @@ from core.domain.audit import Action, Author
 from core.domain.clocks import ClockState, Observation, Reading, judge
 from core.services.audit import write_down
 from core.storage import clocks
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import get_logger
 
@@ -43,7 +43,7 @@ def holds(connection: Connection, what: str) -> bool:
     return found.doubt is not None
 
 
-def observe(database: Database) -> ClockState:
+def observe(database: Engine) -> ClockState:
     """Store what the clocks show, unless that is in doubt: the row then keeps what they showed before."""
     with unit_of_work(database) as connection:
         found = state(connection)

@@ -19,7 +19,8 @@ from core.queue.broker import connect, make_broker
 from core.queue.wakeups import send_wakeup
 from core.security.secrets import Secrets
 from core.settings import Settings, load_settings
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.engines import SCHEMA_REVISION
+from core.storage.sqlite.engine import Database
 from tests.builders import accepted, bank_of_two, from_ada_to_bob, rows
 from tests.flows.stack import Stack
 from tests.waiting import eventually
@@ -50,10 +51,10 @@ def next_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("next")
     for package in ("api", "core", "workers", "migrations"):
         shutil.copytree(HOME / package, folder / package)
-    engine = folder / "core" / "storage" / "sqlite" / "engine.py"
+    engines = folder / "core" / "storage" / "engines.py"
     needed = f'SCHEMA_REVISION = "{SCHEMA_REVISION}"'
-    assert needed in engine.read_text()
-    engine.write_text(engine.read_text().replace(needed, f'SCHEMA_REVISION = "{NEXT}"'))
+    assert needed in engines.read_text()
+    engines.write_text(engines.read_text().replace(needed, f'SCHEMA_REVISION = "{NEXT}"'))
     (folder / "migrations" / "versions" / f"{NEXT}_next.py").write_text(MIGRATION)
     return folder
 

@@ -58,12 +58,12 @@ MUTANTS = (
         "core/services/transfers/settlement.py",
         (
             (
-                "    with unit_of_work(database) as connection:\n        # Everything",
+                "    with unit_of_work(database, Lane.SETTLE) as connection:\n        # Everything",
                 (
-                    "    with database.reader.connect() as early:\n"
+                    "    with database.reading() as early:\n"
                     "        ids = [row[0] for row in early.exec_driver_sql('SELECT id FROM accounts')]\n"
                     "        planned = {account.id: account for account in accounts.read_for_settlement(early, ids)}\n"
-                    "    with unit_of_work(database) as connection:\n        # Everything"
+                    "    with unit_of_work(database, Lane.SETTLE) as connection:\n        # Everything"
                 ),
             ),
             ("        known: dict[int, LedgerAccount] = {}\n", "        known = planned\n"),
@@ -193,8 +193,8 @@ MUTANTS = (
         "a group taken before its turn",
         "api/runtime/intake.py",
         (
-            ("        group: list[Job] = []\n        try:", "        group = self._take()\n        try:"),
-            ("                group = self._take()\n", ""),
+            ("        group: list[Job] = []\n        try:", "        group = self._take(held)\n        try:"),
+            ("                group = self._take(held)\n", ""),
         ),
         (SIMULATION,),
     ),
@@ -358,20 +358,20 @@ MUTANTS = (
     # --- storage ---
     Mutant(
         "a deferred BEGIN",
-        "core/storage/sqlite/engine.py",
+        "core/storage/sqlite/connections.py",
         (('connection.exec_driver_sql("BEGIN IMMEDIATE")', 'connection.exec_driver_sql("BEGIN")'),),
         ("tests/unit/storage/test_engine.py::test_a_unit_of_work_locks_before_it_reads",),
         quick=True,
     ),
     Mutant(
         "a commit without waiting for the disk",
-        "core/storage/sqlite/engine.py",
+        "core/storage/sqlite/connections.py",
         (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
         ("tests/unit/storage/test_engine.py::test_the_writer_commits_to_disk_and_checks_foreign_keys",),
     ),
     Mutant(
         "a commit lost in a power cut",
-        "core/storage/sqlite/engine.py",
+        "core/storage/sqlite/connections.py",
         (("PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),),
         ("tests/faults/test_power.py::test_power_cut_loses_nothing_that_a_client_was_told",),
     ),
@@ -383,8 +383,8 @@ MUTANTS = (
     ),
     Mutant(
         "no turnstile",
-        "core/storage/unit_of_work.py",
-        (("with _translated(), database.turnstile.turn(), database", "with _translated(), database"),),
+        "core/storage/sqlite/engine.py",
+        (("with self.turnstile.turn(), self.writer", "with self.writer"),),
         ("tests/unit/storage/test_unit_of_work.py::test_it_has_the_turn_from_beginning_to_end",),
         quick=True,
     ),
@@ -404,14 +404,19 @@ MUTANTS = (
     Mutant(
         "no fence after a failed commit",
         "core/storage/unit_of_work.py",
-        (("            _pass_fence(connection)\n", ""),),
+        (
+            (
+                "            if not database.undo_commit(connection):\n                raise OutcomeUnknown from error\n",
+                "",
+            ),
+        ),
         ("tests/unit/storage/test_unit_of_work.py::test_a_failed_commit_is_unavailable_once_a_fence_has_passed",),
         quick=True,
     ),
     Mutant(
         "a failed fence treated as a success",
-        "core/storage/unit_of_work.py",
-        (("        raise OutcomeUnknown from error\n", ""),),
+        "core/storage/sqlite/commits.py",
+        (("        return False\n", "        return True\n"),),
         ("tests/unit/storage/test_unit_of_work.py::test_a_failed_commit_is_unknown_if_the_fence_fails_too",),
     ),
     # --- throttles: they protect the passwords that protect the money ---

@@ -12,8 +12,9 @@ import pytest
 
 import core
 from core.settings import Settings
+from core.storage.engines import SCHEMA_REVISION
 from core.storage.sqlite import schema
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import settlement_lock
 from tests.builders import rows
 

@@ -1,5 +1,6 @@
 """Settling needs no queue: with each fault of a real server, transfers settle within a second."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -160,26 +161,26 @@ def test_line_is_repeated_after_a_minute_with_the_sums_of_that_minute() -> None:
 # --- the lookout -------------------------------------------------------------------------------------------------
 
 
-def test_look_names_the_oldest_pending_transfer(database: Database) -> None:
+async def test_look_names_the_oldest_pending_transfer(database: Database) -> None:
     bank = bank_of_two(database, ada_has=500)
     glance = Glance(database)
-    assert glance.oldest_pending() is None
+    assert await glance.oldest_pending() is None
     accepted(database, from_ada_to_bob(bank))
-    first = glance.oldest_pending()
+    first = await glance.oldest_pending()
     accepted(database, from_ada_to_bob(bank))
     assert first is not None
-    assert glance.oldest_pending() == first
-    glance.close()
+    assert await glance.oldest_pending() == first
+    await glance.close()
 
 
-def test_look_reads_no_table_if_nothing_was_committed(database: Database) -> None:
+async def test_look_reads_no_table_if_nothing_was_committed(database: Database) -> None:
     bank_of_two(database)
     glance, read = Glance(database), []
     glance._connection.set_trace_callback(read.append)
     for _ in range(3):
-        glance.oldest_pending()
+        await glance.oldest_pending()
     assert [statement for statement in read if "transfers" in statement] == read[1:2]
-    glance.close()
+    await glance.close()
 
 
 def test_lookout_leaves_transfers_to_their_messages(database: Database) -> None:
@@ -187,15 +188,16 @@ def test_lookout_leaves_transfers_to_their_messages(database: Database) -> None:
     bank = bank_of_two(database, ada_has=500)
     settled: list[int] = []
     watch = Lookout(database, lambda: settled.append(1) or 1)
-    watch._look()
-    accepted(database, from_ada_to_bob(bank))
-    watch._look()
-    assert settled == []
-    watch._look()
-    assert settled == [1]
-    watch._look()
-    assert settled == [1], "it stays pending, so the next try is a second later"
-    watch._close()
+    with asyncio.Runner() as runner:
+        watch._look(runner)
+        accepted(database, from_ada_to_bob(bank))
+        watch._look(runner)
+        assert settled == []
+        watch._look(runner)
+        assert settled == [1]
+        watch._look(runner)
+        assert settled == [1], "it stays pending, so the next try is a second later"
+        watch._close(runner)
 
 
 def test_lookout_survives_a_database_that_cannot_be_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from core.services import clocks
 from core.services.backups import making, shipments
 from core.services.backups.manifests import read_manifest
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.telemetry.logging import get_logger
 from workers.jobs.job import Job
 
@@ -18,7 +18,7 @@ LOOK_FOR_BACKUP_SECONDS = 600
 """Longest time between two checks whether a backup is due."""
 
 
-def back_up(database: Database, settings: Settings) -> None:
+def back_up(database: Engine, settings: Settings) -> None:
     """Make a backup if the newest is too old, and delete surplus backups. Raises BackupError if it fails.
 
     The age must be checked: otherwise a service that starts often would only have backups of the last hour.
@@ -36,12 +36,12 @@ def back_up(database: Database, settings: Settings) -> None:
     )
 
 
-def _prune(database: Database, settings: Settings, made: Path) -> int:
+def _prune(database: Engine, settings: Settings, made: Path) -> int:
     """Delete surplus backups and the shipments that only they need; return how many backups.
 
     Nothing is deleted while the clock is in doubt, because backups are sorted by the time of the clock.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         if clocks.holds(connection, "the deletion of surplus backups"):
             return 0
     deleted = making.prune(settings.backups_path, settings.backup_keep, made)

@@ -13,7 +13,7 @@ from core.services.statements import documents
 from core.settings import Settings
 from core.storage import dead_letters
 from core.storage import documents as rows
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import documents as metrics
 from workers.jobs.job import Job
@@ -28,7 +28,7 @@ FORGET_DOCUMENTS = "forget_documents"
 FORGET_SECONDS = 600
 
 
-def make(database: Database, settings: Settings, document_id: int) -> None:
+def make(database: Engine, settings: Settings, document_id: int) -> None:
     """Make a document that waits."""
     started = time.perf_counter()
     size = documents.make(database, settings, document_id)
@@ -39,7 +39,7 @@ def make(database: Database, settings: Settings, document_id: int) -> None:
     log.info("document_made", size_bytes=size, duration_ms=round(seconds * 1000, 3))
 
 
-def forget(database: Database, settings: Settings) -> None:
+def forget(database: Engine, settings: Settings) -> None:
     """Delete expired documents, and files that belong to none."""
     log.info("documents_forgotten", count=documents.forget_expired(database, settings))
 

@@ -12,7 +12,7 @@ from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import take_wakeup
 from core.services.transfers.settlement import settle_pending
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from workers.guard import Guard
 
 LETTER = Letter(SETTLEMENT_QUEUE, SETTLE)
@@ -21,7 +21,7 @@ LETTER = Letter(SETTLEMENT_QUEUE, SETTLE)
 class Settling:
     """Settles pending transfers for the two that call: the actor, and the lookout (workers/lookout.py)."""
 
-    def __init__(self, database: Database, settings: Settings, stop: threading.Event) -> None:
+    def __init__(self, database: Engine, settings: Settings, stop: threading.Event) -> None:
         self._database = database
         self._settings = settings
         self._stop = stop

@@ -5,11 +5,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from core.domain.lanes import Lane
 from core.failpoints import hit
 from core.services.statements import making
 from core.settings import Settings
 from core.storage import statement_runs, statements
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import get_logger
 from core.telemetry.metrics import statements as metrics
@@ -25,22 +26,22 @@ MAKE_STATEMENT = "make_statement"
 """Its argument is the row id of a requested statement."""
 
 
-def close_months(database: Database, settings: Settings) -> None:
+def close_months(database: Engine, settings: Settings) -> None:
     """Close the months that are over. This opens a statement run for each."""
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
         closed = making.close_months(connection, settings.zone, group=settings.statement_group)
         hit("months.before_commit")
     log.info("months_closed", count=closed)
 
 
-def make_group(database: Database, settings: Settings, group_id: int) -> None:
+def make_group(database: Engine, settings: Settings, group_id: int) -> None:
     """Make the statements of one group of accounts."""
     started = time.perf_counter()
     made = making.make_group(database, settings.bank, group_id)
     _report(made, time.perf_counter() - started)
 
 
-def make_one(database: Database, settings: Settings, statement_id: int) -> None:
+def make_one(database: Engine, settings: Settings, statement_id: int) -> None:
     """Make a requested statement."""
     started = time.perf_counter()
     made = making.make_one(database, settings.bank, statement_id)

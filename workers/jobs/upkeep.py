@@ -15,8 +15,7 @@ from core.services.verification.anchoring import anchor_head
 from core.services.verification.stamping import stamp_last
 from core.settings import Settings
 from core.storage import verifications
-from core.storage.sqlite import upkeep
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry.logging import get_logger
 from workers.jobs.job import Job
@@ -26,17 +25,17 @@ log = get_logger(__name__)
 LOGGED_BREACHES = 20
 
 
-def verify(database: Database, settings: Settings) -> Report:
+def verify(database: Engine, settings: Settings) -> Report:
     """Verify the whole ledger, keep the result, and log every breach as an error."""
     return _verified(database, partial(verification.verify, anchors=Anchors.of(settings)))
 
 
-def verify_recent(database: Database, settings: Settings) -> Report:
+def verify_recent(database: Engine, settings: Settings) -> Report:
     """Verify what is new since the last verification. Keep and log the result as `verify` does."""
     return _verified(database, partial(verification.verify_recent, anchors=Anchors.of(settings)))
 
 
-def _verified(database: Database, check: Callable[[Database], Report]) -> Report:
+def _verified(database: Engine, check: Callable[[Engine], Report]) -> Report:
     started, started_at = time.perf_counter(), to_datetime(now_us())
     report = check(database)
     with unit_of_work(database) as connection:
@@ -57,7 +56,7 @@ def _verified(database: Database, check: Callable[[Database], Report]) -> Report
     return report
 
 
-def anchor(database: Database, settings: Settings) -> None:
+def anchor(database: Engine, settings: Settings) -> None:
     """Sign the newest block, if it is not signed yet."""
     try:
         made = anchor_head(database, AnchorKey(Secrets(settings).anchor_key.read_or_make()), settings.anchor_path)
@@ -68,7 +67,7 @@ def anchor(database: Database, settings: Settings) -> None:
         log.info("ledger_anchored", height=made.height, hash=made.hash.hex())
 
 
-def stamp(_database: Database, settings: Settings) -> None:
+def stamp(_database: Engine, settings: Settings) -> None:
     """Let the authority stamp the newest anchor. A failure is logged, and the next run tries again."""
     try:
         made = stamp_last(settings.anchor_path, settings.anchor_stamp_url)
@@ -79,22 +78,22 @@ def stamp(_database: Database, settings: Settings) -> None:
         log.info("anchor_stamped", file=made.name)
 
 
-def checkpoint(database: Database, _settings: Settings) -> None:
+def checkpoint(database: Engine, _settings: Settings) -> None:
     """Truncate the write-ahead log."""
-    done = upkeep.checkpoint(database)
-    log.info("checkpoint", blocked=done.blocked, pages=done.pages, wal_bytes=upkeep.wal_bytes(database))
+    done = database.checkpoint()
+    log.info("checkpoint", blocked=done.blocked, pages=done.pages, wal_bytes=database.sizes().log)
 
 
-def forget_expired_tokens(database: Database, _settings: Settings) -> None:
+def forget_expired_tokens(database: Engine, _settings: Settings) -> None:
     """Delete expired refresh tokens."""
     with unit_of_work(database) as connection:
         forgotten = log_ins.forget_expired(connection)
     log.info("tokens_forgotten", count=forgotten)
 
 
-def seconds_to_full_verification(database: Database, settings: Settings) -> float:
+def seconds_to_full_verification(database: Engine, settings: Settings) -> float:
     """Return how long a verification of the whole ledger can wait. A restart alone is no reason to read all of it."""
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         last = verifications.newest_full(connection)
     age = -1.0 if last is None else (now_us() - to_us(last.finished_at)) / 1e6
     # A verification from the future ran under a wrong clock, so it does not count.

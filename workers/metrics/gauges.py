@@ -35,8 +35,7 @@ from core.storage import (
     transfers,
     verifications,
 )
-from core.storage.sqlite import upkeep
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import count_error
 from core.telemetry.logging import get_logger
 from workers.jobs import QUEUES
@@ -93,7 +92,7 @@ class Gauges(Collector):
     If a source is not available, its gauges are left out, since an old value would mislead. This is logged once.
     """
 
-    def __init__(self, database: Database, broker: RedisBroker, settings: Settings) -> None:
+    def __init__(self, database: Engine, broker: RedisBroker, settings: Settings) -> None:
         self._database = database
         self._anchors = settings.anchor_path
         self._stamps = bool(settings.anchor_stamp_url)
@@ -126,7 +125,7 @@ class Gauges(Collector):
             found = list(read())
         except Exception as error:
             if isinstance(error, DBAPIError):
-                count_error(error)
+                count_error(self._database, error)
             if source not in self._away:
                 log.warning("metrics_source_away", source=source, error=f"{type(error).__name__}: {error}")
             self._away.add(source)
@@ -135,11 +134,12 @@ class Gauges(Collector):
         return found
 
     def _of_disk(self) -> Reading:
-        disk = shutil.disk_usage(self._database.path.parent)
+        disk = shutil.disk_usage(self._database.folder)
         yield "giro_disk_free_bytes", disk.free
         yield "giro_disk_size_bytes", disk.total
-        yield "giro_database_size_bytes", upkeep.database_bytes(self._database)
-        yield "giro_wal_size_bytes", upkeep.wal_bytes(self._database)
+        sizes = self._database.sizes()
+        yield "giro_database_size_bytes", sizes.database
+        yield "giro_wal_size_bytes", sizes.log
 
     def _of_queue(self) -> Reading:
         probe(self._broker)
@@ -162,7 +162,7 @@ class Gauges(Collector):
             yield "giro_backup_shipped_timestamp_seconds", current.stat().st_mtime
 
     def _of_database(self) -> Reading:
-        with self._database.reader.connect() as connection:
+        with self._database.reading() as connection:
             yield from self._of_transfers(connection)
             yield from self._of_jobs(connection)
             yield from self._of_blocks(connection)

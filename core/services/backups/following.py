@@ -17,7 +17,9 @@ from core.services.backups.making import FAILURES, Progress
 from core.services.backups.manifests import BackupError, kept
 from core.services.backups.shipments import Header
 from core.settings import Settings
-from core.storage.sqlite.engine import AUTOCHECKPOINT_PAGES, Database
+from core.storage.engines import Engine
+from core.storage.sqlite.connections import AUTOCHECKPOINT_PAGES
+from core.storage.sqlite.engine import Database
 from core.storage.sqlite.log import FollowedLog, LogGap, follower_lock, read_tick
 from core.storage.sqlite.log_reader import Position
 
@@ -30,7 +32,7 @@ Shipped = Callable[[Header, int, float], None]
 
 def follow(
     settings: Settings,
-    database: Database,
+    database: Engine,
     folder: Path,
     every: float,
     stop: threading.Event,
@@ -42,14 +44,15 @@ def follow(
 
     If some of the log is lost, as after a restart without a follower, a new series begins with a new backup.
     """
-    lock = follower_lock(database.path)
+    source = making.file_of(database)
+    lock = follower_lock(source.path)
     try:
         if not lock.take("giro backup --follow"):
-            raise BackupError(f"{database.path} is followed already: {lock.holder()}")
+            raise BackupError(f"{source.path} is followed already: {lock.holder()}")
         folder = folder.absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while not stop.is_set():
-            follower = Follower(settings, database, folder, shipped)
+            follower = Follower(settings, source, folder, shipped)
             with suppress(LogGap):
                 follower.run(every, stop, progress)
     except FAILURES as error:

@@ -36,10 +36,9 @@ from core.services.backups.manifests import (
 from core.services.verification import AnchorKeyMissing, Anchors, verify
 from core.settings import Settings
 from core.storage import blocks
+from core.storage.engines import DATABASE_ERRORS, Engine
 from core.storage.sqlite import copying as storage
 from core.storage.sqlite.engine import Database
-from core.storage.sqlite.upkeep import database_bytes, wal_bytes
-from core.storage.unit_of_work import DATABASE_ERRORS
 
 FAILURES: tuple[type[Exception], ...] = (OSError, *DATABASE_ERRORS)
 """Errors of the disk and the database. Any other error is a bug in this module."""
@@ -53,7 +52,7 @@ Progress = Callable[[str, int, int], None]
 """Called now and then with the current step, how much of it is done, and the total."""
 
 
-def make(settings: Settings, database: Database, folder: Path, progress: Progress) -> tuple[Path, Manifest]:
+def make(settings: Settings, database: Engine, folder: Path, progress: Progress) -> tuple[Path, Manifest]:
     """Make a backup in a folder while other processes write, and return the file and its manifest.
 
     The backup gets its name last of all, when it is complete, on disk and verified. Raises BackupError if it cannot be
@@ -66,9 +65,10 @@ def make(settings: Settings, database: Database, folder: Path, progress: Progres
         public_key = _public_key(settings)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(folder):
-            _require_room(settings, database, folder)
-            with _drafts(settings, database, folder) as drafts:
-                return _publish(_draw(settings, database, drafts, public_key, progress), folder)
+            source = file_of(database)
+            _require_room(settings, source, folder)
+            with _drafts(settings, source, folder) as drafts:
+                return _publish(_draw(settings, source, drafts, public_key, progress), folder)
     except FAILURES as error:
         raise BackupError(f"no backup was made in {folder}: {getattr(error, 'orig', error)}") from error
 
@@ -91,6 +91,13 @@ def prune(folder: Path, keep: int, made: Path) -> int:
         for part in parts_of(path):
             part.unlink(missing_ok=True)
     return len(doomed)
+
+
+def file_of(database: Engine) -> Database:
+    """Return a database as the file that it is. Raises BackupError for another engine, which has its own tools."""
+    if not isinstance(database, Database):
+        raise BackupError(f"Giro makes no backups of {database.product}: use its own tools")
+    return database
 
 
 def settings_of(settings: Settings, path: Path) -> Settings:
@@ -157,11 +164,11 @@ def _drafts(settings: Settings, database: Database, folder: Path) -> Iterator[tu
 def _require_room(settings: Settings, database: Database, folder: Path) -> None:
     """Refuse a backup that does not fit on the disk, or that would leave the service too little room to continue."""
     copies = {folder: 1} if Secrets(settings).backup_key.find() is None else {folder: 1, database.path.parent: 1}
-    here = database.path.parent.stat().st_dev
+    here, sizes = database.path.parent.stat().st_dev, database.sizes()
     if len(copies) == 2 and folder.stat().st_dev == here:
         copies = {folder: 2}
     for place, count in copies.items():
-        needed = count * (database_bytes(database) + wal_bytes(database))
+        needed = count * (sizes.database + sizes.log)
         if place.stat().st_dev == here:
             needed += settings.disk_free_mb * 1_000_000
         free = shutil.disk_usage(place).free
@@ -194,7 +201,7 @@ def _draw(
     anchors_sha256 = _copy_anchors(settings, copy, anchors_of(draft / name))
     anchors = None if public_key is None else Anchors(anchors_of(draft / name), public_key)
     require_sound(copy, anchors, progress)
-    with copy.reader.connect() as connection:
+    with copy.reading() as connection:
         head, counts = storage.head(connection), storage.counts(connection)
     copy.close()
     path = _seal(settings, plain / name, draft, progress)
@@ -237,7 +244,7 @@ def _copy_anchors(settings: Settings, copy: Database, target: Path) -> str | Non
     """Copy the anchors of the blocks in the copy. Anchors made since then name blocks that the copy lacks."""
     if not settings.anchor_path.exists():
         return None
-    with copy.reader.connect() as connection:
+    with copy.reading() as connection:
         head = blocks.head(connection).height
     lines = [line for line in file_of_anchors.read(settings.anchor_path) if _is_up_to(head, line)]
     durable.write(target, "".join(f"{line}\n" for line in lines).encode())

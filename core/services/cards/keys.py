@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from core.domain.audit import Action, Author
+from core.domain.lanes import Lane
 from core.security.card_vault import CardKeyError, CardKeys, CardVault
 from core.services.audit import write_down
 from core.storage import cards
 from core.storage.cards import SealedCard
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 GROUP = 500
@@ -31,13 +32,13 @@ class Rotation:
     """Whether it continued an earlier rotation that had been interrupted."""
 
 
-def check_keys(database: Database, vault: CardVault) -> None:
+def check_keys(database: Engine, vault: CardVault) -> None:
     """Raise CardKeyError unless the vault fits the stored cards. One card of each key version is tried."""
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         _require_fitting(connection, vault)
 
 
-def rotate(database: Database, vault: CardVault, author: Author, on_progress: Callable[[int, int], None]) -> Rotation:
+def rotate(database: Engine, vault: CardVault, author: Author, on_progress: Callable[[int, int], None]) -> Rotation:
     """Seal every card under a new key, or finish an earlier rotation that was interrupted.
 
     If the keys are in the data folder, a new key is added first and the older keys are dropped last. If they are a
@@ -46,7 +47,7 @@ def rotate(database: Database, vault: CardVault, author: Author, on_progress: Ca
     interrupted, every card can be opened, and another run finishes it. Raises CardKeyError if the available keys do
     not open a card, in most cases before any change; nothing is lost.
     """
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT) as connection:
         _require_fitting(connection, vault)
         finished = vault.keys_are_kept and len(vault.keys().versions) > 1
         added = vault.keys_are_kept and not finished
@@ -73,9 +74,9 @@ def _require_fitting(connection: Connection, vault: CardVault) -> None:
             )
 
 
-def _seal_group(database: Database, vault: CardVault) -> int:
+def _seal_group(database: Engine, vault: CardVault) -> int:
     """Reseal the next cards with the newest key in one unit of work, and return how many."""
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT) as connection:
         keys = vault.keys()
         older = [version for version in cards.key_versions(connection) if version < keys.newest]
         if not older:
@@ -90,16 +91,16 @@ def _reseal(keys: CardKeys, card: SealedCard, version: int) -> bytes:
     return keys.seal(keys.open(card.sealed_number, version, card.public_id), card.public_id)
 
 
-def _finish(database: Database, vault: CardVault, author: Author, rotation: Rotation) -> None:
+def _finish(database: Engine, vault: CardVault, author: Author, rotation: Rotation) -> None:
     """Record the rotation, and then drop the older keys.
 
     This takes two units of work, in this order, because a file cannot be rolled back. If the machine stops in between
     and the command is run again, the rotation is recorded twice. That is better than not at all.
     """
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT) as connection:
         write_down(connection, author, Action.CARD_KEYS_ROTATED, version=rotation.version, count=rotation.count)
     if vault.keys_are_kept:
-        with unit_of_work(database) as connection:
+        with unit_of_work(database, Lane.ACCEPT) as connection:
             # Every card issued since the new key was added uses it, because both happened in units of work.
             if cards.count_older(connection, vault.keys().newest) == 0:
                 vault.drop_older_keys()

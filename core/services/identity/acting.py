@@ -8,7 +8,7 @@ from core.security.passwords import Passwords
 from core.services.audit import write_down
 from core.services.identity.emails import looked_up
 from core.storage import users
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 
@@ -16,12 +16,12 @@ class NotAnOperator(Exception):
     """No active operator has this address and this password. The message is one line and names neither."""
 
 
-def identify(database: Database, passwords: Passwords, author: Author, *, email: str, password: str) -> Author:
+def identify(database: Engine, passwords: Passwords, author: Author, *, email: str, password: str) -> Author:
     """Return the operator with this address and this password, as the author of what follows.
 
     Raises NotAnOperator without one, and records that as a failed log-in. Hashing is slow: not inside a unit of work.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         public_id = users.find_by_email(connection, looked_up(email))
         found = users.find(connection, public_id) if public_id else None
     known = found if found is not None and found.role is Role.OPERATOR and found.is_active else None

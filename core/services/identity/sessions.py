@@ -11,7 +11,7 @@ from core.domain.audit import Action, Author
 from core.files import exclusions
 from core.services.identity.operators import deactivate
 from core.storage import audit, tokens, users
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def end_all(connection: Connection, author: Author, listed: Path, copies: Sequen
     return Ended(ended, tokens.forget_all(connection), excluded, warnings)
 
 
-def last_restore(database: Database) -> int:
+def last_restore(database: Engine) -> int:
     """Return when a backup was last restored, in microseconds since the epoch; 0 if never."""
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         restored_at = audit.newest_of(connection, Action.BACKUP_RESTORED)
     return 0 if restored_at is None else to_us(restored_at)

@@ -28,7 +28,7 @@ from core.services.statements.reading import Month
 from core.settings import Settings
 from core.storage import documents
 from core.storage.documents import NewDocument
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 _MONTHS: TypeAdapter[Month] = TypeAdapter(Month)
@@ -105,13 +105,13 @@ def open_file(folder: Path, document_id: UUID) -> BufferedReader:
 # --- making and forgetting ---------------------------------------------------------------------------------------
 
 
-def make(database: Database, settings: Settings, document_id: int) -> int:
+def make(database: Engine, settings: Settings, document_id: int) -> int:
     """Make a pending document by its row id, and return its size in bytes; 0 if there is nothing to make.
 
     It is drawn in a separate process, which ends with it and gives its memory back. Raises Unavailable if the file
     cannot be written, and BrokenWorkerProcess if that process was killed.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         asked = documents.find_pending(connection, document_id, to_datetime(now_us()))
     if asked is None:
         return 0
@@ -136,7 +136,7 @@ def make(database: Database, settings: Settings, document_id: int) -> int:
     return len(content)
 
 
-def forget_expired(database: Database, settings: Settings) -> int:
+def forget_expired(database: Engine, settings: Settings) -> int:
     """Delete the documents that have expired, and every file that belongs to no document. Return how many expired.
 
     While the clock is in doubt, no document expires.
@@ -148,10 +148,10 @@ def forget_expired(database: Database, settings: Settings) -> int:
     return count
 
 
-def sweep(database: Database, folder: Path) -> None:
+def sweep(database: Engine, folder: Path) -> None:
     """Delete the files of documents that are no longer in the database."""
     present = folder_of_documents.present(folder)  # read first: a document is in the database before it has a file
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         known = documents.all_ids(connection)
     for gone in present - known:
         folder_of_documents.delete(folder, gone)

@@ -17,7 +17,7 @@ from core.domain.statements import BankDetails, Period, Run
 from core.failpoints import hit
 from core.services import clocks
 from core.storage import statement_runs, statements
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.statements import Holding, NewStatement
 from core.storage.unit_of_work import unit_of_work
 
@@ -79,12 +79,12 @@ def close_months(connection: Connection, zone: ZoneInfo, *, group: int) -> int:
 # --- making statements -------------------------------------------------------------------------------------------
 
 
-def make_group(database: Database, bank: BankDetails, group_id: int) -> int:
+def make_group(database: Engine, bank: BankDetails, group_id: int) -> int:
     """Make the missing statements of one group's accounts, and return how many; 0 for a group that is done.
 
     Raises BrokenChain if an account's statements cannot be made. Those of the other accounts are still made.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         group = statement_runs.undone_group(connection, group_id)
         if group is None:
             return 0
@@ -98,12 +98,12 @@ def make_group(database: Database, bank: BankDetails, group_id: int) -> int:
     return made
 
 
-def make_one(database: Database, bank: BankDetails, statement_id: int) -> int:
+def make_one(database: Engine, bank: BankDetails, statement_id: int) -> int:
     """Make a requested statement and the missing ones before it, and return how many.
 
     Raises BrokenChain if it cannot be made.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         asked_for = statements.find_requested(connection, statement_id)
         if asked_for is None:
             return 0

@@ -26,7 +26,7 @@ from core.domain.transactions import TransactionView
 from core.services.statements.making import close_months
 from core.settings import Settings
 from core.storage import accounts, running_totals, statement_runs, statements, transactions, users
-from core.storage.sqlite.engine import Database
+from core.storage.engines import open_engine
 
 DRAWING_PRIORITY = 10
 """The niceness of a process that draws documents."""
@@ -114,8 +114,8 @@ def draw(settings: Settings, month: Month, media_type: str) -> bytes:
     loop, or on it, that work would delay every request.
     """
     os.setpriority(os.PRIO_PROCESS, 0, DRAWING_PRIORITY)
-    database = Database(settings)
-    with database.reader.connect() as connection:
+    database = open_engine(settings)
+    with database.reading() as connection:
         found = _walk(connection, month, month.newest, month.statement.transaction_count)
     return documents.render(media_type, month.statement, found[::-1])
 

@@ -13,13 +13,14 @@ from core.domain import ledger
 from core.domain.batches import BatchError
 from core.domain.blocks import BlockKind, Ending, Sealer
 from core.domain.errors import ErrorCode
+from core.domain.lanes import Lane
 from core.domain.ledger import FAILURES, LedgerAccount
 from core.domain.transfers import Terms, TransferStatus
 from core.failpoints import hit
 from core.services import verification
 from core.storage import accounts, batches, blocks, isolations, running_totals, statement_runs, transactions, transfers
 from core.storage.batches import Span
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry import tracing
 from core.telemetry.logging import get_logger
@@ -63,7 +64,7 @@ def count_from_zero() -> None:
         metrics.transfers_settled.labels("failed", reason.value)
 
 
-def settle_pending(database: Database, *, batch: int, lock_ms: float, stop: Callable[[], bool] = lambda: False) -> int:
+def settle_pending(database: Engine, *, batch: int, lock_ms: float, stop: Callable[[], bool] = lambda: False) -> int:
     """Settle all pending transfers, in as many units of work as needed, and return how many ended.
 
     `batch` is the maximum number of transfers in one unit of work. A unit of work ends after `lock_ms` milliseconds if
@@ -76,13 +77,13 @@ def settle_pending(database: Database, *, batch: int, lock_ms: float, stop: Call
     return total
 
 
-def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, bool]:
+def _settle_once(database: Engine, limit: int, lock_ms: float) -> tuple[int, bool]:
     """Settle in one unit of work. Returns how many transfers ended, and whether more may be pending.
 
     A transfer that is accepted afterwards has its own wake-up, so no further check is needed.
     """
     is_left = True
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.SETTLE) as connection:
         # Everything is read here, inside the lock. Reading before the lock would miss a freeze or an accept in between.
         started = time.perf_counter()
         if not _is_free(connection):
@@ -94,7 +95,7 @@ def _settle_once(database: Database, limit: int, lock_ms: float) -> tuple[int, b
             wanted = min(chunk, limit - len(unit.rows))
             is_left = _settle_chunk(connection, unit, known, wanted) >= wanted
             elapsed_ms = (time.perf_counter() - started) * 1000
-            if elapsed_ms > lock_ms and database.turnstile.others_wait():
+            if elapsed_ms > lock_ms and database.others_wait():
                 break
             chunk = min(chunk * 2, LARGEST_CHUNK)
         if unit.rows:

@@ -7,7 +7,7 @@ accounts, and not with the ledger.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -34,9 +34,7 @@ from core.services.verification.scan import LedgerScan, Progress, check_ending
 from core.services.verification.scars import tell_scars
 from core.services.verification.statements import check_statements
 from core.storage import blocks, isolations, ledger_checks, ledger_rows, scars, verifications
-from core.storage.sqlite import integrity, schema
-from core.storage.sqlite.engine import Database
-from core.storage.unit_of_work import is_damage
+from core.storage.engines import Engine
 
 __all__ = [
     "MOST_BREACHES",
@@ -71,7 +69,7 @@ LONG_PENDING_SECONDS = 60
 
 
 def verify(
-    database: Database,
+    database: Engine,
     *,
     anchors: Anchors | None = None,
     progress: Progress = lambda done, of: None,
@@ -83,14 +81,12 @@ def verify(
     With `isolated`, breaches in isolated accounts are reported apart. At most `most` breaches of each rule are listed.
     """
     report = Report(Scope.FULL, most)
-    with closing(database.reader.connect()) as connection, _readable(report):
+    with database.reading() as connection, _readable(database, report):
         report.isolation = isolations.current(connection) if isolated else None
-        for difference in schema.differences(connection):
+        for difference in database.schema_differences(connection):
             report.add("schema_is_whole", difference)
-        for table in integrity.tables(connection):
-            for complaint in integrity.complaints(connection, table):
-                report.add("file_is_sound", complaint)
-            connection.rollback()
+        for complaint in database.complaints(connection):
+            report.add("file_is_sound", complaint)
         _read(connection, report, None, progress)
         check_statements(connection, report, connection.rollback)
         for key, user_id, count in ledger_checks.doubled_keys(connection):
@@ -108,19 +104,19 @@ def verify(
 
 
 def verify_recent(
-    database: Database, *, anchors: Anchors | None = None, progress: Progress = lambda done, of: None
+    database: Engine, *, anchors: Anchors | None = None, progress: Progress = lambda done, of: None
 ) -> Report:
     """Check the rows that were added since the last verification, and the current state of every account.
 
     If that verification found breaches, or does not exist, the whole ledger is verified.
     """
     report, start = Report(Scope.RECENT), None
-    with closing(database.reader.connect()) as connection, _readable(report):
+    with database.reading() as connection, _readable(database, report):
         start = _start(connection)
         connection.rollback()
     if start is None:
         return verify(database, anchors=anchors, progress=progress)
-    with closing(database.reader.connect()) as connection, _readable(report):
+    with database.reading() as connection, _readable(database, report):
         report.isolation = isolations.current(connection)
         _read(connection, report, start, progress)
         if anchors is not None:
@@ -129,14 +125,14 @@ def verify_recent(
 
 
 @contextmanager
-def _readable(report: Report) -> Iterator[None]:
+def _readable(database: Engine, report: Report) -> Iterator[None]:
     """Report data that cannot be read as a breach. The rest of the ledger is then not checked."""
     try:
         yield
     except DBAPIError as error:
-        if not is_damage(error):
+        if not database.is_damage(error):
             raise
-        report.add("file_is_sound", f"SQLite cannot read on: {error.orig}")
+        report.add("file_is_sound", f"{database.product} cannot read on: {error.orig}")
     except ledger_rows.Disordered as error:
         report.add("file_is_sound", f"rows are not in their order: {error}")
     except DAMAGED_VALUE as error:

@@ -7,15 +7,15 @@ from core.domain.anchors import Anchor, from_line, to_line
 from core.files import append_only
 from core.security.anchor_key import AnchorKey
 from core.storage import blocks
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 
 
-def anchor_head(database: Database, key: AnchorKey, path: Path) -> Anchor | None:
+def anchor_head(database: Engine, key: AnchorKey, path: Path) -> Anchor | None:
     """Sign the newest block and append the anchor to the file. Returns None if the last anchor is the same.
 
     Raises OSError if the file cannot be written, and Unavailable if the chain has no head.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         head = blocks.head(connection)
     before = last_anchor(path)
     if before is not None and (before.height, before.hash, before.public_key) == (head.height, head.hash, key.public):

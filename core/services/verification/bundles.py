@@ -24,9 +24,9 @@ from core.domain.statements import Period
 from core.files import append_only
 from core.services.verification.anchors import Anchors
 from core.storage import blocks, ledger_rows, scars
+from core.storage.engines import Engine
 from core.storage.ledger_rows import TransferRow
 from core.storage.scars import ScarRow
-from core.storage.sqlite.engine import Database
 
 FORMAT = "giro.audit.v1"
 ROWS = 2000
@@ -63,7 +63,7 @@ class _Member:
 
 
 def write(
-    database: Database,
+    database: Engine,
     anchors: Anchors,
     period: Period,
     zone: ZoneInfo,
@@ -75,7 +75,7 @@ def write(
 
     Raises NothingToBundle without a block in the month, and OSError if the file exists or cannot be written.
     """
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         extent = _extent(
             connection, anchors.path, to_us(period.starts_at(zone)), to_us(period.following.starts_at(zone))
         )

@@ -8,6 +8,7 @@ from core.clock import now_us, to_datetime
 from core.domain.accounts import AccountKind
 from core.domain.audit import Act, Action, Author
 from core.domain.isolation import BLOCK_RULES, Isolation
+from core.domain.lanes import Lane
 from core.domain.verification import Breach
 from core.services.audit import write_all_down, write_down
 from core.services.verification import kept, verify
@@ -15,7 +16,7 @@ from core.services.verification.anchors import Anchors
 from core.services.verification.report import Report
 from core.services.verification.scan import Progress
 from core.storage import accounts, isolations, ledger_checks, ledger_rows
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 
 MOST_ACCOUNTS = 1000
@@ -29,7 +30,7 @@ class CannotIsolate(Exception):
 
 
 def isolate(
-    database: Database, author: Author, anchors: Anchors, reason: str, progress: Progress = lambda done, of: None
+    database: Engine, author: Author, anchors: Anchors, reason: str, progress: Progress = lambda done, of: None
 ) -> Report:
     """Set the accounts apart that the present breaches concern, verify the rest, and keep the result.
 
@@ -40,7 +41,7 @@ def isolate(
         raise CannotIsolate("no rule is broken, except in accounts that are isolated already")
     if len(report.breaches) < report.counts.total():
         raise CannotIsolate(f"more than {MOST_BREACHES} places break one rule: restore a backup")
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
         if (end := kept.find_breach(connection)) is not None:
             raise CannotIsolate(f"the end of the ledger is broken: {end.breaches[0].detail}; restore a backup")
         before = isolations.current(connection) or Isolation()
@@ -53,7 +54,7 @@ def isolate(
     return _verified(database, anchors, progress)
 
 
-def release(database: Database, author: Author, anchors: Anchors, progress: Progress = lambda done, of: None) -> Report:
+def release(database: Engine, author: Author, anchors: Anchors, progress: Progress = lambda done, of: None) -> Report:
     """Let the isolated accounts take part again, once no rule about money is broken, and keep the verification.
 
     Broken blocks and anchors then halt settlement until they are resealed. Raises CannotIsolate as `isolate` does.
@@ -62,7 +63,7 @@ def release(database: Database, author: Author, anchors: Anchors, progress: Prog
     report = verify(database, anchors=anchors, progress=progress, isolated=False)
     if others := sorted(report.counts.keys() - BLOCK_RULES):
         raise CannotIsolate(f"the isolated accounts still break rules: {', '.join(others)}")
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
         isolation = isolations.current(connection)
         if isolation is None:
             raise CannotIsolate("no account is isolated")
@@ -73,7 +74,7 @@ def release(database: Database, author: Author, anchors: Anchors, progress: Prog
     return report
 
 
-def _verified(database: Database, anchors: Anchors, progress: Progress) -> Report:
+def _verified(database: Engine, anchors: Anchors, progress: Progress) -> Report:
     started_at = to_datetime(now_us())
     report = verify(database, anchors=anchors, progress=progress, most=MOST_BREACHES)
     with unit_of_work(database) as connection:

@@ -14,6 +14,7 @@ from core.clock import now_us, to_datetime
 from core.domain.anchors import from_line
 from core.domain.audit import Action, Author
 from core.domain.blocks import Block, BlockKind, Sealer, cancellation
+from core.domain.lanes import Lane
 from core.domain.scars import Scar, digest
 from core.domain.verification import Breach
 from core.files import append_only
@@ -25,9 +26,9 @@ from core.services.verification.anchors import Anchors
 from core.services.verification.report import Report
 from core.services.verification.scan import Progress
 from core.storage import blocks, ledger_rows, scars, verifications
+from core.storage.engines import Engine
 from core.storage.ledger_rows import Extent
 from core.storage.scars import ScarRow
-from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 
 RESEALABLE = frozenset({"blocks_are_whole", "block_recomputes", "anchor_holds", "scar_is_signed"})
@@ -70,13 +71,13 @@ class Damage:
 
 
 def propose(
-    database: Database, author: Author, anchors: Anchors, reason: str, progress: Progress = lambda done, of: None
+    database: Engine, author: Author, anchors: Anchors, reason: str, progress: Progress = lambda done, of: None
 ) -> tuple[ScarRow, Report]:
     """Verify the ledger, keep the breach, and propose a scar for it. Raises CannotReseal if a scar is no answer."""
     report = _verified(database, anchors, progress)
     damage = _damage(database, report, anchors)
     heights = (damage.first_height, damage.last_height)
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
         _require_still(connection, damage)
         row_id = scars.propose(
             connection,
@@ -94,7 +95,7 @@ def propose(
 
 
 def confirm(
-    database: Database,
+    database: Engine,
     author: Author,
     proposal_id: int,
     key: AnchorKey,
@@ -107,7 +108,7 @@ def confirm(
     Raises CannotReseal if the proposal is unknown, confirmed, by the same operator, or about another damage.
     """
     anchors = Anchors(anchor_path, key.public)
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         proposal = scars.find(connection, proposal_id)
     if proposal is None or proposal.confirmed_by is not None:
         raise CannotReseal(f"there is no open proposal {proposal_id}")
@@ -116,14 +117,14 @@ def confirm(
     damage = _damage(database, _verified(database, anchors, progress), anchors)
     if damage.content != proposal.content:
         raise CannotReseal("the ledger is not what the first operator saw: look again, and propose again")
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT, Lane.SETTLE) as connection:
         _require_still(connection, damage)
         _write(connection, author, proposal, damage, key)
     anchor_head(database, key, anchor_path)
     return _verified(database, anchors, progress)
 
 
-def _verified(database: Database, anchors: Anchors, progress: Progress) -> Report:
+def _verified(database: Engine, anchors: Anchors, progress: Progress) -> Report:
     """Verify the whole ledger, and keep the result: a breach halts settlement, so that nothing ends meanwhile."""
     started_at = to_datetime(now_us())
     report = verify(database, anchors=anchors, progress=progress)
@@ -132,7 +133,7 @@ def _verified(database: Database, anchors: Anchors, progress: Progress) -> Repor
     return report
 
 
-def _damage(database: Database, report: Report, anchors: Anchors) -> Damage:
+def _damage(database: Engine, report: Report, anchors: Anchors) -> Damage:
     """Find what a scar must cover. Ended transfers never change, so this reads them without the lock."""
     if report.holds:
         raise CannotReseal("every rule holds: there is nothing to reseal")
@@ -140,7 +141,7 @@ def _damage(database: Database, report: Report, anchors: Anchors) -> Damage:
         raise CannotReseal("accounts are isolated: release them first, with `giro isolate --release`")
     if others := sorted(report.counts.keys() - RESEALABLE):
         raise CannotReseal(f"other rules are broken as well, and a scar would hide that: {', '.join(others)}")
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         extent, replacing = ledger_rows.extent(connection), scars.confirmed(connection)
         if extent.head is None:
             raise CannotReseal("the chain has no block at all: restore a backup")

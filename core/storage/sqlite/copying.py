@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from core.files import durable
-from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.engines import DatabaseError
+from core.storage.sqlite.connections import Connections
 from core.storage.sqlite.log import read_tick
 
 STEP_PAGES = 1000
@@ -22,7 +23,7 @@ Progress = Callable[[int, int], None]
 """Called now and then with how much is done, and the total."""
 
 
-def copy(database: Database, target: Path, progress: Progress) -> tuple[str, int] | None:
+def copy(database: Connections, target: Path, progress: Progress) -> tuple[str, int] | None:
     """Copy one snapshot of the database into a new file with mode 0600, a single file without a write-ahead log.
 
     Returns the series and the tick of the last capture (core/storage/sqlite/log.py) before the snapshot. Writers wait
@@ -46,7 +47,7 @@ def copy(database: Database, target: Path, progress: Progress) -> tuple[str, int
     return last_capture
 
 
-def broken_pages(database: Database) -> list[str]:
+def broken_pages(database: Connections) -> list[str]:
     """Let SQLite check every page and every index of a database, and return its complaints, at most ten lines."""
     try:
         with database.reader.connect() as connection:

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from core.files.locks import FileLock
-from core.storage.sqlite.engine import AUTOCHECKPOINT_PAGES, Database
+from core.storage.sqlite.connections import AUTOCHECKPOINT_PAGES, Connections
 from core.storage.sqlite.log_reader import Position
 
 
@@ -68,7 +68,7 @@ def read_tick(database: Path) -> tuple[str, int] | None:
 class FollowedLog:
     """The log of one database, followed from `start` on. Not thread-safe."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Connections) -> None:
         self._database = database
         self._pin: Connection | None = None
         self._reader: subprocess.Popen[bytes] | None = None

@@ -1,8 +1,7 @@
 """Upkeep of the database file."""
 
-from dataclasses import dataclass
-
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Checkpoint
+from core.storage.sqlite.connections import Connections
 from core.storage.sqlite.log import is_followed
 from core.telemetry.metrics import database as metrics
 
@@ -10,15 +9,7 @@ READER_MS = 100
 """Time that a checkpoint waits for readers. All writers wait meanwhile, and backups and verifications read for long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The result of a checkpoint: whether others blocked it, and the pages that it moved into the database."""
-
-    blocked: bool
-    pages: int
-
-
-def checkpoint(database: Database) -> Checkpoint:
+def checkpoint(database: Connections) -> Checkpoint:
     """Move the write-ahead log into the database and truncate it, taking turns with all writers.
 
     Where a follower runs, this is its work, and nothing is done.
@@ -39,12 +30,12 @@ def checkpoint(database: Database) -> Checkpoint:
         return Checkpoint(bool(blocked), moved)
 
 
-def database_bytes(database: Database) -> int:
+def database_bytes(database: Connections) -> int:
     """Return the size of the database file without its log, from the file system; raises OSError if it is missing."""
     return database.path.stat().st_size
 
 
-def wal_bytes(database: Database) -> int:
+def wal_bytes(database: Connections) -> int:
     """Return the size of the write-ahead log, from the file system: only SQLite may open that file."""
     try:
         return database.path.with_name(f"{database.path.name}-wal").stat().st_size

@@ -13,7 +13,8 @@ import pytest
 from api.app import create_app
 from core.processes import heartbeats
 from core.settings import Settings
-from core.storage.sqlite.engine import Database, DatabaseError
+from core.storage.engines import DatabaseError
+from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.api.conftest import Api, Pair, Person, Start, payment, until
 from tests.builders import move_on, rows

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Message, Receive, Scope, Send
 
 from api.runtime import reading
-from core.storage.sqlite.engine import SESSIONS
+from core.storage.sqlite.connections import SESSIONS
 from tests.api.conftest import PASSWORD, Api, Pair, Person, Start, refused, until
 
 USERS = SESSIONS - reading.OF_STRANGERS

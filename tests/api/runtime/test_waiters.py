@@ -1,7 +1,7 @@
 """Clients that wait for transfers to end: few reads for many clients, and no end is missed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection
 from uuid import UUID, uuid4
 
 import pytest
@@ -29,24 +29,24 @@ class Watched:
         self.before_version: Callable[[], object] = lambda: None
         self.after_look: Callable[[], object] = lambda: None
 
-    def data_version(self) -> int:
+    async def data_version(self) -> int:
         self.versions += 1
         self.before_version()
-        return self._peek.data_version()
+        return await self._peek.data_version()
 
-    def ended(self, transfer_ids: Collection[UUID]) -> Iterator[UUID]:
+    async def ended(self, transfer_ids: Collection[UUID]) -> list[UUID]:
         self.looks += 1
-        found = list(self._peek.ended(transfer_ids))
+        found = await self._peek.ended(transfer_ids)
         self.after_look()
-        return iter(found)
+        return found
 
 
 @pytest.fixture
-def peek(settings: Settings, database: Database) -> Iterator[Watched]:
+async def peek(settings: Settings, database: Database) -> AsyncIterator[Watched]:
     own = Database(settings)
     peek = Glance(own)
     yield Watched(peek)
-    peek.close()
+    await peek.close()
     own.close()
 
 

@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 import core
 from core.cli import apply_migrations
 from core.settings import Settings, load_settings
-from core.storage.sqlite import engine
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError, is_affected
+from core.storage.engines import SCHEMA_REVISION, DatabaseError
+from core.storage.sqlite import connections
+from core.storage.sqlite.connections import is_affected
+from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint, wal_bytes
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import add_user, bank_of_two
@@ -82,14 +84,14 @@ async def test_the_library_behind_every_engine_is_not_affected(database: Databas
 
 
 def test_the_database_reports_the_library_that_it_uses(database: Database) -> None:
-    version, affected = database.sqlite()
-    assert re.fullmatch(r"3\.\d+\.\d+", version)
-    assert affected is False
+    library = database.library()
+    assert re.fullmatch(r"3\.\d+\.\d+", library.version)
+    assert not library.is_affected
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *, wheel: bool) -> None:
-    monkeypatch.setattr(engine, "is_affected", lambda _version: True)
-    monkeypatch.setattr(engine, "no_wheel_exists", lambda: not wheel)
+    monkeypatch.setattr(connections, "is_affected", lambda _version: True)
+    monkeypatch.setattr(connections, "no_wheel_exists", lambda: not wheel)
 
 
 def test_an_affected_library_is_rejected(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,11 +106,13 @@ def test_on_a_platform_without_a_wheel_an_affected_library_opens_with_a_warning(
 ) -> None:
     pretend(monkeypatch, wheel=False)
     warnings: list[str] = []
-    monkeypatch.setattr(engine, "log", type("Log", (), {"warning": lambda _self, event, **_: warnings.append(event)})())
+    monkeypatch.setattr(
+        connections, "log", type("Log", (), {"warning": lambda _self, event, **_: warnings.append(event)})()
+    )
     with database.reader.connect():
         pass
     assert warnings == ["sqlite_affected"]
-    assert database.sqlite()[1] is True
+    assert database.library().is_affected
 
 
 @pytest.mark.parametrize(
@@ -123,9 +127,9 @@ def test_on_a_platform_without_a_wheel_an_affected_library_opens_with_a_warning(
 def test_only_one_platform_has_no_wheel(
     monkeypatch: pytest.MonkeyPatch, platform: str, machine: str, missing: bool
 ) -> None:
-    monkeypatch.setattr(engine.sys, "platform", platform)
-    monkeypatch.setattr(engine.platform, "machine", lambda: machine)
-    assert engine.no_wheel_exists() is missing
+    monkeypatch.setattr(connections.sys, "platform", platform)
+    monkeypatch.setattr(connections.platform, "machine", lambda: machine)
+    assert connections.no_wheel_exists() is missing
 
 
 # --- settings of the connections ---------------------------------------------------------------------------------

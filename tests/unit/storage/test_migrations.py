@@ -13,7 +13,8 @@ from core.cli.service import prepare
 from core.processes.database_hold import alone
 from core.services.verification import verify
 from core.settings import Settings
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.engines import SCHEMA_REVISION
+from core.storage.sqlite.engine import Database
 from tests.builders import rows
 from tests.old_ledger import LEDGER, MADE_AT, make_old_ledger, upgrade
 from tests.tampering import recompute_chain

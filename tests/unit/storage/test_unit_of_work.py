@@ -19,9 +19,10 @@ from structlog.testing import capture_logs
 from core.domain.errors import OutcomeUnknown, Unavailable
 from core.files.locks import FileLock
 from core.settings import Settings
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.engines import SCHEMA_REVISION
+from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
-from core.storage.unit_of_work import is_unavailable, unit_of_work
+from core.storage.unit_of_work import unit_of_work
 from tests.builders import add_user, move_on, rows
 from tests.counting import counted
 from tests.waiting import eventually
@@ -276,8 +277,10 @@ class Failure(Exception):
         (None, False),
     ],
 )
-def test_errors_of_the_database_are_told_from_errors_of_our_statement(name: str | None, unavailable: bool) -> None:
-    assert is_unavailable(DBAPIError("", {}, Failure(name))) is unavailable
+def test_errors_of_the_database_are_told_from_errors_of_our_statement(
+    settings: Settings, name: str | None, unavailable: bool
+) -> None:
+    assert Database(settings).is_unavailable(DBAPIError("", {}, Failure(name))) is unavailable
 
 
 # --- the commit itself fails -------------------------------------------------------------------------------------

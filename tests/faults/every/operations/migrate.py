@@ -11,7 +11,8 @@ from core.security.card_vault import CardVault
 from core.security.secrets import Secrets
 from core.security.token_keys import TokenKeys
 from core.settings import Settings
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.engines import SCHEMA_REVISION
+from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from tests.faults.every.operation import DONE, Said, Tell, unsound
 from tests.faults.every.operations.commands import giro

@@ -24,7 +24,8 @@ from core.services.cards.keys import rotate
 from core.services.verification import Anchors, verify
 from core.services.verification.anchoring import anchor_head
 from core.settings import Settings, load_settings
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database, DatabaseError
+from core.storage.engines import SCHEMA_REVISION, DatabaseError
+from core.storage.sqlite.engine import Database
 from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.conftest import JWT_SECRET
 from tests.tampering import forget_erasure

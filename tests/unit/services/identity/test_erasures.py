@@ -25,7 +25,8 @@ from core.services.identity import log_ins, operators, users
 from core.services.identity.erasures import erase
 from core.services.verification import verify
 from core.settings import Settings, load_settings
-from core.storage.sqlite.engine import SCHEMA_REVISION, Database
+from core.storage.engines import SCHEMA_REVISION
+from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (

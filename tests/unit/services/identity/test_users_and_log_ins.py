@@ -250,25 +250,25 @@ def test_no_token_is_stored_in_clear(database: Database, ada: Person) -> None:
 # --- short reads on the event loop ---
 
 
-def test_a_glance_sees_every_commit_immediately(database: Database, ada: Person) -> None:
+async def test_a_glance_sees_every_commit_immediately(database: Database, ada: Person) -> None:
     peek = Glance(database)
-    before = peek.data_version()
-    assert peek.data_version() == before
-    identity = peek.identity(ada.public_id)
+    before = await peek.data_version()
+    assert await peek.data_version() == before
+    identity = await peek.identity(ada.public_id)
     assert identity is not None
     assert (identity.id, identity.role, identity.token_version) == (ada.id, Role.CUSTOMER, 0)
     deactivate(database, ada)
-    assert peek.data_version() != before
-    assert peek.identity(ada.public_id) is None
-    peek.close()
+    assert await peek.data_version() != before
+    assert await peek.identity(ada.public_id) is None
+    await peek.close()
 
 
-def test_a_glance_finds_the_transfers_that_have_ended(database: Database) -> None:
+async def test_a_glance_finds_the_transfers_that_have_ended(database: Database) -> None:
     bank = bank_of_two(database, ada_has=10_000)
     ended = [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(3)]
     settle_all(database)
     pending = [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(2)]
     peek = Glance(database)
-    assert set(peek.ended([*pending, *ended])) == set(ended)
-    assert list(peek.ended([])) == []
-    peek.close()
+    assert set(await peek.ended([*pending, *ended])) == set(ended)
+    assert await peek.ended([]) == []
+    await peek.close()
