@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
 
 import pytest
 from prometheus_client import REGISTRY
@@ -13,8 +13,10 @@ from sqlalchemy import Connection, event
 import api.runtime.intake
 from api.runtime.intake import Intake
 from core.domain.errors import CommonError, OutcomeUnknown, Refusal, Unavailable
+from core.domain.lanes import Lane
 from core.domain.transfers import AcceptedTransfer, TransferError
 from core.domain.users import UserError
+from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
@@ -213,6 +215,69 @@ class TestARequestWhoseTimeRunsOut:
                 await early
         assert await late == "mark-late"
         assert marks(database) == ["mark-late"]
+
+
+class LanesApart(Database):
+    """SQLite as an engine on which a unit of work holds only the lanes that it asked for."""
+
+    asked: ClassVar[list[set[Lane]]]
+
+    def held(self, lanes: Collection[Lane]) -> frozenset[Lane]:
+        return frozenset(lanes)
+
+    def writing(self, lanes: Collection[Lane]) -> AbstractContextManager[Connection]:
+        self.asked.append(set(lanes))
+        return super().writing(lanes)
+
+
+class TestOnAnEngineWithTwoLanes:
+    @pytest.fixture
+    def writing(self, settings: Settings, database: Database) -> Iterator[Database]:
+        own = LanesApart(settings)
+        LanesApart.asked = []
+        yield own
+        own.close()
+
+    async def test_a_group_takes_the_lanes_that_its_requests_need(
+        self, make: Make, database: Database, bank: builders.Bank
+    ) -> None:
+        intake = make()
+        assert await intake.run(mark("mark-0")) == "mark-0"
+        await intake.accept(builders.from_ada_to_bob(bank))
+        await piled_up(database, intake.run(mark("mark-1"), Lane.SETTLE), intake.accept(builders.from_ada_to_bob(bank)))
+        assert LanesApart.asked == [set(), {Lane.ACCEPT}, {Lane.ACCEPT, Lane.SETTLE}]
+
+    async def test_a_request_that_comes_later_and_needs_another_lane_is_in_the_next_group(
+        self, make: Make, commits: list[None], database: Database, bank: builders.Bank
+    ) -> None:
+        intake = make()
+        with locked(database):
+            calls = [asyncio.ensure_future(intake.run(mark("mark-early"), Lane.SETTLE))]
+            await until(lambda: bool(LanesApart.asked))
+            later = (
+                intake.run(mark("mark-same"), Lane.SETTLE),
+                intake.accept(builders.from_ada_to_bob(bank)),
+                intake.run(mark("mark-last")),
+            )
+            calls += [asyncio.ensure_future(call) for call in later]
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+        assert LanesApart.asked == [{Lane.SETTLE}, {Lane.ACCEPT}]
+        assert len(commits) == 2
+        assert marks(database) == ["mark-early", "mark-same", "mark-last"]
+        assert pending(database) == 1
+
+    async def test_a_request_that_is_written_alone_takes_its_own_lanes(
+        self, make: Make, database: Database, bank: builders.Bank
+    ) -> None:
+        def breaks(_connection: Connection) -> None:
+            raise ZeroDivisionError
+
+        intake = make()
+        calls = (intake.accept(builders.from_ada_to_bob(bank)), intake.run(breaks, Lane.SETTLE))
+        _, broken = await piled_up(database, *calls)
+        assert isinstance(broken, ZeroDivisionError)
+        assert LanesApart.asked == [{Lane.ACCEPT, Lane.SETTLE}, {Lane.ACCEPT}, {Lane.SETTLE}]
 
 
 class TestARequestThatIsAbandoned:

@@ -106,7 +106,7 @@ def test_no_series_reports_the_creation_of_another(serve: Serve) -> None:
 
 
 def test_a_process_reports_its_version(database: Database) -> None:
-    sqlite, _ = database.sqlite()
+    sqlite = database.library().version
     assert sqlite == SQLITE_VERSION
     built = {"version": version(DISTRIBUTION), "python": platform.python_version(), "sqlite": sqlite}
     assert REGISTRY.get_sample_value("giro_build_info", built) == 1
