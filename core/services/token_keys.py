@@ -13,7 +13,7 @@ def rotate(
 ) -> TokenRing:
     """Let a new key sign, and accept the older keys until the tokens that they have signed end; see TokenKeys.
 
-    Two concurrent rotations make a key each, because the turnstile runs them one after the other. The file is written
+    Two concurrent rotations make a key each, because their lane runs them one after the other. The file is written
     last, since it cannot be rolled back. If the commit fails after that, the new key exists but is not recorded. No
     token is refused for it, and another rotation records the next key. Raises SettingsError if the keys are a setting.
     """

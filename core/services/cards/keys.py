@@ -101,6 +101,6 @@ def _finish(database: Engine, vault: CardVault, author: Author, rotation: Rotati
         write_down(connection, author, Action.CARD_KEYS_ROTATED, version=rotation.version, count=rotation.count)
     if vault.keys_are_kept:
         with unit_of_work(database, Lane.ACCEPT) as connection:
-            # Every card issued since the new key was added uses it, because both happened in units of work.
+            # Every card issued since the new key was added uses it, because both happened in units of work of one lane.
             if cards.count_older(connection, vault.keys().newest) == 0:
                 vault.drop_older_keys()
