@@ -184,6 +184,10 @@ bench-throttles: $(VENV)/.test-ready ## Measure what throttling costs when trans
 bench-changes: $(VENV)/.test-ready ## Measure what all changes since a revision cost when transfers are accepted (BASE=04afee0)
 	@$(BIN)/python -m tests.benchmarks.changes $(if $(BASE),--base $(BASE))
 
+.PHONY: bench-ledgers
+bench-ledgers: $(VENV)/.test-ready ## Measure what all changes since a revision cost in accepting, settling and verifying (BASE=7fc31e5)
+	@$(BIN)/python -m tests.benchmarks.ledgers $(if $(BASE),--base $(BASE))
+
 .PHONY: bench-following
 bench-following: $(VENV)/.test-ready ## Measure what `giro backup --follow` costs when transfers are accepted
 	@$(BIN)/python -m tests.benchmarks.following
@@ -191,6 +195,10 @@ bench-following: $(VENV)/.test-ready ## Measure what `giro backup --follow` cost
 .PHONY: bench-chain
 bench-chain: $(VENV)/.test-ready ## Measure what the chain of blocks costs settlement, and how fast a ledger is verified
 	@$(BIN)/python -m tests.benchmarks.chain
+
+.PHONY: bench-migration
+bench-migration: $(VENV)/.test-ready ## Measure the migration of five million transfers, also when it is killed (ten minutes, 10 GB)
+	@$(BIN)/python -m tests.benchmarks.migration $(if $(TRANSFERS),--transfers $(TRANSFERS))
 
 .PHONY: bench-scale
 bench-scale: $(VENV)/.test-ready ## Measure with five million transfers, a backlog and long-running processes (needs wrk; twenty minutes)

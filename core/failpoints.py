@@ -38,6 +38,8 @@ POINTS = {
     "ship.captured": "Pages of the log are captured, and nothing of their shipment is on disk.",
     "ship.before_name": "A shipment is on disk, but does not have its name yet.",
     "ship.after_name": "A shipment has its name.",
+    "migrate.before_commit": "Migrations, or a part of a long one, are done and not committed.",
+    "migrate.after_commit": "Migrations, or a part of a long one, are on disk.",
 }
 """Every place, and the state of the work there."""
 

@@ -1,15 +1,13 @@
 """Alembic's environment: applies migrations while nothing else runs, on an asynchronous engine with Giro's settings.
 
-Foreign keys are off while tables change (SQLite cannot switch inside a transaction) and checked before the commit.
+Foreign keys are off while tables change (SQLite cannot switch inside a transaction) and checked before the last commit.
 """
 
 import asyncio
-import time
 from contextlib import nullcontext
 
 from alembic import context
-from alembic.runtime.migration import MigrationContext, MigrationInfo
-from alembic.script import Script
+from alembic.util import CommandError
 from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -19,38 +17,11 @@ from core.processes.database_hold import alone
 from core.settings import load_settings
 from core.storage.engines import DatabaseError
 from core.storage.sqlite.engine import Database
-from core.telemetry.logging import get_logger
-
-log = get_logger("migrations")
-
-
-class Steps:
-    """Writes each migration to the log when it has run, and at the end what the whole upgrade did."""
-
-    def __init__(self, before: str | None) -> None:
-        self._before = self._now = before
-        self._started = self._since = time.perf_counter()
-        self._count = 0
-
-    def ran(self, step: MigrationInfo) -> None:
-        """Log one migration, which Alembic reports when it has run."""
-        script, now = step.up_revision, time.perf_counter()
-        assert isinstance(script, Script), "a migration, and no stamp"
-        title = script.doc.rstrip(".")
-        log.info("migration_ran", revision=script.revision, title=title, seconds=round(now - self._since, 3))
-        self._now, self._since, self._count = script.revision, now, self._count + 1
-
-    def committed(self) -> None:
-        """Log that all of it is committed, or that there was nothing to do."""
-        if self._count == 0:
-            log.info("schema_current", revision=self._now)
-            return
-        seconds = round(time.perf_counter() - self._started, 3)
-        log.info("schema_migrated", before=self._before, after=self._now, migrations=self._count, seconds=seconds)
+from core.storage.sqlite.migrating import Steps
 
 
 async def run_migrations(database: Database) -> None:
-    """Bring the database to the newest revision, in one transaction."""
+    """Bring the database to the newest revision, in one transaction unless a migration commits in between."""
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(database.path)),
         connect_args={"isolation_level": None},
@@ -60,30 +31,26 @@ async def run_migrations(database: Database) -> None:
         async with engine.connect() as connection:
             await connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
             await connection.exec_driver_sql("PRAGMA synchronous=FULL")
-            await connection.exec_driver_sql("BEGIN IMMEDIATE")
-            steps = await connection.run_sync(_migrate)
-            await connection.exec_driver_sql("COMMIT")
-            steps.committed()
+            await connection.run_sync(_migrate, database)
+    except CommandError as refusal:  # a migration cannot import Giro's own errors
+        raise DatabaseError(str(refusal)) from refusal
     finally:
         await engine.dispose()
 
 
-def _migrate(connection: Connection) -> Steps:
-    steps = Steps(MigrationContext.configure(connection).get_current_revision())
-    context.configure(
-        connection=connection,
-        target_metadata=core.storage.models.Base.metadata,
-        transactional_ddl=False,
-        render_as_batch=False,
-        on_version_apply=lambda ctx, step, heads, run_args: steps.ran(step),
-    )
-    context.run_migrations()
-    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-    if broken:
-        raise DatabaseError(
-            f"the migration would leave {len(broken)} rows that refer to missing rows; nothing was changed"
+def _migrate(connection: Connection, database: Database) -> None:
+    steps = Steps(connection, database.turnstile)
+    with steps.transactions():
+        context.configure(
+            connection=connection,
+            target_metadata=core.storage.models.Base.metadata,
+            transactional_ddl=False,
+            render_as_batch=False,
+            on_version_apply=lambda ctx, step, heads, run_args: steps.ran(step),
+            steps=steps,
         )
-    return steps
+        context.run_migrations()
+        steps.finish()
 
 
 if context.is_offline_mode():
@@ -97,6 +64,5 @@ if _database.path.exists():
 # Nothing may run meanwhile: a process of an older version would continue to write rows for the old schema.
 with nullcontext() if _held else alone(_settings, "a migration"):
     _database.create()
-    with _database.turnstile.turn():
-        asyncio.run(run_migrations(_database))
+    asyncio.run(run_migrations(_database))
 _database.close()

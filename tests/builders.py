@@ -16,6 +16,7 @@ from core.clock import now_us
 from core.domain.audit import Author
 from core.domain.cards import CardType
 from core.domain.errors import GiroError, RateLimited, Refusal
+from core.domain.lanes import Lane
 from core.domain.pending import PendingBounds
 from core.domain.transfers import AcceptedTransfer, TransferKind, TransferRequest, TransferStatus, TransferView
 from core.domain.users import SYSTEM_USER_ID, Role
@@ -26,10 +27,14 @@ from core.services.cards.issuing import IssuedCard
 from core.services.identity import operators, users
 from core.services.transfers import accepting, settlement
 from core.storage import transfers as stored
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
+from core.storage.rows import HALF
 from core.storage.unit_of_work import unit_of_work
 
 _serial = count(1)
+
+BOTH = tuple(Lane)
+"""The lanes of what changes accounts and users."""
 
 BOUNDS = PendingBounds(total=500_000, per_user=500_000, seconds=0)
 """Bounds of pending transfers that no test reaches by accident."""
@@ -92,9 +97,9 @@ def add_document(
     )
 
 
-def bank_of_two(database: Database, *, ada_has: int = 0, bob_has: int = 0, currency: str = "USD") -> Bank:
+def bank_of_two(database: Engine, *, ada_has: int = 0, bob_has: int = 0, currency: str = "USD") -> Bank:
     """Sign Ada and Bob up, open an account for each, and fund them."""
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, *BOTH) as connection:
         ada, bob = add_user(connection), add_user(connection)
         bank = Bank(ada, bob, open_account(connection, ada, currency), open_account(connection, bob, currency))
     for account, amount in ((bank.ada_account, ada_has), (bank.bob_account, bob_has)):
@@ -103,35 +108,35 @@ def bank_of_two(database: Database, *, ada_has: int = 0, bob_has: int = 0, curre
     return bank
 
 
-def set_account(database: Database, account: UUID, **columns: Any) -> None:
+def set_account(database: Engine, account: UUID, **columns: Any) -> None:
     """Write columns of an account, without the checks of the services."""
     names = ", ".join(f"{name} = ?" for name in columns)
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, *BOTH) as connection:
         connection.exec_driver_sql(
             f"UPDATE accounts SET {names} WHERE public_id = ?", (*columns.values(), account.bytes)
         )
 
 
-def set_limit(database: Database, account: UUID, amount: int) -> None:
+def set_limit(database: Engine, account: UUID, amount: int) -> None:
     """Set an overdraft limit as the bank, like `giro operator limit`."""
     bank = Author(user_id=SYSTEM_USER_ID, request_id="a-request", address=None)
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, *BOTH) as connection:
         operators.set_overdraft_limit(connection, bank, account, amount)
 
 
-def freeze(database: Database, account: UUID, scope: str = "all") -> None:
+def freeze(database: Engine, account: UUID, scope: str = "all") -> None:
     """Freeze an account for `debit` or for `all`."""
     set_account(database, account, status="frozen", freeze_scope=scope)
 
 
-def close(database: Database, account: UUID) -> None:
+def close(database: Engine, account: UUID) -> None:
     """Close an account with any balance."""
     set_account(database, account, status="closed", closed_at=1)
 
 
-def deactivate(database: Database, person: Person) -> None:
+def deactivate(database: Engine, person: Person) -> None:
     """Take a user's access away."""
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, *BOTH) as connection:
         connection.exec_driver_sql("UPDATE users SET is_active = 0 WHERE id = ?", (person.id,))
 
 
@@ -185,13 +190,13 @@ def withdrawal_request(payer: UUID, amount: int = 100, **overrides: Any) -> Tran
     return transfer_request(kind=TransferKind.WITHDRAWAL, payer=payer, amount=amount, **overrides)
 
 
-def accept(database: Database, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal | RateLimited]:
+def accept(database: Engine, *requests: TransferRequest) -> list[AcceptedTransfer | Refusal | RateLimited]:
     """Submit requests as one group, in one unit of work."""
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT) as connection:
         return accepting.accept(connection, requests, BOUNDS)
 
 
-def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:
+def accepted(database: Engine, request: TransferRequest) -> AcceptedTransfer:
     """Submit one request that must be accepted."""
     (outcome,) = accept(database, request)
     if isinstance(outcome, GiroError):
@@ -199,12 +204,12 @@ def accepted(database: Database, request: TransferRequest) -> AcceptedTransfer:
     return outcome
 
 
-def settle_all(database: Database, batch: int = 5000) -> int:
+def settle_all(database: Engine, batch: int = 5000) -> int:
     """Settle pending transfers and return the number of those that ended."""
     return settlement.settle_pending(database, batch=batch, lock_ms=1000)
 
 
-def fund(database: Database, account: UUID, amount: int) -> AcceptedTransfer:
+def fund(database: Engine, account: UUID, amount: int) -> AcceptedTransfer:
     """Deposit money into an account, and settle it."""
     deposit = accepted(database, deposit_request(account, amount))
     settle_all(database)
@@ -214,10 +219,11 @@ def fund(database: Database, account: UUID, amount: int) -> AcceptedTransfer:
 # --- cards -------------------------------------------------------------------------------------------------------
 
 
-def move_on(database: Database, revision: str = "9999") -> None:
+def move_on(database: Engine, revision: str = "9999") -> None:
     """Set the database to another migration, as another version of Giro would; outside any unit of work."""
-    with database.writer.begin() as connection:
+    with database.writing(BOTH) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.commit()
 
 
 def author(user: Person | int) -> Author:
@@ -226,7 +232,7 @@ def author(user: Person | int) -> Author:
 
 
 def issue_card(
-    database: Database,
+    database: Engine,
     vault: CardVault,
     owner: Person,
     account: UUID,
@@ -235,7 +241,7 @@ def issue_card(
     most_ever: int = 2000,
 ) -> IssuedCard:
     """Issue a card for a user's account, valid for four years."""
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, Lane.ACCEPT) as connection:
         return issuing.issue(
             connection,
             vault,
@@ -251,48 +257,68 @@ def issue_card(
 # --- reading ---
 
 
-def look_up(database: Database, transfer: UUID | AcceptedTransfer) -> TransferView:
+def look_up(database: Engine, transfer: UUID | AcceptedTransfer) -> TransferView:
     """Read a transfer that exists."""
     public_id = transfer if isinstance(transfer, UUID) else transfer.id
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         view = stored.read(connection, public_id)
     assert view is not None, "a transfer that exists"
     return view
 
 
-def status_of(database: Database, transfer: UUID | AcceptedTransfer) -> TransferStatus:
+def status_of(database: Engine, transfer: UUID | AcceptedTransfer) -> TransferStatus:
     """Read a transfer's status."""
     return look_up(database, transfer).status
 
 
-def account_row(database: Database, account: UUID) -> dict[str, Any]:
-    """Read every column of an account, raw."""
-    return rows(database, "SELECT * FROM accounts WHERE public_id = ?", account.bytes)[0]
+WHOLE_TRANSFERS = """(
+    SELECT t.*, coalesce(e.status, 'pending') AS status, e.ended_at AS settled_at, e.failure_code
+    FROM transfers t LEFT JOIN endings e ON e.id = t.id
+)"""
+"""Every transfer with its ending, for queries of tests."""
+
+WHOLE_ACCOUNTS = f"""(
+    SELECT a.*, r.reserved_count - a.released_count AS pending_count, r.last_transfer_id,
+        (r.reserved_high - a.released_high) * {HALF} + r.reserved_low - a.released_low AS reserved
+    FROM accounts a LEFT JOIN reservations r ON r.account_id = a.id
+)"""
+"""Every account with what is reserved for its pending transfers, for queries of tests."""
 
 
-def user_row(database: Database, person: Person) -> dict[str, Any]:
+def account_row(database: Engine, account: UUID) -> dict[str, Any]:
+    """Read every column of an account, raw, and what is reserved now."""
+    return rows(database, f"SELECT * FROM {WHOLE_ACCOUNTS} WHERE public_id = ?", account.bytes)[0]
+
+
+def user_row(database: Engine, person: Person) -> dict[str, Any]:
     """Read every column of a user, raw."""
     return rows(database, "SELECT * FROM users WHERE id = ?", person.id)[0]
 
 
-def balance_of(database: Database, account: UUID) -> int:
+def balance_of(database: Engine, account: UUID) -> int:
     """Read an account's balance."""
     balance: int = account_row(database, account)["balance"]
     return balance
 
 
-def reserved_of(database: Database, account: UUID) -> int:
+def reserved_of(database: Engine, account: UUID) -> int:
     """Read the funds that an account's pending transfers have reserved."""
     reserved: int = account_row(database, account)["reserved"]
     return reserved
 
 
-def external_account(database: Database, currency: str = "USD") -> dict[str, Any]:
-    """Read every column of a currency's external account, raw."""
-    return rows(database, "SELECT * FROM accounts WHERE kind = 'external' AND currency = ?", currency)[0]
+def external_account(database: Engine, currency: str = "USD") -> dict[str, Any]:
+    """Read every column of a currency's external account, raw, and what is reserved now."""
+    return rows(database, f"SELECT * FROM {WHOLE_ACCOUNTS} WHERE kind = 'external' AND currency = ?", currency)[0]
 
 
-def rows(database: Database, query: str, *parameters: Any) -> list[dict[str, Any]]:
+def ledger(database: Engine) -> dict[str, list[dict[str, Any]]]:
+    """Read every row of the ledger, by table, to compare it."""
+    tables = ("accounts", "reservations", "transfers", "endings", "transactions", "blocks", "lanes")
+    return {table: rows(database, f"SELECT * FROM {table}") for table in tables}
+
+
+def rows(database: Engine, query: str, *parameters: Any) -> list[dict[str, Any]]:
     """Read rows of any query."""
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         return [dict(row._mapping) for row in connection.exec_driver_sql(query, parameters)]

@@ -4,10 +4,11 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from core.domain.lanes import Lane
 from core.domain.statements import BankDetails
 from core.services.statements import making
 from core.storage import statement_runs as stored
-from core.storage.sqlite.engine import Database
+from core.storage.engines import Engine
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import rows
 
@@ -21,36 +22,36 @@ def figures(statement: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(statement[name] for name in FIGURES)
 
 
-def close_months(database: Database, zone: ZoneInfo = UTC_ZONE, group: int = 200) -> int:
+def close_months(database: Engine, zone: ZoneInfo = UTC_ZONE, group: int = 200) -> int:
     """Close the months that are over, and return their number."""
-    with unit_of_work(database) as connection:
+    with unit_of_work(database, *Lane) as connection:
         return making.close_months(connection, zone, group=group)
 
 
-def undone_groups(database: Database) -> list[int]:
+def undone_groups(database: Engine) -> list[int]:
     """The groups of accounts whose statements are not made yet."""
-    with database.reader.connect() as connection:
+    with database.reading() as connection:
         return stored.undone_groups(connection, limit=1000)
 
 
-def work_off(database: Database, bank: BankDetails = BANK) -> int:
+def work_off(database: Engine, bank: BankDetails = BANK) -> int:
     """Make the statements of all open groups, and return their number."""
     return sum(making.make_group(database, bank, group) for group in undone_groups(database))
 
 
-def make_statements(database: Database, zone: ZoneInfo = UTC_ZONE, bank: BankDetails = BANK) -> int:
+def make_statements(database: Engine, zone: ZoneInfo = UTC_ZONE, bank: BankDetails = BANK) -> int:
     """Close the months that are over, make their statements, and return the number of statements."""
     close_months(database, zone)
     return work_off(database, bank)
 
 
-def make_requested(database: Database) -> int:
+def make_requested(database: Engine) -> int:
     """Make the requested statements, and return their number."""
     requested = rows(database, "SELECT id FROM statements WHERE status = 'pending' ORDER BY id")
     return sum(making.make_one(database, BANK, row["id"]) for row in requested)
 
 
-def statements_of(database: Database, account: UUID) -> list[dict[str, Any]]:
+def statements_of(database: Engine, account: UUID) -> list[dict[str, Any]]:
     """Every column of an account's statements, raw, and their months, oldest first."""
     return rows(
         database,
@@ -60,17 +61,17 @@ def statements_of(database: Database, account: UUID) -> list[dict[str, Any]]:
     )
 
 
-def months_of(database: Database, account: UUID) -> list[str]:
+def months_of(database: Engine, account: UUID) -> list[str]:
     """The months for which an account has statements."""
     return [row["period"] for row in statements_of(database, account)]
 
 
-def runs(database: Database) -> list[dict[str, Any]]:
+def runs(database: Engine) -> list[dict[str, Any]]:
     """Every column of every run, oldest first."""
     return rows(database, "SELECT * FROM statement_runs ORDER BY id")
 
 
-def partition_of_legs(database: Database) -> dict[int, list[str]]:
+def partition_of_legs(database: Engine) -> dict[int, list[str]]:
     """For each customer's leg, by row id, the months of the statements that contain it."""
     found: dict[int, list[str]] = {
         row["id"]: []

@@ -1,33 +1,44 @@
 """Changes to a ledger without Giro, like those of an attacker who can write its file."""
 
+import re
+import runpy
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import core
 from core.domain.blocks import Block, BlockKind, Sealer, cancellation
 from core.domain.transfers import Terms
+from core.storage.rows import HALF
 from core.storage.sqlite.engine import Database
 from core.storage.transfers import TERMS
 
-LIST_INDEXES = (
-    "ix_transfers_unexecuted",
-    "ix_transfers_unexecuted_by_payer",
-    "ix_transfers_waypoints",
-    "ix_transactions_waypoints",
-)
-"""Added by migration 0010."""
-
-RUNNING_TOTALS = (
-    "DROP TABLE milestones",
+BEFORE_ERASURE = (
+    f"""
+    CREATE TEMPORARY TABLE old_transfers AS
+    SELECT {TERMS}, coalesce(status, 'pending') AS status, ended_at AS settled_at, failure_code
+    FROM transfers LEFT JOIN endings USING (id)
+    """,
+    f"""
+    CREATE TEMPORARY TABLE old_accounts AS
+    SELECT id, public_id, owner_id, account_number, kind, currency, status, freeze_scope, balance, overdraft_limit,
+        last_transaction_id, last_transfer_id, created_at, closed_at,
+        (reserved_high - released_high) * {HALF} + reserved_low - released_low AS reserved
+    FROM accounts JOIN reservations ON account_id = id
+    """,
+    *(
+        f"DROP TABLE {table}"
+        for table in ("transfers", "endings", "accounts", "reservations", "lanes", "milestones", "clocks", "documents")
+    ),
+    *(f"DROP TABLE {table}" for table in ("scars", "isolations")),
+    "DROP INDEX ix_transactions_waypoints",
     "DROP INDEX ix_users_pending_limit",
     "ALTER TABLE users DROP COLUMN pending_limit",
-    *(
-        f"ALTER TABLE accounts DROP COLUMN {column}"
-        for column in ("pending_count", "leg_count", "credits_high", "credits_low")
-    ),
+    "DROP TRIGGER users_stay_erased",
+    "ALTER TABLE users DROP COLUMN erased_at",
 )
-"""Take migration 0011 back."""
+"""Take migrations 0009 to 0017 back, but for the tables of accounts and of transfers."""
 
 TOTALS_FIT = """
     UPDATE accounts SET (leg_count, credits_low) = (
@@ -36,6 +47,18 @@ TOTALS_FIT = """
     )
 """
 """Make the running totals of a small ledger fit its legs again. It has no milestones."""
+
+LANES_FIT = """
+    UPDATE lanes SET (next_id, newest_at, watermark) = (
+        SELECT coalesce(max(id), 0) + 1, coalesce(max(at), 0), iif(lanes.name = 'accept', 0, (
+            SELECT coalesce(min(id) FILTER (WHERE id NOT IN (SELECT id FROM endings)) - 1, max(id), 0) FROM transfers
+        )) FROM (
+            SELECT 'accept' AS name, id, created_at AS at FROM transfers UNION ALL
+            SELECT 'settle', id, posted_at FROM transactions
+        ) written WHERE written.name = lanes.name
+    )
+"""
+"""Make the lanes of a small ledger go on after its rows again."""
 
 LEG = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
 
@@ -59,14 +82,15 @@ def unguarded(path: Path) -> Iterator[sqlite3.Connection]:
 def forget_erasure(path: Path) -> None:
     """Take a schema back to before users could be erased, for tests of migrations. It must not be open elsewhere."""
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
-        for statement in RUNNING_TOTALS:
+        for statement in BEFORE_ERASURE:
             raw.execute(statement)
-        for index in LIST_INDEXES:
-            raw.execute(f"DROP INDEX {index}")
-        for table in ("clocks", "documents", "scars", "isolations"):
-            raw.execute(f"DROP TABLE {table}")
-        raw.execute("DROP TRIGGER users_stay_erased")
-        raw.execute("ALTER TABLE users DROP COLUMN erased_at")
+        first = runpy.run_path(str(Path(core.__file__).parents[1] / "migrations" / "versions" / "0001_spine.py"))
+        for statement in first["STATEMENTS"]:
+            if re.search(r"(TABLE|\bON) (accounts|transfers)\b", statement):
+                raw.execute(statement)
+        for table in ("accounts", "transfers"):
+            columns = ", ".join(name for _, name, *_ in raw.execute(f"PRAGMA table_info(old_{table})"))
+            raw.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM old_{table} ORDER BY id")
 
 
 def tamper(database: Database, *statements: str) -> None:
@@ -86,6 +110,7 @@ def forget_types(database: Database, table: str) -> None:
         raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' INTEGER', ' BLOB') WHERE name = ?", (table,))
         raw.execute("UPDATE sqlite_master SET sql = replace(sql, '\tid BLOB', '\tid INTEGER')")
         raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' id BLOB', ' id INTEGER')")
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, 'account_id BLOB', 'account_id INTEGER')")
 
 
 def recompute_chain(database: Database) -> None:
@@ -106,11 +131,12 @@ def recompute_chain(database: Database) -> None:
 
 
 def _made(raw: sqlite3.Connection, block: Block, before: Block | None) -> Block:
-    span = "id BETWEEN ? AND ? AND status <> 'pending'"
+    span = "id BETWEEN ? AND ?"
     if block.kind is BlockKind.SETTLEMENT:
         span += " AND status <> 'cancelled'"
     endings = raw.execute(
-        f"SELECT status, settled_at, failure_code, {TERMS} FROM transfers WHERE {span} ORDER BY id",
+        f"SELECT status, ended_at, failure_code, {TERMS} FROM transfers JOIN endings USING (id) WHERE {span} "
+        "ORDER BY id",
         (block.first_sequence, block.last_sequence),
     ).fetchall()
     if block.kind is BlockKind.CANCELLATION:

@@ -28,13 +28,15 @@ class LedgerAccount:
     status: AccountStatus
     freeze_scope: FreezeScope | None
     balance: int
-    reserved: int
-    """The debits of its pending transfers."""
     overdraft_limit: int
     last_transaction_id: int | None
+    released: int = 0
+    """The sum of all transfers from it that have ended. Unlike a balance, it can exceed 64 bits."""
+    reserved: int = 0
+    """The debits of its pending transfers. Only acceptance reads it, and the following fields only settlement."""
     owner_active: bool = True
-    pending_count: int = 0
-    """The number of its pending transfers: those that it pays. Like the next two, only settlement reads it."""
+    released_count: int = 0
+    """The number of transfers from it that have ended."""
     leg_count: int = 0
     """The number of its legs so far."""
     credits: int = 0
@@ -77,8 +79,19 @@ class PartyAccount:
     public_id_bytes: bytes
     account_number: str
     owner_id: int | None
+    reserved: int
+    """The sum of all transfers that were ever accepted from it. Unlike a balance, it can exceed 64 bits."""
+    reserved_count: int
+    """The number of transfers that were ever accepted from it."""
     last_transfer_id: int | None
-    """Sequence of the last transfer from this account."""
+    """Sequence of the last one."""
+
+    def reserve(self, amount: int, sequence: int) -> None:
+        """Reserve the funds of one more transfer."""
+        self.ledger.reserved += amount
+        self.reserved += amount
+        self.reserved_count += 1
+        self.last_transfer_id = sequence
 
     @property
     def public_id(self) -> UUID:
@@ -289,8 +302,8 @@ class _Execution:
 
 def _release(payer: LedgerAccount, amount: int) -> None:
     """Release the reservation of a transfer that ends."""
-    payer.reserved -= amount
-    payer.pending_count -= 1
+    payer.released += amount
+    payer.released_count += 1
 
 
 def _posted(account: LedgerAccount) -> tuple[int, int | None, int, int]:

@@ -20,7 +20,7 @@ from core.domain.accounts import (
 from core.domain.errors import Part, Refusal
 from core.domain.transactions import TransactionView
 from core.ids import new_id
-from core.storage import accounts, cards, statement_runs, transactions, transfers
+from core.storage import accounts, cards, lanes, statement_runs, transactions, transfers
 
 
 def open_account(connection: Connection, *, owner_id: int, currency: str, most: int) -> UUID:
@@ -99,7 +99,7 @@ def _now(connection: Connection) -> int:
 
     If an account were closed before its last leg, or opened after its first, some legs would be in no statement.
     """
-    last_leg, closed = transactions.last_posted_at(connection), statement_runs.closed_until(connection)
+    last_leg, closed = lanes.read(connection).posted_at, statement_runs.closed_until(connection)
     return max(now_us(), last_leg, closed, accounts.last_opened_at(connection))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.batches import AcceptedBatch, BatchMode
 from core.domain.errors import ErrorCode
+from core.storage.sql import Statement
 
 Span = tuple[int, int]
 """The first and the last sequence of a batch."""
@@ -18,31 +19,34 @@ Span = tuple[int, int]
 # --- accepting ---------------------------------------------------------------------------------------------------
 
 
+_ADD = Statement(
+    "INSERT INTO batches (id, public_id, mode, transfer_count, refused, answer_version) "
+    "VALUES (:id, :public_id, :mode, :transfer_count, :refused, :answer_version)"
+)
+_ACCEPTED = Statement("SELECT public_id, transfer_count, refused, answer_version FROM batches WHERE id = :id")
+_LINES = Statement("SELECT public_id FROM transfers WHERE id BETWEEN :first AND :last ORDER BY id")
+
+
 def add(connection: Connection, batch: AcceptedBatch, mode: BatchMode) -> None:
     """Write a batch, in the unit of work that accepted its transfers."""
     assert batch.id is not None, "a batch without transfers is not written"
     refused = [(index, line.value) for index, line in enumerate(batch.lines) if isinstance(line, ErrorCode)]
-    connection.exec_driver_sql(
-        "INSERT INTO batches (id, public_id, mode, transfer_count, refused, answer_version) VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            batch.first_sequence,
-            batch.id.bytes,
-            mode.value,
-            batch.accepted,
-            json.dumps(refused, separators=(",", ":")),
-            batch.answer_version,
-        ),
+    _ADD.run(
+        connection,
+        id=batch.first_sequence,
+        public_id=batch.id.bytes,
+        mode=mode.value,
+        transfer_count=batch.accepted,
+        refused=json.dumps(refused, separators=(",", ":")),
+        answer_version=batch.answer_version,
     )
 
 
 def read_accepted(connection: Connection, first_sequence: int) -> AcceptedBatch:
     """Read a batch as it was accepted, by its first transfer."""
-    query = "SELECT public_id, transfer_count, refused, answer_version FROM batches WHERE id = ?"
-    public_id, count, refused, version = connection.exec_driver_sql(query, (first_sequence,)).one()
-    query = "SELECT public_id FROM transfers WHERE id BETWEEN ? AND ? ORDER BY id"
-    lines: list[bytes | ErrorCode] = [
-        row[0] for row in connection.exec_driver_sql(query, (first_sequence, first_sequence + count - 1))
-    ]
+    public_id, count, refused, version = _ACCEPTED.run(connection, id=first_sequence).one()
+    last = first_sequence + count - 1
+    lines: list[bytes | ErrorCode] = [row[0] for row in _LINES.run(connection, first=first_sequence, last=last)]
     for index, code in json.loads(refused):
         lines.insert(index, ErrorCode.of(code))  # in the order of the request: all earlier lines are in place
     return AcceptedBatch(
@@ -57,22 +61,27 @@ def read_accepted(connection: Connection, first_sequence: int) -> AcceptedBatch:
 # --- settling ----------------------------------------------------------------------------------------------------
 
 
+_ATOMIC_SPANS = Statement(
+    "SELECT id, id + transfer_count - 1 FROM batches WHERE id BETWEEN :first AND :last AND mode = 'atomic' ORDER BY id"
+)
+_FAIL = Statement("UPDATE batches SET failed_index = :index WHERE id = :id")
+_OF_TRANSFER = Statement("SELECT mode, id + transfer_count FROM batches WHERE id <= :id ORDER BY id DESC LIMIT 1")
+
+
 def atomic_spans(connection: Connection, first: int, last: int) -> list[Span]:
     """Find the atomic batches whose first transfer is between two sequences, in their order."""
-    query = "SELECT id, id + transfer_count - 1 FROM batches WHERE id BETWEEN ? AND ? AND mode = 'atomic' ORDER BY id"
-    return [(row[0], row[1]) for row in connection.exec_driver_sql(query, (first, last))]
+    return [(row[0], row[1]) for row in _ATOMIC_SPANS.run(connection, first=first, last=last)]
 
 
 def fail(connection: Connection, failures: Sequence[tuple[int, int]]) -> None:
     """Record why atomic batches failed: (index of the line that caused it, first sequence) each."""
     if failures:
-        connection.exec_driver_sql("UPDATE batches SET failed_index = ? WHERE id = ?", list(failures))
+        _FAIL.run_each(connection, failures)
 
 
 def is_atomic(connection: Connection, sequence: int) -> bool:
     """Return whether a transfer belongs to an atomic batch."""
-    query = "SELECT mode, id + transfer_count FROM batches WHERE id <= ? ORDER BY id DESC LIMIT 1"
-    row: Any = connection.exec_driver_sql(query, (sequence,)).first()
+    row: Any = _OF_TRANSFER.run(connection, id=sequence).first()
     return row is not None and row[0] == BatchMode.ATOMIC and sequence < row[1]
 
 

@@ -12,6 +12,7 @@ from core.domain.accounts import AccountStatus
 from core.domain.cards import CardStatus, CardType, CardView
 from core.storage.models import Account, Card
 from core.storage.rows import columns
+from core.storage.sql import Statement
 
 _LIVE: ColumnElement[bool] = literal_column("status <> 'cancelled'")
 """Written as in the partial index `ix_cards_live`, which SQLite uses only for the same expression."""
@@ -116,13 +117,15 @@ def cancel_all_of(connection: Connection, account_id: int, cancelled_at: datetim
     )
 
 
+_COUNT_LIVE_OF = Statement(
+    "SELECT count(*) FROM cards JOIN accounts ON accounts.id = cards.account_id "
+    "WHERE accounts.owner_id = :owner AND cards.status <> 'cancelled'"
+)
+
+
 def count_live_of(connection: Connection, owner_id: int) -> int:
     """Count the cards of all accounts of a user that are not cancelled."""
-    query = (
-        "SELECT count(*) FROM cards JOIN accounts ON accounts.id = cards.account_id "
-        "WHERE accounts.owner_id = ? AND cards.status <> 'cancelled'"
-    )
-    count: int = connection.exec_driver_sql(query, (owner_id,)).scalar_one()
+    count: int = _COUNT_LIVE_OF.run(connection, owner=owner_id).scalar_one()
     return count
 
 

@@ -11,24 +11,35 @@ from core.clock import to_us
 from core.domain.dead_letters import DeadLetterView, Letter
 from core.ids import new_id
 from core.storage.models import DeadLetter
+from core.storage.sql import Statement
+
+_FAIL = Statement(
+    """
+    INSERT INTO dead_letters (public_id, queue, actor, arguments, error, attempts, first_failed_at, last_failed_at)
+    VALUES (:public_id, :queue, :actor, :arguments, :error, 1, :at, :at)
+    ON CONFLICT (actor, arguments) DO UPDATE
+    SET attempts = dead_letters.attempts + 1, error = excluded.error, last_failed_at = excluded.last_failed_at
+    """
+)
+_PARK = Statement(
+    "UPDATE dead_letters SET parked_at = :at "
+    "WHERE actor = :actor AND arguments = :arguments AND parked_at IS NULL AND attempts >= :most_attempts"
+)
+_COUNT_PARKED = Statement("SELECT count(*) FROM dead_letters WHERE parked_at IS NOT NULL")
 
 
 def fail(connection: Connection, letter: Letter, *, error: str, at: datetime, most_attempts: int) -> None:
     """Count one more failure of a message, and park it if it has failed too often."""
-    connection.exec_driver_sql(
-        """
-        INSERT INTO dead_letters (public_id, queue, actor, arguments, error, attempts, first_failed_at, last_failed_at)
-        VALUES (?, ?, ?, ?, ?, 1, ?, ?)
-        ON CONFLICT (actor, arguments) DO UPDATE
-        SET attempts = attempts + 1, error = excluded.error, last_failed_at = excluded.last_failed_at
-        """,
-        (new_id().bytes, letter.queue, letter.actor, letter.text, error, to_us(at), to_us(at)),
+    _FAIL.run(
+        connection,
+        public_id=new_id().bytes,
+        queue=letter.queue,
+        actor=letter.actor,
+        arguments=letter.text,
+        error=error,
+        at=to_us(at),
     )
-    connection.exec_driver_sql(
-        "UPDATE dead_letters SET parked_at = ? "
-        "WHERE actor = ? AND arguments = ? AND parked_at IS NULL AND attempts >= ?",
-        (to_us(at), letter.actor, letter.text, most_attempts),
-    )
+    _PARK.run(connection, at=to_us(at), actor=letter.actor, arguments=letter.text, most_attempts=most_attempts)
 
 
 def succeed(connection: Connection, letter: Letter) -> None:
@@ -55,8 +66,7 @@ def parked_rows(connection: Connection, actor: str) -> list[int]:
 
 def count_parked(connection: Connection) -> int:
     """Count the parked messages."""
-    query = "SELECT count(*) FROM dead_letters WHERE parked_at IS NOT NULL"
-    count: int = connection.exec_driver_sql(query).scalar_one()
+    count: int = _COUNT_PARKED.run(connection).scalar_one()
     return count
 
 

@@ -21,7 +21,7 @@ from core.domain.lanes import Lane
 from core.domain.users import Identity
 from core.settings.groups.storage import StorageSettings
 
-SCHEMA_REVISION = "0015"
+SCHEMA_REVISION = "0017"
 """The migration that this code needs. A test checks that it is the newest in migrations/versions."""
 
 DATABASE_ERRORS: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error, NoSessionFree)

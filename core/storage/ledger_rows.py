@@ -1,5 +1,6 @@
 """The whole ledger, read row by row in its own order, for verification."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,13 +13,20 @@ from core.domain.blocks import Block, LegRow
 from core.domain.statements import Figures
 from core.domain.transfers import Terms
 from core.ids import NEWEST
-from core.storage import blocks, transactions
+from core.storage import blocks, lanes, transactions
+from core.storage.lanes import Lanes
 from core.storage.rows import joined
 from core.storage.scars import REPLACED
-from core.storage.transfers import TERMS, next_sequence
+from core.storage.sql import Statement
+from core.storage.transfers import TERMS
 
 _BLOCK = 1000
-_ENDING = "status, settled_at, failure_code"
+_NEWEST = Statement(
+    "SELECT (SELECT coalesce(max(id), 0) FROM transfers), (SELECT coalesce(max(id), 0) FROM endings), "
+    "coalesce((SELECT created_at FROM transfers ORDER BY id DESC LIMIT 1), 0), "
+    "coalesce((SELECT posted_at FROM transactions ORDER BY id DESC LIMIT 1), 0)"
+)
+_COUNT_ENDINGS = Statement("SELECT count(*) FROM endings")
 
 FROM_THE_LAST = (NEWEST, NEWEST)
 """The `below` with which `statements` begins."""
@@ -35,6 +43,12 @@ class Extent:
     """Every transfer up to this sequence has ended."""
     newest: int
     """The newest transfer's sequence."""
+    newest_ending: int
+    """The newest transfer of which an ending is stored."""
+    times: tuple[int, int]
+    """When the newest transfer was accepted and the newest leg was posted, in µs; 0 before the first."""
+    lanes: Lanes
+    """What the lanes say about all of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +59,8 @@ class TransferRow:
     status: str
     settled_at: int | None
     failure: str | None
+    payer_id: int | None
+    """The row id of the account that would have paid, if it failed or was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +93,31 @@ class AccountRow:
     kind: str
     currency: str
     balance: int
-    reserved: int
     overdraft_limit: int
     last_transaction_id: int | None
     last_transfer_id: int | None
-    pending_count: int
+    reserved_count: int
+    reserved_high: int
+    reserved_low: int
+    released_count: int
+    released_high: int
+    released_low: int
     leg_count: int
     credits_high: int
     credits_low: int
 
     @property
-    def counts(self) -> tuple[int, int, int, int]:
+    def counts(self) -> tuple[int, ...]:
         """All that is counted for it; they are integers if they are intact."""
-        return self.pending_count, self.leg_count, self.credits_high, self.credits_low
+        reserved = (self.reserved_count, self.reserved_high, self.reserved_low)
+        released = (self.released_count, self.released_high, self.released_low)
+        return (*reserved, *released, self.leg_count, self.credits_high, self.credits_low)
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """What is reserved and not released, in minor units, and the number of transfers that wait for it."""
+        reserved = joined(self.reserved_high, self.reserved_low) - joined(self.released_high, self.released_low)
+        return reserved, self.reserved_count - self.released_count
 
     @property
     def credits(self) -> int:
@@ -148,66 +176,94 @@ def moved_on(after: int, last: int) -> int:
 
 def extent(connection: Connection) -> Extent:
     """Read how far blocks, legs and transfers reach."""
-    newest = next_sequence(connection)[0] - 1
-    oldest = connection.exec_driver_sql("SELECT min(id) FROM transfers WHERE status = 'pending'").scalar()
-    last_leg = transactions.next_id(connection) - 1
-    return Extent(blocks.newest(connection), last_leg, newest if oldest is None else oldest - 1, newest)
+    found = lanes.read(connection)
+    newest, newest_ending, *times = _NEWEST.run(connection).one()
+    head, last_leg = blocks.newest(connection), transactions.next_id(connection) - 1
+    # The lane may be wrong, so the blocks say as well from where on a transfer can be pending.
+    settled = _settled(connection, head.height) if head is not None else 0
+    oldest = lanes.first_pending(connection, after=min(found.watermark, settled))
+    front = newest if oldest is None else oldest - 1
+    return Extent(head, last_leg, front, newest, newest_ending, (times[0], times[1]), found)
+
+
+_SETTLED = Statement(
+    f"SELECT last_sequence FROM blocks WHERE height <= :height AND kind <> 'cancellation' AND NOT {REPLACED} "
+    "ORDER BY height DESC LIMIT 1"
+)
+_CANCELLED_BEHIND = Statement(
+    "SELECT first_sequence FROM blocks WHERE kind = 'cancellation' AND first_sequence > :settled "
+    f"AND height <= :height AND NOT {REPLACED}"
+)
 
 
 def front(connection: Connection, height: int) -> tuple[int, set[int]]:
     """Return the last transfer settled up to a block, and the later ones that were cancelled up to that block."""
-    query = (
-        f"SELECT last_sequence FROM blocks WHERE height <= ? AND kind <> 'cancellation' AND NOT {REPLACED} "
-        "ORDER BY height DESC LIMIT 1"
-    )
-    settled: int = connection.exec_driver_sql(query, (height,)).scalar() or 0
-    query = (
-        "SELECT first_sequence FROM blocks WHERE kind = 'cancellation' AND first_sequence > ? AND height <= ? "
-        f"AND NOT {REPLACED}"
-    )
-    return settled, {row[0] for row in connection.exec_driver_sql(query, (settled, height))}
+    settled = _settled(connection, height)
+    return settled, {row[0] for row in _CANCELLED_BEHIND.run(connection, settled=settled, height=height)}
+
+
+def _settled(connection: Connection, height: int) -> int:
+    """Return the last transfer settled up to a block."""
+    return _SETTLED.run(connection, height=height).scalar() or 0
 
 
 # --- row by row --------------------------------------------------------------------------------------------------
 
 
+_LEGS = Statement(
+    "SELECT id, transfer_id, account_id, amount, balance_after, posted_at, previous_id FROM transactions "
+    "WHERE id > :after AND id <= :through ORDER BY id LIMIT :limit"
+)
+_LEG = Statement("SELECT account_id, balance_after FROM transactions WHERE id = :id")
+# Each group is one batch, and min() reads its columns. With these columns in GROUP BY, SQLite would sort all transfers.
+_BATCHES = Statement(
+    """
+    SELECT b.id AS first, b.id + min(b.transfer_count) - 1 AS last, min(b.mode) = 'atomic' AS is_atomic,
+        min(b.failed_index) AS failed_index, count(t.id) AS transfers, count(DISTINCT t.submitted_by) AS submitters,
+        count(DISTINCT t.created_at) AS times, count(*) FILTER (WHERE e.status = 'completed') AS completed,
+        count(*) FILTER (WHERE e.failure_code = 'batch_failed') AS failed_with_it,
+        min(t.id) FILTER (WHERE e.failure_code <> 'batch_failed') AS culprit,
+        (SELECT n.id FROM batches n WHERE n.id > b.id ORDER BY n.id LIMIT 1) AS next_first
+    FROM (SELECT * FROM batches WHERE id > :after AND id <= :through ORDER BY id LIMIT :limit) b
+    LEFT JOIN transfers t ON t.id BETWEEN b.id AND b.id + b.transfer_count - 1
+    LEFT JOIN endings e ON e.id = t.id
+    GROUP BY b.id ORDER BY b.id
+    """
+)
+
+
 def legs(connection: Connection, *, after: int, through: int, limit: int) -> list[LegRow]:
     """Read legs in the order of posting."""
-    query = (
-        "SELECT id, transfer_id, account_id, amount, balance_after, posted_at, previous_id FROM transactions "
-        "WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-    )
-    return [tuple(row) for row in connection.exec_driver_sql(query, (after, through, limit))]
+    return [tuple(row) for row in _LEGS.run(connection, after=after, through=through, limit=limit)]
 
 
 def batches(connection: Connection, *, after: int, through: int, limit: int) -> list[BatchRow]:
     """Read batches in the order of acceptance, each with totals of its transfers."""
-    query = """
-        SELECT b.id AS first, b.id + b.transfer_count - 1 AS last, b.mode = 'atomic' AS is_atomic, b.failed_index,
-            count(t.id) AS transfers, count(DISTINCT t.submitted_by) AS submitters,
-            count(DISTINCT t.created_at) AS times,
-            count(*) FILTER (WHERE t.status = 'completed') AS completed,
-            count(*) FILTER (WHERE t.failure_code = 'batch_failed') AS failed_with_it,
-            min(t.id) FILTER (WHERE t.failure_code <> 'batch_failed') AS culprit,
-            (SELECT n.id FROM batches n WHERE n.id > b.id ORDER BY n.id LIMIT 1) AS next_first
-        FROM (SELECT * FROM batches WHERE id > ? AND id <= ? ORDER BY id LIMIT ?) b
-        LEFT JOIN transfers t ON t.id BETWEEN b.id AND b.id + b.transfer_count - 1
-        GROUP BY b.id ORDER BY b.id
-    """
-    return [_batch(row) for row in connection.exec_driver_sql(query, (after, through, limit))]
+    return [_batch(row) for row in _BATCHES.run(connection, after=after, through=through, limit=limit)]
 
 
 def leg(connection: Connection, leg_id: int) -> tuple[int, int] | None:
     """Read the account of a leg (its row id), and the balance after the leg."""
-    query = "SELECT account_id, balance_after FROM transactions WHERE id = ?"
-    row = connection.exec_driver_sql(query, (leg_id,)).first()
+    row = _LEG.run(connection, id=leg_id).first()
     return (row[0], row[1]) if row else None
+
+
+_TERMS = ", ".join(f"t.{column}" for column in TERMS.split(", "))
+_TRANSFERS = Statement(
+    f"SELECT {_TERMS}, e.status, e.ended_at, e.failure_code, e.payer_id FROM transfers t "
+    "LEFT JOIN endings e ON e.id = t.id WHERE t.id > :after AND t.id <= :through ORDER BY t.id LIMIT :limit"
+)
 
 
 def transfers(connection: Connection, *, after: int, through: int, limit: int) -> list[TransferRow]:
     """Read transfers in the order of acceptance."""
-    query = f"SELECT {TERMS}, {_ENDING} FROM transfers WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-    return [_transfer(row) for row in connection.exec_driver_sql(query, (after, through, limit))]
+    return [_transfer(row) for row in _TRANSFERS.run(connection, after=after, through=through, limit=limit)]
+
+
+def count_endings(connection: Connection) -> int:
+    """Count all endings that are stored."""
+    count: int = _COUNT_ENDINGS.run(connection).scalar()
+    return count
 
 
 def transfer(connection: Connection, sequence: int) -> TransferRow | None:
@@ -223,44 +279,60 @@ def cancelled(connection: Connection, *, after: int) -> Iterator[TransferRow]:
         after = found[-1].terms.sequence
 
 
+_PAYER = Statement("SELECT from_account_id FROM transfers WHERE id = :id")
+_ACCOUNT_FACTS = Statement(f"SELECT id, kind, currency FROM accounts WHERE id > :after ORDER BY id LIMIT {_BLOCK}")
+_ACCOUNT_NUMBERS = Statement("SELECT id, account_number, currency FROM accounts ORDER BY id")
+_ACCOUNTS = Statement(
+    "SELECT a.id, a.kind, a.currency, a.balance, a.overdraft_limit, a.last_transaction_id, r.last_transfer_id, "
+    "r.reserved_count, r.reserved_high, r.reserved_low, a.released_count, a.released_high, a.released_low, "
+    "a.leg_count, a.credits_high, a.credits_low "
+    "FROM accounts a LEFT JOIN reservations r ON r.account_id = a.id ORDER BY a.id"
+)
+_OVERDRAFT_LIMIT = Statement("SELECT overdraft_limit, public_id FROM accounts WHERE id = :id")
+_LIMIT_CHANGES = Statement(
+    "SELECT details FROM audit_entries WHERE object_id = :account AND action = 'overdraft_limit_set' ORDER BY id DESC"
+)
+_STATEMENTS = Statement(
+    "SELECT s.id, s.account_id, s.run_id, s.number, r.starts_at, r.ends_at, a.last_transaction_id, "
+    "s.opening_balance, s.closing_balance, s.total_credits, s.total_debits, s.transaction_count, "
+    "s.opening_transaction_id, s.closing_transaction_id "
+    "FROM statements s CROSS JOIN statement_runs r CROSS JOIN accounts a "
+    "WHERE r.id = s.run_id AND a.id = s.account_id AND s.status = 'final' "
+    "AND (s.account_id, s.run_id) < (:account, :run) "
+    f"ORDER BY s.account_id DESC, s.run_id DESC LIMIT {_BLOCK}"  # the order of the index, read backwards
+)
+_RUNS = Statement(
+    "SELECT r.period, r.statements, count(s.id) FROM statement_runs r "
+    "LEFT JOIN statements s ON s.run_id = r.id AND s.status = 'final' GROUP BY r.id ORDER BY r.id"
+)
+
+
 def payer(connection: Connection, sequence: int) -> int | None:
     """Return the row id of the account that a transfer pays from; None if there is no such transfer."""
-    query = "SELECT from_account_id FROM transfers WHERE id = ?"
-    return connection.exec_driver_sql(query, (sequence,)).scalar()
+    row_id: int | None = _PAYER.run(connection, id=sequence).scalar()
+    return row_id
 
 
 def account_facts(connection: Connection, *, after: int) -> list[tuple[int, str, str]]:
     """Read some accounts beyond a row id: row id, kind and currency of each."""
-    query = f"SELECT id, kind, currency FROM accounts WHERE id > ? ORDER BY id LIMIT {_BLOCK}"
-    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query, (after,))]
+    return [(row[0], row[1], row[2]) for row in _ACCOUNT_FACTS.run(connection, after=after)]
 
 
 def account_numbers(connection: Connection) -> Iterator[tuple[int, str, str]]:
     """Read every account: row id, number and currency."""
-    query = "SELECT id, account_number, currency FROM accounts ORDER BY id"
-    rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(query)
-    return ((row[0], row[1], row[2]) for row in rows)
+    return ((row[0], row[1], row[2]) for row in _ACCOUNT_NUMBERS.stream(connection, _BLOCK))
 
 
 def accounts(connection: Connection) -> Iterator[AccountRow]:
     """Read every account."""
-    rows = connection.execution_options(yield_per=_BLOCK).exec_driver_sql(
-        "SELECT id, kind, currency, balance, reserved, overdraft_limit, last_transaction_id, last_transfer_id, "
-        "pending_count, leg_count, credits_high, credits_low FROM accounts ORDER BY id"
-    )
-    return (AccountRow(*row) for row in rows)
+    return (AccountRow(*row) for row in _ACCOUNTS.stream(connection, _BLOCK))
 
 
 def overdraft_limits(connection: Connection, account_id: int) -> OverdraftLimits:
     """Read an account's overdraft limit, and its changes from the audit log."""
-    query = "SELECT overdraft_limit, public_id FROM accounts WHERE id = ?"
-    now, public_id = connection.exec_driver_sql(query, (account_id,)).one()
-    changes = connection.exec_driver_sql(
-        "SELECT details ->> 'last_transaction', details ->> 'before' FROM audit_entries "
-        "WHERE object_id = ? AND action = 'overdraft_limit_set' ORDER BY id DESC",
-        (public_id,),
-    )
-    return OverdraftLimits(now, [(row[0], row[1]) for row in changes])
+    now, public_id = _OVERDRAFT_LIMIT.run(connection, id=account_id).one()
+    changes = [dict(json.loads(row[0])) for row in _LIMIT_CHANGES.run(connection, account=public_id)]
+    return OverdraftLimits(now, [(change.get("last_transaction"), change["before"]) for change in changes])
 
 
 def statements(connection: Connection, *, below: tuple[int, int]) -> list[StatementRow]:
@@ -268,25 +340,13 @@ def statements(connection: Connection, *, below: tuple[int, int]) -> list[Statem
 
     `below` is the account and the run of the statement read last, or `FROM_THE_LAST` to begin.
     """
-    rows = connection.exec_driver_sql(
-        "SELECT s.id, s.account_id, s.run_id, s.number, r.starts_at, r.ends_at, a.last_transaction_id, "
-        "s.opening_balance, s.closing_balance, s.total_credits, s.total_debits, s.transaction_count, "
-        "s.opening_transaction_id, s.closing_transaction_id "
-        "FROM statements s CROSS JOIN statement_runs r ON r.id = s.run_id CROSS JOIN accounts a ON a.id = s.account_id "
-        "WHERE s.status = 'final' AND (s.account_id, s.run_id) < (?, ?) "
-        f"ORDER BY s.account_id DESC, s.run_id DESC LIMIT {_BLOCK}",  # the order of the index, read backwards
-        below,
-    )
-    return [_statement(row) for row in rows]
+    account, run = below
+    return [_statement(row) for row in _STATEMENTS.named(connection, account=account, run=run)]
 
 
 def runs(connection: Connection) -> list[tuple[str, int, int]]:
     """Read every closed month: the month, the statements that were counted for it, and those that exist."""
-    query = (
-        "SELECT r.period, r.statements, count(s.id) FROM statement_runs r "
-        "LEFT JOIN statements s ON s.run_id = r.id AND s.status = 'final' GROUP BY r.id ORDER BY r.id"
-    )
-    return [(row[0], row[1], row[2]) for row in connection.exec_driver_sql(query)]
+    return [(row[0], row[1], row[2]) for row in _RUNS.run(connection)]
 
 
 def _batch(row: Any) -> BatchRow:
@@ -295,8 +355,8 @@ def _batch(row: Any) -> BatchRow:
 
 
 def _transfer(row: Any) -> TransferRow:
-    *terms, status, settled_at, failure = row
-    return TransferRow(Terms._make(terms), status, settled_at, failure)
+    *terms, status, settled_at, failure, payer_id = row
+    return TransferRow(Terms._make(terms), status or "pending", settled_at, failure, payer_id)
 
 
 def _statement(row: Any) -> StatementRow:

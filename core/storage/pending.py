@@ -5,11 +5,23 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from core.storage.sql import Statement
+
+_OLDEST = Statement(
+    "SELECT t.created_at FROM lanes settle CROSS JOIN transfers t WHERE settle.name = 'settle' "
+    "AND t.id > settle.watermark AND NOT EXISTS (SELECT 1 FROM endings WHERE endings.id = t.id) ORDER BY t.id LIMIT 1"
+)
+_OF_USERS = Statement(
+    "SELECT u.id, coalesce(sum(r.reserved_count - a.released_count), 0), u.pending_limit FROM users u "
+    "LEFT JOIN accounts a ON a.owner_id = u.id LEFT JOIN reservations r ON r.account_id = a.id "
+    "WHERE u.id IN (:ids*) GROUP BY u.id, u.pending_limit"
+)
+
 
 def oldest_accepted_at(connection: Connection) -> int | None:
     """Return when the oldest pending transfer was accepted, in microseconds since the epoch; None without one."""
-    query = "SELECT created_at FROM transfers WHERE status = 'pending' ORDER BY id LIMIT 1"
-    return connection.exec_driver_sql(query).scalar()
+    accepted_at: int | None = _OLDEST.run(connection).scalar()
+    return accepted_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +38,20 @@ class Front:
     """The lowest limit of pending transfers that operators have set for a user."""
 
 
-_FRONT = """
-    SELECT coalesce(newest.id, 0) + 1, coalesce(newest.created_at, 0),
-        (SELECT min(id) FROM transfers WHERE status = 'pending'),
-        (SELECT min(pending_limit) FROM users WHERE pending_limit IS NOT NULL)
-    FROM (SELECT 1) LEFT JOIN (SELECT id, created_at FROM transfers ORDER BY id DESC LIMIT 1) newest
-"""
+_FRONT = Statement(
+    "SELECT accept.next_id, accept.newest_at, accept.next_id - 1 - settle.watermark, "
+    "(SELECT min(pending_limit) FROM users WHERE pending_limit IS NOT NULL) "
+    "FROM lanes accept CROSS JOIN lanes settle WHERE accept.name = 'accept' AND settle.name = 'settle'"
+)
 
 
 def front(connection: Connection) -> Front:
     """Read where the next transfer will stand, in one statement of a few steps."""
-    sequence, newest_at, oldest_pending, lowest_limit = connection.exec_driver_sql(_FRONT).one()
-    return Front(sequence, newest_at, 0 if oldest_pending is None else sequence - oldest_pending, lowest_limit)
+    return Front(*_FRONT.run(connection).one())
 
 
 def of_users(connection: Connection, user_ids: Collection[int]) -> dict[int, tuple[int, int | None]]:
     """Return how many transfers from each user's accounts are pending, and the limit that operators have set."""
-    marks = ",".join("?" * len(user_ids))
-    found = connection.exec_driver_sql(
-        "SELECT u.id, coalesce(sum(a.pending_count), 0), u.pending_limit FROM users u "
-        f"LEFT JOIN accounts a ON a.owner_id = u.id WHERE u.id IN ({marks}) GROUP BY u.id",
-        tuple(user_ids),
-    )
-    return {row[0]: (row[1], row[2]) for row in found}
+    if not user_ids:
+        return {}
+    return {row[0]: (int(row[1]), row[2]) for row in _OF_USERS.run(connection, ids=user_ids)}

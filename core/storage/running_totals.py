@@ -15,23 +15,26 @@ from core.domain.blocks import LegRow
 from core.domain.ledger import Milestone
 from core.domain.statements import Figures
 from core.storage.rows import halves, insert, joined
+from core.storage.sql import Statement
 
-_FROM_THEN_ON = """
-    SELECT transaction_id, leg_count, credits_high, credits_low FROM milestones
-    WHERE account_id = ? AND posted_at >= ? ORDER BY posted_at, transaction_id LIMIT 1
-"""
-_NOW = "SELECT last_transaction_id, leg_count, credits_high, credits_low FROM accounts WHERE id = ?"
-_LATER = """
+_FROM_THEN_ON = Statement(
+    "SELECT transaction_id, leg_count, credits_high, credits_low FROM milestones "
+    "WHERE account_id = :account AND posted_at >= :moment ORDER BY posted_at, transaction_id LIMIT 1"
+)
+_NOW = Statement("SELECT last_transaction_id, leg_count, credits_high, credits_low FROM accounts WHERE id = :account")
+_LATER = Statement(
+    """
     WITH RECURSIVE chain (id, amount, posted_at, previous_id) AS (
-        SELECT id, amount, posted_at, previous_id FROM transactions WHERE id = ?1 AND account_id = ?2
+        SELECT id, amount, posted_at, previous_id FROM transactions WHERE id = :start AND account_id = :account
         UNION ALL
-        SELECT t.id, t.amount, t.posted_at, t.previous_id FROM chain JOIN transactions t ON t.id = chain.previous_id
-        WHERE t.account_id = ?2 AND chain.posted_at >= ?3 AND t.id < chain.id
+        SELECT t.id, t.amount, t.posted_at, t.previous_id FROM chain CROSS JOIN transactions t
+        WHERE t.id = chain.previous_id AND t.account_id = :account AND chain.posted_at >= :moment AND t.id < chain.id
     )
-    SELECT max(id) FILTER (WHERE posted_at < ?3), count(*) FILTER (WHERE posted_at >= ?3),
-        coalesce(sum(amount) FILTER (WHERE amount > 0 AND posted_at >= ?3), 0)
+    SELECT max(id) FILTER (WHERE posted_at < :moment), count(*) FILTER (WHERE posted_at >= :moment),
+        CAST(coalesce(sum(amount) FILTER (WHERE amount > 0 AND posted_at >= :moment), 0) AS bigint)
     FROM chain
-"""
+    """
+)
 """The last leg before a moment, and the later ones up to a leg. Their sum fits in 64 bits: they are few."""
 
 
@@ -88,9 +91,9 @@ def figures(connection: Connection, account_id: int, *, starts_at: datetime, end
 
 def _before(connection: Connection, account_id: int, moment: int) -> _Totals:
     """Return the totals of all legs that were posted before a moment, in microseconds since the epoch."""
-    row = connection.exec_driver_sql(_FROM_THEN_ON, (account_id, moment)).first()
-    start, leg_count, *sums = row or connection.exec_driver_sql(_NOW, (account_id,)).one()
-    last, later, received = connection.exec_driver_sql(_LATER, (start, account_id, moment)).one()
+    row = _FROM_THEN_ON.run(connection, account=account_id, moment=moment).first()
+    start, leg_count, *sums = row or _NOW.run(connection, account=account_id).one()
+    last, later, received = _LATER.run(connection, start=start, account=account_id, moment=moment).one()
     return _Totals(last, leg_count - later, joined(*sums) - received)
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from core.clock import to_datetime, to_us
 from core.domain.scars import ScarView
+from core.storage.sql import Statement
 
 REPLACED = (
     "EXISTS (SELECT 1 FROM scars WHERE confirmed_at IS NOT NULL AND blocks.height BETWEEN first_height AND last_height)"
@@ -36,6 +37,22 @@ class ScarRow(NamedTuple):
 
 
 _COLUMNS = ", ".join(ScarRow._fields)
+_PROPOSE = Statement(
+    "INSERT INTO scars (first_height, last_height, content, reason, proposed_by, proposed_at) "
+    "VALUES (:first, :last, :content, :reason, :proposed_by, :proposed_at) RETURNING id"
+)
+_FIND = Statement(f"SELECT {_COLUMNS} FROM scars WHERE id = :id")
+_CONFIRM = Statement(
+    "UPDATE scars SET confirmed_by = :confirmed_by, confirmed_at = :confirmed_at, public_key = :public_key, "
+    "signature = :signature WHERE id = :id"
+)
+_CONFIRMED = Statement(f"SELECT {_COLUMNS} FROM scars WHERE confirmed_at IS NOT NULL ORDER BY last_height, id")
+_VIEWS = Statement(
+    "SELECT s.last_height + 1 AS height, s.first_height, s.last_height, s.reason, p.email AS proposed_by, "
+    "c.email AS confirmed_by, s.confirmed_at "
+    "FROM scars s LEFT JOIN users p ON p.id = s.proposed_by JOIN users c ON c.id = s.confirmed_by "
+    "WHERE s.confirmed_at IS NOT NULL ORDER BY s.last_height, s.id"
+)
 
 
 def propose(
@@ -48,18 +65,22 @@ def propose(
     proposed_at: datetime,
 ) -> int:
     """Record a proposal, and return its row id."""
-    query = (
-        "INSERT INTO scars (first_height, last_height, content, reason, proposed_by, proposed_at) "
-        "VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
-    )
-    values = (*heights, content, reason, proposed_by, to_us(proposed_at))
-    row_id: int = connection.exec_driver_sql(query, values).scalar_one()
+    first, last = heights
+    row_id: int = _PROPOSE.run(
+        connection,
+        first=first,
+        last=last,
+        content=content,
+        reason=reason,
+        proposed_by=proposed_by,
+        proposed_at=to_us(proposed_at),
+    ).scalar_one()
     return row_id
 
 
 def find(connection: Connection, row_id: int) -> ScarRow | None:
     """Read one proposal or scar."""
-    row = connection.exec_driver_sql(f"SELECT {_COLUMNS} FROM scars WHERE id = ?", (row_id,)).first()
+    row = _FIND.run(connection, id=row_id).first()
     return ScarRow(*row) if row else None
 
 
@@ -73,24 +94,22 @@ def confirm(
     signature: bytes,
 ) -> None:
     """Make a proposal a scar, in the unit of work that writes its block."""
-    connection.exec_driver_sql(
-        "UPDATE scars SET confirmed_by = ?, confirmed_at = ?, public_key = ?, signature = ? WHERE id = ?",
-        (confirmed_by, to_us(confirmed_at), public_key, signature, row_id),
+    _CONFIRM.run(
+        connection,
+        id=row_id,
+        confirmed_by=confirmed_by,
+        confirmed_at=to_us(confirmed_at),
+        public_key=public_key,
+        signature=signature,
     )
 
 
 def confirmed(connection: Connection) -> list[ScarRow]:
     """Read all scars, oldest first."""
-    query = f"SELECT {_COLUMNS} FROM scars WHERE confirmed_at IS NOT NULL ORDER BY last_height, id"
-    return [ScarRow(*row) for row in connection.exec_driver_sql(query)]
+    return [ScarRow(*row) for row in _CONFIRMED.run(connection)]
 
 
 def views(connection: Connection) -> list[ScarView]:
     """Read all scars for people, oldest first."""
-    rows = connection.exec_driver_sql(
-        "SELECT s.last_height + 1 AS height, s.first_height, s.last_height, s.reason, p.email AS proposed_by, "
-        "c.email AS confirmed_by, s.confirmed_at "
-        "FROM scars s LEFT JOIN users p ON p.id = s.proposed_by JOIN users c ON c.id = s.confirmed_by "
-        "WHERE s.confirmed_at IS NOT NULL ORDER BY s.last_height, s.id"
-    )
-    return [ScarView(**{**row, "confirmed_at": to_datetime(row["confirmed_at"])}) for row in rows.mappings()]
+    rows = _VIEWS.named(connection).mappings()
+    return [ScarView(**{**row, "confirmed_at": to_datetime(row["confirmed_at"])}) for row in rows]

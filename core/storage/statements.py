@@ -21,27 +21,37 @@ from core.domain.statements import (
 )
 from core.ids import new_id
 from core.storage.rows import HALF, joined
+from core.storage.sql import Statement
 
 _IN_SPAN = "posted_at >= :starts_at AND posted_at < :ends_at"
+
+
+def _sum(amount: str, which: str) -> str:
+    """Add up a part of the amounts of legs in a span. The sum of a part fits in 64 bits."""
+    # nosemgrep: sql-from-constants - only constants of this module, no values
+    return f"CAST(coalesce(sum({amount}) FILTER (WHERE {which} AND {_IN_SPAN}), 0) AS bigint)"
+
+
 _FIGURES = text(
     f"""
     WITH RECURSIVE chain (id, amount, posted_at, previous_id) AS (
         SELECT id, amount, posted_at, previous_id FROM transactions WHERE id = :start AND account_id = :account
         UNION ALL
-        SELECT t.id, t.amount, t.posted_at, t.previous_id FROM chain JOIN transactions t ON t.id = chain.previous_id
-        WHERE t.account_id = :account AND chain.posted_at >= :starts_at AND t.id < chain.id
+        SELECT t.id, t.amount, t.posted_at, t.previous_id FROM chain CROSS JOIN transactions t
+        WHERE t.id = chain.previous_id AND t.account_id = :account AND chain.posted_at >= :starts_at AND t.id < chain.id
     )
     SELECT
         max(id) FILTER (WHERE posted_at < :starts_at) AS opening_id,
         max(id) FILTER (WHERE posted_at < :ends_at) AS closing_id,
         count(*) FILTER (WHERE {_IN_SPAN}) AS leg_count,
-        coalesce(sum(amount / {HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_high,
-        coalesce(sum(amount % {HALF}) FILTER (WHERE amount > 0 AND {_IN_SPAN}), 0) AS credits_low,
-        coalesce(sum(-amount / {HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_high,
-        coalesce(sum(-amount % {HALF}) FILTER (WHERE amount < 0 AND {_IN_SPAN}), 0) AS debits_low
+        {_sum(f"amount / {HALF}", "amount > 0")} AS credits_high,
+        {_sum(f"amount % {HALF}", "amount > 0")} AS credits_low,
+        {_sum(f"-amount / {HALF}", "amount < 0")} AS debits_high,
+        {_sum(f"-amount % {HALF}", "amount < 0")} AS debits_low
     FROM chain
     """
 )
+_BALANCES_AFTER = Statement("SELECT id, balance_after FROM transactions WHERE id IN (:opening, :closing)")
 
 
 def figures(
@@ -54,7 +64,8 @@ def figures(
     """
     values = {"start": start, "account": account_id, "starts_at": to_us(starts_at), "ends_at": to_us(ends_at)}
     sums = connection.execute(_FIGURES, values).one()
-    balances = _balances_after(connection, sums.opening_id, sums.closing_id)
+    found = _BALANCES_AFTER.run(connection, opening=sums.opening_id, closing=sums.closing_id)
+    balances = {row[0]: row[1] for row in found}
     return Figures(
         opening_balance=balances.get(sums.opening_id, 0),
         closing_balance=balances.get(sums.closing_id, 0),
@@ -64,11 +75,6 @@ def figures(
         opening_transaction_id=sums.opening_id,
         closing_transaction_id=sums.closing_id,
     )
-
-
-def _balances_after(connection: Connection, *legs: int | None) -> dict[int | None, int]:
-    query = "SELECT id, balance_after FROM transactions WHERE id IN (?, ?)"
-    return {row[0]: row[1] for row in connection.exec_driver_sql(query, legs)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +91,23 @@ class Holding:
     last_closing_transaction_id: int | None
 
 
+_HOLDINGS = Statement(
+    """
+    SELECT a.id AS account_id, coalesce(u.name, u.email) AS holder, a.created_at, a.closed_at,
+        a.last_transaction_id, s.run_id, coalesce(s.number, 0) AS number, s.closing_transaction_id
+    FROM accounts a
+    JOIN users u ON u.id = a.owner_id
+    LEFT JOIN statements s ON s.id = (
+        SELECT id FROM statements WHERE account_id = a.id AND status = 'final' ORDER BY run_id DESC LIMIT 1
+    )
+    WHERE a.id BETWEEN :first AND :last
+    """
+)
+
+
 def holdings(connection: Connection, *, first: int, last: int) -> Iterator[Holding]:
     """Read customers' accounts by row id, from `first` to `last`."""
-    rows = connection.exec_driver_sql(
-        """
-        SELECT a.id AS account_id, coalesce(u.name, u.email) AS holder, a.created_at, a.closed_at,
-            a.last_transaction_id, s.run_id, coalesce(s.number, 0) AS number, s.closing_transaction_id
-        FROM accounts a
-        JOIN users u ON u.id = a.owner_id
-        LEFT JOIN statements s ON s.id = (
-            SELECT id FROM statements WHERE account_id = a.id AND status = 'final' ORDER BY run_id DESC LIMIT 1
-        )
-        WHERE a.id BETWEEN ? AND ?
-        """,
-        (first, last),
-    )
-    for row in rows:
+    for row in _HOLDINGS.named(connection, first=first, last=last):
         yield Holding(
             account_id=row.account_id,
             holder=row.holder,
@@ -126,11 +133,14 @@ class NewStatement:
     made_at: datetime
 
 
-_WRITE = """
+_WRITE = Statement(
+    """
     INSERT INTO statements (public_id, account_id, run_id, status, number, holder, bank_name, bank_address, bank_bic,
         opening_balance, closing_balance, total_credits, total_debits, transaction_count, opening_transaction_id,
         closing_transaction_id, made_at)
-    VALUES (?, ?, ?, 'final', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    VALUES (:public_id, :account, :run, 'final', :number, :holder, :bank_name, :bank_address, :bank_bic,
+        :opening_balance, :closing_balance, :total_credits, :total_debits, :transaction_count, :opening_id,
+        :closing_id, :made_at)
     ON CONFLICT (account_id, run_id) DO UPDATE SET status = 'final', number = excluded.number,
         holder = excluded.holder, bank_name = excluded.bank_name, bank_address = excluded.bank_address,
         bank_bic = excluded.bank_bic, opening_balance = excluded.opening_balance,
@@ -139,54 +149,59 @@ _WRITE = """
         opening_transaction_id = excluded.opening_transaction_id,
         closing_transaction_id = excluded.closing_transaction_id, made_at = excluded.made_at
     WHERE statements.status = 'pending'
-"""
+    """
+)
 
 
 def write(connection: Connection, statement: NewStatement) -> bool:
     """Store a statement, in place of the pending one if it was requested; False if it was already made."""
     bank, sums = statement.bank, statement.figures
-    parameters = (
-        new_id().bytes,
-        statement.account_id,
-        statement.run_id,
-        statement.number,
-        statement.holder,
-        bank.name,
-        bank.address,
-        bank.bic,
-        sums.opening_balance,
-        sums.closing_balance,
-        str(sums.total_credits),
-        str(sums.total_debits),
-        sums.transaction_count,
-        sums.opening_transaction_id,
-        sums.closing_transaction_id,
-        to_us(statement.made_at),
+    written = _WRITE.run(
+        connection,
+        public_id=new_id().bytes,
+        account=statement.account_id,
+        run=statement.run_id,
+        number=statement.number,
+        holder=statement.holder,
+        bank_name=bank.name,
+        bank_address=bank.address,
+        bank_bic=bank.bic,
+        opening_balance=sums.opening_balance,
+        closing_balance=sums.closing_balance,
+        total_credits=str(sums.total_credits),
+        total_debits=str(sums.total_debits),
+        transaction_count=sums.transaction_count,
+        opening_id=sums.opening_transaction_id,
+        closing_id=sums.closing_transaction_id,
+        made_at=to_us(statement.made_at),
     )
-    return connection.exec_driver_sql(_WRITE, parameters).rowcount == 1
+    return written.rowcount == 1
+
+
+_REQUEST = Statement(
+    "INSERT INTO statements (public_id, account_id, run_id, status) VALUES (:public_id, :account, :run, 'pending') "
+    "ON CONFLICT (account_id, run_id) DO NOTHING"
+)
+_PUBLIC_ID = Statement("SELECT public_id FROM statements WHERE account_id = :account AND run_id = :run")
+_REQUESTED = Statement("SELECT id FROM statements WHERE status = 'pending' ORDER BY id LIMIT :limit")
+_COUNT_REQUESTED = Statement("SELECT count(*) FROM statements WHERE status = 'pending'")
+_FIND_REQUESTED = Statement("SELECT account_id, run_id FROM statements WHERE id = :id AND status = 'pending'")
 
 
 def request(connection: Connection, *, account_id: int, run_id: int) -> UUID:
     """Request a statement and return its public id; an existing statement keeps its id."""
-    connection.exec_driver_sql(
-        "INSERT INTO statements (public_id, account_id, run_id, status) VALUES (?, ?, ?, 'pending') "
-        "ON CONFLICT (account_id, run_id) DO NOTHING",
-        (new_id().bytes, account_id, run_id),
-    )
-    query = "SELECT public_id FROM statements WHERE account_id = ? AND run_id = ?"
-    return UUID(bytes=connection.exec_driver_sql(query, (account_id, run_id)).scalar_one())
+    _REQUEST.run(connection, public_id=new_id().bytes, account=account_id, run=run_id)
+    return UUID(bytes=_PUBLIC_ID.run(connection, account=account_id, run=run_id).scalar_one())
 
 
 def requested(connection: Connection, *, limit: int) -> list[int]:
     """Read the row ids of requested statements that are not made yet, oldest first."""
-    query = "SELECT id FROM statements WHERE status = 'pending' ORDER BY id LIMIT ?"
-    return list(connection.exec_driver_sql(query, (limit,)).scalars())
+    return _REQUESTED.run(connection, limit=limit).scalars()
 
 
 def count_requested(connection: Connection) -> int:
     """Count the requested statements that are not made yet."""
-    query = "SELECT count(*) FROM statements WHERE status = 'pending'"
-    count: int = connection.exec_driver_sql(query).scalar_one()
+    count: int = _COUNT_REQUESTED.run(connection).scalar_one()
     return count
 
 
@@ -199,8 +214,7 @@ class Requested(NamedTuple):
 
 def find_requested(connection: Connection, statement_id: int) -> Requested | None:
     """Read the account and the run of a requested statement that is not made yet."""
-    query = "SELECT account_id, run_id FROM statements WHERE id = ? AND status = 'pending'"
-    row = connection.exec_driver_sql(query, (statement_id,)).first()
+    row = _FIND_REQUESTED.run(connection, id=statement_id).first()
     return Requested(*row) if row else None
 
 

@@ -12,18 +12,15 @@ from core.domain.blocks import LegRow
 from core.domain.transactions import TransactionView
 from core.domain.transfers import TransferKind
 from core.storage.rows import in_turns, insert
+from core.storage.sql import Statement
+
+_NEXT_ID = Statement("SELECT coalesce(max(id), 0) + 1 FROM transactions")
 
 
 def next_id(connection: Connection) -> int:
-    """Return the row id that the next leg gets."""
-    last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM transactions").scalar_one()
-    return last + 1
-
-
-def last_posted_at(connection: Connection) -> int:
-    """Return when the newest leg was posted, in microseconds since the epoch; 0 before the first."""
-    row = connection.exec_driver_sql("SELECT posted_at FROM transactions ORDER BY id DESC LIMIT 1").first()
-    return row[0] if row else 0
+    """Return the row id after the newest leg, as the rows say. Settling counts in its lane (core/storage/lanes.py)."""
+    following: int = _NEXT_ID.run(connection).scalar()
+    return following
 
 
 def add(connection: Connection, legs: Sequence[LegRow]) -> None:
@@ -34,21 +31,21 @@ def add(connection: Connection, legs: Sequence[LegRow]) -> None:
 
 _CHAIN = text(
     """
-    WITH RECURSIVE chain (id, previous_id) AS (
-        SELECT id, previous_id FROM transactions WHERE id = :start AND account_id = :account
+    WITH RECURSIVE chain (id, previous_id, number) AS (
+        SELECT id, previous_id, 1 FROM transactions WHERE id = :start AND account_id = :account
         UNION ALL
-        SELECT t.id, t.previous_id FROM chain JOIN transactions t ON t.id = chain.previous_id
-        WHERE t.account_id = :account
-        LIMIT :limit OFFSET :offset
+        SELECT t.id, t.previous_id, chain.number + 1 FROM chain CROSS JOIN transactions t
+        WHERE t.id = chain.previous_id AND t.account_id = :account AND chain.number < :last
     )
     SELECT t.id, own.public_id AS account_id, transfers.public_id AS transfer_id, transfers.kind, t.amount,
         t.balance_after, other.public_id AS related_account_id, other.account_number AS related_account_number,
         transfers.description, transfers.currency, t.posted_at, t.previous_id
     FROM chain
-    CROSS JOIN transactions t ON t.id = chain.id
+    CROSS JOIN transactions t
     JOIN transfers ON transfers.id = t.transfer_id
     JOIN accounts own ON own.id = t.account_id
     JOIN accounts other ON other.id = transfers.from_account_id + transfers.to_account_id - t.account_id
+    WHERE chain.number > :offset AND t.id = chain.id
     ORDER BY t.id DESC
     """
 )
@@ -63,7 +60,7 @@ def walk(
     """
     if start is None:
         return []
-    parameters = {"start": start, "account": account_id, "limit": limit, "offset": offset}
+    parameters = {"start": start, "account": account_id, "offset": offset, "last": offset + limit}
     return [_view(row) for row in connection.execute(_CHAIN, parameters)]
 
 
@@ -73,7 +70,7 @@ async def read(
     """Read what `walk` reads, on the event loop."""
     if start is None:
         return []
-    parameters = {"start": start, "account": account_id, "limit": limit, "offset": offset}
+    parameters = {"start": start, "account": account_id, "offset": offset, "last": offset + limit}
     return await in_turns(await session.execute(_CHAIN, parameters), _view)
 
 

@@ -1,25 +1,20 @@
 """Lists of transfers. Each page reads about as many rows as it shows, wherever in the list it begins.
 
-Executed transfers are found along the chains of legs. Failed and cancelled ones are rare, and indexed by their payer.
-Pending ones are found along the chains of transfers, which are walked back to the oldest pending one at most.
+The transfers of a user's list are found along chains (core/storage/transfer_chains.py).
 """
 
-import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_us
 from core.domain.transfers import TransferStatus, TransferView
-from core.ids import NEWEST
-from core.storage.models import transactions
-from core.storage.models.transfers import UNEXECUTED, WAYPOINT
+from core.storage.models.endings import UNEXECUTED
 from core.storage.rows import in_turns
-from core.storage.transfers import COLUMNS, SIDES, view
+from core.storage.transfer_chains import WATERMARK, Scope
+from core.storage.transfers import COLUMNS, IS_PENDING, SIDES, view
 
 
 def _first(table: str, column: str) -> str:
@@ -27,12 +22,12 @@ def _first(table: str, column: str) -> str:
     # nosemgrep: sql-from-constants - only constants of this package, no values
     return f"""
         WITH RECURSIVE search (low, high) AS (
-            SELECT 1, coalesce(max(id), 0) + 1 FROM {table}
+            SELECT CAST(1 AS bigint), coalesce(max(id), 0) + 1 FROM {table}
             UNION ALL
             SELECT CASE WHEN {column} < :value THEN id + 1 ELSE low END,
                 CASE WHEN {column} < :value THEN high ELSE (low + high) / 2 END
-            FROM search CROSS JOIN {table} ON id = (SELECT min(id) FROM {table} WHERE id >= (low + high) / 2)
-            WHERE low < high
+            FROM search CROSS JOIN {table}
+            WHERE low < high AND id = (SELECT min(id) FROM {table} WHERE id >= (low + high) / 2)
         )
         SELECT max(low) FROM search
     """
@@ -48,150 +43,17 @@ async def first_since(session: AsyncSession, moment: datetime) -> int:
     return sequence
 
 
-async def oldest_pending(session: AsyncSession) -> int:
-    """Find the oldest pending transfer; a sequence beyond all others if nothing is pending."""
-    oldest = (await session.execute(text("SELECT min(id) FROM transfers WHERE status = 'pending'"))).scalar()
-    return NEWEST if oldest is None else oldest
-
-
-# --- lists of a user ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The transfers that a user's list can contain."""
-
-    owner_id: int
-    account_id: int | None
-    """Only this one of the user's accounts."""
-    status: TransferStatus | None
-    first: int
-    """Sequences from this one on."""
-    below: int
-    """Sequences before this one."""
-
-    def values(self) -> dict[str, Any]:
-        """Name the bounds for a statement."""
-        lowest, highest = (0, NEWEST) if self.account_id is None else (self.account_id, self.account_id)
-        bounds = {"first": self.first, "below": self.below, "lowest": lowest, "highest": highest}
-        return {"owner": self.owner_id, "status": self.status, **bounds}
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One transfer that a walk has found.
-
-    A walk can find a transfer twice in a row: a transfer between two accounts of a user has two legs, and one that was
-    cancelled while older ones are pending is in the chain of transfers and in the index.
-    """
-
-    leg: int | None
-    """The leg by which it was found, if it was executed."""
-    next_leg: int | None
-    """The previous leg of the same account."""
-    sequence: int
-    row: Sequence[Any]
-
-    def transfer(self) -> TransferView:
-        """Make the view of the transfer. It is made on demand, because skipped transfers do not need one."""
-        return view(self.row)
-
-
-_ACCOUNTS = "accounts a WHERE a.owner_id = :owner AND a.id BETWEEN :lowest AND :highest"
-_LEGS = text(
-    # nosemgrep: sql-from-constants - only constants of this package, no values
-    f"""
-    WITH RECURSIVE chain (sequence, leg, account, previous) AS (
-        SELECT l.transfer_id, l.id, l.account_id, l.previous_id
-        FROM (SELECT id, last_transaction_id AS newest FROM {_ACCOUNTS}) mine
-        CROSS JOIN transactions l ON l.id = coalesce(
-            (SELECT id FROM transactions WHERE account_id = mine.id AND transfer_id >= :below
-                AND {transactions.WAYPOINT} ORDER BY transfer_id LIMIT 1),
-            mine.newest
-        )
-        UNION ALL
-        SELECT l.transfer_id, l.id, l.account_id, l.previous_id
-        FROM chain CROSS JOIN transactions l ON l.id = chain.previous
-        WHERE chain.sequence >= :below AND l.id < chain.leg AND l.account_id = chain.account
-    )
-    SELECT leg FROM chain WHERE sequence < :below AND sequence >= :first
-    """
+# nosemgrep: sql-from-constants - only constants of this package, no values
+_THESE = text(f"SELECT {COLUMNS} FROM transfers t {SIDES} WHERE t.id IN :sequences ORDER BY t.id DESC").bindparams(
+    bindparam("sequences", expanding=True)
 )
 
 
-async def newest_legs(session: AsyncSession, scope: Scope) -> list[int]:
-    """Find the newest leg of each account within a scope: from the waypoint before it, along the account's chain."""
-    return list((await session.execute(_LEGS, scope.values())).scalars())
-
-
-# The ordered queue of a recursive query merges the sources: the newest transfer of all comes first. The rows are read
-# in that order, and LIMIT stops the walk. An ORDER BY of the outer query would first let the walk run to its end.
-_WALK = text(
-    f"""
-    WITH RECURSIVE mine (id, newest) AS MATERIALIZED (SELECT a.id, a.last_transfer_id FROM {_ACCOUNTS}),
-    walk (sequence, source, link, account, previous) AS (
-        SELECT l.transfer_id, 'leg', l.id, l.account_id, l.previous_id
-        FROM json_each(:legs) start CROSS JOIN transactions l ON l.id = start.value
-        CROSS JOIN accounts a ON a.id = l.account_id
-        WHERE a.owner_id = :owner AND a.id BETWEEN :lowest AND :highest AND l.transfer_id >= :first
-        UNION ALL
-        SELECT t.id, 'sent', t.id, mine.id, t.previous_id
-        FROM mine CROSS JOIN transfers t ON t.id = min(
-            coalesce((SELECT min(id) FROM transfers WHERE from_account_id = mine.id AND id >= :below
-                AND {WAYPOINT}), mine.newest),
-            coalesce((SELECT min(id) FROM transfers WHERE from_account_id = mine.id AND id >= :below
-                AND status = 'cancelled' AND ({UNEXECUTED})), mine.newest)
-        )
-        WHERE :below > :sent_from AND mine.newest >= :sent_from AND t.id >= :sent_from
-        UNION ALL
-        SELECT t.id, ending.value, t.id, mine.id, NULL
-        FROM mine CROSS JOIN json_each(:endings) ending CROSS JOIN transfers t ON t.id = (
-            SELECT max(id) FROM transfers WHERE from_account_id = mine.id AND status = ending.value
-                AND id < :below AND ({UNEXECUTED})
-        )
-        WHERE t.id >= :first
-        UNION ALL
-        SELECT l.transfer_id, 'leg', l.id, l.account_id, l.previous_id
-        FROM walk CROSS JOIN transactions l ON l.id = walk.previous
-        WHERE walk.source = 'leg' AND l.id < walk.link AND l.account_id = walk.account AND l.transfer_id >= :first
-        UNION ALL
-        SELECT t.id, 'sent', t.id, t.from_account_id, t.previous_id
-        FROM walk CROSS JOIN transfers t ON t.id = walk.previous
-        WHERE walk.source = 'sent' AND t.id < walk.link AND t.from_account_id = walk.account AND t.id >= :sent_from
-        UNION ALL
-        SELECT t.id, walk.source, t.id, walk.account, NULL
-        FROM walk CROSS JOIN transfers t ON t.id = (
-            SELECT max(id) FROM transfers WHERE from_account_id = walk.account AND status = walk.source
-                AND id < walk.link AND ({UNEXECUTED})
-        )
-        WHERE walk.source IN ('failed', 'cancelled') AND t.id >= :first
-        ORDER BY 1 DESC
-    )
-    SELECT CASE walk.source WHEN 'leg' THEN walk.link END, CASE walk.source WHEN 'leg' THEN walk.previous END, {COLUMNS}
-    FROM walk CROSS JOIN transfers t ON t.id = walk.sequence {SIDES}
-    WHERE walk.sequence < :below AND (:status IS NULL OR t.status = :status)
-    LIMIT :limit
-    """
-)
-
-
-async def walk(
-    session: AsyncSession, scope: Scope, *, legs: Collection[int], oldest_pending: int, limit: int
-) -> list[Step]:
-    """Read transfers of a scope, newest first, for `limit` steps at most.
-
-    `legs` has the leg at which each account's chain begins. Without legs, no executed transfer is found.
-    """
-    is_wanted = {status for status in TransferStatus if scope.status in (None, status)}
-    endings = is_wanted & {TransferStatus.FAILED, TransferStatus.CANCELLED}
-    values = {
-        "legs": json.dumps(list(legs)),
-        "sent_from": max(scope.first, oldest_pending) if TransferStatus.PENDING in is_wanted else NEWEST,
-        "endings": json.dumps(sorted(endings)),
-        "limit": limit,
-    }
-    found = await session.execute(_WALK, scope.values() | values)
-    return await in_turns(found, lambda row: Step(row[0], row[1], row[3], tuple(row)[2:]))
+async def read(session: AsyncSession, sequences: Collection[int]) -> list[TransferView]:
+    """Read these transfers, newest first."""
+    if not sequences:
+        return []
+    return await in_turns(await session.execute(_THESE, {"sequences": sequences}), view)
 
 
 # --- lists of a batch, and of everybody --------------------------------------------------------------------------
@@ -202,22 +64,23 @@ def _page(ids: str) -> TextClause:
     return text(
         # nosemgrep: sql-from-constants - only constants of this package, no values
         f"SELECT {COLUMNS} FROM ({ids} DESC LIMIT :limit OFFSET :offset) page "
-        f"CROSS JOIN transfers t ON t.id = page.sequence {SIDES} ORDER BY t.id DESC"
+        f"CROSS JOIN transfers t {SIDES} WHERE t.id = page.sequence ORDER BY t.id DESC"
     )
 
 
 _SPAN = _page(
-    "SELECT id AS sequence FROM transfers WHERE id >= :first AND id < :below AND (:status IS NULL OR status = :status) "
-    "AND (:account IS NULL OR :account IN (from_account_id, to_account_id)) ORDER BY id"
-)
+    "SELECT t.id AS sequence FROM transfers t LEFT JOIN endings e ON e.id = t.id WHERE t.id >= :first "
+    "AND t.id < :below AND coalesce(e.status, 'pending') IN :statuses AND (t.from_account_id BETWEEN :lowest AND "
+    ":highest OR t.to_account_id BETWEEN :lowest AND :highest) ORDER BY t.id"
+).bindparams(bindparam("statuses", expanding=True))
 
 _UNEXECUTED = _page(
-    f"SELECT id AS sequence FROM transfers WHERE status = :status AND id < :below AND ({UNEXECUTED}) ORDER BY id"
+    f"SELECT id AS sequence FROM endings WHERE status = :status AND id < :below AND {UNEXECUTED} ORDER BY id"
 )
 _LISTS = {
     None: _page("SELECT id AS sequence FROM transfers WHERE id < :below ORDER BY id"),
     TransferStatus.PENDING: _page(
-        "SELECT id AS sequence FROM transfers WHERE status = 'pending' AND id < :below ORDER BY id"
+        f"SELECT id AS sequence FROM transfers t WHERE id > {WATERMARK} AND id < :below AND {IS_PENDING} ORDER BY id"
     ),
     # An executed transfer has one debit.
     TransferStatus.COMPLETED: _page(
@@ -233,7 +96,8 @@ async def list_span(session: AsyncSession, scope: Scope, *, offset: int, limit: 
 
     Every transfer between the bounds is read, to check its status and its account.
     """
-    values = scope.values() | {"account": scope.account_id, "offset": offset, "limit": limit}
+    statuses = [scope.status or status for status in TransferStatus]
+    values = scope.values() | {"statuses": statuses, "offset": offset, "limit": limit}
     return await in_turns(await session.execute(_SPAN, values), view)
 
 

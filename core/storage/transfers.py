@@ -1,18 +1,21 @@
 """Transfers in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.clock import to_datetime
 from core.domain.blocks import Ending
 from core.domain.errors import ErrorCode
 from core.domain.transfers import AcceptedTransfer, Terms, TransferKind, TransferStatus, TransferView
-from core.storage.rows import insert
+from core.storage import lanes
+from core.storage.sql import EngineStatement, Insertion, Statement
 
 KeyScope = tuple[str, int]
 """An idempotency key and the row id of the user whose key it is."""
@@ -38,100 +41,118 @@ class Backlog:
 # --- accepting ---------------------------------------------------------------------------------------------------
 
 
-def next_sequence(connection: Connection) -> tuple[int, int]:
-    """Return the sequence of the next transfer, and when the newest was created (microseconds since the epoch)."""
-    row = connection.exec_driver_sql("SELECT id, created_at FROM transfers ORDER BY id DESC LIMIT 1").first()
-    return (row[0] + 1, row[1]) if row else (1, 0)
+_BY_KEYS = EngineStatement("TRANSFERS_BY_KEYS")
+_ADD = Insertion("transfers", TERMS)
 
 
 def find_by_keys(connection: Connection, keys: Sequence[KeyScope]) -> dict[KeyScope, tuple[AcceptedTransfer, bytes]]:
     """Read the keys that were used: the transfer each was accepted with, and the fingerprint of its request."""
     if not keys:
         return {}
-    rows = connection.exec_driver_sql(
-        "SELECT t.idempotency_key, t.submitted_by, t.fingerprint, t.public_id, t.id, t.kind, payer.public_id, "
-        "payee.public_id, t.amount, t.currency, t.description, t.created_at, t.answer_version, t.request_id "
-        f"FROM (VALUES {','.join(['(?, ?)'] * len(keys))}) wanted "
-        "CROSS JOIN transfers t ON t.idempotency_key = wanted.column1 AND t.submitted_by = wanted.column2 "
-        "JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id",
-        tuple(part for key in keys for part in key),
-    )
+    rows = _BY_KEYS.run(connection, keys=keys)
     return {(key, user_id): (_accepted(accepted), digest) for key, user_id, digest, *accepted in rows}
 
 
 def add(connection: Connection, transfers: Sequence[Terms]) -> None:
     """Insert pending transfers."""
-    insert(connection, f"transfers ({TERMS}, status)", [(*terms, "pending") for terms in transfers])
+    _ADD.run(connection, transfers)
 
 
 # --- settling ----------------------------------------------------------------------------------------------------
 
 
+class EndedElsewhere(Exception):
+    """A transfer that was read as pending has an ending by now: another process has written it."""
+
+
+IS_PENDING = "NOT EXISTS (SELECT 1 FROM endings WHERE endings.id = t.id)"
+"""Whether a row of `transfers t` is pending; lists bound its sequence by the watermark."""
+
+_PENDING = Statement(f"SELECT {TERMS} FROM transfers t WHERE id > :after AND {IS_PENDING} ORDER BY id LIMIT :limit")
+_END = Insertion("endings", "id, status, ended_at, failure_code, payer_id")
+_COMPLETE = Statement(
+    "INSERT INTO endings (id, status, ended_at) SELECT transfer_id, 'completed', :ended_at FROM transactions "
+    "WHERE id >= :first_leg AND amount < 0 ORDER BY id"
+)
+_ON_ITS_WAY = Statement(
+    f"SELECT 1 FROM transfers t WHERE id > :watermark AND to_account_id = :account AND {IS_PENDING} LIMIT 1"
+)
+_TERMS = Statement(f"SELECT {TERMS} FROM transfers WHERE id = :id")
+_BACKLOG = Statement(
+    f"SELECT count(*), min(id), min(created_at) FROM transfers t WHERE id > :watermark AND {IS_PENDING}"
+)
+
+
 def read_pending(connection: Connection, *, after: int, limit: int) -> list[Terms]:
     """Read pending transfers in the order of acceptance, starting after the sequence `after`."""
-    rows = connection.exec_driver_sql(
-        f"SELECT {TERMS} FROM transfers WHERE status = 'pending' AND id > ? ORDER BY id LIMIT ?", (after, limit)
-    )
-    return [Terms._make(row) for row in rows.all()]
+    return [Terms._make(row) for row in _PENDING.run(connection, after=after, limit=limit)]
 
 
-def end(connection: Connection, endings: Sequence[Ending]) -> int:
-    """End pending transfers, and count those that changed.
+def end(connection: Connection, endings: Sequence[Ending]) -> None:
+    """Write how transfers that are not executed ended: they failed or were cancelled. Raises EndedElsewhere.
 
-    The count is the fence behind all locks. If it is short, another process has ended some of them, and the caller
-    must roll back.
+    A second ending has no place in the table. This is the fence behind all locks, and the caller must roll back.
     """
-    return connection.exec_driver_sql(
-        "UPDATE transfers SET status = ?, settled_at = ?, failure_code = ? WHERE id = ? AND status = 'pending'",
-        [(status, ended_at, failure, terms[0]) for terms, status, ended_at, failure in endings],
-    ).rowcount
+    rows = [
+        (terms.sequence, status, ended_at, failure, terms.from_account_id)
+        for terms, status, ended_at, failure in endings
+    ]
+    with _ended_once():
+        _END.run(connection, rows)
 
 
-def complete(connection: Connection, *, first: int, last: int, settled_at: int) -> int:
-    """Complete the transfers that are still pending from one sequence to another, and count them (time in µs).
+def complete(connection: Connection, *, first_leg: int, ended_at: int) -> int:
+    """Write that the transfers whose legs begin at `first_leg` are completed, and count them (time in µs).
 
-    This is one statement: one for each transfer would take as long as posting the legs.
+    This is one statement over the debits just written: a statement for each transfer would take as long as posting the
+    legs. Raises EndedElsewhere, as `end` does.
     """
-    return connection.exec_driver_sql(
-        "UPDATE transfers SET status = 'completed', settled_at = ? WHERE id BETWEEN ? AND ? AND status = 'pending'",
-        (settled_at, first, last),
-    ).rowcount
+    with _ended_once():
+        return _COMPLETE.run(connection, first_leg=first_leg, ended_at=ended_at).rowcount
+
+
+@contextmanager
+def _ended_once() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise EndedElsewhere(
+            "a transfer ended elsewhere while it was being settled; nothing of this was kept"
+        ) from error
 
 
 def one_is_on_its_way_to(connection: Connection, account_id: int) -> bool:
     """Return whether a pending transfer pays into an account. Reads pending transfers only."""
-    query = "SELECT 1 FROM transfers WHERE status = 'pending' AND to_account_id = ? LIMIT 1"
-    return connection.exec_driver_sql(query, (account_id,)).first() is not None
+    watermark = lanes.read(connection).watermark
+    return _ON_ITS_WAY.run(connection, watermark=watermark, account=account_id).first() is not None
 
 
 def terms_of(connection: Connection, sequence: int) -> Terms:
     """Read the terms of one transfer."""
-    return Terms(*connection.exec_driver_sql(f"SELECT {TERMS} FROM transfers WHERE id = ?", (sequence,)).one())
+    return Terms(*_TERMS.run(connection, id=sequence).one())
 
 
 def backlog(connection: Connection) -> Backlog:
     """Count the transfers that wait for settlement, and find out since when."""
-    count = connection.exec_driver_sql("SELECT count(*) FROM transfers WHERE status = 'pending'").scalar_one()
-    oldest = connection.exec_driver_sql(
-        "SELECT id, created_at FROM transfers WHERE status = 'pending' ORDER BY id LIMIT 1"
-    ).first()
-    if oldest:
-        return Backlog(count, oldest[1], oldest[0] - 1)
-    last: int = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM transfers").scalar_one()
-    return Backlog(count, None, last)
+    watermark = lanes.read(connection).watermark
+    count, oldest, created_at = _BACKLOG.run(connection, watermark=watermark).one()
+    return Backlog(count, created_at, watermark if oldest is None else oldest - 1)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
 
 COLUMNS = """
-    t.public_id, t.id, t.kind, t.status, payer.public_id, payee.public_id, t.amount, t.currency, t.description,
-    t.created_at, t.settled_at, t.failure_code, t.submitted_by, payer.owner_id, payee.owner_id,
-    CASE WHEN t.failure_code = 'batch_failed' THEN
+    t.public_id, t.id, t.kind, coalesce(e.status, 'pending'), payer.public_id, payee.public_id, t.amount, t.currency,
+    t.description, t.created_at, e.ended_at, e.failure_code, t.submitted_by, payer.owner_id, payee.owner_id,
+    CASE WHEN e.failure_code = 'batch_failed' THEN
         (SELECT b.failed_index FROM batches b WHERE b.id <= t.id ORDER BY b.id DESC LIMIT 1)
     END
 """
 """The columns that `view` reads."""
-SIDES = "JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id"
+SIDES = (
+    "JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id "
+    "LEFT JOIN endings e ON e.id = t.id"
+)
 """The joins that `COLUMNS` needs, next to `transfers t`."""
 _BY_ID = f"SELECT {COLUMNS} FROM transfers t {SIDES} WHERE t.public_id = :id"
 

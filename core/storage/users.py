@@ -4,13 +4,15 @@ from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.domain.users import NO_PASSWORD, Identity, Role, UserView
 from core.ids import new_id
 from core.storage.models import User
+from core.storage.models.base import Flag
 from core.storage.rows import columns
+from core.storage.sql import Statement
 
 _ANY = select(*columns(User, UserView))
 _BY_ID = _ANY.where(User.id == bindparam("id"))
@@ -69,7 +71,7 @@ def end_all_tokens(connection: Connection, version: int) -> int:
 
     Token versions become `version` or higher.
     """
-    raised = func.max(User.token_version + 1, version)
+    raised = case((User.token_version < version, version), else_=User.token_version + 1)
     return connection.execute(update(User).where(User.erased_at.is_(None)).values(token_version=raised)).rowcount
 
 
@@ -79,13 +81,14 @@ def read(connection: Connection, user_id: int) -> UserView | None:
     return UserView(*row) if row else None
 
 
+_IDENTITIES = Statement("SELECT id, public_id, role, token_version FROM users WHERE id IN (:ids*) AND is_active = 1")
+
+
 def identities(connection: Connection, user_ids: Collection[int]) -> dict[int, Identity]:
     """Read the active ones of some users, by row id, as they are in this unit of work."""
-    marks = ",".join("?" * len(user_ids))
-    found = connection.exec_driver_sql(
-        f"SELECT id, public_id, role, token_version FROM users WHERE id IN ({marks}) AND is_active = 1",
-        tuple(user_ids),
-    )
+    if not user_ids:
+        return {}
+    found = _IDENTITIES.run(connection, ids=user_ids)
     return {row[0]: Identity(row[0], UUID(bytes=row[1]), Role(row[2]), row[3]) for row in found}
 
 
@@ -109,7 +112,11 @@ def set_active(connection: Connection, user_id: int, *, active: bool) -> None:
 
 def other_operator_is_active(connection: Connection, user_id: int) -> bool:
     """Return whether an operator besides this user has access."""
-    others = select(User.id).where(User.role == Role.OPERATOR, User.is_active.is_(True), User.id != user_id).limit(1)
+    others = (
+        select(User.id)
+        .where(User.role == Role.OPERATOR, User.is_active == literal(True, Flag), User.id != user_id)
+        .limit(1)
+    )
     return connection.execute(others).first() is not None
 
 

@@ -10,12 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from core.clock import to_datetime
 from core.domain.verification import Breach, VerificationView
 from core.storage.models import Verification
+from core.storage.sql import Statement
 
-_NEWEST = "SELECT started_at, finished_at, breaches FROM verifications ORDER BY id DESC LIMIT 1"
-_NEWEST_FULL = (
+_NEWEST = Statement("SELECT started_at, finished_at, breaches FROM verifications ORDER BY id DESC LIMIT 1")
+_NEWEST_FULL = Statement(
     "SELECT started_at, finished_at, breaches FROM verifications WHERE scope = 'full' ORDER BY id DESC LIMIT 1"
 )
-_NEWEST_HEAD = "SELECT height, head_hash, breaches FROM verifications ORDER BY id DESC LIMIT 1"
+_NEWEST_HEAD = Statement("SELECT height, head_hash, breaches FROM verifications ORDER BY id DESC LIMIT 1")
+_NEWEST_BREACHES = Statement("SELECT breaches FROM verifications ORDER BY id DESC LIMIT 1")
+_HIGHEST_ANCHOR = Statement("SELECT max(anchored_height) FROM verifications")
 
 
 class Outcome(NamedTuple):
@@ -54,14 +57,13 @@ def add(connection: Connection, result: VerificationView) -> None:
 
 def last_head(connection: Connection) -> VerifiedHead | None:
     """Return the last block of the last verification; None without one, or if it found breaches."""
-    row = connection.exec_driver_sql(_NEWEST_HEAD).first()
+    row = _NEWEST_HEAD.named(connection).first()
     return VerifiedHead(row.height, row.head_hash) if row and row.head_hash is not None and row.breaches == 0 else None
 
 
 def newest_breaches(connection: Connection) -> int:
     """Return how many breaches the last verification found; 0 before the first."""
-    query = "SELECT breaches FROM verifications ORDER BY id DESC LIMIT 1"
-    return connection.exec_driver_sql(query).scalar() or 0
+    return _NEWEST_BREACHES.run(connection).scalar() or 0
 
 
 def newest_full(connection: Connection) -> Outcome | None:
@@ -71,7 +73,8 @@ def newest_full(connection: Connection) -> Outcome | None:
 
 def highest_anchor(connection: Connection) -> int | None:
     """Return the highest block of which a verification has seen an anchor; None if there is no such block."""
-    return connection.exec_driver_sql("SELECT max(anchored_height) FROM verifications").scalar()
+    height: int | None = _HIGHEST_ANCHOR.run(connection).scalar()
+    return height
 
 
 def newest(connection: Connection) -> Outcome | None:
@@ -86,8 +89,8 @@ async def last(session: AsyncSession) -> VerificationView | None:
     return _view(row) if row else None
 
 
-def _outcome(connection: Connection, query: str) -> Outcome | None:
-    row = connection.exec_driver_sql(query).first()
+def _outcome(connection: Connection, statement: Statement) -> Outcome | None:
+    row = statement.named(connection).first()
     return Outcome(to_datetime(row.started_at), to_datetime(row.finished_at), row.breaches) if row else None
 
 

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import event
 
 from core.storage import users
+from core.storage.sql import WATCHERS
 from core.storage.unit_of_work import unit_of_work
 from tests.api.access import (
     CALLS,
@@ -164,7 +165,9 @@ def statements(api: Api) -> Iterator[list[str]]:
     engines = (api.runtime.database.writer, api.runtime.database.async_reader.sync_engine)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
+    WATCHERS.append(watcher := lambda statement, _values: run.append(statement))
     yield run
+    WATCHERS.remove(watcher)
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
 

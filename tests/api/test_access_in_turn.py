@@ -97,9 +97,10 @@ _ACCOUNT = "WHERE public_id = ?"
 _FROZEN = f"UPDATE accounts SET status = 'frozen', freeze_scope = 'all' {_ACCOUNT}"
 _CLOSED = f"UPDATE accounts SET status = 'closed', closed_at = 1 {_ACCOUNT}"
 _GIVEN_AWAY = f"UPDATE accounts SET owner_id = (SELECT id FROM users WHERE email = 'eve@example.com') {_ACCOUNT}"
-_SPENT = f"UPDATE accounts SET reserved = reserved + 9990 {_ACCOUNT}"
+_OF_ACCOUNT = f"WHERE account_id = (SELECT id FROM accounts {_ACCOUNT})"
+_SPENT = f"UPDATE reservations SET reserved_low = reserved_low + 9990 {_OF_ACCOUNT}"
 _CANCELLED = "UPDATE cards SET status = 'cancelled', cancelled_at = 1 WHERE public_id = ?"
-_PENDING = f"UPDATE accounts SET reserved = 1 {_ACCOUNT}"
+_PENDING = f"UPDATE reservations SET reserved_low = reserved_low + 1 {_OF_ACCOUNT}"
 
 CHANGES: list[tuple[str, str, str, int, str]] = [
     # call, change, changed thing, status, code

@@ -64,7 +64,7 @@ async def test_a_lock_of_another_process_records_nothing_and_afterwards_all_work
 ) -> None:
     async with start(intake_seconds=0.5, sqlite_busy_ms=50) as api:
         ada, payer, payee = await people(api, database)
-        before = builders.rows(database, "SELECT id, reserved FROM accounts")
+        before = builders.ledger(database)
         headers = {"Idempotency-Key": "k"}
         with another_process(code, database):
             writes = await asyncio.gather(
@@ -78,7 +78,7 @@ async def test_a_lock_of_another_process_records_nothing_and_afterwards_all_work
                 refused(answer, 503, "unavailable")
                 assert answer.headers["retry-after"] == "1"
             assert (await ada.account(payer["id"]))["balance"] == 10_000  # reads still work
-        assert builders.rows(database, "SELECT id, reserved FROM accounts") == before
+        assert builders.ledger(database) == before
         answer = await ada.post("/transfers", payment(payer, payee), headers=headers)
         assert answer.status_code == 202
         assert "idempotent-replayed" not in answer.headers

@@ -10,8 +10,10 @@ COMMANDS = {
     "metrics": "bench-metrics",
     "throttles": "bench-throttles",
     "changes": "bench-changes",
+    "ledgers": "bench-ledgers",
     "following": "bench-following",
     "chain": "bench-chain",
+    "migration": "bench-migration",
     "scale": "bench-scale",
 }
 """The make target of every benchmark, by its module."""

@@ -55,8 +55,8 @@ def _note(results: Results, name: str, taken: list[float]) -> None:
 
 
 def _is_pending(giro: Giro, last: int) -> bool:
-    query = "SELECT 1 FROM transfers WHERE status = 'pending' AND id <= ? LIMIT 1"
-    return giro.ledger.execute(query, (last,)).fetchone() is not None
+    query = "SELECT watermark < ? FROM lanes WHERE name = 'settle'"
+    return bool(giro.ledger.execute(query, (last,)).fetchone()[0])
 
 
 @contextmanager

@@ -1,14 +1,16 @@
-"""The engines that the history is played on: each gives an empty database, migrated while the test runs."""
+"""The engines of these tests. For the history each gives an empty database, migrated while the test runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.conformance.playing import NewDatabase
+from tests.engines import SITES, NewSite, Site, Wrap, as_it_is
 from tests.old_ledger import upgrade
 
 
@@ -37,3 +39,24 @@ def new_database(request: pytest.FixtureRequest) -> NewDatabase:
     """Make databases of each engine in turn. A new engine needs a fixture like `new_sqlite`, and its name here."""
     made: NewDatabase = request.getfixturevalue(f"new_{request.param}")
     return made
+
+
+@pytest.fixture(params=sorted(SITES))
+def new_site(request: pytest.FixtureRequest, settings: Settings, database_file: Path) -> Iterator[NewSite]:
+    """Make the site of each engine in turn: a migrated, empty database."""
+    made: list[Site] = []
+
+    def make(wrap: Wrap = as_it_is) -> Site:
+        made.append(SITES[request.param](settings, wrap))
+        return made[-1]
+
+    assert database_file.exists()
+    yield make
+    for site in made:
+        site.close()
+
+
+@pytest.fixture
+def site(new_site: NewSite) -> Site:
+    """The site of an engine as it is."""
+    return new_site()

@@ -73,7 +73,7 @@ def test_sampled_faults_of_every_kind_are_survived(operation: str) -> None:
 
 
 @can_fail
-def test_sampled_faults_of_a_migration_leave_the_old_ledger_or_the_new_one() -> None:
+def test_sampled_faults_of_a_migration_leave_a_state_that_it_commits() -> None:
     assert outcomes("--operation", "migrate", "--step", "70")["killed"] > 0
 
 
@@ -118,7 +118,12 @@ def test_lost_doubled_and_refused_transfers_are_found(here: Settings) -> None:
 def test_half_a_migration_is_found(here: Settings) -> None:
     with prepared("migrate", here) as (operation, facts):
         upgrade(here, "0008")
-        assert "the ledger is neither the old one nor the new one" in operation.judge(here, facts, [])
+        assert "the ledger is in no state that the migration commits" in operation.judge(here, facts, [])
+
+
+def test_migration_of_a_trial_commits_several_times(here: Settings) -> None:
+    with prepared("migrate", here) as (_, facts):
+        assert len(facts.states) == 5
 
 
 def test_ledger_that_lost_money_after_the_start_is_found(here: Settings) -> None:

@@ -1,6 +1,8 @@
-"""A service on a real disk that is full or read-only: it answers reads, and kills none of its parts."""
+"""A real disk that is full or read-only: the service answers reads and kills none of its parts; a migration waits."""
 
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,8 +12,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from core.settings import Settings, load_settings
+from core.storage.engines import SCHEMA_REVISION
+from core.storage.sqlite import migrating
+from core.storage.sqlite.engine import Database
 from tests.faults.disks import Disk
 from tests.flows.stack import Client, Stack
+from tests.old_ledger import REVISION, fill_old_ledger, head_of_rows, upgrade
 from tests.waiting import eventually
 
 MEGABYTES = 32
@@ -122,3 +129,77 @@ def test_disk_that_becomes_read_only_is_seen_within_seconds_and_the_service_star
     stack.supervisor = stack.run("up")
     eventually(lambda: ready(stack) == 200, 60)
     assert ada.poll_to_end(ada.submit(payer, payee).json()["id"]) == "completed"
+
+
+# --- migrations ---
+
+MORE_MEGABYTES = 160
+ORDERS = 3 * migrating.ROWS
+LEFT = 20_000_000
+"""Bytes that stay free: enough to open the database, and too few for what the migration writes."""
+
+
+@pytest.fixture
+def larger_disk(tmp_path: Path) -> Iterator[Disk]:
+    try:
+        disk = Disk(tmp_path / "data", MORE_MEGABYTES)
+    except subprocess.CalledProcessError:
+        pytest.skip("this machine does not let root mount a disk")
+    yield disk
+    disk.close()
+
+
+@pytest.fixture
+def old_stack(larger_disk: Disk) -> Iterator[Stack]:
+    """A stack on that disk, with a ledger that needs several commits to migrate."""
+    stack = Stack(larger_disk.folder.parent, measured=False)
+    settings = settings_of(stack)
+    upgrade(settings, REVISION)
+    fill_old_ledger(settings.database_path, ORDERS)
+    upgrade(settings, "0015")
+    yield stack
+    stack.close()
+
+
+def settings_of(stack: Stack) -> Settings:
+    return load_settings(_env_file=None, data_dir=stack.data, database_url="")
+
+
+def revision(stack: Stack) -> str | None:
+    return Database(settings_of(stack)).schema_revision()
+
+
+def test_migration_that_does_not_fit_changes_nothing_and_runs_once_there_is_room(
+    old_stack: Stack, larger_disk: Disk
+) -> None:
+    larger_disk.fill()
+    filling = larger_disk.folder / "filling"
+    os.truncate(filling, filling.stat().st_size - LEFT)
+    refused = old_stack.giro("migrate")
+    assert refused.returncode == 2
+    (said,) = [line for line in refused.stderr.splitlines() if line.startswith("giro: ")]
+    assert f"giro: moving {ORDERS} transfers needs " in said
+    assert "MB are free; nothing was changed: make room, and run `giro migrate` again" in said
+    assert revision(old_stack) == "0015"
+    larger_disk.free()
+    assert old_stack.giro("migrate").returncode == 0
+    assert revision(old_stack) == SCHEMA_REVISION
+
+
+def test_migration_on_a_disk_that_becomes_full_continues_once_there_is_room(
+    old_stack: Stack, larger_disk: Disk
+) -> None:
+    old_stack.environment["GIRO_FAILPOINTS"] = "migrate.after_commit=stop:1"
+    process = old_stack.run("migrate")
+    os.waitpid(process.pid, os.WUNTRACED)
+    larger_disk.fill()
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(60) == 2
+    assert "giro: cannot read the database: database or disk is full" in old_stack.log_text("migrate")
+    assert revision(old_stack) == "0016"
+    larger_disk.free()
+    del old_stack.environment["GIRO_FAILPOINTS"]
+    assert old_stack.giro("migrate").returncode == 0
+    assert revision(old_stack) == SCHEMA_REVISION
+    stored, computed = head_of_rows(settings_of(old_stack).database_path)
+    assert stored == computed

@@ -235,5 +235,5 @@ def test_worker_of_the_previous_version_settles_nothing_and_ends(new_stack: Make
 def ledger(stack: Stack) -> list[list[dict[str, Any]]]:
     """Return everything that acceptance and settlement write."""
     with opened(stack) as database:
-        tables = ("transfers", "transactions", "accounts", "blocks")
+        tables = ("transfers", "endings", "transactions", "accounts", "reservations", "lanes", "blocks")
         return [rows(database, f"SELECT * FROM {table} ORDER BY 1") for table in tables]

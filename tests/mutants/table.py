@@ -4,33 +4,38 @@ A surviving mutant is a gap in the tests: add a test. A mutant whose text is no 
 """
 
 from tests.mutants.breaches import BREACHES
+from tests.mutants.lanes import LANES
 from tests.mutants.mutant import SIMULATION, Mutant
 
 __all__ = ["MUTANTS", "SIMULATION", "Mutant"]
 
 MUTANTS = (
     *BREACHES,
+    *LANES,
     # --- settlement ---
     Mutant(
-        "no status guard where a transfer ends",
-        "core/storage/transfers.py",
-        ((" WHERE id = ? AND status = 'pending'", " WHERE id = ?"),),
-        ("tests/unit/services/transfers/test_settlement.py::test_an_ended_transfer_is_not_counted_as_ending_again",),
+        "two endings of one transfer",
+        "migrations/versions/0016_transfers_begin_to_move.py",
+        (("        CONSTRAINT pk_endings PRIMARY KEY (id),\n", ""),),
+        ("tests/unit/services/transfers/test_settlement.py::test_an_ended_transfer_cannot_end_again",),
         quick=True,
     ),
     Mutant(
-        "no status guard where many complete",
+        "a transfer that ended elsewhere passed over where others fail",
         "core/storage/transfers.py",
-        ((" BETWEEN ? AND ? AND status = 'pending'", " BETWEEN ? AND ?"),),
-        ("tests/unit/services/transfers/test_settlement.py::test_an_ended_transfer_is_not_counted_as_completed_again",),
+        (
+            ("import contextmanager\n", "import contextmanager, suppress\n"),
+            ("    with _ended_once():\n        _END", "    with suppress(IntegrityError):\n        _END"),
+        ),
+        ("tests/unit/services/transfers/test_settlement.py::test_an_ended_transfer_cannot_end_again",),
     ),
     Mutant(
-        "the number of ended transfers not checked",
-        "core/services/transfers/settlement.py",
+        "a transfer that ended elsewhere passed over where many complete",
+        "core/storage/transfers.py",
         (
             (
-                "if changed != len(rows):",
-                "if changed < 0:",
+                '"INSERT INTO endings (id, status, ended_at) SELECT',
+                '"INSERT OR IGNORE INTO endings (id, status, ended_at) SELECT',
             ),
         ),
         (
@@ -81,7 +86,7 @@ MUTANTS = (
     Mutant(
         "settled by amount, not in the order of acceptance",
         "core/storage/transfers.py",
-        (("AND id > ? ORDER BY id LIMIT ?", "AND id > ? ORDER BY amount LIMIT ?"),),
+        ((" ORDER BY id LIMIT :limit", " ORDER BY amount LIMIT :limit"),),
         ("tests/unit/services/transfers/test_settlement.py::test_transfers_settle_in_the_order_of_their_acceptance",),
     ),
     Mutant(
@@ -123,7 +128,7 @@ MUTANTS = (
     Mutant(
         "a clock that went back trusted",
         "core/services/transfers/settlement.py",
-        (("return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))", "return now_us()"),),
+        (("max(now_us(), found.newest_at, closed, accounts.last_opened_at(connection))", "now_us()"),),
         (SIMULATION,),
     ),
     Mutant(
@@ -200,8 +205,8 @@ MUTANTS = (
     ),
     Mutant(
         "funds reserved twice within a group",
-        "core/services/transfers/accepting.py",
-        (("        payer.ledger.reserved += request.amount\n", ""),),
+        "core/domain/ledger.py",
+        (("        self.ledger.reserved += amount\n", ""),),
         (
             "tests/unit/services/transfers/test_accepting.py::test_each_request_sees_the_reservations_of_those_before_it",
         ),
@@ -279,7 +284,7 @@ MUTANTS = (
     Mutant(
         "a chain continued after its end was cut off",
         "core/services/verification/kept.py",
-        (("head.next_leg_id == following", "True"),),
+        (("head.next_leg_id == following == numbered", "following == numbered"),),
         ("tests/unit/services/verification/test_halting.py",),
     ),
     Mutant(
@@ -312,13 +317,13 @@ MUTANTS = (
     # --- keys ---
     Mutant(
         "a key not scoped to its user",
-        "core/storage/transfers.py",
+        "core/storage/sqlite/statements.py",
         (
             (
-                '"SELECT t.idempotency_key, t.submitted_by, t.fingerprint',
-                '"SELECT t.idempotency_key, wanted.column2, t.fingerprint',
+                "SELECT t.idempotency_key, t.submitted_by, t.fingerprint",
+                "SELECT t.idempotency_key, wanted.column2, t.fingerprint",
             ),
-            (" AND t.submitted_by = wanted.column2 ", " "),
+            (" AND t.submitted_by = wanted.column2\n", "\n"),
         ),
         ("tests/unit/services/transfers/test_idempotency.py::test_a_key_of_another_user_is_a_new_one",),
         quick=True,
@@ -328,20 +333,20 @@ MUTANTS = (
         "core/storage/transfers.py",
         (
             ("from core.clock import to_datetime\n", "from core.clock import now_us, to_datetime\n"),
-            (
-                't.submitted_by = wanted.column2 "\n',
-                't.submitted_by = wanted.column2 "\n        f"AND t.created_at > {now_us() - 365 * 86_400_000_000} "\n',
-            ),
+            ("*accepted in rows}", "*accepted in rows if accepted[8] > now_us() - 365 * 86_400_000_000}"),
         ),
         ("tests/unit/services/transfers/test_idempotency.py::test_a_key_is_bound_for_good",),
     ),
     Mutant(
         "a replay built from columns that change",
-        "core/storage/transfers.py",
+        "core/storage/sqlite/statements.py",
         (
             (
-                't.description, t.created_at, t.answer_version, t.request_id "',
-                't.description, coalesce(t.settled_at, t.created_at), t.answer_version, t.request_id "',
+                "t.description, t.created_at, t.answer_version",
+                (
+                    "t.description, coalesce((SELECT ended_at FROM endings WHERE endings.id = t.id), t.created_at), "
+                    "t.answer_version"
+                ),
             ),
         ),
         ("tests/unit/services/transfers/test_idempotency.py::test_a_replay_is_the_same_in_any_status_of_the_transfer",),
@@ -377,9 +382,18 @@ MUTANTS = (
     ),
     Mutant(
         "a migration in many transactions",
-        "migrations/env.py",
+        "core/storage/sqlite/migrating.py",
         (('("BEGIN IMMEDIATE")', '("SELECT 1")'), ('("COMMIT")', '("SELECT 1")')),
-        ("tests/faults/test_every_call.py::test_sampled_faults_of_a_migration_leave_the_old_ledger_or_the_new_one",),
+        ("tests/faults/test_every_call.py::test_sampled_faults_of_a_migration_leave_a_state_that_it_commits",),
+    ),
+    Mutant(
+        "a migration that begins again after an interruption",
+        "migrations/versions/0017_transfers_never_change.py",
+        (("    done, of = _number(connection, move.moved), _number", "    done, of = 0, _number"),),
+        (
+            "tests/unit/storage/long_migrations/test_interruptions.py::test_upgrade_that_fails_after_each_commit_continues_after_it",
+        ),
+        quick=True,
     ),
     Mutant(
         "no turnstile",

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from tests.builders import WHOLE_ACCOUNTS, WHOLE_TRANSFERS
+
 
 class Eye:
     """Reads committed rows: accounts by name, and transfers from sequence `first`."""
@@ -26,14 +28,14 @@ class Eye:
 
     def accounts(self) -> dict[str, tuple[Any, ...]]:
         rows = self._connection.execute(
-            "SELECT id, balance, reserved, overdraft_limit, status, freeze_scope FROM accounts"
+            f"SELECT id, balance, reserved, overdraft_limit, status, freeze_scope FROM {WHOLE_ACCOUNTS}"
         )
         return {self._names[row[0]]: row[1:] for row in rows}
 
     def transfers(self) -> list[tuple[Any, ...]]:
         rows = self._connection.execute(
             "SELECT id, kind, from_account_id, to_account_id, amount, submitted_by, idempotency_key, status, "
-            "failure_code FROM transfers WHERE id >= ? ORDER BY id",
+            f"failure_code FROM {WHOLE_TRANSFERS} WHERE id >= ? ORDER BY id",
             (self._first,),
         )
         return [(row[0], row[1], self._names[row[2]], self._names[row[3]], *row[4:]) for row in rows]
@@ -46,6 +48,13 @@ class Eye:
         )
         return [(row[0], self._names[row[1]], row[2], row[3]) for row in rows]
 
+    def lanes(self) -> tuple[int, int, int]:
+        """Return the sequence of the next transfer, the row id of the next leg, and the watermark of settling."""
+        ((accept, _), (leg, watermark)) = self._connection.execute(
+            "SELECT next_id, watermark FROM lanes ORDER BY name"
+        ).fetchall()
+        return accept, leg, watermark
+
     def times(self) -> list[tuple[int, int]]:
         """Return when each transfer was created and ended, in order of acceptance; all must have ended."""
-        return self._connection.execute("SELECT created_at, settled_at FROM transfers ORDER BY id").fetchall()
+        return self._connection.execute(f"SELECT created_at, settled_at FROM {WHOLE_TRANSFERS} ORDER BY id").fetchall()

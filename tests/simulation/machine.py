@@ -95,6 +95,7 @@ class Simulation(RuleBasedStateMachine):
         self.operator = Operator(self.world, "operator")
         names = {row_id: name for name, (row_id, _) in self.template.accounts.items()}
         self.eye = Eye(settings.database_path, names, first=self.book.next_sequence)
+        self.first_leg = self.eye.lanes()[1]
         self.acts = Acts(self.template, self.eye, settings.exclusions_path)
         self.answers: dict[int, bytes] = {}
         self.waiting: list[Asked] = []
@@ -262,6 +263,8 @@ class Simulation(RuleBasedStateMachine):
             for number, transfer in self.book.transfers.items()
         ]
         assert self.eye.legs() == self.book.legs
+        ended = next(iter(self.book.pending()), self.book.next_sequence) - 1
+        assert self.eye.lanes() == (self.book.next_sequence, self.first_leg + len(self.book.legs), ended)
 
     @invariant()
     def pending_transfers_have_a_wake_up(self) -> None:

@@ -187,7 +187,7 @@ def test_of_two_reasons_the_earlier_in_the_published_order_is_returned(
 
 
 def test_a_settled_transfer_has_a_debit_and_a_credit_that_continue_the_chains() -> None:
-    payer = account(1, balance=500, reserved=120, last_transaction_id=7)
+    payer = account(1, balance=500, last_transaction_id=7)
     payee = account(2, balance=30, last_transaction_id=None)
     done = settle([Pending(9, 1, 2, 120)], {1: payer, 2: payee}, next_leg_id=11, posted_at=5)
     debit, credit = done.legs
@@ -195,20 +195,20 @@ def test_a_settled_transfer_has_a_debit_and_a_credit_that_continue_the_chains() 
     assert (debit.balance_after, debit.posted_at, debit.previous_id) == (380, 5, 7)
     assert (credit.id, credit.transfer_id, credit.account_id, credit.amount) == (12, 9, 2, 120)
     assert (credit.balance_after, credit.posted_at, credit.previous_id) == (150, 5, None)
-    assert (payer.balance, payer.reserved, payer.last_transaction_id) == (380, 0, 11)
-    assert (payee.balance, payee.reserved, payee.last_transaction_id) == (150, 0, 12)
+    assert (payer.balance, payer.released, payer.last_transaction_id) == (380, 120, 11)
+    assert (payee.balance, payee.released, payee.last_transaction_id) == (150, 0, 12)
 
 
 def test_a_failed_transfer_moves_no_money_and_releases_its_reservation() -> None:
-    payer, payee = account(1, balance=99, reserved=100), account(2)
+    payer, payee = account(1, balance=99), account(2)
     done = settle([Pending(9, 1, 2, 100)], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
     assert done.legs == []
     assert done.failed == {9: TransferError.INSUFFICIENT_FUNDS}
-    assert (payer.balance, payer.reserved, payee.balance) == (99, 0, 0)
+    assert (payer.balance, payer.released, payee.balance) == (99, 100, 0)
 
 
 def test_each_transfer_sees_the_result_of_those_before_it() -> None:
-    book = {1: account(1, balance=100, reserved=100), 2: account(2, reserved=100), 3: account(3, reserved=101)}
+    book = {1: account(1, balance=100), 2: account(2), 3: account(3)}
     there, on, too_much = Pending(1, 1, 2, 100), Pending(2, 2, 3, 100), Pending(3, 3, 1, 101)
     done = settle([there, on, too_much], book, next_leg_id=1, posted_at=5)
     assert [leg.transfer_id for leg in done.legs] == [1, 1, 2, 2]
@@ -217,7 +217,7 @@ def test_each_transfer_sees_the_result_of_those_before_it() -> None:
 
 
 def test_reservations_of_later_transfers_do_not_block_an_earlier_one() -> None:
-    payer, payee = account(1, balance=100, reserved=200), account(2)
+    payer, payee = account(1, balance=100), account(2)
     first, second = Pending(1, 1, 2, 100), Pending(2, 1, 2, 100)
     done = settle([first, second], {1: payer, 2: payee}, next_leg_id=1, posted_at=5)
     assert [leg.transfer_id for leg in done.legs] == [1, 1]
@@ -226,7 +226,7 @@ def test_reservations_of_later_transfers_do_not_block_an_earlier_one() -> None:
 
 def test_a_deactivated_owner_cannot_pay_and_that_reason_has_precedence() -> None:
     for _rank, spoil, _code in PUBLISHED_ORDER:
-        payer, payee = account(1, balance=100, reserved=100, owner_active=False), account(2)
+        payer, payee = account(1, balance=100, owner_active=False), account(2)
         spoil(payer, payee)
         book = {1: payer, 2: payee}
         done = settle([Pending(1, 1, 2, 100)], book, next_leg_id=1, posted_at=5)
@@ -234,7 +234,7 @@ def test_a_deactivated_owner_cannot_pay_and_that_reason_has_precedence() -> None
 
 
 def test_a_deactivated_owner_can_receive() -> None:
-    book = {1: account(1, balance=100, reserved=100), 2: account(2, owner_active=False)}
+    book = {1: account(1, balance=100), 2: account(2, owner_active=False)}
     assert settle([Pending(1, 1, 2, 100)], book, next_leg_id=1, posted_at=5).failed == {}
 
 
@@ -260,17 +260,17 @@ NOW: dict[str, int] = {"next_leg_id": 1, "posted_at": 5}
 def test_all_of_an_atomic_group_complete_or_none(
     balance: int, amounts: tuple[int, int], failed: dict[int, ErrorCode], left: int
 ) -> None:
-    payer, payee = account(1, balance=balance, reserved=sum(amounts), last_transaction_id=7), account(2)
+    payer, payee = account(1, balance=balance, last_transaction_id=7), account(2)
     orders = [Pending(number, 1, 2, amount) for number, amount in enumerate(amounts, start=1)]
     done = settle(orders, {1: payer, 2: payee}, next_leg_id=11, posted_at=5, atomic=BOTH)
     assert done.failed == failed
     assert len(done.legs) == (0 if failed else 4)
-    assert (payer.balance, payer.reserved, payee.balance) == (left, 0, balance - left)
+    assert (payer.balance, payer.released, payee.balance) == (left, sum(amounts), balance - left)
     assert payer.last_transaction_id == (7 if failed else 13)
 
 
 def test_a_failed_atomic_group_does_not_affect_transfers_around_it() -> None:
-    payer, payee = account(1, balance=100, reserved=300), account(2)
+    payer, payee = account(1, balance=100), account(2)
     orders = [Pending(number, 1, 2, amount) for number, amount in ((4, 10), (5, 20), (6, 200), (7, 70))]
     done = settle(orders, {1: payer, 2: payee}, next_leg_id=1, posted_at=5, atomic=[(5, 6)])
     assert [(leg.id, leg.transfer_id, leg.balance_after) for leg in done.legs] == [
@@ -283,7 +283,7 @@ def test_a_failed_atomic_group_does_not_affect_transfers_around_it() -> None:
 
 
 def test_in_an_atomic_group_too_each_transfer_sees_the_result_of_those_before_it() -> None:
-    book = {1: account(1, balance=100, reserved=100), 2: account(2, reserved=100), 3: account(3)}
+    book = {1: account(1, balance=100), 2: account(2), 3: account(3)}
     done = settle([Pending(1, 1, 2, 100), Pending(2, 2, 3, 100)], book, next_leg_id=1, posted_at=5, atomic=BOTH)
     assert done.failed == {}
     assert [book[number].balance for number in (1, 2, 3)] == [0, 0, 100]
@@ -293,10 +293,11 @@ def test_in_an_atomic_group_too_each_transfer_sees_the_result_of_those_before_it
 
 
 def test_an_account_counts_its_legs_and_adds_up_its_credits() -> None:
-    payer, payee = account(1, balance=100, reserved=100, pending_count=3), account(2, leg_count=7, credits=10**19)
+    payer, payee = account(1, balance=100, released=10**19), account(2, leg_count=7, credits=10**19)
     settle([Pending(n, 1, 2, amount) for n, amount in ((1, 60), (2, 41), (3, 40))], {1: payer, 2: payee}, **NOW)
-    assert (payer.leg_count, payer.credits, payer.pending_count) == (2, 0, 0), "one has failed"
-    assert (payee.leg_count, payee.credits, payee.pending_count) == (9, 10**19 + 100, 0)
+    assert (payer.leg_count, payer.credits) == (2, 0), "one has failed"
+    assert (payee.leg_count, payee.credits) == (9, 10**19 + 100)
+    assert (payer.released_count, payer.released, payee.released_count) == (3, 10**19 + 141, 0)
 
 
 def test_each_leg_of_a_full_number_is_a_milestone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,8 +309,8 @@ def test_each_leg_of_a_full_number_is_a_milestone(monkeypatch: pytest.MonkeyPatc
 
 def test_an_atomic_group_that_fails_leaves_no_totals_and_no_milestones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "MILESTONE", 1)
-    payer, payee = account(1, balance=100, pending_count=2, leg_count=4, credits=9), account(2, leg_count=5, credits=8)
+    payer, payee = account(1, balance=100, leg_count=4, credits=9), account(2, leg_count=5, credits=8)
     done = settle([Pending(1, 1, 2, 60), Pending(2, 1, 2, 41)], {1: payer, 2: payee}, **NOW, atomic=BOTH)
     assert done.milestones == []
-    assert (payer.leg_count, payer.credits, payer.pending_count) == (4, 9, 0)
+    assert (payer.leg_count, payer.credits, payer.released_count, payer.released) == (4, 9, 2, 101)
     assert (payee.leg_count, payee.credits) == (5, 8)

@@ -179,7 +179,7 @@ async def test_look_reads_no_table_if_nothing_was_committed(database: Database) 
     glance._connection.set_trace_callback(read.append)
     for _ in range(3):
         await glance.oldest_pending()
-    assert [statement for statement in read if "transfers" in statement] == read[1:2]
+    assert [statement for statement in read if "lanes" in statement] == read[1:2]
     await glance.close()
 
 

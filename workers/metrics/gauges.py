@@ -27,11 +27,11 @@ from core.storage import (
     dead_letters,
     documents,
     isolations,
+    lanes,
     ledger_checks,
     scars,
     statement_runs,
     statements,
-    transactions,
     transfers,
     verifications,
 )
@@ -176,7 +176,7 @@ class Gauges(Collector):
         oldest = now if backlog.oldest_created_at is None else backlog.oldest_created_at
         yield "giro_pending_transfers", backlog.pending
         yield "giro_oldest_pending_age_seconds", max(now - oldest, 0) / 1e6
-        yield "giro_ledger_ahead_seconds", max(transactions.last_posted_at(connection) - now, 0) / 1e6
+        yield "giro_ledger_ahead_seconds", max(lanes.read(connection).posted_at - now, 0) / 1e6
 
     def _of_jobs(self, connection: Connection) -> Reading:
         yield "giro_dead_letters", dead_letters.count_parked(connection)

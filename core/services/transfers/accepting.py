@@ -1,6 +1,5 @@
 """Accepting transfers: a group of requests is decided together and written in one unit of work."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -25,7 +24,7 @@ from core.domain.transfers import (
 from core.ids import new_id_bytes
 from core.services.audit import write_all_down
 from core.services.transfers.pending import Room
-from core.storage import accounts, pending, transfers
+from core.storage import accounts, lanes, pending, transfers
 from core.storage.pending import Front
 from core.storage.transfers import KeyScope
 
@@ -76,7 +75,6 @@ class Acceptance:
         self._rows: list[Terms] = []
         self._ordered: list[Act] = []
         self._payers: dict[int, PartyAccount] = {}
-        self._reserved: dict[int, int] = {}
         self._room = None if bounds is None else self._measure(requests, bounds, front)
 
     def _measure(self, requests: Sequence[TransferRequest], bounds: PendingBounds, front: Front) -> Room:
@@ -118,15 +116,11 @@ class Acceptance:
 
     def write(self) -> None:
         """Record what was accepted."""
+        if not self._rows:
+            return
         transfers.add(self._connection, self._rows)
-        counts = Counter(terms.from_account_id for terms in self._rows)
-        accounts.reserve(
-            self._connection,
-            [
-                (self._reserved[row_id], counts[row_id], party.last_transfer_id or 0, row_id)
-                for row_id, party in self._payers.items()
-            ],
-        )
+        accounts.reserve(self._connection, self._payers.values())
+        lanes.accepted(self._connection, next_transfer=self._sequence, accepted_at=self._now)
         write_all_down(self._connection, self._ordered)
 
     def _sides(self, request: TransferRequest) -> tuple[PartyAccount, PartyAccount]:
@@ -211,10 +205,8 @@ class Acceptance:
         if request.kind is not TransferKind.TRANSFER:
             self._ordered.append(_ordered(request, terms))
         self._sequence += 1
-        payer.last_transfer_id = terms.sequence
-        payer.ledger.reserved += request.amount
+        payer.reserve(request.amount, terms.sequence)
         self._payers[payer.ledger.id] = payer
-        self._reserved[payer.ledger.id] = self._reserved.get(payer.ledger.id, 0) + request.amount
         return terms, payer, payee
 
 

@@ -15,7 +15,7 @@ from core.domain.transfers import (
     TransferView,
 )
 from core.services import verification
-from core.storage import accounts, batches, blocks, isolations, transfers
+from core.storage import accounts, batches, blocks, isolations, lanes, transfers
 
 
 def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> TransferView:
@@ -39,9 +39,10 @@ def cancel(connection: Connection, *, user_id: int, transfer_id: UUID) -> Transf
     terms = transfers.terms_of(connection, transfer.sequence)
     if terms.from_account_id in isolations.accounts(connection):
         raise Refusal(TransferError.NOT_CANCELLABLE, detail="The payer's account is isolated; the transfer will fail.")
+    before = lanes.read(connection)
     ended_at = max(now_us(), to_us(transfer.created_at))
-    changed = transfers.end(connection, [Ending(terms, TransferStatus.CANCELLED.value, ended_at, None)])
-    assert changed == 1, "read as pending in this unit of work"
+    transfers.end(connection, [Ending(terms, TransferStatus.CANCELLED.value, ended_at, None)])
     accounts.release(connection, terms.from_account_id, terms.amount)
     blocks.add(connection, cancellation(blocks.head(connection), terms, ended_at))
+    lanes.settled(connection, before, next_leg=before.next_leg, posted_at=before.posted_at, through=before.watermark)
     return replace(transfer, status=TransferStatus.CANCELLED, settled_at=to_datetime(ended_at))

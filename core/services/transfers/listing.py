@@ -6,7 +6,6 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import turns
 from core.domain.accounts import AccountError
 from core.domain.errors import Part, Refusal
 from core.domain.transfers import (
@@ -14,8 +13,8 @@ from core.domain.transfers import (
     TransferStatus,
     TransferView,
 )
-from core.storage import accounts, batches, transfer_lists, transfers
-from core.storage.transfer_lists import Scope, Step
+from core.storage import accounts, batches, transfer_chains, transfer_lists, transfers
+from core.storage.transfer_chains import Scope
 
 
 async def get(session: AsyncSession, *, user_id: int, transfer_id: UUID) -> TransferView:
@@ -46,13 +45,6 @@ class TransferFilter:
             and (self.created_from is None or transfer.created_at >= self.created_from)
             and (self.created_to is None or transfer.created_at < self.created_to)
         )
-
-
-PASSED_TOGETHER = 500
-"""Transfers of an offset that are skipped at a time. Ten thousand would block the event loop for too long."""
-
-Place = tuple[int, list[int]]
-"""Where a walk continues: the sequence above it, and one leg of each account. Without legs, it searches for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,37 +116,8 @@ async def _page_of_batch(
 
 
 async def _page(session: AsyncSession, scope: Scope, *, offset: int, limit: int) -> TransferPage:
-    """Skip the transfers of the offset, then walk through a user's transfers until the page is full."""
-    legs: list[int] = []
-    while offset:
-        passed, place = await _walk(session, scope, legs, count=min(offset, PASSED_TOGETHER))
-        if place is None:
-            return TransferPage([], None)
-        scope, legs, offset = replace(scope, below=place[0]), place[1], offset - len(passed)
-    met, place = await _walk(session, scope, legs, count=limit)
-    return TransferPage(await turns.make(Step.transfer, met), None if place is None else place[0])
-
-
-async def _walk(session: AsyncSession, scope: Scope, legs: list[int], *, count: int) -> tuple[list[Step], Place | None]:
-    """Read the newest transfers of a scope, at most `count`, and where the list continues, or None at its end."""
-    oldest_pending = await transfer_lists.oldest_pending(session)
-    if scope.status not in (None, TransferStatus.COMPLETED):
-        legs = []
-    elif not legs:
-        legs = await transfer_lists.newest_legs(session, scope)
-    # Twice as many, because a transfer can be met twice. One more shows whether these are the last.
-    steps = await transfer_lists.walk(session, scope, legs=legs, oldest_pending=oldest_pending, limit=2 * (count + 1))
-    ahead = set(legs)
-    met: list[Step] = []
-    for step in steps:
-        if not met or step.sequence < met[-1].sequence:
-            if len(met) == count:
-                # A transfer that is pending now can have legs when the walk continues. It must search for them then.
-                is_settled = met[-1].sequence <= oldest_pending
-                return met, (met[-1].sequence, sorted(ahead) if is_settled else [])
-            met.append(step)
-        if step.leg is not None:
-            ahead.discard(step.leg)
-        if step.next_leg is not None:
-            ahead.add(step.next_leg)
-    return met, None
+    """Find one more transfer than the offset and the page have: it shows whether the list goes on."""
+    found = await transfer_chains.newest(session, scope, wanted=offset + limit + 1)
+    shown = found[offset : offset + limit]
+    goes_on = len(found) > offset + limit
+    return TransferPage(await transfer_lists.read(session, shown), shown[-1] if goes_on else None)

@@ -18,9 +18,20 @@ from core.domain.ledger import FAILURES, LedgerAccount
 from core.domain.transfers import Terms, TransferStatus
 from core.failpoints import hit
 from core.services import verification
-from core.storage import accounts, batches, blocks, isolations, running_totals, statement_runs, transactions, transfers
+from core.storage import (
+    accounts,
+    batches,
+    blocks,
+    isolations,
+    lanes,
+    running_totals,
+    statement_runs,
+    transactions,
+    transfers,
+)
 from core.storage.batches import Span
 from core.storage.engines import Engine
+from core.storage.lanes import Lanes
 from core.storage.unit_of_work import unit_of_work
 from core.telemetry import tracing
 from core.telemetry.logging import get_logger
@@ -39,16 +50,16 @@ LOGGED_REQUEST_IDS = 20
 COMPLETED, FAILED = TransferStatus.COMPLETED.value, TransferStatus.FAILED.value
 
 
-class SettlementConflict(Exception):
-    """A transfer that was read as pending was no longer pending when it should end: another process has written."""
-
-
 @dataclass(slots=True)
 class _Unit:
     """The work of one settlement."""
 
+    lanes: Lanes
+    """Where the lanes stood at its start."""
     settled_at: int
-    """When all its legs were posted, in microseconds since the epoch."""
+    """When all its legs are posted, in microseconds since the epoch."""
+    next_leg: int
+    """The row id of its next leg."""
     rows: list[Terms] = field(default_factory=list)
     failed: dict[int, ErrorCode] = field(default_factory=dict)
     """The reasons of failed transfers, by sequence."""
@@ -88,7 +99,7 @@ def _settle_once(database: Engine, limit: int, lock_ms: float) -> tuple[int, boo
         started = time.perf_counter()
         if not _is_free(connection):
             return 0, False
-        unit = _Unit(settled_at=_posting_time(connection), isolated=isolations.accounts(connection))
+        unit = _begin(connection)
         known: dict[int, LedgerAccount] = {}
         chunk = FIRST_CHUNK
         while is_left and len(unit.rows) < limit:
@@ -101,6 +112,7 @@ def _settle_once(database: Engine, limit: int, lock_ms: float) -> tuple[int, boo
         if unit.rows:
             _write_accounts(connection, unit, known.values())
             _seal(connection, unit)
+            _move_on(connection, unit)
             hit("settle.before_commit")
     if unit.rows:
         hit("settle.after_commit")
@@ -132,20 +144,21 @@ class _Halt:
     sound = True
 
 
-def _posting_time(connection: Connection) -> int:
-    """Return the posting time of a unit of work's legs, in microseconds since the epoch.
+def _begin(connection: Connection) -> _Unit:
+    """Begin where settling stands.
 
-    Even if the clock goes back, this is not before the last leg, the newest account or the newest transfer, and not in
-    a closed month, whose statements are made.
+    Even if the clock goes back, legs are not posted before the last leg, the newest account or the newest transfer,
+    and not in a closed month, whose statements are made.
     """
-    _, accepted_at = transfers.next_sequence(connection)
-    last, closed = transactions.last_posted_at(connection), statement_runs.closed_until(connection)
-    return max(now_us(), last, accepted_at, closed, accounts.last_opened_at(connection))
+    found, closed = lanes.read(connection), statement_runs.closed_until(connection)
+    settled_at = max(now_us(), found.newest_at, closed, accounts.last_opened_at(connection))
+    return _Unit(found, settled_at, found.next_leg, isolated=isolations.accounts(connection))
 
 
 def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAccount], limit: int) -> int:
     """Settle up to `limit` more transfers; `known` has the accounts of the earlier ones, as they are now."""
-    rows = transfers.read_pending(connection, after=unit.rows[-1].sequence if unit.rows else 0, limit=limit)
+    after = unit.rows[-1].sequence if unit.rows else unit.lanes.watermark
+    rows = transfers.read_pending(connection, after=after, limit=limit)
     if not rows:
         return 0
     atomic = batches.atomic_spans(connection, rows[0].sequence, rows[-1].sequence)
@@ -156,9 +169,7 @@ def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAc
         if account.id in unit.isolated:
             account.isolate()
         known[account.id] = account
-    outcome = ledger.settle(
-        rows, known, next_leg_id=transactions.next_id(connection), posted_at=unit.settled_at, atomic=atomic
-    )
+    outcome = ledger.settle(rows, known, next_leg_id=unit.next_leg, posted_at=unit.settled_at, atomic=atomic)
     unit.failed |= outcome.failed
     hit("settle.before_write")
     transactions.add(connection, outcome.legs)
@@ -167,6 +178,7 @@ def _settle_chunk(connection: Connection, unit: _Unit, known: dict[int, LedgerAc
     unit.sealer.add_legs(outcome.legs)
     hit("settle.between_writes")
     _end(connection, unit, rows)
+    unit.next_leg += len(outcome.legs)
     unit.rows += rows
     return len(rows)
 
@@ -186,19 +198,14 @@ def _culprits(failed: dict[int, ErrorCode], atomic: Sequence[Span]) -> list[tupl
 
 
 def _end(connection: Connection, unit: _Unit, rows: Sequence[Terms]) -> None:
-    """Give transfers their terminal status: first the failed ones, then all others from the first to the last."""
+    """Write how transfers ended: first all that have legs, then the failed ones."""
     endings = []
     for row in rows:
         reason = unit.failed.get(row.sequence)
         endings.append(Ending(row, COMPLETED if reason is None else FAILED, unit.settled_at, reason and reason.value))
     unit.sealer.add_endings(endings)
-    failed = [ending for ending in endings if ending.failure is not None]
-    changed = transfers.end(connection, failed) if failed else 0
-    changed += transfers.complete(
-        connection, first=rows[0].sequence, last=rows[-1].sequence, settled_at=unit.settled_at
-    )
-    if changed != len(rows):
-        raise SettlementConflict("a transfer ended elsewhere while it was being settled; nothing of this was kept")
+    transfers.complete(connection, first_leg=unit.next_leg, ended_at=unit.settled_at)
+    transfers.end(connection, [ending for ending in endings if ending.failure is not None])
 
 
 def _seal(connection: Connection, unit: _Unit) -> None:
@@ -211,6 +218,13 @@ def _seal(connection: Connection, unit: _Unit) -> None:
         made_at=unit.settled_at,
     )
     blocks.add(connection, block)
+
+
+def _move_on(connection: Connection, unit: _Unit) -> None:
+    """Write where settling goes on."""
+    has_legs = unit.next_leg > unit.lanes.next_leg
+    posted_at = unit.settled_at if has_legs else unit.lanes.posted_at
+    lanes.settled(connection, unit.lanes, next_leg=unit.next_leg, posted_at=posted_at, through=unit.rows[-1].sequence)
 
 
 def _report(unit: _Unit, seconds: float) -> None:

@@ -35,6 +35,7 @@ from core.services.verification.scars import tell_scars
 from core.services.verification.statements import check_statements
 from core.storage import blocks, isolations, ledger_checks, ledger_rows, scars, verifications
 from core.storage.engines import Engine
+from core.storage.ledger_rows import Extent
 
 __all__ = [
     "MOST_BREACHES",
@@ -164,6 +165,11 @@ def _read(connection: Connection, report: Report, start: Block | None, progress:
             break
     scan.advance(connection, extent, _keep_hold)
     pending = _check_pending(connection, report, scan, computed, extent.newest)
+    _check_lanes(report, extent)
+    if start is None:
+        ended = report.transfers - sum(count for _, count in pending.values())
+        if (stored := ledger_rows.count_endings(connection)) != ended:
+            report.add("ending_is_whole", f"{ended} transfers have ended, and {stored} endings are stored")
     _check_accounts(connection, report, computed, pending)
     tell_scars(connection, report)
     if extent.head is not None:
@@ -211,6 +217,19 @@ def _check_pending(
     if old:
         report.warnings.append(f"{old} transfers have been pending for more than {LONG_PENDING_SECONDS} s")
     return pending
+
+
+def _check_lanes(report: Report, extent: Extent) -> None:
+    """Check that the lanes go on where the rows end."""
+    found = extent.lanes
+    numbers = (found.next_transfer, found.next_leg, found.watermark)
+    expected = (extent.newest + 1, extent.last_leg + 1, extent.front)
+    if numbers != expected:
+        report.add("lanes_go_on", f"the lanes say {numbers} (next transfer, next leg, watermark), the rows {expected}")
+    if extent.newest_ending > extent.newest:
+        report.add("lanes_go_on", f"transfer {extent.newest_ending} has ended and was never accepted")
+    if (times := (found.accepted_at, found.posted_at)) != extent.times:
+        report.add("lanes_go_on", f"the lanes go on at {times} (acceptance, posting), the rows at {extent.times}")
 
 
 def _check_accounts(

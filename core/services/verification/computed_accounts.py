@@ -117,7 +117,7 @@ class ComputedAccounts:
 
         `pending` is the sum of its pending debits, and their number.
         """
-        values = (account.balance, account.reserved, account.overdraft_limit, *account.counts)
+        values = (account.balance, account.overdraft_limit, *account.counts)
         if any(type(value) is not int for value in values):
             self._report.add("values_are_integers", f"account {account.id} has {values}", account=account.id)
             return 0
@@ -135,8 +135,9 @@ class ComputedAccounts:
         floor, ceiling = _bounds(account.kind, account.overdraft_limit)
         if not floor <= account.balance <= ceiling:
             say("balance_within_limit", f"account {account.id}: {account.balance} is not from {floor} to {ceiling}")
-        if (held := (account.reserved, account.pending_count)) != pending:
-            say("reserved_is_pending", f"account {account.id}: {held} reserved (amount, number), {pending} pending")
+        if account.held != pending:
+            told = f"{account.held} reserved (amount, number), {pending} pending"
+            say("reserved_is_pending", f"account {account.id}: {told}")
         if self._running is not None:
             self._running.check(account)
         return total

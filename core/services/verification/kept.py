@@ -9,7 +9,7 @@ from core.clock import now_us, to_datetime
 from core.domain.errors import Unavailable
 from core.domain.verification import VerificationView
 from core.services.verification.report import Report
-from core.storage import blocks, isolations, transactions
+from core.storage import blocks, isolations, lanes, transactions
 from core.storage import verifications as rows
 
 
@@ -74,13 +74,20 @@ def require_sound(connection: Connection) -> None:
 
 
 def find_breach(connection: Connection) -> Report | None:
-    """Compare the last leg with the last one in the chain of blocks. Returns None if they are the same."""
+    """Compare the last leg with the last one in the chain of blocks, and with the number of the next one.
+
+    Returns None if they agree.
+    """
     head, following = blocks.newest(connection), transactions.next_id(connection)
-    if head is not None and head.next_leg_id == following:
+    numbered = lanes.read(connection).next_leg
+    if head is not None and head.next_leg_id == following == numbered:
         return None
     report = Report()
-    ends = f"the chain ends before leg {head.next_leg_id}" if head else "there is no chain of blocks"
-    report.add("blocks_are_whole", f"{ends}, and the next leg would be {following}")
+    if head is None or head.next_leg_id != following:
+        ends = f"the chain ends before leg {head.next_leg_id}" if head else "there is no chain of blocks"
+        report.add("blocks_are_whole", f"{ends}, and the next leg would be {following}")
+    if numbered != following:
+        report.add("lanes_go_on", f"the next leg would get the number {numbered}, not {following}")
     return report
 
 

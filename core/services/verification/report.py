@@ -22,7 +22,10 @@ RULES = {
     "time_never_goes_back": "No leg is posted, and no transfer is accepted, earlier than the previous one.",
     "legs_match_transfer": "Legs come as one debit and one credit that agree with a completed transfer.",
     "completed_has_legs": "Every completed transfer has its two legs, and no other transfer has any.",
-    "ending_is_whole": "An ended transfer has one time, and one reason if it failed; a pending one has neither.",
+    "ending_is_whole": "An ended transfer has one ending with its time, with a reason if it failed, and with its payer "
+    "unless it completed; and there are no other endings.",
+    "lanes_go_on": "Numbers and times go on after the newest transfer and the newest leg, and settling goes on at the "
+    "oldest pending transfer.",
     "batch_is_whole": "A batch has all its transfers, without a gap, and those of an atomic batch end alike; no other "
     "transfer failed with a batch.",
     "statements_follow": "An account's statements are numbered from 1, and each begins where the previous one ended.",

@@ -256,12 +256,13 @@ class LedgerScan:
 
 
 def check_ending(report: Report, row: TransferRow) -> None:
-    """Check that a transfer has the time and the reason that its status requires, and no others."""
+    """Check that a transfer has the time, the reason and the payer that its status requires, and no others."""
     has = (row.settled_at is not None, row.failure is not None)
-    if has != (row.status != "pending", row.status == "failed"):
+    payer = row.terms.from_account_id if row.status in ("failed", "cancelled") else None
+    if has != (row.status != "pending", row.status == "failed") or row.payer_id != payer:
         report.add(
             "ending_is_whole",
-            f"transfer {row.terms.sequence} is {row.status}: {row.settled_at}, {row.failure}",
+            f"transfer {row.terms.sequence} is {row.status}: {row.settled_at}, {row.failure}, payer {row.payer_id}",
             transfer=row.terms.sequence,
         )
 

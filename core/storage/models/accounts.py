@@ -14,8 +14,8 @@ from core.storage.models.base import Base, Moment, PublicId, Word, one_of
 class Account(Base):
     """A customer's account, or a currency's external one (which has no owner).
 
-    `last_transaction_id` and `last_transfer_id` are the newest links of two chains (`previous_id` of transactions
-    and of transfers). A chain needs no index, which would cost a random page write for each leg.
+    `last_transaction_id` is the newest link of a chain (`previous_id` of transactions). A chain needs no index, which
+    would cost a random page write for each leg. Sums are stored in two halves (core/storage/rows.py).
     """
 
     __tablename__ = "accounts"
@@ -27,7 +27,6 @@ class Account(Base):
         CheckConstraint("freeze_scope IN ('debit', 'all')", name="freeze_scope"),
         CheckConstraint("(status = 'closed') = (closed_at IS NOT NULL)", name="closed"),
         CheckConstraint("length(currency) = 3", name="currency"),
-        CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint(f"overdraft_limit BETWEEN 0 AND {CUSTOMER_BALANCE_BOUND}", name="overdraft_limit"),
         CheckConstraint(
             f"CASE kind WHEN 'external' THEN abs(balance) <= {EXTERNAL_BALANCE_BOUND} "
@@ -48,17 +47,32 @@ class Account(Base):
     status: Mapped[AccountStatus] = mapped_column(Word(AccountStatus))
     freeze_scope: Mapped[FreezeScope | None] = mapped_column(Word(FreezeScope))
     balance: Mapped[int] = mapped_column(Integer)
-    reserved: Mapped[int] = mapped_column(Integer)
     overdraft_limit: Mapped[int] = mapped_column(Integer)
     last_transaction_id: Mapped[int | None] = mapped_column(Integer)
-    last_transfer_id: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(Moment)
     closed_at: Mapped[datetime | None] = mapped_column(Moment)
-    pending_count: Mapped[int] = mapped_column(
-        Integer, CheckConstraint("pending_count >= 0", name="pending_count"), server_default=text("0")
-    )
-    """The number of pending transfers from it."""
+    released_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    released_high: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    released_low: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """The transfers from it that have ended: how many, and the sum of their amounts."""
     leg_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     credits_high: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     credits_low: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    """The running totals of its legs: how many, and the sum of the credits in two halves (core/storage/rows.py)."""
+    """The running totals of its legs: how many, and the sum of the credits."""
+
+
+class Reservation(Base):
+    """What was ever reserved for transfers from an account: how many there were, and the sum of their amounts.
+
+    Accepting writes it; settling writes what it releases of it to the account. Both only grow, and the difference is
+    what is reserved now. `last_transfer_id` is the newest link of the chain of transfers from the account.
+    """
+
+    __tablename__ = "reservations"
+    __table_args__ = ({"sqlite_strict": True},)
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    reserved_count: Mapped[int] = mapped_column(Integer)
+    reserved_high: Mapped[int] = mapped_column(Integer)
+    reserved_low: Mapped[int] = mapped_column(Integer)
+    last_transfer_id: Mapped[int | None] = mapped_column(Integer)

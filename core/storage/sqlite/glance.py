@@ -9,7 +9,10 @@ from core.domain.users import Identity, Role
 from core.storage.sqlite.connections import Connections
 
 _IDS_PER_QUERY = 500
-_OLDEST_PENDING = "SELECT min(id) FROM transfers WHERE status = 'pending'"
+_OLDEST_PENDING = """
+    SELECT settle.watermark + 1 FROM lanes accept CROSS JOIN lanes settle
+    WHERE accept.name = 'accept' AND settle.name = 'settle' AND accept.next_id > settle.watermark + 1
+"""
 
 
 class Glance:
@@ -32,12 +35,13 @@ class Glance:
     async def oldest_pending(self) -> int | None:
         """Return the sequence of the oldest pending transfer; None if none is pending.
 
-        This is the whole of what settling without a queue needs from a database. Here it costs some microseconds if
-        nothing was committed since the last call; another engine can compare a watermark instead.
+        This is the whole of what settling without a queue needs from a database. It costs some microseconds if nothing
+        was committed since the last call.
         """
         version = await self.data_version()  # first: a commit between the two reads is seen by the next call
         if version != self._looked_at:
-            self._oldest_pending = self._connection.execute(_OLDEST_PENDING).fetchone()[0]
+            row = self._connection.execute(_OLDEST_PENDING).fetchone()
+            self._oldest_pending = row[0] if row else None
             self._looked_at = version
         return self._oldest_pending
 
@@ -54,7 +58,7 @@ class Glance:
         for some in batched(transfer_ids, _IDS_PER_QUERY):
             marks = ",".join("?" * len(some))
             rows = self._connection.execute(
-                f"SELECT public_id FROM transfers WHERE public_id IN ({marks}) AND status <> 'pending'",
+                f"SELECT public_id FROM transfers t JOIN endings e ON e.id = t.id WHERE public_id IN ({marks})",
                 tuple(item.bytes for item in some),
             )
             found += (UUID(bytes=row[0]) for row in rows.fetchall())

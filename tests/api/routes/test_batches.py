@@ -42,11 +42,7 @@ async def fates(person: Person, accepted: Json) -> list[tuple[str, str | None, i
 
 
 def recorded(database: Database) -> list[Json]:
-    return [
-        builders.rows(database, "SELECT id, status, idempotency_key FROM transfers"),
-        builders.rows(database, "SELECT id, balance, reserved, last_transfer_id FROM accounts"),
-        builders.rows(database, "SELECT * FROM batches"),
-    ]
+    return [builders.ledger(database), builders.rows(database, "SELECT * FROM batches")]
 
 
 class TestAnIndependentBatch:

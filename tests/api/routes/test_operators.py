@@ -75,7 +75,7 @@ async def items(operator: Person, path: str) -> list[Json]:
 def everything(database: Database) -> list[Any]:
     """The rows that operators change. Rejected calls are recorded a little later: see test_audit.py."""
     acts = "audit_entries WHERE action <> 'access_refused'"
-    return [builders.rows(database, f"SELECT * FROM {table}") for table in ("accounts", "users", acts)]
+    return [builders.rows(database, f"SELECT * FROM {table}") for table in ("accounts", "reservations", "users", acts)]
 
 
 def external_id(database: Database) -> str:

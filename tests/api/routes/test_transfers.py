@@ -20,14 +20,6 @@ TRANSFER_KEYS = {
 }  # fmt: skip
 
 
-def recorded(database: Database) -> list[Json]:
-    """The transfers and reservations in the database: equal before and after a call that records nothing."""
-    return [
-        builders.rows(database, "SELECT id, status FROM transfers"),
-        builders.rows(database, "SELECT id, balance, reserved, last_transfer_id FROM accounts"),
-    ]
-
-
 class TestAnAcceptedTransfer:
     async def test_is_answered_as_pending(self, ada: Person, pair: Pair) -> None:
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 1050, description="rent"))
@@ -170,14 +162,14 @@ class TestAnAcceptedTransfer:
 async def test_an_amount_is_a_json_integer_from_1_to_10_to_the_15th(
     ada: Person, pair: Pair, database: Database, written_amount: str, status: int, code: str | None
 ) -> None:
-    before = recorded(database)
+    before = builders.ledger(database)
     text = written(payment(pair.payer, pair.payee, 42)).decode().replace("42}", f"{written_amount}}}")
     answer = await ada.request("POST", "/transfers", content=text.encode(), headers=JSON)
     if code is None:
         assert answer.status_code == status
         return
     refused(answer, status, code, "body.amount" if status == 422 or code == "insufficient_funds" else None)
-    assert recorded(database) == before
+    assert builders.ledger(database) == before
 
 
 async def test_the_largest_amount_goes_through(
@@ -319,10 +311,10 @@ class TestARefusal:
         self, ada: Person, pair: Pair, database: Database
     ) -> None:
         await ada.pay(pair.payer, pair.payee, 6_000)
-        before = recorded(database)
+        before = builders.ledger(database)
         answer = await ada.post("/transfers", payment(pair.payer, pair.payee, 4_001))
         refused(answer, 400, "insufficient_funds", "body.amount")
-        assert recorded(database) == before
+        assert builders.ledger(database) == before
 
     async def test_of_an_amount_beyond_the_payees_maximum_balance(
         self, ada: Person, pair: Pair, database: Database

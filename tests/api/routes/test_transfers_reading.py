@@ -361,6 +361,7 @@ class TestTheList:
         [
             "DELETE FROM transactions WHERE id = (SELECT max(id) FROM transactions)",
             "DELETE FROM transfers WHERE id = (SELECT max(id) FROM transfers)",
+            "DELETE FROM endings WHERE id = (SELECT max(id) FROM endings)",
         ],
     )
     async def test_ends_even_if_the_end_of_the_ledger_was_cut_off(

@@ -60,7 +60,10 @@ async def test_a_failed_verification_reports_its_breaches(
     assert pair
     upkeep.verify(database, settings)
     with unit_of_work(database) as connection:
-        connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer' AND balance > 0")
+        connection.exec_driver_sql(
+            "UPDATE reservations SET reserved_low = 7 FROM accounts "
+            "WHERE id = account_id AND kind = 'customer' AND balance > 0"
+        )
     clock.advance(hours=24)
     upkeep.verify(database, settings)
     found = (await operator.get(PATH)).json()

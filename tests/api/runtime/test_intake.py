@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -20,6 +20,8 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests import builders
 from tests.api.conftest import locked, until
+from tests.api.runtime.marks import mark, marks
+from tests.engines import LanesApart
 
 pytestmark = pytest.mark.funded(ada_has=10_000)
 
@@ -65,22 +67,7 @@ async def piled_up(database: Database, *calls: Any) -> Outcomes:
 
 
 def pending(database: Database) -> int:
-    return len(builders.rows(database, "SELECT id FROM transfers WHERE status = 'pending'"))
-
-
-def mark(text: str) -> Callable[[Connection], str]:
-    """Work with a visible effect: it inserts a user of this name."""
-
-    def work(connection: Connection) -> str:
-        builders.add_user(connection, f"{text}@example.com")
-        return text
-
-    return work
-
-
-def marks(database: Database) -> list[str]:
-    query = "SELECT email FROM users WHERE email LIKE '%mark%' ORDER BY id"
-    return [row["email"].partition("@")[0] for row in builders.rows(database, query)]
+    return len(builders.rows(database, f"SELECT id FROM {builders.WHOLE_TRANSFERS} WHERE status = 'pending'"))
 
 
 class TestAGroup:
@@ -217,19 +204,6 @@ class TestARequestWhoseTimeRunsOut:
         assert marks(database) == ["mark-late"]
 
 
-class LanesApart(Database):
-    """SQLite as an engine on which a unit of work holds only the lanes that it asked for."""
-
-    asked: ClassVar[list[set[Lane]]]
-
-    def held(self, lanes: Collection[Lane]) -> frozenset[Lane]:
-        return frozenset(lanes)
-
-    def writing(self, lanes: Collection[Lane]) -> AbstractContextManager[Connection]:
-        self.asked.append(set(lanes))
-        return super().writing(lanes)
-
-
 class TestOnAnEngineWithTwoLanes:
     @pytest.fixture
     def writing(self, settings: Settings, database: Database) -> Iterator[Database]:
@@ -302,7 +276,7 @@ class TestARequestThatFails:
             raise KeyError("by a bug")
 
         def violates(connection: Connection) -> None:
-            connection.exec_driver_sql("UPDATE accounts SET reserved = -1")
+            connection.exec_driver_sql("UPDATE accounts SET overdraft_limit = -1")
 
         intake = make()
         calls = [

@@ -66,9 +66,11 @@ class Giro:
 
     def progress(self) -> Progress:
         """Read the ledger's file directly, which never makes the service wait."""
-        pending = self.ledger.execute("SELECT count(*) FROM transfers WHERE status = 'pending'").fetchone()[0]
-        newest = self.ledger.execute("SELECT max(id) FROM transfers").fetchone()[0]
-        return Progress(newest, pending)
+        newest, watermark = self.ledger.execute(
+            "SELECT accept.next_id - 1, settle.watermark FROM lanes accept CROSS JOIN lanes settle "
+            "WHERE accept.name = 'accept' AND settle.name = 'settle'"
+        ).fetchone()
+        return Progress(newest, newest - watermark)
 
     def path_of(self, sequence: int) -> str:
         """Return the path of the transfer with a sequence."""

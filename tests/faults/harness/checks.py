@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from tests.builders import WHOLE_TRANSFERS
 from tests.faults.harness.history import History, Submission
 from tests.faults.harness.model import Leg, Row, replay
 
@@ -32,7 +33,7 @@ def read_ledger(path: Path) -> Ledger:
         outside = connection.execute("SELECT id FROM accounts WHERE kind = 'external'").fetchone()[0]
         transfers = connection.execute(
             "SELECT id, public_id, idempotency_key, from_account_id, to_account_id, amount, status "
-            "FROM transfers ORDER BY id"
+            f"FROM {WHOLE_TRANSFERS} ORDER BY id"
         )
         rows = [
             Row(number, str(UUID(bytes=public_id)), key, names[payer], names[payee], amount, status)

@@ -14,6 +14,7 @@ import httpx2
 from api.schemas.health import Health
 from core.clock import now_us
 from core.processes import heartbeats
+from tests.builders import WHOLE_TRANSFERS
 
 ASK_SECONDS = 0.2
 TIMEOUT_SECONDS = 4.0
@@ -125,7 +126,7 @@ class Watcher(threading.Thread):
         row = None
         with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as file:
             row = file.execute(
-                "SELECT id, created_at FROM transfers WHERE status = 'pending' ORDER BY id LIMIT 1"
+                f"SELECT id, created_at FROM {WHOLE_TRANSFERS} WHERE status = 'pending' ORDER BY id LIMIT 1"
             ).fetchone()
         if row is None:
             self._oldest = None

@@ -12,11 +12,12 @@ from core.services.transfers import settlement
 from core.settings import load_settings
 from core.storage.sqlite import upkeep
 from core.storage.sqlite.engine import Database
+from tests.builders import WHOLE_TRANSFERS
 from tests.faults.power.disk import Files
 from tests.faults.power.record import DATABASE, Answer, Ending
 
-_TRANSFERS = """SELECT id, public_id, kind, from_account_id, to_account_id, amount, request_id, created_at,
-    status, settled_at, failure_code FROM transfers ORDER BY id"""
+_TRANSFERS = f"""SELECT id, public_id, kind, from_account_id, to_account_id, amount, request_id, created_at,
+    status, settled_at, failure_code FROM {WHOLE_TRANSFERS} ORDER BY id"""
 _LEGS = "SELECT id, transfer_id, account_id, amount, balance_after, posted_at FROM transactions ORDER BY id"
 _BLOCKS = "SELECT height, kind, first_sequence, last_sequence, made_at, hash FROM blocks ORDER BY height"
 

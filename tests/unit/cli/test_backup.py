@@ -59,7 +59,7 @@ class TestBackup:
 
     def test_exits_with_1_if_the_copy_breaks_a_rule(self, bank: Bank, database: Database) -> None:
         with unit_of_work(database) as connection:
-            connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
+            connection.exec_driver_sql("UPDATE accounts SET released_low = 1 WHERE kind = 'customer'")
         result = giro("backup")
         assert (result.exit_code, "reserved_is_pending" in result.stderr) == (1, True)
 
@@ -104,7 +104,7 @@ class TestRestore:
     def test_exits_with_1_if_the_ledger_breaks_a_rule(self, made: Path, settings: Settings) -> None:
         broken = Database(making.settings_of(settings, made))
         with unit_of_work(broken) as connection:
-            connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
+            connection.exec_driver_sql("UPDATE accounts SET released_low = 1 WHERE kind = 'customer'")
         broken.close()
         changed = manifests.read_manifest(made).model_copy(update={"sha256": manifests.digest(made)})
         manifests.manifest_of(made).write_text(changed.model_dump_json())

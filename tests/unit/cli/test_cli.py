@@ -24,7 +24,16 @@ from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.turnstile import settlement_lock
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import accepted, account_row, bank_of_two, freeze, from_ada_to_bob, rows, settle_all
+from tests.builders import (
+    WHOLE_TRANSFERS,
+    accepted,
+    account_row,
+    bank_of_two,
+    freeze,
+    from_ada_to_bob,
+    rows,
+    settle_all,
+)
 
 PASSWORD = "correct horse battery"
 
@@ -69,14 +78,14 @@ class TestVerify:
     def test_stores_its_result_only_on_request(self, database: Database) -> None:
         accepted(database, from_ada_to_bob(bank_of_two(database, ada_has=500)))
         with unit_of_work(database) as connection:
-            connection.exec_driver_sql("UPDATE accounts SET reserved = reserved + 1 WHERE balance = 500")
+            connection.exec_driver_sql("UPDATE accounts SET released_low = released_low + 1 WHERE balance = 500")
         assert giro("verify").exit_code == 1
         assert giro("verify", "--keep").exit_code == 1
         assert rows(database, "SELECT breaches FROM verifications") == [{"breaches": 1}]
         assert settle_all(database) == 0
         assert "1 breach, so nothing is settled" in everything_said(giro("status"))
         with unit_of_work(database) as connection:
-            connection.exec_driver_sql("UPDATE accounts SET reserved = reserved - 1 WHERE balance = 500")
+            connection.exec_driver_sql("UPDATE accounts SET released_low = released_low - 1 WHERE balance = 500")
         assert giro("verify", "--keep").exit_code == 0
         assert settle_all(database) == 1
         accepted_since = giro("verify", "--recent", "--json").stdout
@@ -207,7 +216,7 @@ class TestWithdraw:
         result = giro("withdraw", number, "1050", "--description", "cash")
         assert (result.exit_code, "10.50 USD will be gone when" in result.stdout) == (0, True)
         assert rows(
-            database, "SELECT kind, amount, description, submitted_by FROM transfers WHERE status = 'pending'"
+            database, f"SELECT kind, amount, description, submitted_by FROM {WHOLE_TRANSFERS} WHERE status = 'pending'"
         ) == [{"kind": "withdrawal", "amount": 1050, "description": "cash", "submitted_by": 1}]
         assert account_row(database, bank.ada_account)["reserved"] == 1050
 
@@ -249,7 +258,7 @@ class TestWithdraw:
                 130,
                 f"10.50 USD will be {place} when a settlement worker runs (transfer {waited_for[-1]} is pending)",
             )
-        assert len(rows(database, "SELECT id FROM transfers WHERE status = 'pending'")) == 2
+        assert len(rows(database, f"SELECT id FROM {WHOLE_TRANSFERS} WHERE status = 'pending'")) == 2
 
     def test_is_rejected_in_one_line_if_the_funds_are_insufficient(self, database: Database) -> None:
         bank = bank_of_two(database, ada_has=100)

@@ -6,7 +6,7 @@ from core.domain.transfers import TransferStatus
 from core.services.transfers import cancelling
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, freeze, from_ada_to_bob, rows, settle_all
+from tests.builders import WHOLE_TRANSFERS, Bank, accepted, freeze, from_ada_to_bob, rows, settle_all
 
 
 @pytest.fixture
@@ -18,7 +18,9 @@ def bank(database: Database, bank: Bank) -> Bank:
     accepted(database, from_ada_to_bob(bank, idempotency_key="failed"))
     freeze(database, bank.bob_account)
     settle_all(database)
-    accepted_before_the_freeze = rows(database, "SELECT status FROM transfers WHERE idempotency_key = 'failed'")
+    accepted_before_the_freeze = rows(
+        database, f"SELECT status FROM {WHOLE_TRANSFERS} WHERE idempotency_key = 'failed'"
+    )
     assert accepted_before_the_freeze == [{"status": TransferStatus.FAILED.value}]
     with unit_of_work(database) as connection:
         connection.exec_driver_sql("UPDATE accounts SET status = 'active', freeze_scope = NULL")

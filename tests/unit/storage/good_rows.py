@@ -17,12 +17,16 @@ ACCOUNT: dict[str, Any] = {
     "status": "active",
     "freeze_scope": None,
     "balance": 0,
-    "reserved": 0,
     "overdraft_limit": 0,
     "last_transaction_id": None,
-    "last_transfer_id": None,
     "created_at": 0,
     "closed_at": None,
+    "released_count": 0,
+    "released_high": 0,
+    "released_low": 0,
+    "leg_count": 0,
+    "credits_high": 0,
+    "credits_low": 0,
 }
 USER: dict[str, Any] = {
     "public_id": b"another person!!",
@@ -43,7 +47,6 @@ ERASED: dict[str, Any] = {
 TRANSFER: dict[str, Any] = {
     "public_id": b"another transfer",
     "kind": "transfer",
-    "status": "pending",
     "from_account_id": 2,
     "to_account_id": 3,
     "amount": 1,
@@ -56,9 +59,8 @@ TRANSFER: dict[str, Any] = {
     "answer_version": 1,
     "previous_id": None,
     "created_at": 0,
-    "settled_at": None,
-    "failure_code": None,
 }
+ENDING: dict[str, Any] = {"id": 99, "status": "completed", "ended_at": 0, "failure_code": None, "payer_id": None}
 LEG: dict[str, Any] = {
     "transfer_id": 1,
     "account_id": 2,
@@ -196,6 +198,7 @@ GOOD = {
     "accounts": ACCOUNT,
     "users": USER,
     "transfers": TRANSFER,
+    "endings": ENDING,
     "transactions": LEG,
     "refresh_tokens": TOKEN,
     "audit_entries": ACT,

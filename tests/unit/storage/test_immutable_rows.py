@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.transfers import TransferStatus
 from core.storage.sqlite.engine import Database
-from tests.builders import Bank, rows
+from tests.builders import WHOLE_TRANSFERS, Bank, rows
 from tests.unit.storage.good_rows import (
     ACT,
     CARD,
@@ -18,22 +18,35 @@ from tests.unit.storage.good_rows import (
 
 PENDING, COMPLETED, FAILED, CANCELLED = (status.value for status in TransferStatus)
 TERMINAL = [COMPLETED, FAILED, CANCELLED]
+IN_STATUS = f"id IN (SELECT id FROM {WHOLE_TRANSFERS} WHERE status = ?)"
 
 
 @pytest.mark.parametrize("status", TERMINAL)
 @pytest.mark.parametrize(
     "change",
     [
-        "status = 'pending', settled_at = NULL, failure_code = NULL",
-        "status = 'completed', failure_code = NULL",
-        "status = 'cancelled', failure_code = NULL",
-        "status = 'failed', failure_code = 'account_closed'",
-        "settled_at = settled_at + 1",
+        "status = 'completed', failure_code = NULL, payer_id = NULL",
+        "status = 'cancelled', failure_code = NULL, payer_id = 2",
+        "status = 'failed', failure_code = 'account_closed', payer_id = 2",
+        "ended_at = ended_at + 1",
+        "payer_id = payer_id + 1",
+        "id = id + 1000",
         "status = status",
     ],
 )
-def test_a_transfer_that_has_ended_never_changes(database: Database, bank: Bank, status: str, change: str) -> None:
-    refused(database, f"UPDATE transfers SET {change} WHERE status = ?", status, because="has ended never changes")
+def test_an_ending_never_changes(database: Database, bank: Bank, status: str, change: str) -> None:
+    refused(database, f"UPDATE endings SET {change} WHERE status = ?", status, because="an ending never changes")
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_an_ending_is_never_deleted(database: Database, bank: Bank, status: str) -> None:
+    refused(database, "DELETE FROM endings WHERE status = ?", status, because="an ending is never deleted")
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_a_transfer_that_has_ended_cannot_end_again(database: Database, bank: Bank, status: str) -> None:
+    again = f"INSERT INTO endings (id, status, ended_at) SELECT id, 'completed', 5 FROM transfers WHERE {IN_STATUS}"
+    refused(database, again, status, because="UNIQUE constraint failed: endings.id")
 
 
 TERMS = {
@@ -53,26 +66,23 @@ TERMS = {
     "previous_id": "NULL",
     "created_at": "created_at + 1",
 }
-MOVES = {"status", "settled_at", "failure_code"}
 
 
-def test_every_column_of_a_transfer_is_a_term_or_part_of_its_end(database: Database) -> None:
+def test_every_column_of_a_transfer_is_a_term(database: Database) -> None:
     columns = {row["name"] for row in rows(database, "SELECT name FROM pragma_table_info('transfers')")}
-    assert columns == set(TERMS) | MOVES
+    assert columns == set(TERMS)
 
 
+@pytest.mark.parametrize("status", [PENDING, *TERMINAL])
 @pytest.mark.parametrize("column", TERMS)
-def test_the_terms_of_a_transfer_never_change(database: Database, bank: Bank, column: str) -> None:
-    refused(
-        database,
-        f"UPDATE transfers SET {column} = {TERMS[column]} WHERE status = 'pending'",
-        because="terms of a transfer never change",
-    )
+def test_a_transfer_never_changes(database: Database, bank: Bank, column: str, status: str) -> None:
+    changed = f"UPDATE transfers SET {column} = {TERMS[column]} WHERE {IN_STATUS}"
+    refused(database, changed, status, because="a transfer never changes")
 
 
 @pytest.mark.parametrize("status", [PENDING, *TERMINAL])
 def test_a_transfer_is_never_deleted(database: Database, bank: Bank, status: str) -> None:
-    refused(database, "DELETE FROM transfers WHERE status = ?", status, because="a transfer is never deleted")
+    refused(database, f"DELETE FROM transfers WHERE {IN_STATUS}", status, because="a transfer is never deleted")
 
 
 @pytest.mark.parametrize(
@@ -218,4 +228,5 @@ def test_two_cards_cannot_have_the_same_number(database: Database, bank: Bank) -
 
 
 def test_a_pending_transfer_can_end(database: Database, bank: Bank) -> None:
-    assert written(database, "UPDATE transfers SET status = 'cancelled', settled_at = 5 WHERE status = 'pending'") == 1
+    ending = f"SELECT id, 'cancelled', 5, NULL, from_account_id FROM transfers WHERE {IN_STATUS}"
+    assert written(database, f"INSERT INTO endings {ending}", PENDING) == 1

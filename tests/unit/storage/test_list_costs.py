@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core.clock import to_datetime, to_us
+from core.clock import to_us
 from core.domain.batches import MAX_BATCH
 from core.domain.transfers import TransferStatus
 from core.ids import NEWEST
@@ -21,110 +22,60 @@ from core.services.identity import operators
 from core.services.transfers.listing import TransferFilter, list_for_user
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from core.storage.unit_of_work import unit_of_work
-from tests.builders import Person, add_user, open_account, rows
+from tests.builders import Person, rows
+from tests.unit.storage.large_ledger import (
+    ACCOUNTS,
+    BATCH_ID,
+    CANCELLED_AHEAD,
+    IDLE,
+    SETTLED,
+    TRANSFERS,
+    WAITING_BATCH_ID,
+    LargeLedger,
+    Whole,
+    moment,
+)
 
-TRANSFERS = 100_000
-ACCOUNTS = 200
-PENDING = 20_000
-"""The newest transfers, which are not settled."""
-START = 1_700_000_000_000_000
-"""The time when the first one was accepted, in microseconds; the others follow some milliseconds apart."""
-
-FOR_AN_ACCOUNT = 200
-"""Steps for each account whose chain is read from its newer end."""
+FOR_AN_ACCOUNT = 250
+"""Steps for each account whose chains are read from their newer ends."""
 TO_A_PLACE_IN_A_CHAIN = 64 * 40
 """Steps to find a place in the middle: the links between two waypoints, and some more."""
-FOR_A_TRANSFER = 300
+FOR_A_TRANSFER = 350
+"""Steps for a row of the page, and for the links that are read in vain while chains are merged."""
 FOR_A_PAGE = 20_000
 """Includes the search for the beginning of a time span. Also, a waypoint can be ten times as far away as usual."""
+FOR_A_CANCELLED = 70
+"""Steps for a transfer that was cancelled since the oldest pending one, when pending ones are searched."""
+MOST_STATEMENTS = 5
+"""For a page: each takes a tenth of a millisecond. Two are usual, one more for an account and two more for times."""
+FOR_A_LINE = 20
+"""Steps for a transfer of a batch."""
 
-# Ada's 200 accounts have row ids from `first` on, and Bob's follows them. Of each ten transfers, four are from Ada to
-# Bob, two from Bob to Ada, two between Ada's accounts, and two between accounts of the bank. Few are failed or
-# cancelled, and all of those are old; of the pending ones, one in a hundred is cancelled.
-LAY_DOWN = """
-    WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {transfers}),
-    sides (n, payer, payee) AS (
-        SELECT n,
-            CASE WHEN n % 10 < 4 OR n % 10 IN (6, 7) THEN {first} + n * 7 % {accounts}
-                WHEN n % 10 < 6 THEN {bob} ELSE {others} END,
-            CASE WHEN n % 10 < 4 THEN {bob} WHEN n % 10 < 6 THEN {first} + n * 13 % {accounts}
-                WHEN n % 10 < 8 THEN {first} + (n * 7 + 1) % {accounts} ELSE {others} + 1 END
-        FROM numbers
-    ),
-    endings (n, payer, payee, status) AS (
-        SELECT n, payer, payee, CASE
-            WHEN n > {transfers} - {pending} THEN iif(n % 100 = 7, 'cancelled', 'pending')
-            WHEN n IN (101, 102, 203, 5000) THEN 'failed'
-            WHEN n IN (103, 106, 207, 5001) THEN 'cancelled'
-            ELSE 'completed' END
-        FROM sides
-    )
-    INSERT INTO transfers (id, public_id, kind, status, from_account_id, to_account_id, amount, currency, submitted_by,
-        request_id, idempotency_key, fingerprint, answer_version, previous_id, created_at, settled_at, failure_code)
-    SELECT n, randomblob(16), 'transfer', status, payer, payee, 1, 'USD', {ada}, 'r',
-        iif(n % 5 = 0, 'key-' || n, NULL), iif(n % 5 = 0, x'00', NULL), 1,
-        lag(n) OVER (PARTITION BY payer ORDER BY n), {start} + n * 1000 + n * n % 997,
-        iif(status = 'pending', NULL, {start} + n * 1000 + n * n % 997), iif(status = 'failed', 'account_frozen', NULL)
-    FROM endings ORDER BY n
-"""
-POST = """
-    INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id)
-    SELECT leg, transfer, account, amount, 0, posted_at, lag(leg) OVER (PARTITION BY account ORDER BY leg) FROM (
-        SELECT row_number() OVER (ORDER BY t.id, side.amount) AS leg, t.id AS transfer, side.amount,
-            iif(side.amount < 0, t.from_account_id, t.to_account_id) AS account, t.settled_at AS posted_at
-        FROM transfers t CROSS JOIN (SELECT -1 AS amount UNION ALL SELECT 1) side WHERE t.status = 'completed'
-    ) ORDER BY leg
-"""
-LINK = """
-    UPDATE accounts SET last_transfer_id = (SELECT max(id) FROM transfers WHERE from_account_id = accounts.id),
-        last_transaction_id = (SELECT max(id) FROM transactions WHERE account_id = accounts.id)
-"""
-BATCH = (
-    "INSERT INTO batches (id, public_id, mode, transfer_count, refused, answer_version) "
-    "VALUES (40000, x'00112233445566778899aabbccddeeff', 'independent', 5000, '[]', 1)"
-)
-BATCH_ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
-
-
-class Ledger:
-    """A hundred thousand transfers, written by SQL in the state in which the services would have left them."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        with unit_of_work(database) as connection:
-            self.ada, self.bob, others = (add_user(connection) for _ in range(3))
-            self.accounts = [open_account(connection, self.ada) for _ in range(ACCOUNTS)]
-            for person in (self.bob, others, others):
-                open_account(connection, person)
-            query = "SELECT min(id) FROM accounts WHERE owner_id = ?"
-            first = connection.exec_driver_sql(query, (self.ada.id,)).scalar_one()
-            values = {"transfers": TRANSFERS, "pending": PENDING, "accounts": ACCOUNTS, "start": START}
-            sides = {"first": first, "bob": first + ACCOUNTS, "others": first + ACCOUNTS + 1, "ada": self.ada.id}
-            connection.exec_driver_sql(LAY_DOWN.format(**values, **sides))
-            connection.exec_driver_sql(POST)
-            connection.exec_driver_sql(LINK)
-            connection.exec_driver_sql(BATCH)
+NOTHING = {"created_from": 150, "created_to": 155}
+DEEP = {"created_from": 50_000, "created_to": 52_000}
 
 
 @pytest.fixture(scope="module")
-def laid_down(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+def laid_down(template_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LargeLedger]:
     folder = tmp_path_factory.mktemp("large")
     shutil.copyfile(template_database, folder / "banking.db")
     database = Database(Settings(_env_file=None, data_dir=folder))
-    yield Ledger(database)
+    yield LargeLedger(database)
     database.close()
 
 
 @pytest.fixture
-async def ledger(laid_down: Ledger) -> AsyncIterator[Ledger]:
+async def ledger(laid_down: LargeLedger) -> AsyncIterator[LargeLedger]:
     yield laid_down
     await laid_down.database.async_reader.dispose()
 
 
 @contextmanager
 def counted(database: Database) -> Iterator[list[int]]:
-    """Count the steps of the statements that sessions run in the meantime, by running each one again."""
+    """Count the statements that sessions run in the meantime, and their steps, by running each one again.
+
+    The list has the steps and the statements.
+    """
     run: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -132,9 +83,10 @@ def counted(database: Database) -> Iterator[list[int]]:
 
     engine = database.async_reader.sync_engine
     event.listen(engine, "before_cursor_execute", note)
-    total = [0]
+    total = [0, 0]
     yield total
     event.remove(engine, "before_cursor_execute", note)
+    total[1] = len(run)
 
     def step() -> None:
         total[0] += 1
@@ -145,11 +97,6 @@ def counted(database: Database) -> Iterator[list[int]]:
             raw.execute(statement, parameters).fetchall()
 
 
-def moment(sequence: int) -> Any:
-    """A time after the previous transfer was accepted, and not after this one was."""
-    return to_datetime(START + sequence * 1000)
-
-
 def most(*, accounts: int, limit: int, from_the_middle: bool) -> int:
     """The maximum of steps for a page. It does not depend on the number of transfers."""
     for_each = FOR_AN_ACCOUNT + (TO_A_PLACE_IN_A_CHAIN if from_the_middle else 0)
@@ -157,7 +104,7 @@ def most(*, accounts: int, limit: int, from_the_middle: bool) -> int:
 
 
 async def page(
-    ledger: Ledger, person: Person, wanted: TransferFilter, *, limit: int, below: int = NEWEST, offset: int = 0
+    ledger: LargeLedger, person: Person, wanted: TransferFilter, *, limit: int, below: int = NEWEST, offset: int = 0
 ) -> tuple[list[int], int | None, int]:
     """Read a page: its sequences, the beginning of the next page, and the steps that it took."""
     with counted(ledger.database) as steps:
@@ -165,103 +112,176 @@ async def page(
             found = await list_for_user(
                 session, user_id=person.id, wanted=wanted, below=below, offset=offset, limit=limit
             )
+    assert steps[1] <= MOST_STATEMENTS
     return [item.sequence for item in found.items], found.next, steps[0]
 
 
-def expected(ledger: Ledger, person: Person, wanted: TransferFilter, limit: int) -> list[int]:
+def passes(transfer: Whole, wanted: TransferFilter) -> bool:
+    """Return whether a transfer passes the filters for its status and its time."""
+    return (
+        wanted.status in (None, transfer.status)
+        and (wanted.created_from is None or transfer.created_at >= to_us(wanted.created_from))
+        and (wanted.created_to is None or transfer.created_at < to_us(wanted.created_to))
+    )
+
+
+def expected(ledger: LargeLedger, person: Person, wanted: TransferFilter, limit: int) -> list[int]:
     """Compute a page by a scan of the whole table."""
-    account = wanted.account_id and wanted.account_id.bytes
-    query = """
-        SELECT t.id FROM transfers t
-        JOIN accounts p ON p.id = t.from_account_id JOIN accounts q ON q.id = t.to_account_id
-        WHERE (p.owner_id = ?1 AND (?2 IS NULL OR p.public_id = ?2)
-            OR q.owner_id = ?1 AND (?2 IS NULL OR q.public_id = ?2) AND t.status = 'completed')
-        AND (?3 IS NULL OR t.status = ?3) AND t.created_at >= ?4 AND t.created_at < ?5 ORDER BY t.id DESC LIMIT ?6
-    """
-    since, until = to_us(wanted.created_from or moment(0)), to_us(wanted.created_to or moment(TRANSFERS + 1))
-    status = wanted.status and wanted.status.value
-    return [row["id"] for row in rows(ledger.database, query, person.id, account, status, since, until, limit)]
+    whole = ledger.list_of(person.id, wanted.account_id)
+    return list(islice((transfer.id for transfer in whole if passes(transfer, wanted)), limit))
 
 
 # --- a user's lists ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [1, 100])
-@pytest.mark.parametrize("created_to", [None, 90_000, 50_000, 200])
+def reader_named(ledger: LargeLedger, name: str) -> tuple[Person, UUID | None, int]:
+    """Return whose list it is, the one account that it is filtered by, and the number of its accounts."""
+    found: dict[str, tuple[Person, UUID | None, int]] = {
+        "as many accounts as a user can have": (ledger.ada, None, ACCOUNTS),
+        "one of many accounts": (ledger.ada, ledger.accounts[7], 1),
+        "one account": (ledger.bob, None, 1),
+        "a busy account and idle ones": (ledger.cid, None, IDLE),
+        "an idle account": (ledger.cid, ledger.idle, 1),
+        "an account with cancelled transfers only": (ledger.cid, ledger.useless, 1),
+    }
+    return found[name]
+
+
+READERS = [
+    "one of many accounts",
+    "one account",
+    "a busy account and idle ones",
+    "an idle account",
+    "an account with cancelled transfers only",
+]
+MOST_ACCOUNTS = "as many accounts as a user can have"
+SPANS: dict[str, dict[str, int]] = {
+    "all": {},
+    "before a waiting one": {"created_to": SETTLED + 10_000},
+    "in the middle": {"created_to": 60_000},
+    "at the beginning": {"created_to": 200},
+    "deep in the past": DEEP,
+    "of a moment": NOTHING,
+    "of the future": {"created_from": TRANSFERS + 10},
+}
+
+
+@pytest.mark.parametrize("span", SPANS)
 @pytest.mark.parametrize("status", [None, *TransferStatus])
+@pytest.mark.parametrize("reader", READERS)
 async def test_a_page_is_full_and_takes_few_steps_at_any_beginning(
-    ledger: Ledger, status: TransferStatus | None, created_to: int | None, limit: int
+    ledger: LargeLedger, reader: str, status: TransferStatus | None, span: str
 ) -> None:
+    for limit in (1, 50):
+        await page_takes_few_steps(ledger, reader, status, span, limit=limit)
+
+
+@pytest.mark.parametrize("span", ["all", "before a waiting one", "deep in the past"])
+@pytest.mark.parametrize("status", [None, *TransferStatus])
+async def test_a_page_takes_few_steps_for_each_of_many_accounts(
+    ledger: LargeLedger, status: TransferStatus | None, span: str
+) -> None:
+    await page_takes_few_steps(ledger, MOST_ACCOUNTS, status, span, limit=50)
+
+
+async def page_takes_few_steps(
+    ledger: LargeLedger, reader: str, status: TransferStatus | None, span: str, *, limit: int
+) -> None:
+    person, account, among = reader_named(ledger, reader)
+    times = {name: moment(sequence) for name, sequence in SPANS[span].items()}
+    wanted = TransferFilter(status=status, account_id=account, **times)
     chained = status not in (TransferStatus.FAILED, TransferStatus.CANCELLED)
-    for person, account, among in (
-        (ledger.ada, None, ACCOUNTS),
-        (ledger.ada, ledger.accounts[7], 1),
-        (ledger.bob, None, 1),
-    ):
-        wanted = TransferFilter(
-            status=status,
-            account_id=account,
-            created_from=moment(150),
-            created_to=None if created_to is None else moment(created_to),
-        )
-        items, following, steps = await page(ledger, person, wanted, limit=limit)
-        whole = expected(ledger, person, wanted, 2 * limit)
-        assert items == whole[:limit]
-        from_the_middle = chained and created_to is not None
-        assert steps <= most(accounts=among, limit=limit, from_the_middle=from_the_middle)
-        if following:
-            items, _, steps = await page(ledger, person, wanted, limit=limit, below=following)
-            assert items == whole[limit:]
-            # A cursor holds one number. Each page finds the places of its accounts by their waypoints.
-            assert steps <= most(accounts=among, limit=limit, from_the_middle=chained)
+    # Where nothing is pending, nothing is searched.
+    is_searched = status is TransferStatus.PENDING and person is ledger.cid and account is None
+    searched = FOR_A_CANCELLED * CANCELLED_AHEAD if is_searched else 0
+    items, following, steps = await page(ledger, person, wanted, limit=limit)
+    whole = expected(ledger, person, wanted, 2 * limit)
+    assert items == whole[:limit]
+    from_the_middle = chained and "created_to" in times
+    assert steps <= most(accounts=among, limit=limit, from_the_middle=from_the_middle) + searched
+    if not following:
+        assert len(whole) <= limit
+        return
+    items, _, steps = await page(ledger, person, wanted, limit=limit, below=following)
+    assert items == whole[limit:]
+    # A cursor holds one number. Each page finds the places of its accounts by their waypoints.
+    assert steps <= most(accounts=among, limit=limit, from_the_middle=chained) + searched
 
 
-async def test_an_offset_costs_as_much_as_the_transfers_that_it_skips(ledger: Ledger) -> None:
-    wanted = TransferFilter(status=TransferStatus.COMPLETED)
-    items, _, steps = await page(ledger, ledger.bob, wanted, limit=10, offset=1000)
-    assert items == expected(ledger, ledger.bob, wanted, 1010)[1000:]
-    assert steps <= most(accounts=1, limit=1010, from_the_middle=False)
+@pytest.mark.parametrize("offset", [1000, 10_000])
+async def test_an_offset_costs_as_much_as_the_transfers_that_it_skips(ledger: LargeLedger, offset: int) -> None:
+    for person, among in ((ledger.bob, 1), (ledger.cid, IDLE), (ledger.ada, ACCOUNTS)):
+        wanted = TransferFilter(status=TransferStatus.COMPLETED)
+        items, _, steps = await page(ledger, person, wanted, limit=10, offset=offset)
+        assert items == expected(ledger, person, wanted, offset + 10)[offset:]
+        assert steps <= most(accounts=among, limit=offset + 10, from_the_middle=False)
 
 
-@pytest.mark.parametrize("status", [None, TransferStatus.COMPLETED, TransferStatus.PENDING])
-async def test_a_batch_is_searched_at_most_once(ledger: Ledger, status: TransferStatus | None) -> None:
-    wanted = TransferFilter(status=status, batch_id=BATCH_ID, account_id=ledger.accounts[7])
-    items, _, steps = await page(ledger, ledger.ada, wanted, limit=100)
-    assert (items == []) == (status is TransferStatus.PENDING)
-    assert steps <= most(accounts=1, limit=100, from_the_middle=False) + 20 * MAX_BATCH
+@pytest.mark.parametrize("account", [False, True])
+@pytest.mark.parametrize("span", ["all", "in the middle"])
+@pytest.mark.parametrize("status", [None, *TransferStatus])
+@pytest.mark.parametrize(("batch", "first"), [(BATCH_ID, 40_000), (WAITING_BATCH_ID, SETTLED + 1), (UUID(int=1), 0)])
+async def test_a_batch_is_searched_at_most_once(
+    ledger: LargeLedger, batch: UUID, first: int, status: TransferStatus | None, span: str, account: bool
+) -> None:
+    chosen = ledger.accounts[7] if account else None
+    times = {"created_to": moment(first + 3000)} if span == "in the middle" else {}
+    wanted = TransferFilter(status=status, batch_id=batch, account_id=chosen, **times)
+    items, _, steps = await page(ledger, ledger.ada, wanted, limit=50)
+    whole = [
+        transfer.id
+        for transfer in ledger.transfers
+        if first
+        and first <= transfer.id < first + 5000
+        and passes(transfer, wanted)
+        and (chosen is None or chosen in (ledger.owners[side][1] for side in transfer[2:4]))
+    ]
+    assert items == whole[:50]
+    assert steps <= most(accounts=1, limit=50, from_the_middle=False) + FOR_A_LINE * MAX_BATCH
 
 
-async def test_a_key_is_found_by_an_index(ledger: Ledger) -> None:
-    items, _, steps = await page(ledger, ledger.ada, TransferFilter(idempotency_key="key-1000"), limit=1000)
-    assert items == [1000]
-    assert steps <= FOR_A_PAGE
+@pytest.mark.parametrize("status", [None, *TransferStatus])
+@pytest.mark.parametrize("key", ["key-1000", "key-0"])
+async def test_a_key_is_found_by_an_index_under_all_other_filters(
+    ledger: LargeLedger, key: str, status: TransferStatus | None
+) -> None:
+    for more in ({}, DEEP, {"account_id": ledger.accounts[7]}, {"batch_id": BATCH_ID}):
+        filters = {name: moment(value) if isinstance(value, int) else value for name, value in more.items()}
+        wanted = TransferFilter(idempotency_key=key, status=status, **filters)
+        items, _, steps = await page(ledger, ledger.ada, wanted, limit=50)
+        assert items == ([1000] if key == "key-1000" and status in (None, "completed") and not more else [])
+        assert steps <= FOR_A_PAGE
 
 
 # --- lists of operators, and transactions of an account ---
 
 
-@pytest.mark.parametrize("below", [NEWEST, 90_000, 50_000, 150])
+@pytest.mark.parametrize("below", [NEWEST, SETTLED + 10_000, 60_000, 150])
 @pytest.mark.parametrize("status", [None, *TransferStatus])
 async def test_an_operators_page_is_full_and_takes_few_steps(
-    ledger: Ledger, status: TransferStatus | None, below: int
+    ledger: LargeLedger, status: TransferStatus | None, below: int
 ) -> None:
-    with counted(ledger.database) as steps:
-        async with AsyncSession(ledger.database.async_reader) as session:
-            found, _ = await operators.list_transfers(session, status=status, below=below, offset=0, limit=50)
-    query = "SELECT id FROM transfers WHERE id < ?1 AND (?2 IS NULL OR status = ?2) ORDER BY id DESC LIMIT 50"
-    assert [item.sequence for item in found] == [row["id"] for row in rows(ledger.database, query, below, status)]
-    assert steps[0] <= FOR_A_PAGE + FOR_A_TRANSFER * 50
+    for offset in (0, 1000):
+        with counted(ledger.database) as steps:
+            async with AsyncSession(ledger.database.async_reader) as session:
+                found, _ = await operators.list_transfers(session, status=status, below=below, offset=offset, limit=50)
+        whole = (item.id for item in ledger.transfers if item.id < below and status in (None, item.status))
+        assert [item.sequence for item in found] == list(islice(whole, offset, offset + 50))
+        assert steps[0] <= FOR_A_PAGE + FOR_A_TRANSFER * 50 + FOR_A_LINE * offset
 
 
-async def test_a_page_of_an_accounts_transactions_takes_few_steps_at_any_cursor(ledger: Ledger) -> None:
-    for start in (None, 80_002):
-        async with AsyncSession(ledger.database.async_reader) as session:
-            account = await accounts.get(session, user_id=ledger.ada.id, account_id=ledger.accounts[7])
-            query = "SELECT id FROM transactions WHERE account_id = ?1 AND id <= ?2 ORDER BY id DESC LIMIT 50"
-            legs = [row["id"] for row in rows(ledger.database, query, account.id, start or NEWEST)]
-            with counted(ledger.database) as steps:
-                found = await accounts.list_transactions(
-                    session, account=account, start=start and legs[0], offset=0, limit=50
-                )
-        assert [leg.id for leg in found] == legs
-        assert steps[0] <= FOR_A_PAGE + FOR_A_TRANSFER * 50
+@pytest.mark.parametrize("offset", [0, 1000])
+@pytest.mark.parametrize("start", [None, 60_002])
+async def test_a_page_of_an_accounts_transactions_takes_few_steps_at_any_cursor(
+    ledger: LargeLedger, start: int | None, offset: int
+) -> None:
+    async with AsyncSession(ledger.database.async_reader) as session:
+        account = await accounts.get(session, user_id=ledger.bob.id, account_id=ledger.bobs)
+        query = "SELECT id FROM transactions WHERE account_id = ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1050"
+        legs = [row["id"] for row in rows(ledger.database, query, account.id, start or NEWEST)]
+        with counted(ledger.database) as steps:
+            found = await accounts.list_transactions(
+                session, account=account, start=start and legs[0], offset=offset, limit=50
+            )
+    assert [leg.id for leg in found] == legs[offset : offset + 50]
+    assert steps[0] <= FOR_A_PAGE + FOR_A_TRANSFER * 50 + FOR_A_LINE * offset

@@ -107,14 +107,36 @@ def test_the_blocks_of_an_upgrade_match_those_of_the_code(upgraded: Database) ->
 @pytest.mark.parametrize("upgraded", [BUSY], indirect=True)
 def test_an_upgrade_adds_up_the_legs_of_each_account(upgraded: Database) -> None:
     assert verify(upgraded).breaches == []
-    found = rows(upgraded, "SELECT pending_count, leg_count, credits_high, credits_low FROM accounts")
-    assert [tuple(row.values()) for row in found] == [(0, 300, 150_000_000, 0)] * 2
+    found = rows(upgraded, "SELECT leg_count, credits_high, credits_low FROM accounts")
+    assert [tuple(row.values()) for row in found] == [(300, 150_000_000, 0)] * 2
     found = rows(
         upgraded, "SELECT account_id, leg_count, transaction_id FROM milestones ORDER BY account_id, leg_count"
     )
     assert [tuple(row.values()) for row in found] == [(1, 128, 256), (1, 256, 512), (2, 128, 255), (2, 256, 511)]
 
 
-def test_an_upgrade_counts_pending_transfers(upgraded: Database) -> None:
-    found = rows(upgraded, "SELECT pending_count, leg_count, credits_low FROM accounts ORDER BY id")
-    assert [tuple(row.values()) for row in found] == [(0, 1, 0), (1, 2, 100), (0, 1, 30)]
+def test_an_upgrade_writes_how_each_transfer_ended(upgraded: Database) -> None:
+    found = rows(upgraded, "SELECT id, status, ended_at, failure_code, payer_id FROM endings ORDER BY id")
+    assert [tuple(row.values()) for row in found] == [
+        (1, "completed", 2000, None, None),
+        (2, "completed", 2000, None, None),
+        (3, "failed", 2000, "insufficient_funds", 2),
+        (5, "cancelled", 3000, None, 2),
+        (6, "cancelled", 2999, None, 2),
+    ]
+
+
+def test_an_upgrade_counts_and_adds_up_what_is_pending(upgraded: Database) -> None:
+    found = rows(
+        upgraded,
+        "SELECT account_id, reserved_count, reserved_high, reserved_low, last_transfer_id FROM reservations ORDER BY 1",
+    )
+    assert [tuple(row.values()) for row in found] == [(1, 0, 0, 0, 1), (2, 1, 0, 10, 6), (3, 0, 0, 0, None)]
+    totals = "released_count, released_high, released_low, leg_count, credits_low"
+    found = rows(upgraded, f"SELECT {totals} FROM accounts ORDER BY id")
+    assert [tuple(row.values()) for row in found] == [(0, 0, 0, 1, 0), (0, 0, 0, 2, 100), (0, 0, 0, 1, 30)]
+
+
+def test_an_upgrade_opens_both_lanes_after_the_newest_rows(upgraded: Database) -> None:
+    found = rows(upgraded, "SELECT name, next_id, newest_at, watermark FROM lanes ORDER BY name")
+    assert [tuple(row.values()) for row in found] == [("accept", 7, 1004, 0), ("settle", 5, 2000, 3)]

@@ -46,7 +46,6 @@ def test_the_rows_that_the_tests_below_change_are_valid(database: Database, bank
         ("accounts", {"closed_at": 1}, "ck_accounts_closed"),
         ("accounts", {"currency": "US"}, "ck_accounts_currency"),
         ("accounts", {"currency": "USDT"}, "ck_accounts_currency"),
-        ("accounts", {"reserved": -1}, "ck_accounts_reserved"),
         ("accounts", {"overdraft_limit": -1}, "ck_accounts_overdraft_limit"),
         ("accounts", {"overdraft_limit": 9 * 10**15 + 1}, "ck_accounts_overdraft_limit"),
         ("accounts", {"balance": -1}, "ck_accounts_balance"),
@@ -67,25 +66,25 @@ def test_the_rows_that_the_tests_below_change_are_valid(database: Database, bank
         ("users", {"password_hash": None}, "NOT NULL"),
         ("users", {"erased_at": 1}, "ck_users_erased"),
         ("transfers", {"kind": "gift"}, "ck_transfers_kind"),
-        ("transfers", {"status": "lost", "settled_at": 1}, "ck_transfers_status"),
         ("transfers", {"amount": 0}, "ck_transfers_amount"),
         ("transfers", {"amount": -1}, "ck_transfers_amount"),
         ("transfers", {"amount": 10**15 + 1}, "ck_transfers_amount"),
         ("transfers", {"to_account_id": 2}, "ck_transfers_accounts"),
-        ("transfers", {"settled_at": 1}, "ck_transfers_settled"),
-        ("transfers", {"status": "completed"}, "ck_transfers_settled"),
-        ("transfers", {"status": "failed", "settled_at": 1}, "ck_transfers_failure"),
-        ("transfers", {"failure_code": "account_closed"}, "ck_transfers_failure"),
-        (
-            "transfers",
-            {"status": "completed", "settled_at": 1, "failure_code": "account_closed"},
-            "ck_transfers_failure",
-        ),
         ("transfers", {"idempotency_key": "k"}, "ck_transfers_fingerprint"),
         ("transfers", {"fingerprint": b"f"}, "ck_transfers_fingerprint"),
         ("transfers", {"from_account_id": 999}, "FOREIGN KEY"),
         ("transfers", {"to_account_id": 999}, "FOREIGN KEY"),
         ("transfers", {"submitted_by": 999}, "FOREIGN KEY"),
+        ("endings", {"status": "lost", "payer_id": 2}, "ck_endings_status"),
+        ("endings", {"status": "pending", "payer_id": 2}, "ck_endings_status"),
+        ("endings", {"ended_at": None}, "NOT NULL"),
+        ("endings", {"status": "failed", "payer_id": 2}, "ck_endings_failure"),
+        ("endings", {"status": "cancelled", "payer_id": 2, "failure_code": "account_closed"}, "ck_endings_failure"),
+        ("endings", {"failure_code": "account_closed"}, "ck_endings_failure"),
+        ("endings", {"status": "failed", "failure_code": "account_closed"}, "ck_endings_payer"),
+        ("endings", {"status": "cancelled"}, "ck_endings_payer"),
+        ("endings", {"payer_id": 2}, "ck_endings_payer"),
+        ("endings", {"id": 1}, "UNIQUE"),
         ("transactions", {"amount": 0}, "ck_transactions_amount"),
         ("transactions", {"transfer_id": 999}, "FOREIGN KEY"),
         ("transactions", {"account_id": 999}, "FOREIGN KEY"),
@@ -227,14 +226,14 @@ def test_a_column_accepts_only_its_own_type(database: Database, table: str) -> N
             refused(database, statement, *values, because=because)
 
 
-ROW_IDS = {("blocks", "height"), ("batches", "id"), ("clocks", "id")}
+ROW_IDS = {("endings", "id"), ("blocks", "height"), ("batches", "id"), ("clocks", "id")}
 """Row ids. The code always sets them, and SQLite reports a wrong type with another message."""
 
 
 def test_every_table_of_giro_is_strict(database: Database) -> None:
     tables = rows(database, "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' AND type = 'table'")
     ours = {row["name"] for row in tables if row["strict"]}
-    assert ours == {"fences", "isolations", "milestones", "scars", *GOOD}
+    assert ours == {"fences", "isolations", "lanes", "milestones", "reservations", "scars", *GOOD}
     assert {row["name"] for row in tables} - ours == {"sqlite_schema", "alembic_version"}
 
 
@@ -262,6 +261,31 @@ def test_only_one_fence_exists(database: Database) -> None:
     refused(database, "INSERT INTO fences (id, passed) VALUES (2, 0)", because="ck_fences_id")
 
 
+def test_only_the_two_lanes_exist(database: Database) -> None:
+    lanes = rows(database, "SELECT name, next_id, newest_at, watermark FROM lanes ORDER BY name")
+    assert lanes == [
+        {"name": "accept", "next_id": 1, "newest_at": 0, "watermark": 0},
+        {"name": "settle", "next_id": 1, "newest_at": 0, "watermark": 0},
+    ]
+    refused(database, "INSERT INTO lanes VALUES ('close', 1, 0, 0)", because="ck_lanes_name")
+    refused(database, "INSERT INTO lanes VALUES ('settle', 1, 0, 0)", because="UNIQUE")
+
+
+def test_an_account_has_one_row_of_reservations(database: Database, bank: Bank) -> None:
+    assert rows(database, "SELECT account_id AS id FROM reservations") == rows(database, "SELECT id FROM accounts")
+    refused(database, "INSERT INTO reservations VALUES (2, 0, 0, 0, NULL)", because="UNIQUE")
+    refused(database, "INSERT INTO reservations VALUES (999, 0, 0, 0, NULL)", because="FOREIGN KEY")
+
+
+@pytest.mark.parametrize("table", ["lanes", "reservations"])
+def test_a_number_of_a_lane_or_a_reservation_is_an_integer(database: Database, bank: Bank, table: str) -> None:
+    columns = [row["name"] for row in rows(database, "SELECT name FROM pragma_table_info(?) WHERE pk = 0", table)]
+    assert len(columns) >= 3
+    for column in columns:
+        for value in ("text", 1.5, b"blob"):
+            refused(database, f"UPDATE {table} SET {column} = ?", value, because=f"{table}\\.{column}")
+
+
 def test_the_bank_itself_is_the_first_user_and_cannot_log_in(database: Database) -> None:
     (system,) = rows(database, "SELECT id, role, is_active, password_hash FROM users")
     assert system == {"id": 1, "role": "system", "is_active": 0, "password_hash": "!"}
@@ -270,4 +294,9 @@ def test_the_bank_itself_is_the_first_user_and_cannot_log_in(database: Database)
 def test_the_kinds_and_statuses_in_the_checks_match_the_code(database: Database, bank: Bank) -> None:
     for number, kind in enumerate(TransferKind):
         statement, values = insert("transfers", kind=kind.value, public_id=bytes([number]))
+        assert written(database, statement, *values) == 1
+    for number, status in enumerate({*TransferStatus} - {TransferStatus.PENDING}):
+        why = "account_closed" if status is TransferStatus.FAILED else None
+        payer = None if status is TransferStatus.COMPLETED else 2
+        statement, values = insert("endings", id=100 + number, status=status.value, failure_code=why, payer_id=payer)
         assert written(database, statement, *values) == 1

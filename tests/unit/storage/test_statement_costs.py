@@ -32,15 +32,16 @@ BANK = BankDetails(name="Giro", address=None, bic=None)
 # Ada's account gets 1 and pays 1 in turns, all in this month and one millisecond apart.
 LAY_DOWN = """
     WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {legs})
-    INSERT INTO transfers (id, public_id, kind, status, from_account_id, to_account_id, amount, currency, submitted_by,
-        request_id, answer_version, created_at, settled_at)
-    SELECT n, randomblob(16), 'transfer', 'completed', iif(n % 2, {bob}, {ada}), iif(n % 2, {ada}, {bob}), 1, 'USD', 1,
-        'r', 1, {start} + n * 1000, {start} + n * 1000
+    INSERT INTO transfers (id, public_id, kind, from_account_id, to_account_id, amount, currency, submitted_by,
+        request_id, answer_version, created_at)
+    SELECT n, randomblob(16), 'transfer', iif(n % 2, {bob}, {ada}), iif(n % 2, {ada}, {bob}), 1, 'USD', 1, 'r', 1,
+        {start} + n * 1000
     FROM numbers ORDER BY n
 """
+END = "INSERT INTO endings (id, status, ended_at) SELECT id, 'completed', created_at FROM transfers ORDER BY id"
 POST = """
     INSERT INTO transactions (id, transfer_id, account_id, amount, balance_after, posted_at, previous_id)
-    SELECT id, id, {ada}, iif(id % 2, 1, -1), id % 2, settled_at, nullif(id - 1, 0) FROM transfers ORDER BY id
+    SELECT id, id, {ada}, iif(id % 2, 1, -1), id % 2, created_at, nullif(id - 1, 0) FROM transfers ORDER BY id
 """
 LINK = "UPDATE accounts SET last_transaction_id = {legs}, leg_count = {legs}, credits_low = {legs} / 2 WHERE id = {ada}"
 PASS = """
@@ -62,7 +63,7 @@ class Ledger:
             query = "SELECT id FROM accounts WHERE owner_id = ?"
             ada = connection.exec_driver_sql(query, (self.ada.id,)).scalar_one()
             values = {"legs": LEGS, "ada": ada, "bob": ada + 1, "start": start, "milestone": MILESTONE}
-            for statement in (LAY_DOWN, POST, LINK, PASS):
+            for statement in (LAY_DOWN, END, POST, LINK, PASS):
                 connection.exec_driver_sql(statement.format(**values))
             connection.exec_driver_sql("UPDATE accounts SET created_at = ?", (start,))
 

@@ -74,7 +74,7 @@ def test_failed_backup_deletes_nothing_and_is_parked_after_repeated_failures(
     broker.get_actor(BACK_UP)()
     before = kept(settings)
     with database.writer.begin() as connection:
-        connection.exec_driver_sql("UPDATE accounts SET reserved = 1 WHERE kind = 'customer'")
+        connection.exec_driver_sql("UPDATE accounts SET released_low = 1 WHERE kind = 'customer'")
     clock.advance(hours=24)
     for _ in range(3):
         broker.get_actor(BACK_UP)()

@@ -131,7 +131,7 @@ def test_findings_of_a_verification_are_stored(database: Database, settings: Set
     bank_of_two(database, ada_has=500)
     upkeep.verify(database, settings)
     with unit_of_work(database) as connection:
-        connection.exec_driver_sql("UPDATE accounts SET reserved = 7 WHERE kind = 'customer'")
+        connection.exec_driver_sql("UPDATE accounts SET released_low = 7 WHERE kind = 'customer'")
     later = clock.advance(hours=24)
     upkeep.verify(database, settings)
     first, second = rows(database, "SELECT * FROM verifications ORDER BY id")

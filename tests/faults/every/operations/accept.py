@@ -12,7 +12,7 @@ from core.domain.transfers import AcceptedTransfer
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
-from tests.builders import BOUNDS, Bank, accept, bank_of_two, from_ada_to_bob, rows, settle_all
+from tests.builders import BOUNDS, WHOLE_TRANSFERS, Bank, accept, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.faults.every.operation import CRASHED, DONE, TRIES, UNAVAILABLE, UNKNOWN, Said, Tell, new_database, unsound
 from tests.faults.every.operations.settle import move_log
 
@@ -22,8 +22,9 @@ TOGETHER = {"a": 1, "b": 2, "too much": FUNDS + 1}
 LATER = {"c": 3, "d": 4}
 GOOD = {key: amount for key, amount in (TOGETHER | LATER).items() if amount <= FUNDS}
 
-WITH_KEYS = """SELECT public_id, idempotency_key AS key, status, count(transfer_id) AS legs
-    FROM transfers t LEFT JOIN transactions ON transfer_id = t.id WHERE idempotency_key IS NOT NULL GROUP BY t.id"""
+WITH_KEYS = f"""SELECT public_id, idempotency_key AS key, status, count(transfer_id) AS legs
+    FROM {WHOLE_TRANSFERS} t LEFT JOIN transactions ON transfer_id = t.id
+    WHERE idempotency_key IS NOT NULL GROUP BY t.id"""
 
 
 def prepare(settings: Settings) -> Bank:

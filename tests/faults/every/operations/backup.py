@@ -13,14 +13,14 @@ from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
-from tests.builders import accepted, bank_of_two, from_ada_to_bob, rows, settle_all
+from tests.builders import WHOLE_TRANSFERS, accepted, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.faults.every.operation import DONE, Said, Tell, new_database, unsound
 from tests.faults.every.operations.commands import giro
 
-LEDGER = "SELECT * FROM transfers ORDER BY id"
+LEDGER = f"SELECT * FROM {WHOLE_TRANSFERS} ORDER BY id"
 
 type Facts = list[dict[str, object]]
-"""All transfers."""
+"""All transfers, and how they ended."""
 
 
 def prepare(settings: Settings) -> Facts:

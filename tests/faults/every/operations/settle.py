@@ -7,7 +7,7 @@ from core.services.transfers.settlement import settle_pending
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
-from tests.builders import accepted, bank_of_two, from_ada_to_bob, rows, settle_all
+from tests.builders import WHOLE_TRANSFERS, accepted, bank_of_two, from_ada_to_bob, rows, settle_all
 from tests.faults.every.operation import CRASHED, DONE, TRIES, UNAVAILABLE, UNKNOWN, Said, Tell, new_database, unsound
 
 FUNDS = 1_000
@@ -15,7 +15,8 @@ AMOUNTS = (1, 2, 3, 4, 5)
 BATCH = 2
 """Transfers in one unit of work: there are three units of work."""
 
-ENDED = """SELECT status, count(transfer_id) AS legs FROM transfers t LEFT JOIN transactions ON transfer_id = t.id
+ENDED = f"""SELECT status, count(transfer_id) AS legs
+    FROM {WHOLE_TRANSFERS} t LEFT JOIN transactions ON transfer_id = t.id
     WHERE kind = 'transfer' GROUP BY t.id ORDER BY t.id"""
 
 

@@ -25,12 +25,12 @@ from core.settings import Settings
 from core.storage.sqlite import log as followed_log
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint, wal_bytes
-from tests.builders import Bank, accepted, from_ada_to_bob, rows, settle_all
+from tests.builders import WHOLE_TRANSFERS, Bank, accepted, from_ada_to_bob, rows, settle_all
 from tests.conftest import JWT_SECRET
 from tests.tampering import forget_erasure
 
 KEY = "a key of backups that is long enough to be one"
-LEDGER = "SELECT id, status, amount FROM transfers ORDER BY id"
+LEDGER = f"SELECT id, status, amount FROM {WHOLE_TRANSFERS} ORDER BY id"
 
 
 def quiet(*_facts: object) -> None:

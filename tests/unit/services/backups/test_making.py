@@ -24,7 +24,7 @@ from core.services.verification.anchoring import anchor_head
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
-from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
+from tests.builders import WHOLE_TRANSFERS, Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.time_travel import Clock
 
 SECRET = "a secret of cards that is long enough to be one"
@@ -56,7 +56,7 @@ def test_a_backup_is_a_separate_database_with_everything_that_was_committed(
 ) -> None:
     path, _ = make(settings, database, folder)
     copy = Database(making.settings_of(settings, path))
-    query = "SELECT id, status, amount FROM transfers ORDER BY id"
+    query = f"SELECT id, status, amount FROM {WHOLE_TRANSFERS} ORDER BY id"
     assert rows(copy, query) == rows(database, query)
     assert [row["status"] for row in rows(copy, query)] == ["completed", "completed", "pending"]
     assert verify(copy).holds

@@ -26,12 +26,12 @@ from core.services.verification.anchoring import anchor_head
 from core.settings import Settings, load_settings
 from core.storage.engines import SCHEMA_REVISION, DatabaseError
 from core.storage.sqlite.engine import Database
-from tests.builders import Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
+from tests.builders import WHOLE_TRANSFERS, Bank, accepted, from_ada_to_bob, issue_card, rows, settle_all
 from tests.conftest import JWT_SECRET
 from tests.tampering import forget_erasure
 
 OTHER = "another secret of thirty-two bytes and more"
-LEDGER = "SELECT id, status, amount FROM transfers ORDER BY id"
+LEDGER = f"SELECT id, status, amount FROM {WHOLE_TRANSFERS} ORDER BY id"
 
 
 def quiet(_step: str, _done: int, _of: int) -> None:

@@ -16,7 +16,7 @@ from core.services.backups.restoring import Restored
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
-from tests.builders import Bank, accepted, from_ada_to_bob, rows
+from tests.builders import WHOLE_TRANSFERS, Bank, accepted, from_ada_to_bob, rows
 
 KEY = "a key of backups that is long enough to be one"
 OTHER = "another key, which is long enough to be a key"
@@ -127,7 +127,7 @@ def test_a_tampered_backup_is_refused(
 
 def test_an_untouched_backup_is_restored(made: Path, sealed: Settings, empty: Settings, database: Database) -> None:
     assert restore(made, sealed, empty).warnings == []
-    query = "SELECT id, status, amount FROM transfers ORDER BY id"
+    query = f"SELECT id, status, amount FROM {WHOLE_TRANSFERS} ORDER BY id"
     assert rows(Database(empty), query) == rows(database, query)
     assert verify(Database(empty)).holds
 

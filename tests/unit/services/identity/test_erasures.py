@@ -101,7 +101,7 @@ def refusal(database: Database, author: Author, listed: Path, who: UUID) -> Refu
 
 
 def everything(database: Database) -> list[list[dict[str, Any]]]:
-    tables = ("users", "accounts", "cards", "refresh_tokens", "audit_entries")
+    tables = ("users", "accounts", "reservations", "cards", "refresh_tokens", "audit_entries")
     return [rows(database, f"SELECT * FROM {table}") for table in tables]
 
 

@@ -23,6 +23,7 @@ from core.services.transfers import cancelling
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
+    WHOLE_TRANSFERS,
     Bank,
     Person,
     accept,
@@ -440,7 +441,7 @@ async def test_pages_of_transfers_add_up_to_the_whole_list(
 ) -> None:
     transfers_of_every_status(database, bank, author)
     where = "" if status is None else f"WHERE status = '{status}'"
-    whole = [row["id"] for row in rows(database, f"SELECT id FROM transfers {where} ORDER BY id DESC")]
+    whole = [row["id"] for row in rows(database, f"SELECT id FROM {WHOLE_TRANSFERS} {where} ORDER BY id DESC")]
     assert len(whole) == {None: 21, "completed": 7, "failed": 3, "cancelled": 7, "pending": 4}[status]
     for limit in (1, 2, 5, 21):
         assert await every_page(session, status, limit) == whole, limit

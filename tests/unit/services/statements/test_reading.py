@@ -23,6 +23,7 @@ from core.services.verification import verify
 from core.storage import ledger_rows as rows_of
 from core.storage import statement_runs as stored_runs
 from core.storage import statements as stored
+from core.storage.sql import WATCHERS
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
@@ -396,7 +397,9 @@ def queries(database: Database) -> Iterator[list[tuple[str, Any]]]:
     engines = (database.reader, database.writer, database.async_reader.sync_engine)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
+    WATCHERS.append(watcher := lambda statement, values: sent.append((statement, values)))
     yield sent
+    WATCHERS.remove(watcher)
     for engine in engines:
         event.remove(engine, "before_cursor_execute", note)
 
@@ -410,7 +413,7 @@ def scans(database: Database, queries: list[tuple[str, Any]]) -> list[str]:
         for row in rows(database, f"EXPLAIN QUERY PLAN {query}", *parameters)
     ]
     assert plans
-    orders_a_page = "WITH RECURSIVE chain (id, previous_id)"
+    orders_a_page = "WITH RECURSIVE chain (id, previous_id, number)"
     return [
         f"{step}: {query}"
         for query, step in plans

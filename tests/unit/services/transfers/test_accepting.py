@@ -17,6 +17,7 @@ from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     BOUNDS,
+    WHOLE_TRANSFERS,
     Bank,
     accept,
     accepted,
@@ -29,6 +30,7 @@ from tests.builders import (
     freeze,
     from_ada_to_bob,
     from_bob_to_ada,
+    ledger,
     look_up,
     open_account,
     reserved_of,
@@ -42,10 +44,10 @@ from tests.builders import (
 
 def refusal_of(database: Database, request: TransferRequest) -> tuple[ErrorCode, Part | None]:
     """Submit a request that must be rejected, and check that nothing was recorded."""
-    before = rows(database, "SELECT count(*), sum(reserved) FROM transfers, accounts")
+    before = ledger(database)
     (outcome,) = accept(database, request)
     assert isinstance(outcome, Refusal)
-    assert rows(database, "SELECT count(*), sum(reserved) FROM transfers, accounts") == before
+    assert ledger(database) == before
     return outcome.code, outcome.about
 
 
@@ -139,17 +141,28 @@ def test_times_never_decrease_even_if_the_clock_goes_back(
 
 
 def test_an_empty_group_records_nothing(database: Database, bank: Bank) -> None:
-    before = rows(database, "SELECT count(*) FROM transfers")
+    before = ledger(database)
     assert accept(database) == []
-    assert rows(database, "SELECT count(*) FROM transfers") == before
+    assert ledger(database) == before
+
+
+def test_a_group_of_refusals_writes_nothing_at_all(database: Database, bank: Bank) -> None:
+    refused = [from_ada_to_bob(bank, 5000), from_bob_to_ada(bank, 1), from_ada_to_bob(bank)._replace(payee=new_id())]
+    with unit_of_work(database) as connection:
+        before = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+        outcomes = accepting.accept(connection, refused, BOUNDS)
+        assert [type(outcome) for outcome in outcomes] == [Refusal] * 3
+        assert connection.exec_driver_sql("SELECT total_changes()").scalar_one() == before, "not even the lane"
 
 
 def test_a_transfer_of_a_rolled_back_unit_of_work_was_never_accepted(database: Database, bank: Bank) -> None:
+    before = ledger(database)
     with pytest.raises(ZeroDivisionError), unit_of_work(database) as connection:
         accepting.accept(connection, [from_ada_to_bob(bank)], BOUNDS)
         raise ZeroDivisionError
+    assert ledger(database) == before
     assert reserved_of(database, bank.ada_account) == 0
-    assert rows(database, "SELECT * FROM transfers WHERE status = 'pending'") == []
+    assert rows(database, f"SELECT * FROM {WHOLE_TRANSFERS} WHERE status = 'pending'") == []
 
 
 # --- deposits and withdrawals ------------------------------------------------------------------------------------

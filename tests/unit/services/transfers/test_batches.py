@@ -15,11 +15,13 @@ from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     BOUNDS,
+    WHOLE_TRANSFERS,
     Bank,
     accept,
     balance_of,
     freeze,
     from_ada_to_bob,
+    ledger,
     open_account,
     reserved_of,
     rows,
@@ -47,7 +49,7 @@ def submit(
 
 
 def times_of_ending(database: Database, batch: AcceptedBatch) -> set[int | None]:
-    query = "SELECT settled_at FROM transfers WHERE id BETWEEN ? AND ?"
+    query = f"SELECT settled_at FROM {WHOLE_TRANSFERS} WHERE id BETWEEN ? AND ?"
     last = batch.first_sequence + len(batch.lines) - 1
     return {row["settled_at"] for row in rows(database, query, batch.first_sequence, last)}
 
@@ -80,7 +82,7 @@ def test_a_failed_batch_does_not_affect_transfers_around_it(database: Database, 
     good = submit(database, bank, 2)
     freeze(database, other)
     settle_all(database)
-    query = "SELECT status, failure_code FROM transfers WHERE kind = 'transfer' ORDER BY id"
+    query = f"SELECT status, failure_code FROM {WHOLE_TRANSFERS} WHERE kind = 'transfer' ORDER BY id"
     assert [tuple(row.values()) for row in rows(database, query)] == [
         ("completed", None),
         ("failed", "batch_failed"),
@@ -100,7 +102,7 @@ def test_a_failed_batch_does_not_affect_transfers_around_it(database: Database, 
 
 
 def test_a_rejected_atomic_batch_records_nothing(database: Database, bank: Bank) -> None:
-    before = rows(database, "SELECT * FROM transfers"), rows(database, "SELECT * FROM accounts")
+    before = ledger(database)
     with pytest.raises(Refusal) as refusal:
         submit(
             database,
@@ -114,7 +116,7 @@ def test_a_rejected_atomic_batch_records_nothing(database: Database, bank: Bank)
         3,
         Part.PAYER,
     )
-    assert (rows(database, "SELECT * FROM transfers"), rows(database, "SELECT * FROM accounts")) == before
+    assert ledger(database) == before
 
 
 @pytest.mark.parametrize(

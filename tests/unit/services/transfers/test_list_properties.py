@@ -23,6 +23,7 @@ from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
     BOUNDS,
+    WHOLE_TRANSFERS,
     Person,
     accept,
     add_user,
@@ -114,7 +115,7 @@ class World:
             self.batches.append(batch.id)
 
     def _cancel(self) -> None:
-        waiting = rows(self.database, "SELECT public_id, submitted_by FROM transfers WHERE status = 'pending'")
+        waiting = rows(self.database, f"SELECT public_id, submitted_by FROM {WHOLE_TRANSFERS} WHERE status = 'pending'")
         for row in self.random.sample(waiting, min(len(waiting), self.random.randint(1, 9))):
             try:
                 with unit_of_work(self.database) as connection:
@@ -136,7 +137,7 @@ class World:
         return rows(
             self.database,
             "SELECT t.*, payer.owner_id AS sender, payee.owner_id AS receiver, payer.public_id AS payer, "
-            "payee.public_id AS payee, b.public_id AS batch FROM transfers t "
+            f"payee.public_id AS payee, b.public_id AS batch FROM {WHOLE_TRANSFERS} t "
             "JOIN accounts payer ON payer.id = t.from_account_id JOIN accounts payee ON payee.id = t.to_account_id "
             "LEFT JOIN batches b ON t.id BETWEEN b.id AND b.id + b.transfer_count - 1 ORDER BY t.id DESC",
         )

@@ -19,6 +19,7 @@ from core.services.transfers.listing import TransferFilter, TransferPage, list_f
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
+    WHOLE_TRANSFERS,
     Bank,
     Person,
     accepted,
@@ -122,7 +123,7 @@ def busy(database: Database, bank: Bank, second: UUID) -> Bank:
 def expected_of(database: Database, user: Person, where: str = "1") -> list[int]:
     """A user's list by plain SQL over the whole table, newest first."""
     query = (
-        "SELECT t.id FROM transfers t JOIN accounts p ON p.id = t.from_account_id "
+        f"SELECT t.id FROM {WHOLE_TRANSFERS} t JOIN accounts p ON p.id = t.from_account_id "
         "JOIN accounts q ON q.id = t.to_account_id "
         f"WHERE (p.owner_id = ?1 OR q.owner_id = ?1 AND t.status = 'completed') AND {where} ORDER BY t.id DESC"
     )
@@ -288,6 +289,35 @@ async def test_pages_of_one_account_add_up(busy: Bank, second: UUID, listing: Li
     for account in (busy.ada_account, second):
         whole = await listing.sequences(busy.ada, account_id=account)
         assert await listing.in_pages(busy.ada, size, account_id=account) == whole
+
+
+@pytest.mark.parametrize("status", [None, *TransferStatus])
+async def test_a_page_is_full_although_one_account_has_all_transfers_of_many(
+    database: Database, bank: Bank, listing: Listing, status: TransferStatus | None
+) -> None:
+    with unit_of_work(database) as connection:
+        for _ in range(9):
+            open_account(connection, bank.ada)
+
+    def send() -> list[UUID]:
+        return [accepted(database, from_ada_to_bob(bank, 1)).id for _ in range(40)]
+
+    send()
+    settle_all(database)
+    send()
+    freeze(database, bank.ada_account)
+    settle_all(database)
+    set_account(database, bank.ada_account, status="active", freeze_scope=None)
+    for transfer in send():
+        with unit_of_work(database) as connection:
+            cancelling.cancel(connection, user_id=bank.ada.id, transfer_id=transfer)
+    send()
+    whole = expected_of(database, bank.ada, "1" if status is None else f"t.status = '{status}'")
+    assert len(whole) >= 40
+    for size in (7, 35):
+        page = await listing.page(bank.ada, TransferFilter(status=status), limit=size)
+        assert [item.sequence for item in page.items] == whole[:size]
+        assert await listing.in_pages(bank.ada, size, status=status) == whole
 
 
 async def test_an_offset_skips_that_many_transfers(database: Database, busy: Bank, listing: Listing) -> None:

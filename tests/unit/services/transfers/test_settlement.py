@@ -1,30 +1,33 @@
 """Settlement: order, failures, units of work, the lock, redelivery, and changes between accept and settle."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from logging import DEBUG
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from core.clock import now_us, to_us
 from core.domain.accounts import AccountError
-from core.domain.blocks import Ending
+from core.domain.blocks import Ending, LegRow
 from core.domain.errors import ErrorCode, Unavailable
 from core.domain.ledger import FAILURES
 from core.domain.money import CUSTOMER_BALANCE_BOUND, EXTERNAL_BALANCE_BOUND, MAX_AMOUNT
-from core.domain.transfers import AcceptedTransfer, TransferError, TransferStatus
+from core.domain.transfers import AcceptedTransfer, Terms, TransferError, TransferStatus
 from core.services.transfers import settlement
-from core.services.transfers.settlement import FIRST_CHUNK, SettlementConflict, count_from_zero, settle_pending
+from core.services.transfers.settlement import FIRST_CHUNK, count_from_zero, settle_pending
 from core.services.verification import verify
 from core.settings import Settings
 from core.storage import transactions, transfers
 from core.storage.sqlite.engine import Database
+from core.storage.transfers import EndedElsewhere
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
+    WHOLE_TRANSFERS,
     Bank,
     accept,
     accepted,
@@ -37,6 +40,7 @@ from tests.builders import (
     freeze,
     from_ada_to_bob,
     from_bob_to_ada,
+    ledger,
     look_up,
     reserved_of,
     rows,
@@ -63,7 +67,7 @@ def send(database: Database, bank: Bank, number: int, amount: int = 1) -> list[A
 
 
 def pending(database: Database) -> int:
-    number: int = rows(database, "SELECT count(*) AS n FROM transfers WHERE status = 'pending'")[0]["n"]
+    number: int = rows(database, f"SELECT count(*) AS n FROM {WHOLE_TRANSFERS} WHERE status = 'pending'")[0]["n"]
     return number
 
 
@@ -128,18 +132,17 @@ def test_a_failure_does_not_stop_the_others(database: Database, bank: Bank) -> N
 
 
 def test_settling_without_pending_transfers_does_nothing(database: Database, bank: Bank) -> None:
-    before = rows(database, "SELECT * FROM accounts")
+    before = ledger(database)
     assert settle_all(database) == 0
-    assert rows(database, "SELECT * FROM accounts") == before
+    assert ledger(database) == before
 
 
 def test_a_redelivered_wakeup_changes_nothing(database: Database, bank: Bank) -> None:
     send(database, bank, 3)
     assert settle_all(database) == 3
-    tables = ("accounts", "transfers", "transactions")
-    before = [rows(database, f"SELECT * FROM {table}") for table in tables]
+    before = ledger(database)
     assert settle_all(database) == 0
-    assert [rows(database, f"SELECT * FROM {table}") for table in tables] == before
+    assert ledger(database) == before
 
 
 def test_two_workers_at_once_settle_every_transfer_once(database: Database, bank: Bank, settings: Settings) -> None:
@@ -266,48 +269,45 @@ def test_the_lock_is_not_released_before_its_time(
     assert seen == [0]
 
 
-@pytest.mark.parametrize("way", ["end", "complete"])
+@pytest.mark.parametrize("fails", [False, True])
 def test_a_transfer_that_ended_elsewhere_rolls_everything_back(
-    database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch, way: str
+    database: Database, bank: Bank, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     sent = send(database, bank, 3)
-    if way == "end":
+    if fails:
         freeze(database, bank.bob_account)
-    before, end = rows(database, "SELECT * FROM accounts"), getattr(transfers, way)
+    before, add = ledger(database), transactions.add
+    terms = read_terms(database, sent[1])
+
+    def add_after_another(connection: Connection, legs: Sequence[LegRow]) -> None:
+        # Inside the lock no other process can write, so the test writes an ending of another one here.
+        transfers.end(connection, [Ending(terms, TransferStatus.CANCELLED.value, 7, None)])
+        add(connection, legs)
+
     with monkeypatch.context() as patch:
-        # Inside the lock no other writer can change the row, so the test fakes a row that is not pending any more.
-        patch.setattr(settlement.transfers, way, lambda *given, **named: end(*given, **named) - 1)
-        with pytest.raises(SettlementConflict):
+        patch.setattr(settlement.transactions, "add", add_after_another)
+        with pytest.raises(EndedElsewhere):
             settle_all(database)
-    assert rows(database, "SELECT * FROM accounts") == before
+    assert ledger(database) == before
     assert {status_of(database, item) for item in sent} == {PENDING}
     assert settle_all(database) == 3
     assert whole(database)
 
 
-def test_an_ended_transfer_is_not_counted_as_completed_again(database: Database, bank: Bank) -> None:
-    done, failed, pending = (*send(database, bank, 1), *send(database, bank, 1), *send(database, bank, 1))
-    with unit_of_work(database) as connection:
-        for transfer, status, failure in ((done, COMPLETED, None), (failed, FAILED, "account_frozen")):
-            terms = transfers.terms_of(connection, transfer.sequence)
-            transfers.end(connection, [Ending(terms, status.value, 7, failure)])
-        changed = transfers.complete(connection, first=done.sequence, last=pending.sequence, settled_at=8)
-    assert changed == 1
-    query = "SELECT status, settled_at FROM transfers WHERE kind = 'transfer' ORDER BY id"
-    ends = [tuple(row.values()) for row in rows(database, query)]
-    assert ends == [("completed", 7), ("failed", 7), ("completed", 8)]
-
-
-@pytest.mark.parametrize("how", [COMPLETED, FAILED, TransferStatus.CANCELLED])
-def test_an_ended_transfer_is_not_counted_as_ending_again(database: Database, bank: Bank, how: TransferStatus) -> None:
+@pytest.mark.parametrize("how", [FAILED, TransferStatus.CANCELLED])
+def test_an_ended_transfer_cannot_end_again(database: Database, bank: Bank, how: TransferStatus) -> None:
     (transfer,) = send(database, bank, 1)
     settle_all(database)
-    before = rows(database, "SELECT * FROM transfers")
-    with unit_of_work(database) as connection:
-        terms = transfers.terms_of(connection, transfer.sequence)
-        ending = Ending(terms, how.value, now_us(), "account_frozen" if how is FAILED else None)
-        assert transfers.end(connection, [ending]) == 0
-    assert rows(database, "SELECT * FROM transfers") == before
+    before = ledger(database)
+    ending = Ending(read_terms(database, transfer), how.value, now_us(), AccountError.FROZEN if how is FAILED else None)
+    with pytest.raises(EndedElsewhere), unit_of_work(database) as connection:
+        transfers.end(connection, [ending])
+    assert ledger(database) == before
+
+
+def read_terms(database: Database, transfer: AcceptedTransfer) -> Terms:
+    with database.reader.connect() as connection:
+        return transfers.terms_of(connection, transfer.sequence)
 
 
 def test_a_database_that_cannot_be_written_settles_nothing(database: Database, bank: Bank, settings: Settings) -> None:

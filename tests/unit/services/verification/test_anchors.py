@@ -19,7 +19,7 @@ from core.storage import blocks
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import Bank, accepted, from_ada_to_bob, rows, settle_all
-from tests.tampering import TOTALS_FIT, recompute_chain, tamper
+from tests.tampering import LANES_FIT, TOTALS_FIT, recompute_chain, tamper
 
 SECRET = "a key that signs anchors in tests only, 32 bytes and more"
 KEY = AnchorKey(SECRET)
@@ -180,10 +180,12 @@ def test_only_anchors_detect_a_ledger_whose_end_was_cut_off(database: Database, 
         f"UPDATE accounts SET balance = balance - coalesce((SELECT sum(amount) FROM transactions "
         f"WHERE account_id = accounts.id AND transfer_id IN {last_two}), 0)",
         f"DELETE FROM transactions WHERE transfer_id IN {last_two}",
+        f"DELETE FROM endings WHERE id IN {last_two}",
         f"DELETE FROM transfers WHERE id IN {last_two}",
-        "UPDATE accounts SET last_transaction_id = (SELECT max(id) FROM transactions WHERE account_id = accounts.id), "
-        "last_transfer_id = (SELECT max(id) FROM transfers WHERE from_account_id = accounts.id)",
+        "UPDATE accounts SET last_transaction_id = (SELECT max(id) FROM transactions WHERE account_id = accounts.id)",
+        "UPDATE reservations SET last_transfer_id = (SELECT max(id) FROM transfers WHERE from_account_id = account_id)",
         TOTALS_FIT,
+        LANES_FIT,
         "DELETE FROM blocks WHERE height > (SELECT max(height) - 2 FROM blocks)",
     )
     assert verify(database).holds, "without anchors nothing is detected"
@@ -276,13 +278,16 @@ def test_a_recent_verification_reads_new_rows_and_every_account(
 
 CHANGES = {
     "balance_is_sum_of_legs": "UPDATE accounts SET balance = balance + iif(id = 2, 1, -1) WHERE id IN (2, 3)",
-    "reserved_is_pending": "UPDATE accounts SET reserved = 7 WHERE id = 2",
+    "reserved_is_pending": "UPDATE accounts SET released_low = released_low - 7 WHERE id = 2",
     "chain_is_whole": "UPDATE transactions SET previous_id = 2 WHERE id = (SELECT last_transaction_id FROM accounts "
     "WHERE id = 2)",
     "balance_after_recomputes": "UPDATE transactions SET balance_after = balance_after + 1 WHERE id = "
     "(SELECT last_transaction_id - 2 FROM accounts WHERE id = 2)",
-    "transfer_chain_is_whole": "UPDATE accounts SET last_transfer_id = 1 WHERE id = 2",
-    "completed_has_legs": "UPDATE transfers SET status = 'failed', failure_code = 'account_closed' WHERE id = 6",
+    "transfer_chain_is_whole": "UPDATE reservations SET last_transfer_id = 1 WHERE account_id = 2",
+    "completed_has_legs": "UPDATE endings SET status = 'failed', failure_code = 'account_closed', payer_id = 2 "
+    "WHERE id = 6",
+    "ending_is_whole": "UPDATE endings SET payer_id = 2 WHERE id = 6",
+    "lanes_go_on": "UPDATE lanes SET watermark = watermark - 1 WHERE name = 'settle'",
     "block_recomputes": "UPDATE transfers SET description = 'for supper' WHERE id = 6",
 }
 
@@ -303,7 +308,7 @@ def test_a_recent_verification_finds_new_breaches(
 def test_a_recent_verification_after_a_failed_one_reads_everything(
     database: Database, bank: Bank, check: Callable[[], Report]
 ) -> None:
-    tamper(database, "UPDATE accounts SET reserved = reserved + 1 WHERE id = 2")
+    tamper(database, "UPDATE accounts SET released_low = released_low + 1 WHERE id = 2")
     keep(database, check())
     assert verify_recent(database).scope == "full"
 

@@ -1,6 +1,6 @@
 """A ledger that fails verification: transfers are accepted, but none ends until a verification holds."""
 
-from collections.abc import Callable
+import json
 from typing import Any
 
 import pytest
@@ -20,8 +20,8 @@ from tests.time_travel import Clock
 
 PENDING, COMPLETED, CANCELLED = TransferStatus.PENDING, TransferStatus.COMPLETED, TransferStatus.CANCELLED
 
-BREAK = "UPDATE accounts SET reserved = reserved + 1 WHERE kind = 'customer' AND balance = 0"
-FIX = "UPDATE accounts SET reserved = reserved - 1 WHERE kind = 'customer' AND balance = 0"
+BREAK = "UPDATE accounts SET released_low = released_low + 1 WHERE kind = 'customer' AND balance = 0"
+FIX = "UPDATE accounts SET released_low = released_low - 1 WHERE kind = 'customer' AND balance = 0"
 
 
 @pytest.fixture
@@ -103,24 +103,29 @@ def test_nothing_is_cancelled_either(database: Database, bank: Bank, pending: Ac
     assert status_of(database, pending) is CANCELLED
 
 
-ENDS: dict[str, Callable[[], list[str]]] = {
-    "the last legs are missing": lambda: ["DELETE FROM transactions WHERE id IN (1, 2)"],
-    "somebody added a leg": lambda: ["INSERT INTO transactions VALUES (3, 1, 1, 5, 5, 0, NULL)"],
-    "the last block is missing": lambda: ["DELETE FROM blocks WHERE height = 1"],
-    "there is no block": lambda: ["DELETE FROM blocks"],
+BOTH = ["blocks_are_whole", "lanes_go_on"]
+ENDS: dict[str, tuple[str, list[str]]] = {
+    "the last legs are missing": ("DELETE FROM transactions WHERE id IN (1, 2)", BOTH),
+    "somebody added a leg": ("INSERT INTO transactions VALUES (3, 1, 1, 5, 5, 0, NULL)", BOTH),
+    "the last block is missing": ("DELETE FROM blocks WHERE height = 1", ["blocks_are_whole"]),
+    "there is no block": ("DELETE FROM blocks", ["blocks_are_whole"]),
+    "the next leg has a number twice": ("UPDATE lanes SET next_id = 2 WHERE name = 'settle'", ["lanes_go_on"]),
+    "the next leg leaves a gap": ("UPDATE lanes SET next_id = 4 WHERE name = 'settle'", ["lanes_go_on"]),
 }
+"""Statements that change where the ledger ends, and the rules that this breaks."""
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_an_end_that_does_not_match_the_chain_halts_settlement_before_the_next_transfer(
     database: Database, pending: AcceptedTransfer, end: str
 ) -> None:
-    tamper(database, *ENDS[end]())
+    statement, rules = ENDS[end]
+    tamper(database, statement)
     assert settle_all(database) == 0
     assert (status_of(database, pending), is_halted()) == (PENDING, True)
     (kept,) = rows(database, "SELECT breaches, details FROM verifications")
-    assert kept["breaches"] == 1
-    assert "blocks_are_whole" in kept["details"]
+    assert kept["breaches"] == len(rules)
+    assert [rule for rule, *_ in json.loads(kept["details"])] == rules
     assert not verify(database).holds
     assert settle_all(database) == 0
     assert len(rows(database, "SELECT 1 FROM verifications")) == 1, "it is stored once"
@@ -130,7 +135,8 @@ def test_an_end_that_does_not_match_the_chain_halts_settlement_before_the_next_t
 def test_finding_a_breach_writes_nothing_and_storing_it_is_a_separate_step(
     database: Database, pending: AcceptedTransfer, end: str
 ) -> None:
-    tamper(database, *ENDS[end]())
+    statement, rules = ENDS[end]
+    tamper(database, statement)
     with unit_of_work(database) as connection:
         assert verification.find_breach(connection)
         with pytest.raises(LedgerHalted) as halted:
@@ -140,7 +146,7 @@ def test_finding_a_breach_writes_nothing_and_storing_it_is_a_separate_step(
         with pytest.raises(LedgerHalted) as again:
             verification.require_sound(connection)
         verification.keep_breach(connection, again.value)
-    assert rows(database, "SELECT breaches FROM verifications") == [{"breaches": 1}]
+    assert rows(database, "SELECT breaches FROM verifications") == [{"breaches": len(rules)}]
 
 
 def test_a_transfer_pending_for_too_long_is_a_warning_and_halts_nothing(

@@ -16,6 +16,7 @@ from core.services.verification.isolating import CannotIsolate
 from core.storage.sqlite.engine import Database
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import (
+    WHOLE_TRANSFERS,
     Bank,
     accepted,
     account_row,
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.funded(ada_has=1000, bob_has=500)
 
 THE_BANK = Author(user_id=SYSTEM_USER_ID, request_id="a-request", address=None)
 ADA = "id = (SELECT min(id) FROM accounts WHERE kind = 'customer')"
+OF_ADA = f"account_id = (SELECT id FROM accounts WHERE {ADA})"
 ADAS_LEG = f"id = (SELECT last_transaction_id FROM accounts WHERE {ADA})"
 BOB_TO_ADA = "id = (SELECT id FROM transfers WHERE kind = 'transfer' LIMIT 1)"
 
@@ -83,9 +85,10 @@ def others_pay(database: Database, others: Bank) -> str:
 
 DAMAGES = {
     "a raised balance": f"UPDATE accounts SET balance = balance + 5 WHERE {ADA}",
-    "a forged reservation": f"UPDATE accounts SET reserved = 0 WHERE {ADA}",
+    "a forged reservation": f"UPDATE reservations SET reserved_low = 0 WHERE {OF_ADA}",
+    "a forged release": f"UPDATE accounts SET released_count = released_count + 1 WHERE {ADA}",
     "a lost chain": f"UPDATE accounts SET last_transaction_id = NULL WHERE {ADA}",
-    "a lost chain of transfers": f"UPDATE accounts SET last_transfer_id = NULL WHERE {ADA}",
+    "a lost chain of transfers": f"UPDATE reservations SET last_transfer_id = NULL WHERE {OF_ADA}",
     "a raised limit": f"UPDATE accounts SET overdraft_limit = 1000 WHERE {ADA}",
     "wrong totals": f"UPDATE accounts SET credits_low = credits_low + 1 WHERE {ADA}",
     "a changed leg": f"UPDATE transactions SET amount = amount + 1 WHERE {ADAS_LEG}",
@@ -113,7 +116,7 @@ def test_the_others_settle_while_the_accounts_of_a_breach_are_isolated(
     assert others_pay(database, others) == "completed"
     found = rows(
         database,
-        "SELECT failure_code FROM transfers WHERE public_id IN "
+        f"SELECT failure_code FROM {WHOLE_TRANSFERS} WHERE public_id IN "
         f"(x'{from_isolated.id.hex}', x'{to_isolated.id.hex}') ORDER BY id",
     )
     assert [row["failure_code"] for row in found] == ["account_frozen", "payee_frozen"]
@@ -177,7 +180,9 @@ def test_an_intact_ledger_is_not_isolated(database: Database, bank: Bank, isolat
     ("rule", "statement"),
     [
         ("schema_is_whole", "DROP INDEX ix_blocks_cancelled"),
-        ("file_is_sound", f"UPDATE accounts SET pending_count = -1 WHERE {ADA}"),
+        ("file_is_sound", f"UPDATE accounts SET closed_at = 5 WHERE {ADA}"),
+        ("values_are_integers", f"DELETE FROM reservations WHERE {OF_ADA}"),
+        ("lanes_go_on", "UPDATE lanes SET next_id = next_id + 1 WHERE name = 'accept'"),
     ],
 )
 def test_a_damage_of_the_file_halts_although_an_account_is_isolated(
@@ -225,6 +230,7 @@ def test_after_a_repair_broken_blocks_halt_until_they_are_resealed(
     tamper(
         database,
         f"UPDATE transactions SET amount = amount - 1, posted_at = posted_at + 1 WHERE {ADAS_LEG}",
+        "UPDATE lanes SET newest_at = newest_at + 1 WHERE name = 'settle'",
     )
     assert set(release().counts) == {"block_recomputes"}
     assert status_of(database, accepted(database, from_bob_to_ada(bank, 1))) == "pending"
@@ -244,6 +250,18 @@ def test_nobody_changes_an_isolated_account(database: Database, bank: Bank, isol
         ):
             with pytest.raises(Refusal, match="isolated"):
                 change()
+
+
+def test_an_isolated_account_neither_pays_nor_receives_whatever_its_row_says(
+    database: Database, bank: Bank, isolate: Act
+) -> None:
+    sent, received = accepted(database, from_ada_to_bob(bank, 40)), accepted(database, from_bob_to_ada(bank, 1))
+    tamper(database, DAMAGES["a raised balance"])
+    assert isolate().holds
+    tamper(database, f"UPDATE accounts SET status = 'active', freeze_scope = NULL WHERE {ADA}")
+    settle_all(database)
+    found = rows(database, "SELECT failure_code FROM endings WHERE id IN (?, ?)", sent.sequence, received.sequence)
+    assert [row["failure_code"] for row in found] == ["account_frozen", "payee_frozen"]
 
 
 def test_an_isolation_is_never_deleted_and_ends_once(database: Database, bank: Bank, isolate: Act) -> None:

@@ -79,7 +79,7 @@ DAMAGES: dict[str, list[str]] = {
     "a changed description": ["UPDATE transfers SET description = 'for supper' WHERE id = 2"],
     "a changed time of legs": ["UPDATE transactions SET posted_at = posted_at + 1 WHERE transfer_id = 2"],
     "a changed cancelled transfer": [
-        "UPDATE transfers SET description = 'x' WHERE id = (SELECT max(id) FROM transfers WHERE status = 'cancelled')"
+        "UPDATE transfers SET description = 'x' WHERE id = (SELECT max(id) FROM endings WHERE status = 'cancelled')"
     ],
     "a changed number of legs": ["UPDATE blocks SET leg_count = leg_count - 1 WHERE height = 2"],
     "a changed last transfer": ["UPDATE blocks SET last_sequence = last_sequence - 1 WHERE height = 2"],
@@ -113,7 +113,9 @@ def test_after_a_scar_the_ledger_verifies_and_settles_and_the_scar_stays_visible
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE accounts SET reserved = reserved + 1 WHERE kind = 'customer'",
+        "UPDATE accounts SET released_low = released_low + 1 WHERE kind = 'customer'",
+        "UPDATE endings SET payer_id = payer_id + 1 WHERE status = 'cancelled'",
+        "UPDATE lanes SET next_id = next_id + 1 WHERE name = 'accept'",
         "UPDATE accounts SET balance = balance + 1 WHERE kind = 'customer'",
         "UPDATE transactions SET balance_after = balance_after + 1 WHERE id = 1",
         "UPDATE transfers SET amount = amount + 1 WHERE id = 2",

@@ -30,8 +30,25 @@ from tests.builders import (
     transfer_request,
 )
 from tests.months import make_statements
-from tests.tampering import TOTALS_FIT, forget_types, recompute_chain, tamper
+from tests.tampering import LANES_FIT, TOTALS_FIT, forget_types, recompute_chain, tamper
 from tests.time_travel import Clock
+from tests.unit.services.verification.breaks import (
+    ADA,
+    ADAS_FIRST_LEG,
+    BREAKS,
+    BREAKS_OF_BLOCKS,
+    BREAKS_OF_STATEMENTS,
+    BREAKS_OF_TYPES,
+    BROKEN_BELOW,
+    BROKEN_ELSEWHERE,
+    COMPLETE_THE_FAILED,
+    JANUARY,
+    LAST_CREDIT,
+    LAST_PAIR,
+    LAST_SETTLED,
+    OF_ADA,
+    PAYER,
+)
 
 pytestmark = pytest.mark.funded(ada_has=1000, bob_has=500)
 
@@ -88,147 +105,6 @@ def broken(report: Report) -> set[str]:
     return set(report.counts)
 
 
-ADA = "id = (SELECT min(id) FROM accounts WHERE kind = 'customer')"
-ADAS_FIRST_LEG = f"id = (SELECT min(id) FROM transactions WHERE account_id = (SELECT id FROM accounts WHERE {ADA}))"
-ADAS_LAST_LEG = f"id = (SELECT last_transaction_id FROM accounts WHERE {ADA})"
-LAST_SETTLED = "id = (SELECT max(transfer_id) FROM transactions)"
-NEWEST = "id = (SELECT max(id) FROM transfers)"
-LAST_PAIR = "transfer_id = (SELECT max(transfer_id) FROM transactions)"
-LAST_DEBIT = f"{LAST_PAIR} AND amount < 0"
-LAST_CREDIT = f"{LAST_PAIR} AND amount > 0"
-
-BREAKS: list[tuple[str, list[str]]] = [
-    # Rules, and statements that each break exactly one of them.
-    # A raised balance breaks two rules at once: its own legs, and the sum of its currency.
-    (
-        "currency_sums_to_zero balance_is_sum_of_legs",
-        [f"UPDATE accounts SET balance = balance + 5 WHERE {ADA}"],
-    ),
-    (
-        "currency_sums_to_zero balance_is_sum_of_legs",
-        ["UPDATE accounts SET balance = balance + 1 WHERE kind = 'external'"],
-    ),
-    (
-        "balance_is_sum_of_legs",
-        [
-            f"UPDATE accounts SET balance = balance + 5 WHERE {ADA}",
-            "UPDATE accounts SET balance = balance - 5 WHERE kind = 'external' AND currency = 'USD'",
-        ],
-    ),
-    ("balance_after_recomputes", [f"UPDATE transactions SET balance_after = balance_after + 1 WHERE {LAST_CREDIT}"]),
-    (
-        "balance_after_recomputes",
-        [f"UPDATE transactions SET balance_after = balance_after + 1 WHERE {ADAS_FIRST_LEG}"],
-    ),
-    (
-        "chain_is_whole",
-        [f"UPDATE transactions SET previous_id = previous_id - 1 WHERE {ADAS_LAST_LEG}"],
-    ),
-    ("chain_is_whole", [f"UPDATE transactions SET previous_id = NULL WHERE {ADAS_LAST_LEG}"]),
-    ("chain_is_whole", [f"UPDATE accounts SET last_transaction_id = last_transaction_id - 1 WHERE {ADA}"]),
-    ("chain_is_whole", [f"UPDATE accounts SET last_transaction_id = NULL WHERE {ADA}"]),
-    ("time_never_goes_back", [f"UPDATE transactions SET posted_at = posted_at - 3600000000 WHERE {LAST_PAIR}"]),
-    (
-        "legs_match_transfer",
-        ["UPDATE transfers SET amount = amount + 1 WHERE id = (SELECT max(transfer_id) FROM transactions)"],
-    ),
-    (
-        "legs_match_transfer transfer_chain_is_whole",
-        [f"UPDATE transfers SET from_account_id = to_account_id, to_account_id = from_account_id WHERE {LAST_SETTLED}"],
-    ),
-    (
-        "completed_has_legs",
-        [
-            "UPDATE transfers SET status = 'completed', failure_code = NULL WHERE status = 'failed'",
-        ],
-    ),
-    (
-        "completed_has_legs blocks_are_whole",
-        [
-            "UPDATE transfers SET status = 'cancelled' WHERE id = (SELECT max(transfer_id) FROM transactions)",
-            "UPDATE transfers SET status = 'completed', failure_code = NULL WHERE status = 'failed'",
-        ],
-    ),
-    ("limit_was_set", [f"UPDATE accounts SET overdraft_limit = overdraft_limit + 1000 WHERE {ADA}"]),
-    ("reserved_is_pending", [f"UPDATE accounts SET reserved = reserved + 1 WHERE {ADA}"]),
-    ("reserved_is_pending", [f"UPDATE accounts SET reserved = 0 WHERE {ADA}"]),
-    ("reserved_is_pending", [f"UPDATE accounts SET pending_count = pending_count - 1 WHERE {ADA}"]),
-    ("totals_are_running", [f"UPDATE accounts SET leg_count = leg_count + 1 WHERE {ADA}"]),
-    ("totals_are_running", [f"UPDATE accounts SET credits_low = credits_low - 1 WHERE {ADA}"]),
-    ("totals_are_running", [f"UPDATE accounts SET credits_high = 1 WHERE {ADA}"]),
-    ("totals_are_running", ["INSERT INTO milestones SELECT id, 1, last_transaction_id, 1, 0, 0 FROM accounts LIMIT 1"]),
-    ("transfer_chain_is_whole", [f"UPDATE transfers SET previous_id = previous_id - 1 WHERE {LAST_SETTLED}"]),
-    ("transfer_chain_is_whole", [f"UPDATE transfers SET previous_id = NULL WHERE {NEWEST}"]),
-    ("transfer_chain_is_whole", [f"UPDATE accounts SET last_transfer_id = last_transfer_id - 1 WHERE {ADA}"]),
-    ("time_never_goes_back", [f"UPDATE transfers SET created_at = created_at - 3600000000 WHERE {NEWEST}"]),
-    ("legs_match_transfer", [f"UPDATE transfers SET currency = 'EUR' WHERE {LAST_SETTLED}"]),
-    # SQLite also finds it, by its CHECKs.
-    ("ending_is_whole file_is_sound", [f"UPDATE transfers SET failure_code = 'account_closed' WHERE {LAST_SETTLED}"]),
-    # SQLite also finds it, by its CHECKs.
-    ("ending_is_whole file_is_sound", [f"UPDATE transfers SET settled_at = 5 WHERE {NEWEST}"]),
-    ("file_is_sound", [f"UPDATE transfers SET submitted_by = 999 WHERE {NEWEST}"]),
-    ("file_is_sound", ["INSERT INTO refresh_tokens VALUES (1, 999, x'00', x'00', 0, 0, 1, NULL)"]),
-    (
-        "keys_are_unique schema_is_whole",
-        [
-            "DROP INDEX uq_transfers_idempotency_key",
-            "UPDATE transfers SET idempotency_key = 'a', fingerprint = x'00' WHERE status = 'pending'",
-        ],
-    ),
-    (
-        "blocks_are_whole",
-        [
-            f"UPDATE transfers SET status = 'cancelled', settled_at = created_at WHERE {NEWEST}",
-            f"UPDATE accounts SET reserved = 40, pending_count = 1 WHERE {ADA}",
-        ],
-    ),
-]
-BREAKS_OF_BLOCKS: list[tuple[str, list[str]]] = [
-    ("block_recomputes", ["UPDATE blocks SET hash = zeroblob(32) WHERE height = 2"]),
-    ("block_recomputes", ["UPDATE transfers SET description = 'for supper' WHERE status = 'failed'"]),
-    ("block_recomputes", [f"UPDATE transfers SET settled_at = settled_at + 1 WHERE {LAST_SETTLED}"]),
-    ("block_recomputes", ["UPDATE transfers SET failure_code = 'account_closed' WHERE status = 'failed'"]),
-    ("block_recomputes", ["UPDATE transfers SET public_id = randomblob(16) WHERE id = 2"]),
-    ("block_recomputes", [f"UPDATE transfers SET request_id = 'another' WHERE {LAST_SETTLED}"]),
-    ("block_recomputes", [f"UPDATE transactions SET posted_at = posted_at + 1 WHERE {LAST_PAIR}"]),
-    ("block_recomputes", ["UPDATE blocks SET hash = (SELECT hash FROM blocks WHERE height = 3) WHERE height = 2"]),
-    ("blocks_are_whole", ["UPDATE blocks SET leg_count = leg_count - 1 WHERE height = 2"]),
-    ("blocks_are_whole", ["UPDATE blocks SET last_sequence = last_sequence - 1 WHERE height = 4"]),
-    ("blocks_are_whole", ["DELETE FROM blocks WHERE height = (SELECT max(height) FROM blocks)"]),
-    ("blocks_are_whole", ["DELETE FROM blocks WHERE height = 0"]),
-    ("blocks_are_whole", ["DELETE FROM blocks"]),
-]
-BREAKS_OF_TYPES = [
-    ("accounts", "UPDATE accounts SET balance = 'much' WHERE currency = 'JPY' AND kind = 'customer'"),
-    ("accounts", f"UPDATE accounts SET reserved = 42.0 WHERE {ADA}"),
-    ("transactions", f"UPDATE transactions SET amount = 1.5 WHERE {LAST_DEBIT}"),
-    ("transfers", f"UPDATE transfers SET amount = 1.0 WHERE {LAST_SETTLED}"),
-    ("transfers", f"UPDATE transfers SET amount = '2' WHERE {NEWEST}"),
-]
-JANUARY = "run_id = 1 AND account_id = (SELECT min(id) FROM accounts WHERE kind = 'customer')"
-FEBRUARY = JANUARY.replace("run_id = 1", "run_id = 2")
-BREAKS_OF_STATEMENTS: list[tuple[str, list[str]]] = [
-    ("statements_follow", [f"UPDATE statements SET number = 3 WHERE {FEBRUARY}"]),
-    ("statements_follow", ["UPDATE statements SET number = number + 1"]),
-    (
-        "statements_follow",
-        [f"DELETE FROM statements WHERE {JANUARY}", "UPDATE statement_runs SET statements = 2 WHERE id = 1"],
-    ),
-    ("run_counts_statements", [f"DELETE FROM statements WHERE {FEBRUARY}"]),
-    ("run_counts_statements", ["UPDATE statement_runs SET statements = statements + 1 WHERE id = 1"]),
-    ("statement_recomputes", [f"UPDATE statements SET opening_balance = opening_balance + 1 WHERE {FEBRUARY}"]),
-    ("statement_recomputes", [f"UPDATE statements SET closing_balance = closing_balance + 1 WHERE {JANUARY}"]),
-    ("statement_recomputes", [f"UPDATE statements SET total_credits = '1001' WHERE {JANUARY}"]),
-    ("statement_recomputes", [f"UPDATE statements SET total_debits = '0' WHERE {JANUARY}"]),
-    ("statement_recomputes", [f"UPDATE statements SET transaction_count = transaction_count + 1 WHERE {JANUARY}"]),
-    ("statement_recomputes", [f"UPDATE statements SET closing_transaction_id = 1 WHERE {FEBRUARY}"]),
-]
-BROKEN_BELOW = {"balance_within_limit", "values_are_integers"}
-"""Rules that need more than statements; they have their own tests."""
-BROKEN_ELSEWHERE = {"anchor_holds", "batch_is_whole", "scar_is_signed", "schema_is_whole"}
-"""See test_anchors.py, test_batches.py, test_resealing.py and test_corruption.py."""
-
-
 def test_a_healthy_ledger_holds(database: Database, bank: Bank) -> None:
     report = verify(database)
     assert report.holds
@@ -261,14 +137,14 @@ def test_a_change_of_an_ended_transfer_is_found_by_its_block_among_other_breache
     assert "block_recomputes" in found
 
 
-@pytest.mark.parametrize(("rule", "statements"), BREAKS_OF_BLOCKS)
+@pytest.mark.parametrize(("rules", "statements"), BREAKS_OF_BLOCKS)
 def test_a_consistent_ledger_that_does_not_match_its_blocks_is_found(
-    edit: Callable[..., Report], rule: str, statements: list[str]
+    edit: Callable[..., Report], rules: str, statements: list[str]
 ) -> None:
-    assert broken(edit(*statements, recompute=False)) == {rule}
+    assert broken(edit(*statements, recompute=False)) == set(rules.split())
 
 
-@pytest.mark.parametrize("table", ["accounts", "transactions", "transfers"])
+@pytest.mark.parametrize("table", ["accounts", "reservations", "transactions", "transfers", "endings"])
 def test_values_of_a_wrong_type_are_found(edit: Callable[..., Report], database: Database, table: str) -> None:
     forget_types(database, table)
     for changed, statement in BREAKS_OF_TYPES:
@@ -401,6 +277,7 @@ def test_a_transfer_executed_twice_is_found(edit: Callable[..., Report]) -> None
         "UPDATE accounts SET last_transaction_id = (SELECT max(id) FROM transactions WHERE account_id = accounts.id), "
         "balance = coalesce((SELECT sum(amount) FROM transactions WHERE account_id = accounts.id), 0)",
         TOTALS_FIT,
+        LANES_FIT,
     )
     assert broken(report) == {"legs_match_transfer"}
 
@@ -408,6 +285,11 @@ def test_a_transfer_executed_twice_is_found(edit: Callable[..., Report]) -> None
 def test_legs_of_a_missing_transfer_are_found(edit: Callable[..., Report]) -> None:
     report = edit("DELETE FROM transfers WHERE id = (SELECT max(transfer_id) FROM transactions)", recompute=False)
     assert {"completed_has_legs", "blocks_are_whole", "file_is_sound"} <= broken(report)
+
+
+def test_a_missing_row_of_reservations_is_found(edit: Callable[..., Report]) -> None:
+    report = edit(f"DELETE FROM reservations WHERE {OF_ADA}")
+    assert broken(report) == {"values_are_integers", "currency_sums_to_zero"}, "nothing of the account can be checked"
 
 
 def test_legs_of_a_missing_account_are_found(edit: Callable[..., Report]) -> None:
@@ -419,9 +301,9 @@ def test_a_completed_transfer_without_legs_is_found_even_if_another_has_too_many
     edit: Callable[..., Report],
 ) -> None:
     report = edit(
-        "UPDATE transfers SET status = 'failed', failure_code = 'account_closed' "
+        COMPLETE_THE_FAILED,
+        f"UPDATE endings SET status = 'failed', failure_code = 'account_closed', payer_id = {PAYER} "
         "WHERE id = (SELECT max(transfer_id) FROM transactions)",
-        "UPDATE transfers SET status = 'completed', failure_code = NULL WHERE failure_code = 'owner_inactive'",
     )
     assert broken(report) == {"completed_has_legs"}
 
@@ -430,14 +312,14 @@ def test_breaches_beyond_the_listed_maximum_are_counted(
     edit: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reports, "MOST_BREACHES", 2)
-    report = edit("UPDATE accounts SET reserved = reserved + 1000")
+    report = edit("UPDATE reservations SET reserved_low = reserved_low + 1000")
     assert report.counts["reserved_is_pending"] == 5
     assert len(report.breaches) == 2
     assert not report.holds
 
 
 def test_a_breach_names_its_place(edit: Callable[..., Report], database: Database) -> None:
-    (breach,) = edit(f"UPDATE accounts SET reserved = 0 WHERE {ADA}").breaches
+    (breach,) = edit(f"UPDATE accounts SET released_low = released_low + 42 WHERE {ADA}").breaches
     assert breach.rule == "reserved_is_pending"
     assert breach.detail.startswith("account ")
     assert "42" in breach.detail
@@ -446,10 +328,11 @@ def test_a_breach_names_its_place(edit: Callable[..., Report], database: Databas
 @pytest.mark.parametrize(
     ("statement", "places"),
     [
-        (f"UPDATE accounts SET reserved = 0 WHERE {ADA}", ("account",)),
+        (f"UPDATE reservations SET reserved_low = 0 WHERE {OF_ADA}", ("account",)),
         (f"UPDATE accounts SET overdraft_limit = 7 WHERE {ADA}", ("account",)),
         (f"UPDATE transactions SET balance_after = balance_after + 1 WHERE {LAST_CREDIT}", ("account", "transfer")),
         (f"UPDATE transfers SET currency = 'EUR' WHERE {LAST_SETTLED}", ("transfer",)),
+        ("UPDATE endings SET payer_id = payer_id - 1 WHERE status = 'failed'", ("transfer",)),
         ("UPDATE blocks SET hash = zeroblob(32) WHERE height = 2", ("block",)),
     ],
 )
