@@ -16,6 +16,7 @@ import structlog
 import core  # imported first, because it installs the current SQLite
 from core.cli import apply_migrations
 from core.settings import PREFIX, Settings, load_settings
+from core.storage.engines import Engine, open_engine
 from core.storage.sqlite.engine import Database
 from core.storage.sqlite.upkeep import checkpoint
 from tests.builders import Bank, bank_of_two
@@ -42,6 +43,15 @@ NOT_QUICK = (
     "systemd",
 )
 """Markers of tests that take long, or need a program that is not a Python package."""
+
+
+MAKERS = {"sqlite": "database_file"}
+"""The fixture that makes an empty database of each engine, by the engine's name in `DATABASE_URL`."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the storage, service, API and simulation tests run on another engine. An unknown one is an error."""
+    parser.addoption("--engine", choices=sorted(MAKERS), default="sqlite", help="engine to run the tests on")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -135,12 +145,18 @@ def database_file(settings: Settings, template_database: Path) -> Path:
 
 
 @pytest.fixture
-def database(settings: Settings, database_file: Path) -> Iterator[Database]:
-    """A migrated, empty database that is closed after the test."""
-    database = Database(settings)
-    assert database.path == database_file
-    yield database
-    database.close()
+def engine(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Engine]:
+    """A migrated, empty database of the engine that `--engine` names; it is closed after the test."""
+    request.getfixturevalue(MAKERS[request.config.option.engine])
+    engine = open_engine(settings)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def database(engine: Engine) -> Engine:
+    """The engine, by the name that services have for it."""
+    return engine
 
 
 @pytest.fixture(scope="session")

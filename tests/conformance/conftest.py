@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from core.settings import Settings
 from core.storage.sqlite.engine import Database
 from tests.conformance.playing import NewDatabase
+from tests.conftest import MAKERS
 from tests.engines import SITES, NewSite, Site, Wrap, as_it_is
 from tests.old_ledger import upgrade
 
@@ -42,7 +42,7 @@ def new_database(request: pytest.FixtureRequest) -> NewDatabase:
 
 
 @pytest.fixture(params=sorted(SITES))
-def new_site(request: pytest.FixtureRequest, settings: Settings, database_file: Path) -> Iterator[NewSite]:
+def new_site(request: pytest.FixtureRequest, settings: Settings) -> Iterator[NewSite]:
     """Make the site of each engine in turn: a migrated, empty database."""
     made: list[Site] = []
 
@@ -50,7 +50,7 @@ def new_site(request: pytest.FixtureRequest, settings: Settings, database_file: 
         made.append(SITES[request.param](settings, wrap))
         return made[-1]
 
-    assert database_file.exists()
+    request.getfixturevalue(MAKERS[request.param])
     yield make
     for site in made:
         site.close()

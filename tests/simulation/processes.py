@@ -26,7 +26,7 @@ from core.domain.transfers import TransferRequest
 from core.queue.messages import SETTLE, SETTLEMENT_QUEUE
 from core.queue.wakeups import send_wakeup
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import open_engine
 from core.storage.unit_of_work import unit_of_work
 from tests.builders import BOUNDS
 from tests.simulation.queue import Queue
@@ -117,7 +117,7 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        self.database = Database(self.world.settings)
+        self.database = open_engine(self.world.settings)
         self.database.__dict__["turnstile"] = Turnstile(self.world, self)
         event.listen(self.database.writer, "commit", self._about_to_commit)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from core.domain.users import SYSTEM_USER_ID
 from core.settings import Settings
-from core.storage.sqlite.engine import Database
+from core.storage.engines import open_engine
 from core.storage.sqlite.upkeep import checkpoint
 from core.storage.unit_of_work import unit_of_work
 from tests import builders
@@ -47,7 +47,7 @@ class Template:
 
 def make_template(settings: Settings) -> Template:
     """Fill a migrated database, and close it."""
-    database = Database(settings)
+    database = open_engine(settings)
     people, accounts = {BANK: (SYSTEM_USER_ID, UUID(int=0))}, {}
     with unit_of_work(database) as connection:
         for name in ("ada", "bob", "eve"):
