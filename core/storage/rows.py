@@ -1,14 +1,12 @@
 """Reading rows as views, and sums in two halves."""
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Result
+from sqlalchemy import Result
 
 from core import turns
 from core.storage.models import Base
-from core.storage.sql import Insertion
 
 
 async def in_turns[Made](found: Result[Any], make: Callable[[Any], Made]) -> list[Made]:
@@ -36,14 +34,3 @@ def halves(total: int) -> tuple[int, int]:
 def joined(high: int, low: int) -> int:
     """Put the halves of a sum together."""
     return high * HALF + low
-
-
-@cache
-def _insertion(into: str) -> Insertion:
-    table, _, columns = into.partition(" (")
-    return Insertion(table, columns.removesuffix(")"))
-
-
-def insert(connection: Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows. `into` is a table and its columns in brackets, in the order of the values."""
-    _insertion(into).run(connection, rows)

@@ -14,8 +14,8 @@ from core.clock import to_us
 from core.domain.blocks import LegRow
 from core.domain.ledger import Milestone
 from core.domain.statements import Figures
-from core.storage.rows import halves, insert, joined
-from core.storage.sql import Statement
+from core.storage.rows import halves, joined
+from core.storage.sql import Insertion, Statement
 
 _FROM_THEN_ON = Statement(
     "SELECT transaction_id, leg_count, credits_high, credits_low FROM milestones "
@@ -47,10 +47,12 @@ class _Totals:
     credits: int
 
 
+_ADD = Insertion("milestones", "account_id, transaction_id, posted_at, leg_count, credits_high, credits_low")
+
+
 def add(connection: Connection, milestones: Sequence[Milestone]) -> None:
     """Write milestones."""
-    columns = "account_id, transaction_id, posted_at, leg_count, credits_high, credits_low"
-    insert(connection, f"milestones ({columns})", [(*found[:4], *halves(found.credits)) for found in milestones])
+    _ADD.run(connection, [(*found[:4], *halves(found.credits)) for found in milestones])
 
 
 def at_leg(connection: Connection, leg: LegRow) -> tuple[int, int] | None:

@@ -11,8 +11,8 @@ from core.clock import to_datetime
 from core.domain.blocks import LegRow
 from core.domain.transactions import TransactionView
 from core.domain.transfers import TransferKind
-from core.storage.rows import in_turns, insert
-from core.storage.sql import Statement
+from core.storage.rows import in_turns
+from core.storage.sql import Insertion, Statement
 
 _NEXT_ID = Statement("SELECT coalesce(max(id), 0) + 1 FROM transactions")
 
@@ -23,10 +23,12 @@ def next_id(connection: Connection) -> int:
     return following
 
 
+_ADD = Insertion("transactions", "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id")
+
+
 def add(connection: Connection, legs: Sequence[LegRow]) -> None:
     """Write legs."""
-    columns = "id, transfer_id, account_id, amount, balance_after, posted_at, previous_id"
-    insert(connection, f"transactions ({columns})", legs)
+    _ADD.run(connection, legs)
 
 
 _CHAIN = text(
