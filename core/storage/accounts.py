@@ -60,7 +60,7 @@ _RESERVE = Statement(
     "last_transfer_id = :last WHERE account_id = :id"
 )
 _RELEASE = Statement(
-    f"UPDATE accounts SET released_count = released_count + 1, "
+    "UPDATE accounts SET released_count = released_count + 1, "
     f"released_high = released_high + (released_low + :amount) / {HALF}, "
     f"released_low = (released_low + :amount) % {HALF} WHERE id = :id"
 )

@@ -101,14 +101,14 @@ def end(connection: Connection, endings: Sequence[Ending]) -> None:
         _END.run(connection, rows)
 
 
-def complete(connection: Connection, *, first_leg: int, ended_at: int) -> int:
-    """Write that the transfers whose legs begin at `first_leg` are completed, and count them (time in µs).
+def complete(connection: Connection, *, first_leg: int, ended_at: int) -> None:
+    """Write that the transfers whose legs begin at `first_leg` are completed (time in µs).
 
     This is one statement over the debits just written: a statement for each transfer would take as long as posting the
     legs. Raises EndedElsewhere, as `end` does.
     """
     with _ended_once():
-        return _COMPLETE.run(connection, first_leg=first_leg, ended_at=ended_at).rowcount
+        _COMPLETE.run(connection, first_leg=first_leg, ended_at=ended_at)
 
 
 @contextmanager

@@ -80,7 +80,7 @@ LANES = (
     Mutant(
         "a cancelled transfer still counted as pending",
         "core/storage/accounts.py",
-        (('f"UPDATE accounts SET released_count = released_count + 1, "', 'f"UPDATE accounts SET "'),),
+        (('"UPDATE accounts SET released_count = released_count + 1, "', '"UPDATE accounts SET "'),),
         (f"{_RESERVATIONS}::test_a_cancellation_releases_funds_that_no_longer_fit_the_low_half",),
     ),
     Mutant(
